@@ -1,0 +1,40 @@
+"""extractorAPI: finds the illustrations in digitised historical documents, for client apps."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.config import Settings
+
+
+def create_app(settings: "Settings | None" = None) -> "Flask":
+    """Join the parts: settings, database, queue, routes, commands. The one place where that is done."""
+    from flask import Flask
+
+    from app import auth, routes
+    from app.config import Settings
+    from app.database import Database
+    from app.detection.weights import ModelStore
+    from app.queue import TaskQueue
+
+    settings = settings or Settings.load()
+    database = Database(settings.sqlalchemy_url)
+    database.create_tables()
+    queue = TaskQueue(settings, database)
+
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
+    app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions |= {
+        "settings": settings,
+        "database": database,
+        "queue": queue,
+        "jobs": queue.jobs,
+        "storage": queue.storage,
+        "models": ModelStore(settings.models_folder, settings.default_model),
+    }
+    app.register_blueprint(auth.commands)
+    routes.register(app)
+    return app

@@ -1,0 +1,127 @@
+"""API keys: header ``X-API-Key`` → client app, and the commands that make, list and revoke keys."""
+
+import hashlib
+import hmac
+import secrets
+from functools import wraps
+from typing import Any, Protocol
+
+import click
+from flask import Blueprint, current_app, g, request
+from sqlalchemy import delete, func, select
+
+from app.database import App, Database
+from app.errors import Forbidden, RequestError, Unauthenticated
+
+DIGEST_PREFIX = "sha256:"
+
+commands = Blueprint("apps", __name__, cli_group="apps")
+commands.cli.short_help = "Make, list and revoke the API keys of client apps."
+
+
+class View(Protocol):
+    """What Flask calls to answer a request."""
+
+    __name__: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def hash_key(key: str) -> str:
+    """Return the digest under which a key is stored. A random key of 256 bits needs no slow hash."""
+    return DIGEST_PREFIX + hashlib.sha256(key.encode()).hexdigest()
+
+
+def find_app(database: Database, key: str | None) -> App:
+    """Return the client app that owns a key.
+
+    Every row is compared, in constant time each: the time taken tells nothing about the keys.
+
+    Raises:
+        Unauthenticated: No key was sent.
+        Forbidden: Nobody has this key.
+    """
+    if not key:
+        raise Unauthenticated("Send your API key in the header X-API-Key.")
+    sent, digest = key.encode(), hash_key(key).encode()
+    with database.session() as session:
+        apps = session.scalars(select(App)).all()
+    owner = None
+    for app in apps:
+        stored = app.app_key.strip().encode()
+        # A digest is only ever compared with a digest: sending the stored one opens nothing.
+        expected = digest if stored.startswith(DIGEST_PREFIX.encode()) else sent
+        if hmac.compare_digest(stored, expected):
+            owner = app
+    if owner is None:
+        raise Forbidden("This API key is not known here: check it, or ask for a new one.")
+    return owner
+
+
+def key_required(view: View) -> View:
+    """Let a view run only for a known client app, which it finds in ``g.client``."""
+
+    @wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        g.client = find_app(current_app.extensions["database"], request.headers.get("X-API-Key"))
+        return view(*args, **kwargs)
+
+    return checked
+
+
+def add_app(database: Database, name: str) -> str:
+    """Register a client app and return its new key, which is stored only as a digest.
+
+    Raises:
+        RequestError: The name is empty, too long or taken.
+    """
+    name = name.strip()
+    if not 0 < len(name) <= 50:
+        raise RequestError("The name of a client app has 1 to 50 characters.")
+    key = secrets.token_urlsafe(32)
+    with database.session() as session:
+        if session.scalar(select(func.count()).select_from(App).where(App.app_name == name)):
+            raise RequestError(f"A client app named {name} is there already: revoke it first, or take another name.")
+        session.add(App(app_name=name, app_key=hash_key(key)))
+    return key
+
+
+def revoke_app(database: Database, name: str) -> None:
+    """Forget a client app: its key opens nothing from now on.
+
+    Raises:
+        RequestError: There is no such client app.
+    """
+    with database.session() as session:
+        if not session.execute(delete(App).where(App.app_name == name)).rowcount:  # type: ignore[attr-defined]
+            raise RequestError(f"There is no client app named {name}.")
+
+
+@commands.cli.command("add")
+@click.argument("name")
+def add_command(name: str) -> None:
+    """Register client app NAME and print its key, once."""
+    try:
+        click.echo(add_app(current_app.extensions["database"], name))
+    except RequestError as error:
+        raise click.ClickException(error.message) from error
+
+
+@commands.cli.command("list")
+def list_command() -> None:
+    """List the client apps."""
+    with current_app.extensions["database"].session() as session:
+        for app in session.scalars(select(App).order_by(App.id)):
+            kind = "hashed" if app.app_key.startswith(DIGEST_PREFIX) else "plain"
+            click.echo(f"{app.id}\t{app.app_name}\t{kind} key")
+
+
+@commands.cli.command("revoke")
+@click.argument("name")
+def revoke_command(name: str) -> None:
+    """Revoke the key of client app NAME."""
+    try:
+        revoke_app(current_app.extensions["database"], name)
+    except RequestError as error:
+        raise click.ClickException(error.message) from error
+    click.echo(f"{name} is revoked.")

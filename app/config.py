@@ -1,0 +1,136 @@
+"""Settings: every environment variable of the service, typed, with its default.
+
+They are read once, from the environment and from ``.env`` beside ``run.py`` (the environment wins), and
+checked at start: a malformed value stops the program with a sentence that names it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = "extractorAPI"
+VERSION = "1.0.0"
+
+UnderRoot = Annotated[Path, AfterValidator(lambda path: path if path.is_absolute() else ROOT / path)]
+
+
+def _split_words(value: Any) -> Any:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process. A field ``api_port`` is the variable ``API_PORT``."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    # Addresses
+    celery_broker_url: str = "redis://localhost:6379"
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(5000, ge=1, le=65535)
+    debug: bool = False
+    client_app_url: str = ""
+
+    # Storage
+    db_name: str = Field("extractor", pattern=r"^[A-Za-z0-9_.-]+$")
+    database_url: str = ""
+    data_folder: UnderRoot = ROOT / "data"
+    models_folder: UnderRoot = ROOT / "models"
+
+    # Detection
+    default_model: str = "illustrations.pt"
+    confidence: float = Field(0.25, ge=0, le=1)
+    overlap_iou: float = Field(0.45, ge=0, le=1)
+    model_size: int = Field(640, ge=32, le=4096)
+    batch_size: int = Field(8, ge=1, le=512)
+    device: str = ""
+
+    # Fetching
+    image_size: int = Field(1280, ge=64)
+    operator_contact: str = ""
+    trusted_hosts: Words = ()
+    host_connections: int = Field(4, ge=1, le=64)
+    host_interval_seconds: float = Field(0.1, ge=0)
+    fetch_attempts: int = Field(5, ge=1, le=20)
+    fetch_timeout_seconds: float = Field(20, gt=0)
+    fetch_deadline_seconds: float = Field(180, gt=0)
+    retry_after_limit_seconds: float = Field(120, ge=0)
+    max_document_mb: float = Field(64, gt=0)
+    max_image_mb: float = Field(200, gt=0)
+    max_image_megapixels: float = Field(170, gt=0, le=178)  # above, Pillow takes any image for a bomb
+    max_canvases: int = Field(5000, ge=1)
+
+    # Jobs
+    max_request_mb: float = Field(16, gt=0)
+    heartbeat_seconds: float = Field(10, gt=0)
+    stale_seconds: float = Field(60, gt=0)
+    max_starts: int = Field(2, ge=1)
+    io_threads: int = Field(8, ge=1)
+    delivery_timeout_seconds: float = Field(20, gt=0)
+
+    # Training (Comet is used only when both are set)
+    comet_api_key: str = ""
+    comet_project_name: str = ""
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _redis_only(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must start with redis://, as in redis://localhost:6379")
+        return value
+
+    @field_validator("client_app_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("must be a whole address, as in https://app.example.org")
+        return value.rstrip("/")
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the environment and ``.env``.
+
+        Raises:
+            SettingsError: One sentence for each value that cannot be used.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("Correct these settings in .env: " + "; ".join(faults) + ".") from error
+
+    @property
+    def broker_url(self) -> str:
+        """The broker with its database: number 1 when debugging, else 0, unless the URL says which."""
+        parts = urlsplit(self.celery_broker_url)
+        if parts.scheme == "unix" or parts.path.strip("/"):
+            return self.celery_broker_url
+        return parts._replace(path="/1" if self.debug else "/0").geturl()
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url or f"sqlite:///{ROOT / self.db_name}.db"
+
+    @property
+    def trusted_addresses(self) -> frozenset[str]:
+        """Hosts, ``host:port`` pairs, addresses and networks that may be private."""
+        parts = urlsplit(self.client_app_url)
+        client = {f"{parts.hostname}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"} if parts.hostname else set()
+        return frozenset(self.trusted_hosts) | client
+
+    @property
+    def user_agent(self) -> str:
+        """Names the software and, when set, whom to write to."""
+        contact = f" (contact: {self.operator_contact})" if self.operator_contact else ""
+        return f"{PRODUCT}/{VERSION}{contact}"

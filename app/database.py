@@ -1,0 +1,110 @@
+"""The database: tables ``apps``, ``jobs`` and ``deliveries``.
+
+``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
+Times are seconds since the epoch (UTC).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+
+class Table(DeclarativeBase):
+    """Base of the tables."""
+
+
+class App(Table):
+    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand."""
+
+    __tablename__ = "apps"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    app_name: Mapped[str] = mapped_column(CHAR(50))
+    app_key: Mapped[str] = mapped_column(CHAR(80))
+
+
+class Job(Table):
+    """One job. This row is the truth of what has been done; the broker only carries its id."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_by_app", "app_id", "created"), Index("jobs_by_state", "state"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    app_id: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    manifest_ref: Mapped[str | None]
+    model_label: Mapped[str | None]
+    claim: Mapped[str | None] = mapped_column(String(32))
+    starts: Mapped[int] = mapped_column(default=0)
+    heartbeat: Mapped[float] = mapped_column(default=time.time)
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    coverage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    timings: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created: Mapped[float] = mapped_column(default=time.time)
+    updated: Mapped[float] = mapped_column(default=time.time)
+    finished: Mapped[float | None]
+
+
+class Delivery(Table):
+    """One result on its way to a client app, with every try so far."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("deliveries_due", "status", "next_attempt"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    url: Mapped[str]
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    http_status: Mapped[int | None]
+    error: Mapped[str | None]
+    next_attempt: Mapped[float | None] = mapped_column(default=time.time)
+
+
+class Database:
+    """Sessions on one database, made for several threads and processes.
+
+    Args:
+        url: An SQLAlchemy URL: the SQLite file at the root, or PostgreSQL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url, pool_pre_ping=True)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _tune_sqlite)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def create_tables(self) -> None:
+        """Make the file and the tables that are missing; what is there stays as it is."""
+        if self.engine.dialect.name == "sqlite" and (file := make_url(self.engine.url).database):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Table.metadata.create_all(self.engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that commits at the end, or rolls back when an error passes through."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close the connections (a forked process must not use its parent's)."""
+        self.engine.dispose(close=False)
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    # Readers and one writer at a time, across processes; a writer waits instead of failing. WAL with
+    # NORMAL may lose the last moment in a power cut, never the file: https://sqlite.org/wal.html
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,65 @@
+"""A client app that keeps what it receives."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from flask import Flask, request
+from werkzeug.serving import make_server
+
+
+@dataclass(frozen=True)
+class Received:
+    """One POST: its path, form fields and files (field name → (file name, content))."""
+
+    path: str
+    fields: dict[str, str]
+    files: dict[str, tuple[str, bytes]]
+
+
+@dataclass
+class ClientApp:
+    """Receives results and lets others wait for them.
+
+    Attributes:
+        received: In the order of arrival.
+        answers: HTTP statuses for the next requests; then 200.
+    """
+
+    received: list[Received] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait(self, count: int = 1, timeout: float = 60) -> list[Received]:
+        """Return what has come, once there are ``count`` of them or time is up."""
+        with self._news:
+            self._news.wait_for(lambda: len(self.received) >= count, timeout)
+            return list(self.received)
+
+    def create_app(self) -> Flask:
+        app = Flask("client_app")
+
+        @app.post("/<path:path>")
+        def receive(path: str) -> tuple[str, int]:
+            files = {name: (file.filename or "", file.read()) for name, file in request.files.items()}
+            with self._news:
+                self.received.append(Received(f"/{path}", request.form.to_dict(), files))
+                self._news.notify_all()
+                return "", self.answers.pop(0) if self.answers else 200
+
+        return app
+
+
+@contextmanager
+def serve(app: Flask, port: int = 0) -> Iterator[str]:
+    """Serve an application on loopback from a thread; yields its address."""
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

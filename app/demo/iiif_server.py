@@ -1,0 +1,114 @@
+"""A small IIIF server for a folder of images: Presentation 3, Image API 3, level 1.
+
+    python -m app.demo.iiif_server FOLDER [--port 8182]
+
+The manifest is at /manifest.json; the images, in the order of their names, are its canvases.
+"""
+
+import argparse
+import io
+import re
+from pathlib import Path
+
+from flask import Flask, Response, abort, jsonify, request
+from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+def create_iiif_server(folder: Path) -> Flask:
+    """Return an application that serves a folder of images over IIIF."""
+    app = Flask("iiif_server")
+    images = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    sizes = {name: _read_size(path) for name, path in images.items()}
+
+    @app.get("/manifest.json")
+    def manifest() -> Response:
+        base = request.host_url.rstrip("/")
+        canvases = [_build_canvas(base, number, name, *sizes[name]) for number, name in enumerate(images, 1)]
+        return jsonify(
+            {
+                "@context": "http://iiif.io/api/presentation/3/context.json",
+                "id": f"{base}/{folder.name}/manifest.json",
+                "type": "Manifest",
+                "label": {"none": [folder.name]},
+                "items": canvases,
+            }
+        )
+
+    @app.get("/iiif/<name>/info.json")
+    def info(name: str) -> Response:
+        width, height = sizes.get(name) or abort(404)
+        service = _build_service(request.host_url.rstrip("/"), name)
+        return jsonify(service | {"protocol": "http://iiif.io/api/image", "width": width, "height": height})
+
+    @app.get("/iiif/<name>/full/<size>/0/default.jpg")
+    def image(name: str, size: str) -> Response:
+        full = sizes.get(name) or abort(404)
+        with Image.open(images[name]) as picture:
+            target = _parse_size(size, *full)
+            picture.draft("RGB", target)
+            reduced = picture.convert("RGB").resize(target, Image.Resampling.LANCZOS)
+        body = io.BytesIO()
+        reduced.save(body, "JPEG", quality=85)
+        return Response(body.getvalue(), mimetype="image/jpeg")
+
+    return app
+
+
+def _read_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def _parse_size(size: str, width: int, height: int) -> tuple[int, int]:
+    """Return the (width, height) that a request asks for: ``max``, ``w,`` or ``,h`` or ``w,h``."""
+    if size == "max":
+        return width, height
+    match = re.fullmatch(r"(\d{1,5})?,(\d{1,5})?", size)
+    if not match or size == ",":
+        abort(400, "The size is not one of max; w,; ,h; w,h.")
+    w, h = (int(part) if part else None for part in match.groups())
+    w, h = w or round(width * (h or 1) / height), h or round(height * (w or 1) / width)
+    if not (0 < w <= width and 0 < h <= height):
+        abort(400, "Images are not enlarged.")
+    return w, h
+
+
+def _build_service(base: str, name: str) -> dict[str, str]:
+    return {
+        "@context": "http://iiif.io/api/image/3/context.json",
+        "id": f"{base}/iiif/{name}",
+        "type": "ImageService3",
+        "profile": "level1",
+    }
+
+
+def _build_canvas(base: str, number: int, name: str, width: int, height: int) -> dict[str, object]:
+    canvas = f"{base}/canvas/{number}"
+    service = {key: value for key, value in _build_service(base, name).items() if key != "@context"}
+    body = {
+        "id": f"{base}/iiif/{name}/full/max/0/default.jpg",
+        "type": "Image",
+        "format": "image/jpeg",
+        "width": width,
+        "height": height,
+        "service": [service],
+    }
+    painting = {"id": f"{canvas}/image", "type": "Annotation", "motivation": "painting", "body": body, "target": canvas}
+    page = {"id": f"{canvas}/page", "type": "AnnotationPage", "items": [painting]}
+    return {"id": canvas, "type": "Canvas", "width": width, "height": height, "items": [page]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve a folder of images over IIIF.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8182)
+    arguments = parser.parse_args()
+    print(f"http://{arguments.host}:{arguments.port}/manifest.json")
+    create_iiif_server(arguments.folder.resolve()).run(arguments.host, arguments.port, threaded=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The model store: detection weights in ``models/``, found by name and loaded without running what is in them.
+
+A ``.pt`` file is a pickle, and a pickle can run code. Weights are loaded by ``torch.load(weights_only=True)`` with an
+allow list of model classes (ultralytics' safe loader): a file with anything else in it is refused.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import RequestError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One weights file.
+
+    Attributes:
+        name: Its file name, by which clients ask for it.
+        path: Where it lies.
+        changed: When the file changed, in seconds since the epoch.
+    """
+
+    name: str
+    path: Path
+    changed: float
+
+    @property
+    def label(self) -> str:
+        """Name and month, as client apps know a version of a model: ``best_eida_04_2024``."""
+        return f"{self.path.stem}_{time.strftime('%m_%Y', time.localtime(self.changed))}"
+
+
+class ModelStore:
+    """The detection weights of this installation.
+
+    Args:
+        folder: Holds the ``.pt`` files.
+        default: File name of the weights used when a request names none.
+    """
+
+    def __init__(self, folder: Path, default: str) -> None:
+        self.folder = folder
+        self.default = default
+
+    def list_weights(self) -> dict[str, Weights]:
+        """Return every weights file by name."""
+        paths = sorted(self.folder.glob("*.pt"))
+        return {path.name: Weights(path.name, path, path.stat().st_mtime) for path in paths}
+
+    def find(self, name: str = "") -> Weights:
+        """Return weights by file name, with or without ``.pt``; the default for an empty name.
+
+        A name is looked up in the listing and never joined to a path.
+
+        Raises:
+            RequestError: There are no such weights.
+        """
+        known, wanted = self.list_weights(), name or self.default
+        found = known.get(wanted) or known.get(f"{wanted}.pt")
+        if found is None:
+            there = ", ".join(known) or "none"
+            raise RequestError(f"model {wanted[:100]!r} is not among the weights of this server: {there}.")
+        return found
+
+
+def load_network(path: Path) -> "nn.Module":
+    """Load the network of an ultralytics checkpoint (YOLOv8, 9, 10, 11, 12, 26, RT-DETR), in float32.
+
+    Raises:
+        WeightsError: The file is not such a checkpoint, is damaged, or holds anything but a model.
+    """
+    isolate_ultralytics()
+    from ultralytics.nn.tasks import torch_safe_load
+
+    advice = "put an ultralytics detection checkpoint in its place"
+    try:
+        checkpoint, _ = torch_safe_load(path, safe_only=True)
+        network = checkpoint.get("ema") or checkpoint["model"]
+        network = network.float().eval()
+        if network.task != "detect":
+            raise WeightsError(f"{path.name} is a model for {network.task}, not for detection: {advice}.")
+    except WeightsError:
+        raise
+    # Whatever is in a file, the loader can raise anything: all of it means the same to the user.
+    except Exception as error:
+        raise WeightsError(f"{path.name} cannot be loaded safely: {advice}.") from error
+    return network
+
+
+def isolate_ultralytics(folder: Path | None = None) -> None:
+    """Keep ultralytics from the network and from the user's home: call before its first import.
+
+    Off are its usage reports, its downloads of weights and fonts, and its installing of packages. Its settings file
+    goes to ``folder``.
+    """
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))

@@ -1,0 +1,104 @@
+"""Every error that this service raises on purpose.
+
+    ExtractorError                  500  something is wrong here, not with the request
+    ├── SettingsError                    a setting is missing or malformed; said at start
+    ├── RequestError                400  the client sent something that cannot be accepted
+    │   ├── Unauthenticated         400  no API key (400 and not 401: the clients' contract)
+    │   ├── Forbidden               403  an API key that nobody has
+    │   └── NotFound                404  no such job, or another client app's
+    ├── BrokerUnavailable           503  the job cannot be queued now
+    ├── FetchError                       a library did not give what was asked
+    │   ├── AddressRefused               a private address that no setting trusts
+    │   └── NotAnImage                   bytes that are not an image, or a damaged one
+    ├── ManifestError                    a document that is not a usable IIIF manifest
+    ├── WeightsError                     a weights file that is absent, broken or unsafe
+    └── ClaimLost                        another worker, or a cancel, took the job away
+
+The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
+is the same thing for a program. The message lies in ``args``, so an error survives being pickled.
+"""
+
+from collections.abc import Mapping
+
+
+class ExtractorError(Exception):
+    """Base of all errors of this service."""
+
+    status = 500
+    code = "internal_error"
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0]) if self.args else self.code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """HTTP headers that go with the answer."""
+        return {}
+
+
+class SettingsError(ExtractorError):
+    code = "bad_settings"
+
+
+class RequestError(ExtractorError):
+    status = 400
+    code = "bad_request"
+
+
+class Unauthenticated(RequestError):
+    code = "missing_key"
+
+
+class Forbidden(RequestError):
+    status = 403
+    code = "wrong_key"
+
+
+class NotFound(RequestError):
+    status = 404
+    code = "not_found"
+
+
+class BrokerUnavailable(ExtractorError):
+    status = 503
+    code = "broker_unavailable"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "30"}
+
+
+class FetchError(ExtractorError):
+    """What was asked of a server did not come.
+
+    Args:
+        message: One sentence with the URL and the reason.
+        http_status: The server's last status, when it answered at all.
+    """
+
+    code = "fetch_failed"
+
+    def __init__(self, message: str, http_status: int | None = None) -> None:
+        super().__init__(message, http_status)
+        self.http_status = http_status
+
+
+class AddressRefused(FetchError):
+    code = "address_refused"
+
+
+class NotAnImage(FetchError):
+    code = "not_an_image"
+
+
+class ManifestError(ExtractorError):
+    code = "bad_manifest"
+
+
+class WeightsError(ExtractorError):
+    code = "bad_weights"
+
+
+class ClaimLost(ExtractorError):
+    code = "claim_lost"

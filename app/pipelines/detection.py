@@ -1,0 +1,191 @@
+"""The order of work of a detection job: manifest → images → detections → annotation file.
+
+``download`` and ``detect`` are its stages. Each works on the job's folder, skips what lies there already, and so can
+be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which raises
+when the job is no longer wanted.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
+from app.errors import FetchError
+from app.iiif.fetch import IMAGE_FORMATS, Fetcher
+from app.iiif.manifest import Canvas, Manifest, parse_manifest
+from app.jobs import DetectionRequest
+from app.pipelines.image_cache import ImageCache
+from app.pipelines.pages import (
+    Coverage,
+    FetchedPage,
+    count_coverage,
+    load_annotated,
+    load_fetched,
+    save_annotated,
+    save_fetched,
+)
+from app.storage import JobFolder, Storage, write_atomic
+
+if TYPE_CHECKING:
+    from app.detection.detector import Detector
+
+Report = Callable[[int, int, Coverage], None]
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """How a job's images are fetched.
+
+    Attributes:
+        longest: Longer side to ask for, in pixels; None for the full size.
+        threads: Images fetched at the same time.
+        max_canvases: A longer manifest is refused.
+    """
+
+    longest: int | None = 1280
+    threads: int = 4
+    max_canvases: int = 5000
+
+
+def fetch_manifest(request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan) -> Manifest:
+    """Fetch the manifest once: a job that goes on keeps the one with which it began.
+
+    Raises:
+        FetchError, ManifestError: It did not come, or is not a manifest.
+    """
+    if folder.manifest.exists():
+        return parse_manifest(folder.manifest.read_bytes(), request.manifest_url, plan.max_canvases)
+    data = fetcher.fetch_document(request.manifest_url)
+    manifest = parse_manifest(data, request.manifest_url, plan.max_canvases)
+    write_atomic(folder.manifest, data)
+    return manifest
+
+
+def download(
+    request: DetectionRequest,
+    manifest: Manifest,
+    storage: Storage,
+    folder: JobFolder,
+    fetcher: Fetcher,
+    plan: DownloadPlan,
+    report: Report,
+) -> None:
+    """Fetch the image of every canvas into the cache, and keep a record of what came of each.
+
+    Raises:
+        FetchError: Not one image could be fetched.
+    """
+    cache = ImageCache(storage.images(request.manifest_url), fetcher, plan.longest, request.refresh)
+    pages = {page.number: page for page in load_fetched(folder)}
+    missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
+    executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
+    try:
+        waiting = [executor.submit(_fetch_page, cache, manifest, canvas) for canvas in missing]
+        report(len(pages), len(manifest.canvases), _count_failures(pages.values()))
+        for future in as_completed(waiting):
+            page = future.result()
+            save_fetched(folder, page)
+            pages[page.number] = page
+            report(len(pages), len(manifest.canvases), _count_failures(pages.values()))
+    finally:
+        executor.shutdown(cancel_futures=True)
+    files = {page.file for page in pages.values() if page.file}
+    if request.refresh:
+        cache.forget_all_but(files)
+    if not files:
+        raise FetchError(
+            f"None of the {len(pages)} images of {request.manifest_url} could be fetched; "
+            f"the first: {pages[min(pages)].reason}"
+        )
+
+
+def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas) -> FetchedPage:
+    page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas))
+    if canvas.image is None:
+        return replace(page, reason=canvas.reason)
+    try:
+        cached = cache.fetch(canvas.image)
+    except FetchError as error:
+        return replace(page, reason=error.message)
+    return replace(page, file=cached.file, width=cached.width, height=cached.height)
+
+
+def _count_failures(pages: Iterable[FetchedPage]) -> Coverage:
+    return Coverage(failed=tuple(sorted((page.number, page.reason) for page in pages if page.file is None)))
+
+
+def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report) -> None:
+    """Look at every page that was fetched, a batch at a time, and write the result.
+
+    Args:
+        images: The folder of the manifest's cached images.
+        folder: The job's own.
+        detector: Loaded beforehand.
+        report: Called after every batch.
+    """
+    total = len(load_fetched(folder))
+    annotated = {page.number: page for page in load_annotated(folder)}
+    waiting = [page for page in load_fetched(folder) if page.number not in annotated]
+    report(len(annotated), total, count_coverage(annotated.values()))
+    for batch in _load_batches(images, waiting, detector.config.batch_size):
+        for page in _detect_batch(batch, detector):
+            save_annotated(folder, page)
+            annotated[page.number] = page
+        report(len(annotated), total, count_coverage(annotated.values()))
+    pages = load_annotated(folder)
+    write_atomic(folder.annotations, format_text(pages).encode())
+    write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
+
+
+Loaded = tuple[FetchedPage, NDArray[np.uint8] | None]
+
+
+def _load_batches(images: Path, pages: list[FetchedPage], size: int) -> Iterator[list[Loaded]]:
+    """Yield pages with their pixels; the next batch is decoded while the present one is looked at."""
+    batches = [pages[start : start + size] for start in range(0, len(pages), size)]
+
+    def load(batch: list[FetchedPage]) -> list[Loaded]:
+        return [(page, _load_image(images / str(page.file))) for page in batch]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as executor:
+        ahead = [executor.submit(load, batch) for batch in batches[:1]]
+        for following in [*batches[1:], None]:
+            if not ahead:
+                return
+            ready = ahead.pop().result()
+            if following is not None:
+                ahead.append(executor.submit(load, following))
+            yield ready
+
+
+def _load_image(path: Path) -> NDArray[np.uint8] | None:
+    """Return the pixels of a cached image, or None when it is gone from the cache."""
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError:
+        return None
+
+
+def _detect_batch(batch: list[Loaded], detector: "Detector") -> list[AnnotatedPage]:
+    pixels = [image for _, image in batch if image is not None]
+    found = iter(detector.detect(pixels))
+    pages = []
+    for page, image in batch:
+        if image is None or page.width is None or page.height is None:
+            pages.append(page.as_failed("The image left the cache while the job ran: send the manifest again."))
+            continue
+        detections = next(found).scaled((image.shape[1], image.shape[0]), (page.width, page.height))
+        boxes = format_boxes(detections, detector.class_names)
+        status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
+        pages.append(
+            AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)
+        )
+    return pages

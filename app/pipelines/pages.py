@@ -1,0 +1,80 @@
+"""What a detection job knows of each canvas, kept as one small file a canvas in the job's folder."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.storage import JobFolder
+
+
+@dataclass(frozen=True)
+class FetchedPage:
+    """What came of fetching the image of a canvas.
+
+    Attributes:
+        number: 1-based place of the canvas in the manifest.
+        canvas_id: The canvas's id, or "".
+        image_name: Its name in the annotation file.
+        file: File name in the cache of the manifest's images; None when it could not be fetched.
+        width, height: Of the full-size image; None when it could not be fetched.
+        reason: Why it could not be fetched, else "".
+    """
+
+    number: int
+    canvas_id: str
+    image_name: str
+    file: str | None = None
+    width: int | None = None
+    height: int | None = None
+    reason: str = ""
+
+    def as_failed(self, reason: str) -> AnnotatedPage:
+        return AnnotatedPage(
+            self.number, self.canvas_id, self.image_name, self.width, self.height, PageStatus.FAILED, reason=reason
+        )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Every canvas accounted for: looked at with a result, looked at in vain, or not looked at and why."""
+
+    detected: int = 0
+    empty: int = 0
+    failed: tuple[tuple[int, str], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        failed = [{"canvas_number": number, "reason": reason} for number, reason in self.failed]
+        return {"detected": self.detected, "empty": self.empty, "failed": failed}
+
+
+def save_fetched(folder: JobFolder, page: FetchedPage) -> None:
+    folder.save("pages", page.number, asdict(page))
+
+
+def load_fetched(folder: JobFolder) -> list[FetchedPage]:
+    return [FetchedPage(**record) for record in folder.load("pages")]
+
+
+def save_annotated(folder: JobFolder, page: AnnotatedPage) -> None:
+    folder.save("detections", page.number, asdict(page))
+
+
+def load_annotated(folder: JobFolder) -> list[AnnotatedPage]:
+    """Return the pages that were looked at and those that could not be, in the order of the canvases."""
+    looked_at = [_parse_annotated(record) for record in folder.load("detections")]
+    failed = [page.as_failed(page.reason) for page in load_fetched(folder) if page.file is None]
+    return sorted([*looked_at, *failed], key=lambda page: page.number)
+
+
+def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
+    boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record["boxes"])
+    return AnnotatedPage(**(record | {"boxes": boxes, "status": PageStatus(record["status"])}))
+
+
+def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:
+    """Count pages by status and name the failed ones."""
+    pages = list(pages)
+    count = [page.status for page in pages].count
+    failed = tuple((page.number, page.reason) for page in pages if page.status is PageStatus.FAILED)
+    return Coverage(count(PageStatus.DETECTED), count(PageStatus.EMPTY), failed)

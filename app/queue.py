@@ -1,0 +1,106 @@
+"""The queue: Celery on Redis, what its settings guarantee, and what its tasks work with.
+
+Two queues: ``io`` (downloads, deliveries; many threads) and ``gpu`` (one job at a time, in a process of its own). A
+message carries a job's id and nothing else; what is to be done stands in the job's row.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from app.config import Settings
+from app.database import Database
+from app.errors import BrokerUnavailable
+from app.jobs import JobStore, Stage
+from app.storage import Storage
+
+if TYPE_CHECKING:
+    from app.delivery import Courier
+    from app.iiif.fetch import Fetcher
+
+SWEEP_SECONDS = 10.0
+DAY = 86400
+
+
+class TaskQueue(Celery):
+    """The Celery application of this service, with what its tasks work with.
+
+    Args:
+        settings: Of this process.
+        database: Where jobs are.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        super().__init__("extractor", broker=settings.broker_url, include=["app.tasks"], set_as_current=True)
+        self.settings = settings
+        self.database = database
+        self.jobs = JobStore(database, self.enqueue, settings.stale_seconds, settings.max_starts)
+        self.storage = Storage(settings.data_folder)
+        self.conf.update(_configure(settings))
+
+    def enqueue(self, stage: Stage, job_id: str) -> None:
+        """Put a job's id on the queue of a stage.
+
+        Raises:
+            BrokerUnavailable: The broker does not answer.
+        """
+        try:
+            self.send_task(stage.task, [job_id], queue=stage.queue, retry=False)
+        except OperationalError as error:
+            raise BrokerUnavailable("The job cannot be queued now: the broker does not answer. Try later.") from error
+
+    def queue_is_empty(self, queue: str) -> bool:
+        with self.connection_for_read() as connection:
+            return connection.default_channel.client.llen(queue) == 0  # type: ignore[attr-defined]
+
+    @cached_property
+    def fetcher(self) -> "Fetcher":
+        from app.iiif.addresses import AddressGuard
+        from app.iiif.fetch import Fetcher, FetchPolicy
+        from app.iiif.hosts import HostLimits
+
+        s = self.settings
+        policy = FetchPolicy(
+            user_agent=s.user_agent,
+            attempts=s.fetch_attempts,
+            timeout=s.fetch_timeout_seconds,
+            deadline=s.fetch_deadline_seconds,
+            retry_after_limit=s.retry_after_limit_seconds,
+            max_document_bytes=int(s.max_document_mb * 1e6),
+            max_image_bytes=int(s.max_image_mb * 1e6),
+            max_image_pixels=int(s.max_image_megapixels * 1e6),
+        )
+        limits = HostLimits(s.host_connections, s.host_interval_seconds)
+        return Fetcher(policy, limits, AddressGuard(s.trusted_addresses))
+
+    @cached_property
+    def courier(self) -> "Courier":
+        from app.delivery import Courier
+        from app.iiif.addresses import AddressGuard
+
+        guard = AddressGuard(self.settings.trusted_addresses)
+        return Courier(self.database, guard, self.settings.user_agent, self.settings.delivery_timeout_seconds)
+
+
+def _configure(settings: Settings) -> dict[str, Any]:
+    return {
+        "task_queues": [Queue("io"), Queue("gpu")],
+        "task_default_queue": "io",
+        "task_create_missing_queues": False,
+        "task_ignore_result": True,
+        # A message leaves the broker when its task is over. A child that dies in the middle is retried at once;
+        # ``max_starts`` bounds that. ``task_reject_on_worker_lost`` would loop for ever on a page that kills.
+        "task_acks_late": True,
+        "task_retry_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        # A running task survives a broker that goes away for a while.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {"visibility_timeout": DAY, "socket_connect_timeout": 2, "socket_timeout": 30},
+        "beat_schedule": {"sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}},
+        "beat_schedule_filename": str(settings.data_folder / "schedule"),
+        "worker_hijack_root_logger": False,
+    }

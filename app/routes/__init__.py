@@ -1,0 +1,38 @@
+"""HTTP only: parse, submit, answer. Every answer is JSON, the errors too."""
+
+import logging
+
+from flask import Flask, jsonify
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from app.errors import ExtractorError
+
+log = logging.getLogger(__name__)
+
+
+def register(app: Flask) -> None:
+    """Put the routes and the error answers on an application."""
+    from app.routes import detection, jobs, models
+
+    for module in (detection, jobs, models):
+        app.register_blueprint(module.routes)
+    app.register_error_handler(ExtractorError, answer_error)
+    app.register_error_handler(HTTPException, answer_http_error)
+    app.register_error_handler(Exception, answer_unforeseen)
+
+
+def answer_error(error: ExtractorError) -> ResponseReturnValue:
+    return jsonify(message=error.message, code=error.code), error.status, dict(error.headers)
+
+
+def answer_http_error(error: HTTPException) -> ResponseReturnValue:
+    headers = [header for header in error.get_headers() if header[0] not in ("Content-Type", "Content-Length")]
+    code = (error.name or "error").lower().replace(" ", "_")
+    return jsonify(message=error.description or error.name, code=code), error.code or 500, headers
+
+
+def answer_unforeseen(error: Exception) -> ResponseReturnValue:
+    log.exception("A request failed", exc_info=error)
+    message = "The server failed with this request: its log has the details."
+    return jsonify(message=message, code="internal_error"), 500

@@ -1,0 +1,123 @@
+"""``/jobs``: how far a job is, what came of it, cancel it, send its result again. A client app sees its own jobs."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from app.auth import key_required
+from app.database import Job
+from app.errors import RequestError
+from app.jobs import JobStore, State
+
+routes = Blueprint("jobs", __name__)
+
+MOST_JOBS = 1000
+
+
+@routes.get("/jobs")
+@key_required
+def index() -> ResponseReturnValue:
+    state, limit = request.args.get("state"), request.args.get("limit", "50")
+    if state is not None and state not in list(State):
+        raise RequestError(f"state is not one of {', '.join(State)}.")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_JOBS):
+        raise RequestError(f"limit must be a whole number from 1 to {MOST_JOBS}.")
+    jobs = _store().list_recent(g.client.id, State(state) if state else None, int(limit))
+    return jsonify(jobs=[describe(job) for job in jobs])
+
+
+@routes.get("/jobs/<job_id>")
+@key_required
+def show(job_id: str) -> ResponseReturnValue:
+    return jsonify(describe(_find(job_id)))
+
+
+@routes.post("/jobs/<job_id>/cancel")
+@key_required
+def cancel(job_id: str) -> ResponseReturnValue:
+    job = _find(job_id)
+    if not _store().cancel(job):
+        raise RequestError(f"Job {job_id} is {_find(job_id).state} already: there is nothing to cancel.")
+    return jsonify(message="The job is cancelled.", job_id=job_id)
+
+
+@routes.post("/jobs/<job_id>/redeliver")
+@key_required
+def redeliver(job_id: str) -> ResponseReturnValue:
+    job = _find(job_id)
+    if job.state != State.DONE:
+        raise RequestError(f"Job {job_id} is {job.state}: only the result of a job that is done can be sent again.")
+    if not current_app.extensions["queue"].courier.renew(job_id):
+        raise RequestError(f"Job {job_id} has no address to send to: neither a callback nor CLIENT_APP_URL was set.")
+    return jsonify(message="The result will be sent again.", job_id=job_id)
+
+
+@routes.get("/jobs/<job_id>/annotations")
+@key_required
+def annotations(job_id: str) -> ResponseReturnValue:
+    job = _find(job_id)
+    form = request.args.get("format", "text")
+    if form not in ("text", "json"):
+        raise RequestError("format must be text or json.")
+    folder = current_app.extensions["storage"].job(job.id)
+    path = folder.annotations if form == "text" else folder.annotations_json
+    if not path.exists():
+        raise RequestError(f"Job {job_id} is {job.state}: it has no annotations" + _advise(job))
+    if form == "text":
+        return Response(path.read_bytes(), mimetype="text/plain")
+    head = {"job_id": job.id, "manifest_url": job.request["manifest_url"], "model": job.model_label}
+    canvases = current_app.json.loads(path.read_bytes())
+    return jsonify(head | {"canvases": canvases})
+
+
+def _advise(job: Job) -> str:
+    return "." if job.finished else " yet; ask again when it is done."
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """Return a job as clients see it."""
+    deliveries = [
+        {
+            "url": delivery.url,
+            "attempts": delivery.attempts,
+            "status": delivery.status,
+            "http_status": delivery.http_status,
+            "error": delivery.error,
+            "next_attempt": _format_time(delivery.next_attempt),
+        }
+        for delivery in _store().deliveries(job.id)
+    ]
+    error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
+    return {
+        "job_id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "progress": {"stage": job.state, "done": job.done, "total": job.total},
+        "created": _format_time(job.created),
+        "updated": _format_time(job.updated),
+        "finished": _format_time(job.finished),
+        "manifest_url": job.request["manifest_url"],
+        "manifest_ref": job.manifest_ref,
+        "model": job.model_label or job.request["model"] or None,
+        "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
+        "deliveries": deliveries,
+        "timings": job.timings,
+        "error": error,
+    }
+
+
+def _format_time(seconds: float | None) -> str | None:
+    """Return a time as RFC 3339 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _store() -> JobStore:
+    return current_app.extensions["jobs"]
+
+
+def _find(job_id: str) -> Job:
+    return _store().find(job_id, g.client.id)

@@ -1,0 +1,82 @@
+"""Where things lie on disk, under what names, and how they are written: whole or not at all.
+
+    data/images/<sha256 of the manifest URL>/<sha256 of the image URL>     images, shared by jobs
+    data/jobs/<job id>/manifest.json                                       the manifest as it was fetched
+    data/jobs/<job id>/pages/0001.json                                     what came of fetching a canvas
+    data/jobs/<job id>/detections/0001.json                                what was detected on it
+    data/jobs/<job id>/annotations.txt                                     the result
+
+The names are digests, never text from outside: no manifest can choose a path, and no two share a folder.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def build_key(text: str) -> str:
+    """Return a name for a file that stands for a text (a URL, say) and for no other."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file that other processes see whole or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+class JobFolder:
+    """The files of one job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def annotations(self) -> Path:
+        return self.path / "annotations.txt"
+
+    @property
+    def annotations_json(self) -> Path:
+        return self.path / "annotations.json"
+
+    def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
+        """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
+        write_atomic(self.path / kind / f"{number:04d}.json", json.dumps(record, ensure_ascii=False).encode())
+
+    def load(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Yield the records of a kind, in the order of the canvases."""
+        for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
+            yield json.loads(path.read_bytes())
+
+
+class Storage:
+    """The data folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def job(self, job_id: str) -> JobFolder:
+        return JobFolder(self.root / "jobs" / job_id)
+
+    def images(self, manifest_url: str) -> Path:
+        """Return the folder of a manifest's cached images."""
+        return self.root / "images" / build_key(manifest_url)

@@ -1,0 +1,184 @@
+"""The tasks: one short task a stage, and what happens when one fails, is cancelled or dies.
+
+What a task does stands in ``app/pipelines``; it is imported inside the task, so that the web process and the worker's
+parent stay free of torch and CUDA.
+"""
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.signals import worker_process_init
+
+from app.database import Job
+from app.errors import BrokerUnavailable, ClaimLost, ExtractorError
+from app.jobs import DetectionRequest, JobStore, Stage
+from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.queue import TaskQueue
+
+log = logging.getLogger(__name__)
+
+
+@worker_process_init.connect
+def _leave_parent_connections(**_: Any) -> None:
+    current_app.database.dispose()
+
+
+class StageTask(Task):
+    """A task that runs one stage of a job; a child that dies is replaced after a second."""
+
+    abstract = True
+    app: TaskQueue
+    default_retry_delay = 1
+
+
+def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], None]) -> None:
+    """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason."""
+    jobs = task.app.jobs
+    job = jobs.claim(job_id, stage, token=task.request.id)
+    if job is None:
+        return
+    log.info("job %s: %s begins", job_id, stage.task)
+    started = time.monotonic()
+    try:
+        with heartbeat(jobs, job, task.app.settings.heartbeat_seconds):
+            work(job)
+        jobs.hand_over(job, stage, time.monotonic() - started)
+        log.info("job %s: %s is done after %.1f s", job_id, stage.task, time.monotonic() - started)
+    except ClaimLost:
+        log.info("job %s: %s stops, the job was cancelled or taken over", job_id, stage.task)
+    except BrokerUnavailable:
+        log.warning("job %s: %s is done but the broker is away; the sweep will queue the next stage", job_id, stage.task)
+    except ExtractorError as error:
+        log.warning("job %s: %s failed: %s", job_id, stage.task, error.message)
+        jobs.fail(job, error)
+    except Exception as error:
+        log.exception("job %s: %s failed", job_id, stage.task)
+        jobs.fail(job, _explain(error))
+
+
+def _explain(error: Exception) -> ExtractorError:
+    """Return the sentence for an error that nobody foresaw, or of the machine."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        explained = ExtractorError("There is no space left on the server's disk: make room and send the job again.")
+        explained.code = "no_space"
+        return explained
+    return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")
+
+
+@contextmanager
+def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
+    """Keep a claim alive from a thread of its own, however long one step of the work takes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            try:
+                jobs.beat(job)
+            except ClaimLost:
+                return
+            except Exception:
+                log.exception("job %s: a heartbeat failed", job.id)
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{job.id[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@shared_task(bind=True, base=StageTask, name="download")
+def download(self: StageTask, job_id: str) -> None:
+    """Fetch the manifest and its images."""
+
+    def work(job: Job) -> None:
+        from app.pipelines import detection
+
+        queue, request = self.app, DetectionRequest(**job.request)
+        settings, folder = queue.settings, queue.storage.job(job_id)
+        plan = detection.DownloadPlan(settings.image_size, settings.host_connections, settings.max_canvases)
+        manifest = detection.fetch_manifest(request, folder, queue.fetcher, plan)
+        queue.jobs.beat(job, manifest_ref=manifest.ref)
+        report = _build_report(queue.jobs, job)
+        detection.download(request, manifest, queue.storage, folder, queue.fetcher, plan, report)
+
+    run_stage(self, job_id, DOWNLOAD, work)
+
+
+@shared_task(bind=True, base=StageTask, name="detect")
+def detect(self: StageTask, job_id: str) -> None:
+    """Find the illustrations on the images."""
+
+    def work(job: Job) -> None:
+        from app.detection.detector import DetectorConfig, load_detector
+        from app.detection.weights import ModelStore, isolate_ultralytics
+        from app.pipelines import detection
+
+        queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
+        isolate_ultralytics(s.data_folder / "ultralytics")
+        weights = ModelStore(s.models_folder, s.default_model).find(request.model)
+        config = DetectorConfig(
+            s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device
+        )
+        queue.jobs.beat(job, model_label=weights.label)
+        detector = load_detector(weights, config)
+        images = queue.storage.images(request.manifest_url)
+        detection.detect(images, queue.storage.job(job_id), detector, _build_report(queue.jobs, job))
+
+    run_stage(self, job_id, DETECT, work)
+
+
+@shared_task(bind=True, base=StageTask, name="deliver")
+def deliver(self: StageTask, job_id: str) -> None:
+    """Post the annotation file. What does not arrive now is tried again by the schedule; the job is done all the same."""
+
+    def work(job: Job) -> None:
+        from app.delivery import build_annotation_url
+
+        request = DetectionRequest(**job.request)
+        url = build_annotation_url(request.callback, self.app.settings.client_app_url, job.manifest_ref or "")
+        if url:
+            self.app.courier.enlist(job.id, url)
+            _attempt_deliveries(self.app, job)
+
+    run_stage(self, job_id, DELIVER, work)
+
+
+@shared_task(bind=True, base=StageTask, name="redeliver")
+def redeliver(self: StageTask, job_id: str) -> None:
+    """Try the deliveries of a job that are due."""
+    _attempt_deliveries(self.app, self.app.jobs.find(job_id))
+
+
+@shared_task(bind=True, base=StageTask, name="sweep")
+def sweep(self: StageTask) -> None:
+    """Queue again what nobody works on any more, and the deliveries that are due."""
+    for job in self.app.jobs.find_stranded(self.app.queue_is_empty):
+        log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
+        self.app.jobs.send(job)
+    for job_id in {delivery.job_id for delivery in self.app.courier.find_due()}:
+        self.app.send_task("redeliver", [job_id], queue="io")
+
+
+def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:
+    from app.delivery import build_annotation_parcel
+
+    annotations = queue.storage.job(job.id).annotations.read_bytes()
+    experiment_id = DetectionRequest(**job.request).experiment_id
+    parcel = build_annotation_parcel(job.manifest_ref or "", annotations, job.model_label or "", experiment_id)
+    for delivery in queue.jobs.deliveries(job.id):
+        queue.courier.attempt(delivery, parcel)
+
+
+def _build_report(jobs: JobStore, job: Job) -> Callable[[int, int, Any], None]:
+    def report(done: int, total: int, coverage: Any) -> None:
+        jobs.record_progress(job, done, total, coverage.as_json())
+
+    return report

@@ -1,0 +1,141 @@
+"""Train the first default weights: a YOLO nano on pages of historical documents.
+
+    python bench/train_first_weights.py --pages PAGES --start yolov5n-custom.pt --out models/illustrations.pt
+
+PAGES is a folder with ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format, split by
+document. The backbone and neck start from a YOLOv5-nano checkpoint, loaded by name and shape and
+without running pickled code; the head is new. The validation documents are looked at once, after
+the last epoch: no epoch is chosen by them.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+import yaml
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn import modules
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import intersect_dicts
+
+ARCHITECTURE = "yolov5n.yaml"
+
+# The original YOLOv5 pickles its module classes under their own paths; ultralytics' classes of the
+# same names have the same parameters. Nothing outside this list is built.
+YOLOV5_CLASSES = [
+    (modules.Bottleneck, "models.common.Bottleneck"),
+    (modules.C3, "models.common.C3"),
+    (modules.Concat, "models.common.Concat"),
+    (modules.Conv, "models.common.Conv"),
+    (modules.SPPF, "models.common.SPPF"),
+    (modules.Detect, "models.yolo.Detect"),
+    (DetectionModel, "models.yolo.DetectionModel"),
+    (set, "__builtin__.set"),
+    torch.nn.SiLU,
+    torch.nn.BatchNorm2d,
+    torch.nn.ModuleList,
+    torch.nn.Sequential,
+    torch.nn.Conv2d,
+    torch.nn.MaxPool2d,
+    torch.nn.Upsample,
+]
+
+
+def load_start(path: Path) -> dict[str, torch.Tensor]:
+    """Return the parameters of a YOLOv5 checkpoint by name."""
+    with torch.serialization.safe_globals(YOLOV5_CLASSES):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint["model"].float().state_dict()
+
+
+def write_dataset(pages: Path, folder: Path, negatives: float, seed: int) -> Path:
+    """List every training page with illustrations, and ``negatives`` pages without for each of them."""
+    images = sorted((pages / "images" / "train").glob("*.jpg"))
+    labels = {image: pages / "labels" / "train" / f"{image.stem}.txt" for image in images}
+    positive = [i for i in images if labels[i].exists() and labels[i].read_text().strip()]
+    empty = [i for i in images if i not in set(positive)]
+    chosen = positive + random.Random(seed).sample(empty, min(len(empty), round(negatives * len(positive))))
+    folder.mkdir(parents=True, exist_ok=True)
+    train = folder / "train.txt"
+    train.write_text("\n".join(str(i.resolve()) for i in sorted(chosen)) + "\n")
+    description = folder / "data.yaml"
+    description.write_text(
+        yaml.safe_dump(
+            {"train": str(train.resolve()), "val": str((pages / "images" / "val").resolve()), "names": ["illustration"]}
+        )
+    )
+    print(f"{len(positive)} pages with illustrations, {len(chosen) - len(positive)} without")
+    return description
+
+
+class WarmStartTrainer(DetectionTrainer):
+    """A detection trainer whose backbone and neck start from given parameters.
+
+    The channels-last memory format halves the time of a step on a CPU (5.8 s to 2.8 s for 16 images
+    of 512 pixels on two cores).
+    """
+
+    start: dict[str, torch.Tensor] = {}
+
+    def get_model(self, cfg=None, weights=None, verbose=True):
+        model = super().get_model(cfg, weights, verbose)
+        kept = intersect_dicts(self.start, model.state_dict(), exclude=["model.24."])
+        model.load_state_dict(kept, strict=False)
+        print(f"{len(kept)} of {len(model.state_dict())} parameters start from the given weights")
+        return model.to(memory_format=torch.channels_last)
+
+    def preprocess_batch(self, batch):
+        batch = super().preprocess_batch(batch)
+        batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint; without it, training starts from scratch")
+    parser.add_argument("--work", type=Path, default=Path("data/training"))
+    parser.add_argument("--out", type=Path, default=Path("models/illustrations.pt"))
+    parser.add_argument("--epochs", type=int, default=45)
+    parser.add_argument("--image-size", type=int, default=640)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--negatives", type=float, default=1.25)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    data = write_dataset(arguments.pages, arguments.work, arguments.negatives, arguments.seed)
+    WarmStartTrainer.start = load_start(arguments.start) if arguments.start else {}
+    trainer = WarmStartTrainer(
+        overrides={
+            "model": ARCHITECTURE,
+            "data": str(data),
+            "epochs": arguments.epochs,
+            "imgsz": arguments.image_size,
+            "batch": arguments.batch,
+            "seed": arguments.seed,
+            "project": str(arguments.work.resolve()),
+            "name": "first",
+            "exist_ok": True,
+            "workers": 0,
+            "cache": "ram",
+            "optimizer": "AdamW",
+            "lr0": 0.001,
+            "cos_lr": True,
+            "warmup_epochs": 2,
+            "close_mosaic": 12,
+            "degrees": 2.0,
+            "hsv_s": 0.9,
+            "val": False,
+            "plots": False,
+            "amp": False,
+        }
+    )
+    trainer.train()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_bytes(trainer.last.read_bytes())
+    print(f"written: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Start the API alone: ``python run.py``. The workers are started by ``run.sh`` or by hand (see README)."""
+
+import os
+import sys
+
+from app.config import Settings
+from app.errors import SettingsError
+
+GUNICORN_OPTIONS = ["--workers", "2", "--threads", "8", "--access-logfile", "-", "--graceful-timeout", "20"]
+
+
+def main() -> None:
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.exit(error.message)
+    if settings.debug:
+        from app.app import app
+
+        # The page of the debugger would let whoever sees it run code: the log has the traceback.
+        app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False)
+    address = f"{settings.api_host}:{settings.api_port}"
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then:
+#   bash run.sh          serves until Ctrl-C: broker (if none listens), workers, schedule, API
+#   bash run.sh setup    ends there
+#   bash run.sh demo     runs a whole detection job on a sample document and shows what came of it
+#   bash run.sh test     runs the tests; more words go to pytest
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { printf '\033[1m▸ %s\033[0m\n' "$*"; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+find_python() {
+    local name
+    for name in python3.12 python3.11 python3.13 python3; do
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    fail "Python 3.11 or later with venv is needed: sudo apt-get install python3 python3-venv"
+}
+
+setup_packages() {
+    local wanted stamp=venv/.requirements.sha256
+    wanted=$(sha256sum requirements.txt)
+    [[ -x venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]] && return
+    if [[ ! -x venv/bin/python ]]; then
+        local python
+        python=$(find_python)
+        say "Making a virtual environment in venv/ ($("$python" --version))"
+        "$python" -m venv venv
+    fi
+    say "Installing the packages of requirements.txt (about 6 GB with torch; a few minutes the first time)"
+    venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$([[ -t 1 ]] && echo on || echo off)" \
+        -r requirements.txt | grep --line-buffered -E '^(Collecting|Installing|Successfully)' | cut -c1-160
+    echo "$wanted" > "$stamp"
+}
+
+setup_settings() {
+    if [[ ! -f .env ]]; then
+        say "Writing .env from .env.template: look through it when you have time"
+        cp .env.template .env
+        chmod 600 .env
+    fi
+}
+
+# The settings as the service reads them: the environment, then .env, then the defaults.
+setting() { venv/bin/python -c 'import sys; from app.config import Settings; print(getattr(Settings.load(), sys.argv[1]))' "$1"; }
+
+setup_key() {
+    local flask=(venv/bin/flask --app app.app apps) data
+    data=$(setting data_folder)
+    mkdir -p "$data/logs"
+    if [[ -z $("${flask[@]}" list) ]]; then
+        say "Making the key database and the key of a first client app"
+        (umask 077 && "${flask[@]}" add first-app > "$data/api.key")
+        echo "  client app:  first-app"
+        echo "  API key:     $(<"$data/api.key")"
+        echo "  It is stored hashed. A copy is in $data/api.key: delete it when you have put it in a safe place."
+    fi
+}
+
+setup() {
+    setup_packages
+    setup_settings
+    setup_key
+}
+
+announce() {
+    local url=$1 data=$2 key='<your key>' try
+    [[ -f $data/api.key ]] && key="\$(cat $data/api.key)"
+    for try in $(seq 240); do
+        sleep 0.5
+        if curl_models "$url"; then
+            say "Serving at $url"
+            echo "  Try:   curl -X POST -H \"X-API-Key: $key\" -F manifest_url='https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json' $url/run_detect"
+            echo "  Logs:  $data/logs/    Stop: Ctrl-C"
+            return
+        fi
+    done
+    echo "The API does not answer at $url: see $data/logs/api.log" >&2
+}
+
+curl_models() { venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/models", timeout=2)' "$1" 2>/dev/null; }
+
+serve() {
+    local broker data url
+    data=$(setting data_folder)
+    url="http://$(setting api_host):$(setting api_port)"
+    [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid >/dev/null 2>&1 &&
+        fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
+    curl_models "$url" && fail "Something answers at $url already: stop it, or set another API_PORT in .env."
+    broker=$(venv/bin/python -m app.broker check)
+    say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
+    announce "$url" "$data" &
+    ROOT=$PWD DATA_FOLDER=$data IO_THREADS=$(setting io_threads) \
+        START_BROKER=$([[ $broker == absent ]] && echo true || echo false) \
+        exec venv/bin/supervisord -c app/supervisord.conf
+}
+
+case "${1:-serve}" in
+    serve) setup && serve ;;
+    setup) setup && say "All is set up: bash run.sh starts the service" ;;
+    demo) setup_packages && setup_settings && exec venv/bin/python -m app.demo "${@:2}" ;;
+    test) setup_packages && exec venv/bin/python -m pytest "${@:2}" ;;
+    *) fail "Usage: bash run.sh [setup|demo|test]" ;;
+esac
