@@ -94,7 +94,7 @@ serve() {
     broker=$(venv/bin/python -m app.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
     announce "$url" "$data" &
-    ROOT=$PWD DATA_FOLDER=$data IO_THREADS=$(setting io_threads) \
+    ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data IO_THREADS=$(setting io_threads) \
         START_BROKER=$([[ $broker == absent ]] && echo true || echo false) \
         exec venv/bin/supervisord -c app/supervisord.conf
 }

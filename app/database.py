@@ -23,7 +23,7 @@ class App(Table):
     """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand."""
 
     __tablename__ = "apps"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     app_name: Mapped[str] = mapped_column(CHAR(50))

@@ -54,7 +54,7 @@ class TaskQueue(Celery):
 
     def queue_is_empty(self, queue: str) -> bool:
         with self.connection_for_read() as connection:
-            return connection.default_channel.client.llen(queue) == 0  # type: ignore[attr-defined]
+            return connection.default_channel.client.llen(queue) == 0
 
     @cached_property
     def fetcher(self) -> "Fetcher":

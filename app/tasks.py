@@ -53,7 +53,9 @@ def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], 
     except ClaimLost:
         log.info("job %s: %s stops, the job was cancelled or taken over", job_id, stage.task)
     except BrokerUnavailable:
-        log.warning("job %s: %s is done but the broker is away; the sweep will queue the next stage", job_id, stage.task)
+        log.warning(
+            "job %s: %s is done but the broker is away; the sweep will queue the next stage", job_id, stage.task
+        )
     except ExtractorError as error:
         log.warning("job %s: %s failed: %s", job_id, stage.task, error.message)
         jobs.fail(job, error)
@@ -124,9 +126,7 @@ def detect(self: StageTask, job_id: str) -> None:
         queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
         isolate_ultralytics(s.data_folder / "ultralytics")
         weights = ModelStore(s.models_folder, s.default_model).find(request.model)
-        config = DetectorConfig(
-            s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device
-        )
+        config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
         queue.jobs.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
         images = queue.storage.images(request.manifest_url)
@@ -137,7 +137,7 @@ def detect(self: StageTask, job_id: str) -> None:
 
 @shared_task(bind=True, base=StageTask, name="deliver")
 def deliver(self: StageTask, job_id: str) -> None:
-    """Post the annotation file. What does not arrive now is tried again by the schedule; the job is done all the same."""
+    """Post the annotation file. The job is done even if it does not arrive: the schedule tries again."""
 
     def work(job: Job) -> None:
         from app.delivery import build_annotation_url

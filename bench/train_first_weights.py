@@ -11,6 +11,7 @@ the last epoch: no epoch is chosen by them.
 import argparse
 import random
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import yaml
@@ -76,7 +77,7 @@ class WarmStartTrainer(DetectionTrainer):
     of 512 pixels on two cores).
     """
 
-    start: dict[str, torch.Tensor] = {}
+    start: ClassVar[dict[str, torch.Tensor]] = {}
 
     def get_model(self, cfg=None, weights=None, verbose=True):
         model = super().get_model(cfg, weights, verbose)

@@ -4,27 +4,21 @@ The whole service runs beside what is installed (its own broker, database and da
 requests stay on this machine.
 """
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from app.auth import add_app, revoke_app
-from app.config import ROOT, Settings
+from app.auth import add_app
+from app.config import ROOT
 from app.database import Database
 from app.demo.client_app import ClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import draw_overlay
-from app.errors import RequestError
+from app.demo.service import choose_settings, run_service
 
 SAMPLE = ROOT / "iiif" / "sample"
 FOLDER = ROOT / "data" / "demo"
@@ -32,79 +26,25 @@ PATIENCE = 300.0
 
 
 def main() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
     client = ClientApp()
     with serve(create_iiif_server(SAMPLE)) as library, serve(client.create_app()) as client_url:
-        say(f"A library serves {SAMPLE.relative_to(ROOT)}/ at {library}/manifest.json")
+        say(f"A library serves {relative(SAMPLE)}/ at {library}/manifest.json")
         say(f"A client app waits for results at {client_url}")
-        settings = Settings.load(
-            celery_broker_url=f"redis://127.0.0.1:{find_free_port()}/0",
-            api_host="127.0.0.1",
-            api_port=find_free_port(),
-            debug=False,
-            client_app_url=client_url,
-            database_url=f"sqlite:///{FOLDER / 'demo.db'}",
-            data_folder=FOLDER,
-            trusted_hosts="127.0.0.1",
-            image_size=1280,
-        )
-        say("The service starts: broker, workers, schedule, API (logs in data/demo/logs)")
-        with run_service(settings):
-            api = f"http://127.0.0.1:{settings.api_port}"
-            headers = {"X-API-Key": make_key(Database(settings.sqlalchemy_url))}
-            wait_for_api(api)
+        settings = choose_settings(FOLDER, client_app_url=client_url)
+        say(f"The service starts: broker, workers, schedule, API (logs in {relative(FOLDER)}/logs)")
+        with run_service(settings) as api:
+            headers = {"X-API-Key": add_app(Database(settings.sqlalchemy_url), "demo")}
             run_job(api, headers, f"{library}/manifest.json")
             received = client.wait(timeout=30)
-    if not received:
-        sys.exit("Nothing arrived at the client app: see data/demo/logs.")
-    show(received[0].path, *received[0].files["annotation_file"])
+            if not received:
+                sys.exit(f"Nothing arrived at the client app: see {relative(FOLDER)}/logs.")
+            show(received[0].path, *received[0].files["annotation_file"])
+            say("The service stops")
 
 
 def say(text: str) -> None:
-    print(f"\033[1m▸ {text}\033[0m", flush=True)
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def run_service(settings: Settings) -> Iterator[None]:
-    """Run every process of the service under its supervisor, with a fresh data folder."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    (FOLDER / "logs").mkdir(parents=True)
-    Database(settings.sqlalchemy_url).create_tables()
-    names = ("celery_broker_url", "api_host", "api_port", "debug", "client_app_url", "database_url", "data_folder")
-    environment = {name.upper(): str(getattr(settings, name)) for name in names}
-    environment |= {"TRUSTED_HOSTS": "127.0.0.1", "ROOT": str(ROOT), "START_BROKER": "true", "IO_THREADS": "4"}
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "app" / "supervisord.conf")]
-    process = subprocess.Popen(command, env=os.environ | environment, cwd=ROOT)
-    try:
-        yield
-    finally:
-        say("The service stops")
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def make_key(database: Database) -> str:
-    try:
-        revoke_app(database, "demo")
-    except RequestError:
-        pass
-    return add_app(database, "demo")
-
-
-def wait_for_api(api: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            requests.get(f"{api}/models", timeout=2).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.2)
-    sys.exit("The API does not answer: see data/demo/logs/api.log.")
+    print(f"\033[1m▸ {text}\033[0m" if sys.stdout.isatty() else f"▸ {text}", flush=True)
 
 
 def run_job(api: str, headers: dict[str, str], manifest_url: str) -> None:
@@ -119,14 +59,15 @@ def run_job(api: str, headers: dict[str, str], manifest_url: str) -> None:
         sys.exit(f"The job is {job['state']}: {job['error']}")
     coverage = job["coverage"]
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in job["timings"].items())
-    say(f"Done with {job['model']}: {coverage['detected']} pages with illustrations, {coverage['empty']} without ({seconds})")
+    say(f"Done with {job['model']} ({seconds})")
+    print(f"  {coverage['detected']} pages with illustrations, {coverage['empty']} without")
 
 
 def follow(status_url: str, headers: dict[str, str]) -> dict[str, Any]:
     """Print every change of a job until it is finished; return it."""
     shown, end = "", time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        job = requests.get(status_url, headers=headers, timeout=10).json()
+        job: dict[str, Any] = requests.get(status_url, headers=headers, timeout=10).json()
         progress = job["progress"]
         line = f"  {job['state']:<12} {progress['done']}/{progress['total']}"
         if line != shown:
@@ -135,7 +76,7 @@ def follow(status_url: str, headers: dict[str, str]) -> dict[str, Any]:
         if job["finished"]:
             return job
         time.sleep(0.2)
-    sys.exit("The job does not end: see data/demo/logs.")
+    sys.exit(f"The job does not end: see {relative(FOLDER)}/logs.")
 
 
 def show(path: str, name: str, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """The detector: loaded once, asked many times.
 
-    detector = load_detector(weights, DetectorConfig())
-    detections = detector.detect([image, image])
+detector = load_detector(weights, DetectorConfig())
+detections = detector.detect([image, image])
 """
 
 from collections import defaultdict
@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from app.detection.boxes import Detections
 from app.detection.weights import Weights, load_network
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
 
 Image = NDArray[np.uint8]
 
@@ -50,21 +53,19 @@ class Detector:
     """A network with its class names, on its device.
 
     Args:
-        network: A detection network of ultralytics, in float32.
+        network: A detection network of ultralytics.
         config: How to detect.
     """
 
-    def __init__(self, network: nn.Module, config: DetectorConfig) -> None:
+    def __init__(self, network: "BaseModel", config: DetectorConfig) -> None:
         self.config = config
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.class_names: Mapping[int, str] = dict(network.names)
-        self._stride = int(max(network.stride))
+        self._stride = int(torch.as_tensor(network.stride).max())
         # RT-DETR sees a stretched square and answers in fractions of it; YOLO sees an even scale.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
-        if hasattr(network, "fuse"):
-            network = network.fuse(verbose=False)
-        self._network = network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        self._network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the illustrations on images.
@@ -100,10 +101,10 @@ class Detector:
     def _prepare(self, image: Image) -> Image:
         """Scale an image and pad it evenly to whole strides."""
         width, height = self._scale(image)
-        shrinks = width < image.shape[1]
-        scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         (left, right), (top, bottom) = self._padding(width), self._padding(height)
-        return cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(_PADDING,) * 3)
+        padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(_PADDING,) * 3)
+        return cast(Image, padded)
 
     def _padding(self, length: int) -> tuple[int, int]:
         missing = -length % self._stride

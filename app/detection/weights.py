@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from app.errors import RequestError, WeightsError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from ultralytics.nn.tasks import BaseModel
 
 
 @dataclass(frozen=True)
@@ -69,22 +69,23 @@ class ModelStore:
         return found
 
 
-def load_network(path: Path) -> "nn.Module":
+def load_network(path: Path) -> "BaseModel":
     """Load the network of an ultralytics checkpoint (YOLOv8, 9, 10, 11, 12, 26, RT-DETR), in float32.
 
     Raises:
         WeightsError: The file is not such a checkpoint, is damaged, or holds anything but a model.
     """
     isolate_ultralytics()
-    from ultralytics.nn.tasks import torch_safe_load
+    from ultralytics.nn.tasks import guess_model_task, torch_safe_load
 
     advice = "put an ultralytics detection checkpoint in its place"
     try:
         checkpoint, _ = torch_safe_load(path, safe_only=True)
         network = checkpoint.get("ema") or checkpoint["model"]
         network = network.float().eval()
-        if network.task != "detect":
-            raise WeightsError(f"{path.name} is a model for {network.task}, not for detection: {advice}.")
+        task = guess_model_task(network)
+        if task != "detect":
+            raise WeightsError(f"{path.name} is a model for the task {task}, not for detection: {advice}.")
     except WeightsError:
         raise
     # Whatever is in a file, the loader can raise anything: all of it means the same to the user.

@@ -9,9 +9,9 @@ import io
 import random
 import threading
 import time
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -79,83 +79,137 @@ class Fetcher:
 
     def _fetch(self, url: str, max_bytes: int, accept: str) -> bytes:
         """Try until it comes, the server says a final no, or the attempts are used up."""
-        host = urlsplit(url).netloc.lower()
         for attempt in range(1, self.policy.attempts + 1):
             try:
-                with self._limits.turn(host):
-                    return self._attempt(url, max_bytes, accept)
+                return self._follow(url, max_bytes, accept)
             except _Retriable as failure:
                 error = failure.error
                 if attempt < self.policy.attempts:
-                    wait = self._wait(attempt, failure.retry_after)
-                    self._limits.pause(host, wait) if failure.retry_after is not None else time.sleep(wait)
+                    self._wait(attempt, failure)
         raise FetchError(f"{error.message} Tried {self.policy.attempts} times.", error.http_status)
 
-    def _attempt(self, url: str, max_bytes: int, accept: str) -> bytes:
+    def _follow(self, url: str, max_bytes: int, accept: str) -> bytes:
+        target = url
+        for _ in range(self.policy.max_redirects + 1):
+            with self._limits.turn(_host(target)):
+                body, location = self._attempt(target, max_bytes, accept)
+            if location is None:
+                return body
+            target = location
+        raise FetchError(f"{url} redirects more than {self.policy.max_redirects} times.")
+
+    def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
+        """Return the body of the answer, or where it sends us. Errors of ``requests`` end here."""
+        session, transport = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
-        end = time.monotonic() + self.policy.deadline
-        try:
-            with self._session().get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
-                _check_status(url, response)
-                return _read_body(url, response, max_bytes, end)
-        except requests.TooManyRedirects as error:
-            raise FetchError(f"{url} redirects more than {self.policy.max_redirects} times.") from error
-        except requests.exceptions.SSLError as error:
-            raise FetchError(f"{url} has no valid certificate.") from error
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, ValueError) as error:
-            raise FetchError(f"{url} is not a web address that can be fetched.") from error
-        except requests.Timeout as error:
-            raise _Retriable(FetchError(f"{url} did not answer within {self.policy.timeout:g} seconds.")) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Retriable(FetchError(f"{url} could not be reached ({_first_line(error)}).")) from error
+        late = _Retriable(url, f"{url} did not come whole within {self.policy.deadline:g} seconds.")
+        with _Deadline(self.policy.deadline, transport.abort) as deadline:
+            try:
+                with session.get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
+                    location = requests.Session.get_redirect_target(session, response)
+                    if location is not None:
+                        return b"", urljoin(url, location)
+                    _check_status(url, response)
+                    body = _read_body(url, response, max_bytes)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                raise late if deadline.expired else self._translate(url, error) from error
+            if deadline.expired:
+                raise late
+            return body, None
 
-    def _wait(self, attempt: int, retry_after: float | None) -> float:
-        if retry_after is not None:
-            return min(retry_after, self.policy.retry_after_limit)
+    def _translate(self, url: str, error: Exception) -> Exception:
+        """Return what an error of ``requests`` means: final, or worth another try."""
+        if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+            return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
+        if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and what urllib3 and the codecs say of such
+            return FetchError(f"{url} is not a web address that can be fetched.")
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return FetchError(f"{url} has no valid certificate.")
+        return _Retriable(url, f"{url} could not be reached ({_first_line(error)}).")
+
+    def _wait(self, attempt: int, failure: "_Retriable") -> None:
         # Full jitter: clients that failed together do not come back together.
-        return self.policy.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
+        wait = self.policy.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
+        if failure.retry_after is None:
+            time.sleep(wait)
+        else:
+            # A date in the past, from a clock that is wrong, still asks for a pause.
+            pause = max(wait, min(failure.retry_after, self.policy.retry_after_limit))
+            self._limits.pause(_host(failure.url), pause)
 
-    def _session(self) -> requests.Session:
+    def _session(self) -> tuple[requests.Session, GuardedAdapter]:
         # A requests session is not made for several threads: each thread has its own.
         if not hasattr(self._local, "session"):
-            session = requests.Session()
+            session, transport = _Session(), GuardedAdapter(self._guard)
             session.trust_env = False
-            session.max_redirects = self.policy.max_redirects
             for scheme in ("http://", "https://"):
-                session.mount(scheme, GuardedAdapter(self._guard))
-            self._local.session = session
+                session.mount(scheme, transport)
+            self._local.session = session, transport
         return self._local.session
+
+
+class _Session(requests.Session):
+    """Leaves redirects to the caller: ``requests`` would read the body of one whole, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+class _Deadline:
+    """Calls a function when a block of code runs for too long, whatever it waits for."""
+
+    def __init__(self, seconds: float, end: Callable[[], None]) -> None:
+        self.expired = False
+        self._end = end
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._end()
+
+    def __enter__(self) -> "_Deadline":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
 
 
 class _Retriable(Exception):
     """A failure that may pass."""
 
-    def __init__(self, error: FetchError, retry_after: float | None = None) -> None:
-        super().__init__(error)
-        self.error = error
+    def __init__(self, url: str, message: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.error = FetchError(message, status)
         self.retry_after = retry_after
 
 
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _check_status(url: str, response: requests.Response) -> None:
-    if response.status_code == 200:
+    status = response.status_code
+    if status == 200:
         return
-    error = FetchError(f"{url} answered {response.status_code} {response.reason or ''}".rstrip() + ".")
-    error.http_status = response.status_code
-    if response.status_code in TRY_AGAIN:
-        raise _Retriable(error, parse_retry_after(response.headers.get("Retry-After")))
-    raise error
+    message = f"{url} answered {status} {response.reason or ''}".rstrip() + "."
+    if status in TRY_AGAIN:
+        raise _Retriable(url, message, status, parse_retry_after(response.headers.get("Retry-After")))
+    raise FetchError(message, status)
 
 
-def _read_body(url: str, response: requests.Response, max_bytes: int, end: float) -> bytes:
+def _read_body(url: str, response: requests.Response, max_bytes: int) -> bytes:
     """Read a body within its bounds; one that ends before its announced length is an error of urllib3."""
     body = bytearray()
-    # read1 returns with what has come: a server that sends a byte a second meets the deadline.
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"{url} is larger than {max_bytes >> 20} MB.")
-        if time.monotonic() > end:
-            raise _Retriable(FetchError(f"{url} did not come whole in time."))
+            raise FetchError(f"{url} is larger than {max_bytes / 2**20:.3g} MB.")
     return bytes(body)
 
 
@@ -166,9 +220,9 @@ def parse_retry_after(value: str | None) -> float | None:
     """
     if value is None:
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return float(int(value)) if int(value) >= 0 else None
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
 
@@ -180,20 +234,20 @@ def check_image(data: bytes, url: str, max_pixels: int) -> tuple[int, int]:
         NotAnImage: The bytes are something else, are cut short, or unpack to too many pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise NotAnImage(f"{url} has {width} x {height} pixels, more than are accepted.")
-                # A reduced decode reads every byte of a JPEG at a fraction of the cost.
-                image.draft("RGB", (width // 8, height // 8))
-                image.load()
-                return width, height
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise NotAnImage(f"{url} has {width} x {height} pixels, more than are accepted.")
+            # A reduced decode reads every byte of a JPEG at a fraction of the cost.
+            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+            image.load()
+            return width, height
+    except Image.DecompressionBombError as error:
+        raise NotAnImage(f"{url} has more pixels than are accepted.") from error
     except UnidentifiedImageError as error:
         shown = "an HTML page" if data.lstrip()[:1] == b"<" else "no image"
         raise NotAnImage(f"{url} answered {shown} instead of an image.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:
         raise NotAnImage(f"{url} is a damaged image ({_first_line(error)}).") from error
 
 

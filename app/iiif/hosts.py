@@ -7,7 +7,7 @@ that answers 429 or 503 with ``Retry-After`` is left alone for so long.
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,10 +25,20 @@ class HostLimits:
     Args:
         connections: Requests to one host at the same time.
         interval_seconds: Least time between the starts of two requests to one host.
+        clock: Tells the time in seconds.
+        sleep: Waits for some seconds.
     """
 
-    def __init__(self, connections: int, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        connections: int,
+        interval_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._interval = interval_seconds
+        self._clock = clock
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = defaultdict(lambda: _Host(threading.Semaphore(connections)))
 
@@ -38,16 +48,16 @@ class HostLimits:
         host = self._host(name)
         with host.slots:
             with host.lock:
-                start = max(time.monotonic(), host.next_request)
+                start = max(self._clock(), host.next_request)
                 host.next_request = start + self._interval
-            time.sleep(max(0.0, start - time.monotonic()))
+            self._sleep(max(0.0, start - self._clock()))
             yield
 
     def pause(self, name: str, seconds: float) -> None:
         """Send a host nothing for some seconds."""
         host = self._host(name)
         with host.lock:
-            host.next_request = max(host.next_request, time.monotonic() + seconds)
+            host.next_request = max(host.next_request, self._clock() + seconds)
 
     def _host(self, name: str) -> _Host:
         with self._lock:

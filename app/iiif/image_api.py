@@ -5,11 +5,13 @@ All sizes are in image pixels, which need not be the canvas's.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import FetchError
+from app.iiif.json_ld import read_id, read_objects, read_size, read_strings
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,33 @@ class ImageInfo:
     max_area: int | None = None
 
 
-def parse_service(service: dict[str, Any]) -> ImageService | None:
-    """Read a service block of a manifest, or an ``info.json``; None when it is not an image service."""
-    base = service.get("id") or service.get("@id")
-    if not isinstance(base, str) or not base.startswith(("http://", "https://")):
+def parse_service(block: dict[str, Any]) -> ImageService | None:
+    """Read a service block of a manifest; None when it is not an image service."""
+    base = read_id(block)
+    words = _read_claims(block)
+    if not base.startswith(("http://", "https://")) or "image" not in words.lower():
         return None
-    words = json.dumps([service.get(key) for key in ("@context", "type", "@type", "profile", "protocol", "conformsTo")])
-    if "image" not in words.lower():
+    version, level = _find_version(words), _find_level(words)
+    return ImageService(base.rstrip("/"), version or 2, 1 if level is None else level)
+
+
+def _read_claims(block: dict[str, Any]) -> str:
+    """Return the words in which a service says what it is: ``…/api/image/2/context.json …/level1.json``."""
+    keys = ("@context", "type", "@type", "profile", "protocol", "conformsTo")
+    return " ".join(word for key in keys for word in read_strings(block.get(key)))
+
+
+def _find_version(words: str) -> int | None:
+    found = re.search(r"ImageService(\d)|/image(?:-api)?/(\d)|image-api/(?:compliance|conformance)", words)
+    if not found:
         return None
-    version = re.search(r"ImageService(\d)|image(?:-api)?/(?:api/)?(\d)|compliance(?:\.html)?#?(\d)?", words)
-    number = next((int(group) for group in version.groups() if group), 1) if version else 2
-    level = re.search(r"level(\d)", words)
-    return ImageService(base.rstrip("/"), min(max(number, 1), 3), int(level[1]) if level else 1)
+    number = next(filter(None, found.groups()), "1")  # the compliance pages of version 1 name none
+    return min(max(int(number), 1), 3)
+
+
+def _find_level(words: str) -> int | None:
+    found = re.search(r"level(\d)", words)
+    return int(found[1]) if found else None
 
 
 def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
@@ -70,22 +87,26 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
 
     Args:
         data: The JSON document.
-        service: The service that was asked; its id is kept, whatever name the document gives itself.
+        service: The service that was asked; its id is kept, whatever name the document gives itself, and its version
+            and level where the document says nothing of them.
 
     Raises:
         FetchError: It is not an ``info.json``.
     """
     try:
         info = json.loads(data)
-        width, height = int(info["width"]), int(info["height"])
-        if min(width, height) <= 0:
-            raise ValueError(f"a size of {width} x {height}")
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        raise FetchError(f"{service.info_url} does not describe an image.") from error
-    described = parse_service({**info, "id": service.id, "profile": info.get("profile", info.get("protocol"))})
+    except (ValueError, RecursionError) as error:
+        raise FetchError(f"{service.info_url} does not describe an image: it is not JSON.") from error
+    width, height = (read_size(info.get(key)) if isinstance(info, dict) else None for key in ("width", "height"))
+    if not (width and height):
+        raise FetchError(f"{service.info_url} does not describe an image: it has no size.")
+    words = _read_claims(info)
+    level = _find_level(words)
     limits = _find_limits(info)
     return ImageInfo(
-        service=ImageService(service.id, *((described.version, described.level) if described else (2, 0))),
+        service=ImageService(
+            service.id, _find_version(words) or service.version, service.level if level is None else level
+        ),
         width=width,
         height=height,
         sizes=tuple(_parse_sizes(info.get("sizes"))),
@@ -97,19 +118,14 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
 
 def _find_limits(info: dict[str, Any]) -> dict[str, int]:
     """Return maxWidth, maxHeight, maxArea: at the top in version 3, inside ``profile`` in version 2."""
-    profile = info.get("profile")
-    places = [info, *(part for part in (profile if isinstance(profile, list) else []) if isinstance(part, dict))]
+    places = [info, *read_objects(info.get("profile"))]
     names = ("maxWidth", "maxHeight", "maxArea")
-    return {n: p[n] for p in places for n in names if isinstance(p.get(n), int) and p[n] > 0}
+    return {name: limit for place in places for name in names if (limit := read_size(place.get(name)))}
 
 
 def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
-    found = [
-        (size["width"], size["height"])
-        for size in (sizes if isinstance(sizes, list) else [])
-        if isinstance(size, dict) and isinstance(size.get("width"), int) and isinstance(size.get("height"), int)
-    ]
-    return sorted(size for size in found if min(size) > 0)
+    found = ((read_size(size.get("width")), read_size(size.get("height"))) for size in read_objects(sizes))
+    return sorted((width, height) for width, height in found if width and height)
 
 
 def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
@@ -120,20 +136,26 @@ def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
     """
     ready = [size for size in info.sizes if _allowed(info, size)]
     large_enough = [size for size in ready if max(size) >= longest]
-    if info.service.level == 0 and ready:
-        return min(large_enough, default=max(ready))
+    if info.service.level == 0:
+        full = info.width, info.height
+        return min(large_enough, key=max, default=max(ready, key=max, default=full))
     near = [size for size in large_enough if max(size) <= 1.5 * longest]
-    if near:
-        return min(near)
-    factor = min(1.0, longest / max(info.width, info.height))
-    if info.max_width:
-        factor = min(factor, info.max_width / info.width)
-    if info.max_height:
-        factor = min(factor, info.max_height / info.height)
-    if info.max_area:
-        factor = min(factor, (info.max_area / (info.width * info.height)) ** 0.5)
-    width = info.width if factor == 1 else max(1, int(info.width * factor))
-    return width, info.height if factor == 1 else max(1, round(info.height * width / info.width))
+    return min(near, key=max) if near else _scale(info, longest)
+
+
+def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
+    """Return the full size, reduced to what is wanted and to what the server allows."""
+    area = info.width * info.height
+    allowed = min(
+        1.0,
+        (info.max_width or info.width) / info.width,
+        (info.max_height or info.height) / info.height,
+        math.sqrt((info.max_area or area) / area),
+    )
+    wanted = math.ceil(info.width * longest / max(info.width, info.height))
+    width = max(1, min(wanted, int(info.width * allowed)))
+    height = max(1, round(info.height * width / info.width))
+    return width, max(1, min(height, (info.max_area or area) // width))
 
 
 def _allowed(info: ImageInfo, size: tuple[int, int]) -> bool:
@@ -148,16 +170,17 @@ def _allowed(info: ImageInfo, size: tuple[int, int]) -> bool:
 def build_image_urls(info: ImageInfo, longest: int) -> list[str]:
     """Return the requests for a whole image of about ``longest`` pixels, the best first.
 
-    The later ones are for servers that do not do what they say: the canonical form of the same size, then all that
-    the server gives.
+    The later ones are for servers that do not do what they say: other forms of the same size, and all that the server
+    gives.
     """
     width, height = choose_size(info, longest)
+    by_width, by_both = f"{width},", f"{width},{height}"
     everything = "max" if info.service.version == 3 else "full"
-    forms = [f"{width},", f"{width},{height}", everything]
+    forms = [by_width, by_both, everything]
     if (width, height) == (info.width, info.height):
-        forms = [everything]
+        forms = [everything, by_width, by_both]
     elif info.service.level == 0 and info.service.version == 3:
-        forms = [f"{width},{height}", f"{width},", everything]
+        forms = [by_both, by_width, everything]
     return [build_image_url(info.service, size) for size in forms]
 
 

@@ -70,7 +70,8 @@ def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> 
 
 def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:
     urls = [build_image_url(service, "max" if service.version == 3 else "full")]
-    if image.url and image.url not in urls:
+    # A reduced image would be counted as if it were the full one, and every box would lie elsewhere.
+    if image.url and image.url not in urls and not image.is_reduced:
         urls.append(image.url)
     data, url, (width, height) = _fetch_first(fetcher, urls)
     return FetchedImage(data, url, width, height)

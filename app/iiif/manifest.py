@@ -7,16 +7,20 @@ either returns a :class:`Manifest` or raises :class:`~app.errors.ManifestError`.
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from app.errors import ManifestError
 from app.iiif.image_api import ImageService, parse_service
+from app.iiif.json_ld import read_id, read_kind, read_list, read_objects, read_size, read_strings
 
 # region/size/rotation/quality.format behind an image's id: https://iiif.io/api/image/3.0/#4-image-requests
 _IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(?:default|native|color|gray|bitonal)(?:\.\w+)?$")
+_WHOLE_REQUEST = re.compile(r"/full/(?:full|max)/0/\w+(?:\.\w+)?$")
+_DEEPEST = 5
+_MEDIA = {"Sound": "sound", "Audio": "sound", "Video": "video", "MovingImage": "video"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class CanvasImage:
 
     Attributes:
         url: The image resource's own address.
-        width, height: Size in image pixels as the manifest says, or None.
+        width, height: Size of the full-size image in pixels as the manifest says, or None.
         service: The image service, when there is one.
     """
 
@@ -37,8 +41,14 @@ class CanvasImage:
     @property
     def own_name(self) -> str:
         """The last part of the image's id: of its service, or of its address without the image request."""
-        base = self.service.id if self.service else _IMAGE_REQUEST.sub("", self.url)
-        return urlsplit(base).path.rstrip("/").rpartition("/")[2]
+        base = _path(self.service.id) if self.service else _IMAGE_REQUEST.sub("", _path(self.url))
+        return base.rstrip("/").rpartition("/")[2]
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the address asks an image service for less than the whole image at its full size."""
+        path = _path(self.url)
+        return bool(_IMAGE_REQUEST.search(path)) and not _WHOLE_REQUEST.search(path)
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,8 @@ def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
     >>> build_manifest_ref("https://example.org/auto/manuscript/ms-3/manifest.json", "")
     'ms-3'
     """
-    parts = [part for part in _path(manifest_id).split("/") if part]
-    if "manifest" not in manifest_id:
-        part = parts[-1] if parts else ""
-    else:
-        part = parts[-2] if len(parts) > 1 else ""
+    parts = ["", "", *filter(None, _path(manifest_id).split("/"))]
+    part = parts[-2] if "manifest" in manifest_id else parts[-1]
     label = _strip_label(part)
     if not label or "manifest" in part:
         label = _strip_label(manifest_url.replace("manifest", "").replace("json", ""))
@@ -122,19 +129,16 @@ def parse_manifest(data: bytes, url: str, max_canvases: int = 5000) -> Manifest:
         ManifestError: It is not a manifest with canvases, with the reason.
     """
     document = _parse_json(data, url)
-    kind = str(document.get("type") or document.get("@type") or "")
+    kind = read_kind(document)
     if kind.endswith("Collection"):
         raise ManifestError(f"{url} is a collection, not a manifest: send the manifests that it lists, one by one.")
-    if "items" in document and not document.get("sequences"):
-        canvases = [_parse_canvas_3(number, item) for number, item in enumerate(_dicts(document["items"]), 1)]
-    else:
-        sequence = next(_dicts(document.get("sequences")), {})
-        canvases = [_parse_canvas_2(number, item) for number, item in enumerate(_dicts(sequence.get("canvases")), 1)]
-    if not canvases:
-        raise ManifestError(f"{url} has no canvases: check that it is the address of a IIIF manifest.")
-    if len(canvases) > max_canvases:
-        raise ManifestError(f"{url} has {len(canvases)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
-    return Manifest(url, _id(document), tuple(canvases))
+    entries, parse = _find_canvases(document)
+    if not read_objects(entries):
+        shown = "has no canvases" if kind in ("", "Manifest") else f"is a IIIF {kind[:40]}"
+        raise ManifestError(f"{url} {shown}: check that it is the address of a IIIF manifest.")
+    if len(entries) > max_canvases:
+        raise ManifestError(f"{url} has {len(entries)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
+    return Manifest(url, read_id(document), tuple(parse(number, entry) for number, entry in enumerate(entries, 1)))
 
 
 def _parse_json(data: bytes, url: str) -> dict[str, Any]:
@@ -148,62 +152,53 @@ def _parse_json(data: bytes, url: str) -> dict[str, Any]:
     return document
 
 
-def _parse_canvas_2(number: int, canvas: dict[str, Any]) -> Canvas:
-    for annotation in _dicts(canvas.get("images")):
-        for resource in _dicts(annotation.get("resource")):
-            if image := _parse_image(resource):
-                return Canvas(number, _id(canvas), image)
-    return Canvas(number, _id(canvas), None, "The manifest has no image on this canvas.")
+def _find_canvases(document: dict[str, Any]) -> tuple[list[Any], Callable[[int, Any], Canvas]]:
+    """Return the entries of a manifest, each a canvas or what stands in its place, and what reads them."""
+    for sequence in read_objects(document.get("sequences")):
+        if entries := read_list(sequence.get("canvases")):
+            return entries, _parse_canvas_2
+    return read_list(document.get("items")), _parse_canvas_3
 
 
-def _parse_canvas_3(number: int, canvas: dict[str, Any]) -> Canvas:
-    kinds: list[str] = []
-    for page in _dicts(canvas.get("items")):
-        for annotation in _dicts(page.get("items")):
-            if annotation.get("motivation", "painting") not in ("painting", ["painting"]):
-                continue
-            for body in _dicts(annotation.get("body")):
-                kinds.append(str(body.get("type")))
-                if image := _parse_image(body):
-                    return Canvas(number, _id(canvas), image)
-    media = {"Sound": "sound", "Audio": "sound", "Video": "video"}
-    heard = next((media[kind] for kind in kinds if kind in media), None)
-    reason = f"This canvas holds {heard}, not an image." if heard else "The manifest has no image on this canvas."
-    return Canvas(number, _id(canvas), None, reason)
+def _parse_canvas_2(number: int, entry: Any) -> Canvas:
+    canvas = entry if isinstance(entry, dict) else {"id": entry}
+    annotations = read_objects(canvas.get("images"))
+    return _build_canvas(number, canvas, [body for each in annotations for body in read_objects(each.get("resource"))])
 
 
-def _parse_image(resource: dict[str, Any], depth: int = 0) -> CanvasImage | None:
-    """Return the image of a resource; of a Choice its default, of a specific resource its source."""
-    if depth > 5:
+def _parse_canvas_3(number: int, entry: Any) -> Canvas:
+    canvas = entry if isinstance(entry, dict) else {"id": entry}
+    annotations = [each for page in read_objects(canvas.get("items")) for each in read_objects(page.get("items"))]
+    painted = [each for each in annotations if "painting" in (read_strings(each.get("motivation")) or ["painting"])]
+    return _build_canvas(number, canvas, [body for each in painted for body in read_objects(each.get("body"))])
+
+
+def _build_canvas(number: int, canvas: dict[str, Any], bodies: list[dict[str, Any]]) -> Canvas:
+    parts = [part for body in bodies for part in _unfold(body)]
+    image = next(filter(None, map(_parse_image, parts)), None)
+    media = next((_MEDIA[kind] for kind in map(read_kind, parts) if kind in _MEDIA), None)
+    reason = f"This canvas holds {media}, not an image." if media else "The manifest has no image on this canvas."
+    return Canvas(number, read_id(canvas), image, "" if image else reason)
+
+
+def _unfold(resource: dict[str, Any], depth: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield what a resource offers: of a Choice the default, then its items; of a specific resource its source."""
+    if depth < _DEEPEST:
+        for inner in ("default", "item", "items", "source", "full"):
+            for part in read_objects(resource.get(inner)):
+                yield from _unfold(part, depth + 1)
+    yield resource
+
+
+def _parse_image(resource: dict[str, Any]) -> CanvasImage | None:
+    url = read_id(resource)
+    services = ((block, parse_service(block)) for block in read_objects(resource.get("service")))
+    block, service = next((found for found in services if found[1]), ({}, None))
+    if read_kind(resource) not in ("Image", "") or not (url or service):
         return None
-    for inner in ("default", "item", "items", "source", "full"):
-        for part in _dicts(resource.get(inner)):
-            if image := _parse_image(part, depth + 1):
-                return image
-    kind = str(resource.get("type") or resource.get("@type") or "")
-    services = [parse_service(service) for service in _dicts(resource.get("service"))]
-    service = next((service for service in services if service), None)
-    url = _id(resource)
-    if not (kind.endswith("Image") or (not kind and (service or url))) or not (url or service):
-        return None
-    return CanvasImage(url, _size(resource.get("width")), _size(resource.get("height")), service)
-
-
-def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in a value that should be a list of objects, or is one object."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, dict):
-            yield item
-
-
-def _id(thing: dict[str, Any]) -> str:
-    value = thing.get("id") or thing.get("@id")
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _size(value: Any) -> int | None:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if 0 < number < 1_000_000_000 else None
+    width, height = read_size(block.get("width")), read_size(block.get("height"))
+    image = CanvasImage(url, width, height, service)
+    if (width and height) or image.is_reduced:
+        # The resource's own size would be that of the reduced image.
+        return image
+    return replace(image, width=read_size(resource.get("width")), height=read_size(resource.get("height")))

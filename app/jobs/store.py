@@ -93,7 +93,7 @@ class JobStore:
         now = time.time()
         free = Job.claim.is_(None) | (Job.claim == token) | (Job.heartbeat < now - self._stale_seconds)
         turn = Job.state.in_(stage.starts_from) & free
-        values = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
+        values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
         if self._change(job_id, turn & (Job.starts < self._max_starts), **values):
             return self.find(job_id)
         reason = f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
@@ -174,5 +174,4 @@ def _ending(state: State, **values: Any) -> dict[str, Any]:
 
 def _queue(job: Job) -> str:
     stage = stage_of(State(job.state))
-    assert stage is not None
-    return stage.queue
+    return stage.queue if stage else ""

@@ -1,0 +1,41 @@
+import json
+
+import numpy as np
+
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_boxes, format_json, format_text
+from app.detection.boxes import Detections
+
+BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
+PAGES = [
+    AnnotatedPage(1, "c1", "a.jpg", 10, 20, PageStatus.DETECTED, (BOX, BOX)),
+    AnnotatedPage(2, "c2", "b.jpg", 10, 20, PageStatus.EMPTY),
+    AnnotatedPage(3, "c3", "c.jpg", None, None, PageStatus.FAILED, reason="It answered 404."),
+    AnnotatedPage(4, "c4", "d.jpg", 10, 20, PageStatus.DETECTED, (BOX,)),
+]
+
+
+def test_a_failed_canvas_has_no_line_and_shifts_nobody() -> None:
+    assert format_text(PAGES) == "1 a.jpg\n1 2 3 4\n1 2 3 4\n2 b.jpg\n4 d.jpg\n1 2 3 4\n"
+
+
+def test_the_json_form_accounts_for_every_canvas() -> None:
+    pages = json.loads(json.dumps(format_json(PAGES)))
+    assert [(page["number"], page["status"]) for page in pages] == [
+        (1, "detected"),
+        (2, "empty"),
+        (3, "failed"),
+        (4, "detected"),
+    ]
+    assert pages[2]["reason"] == "It answered 404."
+    assert pages[0]["detections"][0] == {
+        "xywh": [1, 2, 3, 4],
+        "confidence": 0.9,
+        "class_id": 0,
+        "class_name": "illustration",
+    }
+
+
+def test_the_surest_box_comes_first() -> None:
+    rows = np.array([[0, 0, 5, 5, 0.3, 0], [0, 0, 9, 9, 0.8, 7]], dtype=np.float32)
+    boxes = format_boxes(Detections.from_rows(rows), {0: "illustration"})
+    assert [(box.confidence, box.class_name) for box in boxes] == [(0.8, "7"), (0.3, "illustration")]

@@ -1,0 +1,118 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.config import ROOT
+from app.detection.detector import DetectorConfig, load_detector
+from app.detection.weights import ModelStore, isolate_ultralytics, load_network
+from app.errors import RequestError, WeightsError
+
+DEFAULT = ROOT / "models" / "illustrations.pt"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    isolate_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    for name in ("best_eida.pt", "other.pt", "notes.txt"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / "best_eida.pt", (1712065196, 1712065196))
+    return ModelStore(tmp_path, "best_eida.pt")
+
+
+def save_checkpoint(path: Path, architecture: str) -> None:
+    """Save an untrained network in the format of ultralytics."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    network = DetectionModel(architecture, nc=2, verbose=False).half()
+    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": {}}, path)
+
+
+def test_weights_are_found_with_and_without_their_ending(store: ModelStore) -> None:
+    assert store.find("other.pt") == store.find("other")
+    assert store.find("").name == "best_eida.pt"
+
+
+@pytest.mark.parametrize("name", ["absent.pt", "../best_eida.pt", "/etc/passwd", "notes.txt", "x" * 10_000, "%2e%2e/x"])
+def test_what_is_not_listed_is_not_found(store: ModelStore, name: str) -> None:
+    with pytest.raises(RequestError, match=r"best_eida\.pt, other\.pt"):
+        store.find(name)
+
+
+def test_the_label_is_name_and_month_of_the_file(store: ModelStore) -> None:
+    assert store.find("best_eida.pt").label == "best_eida_04_2024"
+
+
+@pytest.mark.parametrize("architecture", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml", "yolov10n.yaml"])
+def test_detectors_of_several_generations_load_and_run(tmp_path: Path, architecture: str) -> None:
+    save_checkpoint(tmp_path / "m.pt", architecture)
+    detector = load_detector(ModelStore(tmp_path, "m.pt").find(), DetectorConfig(size=64, confidence=0, device="cpu"))
+    assert detector.class_names == {0: "0", 1: "1"}
+    (found,) = detector.detect([np.zeros((64, 48, 3), dtype=np.uint8)])
+    assert found.xyxy.shape[1] == 4
+
+
+def test_a_loaded_detector_is_kept_until_its_file_changes(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "m.pt", "yolov8n.yaml")
+    store, config = ModelStore(tmp_path, "m.pt"), DetectorConfig(device="cpu")
+    first = load_detector(store.find(), config)
+    assert load_detector(store.find(), config) is first
+    os.utime(tmp_path / "m.pt", (1, 1))
+    assert load_detector(store.find(), config) is not first
+
+
+class Attack:
+    """A pickle that makes a file when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_run_code_are_refused_and_nothing_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    torch.save({"model": Attack(mark)}, tmp_path / "attack.pt")
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Attack(mark)))
+    for name in ("attack.pt", "bare.pt"):
+        with pytest.raises(WeightsError, match=name):
+            load_network(tmp_path / name)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", b"\x80\x04K\x01."])
+def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"broken\.pt"):
+        load_network(tmp_path / "broken.pt")
+
+
+def test_weights_for_another_task_are_refused(tmp_path: Path) -> None:
+    from ultralytics.nn.tasks import ClassificationModel
+
+    network = ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False)
+    torch.save({"model": network, "ema": None, "train_args": {}}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="classify"):
+        load_network(tmp_path / "other.pt")
+
+
+def test_boxes_are_those_of_the_librarys_own_predict() -> None:
+    from ultralytics import YOLO
+
+    with Image.open(ROOT / "iiif" / "sample" / "page_0001.jpg") as page:
+        image = np.asarray(page.convert("RGB"))
+    detector = load_detector(ModelStore(DEFAULT.parent, DEFAULT.name).find(), DetectorConfig(device="cpu"))
+    (found,) = detector.detect([image])
+    (expected,) = YOLO(DEFAULT).predict(image[..., ::-1], imgsz=640, conf=0.25, iou=0.45, verbose=False, device="cpu")
+    assert len(found) == len(expected.boxes) > 0
+    assert np.abs(found.xyxy - expected.boxes.xyxy.numpy()).max() < 1
+    assert np.abs(found.confidence - expected.boxes.conf.numpy()).max() < 0.01

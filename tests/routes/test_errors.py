@@ -1,0 +1,39 @@
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.config import Settings
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/run_detect", 405), ("PUT", "/models", 405), ("POST", "/jobs", 405)],
+)
+def test_errors_of_http_are_json_too(client: FlaskClient, method: str, path: str, status: int) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.json["message"]
+
+
+def test_an_unforeseen_error_shows_no_traceback(app: Flask, client: FlaskClient) -> None:
+    @app.get("/broken")
+    def broken() -> None:
+        raise KeyError("secret")
+
+    answer = client.get("/broken")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_a_body_over_the_limit_is_413(client: FlaskClient, headers: dict[str, str], settings: Settings) -> None:
+    body = "x" * int(settings.max_request_mb * 1e6)
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": body})
+    assert answer.status_code == 413
+    assert answer.json["message"]
+
+
+def test_a_large_form_field_is_read(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/" + "x" * 600_000})
+    assert answer.status_code == 400
+    assert "too long" in answer.json["message"]

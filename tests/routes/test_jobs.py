@@ -1,0 +1,119 @@
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.auth import add_app
+from app.jobs.states import STAGES
+
+MANIFEST = "https://example.org/iiif/manifest.json"
+
+
+@pytest.fixture
+def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
+    return client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json["job_id"]
+
+
+@pytest.fixture
+def finished(app: Flask, job_id: str) -> str:
+    """A job that has gone all the way, with its files."""
+    store, folder = app.extensions["jobs"], app.extensions["storage"].job(job_id)
+    for stage in STAGES:
+        store.hand_over(store.claim(job_id, stage, "message"), stage, 1.0)
+    folder.path.mkdir(parents=True)
+    folder.annotations.write_text("1 é.jpg\n1 2 3 4\n")
+    folder.annotations_json.write_text('[{"number": 1}]')
+    return job_id
+
+
+def test_a_job_shows_what_the_design_names(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    job: dict[str, Any] = client.get(f"/jobs/{job_id}", headers=headers).json
+    assert job.keys() == {
+        "job_id",
+        "kind",
+        "state",
+        "progress",
+        "created",
+        "updated",
+        "finished",
+        "manifest_url",
+        "manifest_ref",
+        "model",
+        "coverage",
+        "deliveries",
+        "timings",
+        "error",
+    }
+    assert job["progress"] == {"stage": "queued", "done": 0, "total": 0}
+    assert job["coverage"] == {"detected": 0, "empty": 0, "failed": []}
+    assert job["created"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/annotations"), ("POST", "/cancel"), ("POST", "/redeliver")],
+)
+def test_another_apps_job_is_404(app: Flask, client: FlaskClient, job_id: str, method: str, path: str) -> None:
+    stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
+    answer = client.open(f"/jobs/{job_id}{path}", method=method, headers=stranger)
+    absent = client.open(f"/jobs/{'0' * 32}{path}", method=method, headers=stranger)
+    assert (answer.status_code, absent.status_code) == (404, 404)
+    assert client.get("/jobs", headers=stranger).json == {"jobs": []}
+
+
+def test_jobs_are_filtered_by_state(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    def count(state: str) -> int:
+        return len(client.get(f"/jobs?state={state}", headers=headers).json["jobs"])
+
+    assert (count("queued"), count("done")) == (1, 0)
+
+
+@pytest.mark.parametrize("query", ["state=odd", "limit=0", "limit=-1", "limit=many", "limit=1001", "limit=²"])
+def test_a_bad_filter_is_400(client: FlaskClient, headers: dict[str, str], query: str) -> None:
+    answer = client.get(f"/jobs?{query}", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith(query.partition("=")[0])
+
+
+def test_a_queued_job_is_cancelled(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    assert client.post(f"/jobs/{job_id}/cancel", headers=headers).status_code == 200
+    assert client.get(f"/jobs/{job_id}", headers=headers).json["state"] == "cancelled"
+    again = client.post(f"/jobs/{job_id}/cancel", headers=headers)
+    assert (again.status_code, "cancelled already" in again.json["message"]) == (400, True)
+
+
+def test_annotations_are_there_when_it_is_done(
+    client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    text = client.get(f"/jobs/{finished}/annotations", headers=headers)
+    assert (text.text, text.mimetype) == ("1 é.jpg\n1 2 3 4\n", "text/plain")
+    answer = client.get(f"/jobs/{finished}/annotations?format=json", headers=headers).json
+    assert answer == {"job_id": finished, "manifest_url": MANIFEST, "model": None, "canvases": [{"number": 1}]}
+
+
+def test_annotations_of_an_unfinished_job_are_400(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    answer = client.get(f"/jobs/{job_id}/annotations", headers=headers)
+    assert (answer.status_code, "queued" in answer.json["message"]) == (400, True)
+
+
+def test_an_unknown_form_of_annotations_is_400(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+    assert client.get(f"/jobs/{finished}/annotations?format=xml", headers=headers).status_code == 400
+
+
+def test_a_result_without_an_address_cannot_be_sent_again(
+    client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    answer = client.post(f"/jobs/{finished}/redeliver", headers=headers)
+    assert (answer.status_code, "callback" in answer.json["message"]) == (400, True)
+
+
+def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+    courier = app.extensions["queue"].courier
+    courier.enlist(finished, "https://a.example/x")
+    assert client.post(f"/jobs/{finished}/redeliver", headers=headers).status_code == 200
+    assert [delivery.job_id for delivery in courier.find_due()] == [finished]
+
+
+def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    assert client.post(f"/jobs/{job_id}/redeliver", headers=headers).status_code == 400

@@ -1,0 +1,129 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from app.database import Database, Delivery, Job
+from app.delivery import WAITS, Courier, build_annotation_parcel, build_annotation_url
+from app.demo.client_app import ClientApp
+from app.iiif.addresses import AddressGuard
+
+PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/jobs.db")
+    database.create_tables()
+    with database.session() as session:
+        session.add(Job(id="job", app_id=1, kind="detection", request={}))
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def courier(database: Database) -> Courier:
+    return Courier(database, AddressGuard(frozenset({"127.0.0.1"})), "extractorAPI/test", timeout=5)
+
+
+def make_due(database: Database) -> None:
+    with database.session() as session:
+        session.execute(update(Delivery).values(next_attempt=0))
+
+
+def look_up(database: Database, delivery: Delivery) -> Delivery:
+    with database.session() as session:
+        found = session.get(Delivery, delivery.id)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("callback", "client_app", "expected"),
+    [
+        ("https://a.example/in/", "https://b.example", "https://a.example/in/ms-3"),
+        ("", "https://b.example", "https://b.example/annotate/ms-3"),
+        ("", "", ""),
+    ],
+)
+def test_the_callback_goes_before_the_client_app(callback: str, client_app: str, expected: str) -> None:
+    assert build_annotation_url(callback, client_app, "ms-3") == expected
+
+
+def test_the_manifest_ref_is_one_path_part() -> None:
+    assert build_annotation_url("https://a.example", "", "é?#") == "https://a.example/%C3%A9%3F%23"
+
+
+def test_the_annotation_file_arrives_as_the_contract_says(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
+    receiver, url = client_app
+    assert courier.attempt(courier.enlist("job", f"{url}/annotate/ms-3"), PARCEL)
+    (received,) = receiver.received
+    assert received.path == "/annotate/ms-3"
+    assert received.fields == {"model": "best_04_2024", "experiment_id": "17"}
+    assert received.files == {"annotation_file": ("ms-3.txt", b"1 a.jpg\n")}
+
+
+def test_no_experiment_is_no_field() -> None:
+    assert build_annotation_parcel("r", b"", "m", "").fields == {"model": "m"}
+
+
+def test_a_client_app_that_fails_gets_it_later(
+    database: Database, courier: Courier, client_app: tuple[ClientApp, str]
+) -> None:
+    receiver, url = client_app
+    receiver.answers += [500, 503]
+    delivery = courier.enlist("job", f"{url}/annotate/x")
+    for attempts in (1, 2):
+        assert not courier.attempt(delivery, PARCEL)
+        delivery = look_up(database, delivery)
+        assert (delivery.status, delivery.attempts) == ("pending", attempts)
+        assert "answered 50" in (delivery.error or "")
+        make_due(database)
+    assert courier.attempt(delivery, PARCEL)
+    delivery = look_up(database, delivery)
+    assert (delivery.status, delivery.attempts, delivery.next_attempt) == ("delivered", 3, None)
+    assert len(receiver.received) == 3
+
+
+def test_what_has_arrived_is_not_sent_again(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
+    receiver, url = client_app
+    courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
+    again = courier.enlist("job", f"{url}/x")
+    assert courier.attempt(again, PARCEL)
+    assert len(receiver.received) == 1
+    assert courier.find_due() == []
+
+
+def test_redelivery_sends_it_again(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
+    receiver, url = client_app
+    courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
+    assert courier.renew("job") == 1
+    (due,) = courier.find_due()
+    courier.attempt(due, PARCEL)
+    assert len(receiver.received) == 2
+
+
+def test_tries_end_after_three_days(database: Database, courier: Courier) -> None:
+    delivery = courier.enlist("job", "http://127.0.0.1:9/x")
+    for _ in range(len(WAITS) + 1):
+        make_due(database)
+        courier.attempt(look_up(database, delivery), PARCEL)
+    delivery = look_up(database, delivery)
+    assert (delivery.status, delivery.next_attempt) == ("failed", None)
+    assert 70 < sum(WAITS) / 3600 < 76
+
+
+def test_a_redirect_is_not_followed(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
+    receiver, url = client_app
+    receiver.answers.append(302)
+    assert not courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
+    assert len(receiver.received) == 1
+
+
+def test_a_private_address_is_not_posted_to(database: Database, client_app: tuple[ClientApp, str]) -> None:
+    receiver, url = client_app
+    delivery = Courier(database, AddressGuard(), "test").enlist("job", f"{url}/x")
+    assert not Courier(database, AddressGuard(), "test").attempt(delivery, PARCEL)
+    assert receiver.received == []
+    assert "TRUSTED_HOSTS" in (look_up(database, delivery).error or "")

@@ -1,0 +1,248 @@
+"""The whole way, with real processes: broker, workers, schedule, API, a library and a client app."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import requests
+
+from app.auth import add_app
+from app.config import ROOT, Settings
+from app.database import Database
+from app.demo.client_app import ClientApp, serve
+from app.demo.iiif_server import create_iiif_server
+from app.demo.overlay import parse_annotations
+from app.demo.service import build_environment, choose_settings, find_free_port, run_service
+from app.detection.boxes import compute_iou
+from tests.conftest import wait_for_broker
+
+SAMPLE = ROOT / "iiif" / "sample"
+COPIES = 6
+
+
+class Service:
+    """A running service as a client app sees it."""
+
+    def __init__(self, api: str, settings: Settings, receiver: ClientApp) -> None:
+        self.api = api
+        self.settings = settings
+        self.receiver = receiver
+        self.headers = {"X-API-Key": add_app(Database(settings.sqlalchemy_url), "front")}
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        answer = requests.post(f"{self.api}{path}", headers=self.headers, timeout=10, **fields)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def look(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = requests.get(f"{self.api}/jobs/{job_id}", headers=self.headers, timeout=10).json()
+        return job
+
+    def wait(self, job_id: str, until: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Ask for a job until something is true of it."""
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            job = self.look(job_id)
+            if until(job):
+                return job
+            time.sleep(0.05)
+        raise AssertionError(f"This did not come to be: {job}")
+
+    def finish(self, job_id: str) -> dict[str, Any]:
+        return self.wait(job_id, lambda job: job["finished"])
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Return the processes of the service that have a word on their command line, the parent first."""
+        supervisor = psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
+        return [child for child in supervisor.children(recursive=True) if word in " ".join(child.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The sample document, several times over."""
+    folder = tmp_path_factory.mktemp("library")
+    for copy in range(COPIES):
+        for path in SAMPLE.glob("*.jpg"):
+            shutil.copy(path, folder / f"{copy}_{path.name}")
+    with serve(create_iiif_server(folder)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    receiver = ClientApp()
+    with serve(receiver.create_app()) as client_url:
+        settings = choose_settings(
+            tmp_path_factory.mktemp("service"),
+            client_app_url=client_url,
+            batch_size=1,
+            heartbeat_seconds=0.5,
+            stale_seconds=3,
+            fetch_attempts=2,
+        )
+        with run_service(settings) as api:
+            yield Service(api, settings, receiver)
+
+
+@pytest.fixture(autouse=True)
+def _clean_receiver(service: Service) -> None:
+    service.receiver.received.clear()
+
+
+def test_a_manifest_goes_in_and_an_annotation_file_arrives(service: Service) -> None:
+    with serve(create_iiif_server(SAMPLE)) as sample:
+        answer = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json", "experiment_id": "17"})
+        job = service.finish(answer["job_id"])
+    (received,) = service.receiver.wait()
+    assert job["state"] == "done", job["error"]
+    assert job["coverage"] == {"detected": 3, "empty": 1, "failed": []}
+    assert received.path == "/annotate/sample"
+    assert received.fields == {"model": job["model"], "experiment_id": "17"}
+    text = received.files["annotation_file"][1].decode()
+    assert [line for line in text.splitlines() if line.count(" ") == 1] == [
+        f"{n} page_{n:04d}.jpg" for n in range(1, 5)
+    ]
+    assert requests.get(f"{answer['status_url']}/annotations", headers=service.headers, timeout=5).text == text
+
+
+def test_the_boxes_of_the_sample_are_found(service: Service) -> None:
+    with serve(create_iiif_server(SAMPLE)) as sample:
+        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
+        service.finish(job_id)
+    (received,) = service.receiver.wait()
+    found = parse_annotations(received.files["annotation_file"][1].decode())
+    for name, true in json.loads((SAMPLE / "truth.json").read_text()).items():
+        assert len(found[name]) == len(true), name
+        if true:
+            assert compute_iou(corners(true), corners(found[name])).max(axis=1).min() > 0.6, name
+
+
+def corners(xywh: Any) -> np.ndarray:
+    boxes = np.array(xywh, dtype=np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def test_a_killed_detection_goes_on_at_the_next_page(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
+    seen = service.settings.data_folder / "jobs" / job_id / "detections"
+    *_, child = service.processes("gpu@")
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    written = {path.name: path.stat().st_ino for path in seen.glob("*.json")}
+    job = service.finish(job_id)
+    assert job["state"] == "done", job["error"]
+    assert job["coverage"]["detected"] + job["coverage"]["empty"] == 4 * COPIES
+    assert all((seen / name).stat().st_ino == inode for name, inode in written.items()), "a page was detected twice"
+    assert len(service.receiver.wait()) == 1
+
+
+@pytest.mark.parametrize("worker", ["gpu@", "io@"])
+def test_a_killed_worker_is_started_again_and_nothing_is_lost(service: Service, library: str, worker: str) -> None:
+    for process in service.processes(worker):
+        process.send_signal(signal.SIGKILL)
+    job_id = service.post("/delete_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    assert service.finish(job_id)["state"] == "done"
+    assert len(service.receiver.wait()) == 1
+
+
+def test_a_running_job_is_cancelled_and_delivers_nothing(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 1)
+    service.post(f"/jobs/{job_id}/cancel")
+    after = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    assert service.finish(after)["state"] == "done"
+    assert service.look(job_id)["state"] == "cancelled"
+    assert len(service.receiver.wait()) == 1
+
+
+def test_a_manifest_that_is_not_there_fails_with_a_sentence(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/nowhere.json"})["job_id"]
+    job = service.finish(job_id)
+    assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
+    assert "404" in job["error"]["message"]
+
+
+def test_a_page_that_is_not_a_manifest_fails_with_a_sentence(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/iiif/0_page_0001.jpg/info.json"})["job_id"]
+    job = service.finish(job_id)
+    assert (job["state"], job["error"]["code"]) == ("failed", "bad_manifest")
+
+
+def test_a_private_address_is_refused_with_a_sentence(service: Service) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": "http://localhost:1/manifest.json"})["job_id"]
+    job = service.finish(job_id)
+    assert (job["state"], job["error"]["code"]) == ("failed", "address_refused")
+    assert "TRUSTED_HOSTS" in job["error"]["message"]
+
+
+def test_a_client_app_that_is_down_gets_the_result_later(service: Service) -> None:
+    service.receiver.answers.append(500)
+    with serve(create_iiif_server(SAMPLE)) as sample:
+        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
+        assert service.finish(job_id)["state"] == "done"
+    first, second = service.receiver.wait(2)
+    assert first.files == second.files
+    (delivery,) = service.wait(job_id, lambda job: job["deliveries"][0]["status"] == "delivered")["deliveries"]
+    assert delivery["attempts"] == 2
+
+
+def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
+    """One worker that serves every queue, the API by ``python run.py`` with DEBUG, a broker with a password."""
+    receiver = ClientApp()
+    binaries = Path(sys.executable).parent
+    with ExitStack() as stack:
+        sample = stack.enter_context(serve(create_iiif_server(SAMPLE)))
+        client_url = stack.enter_context(serve(receiver.create_app()))
+        url = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
+        settings = choose_settings(tmp_path, celery_broker_url=url, debug=True, client_app_url=client_url)
+        Database(settings.sqlalchemy_url).create_tables()
+        worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
+        commands = [
+            [sys.executable, "-m", "app.broker", "serve"],
+            [str(binaries / "celery"), *worker],
+            [sys.executable, "run.py"],
+        ]
+        for command in commands:
+            stack.callback(stop, start(command, settings))
+            if "app.broker" in command:
+                wait_for_broker(settings.broker_url)
+        api = f"http://127.0.0.1:{settings.api_port}"
+        wait_for_api(api)
+        service = Service(api, settings, receiver)
+        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
+        assert service.finish(job_id)["state"] == "done"
+        assert [received.path for received in receiver.wait()] == ["/annotate/sample"]
+
+
+def start(command: list[str], settings: Settings) -> subprocess.Popen[bytes]:
+    log = (settings.data_folder / "log.txt").open("ab")
+    return subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=log, stderr=log)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        each.terminate()
+    process.wait(30)
+
+
+def wait_for_api(api: str) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            requests.get(f"{api}/models", timeout=2).raise_for_status()
+            return
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise AssertionError("The API does not answer.")
