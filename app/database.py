@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 
 class Table(DeclarativeBase):
@@ -90,7 +91,12 @@ class Database:
         """Make the file and the tables that are missing; what is there stays as it is."""
         if self.engine.dialect.name == "sqlite" and (file := make_url(self.engine.url).database):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Table.metadata.create_all(self.engine)
+        # Several processes may start at once: IF NOT EXISTS leaves the check to the database.
+        with self.engine.begin() as connection:
+            for table in Table.metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -98,8 +104,12 @@ class Database:
         with self._sessions.begin() as session:
             yield session
 
-    def dispose(self) -> None:
-        """Close the connections (a forked process must not use its parent's)."""
+    def close(self) -> None:
+        """Close the connections; the next session opens new ones."""
+        self.engine.dispose()
+
+    def leave_to_parent(self) -> None:
+        """Use none of the connections that a forked process has from its parent, and leave them open for it."""
         self.engine.dispose(close=False)
 
 

@@ -14,9 +14,9 @@ import requests
 import urllib3
 from sqlalchemy import CursorResult, select, update
 
+from app.addresses import AddressGuard, GuardedSession
 from app.database import Database, Delivery
 from app.errors import AddressRefused
-from app.iiif.addresses import AddressGuard, GuardedAdapter
 
 # Seconds before the second try, the third …: three days in all, as the Standard Webhooks specification proposes
 # (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
@@ -111,10 +111,7 @@ class Courier:
 
     def _post(self, url: str, parcel: Parcel) -> tuple[int | None, str | None]:
         """Return the HTTP status of an answer, and what went wrong."""
-        with requests.Session() as session:
-            session.trust_env = False
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, GuardedAdapter(self._guard))
+        with GuardedSession(self._guard) as session:
             try:
                 answer = session.post(
                     url,
@@ -122,7 +119,6 @@ class Courier:
                     files=dict(parcel.files),
                     headers={"User-Agent": self._user_agent},
                     timeout=self._timeout,
-                    allow_redirects=False,
                     stream=True,
                 )
             except AddressRefused as error:

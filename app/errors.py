@@ -12,6 +12,7 @@
     │   └── NotAnImage                   bytes that are not an image, or a damaged one
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
+    ├── NoSpace                          the disk is full
     └── ClaimLost                        another worker, or a cancel, took the job away
 
 The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
@@ -98,6 +99,10 @@ class ManifestError(ExtractorError):
 
 class WeightsError(ExtractorError):
     code = "bad_weights"
+
+
+class NoSpace(ExtractorError):
+    code = "no_space"
 
 
 class ClaimLost(ExtractorError):

@@ -58,7 +58,7 @@ class TaskQueue(Celery):
 
     @cached_property
     def fetcher(self) -> "Fetcher":
-        from app.iiif.addresses import AddressGuard
+        from app.addresses import AddressGuard
         from app.iiif.fetch import Fetcher, FetchPolicy
         from app.iiif.hosts import HostLimits
 
@@ -78,8 +78,8 @@ class TaskQueue(Celery):
 
     @cached_property
     def courier(self) -> "Courier":
+        from app.addresses import AddressGuard
         from app.delivery import Courier
-        from app.iiif.addresses import AddressGuard
 
         guard = AddressGuard(self.settings.trusted_addresses)
         return Courier(self.database, guard, self.settings.user_agent, self.settings.delivery_timeout_seconds)

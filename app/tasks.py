@@ -16,7 +16,7 @@ from celery import Task, current_app, shared_task
 from celery.signals import worker_process_init
 
 from app.database import Job
-from app.errors import BrokerUnavailable, ClaimLost, ExtractorError
+from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NoSpace
 from app.jobs import DetectionRequest, JobStore, Stage
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.queue import TaskQueue
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @worker_process_init.connect
 def _leave_parent_connections(**_: Any) -> None:
-    current_app.database.dispose()
+    current_app.database.leave_to_parent()
 
 
 class StageTask(Task):
@@ -53,9 +53,7 @@ def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], 
     except ClaimLost:
         log.info("job %s: %s stops, the job was cancelled or taken over", job_id, stage.task)
     except BrokerUnavailable:
-        log.warning(
-            "job %s: %s is done but the broker is away; the sweep will queue the next stage", job_id, stage.task
-        )
+        log.warning("job %s: %s is done, the broker is away: the sweep will queue what follows", job_id, stage.task)
     except ExtractorError as error:
         log.warning("job %s: %s failed: %s", job_id, stage.task, error.message)
         jobs.fail(job, error)
@@ -67,9 +65,7 @@ def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], 
 def _explain(error: Exception) -> ExtractorError:
     """Return the sentence for an error that nobody foresaw, or of the machine."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        explained = ExtractorError("There is no space left on the server's disk: make room and send the job again.")
-        explained.code = "no_space"
-        return explained
+        return NoSpace("There is no space left on the server's disk: make room and send the job again.")
     return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")
 
 

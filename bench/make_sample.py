@@ -16,6 +16,7 @@ SAMPLE = Path(__file__).parent.parent / "iiif" / "sample"
 REGULAR = Path("/usr/share/fonts/opentype/ebgaramond/EBGaramond12-Regular.otf")
 LIGATURES = ["dlig"] if features.check("raqm") else None
 WIDTH, HEIGHT, TEXT_WIDTH, LEADING, CUT = 1800, 2500, 1200, 60, 2  # page pixels; CUT: block pixels in one of them
+SPHERES = ["FIRMAMENTVM", "SATVRNI", "IOVIS", "MARTIS", "SOLIS", "VENERIS", "MERCVRII", "LVNÆ"]
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Points = np.ndarray | list
 
@@ -116,7 +117,8 @@ def halves(x: float, light: float, dark: float) -> Field:
 def face(b: Block, x: float, y: float, r: float, moon: bool = False) -> None:
     """Cut the sun with its face and rays, or the moon in its last quarter."""
     for k in range(0 if moon else 32):
-        q, t = np.array([1, 1.4, 2.1 - 0.4 * (k % 2), 1.4, 1]) * r, k * np.pi / 16 + np.array([-1, 0.5, 0, 1.5, 1]) * 0.09
+        q = np.array([1, 1.4, 2.1 - 0.4 * (k % 2), 1.4, 1]) * r
+        t = k * np.pi / 16 + np.array([-1, 0.5, 0, 1.5, 1]) * 0.09
         b.shape(np.stack([x + q * np.cos(t), y + q * np.sin(t)], axis=1), k % 2, edge=2)
     b.shape(arc(x, y, r), lambda i, j: 0.5 * (np.hypot(i - x + r / 4, j - y + r / 4) > r * 0.85), 60, 4, 7)
     if moon:
@@ -176,9 +178,10 @@ def ship(b: Block, x: float, y: float, s: float) -> None:
     b.shape(path("-14 -215 14 -215 9 -198 -9 -198", x, y, s), 0.5, 90)
     b.shape(arc(x, y - 224 * s, 6 * s), 0.7)
     hull = "-140 -66 -92 -58 -80 -28 70 -28 86 -66 136 -76 116 -10 84 34 -70 34 -118 0 -140 -66"
-    b.shape(path(hull, x, y, s), 0.42, lambda i, j: j + 14 * np.cos((i - x) / 80), 5, 11)
+    b.line(path(hull, x, y, s), 18, 0)
+    b.shape(path(hull, x, y, s), 0.6, lambda i, j: j + 14 * np.cos((i - x) / 80), 6, 11)
     for k in range(6):
-        b.shape(arc(x + (k * 26 - 66) * s, y - 4 * s, 6 * s), 1)
+        b.shape(arc(x + (k * 26 - 66) * s, y - 6 * s, 7 * s), 1, edge=0)
 
 
 def landscape(font: Path) -> Block:
@@ -190,9 +193,15 @@ def landscape(font: Path) -> Block:
     for x, y, w in ((600, 95, 130), (1080, 105, 130), (420, 60, 100)):
         cloud(b, x, y, w)
     for x, w, h in ((560, 300, 90), (1010, 340, 130), (800, 260, 70)):
-        b.shape(path(f"{-w} 0 {-w * 0.4} {-h * 0.6} 0 {-h} {w * 0.3} {-h * 0.5} {w} 0", x, 335), halves(x, 0.2, 0.55), 62)
-    waves: Field = lambda i, j: j + 5 * np.sin(i / 19 + j / 16) + (i - 700) ** 2 / 26000  # noqa: E731
-    b.shape(box(0, 330, 1200, 640), lambda i, j: 0.22 + (j - 330) / 1300, waves, 3, 12)
+        hill = path(f"{-w} 0 {-w * 0.4} {-h * 0.6} 0 {-h} {w * 0.3} {-h * 0.5} {w} 0", x, 335)
+        b.shape(hill, halves(x, 0.2, 0.55), 62)
+    b.shape(
+        box(0, 330, 1200, 640),
+        lambda i, j: 0.22 + (j - 330) / 1300,
+        lambda i, j: j + 5 * np.sin(i / 19 + j / 16) + (i - 700) ** 2 / 26000,
+        3,
+        12,
+    )
     for k in range(5):
         tower(b, 960 + k * 42, 352, 34, 40 + 24 * (k * 7 % 3), k % 2)
     b.shape(path("880 362 980 345 1240 338 1240 378 1000 372 880 362"), 0.3, 4, 3, 6)
@@ -200,8 +209,13 @@ def landscape(font: Path) -> Block:
     for k in range(10):
         b.line(arc(570 + k * 36, 528 + 9 * (k % 2), 20, 12, 200, 340), 4)
     hill = path("-90 300 120 268 300 262 400 330 450 430 560 520 640 760 -90 760 -90 300")
-    strokes: Field = lambda i, j: i * 0.9 + j * 0.5 + 14 * np.sin(j / 40)  # noqa: E731
-    b.shape(hill, lambda i, j: 0.1 + 0.5 * (i / 600) ** 2 + 0.12 * (j > 500 + 20 * np.sin(i / 40)), strokes, 4, 10)
+    b.shape(
+        hill,
+        lambda i, j: 0.1 + 0.5 * (i / 600) ** 2 + 0.12 * (j > 500 + 20 * np.sin(i / 40)),
+        lambda i, j: i * 0.9 + j * 0.5 + 14 * np.sin(j / 40),
+        4,
+        10,
+    )
     for tall in ((96, 300, 210, 90, 0), (70, 310, 62, 150, 1), (150, 290, 74, 200, 0), (262, 310, 64, 130, 1)):
         tower(b, *tall)
     b.shape([*arc(190, 296, 18, 26, 180, 360), (208, 312), (172, 312)], 1)
@@ -214,7 +228,8 @@ def landscape(font: Path) -> Block:
 
 def ring(tilt: float, lean: float, half: float, lat: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the rims (2, n, 2) of a band on a unit sphere whose pole is tilted and leant, and how near (n,) it is."""
-    t, rims, (a, v) = np.radians(np.arange(0, 361, 3)), np.radians([[lat - half], [lat + half]]), np.radians([tilt, lean])
+    t, rims = np.radians(np.arange(0, 361, 3)), np.radians([[lat - half], [lat + half]])
+    a, v = np.radians([tilt, lean])
     x, y, z = np.cos(rims) * np.cos(t), np.sin(rims) + 0 * t, np.cos(rims) * np.sin(t)
     y, z = y * np.cos(v) - z * np.sin(v), z * np.cos(v) + y * np.sin(v)
     return np.stack([x * np.cos(a) + y * np.sin(a), x * np.sin(a) - y * np.cos(a)], axis=-1), z.mean(axis=0)
@@ -246,8 +261,12 @@ def armillary(b: Block, x: float, y: float, r: float) -> None:
             b.line(arc(x, y, r * q), width, ink)
         for t in np.radians(np.arange(0, 360, 5)):
             b.line([(x + r * q * np.cos(t), y + r * q * np.sin(t)) for q in (1.01, 1.05)], 2)
-        shade: Field = lambda i, j: 0.3 + 0.35 * (i - x + j - y) / r * 5  # noqa: E731
-        b.shape(arc(x, y, r * 0.22), shade, lambda i, j: np.hypot(i - x + 40, j - y + 60), 5)
+        b.shape(
+            arc(x, y, r * 0.22),
+            lambda i, j: 0.3 + 0.35 * (i - x + j - y) / r * 5,
+            lambda i, j: np.hypot(i - x + 40, j - y + 60),
+            5,
+        )
         b.shape(path("-40 -20 -10 -44 20 -20 4 24 -30 16 -40 -20", x, y), 0.06)
 
 
@@ -274,7 +293,7 @@ def frontispiece(font: Path) -> Block:
     """Cut an armillary sphere under the sun and moon, in a border of white vine."""
     b = Block(1000, 1240, font)
     b.shape(box(60, 60, 940, 1000), lambda i, j: 0.5 - j / 2600, lambda i, j: j + 6 * np.sin(i / 70), 0, 10)
-    for x, y in path("330 100 500 130 670 100 120 400 880 400 112 760 888 760 180 870 820 870", soft=False):
+    for x, y in path("330 100 500 130 670 100 120 400 880 400 112 760 888 760", soft=False):
         star(b, x, y, 26)
     for x, r in ((180, 54), (820, 80)):
         b.shape(arc(x, 182, 118 if x < 500 else 94), edge=0)
@@ -283,8 +302,13 @@ def frontispiece(font: Path) -> Block:
     for x, h in ((150, 80), (420, 60), (700, 90), (900, 60)):
         hill = path(f"-260 20 -60 {-h * 0.8} 0 {-h} 60 {-h * 0.6} 280 20", x, 1000)
         b.shape(hill, halves(x, 0.2, 0.55), 60, 4, 9)
-    ground: Field = lambda i, j: j + 10 * np.sin(i / 90 + j / 30)  # noqa: E731
-    b.shape(box(60, 1000, 940, 1180), lambda i, j: 0.12 + (j - 1000) / 600, ground, 3, 12)
+    b.shape(
+        box(60, 1000, 940, 1180),
+        lambda i, j: 0.12 + (j - 1000) / 600,
+        lambda i, j: j + 10 * np.sin(i / 90 + j / 30),
+        3,
+        12,
+    )
     armillary(b, 500, 565, 312)
     foot = "-14 0 -14 30 -46 50 -14 78 -22 120 -60 160 -120 184 120 184 60 160 22 120 14 78 46 50 14 30 14 0"
     b.shape(path(foot, 500, 890), halves(506, 0.2, 0.7), 0, 5, 7)
@@ -316,8 +340,13 @@ def flower(b: Block, x: float, y: float, r: float) -> None:
     b.line(path(f"308 280 {(x + 308) / 2} 220 {x} {y}"), 7)
     for t in np.arange(8) * np.pi / 4 + 0.2:
         petal = arc(x + r * 0.62 * np.cos(t), y + r * 0.62 * np.sin(t), r * 0.36)
-        fade: Field = lambda i, j: 0.75 - 0.6 * np.hypot(i - x, j - y) / r  # noqa: E731
-        b.shape(petal, fade, lambda i, j: 40 * np.arctan2(j - y, i - x), 3, 6)
+        b.shape(
+            petal,
+            lambda i, j: 0.75 - 0.6 * np.hypot(i - x, j - y) / r,
+            lambda i, j: 40 * np.arctan2(j - y, i - x),
+            3,
+            6,
+        )
     b.shape(arc(x, y, r * 0.32), 0.5, 45, 4, 6)
 
 
@@ -330,9 +359,8 @@ def herb(font: Path) -> Block:
         t = k * 0.8 - 3.2
         b.line(path(f"0 -10 {t * 26} 40 {t * 50 - 10} {60 + k * 37 % 50} {t * 72} {100 + k * 53 % 70}", 310, 700), 7)
         b.line(path(f"{t * 34} 45 {t * 40 + 16} 90 {t * 44} 150", 310, 700))
-    for x, y, turn, length in ((90, 712, 250, 150), (92, 712, 300, 150), (540, 708, 240, 140), (542, 708, 290, 160)):
-        leaf(b, x, y, turn, length)
-    for y, left, right, length in ((690, 196, -14, 235), (595, 214, -36, 235), (465, 198, -20, 225), (360, 222, -46, 190)):
+    pairs = ((690, 196, -14, 235), (595, 214, -36, 235), (465, 198, -20, 225), (360, 222, -46, 190))
+    for y, left, right, length in pairs:
         leaf(b, 306, y, left, length)
         leaf(b, 316, y - 10, right, length)
     for width, ink in ((15, 255), (7, 0)):
@@ -343,11 +371,12 @@ def herb(font: Path) -> Block:
     return b
 
 
-def sphere(b: Block, name: str, r: float, turn: float) -> None:
+def sphere(b: Block, name: str, r: float, turn: float, tone: float) -> None:
     """Cut one heavenly sphere of the cosmos, with its name and its planet."""
-    b.shape(arc(300, 300, r), 0.35, lambda i, j: 150 * np.arctan2(j - 300, i - 300), 4, 10)
+    b.shape(arc(300, 300, r), tone, lambda i, j: 150 * np.arctan2(j - 300, i - 300), 4, 10)
     reach, middle = len(name) * 560 / r, r - 14
-    b.shape([*arc(300, 300, r - 3, 0, -90 - reach, -90 + reach), *arc(300, 300, r - 24, 0, -90 + reach, -90 - reach)], edge=0)
+    low, high = -90 - reach, -90 + reach
+    b.shape([*arc(300, 300, r - 3, 0, low, high), *arc(300, 300, r - 24, 0, high, low)], edge=0)
     for k, letter in enumerate(name):
         at = (2 * k + 1 - len(name)) * 510 / r
         x, y = 300 + middle * np.sin(np.radians(at)), 300 - middle * np.cos(np.radians(at))
@@ -362,11 +391,12 @@ def cosmos(font: Path) -> Block:
     for x, y in box(66, 66, 534, 534):
         b.shape(arc(x, y, 46))
         face(b, x, y, 22)
-    for k, name in enumerate("FIRMAMENTVM SATVRNI IOVIS MARTIS SOLIS VENERIS MERCVRII LVNÆ".split()):
-        sphere(b, name, 278 - 25 * k, 80 + 137 * k % 200)
+    for k, name in enumerate(SPHERES):
+        sphere(b, name, 278 - 25 * k, 80 + 137 * k % 200, 0.4 * (k % 2 == 0))
     b.shape(arc(300, 300, 78), 0)
     for t in np.radians(np.arange(0, 360, 15)):
-        b.shape([(300 + q * np.cos(t + d), 300 + q * np.sin(t + d)) for q, d in ((60, -0.1), (76, 0.06), (60, 0.1))], 0.7)
+        flame = ((60, -0.1), (76, 0.06), (60, 0.1))
+        b.shape([(300 + q * np.cos(t + d), 300 + q * np.sin(t + d)) for q, d in flame], 0.7)
     b.shape(arc(300, 300, 58), 0.45, lambda i, j: j + 4 * np.sin(i / 6), 4)
     b.shape(path("-48 20 -38 -10 -10 -32 22 -28 46 0 50 22 0 36 -48 20", 300, 300), 0.2, 10, 3, 7)
     tower(b, 282, 312, 26, 30, 1)
@@ -378,13 +408,190 @@ class Page:
     """A page being set: its ink, and the boxes of its woodcuts."""
 
     def __init__(self, number: int, font: Path, rng: np.random.Generator) -> None:
-        """Start an empty page; the odd ones are rectos."""
+        """Start a page with its running head; the odd ones are rectos."""
         self.number, self.font, self.rng = number, font, rng
         self.left = 270 if number % 2 else 330
-        self.ink = Image.new("L", (WIDTH, HEIGHT))
-        self.boxes: list[np.ndarray] = []
+        self.middle, self.right = self.left + TEXT_WIDTH / 2, self.left + TEXT_WIDTH
+        self.ink, self.truth = Image.new("L", (WIDTH, HEIGHT)), []
+        if number > 1:
+            self.say("SPECVLI NATVRÆ" if number % 2 else "IOANNIS DE MACHINA", self.middle, 220, 40)
+            self.say(str(number), *((self.right, 220, 44, "rs") if number % 2 else (self.left, 220, 44, "ls")))
 
-    def face(self, size: int, italic: bool = False) -> ImageFont.FreeTypeFont:
+    def type(self, size: int, italic: bool = False) -> ImageFont.FreeTypeFont:
         """Return the type of a size."""
-        path_ = self.font.with_name(self.font.name.replace("Regular", "Italic")) if italic else self.font
-        return ImageFont.truetype(path_, size)
+        name = self.font.name.replace("Regular", "Italic") if italic else self.font.name
+        return ImageFont.truetype(self.font.with_name(name), size)
+
+    def say(self, text: str, x: float, y: float, size: int, anchor: str = "ms", italic: bool = False) -> None:
+        """Set a piece of text, a hair off its line."""
+        spot = (x, y + self.rng.normal(0, 0.8))
+        ImageDraw.Draw(self.ink).text(spot, text, 255, self.type(size, italic), anchor, features=LIGATURES)
+
+    def note(self, text: str, y: float) -> None:
+        """Set a note in the outer margin."""
+        x, anchor = (self.right + 28, "ls") if self.number % 2 else (self.left - 28, "rs")
+        for k, row in enumerate(spell(text).split("/")):
+            self.say(row, x, y + 36 * k, 31, anchor, italic=True)
+
+    def catchword(self, words: list[str]) -> None:
+        """Set the first word of the next page under the last line."""
+        self.say(words[0] if words else "", self.right, line_y(33) + 10, 44, "rs")
+
+    def place(self, block: Block, x: float, y: float) -> None:
+        """Print a woodcut with its corner at a point."""
+        x, y = round(x), round(y)
+        layer = Image.new("L", self.ink.size)
+        layer.paste(block.pull(self.rng), (x, y))
+        self.ink = ImageChops.lighter(self.ink, layer)
+        self.truth.append(box(x, y, x + block.width, y + block.height))
+
+    def compose(self, words: list[str], first: int, cut: tuple[int, int, int, int]) -> None:
+        """Set lines from ``first`` on from ``words``, justified; those of the cut (from, to, left, right) narrower."""
+        font = self.type(46)
+        for k in range(first, 33):
+            x0, x1 = self.left, self.right
+            if cut[0] <= k < cut[1]:
+                x0, x1 = x0 + cut[2], x1 - cut[3]
+            row = take(words, x1 - x0, font)
+            wide = [font.getlength(word, features=LIGATURES) for word in row]
+            gap = (x1 - x0 - sum(wide)) / max(len(row) - 1, 1) if words else 12
+            for word, advance in zip(row, wide, strict=True):
+                self.say(word, x0, line_y(k), 46, "ls")
+                x0 += advance + gap
+
+    def turn(self, degrees: float) -> None:
+        """Turn the print on the paper, and its boxes with it."""
+        self.ink = self.ink.rotate(degrees, Image.Resampling.BICUBIC)
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        middle = np.array([WIDTH / 2, HEIGHT / 2])
+        self.truth = [(corners - middle) @ np.array([[c, -s], [s, c]]) + middle for corners in self.truth]
+
+
+def line_y(k: int) -> int:
+    """Return the baseline of a line of text."""
+    return 330 + k * LEADING
+
+
+def spell(text: str) -> str:
+    """Return Latin as printers spelt it: æ, v and u by place, long s."""
+    for modern, old in (("ae", "æ"), (r"\bu", "v"), (r"(?<=\w)v", "u"), (r"s(?=\w)", "ſ"), ("¶ ", "¶\u00a0")):
+        text = re.sub(modern, old, text)
+    return text
+
+
+def take(words: list[str], width: float, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Take from ``words`` what fits on a line, breaking the last word after a vowel when it can."""
+    row: list[str] = []
+
+    def fits(word: str) -> bool:
+        return font.getlength(" ".join([*row, word]), features=LIGATURES) <= width
+
+    while words and fits(words[0]):
+        row.append(words.pop(0))
+    ends = [m.end() for m in re.finditer(r"(?<=\w)[aeiouæ](?=[bcdfglmnprtſ][aeiouæ]\w)", words[0])] if words else []
+    for end in reversed(ends):
+        if fits(words[0][:end] + "-"):
+            row.append(words[0][:end] + "-")
+            words[0] = words[0][end:]
+            break
+    return row
+
+
+def paper(recto: bool, rng: np.random.Generator) -> np.ndarray:
+    """Return a blank leaf (h, w, 3) as scanned: laid, stained, foxed, darker at its edges and in the gutter."""
+    shape = (HEIGHT, WIDTH)
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    inner = x if recto else WIDTH - 1 - x
+    edge = np.minimum(np.minimum(y, HEIGHT - 1 - y), WIDTH - 1 - inner)
+    edge -= 24 + 2.5 * noise(shape, 500, rng) + 0.35 * noise(shape, 14, rng)
+    damp = noise(shape, 420, rng) + 0.12 * noise(shape, 40, rng)
+    light = 1 + 0.018 * noise(shape, 500, rng) + 0.008 * noise(shape, 50, rng) + 0.006 * noise(shape, 3, rng)
+    light += 0.004 * np.sin(y * 0.9) + 0.008 * (np.sin(x * np.pi / 115) ** 40)
+    light -= 0.025 * np.exp(-(((damp - 1.25) / 0.05) ** 2)) + 0.012 * (damp > 1.25)
+    light -= 0.05 * np.clip(noise(shape, 10, rng) * noise(shape, 160, rng) - 5.2, 0, 2)
+    light -= 0.1 * np.exp(-np.maximum(edge, 0) / 60) + 0.5 * np.exp(-inner / 40) + 0.08 * np.exp(-inner / 220)
+    sheet = np.array([235, 223, 197]) * np.clip(light, 0.05, 1.1)[..., None] ** np.array([0.85, 1.0, 1.35])
+    return np.where(edge[..., None] > 0, sheet, np.array([52, 47, 42]) * light[..., None])
+
+
+def scan(page: Page, back: Page) -> Image.Image:
+    """Return the scan of a page, with the other side of its leaf showing through."""
+    shape, rng = (HEIGHT, WIDTH), page.rng
+    ink = np.asarray(page.ink.filter(ImageFilter.GaussianBlur(0.6)), np.float32) / 255
+    ghost = ImageChops.offset(back.ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 5, 7)
+    ghost = np.asarray(ghost.filter(ImageFilter.GaussianBlur(3)), np.float32) / 255
+    ink = ink * np.clip(0.87 + 0.04 * noise(shape, 260, rng) + 0.035 * noise(shape, 4, rng), 0, 0.97)
+    ghost = ghost * np.clip(0.06 + 0.025 * noise(shape, 300, rng), 0.015, 1)
+    out = paper(page.number % 2 == 1, rng) * (1 - ghost[..., None] * np.array([0.85, 1.0, 1.1]))
+    out = out * (1 - ink[..., None]) + np.array([44, 36, 31]) * ink[..., None]
+    return Image.fromarray(out.clip(0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
+
+
+def title(page: Page) -> None:
+    """Set the title page."""
+    page.say("SPECVLVM NATVRÆ", page.middle, 360, 124)
+    page.say(spell("in quo de sphaera mundi, deque herbarum claritate,"), page.middle, 465, 60, italic=True)
+    page.say(spell("breviter & cum figuris agitur."), page.middle, 545, 60, italic=True)
+    page.place(frontispiece(page.font), page.middle - 500, 640)
+    page.say("ARTE NVMERORVM DELINEATVM,", page.middle, 2030, 56)
+    page.say(spell("sine prelo, sine typis, sine manu."), page.middle, 2110, 52, italic=True)
+    page.say("M. M. XXVI.", page.middle, 2200, 52)
+
+
+def herbal(page: Page, words: list[str]) -> None:
+    """Set a page of text around the herb."""
+    page.say("DE HERBARVM CLARITATE", page.middle, 340, 54)
+    page.compose(words, 2, (10, 26, 0, 660))
+    page.place(herb(page.font), page.right - 620, line_y(10) - 20)
+    page.note("Herbarum/inventores.", line_y(13))
+    page.note("Herbarum/cognomina.", line_y(27))
+
+
+def chapter(page: Page, words: list[str]) -> None:
+    """Set a page of text alone, with its signature and catchword."""
+    page.say("DE SPHÆRA, CAPVT PRIMVM", page.middle, 340, 54)
+    initial, words[0] = words[0][0], words[0][1:].upper().replace("U", "V")
+    page.say(initial, page.left, line_y(3) + 1, 142, "ls")
+    page.compose(words, 2, (2, 4, 104, 0))
+    notes = {3: "Divisio/operis.", 9: "Sphaera quid/Euclidi.", 13: "Theodosio.", 18: "Axis./Poli.", 22: "Elementa."}
+    for k, text in notes.items():
+        page.note(text, line_y(k))
+    page.say("B ij", page.middle, line_y(33) + 10, 42)
+    page.catchword(words)
+
+
+def figures(page: Page, words: list[str]) -> None:
+    """Set a page of text with the landscape at its head and the cosmos in its side."""
+    page.place(landscape(page.font), page.left, 272)
+    page.compose(words, 11, (14, 25, 640, 0))
+    page.place(cosmos(page.font), page.left, line_y(14) - 20)
+    page.catchword(words)
+    page.note("Aquae/tumor.", line_y(11))
+    page.note("Caeli motus.", line_y(18))
+
+
+def main() -> None:
+    """Write the pages and the true boxes of their woodcuts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=SAMPLE)
+    parser.add_argument("--font", type=Path, default=REGULAR, help="OpenType font, its italic beside it")
+    parser.add_argument("--seed", type=int, default=1472)
+    args = parser.parse_args()
+    pages = [Page(k + 1, args.font, np.random.default_rng([args.seed, k])) for k in range(4)]
+    herbs, heavens = [spell(text).split(" ") for text in (SAMPLE / "text.txt").read_text("utf-8").strip().split("\n\n")]
+    title(pages[0])
+    herbal(pages[1], herbs)
+    chapter(pages[2], heavens)
+    figures(pages[3], heavens)
+    truth = {}
+    for k, (page, degrees) in enumerate(zip(pages, (0.25, -0.35, 0.4, -0.2), strict=True)):
+        page.turn(degrees)
+        name = f"page_{page.number:04}.jpg"
+        scan(page, pages[k ^ 1]).save(args.out / name, quality=80)
+        ends = [(*corners.min(axis=0), *np.ptp(corners, axis=0)) for corners in page.truth]
+        truth[name] = [[round(float(value)) for value in end] for end in ends]
+    (args.out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,10 @@
-"""What the tests share: a real broker on loopback, an application with a database of its own, a client app's key."""
+"""What the tests share: a real broker on loopback, an application with a database of its own, a client app's key,
+a library that misbehaves."""
 
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +12,15 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from app import create_app
 from app.auth import add_app
 from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
+from tests.library import Library
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +64,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     with redis.Redis.from_url(settings.broker_url) as client:
         client.flushdb()
     app.extensions["queue"].close()
-    app.extensions["database"].dispose()
+    app.extensions["database"].close()
 
 
 @pytest.fixture
@@ -77,3 +83,42 @@ def client_app() -> Iterator[tuple[ClientApp, str]]:
     receiver = ClientApp()
     with serve(receiver.create_app()) as url:
         yield receiver, url
+
+
+@pytest.fixture(scope="session")
+def open_library() -> Iterator[Library]:
+    with Library().open() as library:
+        yield library
+
+
+@pytest.fixture
+def library(open_library: Library) -> Iterator[Library]:
+    """A library that offers nothing yet and was asked nothing."""
+    yield open_library
+    open_library.forget()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for ``library.example`` that nobody vouches for; its key lies beside it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    command = [openssl, "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-subj", "/CN=library.example", "-addext", "subjectAltName=DNS:library.example"]
+    subprocess.run([*command, "-keyout", path.with_suffix(".key"), "-out", path], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tls_url(certificate: Path) -> Iterator[str]:
+    """An address that answers ``found`` over TLS, on loopback under the name ``library.example``."""
+    context = (str(certificate), str(certificate.with_suffix(".key")))
+    server = make_server("127.0.0.1", 0, Response("found"), ssl_context=context)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"https://library.example:{server.server_port}/x"
+    server.shutdown()
+    thread.join()
+    server.server_close()

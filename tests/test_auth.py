@@ -73,7 +73,7 @@ def test_rows_of_the_original_manual_keep_working(tmp_path: Path) -> None:
     database.create_tables()
     assert find_app(database, "q+plain=").app_name == "front"
     assert find_app(database, add_app(database, "second")).app_name == "second"
-    database.dispose()
+    database.close()
 
 
 def test_a_revoked_key_opens_nothing(database: Database) -> None:

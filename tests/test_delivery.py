@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from app.addresses import AddressGuard
 from app.database import Database, Delivery, Job
 from app.delivery import WAITS, Courier, build_annotation_parcel, build_annotation_url
 from app.demo.client_app import ClientApp
-from app.iiif.addresses import AddressGuard
 
 PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
@@ -19,7 +19,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with database.session() as session:
         session.add(Job(id="job", app_id=1, kind="detection", request={}))
     yield database
-    database.dispose()
+    database.close()
 
 
 @pytest.fixture

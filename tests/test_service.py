@@ -181,7 +181,7 @@ def test_a_page_that_is_not_a_manifest_fails_with_a_sentence(service: Service, l
 
 
 def test_a_private_address_is_refused_with_a_sentence(service: Service) -> None:
-    job_id = service.post("/run_detect", data={"manifest_url": "http://localhost:1/manifest.json"})["job_id"]
+    job_id = service.post("/run_detect", data={"manifest_url": "http://169.254.169.254/manifest.json"})["job_id"]
     job = service.finish(job_id)
     assert (job["state"], job["error"]["code"]) == ("failed", "address_refused")
     assert "TRUSTED_HOSTS" in job["error"]["message"]
@@ -227,8 +227,8 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
 
 
 def start(command: list[str], settings: Settings) -> subprocess.Popen[bytes]:
-    log = (settings.data_folder / "log.txt").open("ab")
-    return subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=log, stderr=log)
+    with (settings.data_folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=log, stderr=log)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

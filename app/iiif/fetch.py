@@ -17,8 +17,8 @@ import requests
 import urllib3
 from PIL import Image, UnidentifiedImageError
 
+from app.addresses import AddressGuard, GuardedSession
 from app.errors import FetchError, NotAnImage
-from app.iiif.addresses import AddressGuard, GuardedAdapter
 from app.iiif.hosts import HostLimits
 
 # Only formats of the IIIF Image API that hold pixels; Pillow would try sixty.
@@ -100,10 +100,10 @@ class Fetcher:
 
     def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
         """Return the body of the answer, or where it sends us. Errors of ``requests`` end here."""
-        session, transport = self._session()
+        session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} did not come whole within {self.policy.deadline:g} seconds.")
-        with _Deadline(self.policy.deadline, transport.abort) as deadline:
+        with _Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 with session.get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
                     location = requests.Session.get_redirect_target(session, response)
@@ -137,22 +137,11 @@ class Fetcher:
             pause = max(wait, min(failure.retry_after, self.policy.retry_after_limit))
             self._limits.pause(_host(failure.url), pause)
 
-    def _session(self) -> tuple[requests.Session, GuardedAdapter]:
-        # A requests session is not made for several threads: each thread has its own.
+    def _session(self) -> GuardedSession:
+        # A session is not made for several threads: each thread has its own.
         if not hasattr(self._local, "session"):
-            session, transport = _Session(), GuardedAdapter(self._guard)
-            session.trust_env = False
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, transport)
-            self._local.session = session, transport
+            self._local.session = GuardedSession(self._guard)
         return self._local.session
-
-
-class _Session(requests.Session):
-    """Leaves redirects to the caller: ``requests`` would read the body of one whole, however long."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
 
 
 class _Deadline:

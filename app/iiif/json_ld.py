@@ -30,7 +30,7 @@ def read_id(thing: dict[str, Any]) -> str:
     """Return the id of a thing, as it came, or "" when it has none."""
     ids = [value.strip() for key in ("id", "@id") for value in read_strings(thing.get(key))]
     # JSON can hold halves of a character (\ud800), which no file and no address can.
-    return next(filter(None, ids), "").encode(errors="replace").decode()
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", next(filter(None, ids), ""))
 
 
 def read_kind(thing: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ def store(tmp_path: Path, queues: Queues) -> Iterator[JobStore]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
     database.create_tables()
     yield JobStore(database, queues.send)
-    database.dispose()
+    database.close()
 
 
 def age(store: JobStore, job: Job, seconds: float = 3600) -> None:

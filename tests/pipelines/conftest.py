@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from app.addresses import AddressGuard
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
-from app.iiif.addresses import AddressGuard
 from app.iiif.fetch import Fetcher, FetchPolicy
 from app.iiif.hosts import HostLimits
 

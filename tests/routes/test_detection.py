@@ -101,4 +101,4 @@ def test_a_broker_that_is_down_is_503_and_leaves_no_job(settings: Settings) -> N
     assert answer.headers["Retry-After"]
     assert "broker" in answer.json["message"]
     assert client.get("/jobs", headers=headers).json == {"jobs": []}
-    app.extensions["database"].dispose()
+    app.extensions["database"].close()

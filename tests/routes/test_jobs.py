@@ -83,9 +83,7 @@ def test_a_queued_job_is_cancelled(client: FlaskClient, headers: dict[str, str],
     assert (again.status_code, "cancelled already" in again.json["message"]) == (400, True)
 
 
-def test_annotations_are_there_when_it_is_done(
-    client: FlaskClient, headers: dict[str, str], finished: str
-) -> None:
+def test_annotations_are_there_when_it_is_done(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     text = client.get(f"/jobs/{finished}/annotations", headers=headers)
     assert (text.text, text.mimetype) == ("1 é.jpg\n1 2 3 4\n", "text/plain")
     answer = client.get(f"/jobs/{finished}/annotations?format=json", headers=headers).json

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -95,6 +96,24 @@ class GuardedAdapter(HTTPAdapter):
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+class GuardedSession(requests.Session):
+    """A session of ``requests`` whose connections ask the guard, and which leaves redirects to its caller.
+
+    ``requests`` would read the body of a redirect whole, however long. Neither proxies nor passwords are taken from
+    the environment.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.transport = GuardedAdapter(guard)
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, self.transport)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 @dataclass

@@ -1,0 +1,238 @@
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.errors import FetchError
+from app.iiif.image_api import (
+    ImageInfo,
+    ImageService,
+    build_image_url,
+    build_image_urls,
+    choose_size,
+    parse_image_info,
+    parse_service,
+)
+from tests.library import Scan
+
+BASE = "https://library.example/iiif/1"
+V1 = "http://library.stanford.edu/iiif/image-api"
+V2 = "http://iiif.io/api/image/2"
+INFO = ImageInfo(ImageService(BASE, 2, 1), 4000, 6000)
+
+
+def parse(info: Any, service: ImageService | None = None) -> ImageInfo:
+    return parse_image_info(json.dumps(info).encode(), service or ImageService(BASE, 2, 1))
+
+
+def sizes_asked(info: ImageInfo, longest: int) -> list[str]:
+    return [url.removeprefix(f"{BASE}/full/").partition("/")[0] for url in build_image_urls(info, longest)]
+
+
+@pytest.mark.parametrize(
+    ("block", "version", "level"),
+    [
+        ({"profile": f"{V1}/compliance.html#level1"}, 1, 1),
+        ({"profile": f"{V1}/conformance.html#level0"}, 1, 0),
+        ({"@context": f"{V1}/1.1/context.json", "profile": f"{V1}/1.1/compliance.html#level2"}, 1, 2),
+        ({"@context": f"{V1}/1.1/context.json"}, 1, 1),
+        ({"profile": "http://iiif.io/api/image/2/level1.json"}, 2, 1),
+        ({"@context": f"{V2}/context.json", "profile": "http://iiif.io/api/image/2/profiles/level2.json"}, 2, 2),
+        ({"@context": f"{V2}/context.json", "profile": [f"{V2}/level0.json", {"formats": ["jpg"]}]}, 2, 0),
+        ({"@context": f"{V2}/context.json", "profile": f"{V1}/1.1/conformance.html#level1"}, 2, 1),
+        ({"protocol": "http://iiif.io/api/image", "profile": f"{V2}/level1.json"}, 2, 1),
+        ({"@type": "ImageService2", "profile": f"{V2}/level1.json"}, 2, 1),
+        ({"type": "ImageService2", "profile": "level2"}, 2, 2),
+        ({"type": "ImageService3", "profile": "level2"}, 3, 2),
+        ({"type": ["ImageService3"], "profile": ["level0", {}]}, 3, 0),
+        ({"@context": "http://iiif.io/api/image/3/context.json", "profile": "level1"}, 3, 1),
+        ({"type": "ImageService1", "profile": "level2"}, 1, 2),
+        ({"type": "ImageService", "profile": "level2"}, 2, 2),
+    ],
+)
+def test_version_and_level_are_read_from_what_a_service_says(block: dict[str, Any], version: int, level: int) -> None:
+    assert parse_service({"@id": f"{BASE}/", **block}) == ImageService(BASE, version, level)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {},
+        {"@id": BASE},
+        {"@id": BASE, "profile": "http://iiif.io/api/auth/1/login"},
+        {"@id": BASE, "@context": "http://iiif.io/api/search/1/context.json"},
+        {"@id": BASE, "profile": "http://iiif.io/api/annex/services/physdim"},
+        {"@id": "iiif/1", "profile": f"{V2}/level1.json"},
+        {"@id": ["x", 1], "profile": f"{V2}/level1.json"},
+        {"@id": "file:///etc/passwd", "profile": f"{V2}/level1.json"},
+    ],
+)
+def test_what_is_not_an_image_service_is_not_taken_for_one(block: dict[str, Any]) -> None:
+    assert parse_service(block) is None
+
+
+@pytest.mark.parametrize(("version", "everything", "quality"), [(1, "full", "native"), (2, "full", "default")])
+def test_versions_1_and_2_are_asked_in_their_words(version: int, everything: str, quality: str) -> None:
+    info = replace(INFO, service=ImageService(BASE, version, 1))
+    assert build_image_urls(info, 6000)[0] == f"{BASE}/full/{everything}/0/{quality}.jpg"
+    assert build_image_urls(info, 1500)[0] == f"{BASE}/full/1000,/0/{quality}.jpg"
+
+
+def test_version_3_says_max_and_not_full() -> None:
+    info = replace(INFO, service=ImageService(BASE, 3, 2))
+    assert build_image_urls(info, 6000)[0] == f"{BASE}/full/max/0/default.jpg"
+    assert sizes_asked(info, 1500) == ["1000,", "1000,1500", "max"]
+
+
+def test_an_id_goes_out_as_it_came() -> None:
+    base = "https://library.example/iiif/ms%2Fpage+1%252Fé"
+    service = parse_service({"@id": base, "profile": f"{V2}/level1.json"})
+    assert service is not None
+    assert service.info_url == f"{base}/info.json"
+    assert build_image_url(service, "640,") == f"{base}/full/640,/0/default.jpg"
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_info_json_of_each_version_is_read(version: int) -> None:
+    scan = Scan(4000, 6000, version=version, level=2, sizes=((1000, 1500), (500, 750)))
+    info = parse(scan.build_info("http://localhost:8182/iiif/1"))
+    assert info.service == ImageService(BASE, version, 2)
+    assert (info.width, info.height) == (4000, 6000)
+    assert info.sizes == ((500, 750), (1000, 1500))
+
+
+def test_info_json_that_says_nothing_of_itself_is_what_the_manifest_says() -> None:
+    service = ImageService(BASE, 3, 0)
+    assert parse({"width": 4000, "height": 6000}, service).service == service
+    assert parse({"width": 4000, "height": 6000, "protocol": "http://iiif.io/api/image"}, service).service == service
+
+
+def test_limits_are_read_at_the_top_and_inside_the_profile() -> None:
+    size = {"width": 4000, "height": 6000}
+    top = parse({**size, "maxWidth": 2000})
+    assert (top.max_width, top.max_height, top.max_area) == (2000, 2000, None)
+    inside = parse({**size, "profile": [f"{V2}/level1.json", {"maxWidth": 3000, "maxHeight": 900, "maxArea": 10**6}]})
+    assert (inside.max_width, inside.max_height, inside.max_area) == (3000, 900, 10**6)
+
+
+@pytest.mark.parametrize("limit", [True, 0, -1, "much", None, [], 10**30, float("nan")])
+def test_a_limit_that_is_none_limits_nothing(limit: Any) -> None:
+    info = parse({"width": 4000, "height": 6000, "maxWidth": limit, "maxArea": limit})
+    assert choose_size(info, 6000) == (4000, 6000)
+
+
+@pytest.mark.parametrize(
+    ("limits", "size"),
+    [
+        ({"max_width": 1000}, (1000, 1500)),
+        ({"max_height": 900}, (600, 900)),
+        ({"max_area": 1_500_000}, (1000, 1500)),
+        ({"max_width": 1000, "max_height": 900}, (600, 900)),
+        ({"max_width": 9000}, (2000, 3000)),
+    ],
+)
+def test_no_more_is_asked_than_the_server_allows(limits: dict[str, int], size: tuple[int, int]) -> None:
+    assert choose_size(replace(INFO, **limits), 3000) == size  # type: ignore[arg-type]
+
+
+def test_the_longer_side_is_as_long_as_wanted() -> None:
+    chance = random.Random(1)
+    for _ in range(300):
+        width, height, longest = chance.randint(1, 9000), chance.randint(1, 60000), chance.randint(1, 3000)
+        asked = choose_size(replace(INFO, width=width, height=height), longest)
+        assert min(longest, max(width, height)) <= max(asked)
+        assert asked[0] <= width
+        assert asked[1] <= height
+
+
+def test_no_limit_is_passed_whatever_the_rounding() -> None:
+    chance = random.Random(2)
+    for _ in range(300):
+        limits = [chance.randint(1, 3000), chance.randint(1, 3000), chance.randint(100, 9_000_000)]
+        info = ImageInfo(ImageService(BASE, 2, 1), chance.randint(100, 9000), chance.randint(100, 9000), (), *limits)
+        width, height = choose_size(info, chance.randint(1, 5000))
+        assert 1 <= width <= min(info.width, limits[0])
+        assert 1 <= height <= min(info.height, limits[1])
+        assert width * height <= limits[2]
+
+
+@pytest.mark.parametrize("longest", [1, 640, 5999, 6000, 6001, 100_000])
+def test_nothing_is_enlarged(longest: int) -> None:
+    assert max(choose_size(INFO, longest)) <= 6000
+    listed = replace(INFO, sizes=((8000, 12000),))
+    assert max(choose_size(listed, longest)) <= 6000
+    assert max(choose_size(replace(listed, service=ImageService(BASE, 2, 0)), longest)) <= 6000
+
+
+def test_a_size_that_is_ready_is_taken_when_it_is_near() -> None:
+    info = replace(INFO, sizes=((250, 375), (1000, 1500), (2000, 3000)))
+    assert choose_size(info, 1280) == (1000, 1500)
+    assert choose_size(info, 900) == (600, 900)
+
+
+@pytest.mark.parametrize(
+    ("longest", "size"), [(300, (250, 375)), (1280, (1000, 1500)), (2000, (1000, 1500)), (9000, (1000, 1500))]
+)
+def test_level_0_is_asked_for_a_listed_size_only(longest: int, size: tuple[int, int]) -> None:
+    info = replace(INFO, service=ImageService(BASE, 2, 0), sizes=((250, 375), (1000, 1500)))
+    assert choose_size(info, longest) == size
+
+
+def test_level_0_without_sizes_is_asked_for_everything_first() -> None:
+    assert sizes_asked(replace(INFO, service=ImageService(BASE, 2, 0)), 1280)[0] == "full"
+    assert sizes_asked(replace(INFO, service=ImageService(BASE, 3, 0)), 1280)[0] == "max"
+
+
+def test_level_0_of_version_3_writes_both_sides() -> None:
+    info = replace(INFO, service=ImageService(BASE, 3, 0), sizes=((1000, 1500),))
+    assert sizes_asked(info, 1280) == ["1000,1500", "1000,", "max"]
+    assert sizes_asked(replace(info, service=ImageService(BASE, 2, 0)), 1280)[0] == "1000,"
+
+
+def test_other_forms_follow_when_everything_is_refused() -> None:
+    assert sizes_asked(INFO, 6000) == ["full", "4000,", "4000,6000"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"<html>not found</html>",
+        b"null",
+        b"7",
+        b"[]",
+        b'"info"',
+        b"{}",
+        b'{"width": 4000}',
+        b'{"width": 0, "height": 6000}',
+        b'{"width": -4000, "height": 6000}',
+        b'{"width": true, "height": true}',
+        b'{"width": NaN, "height": 6000}',
+        b'{"width": Infinity, "height": 6000}',
+        b'{"width": 1e999, "height": 6000}',
+        b'{"width": [4000], "height": {}}',
+        b'{"width": ' + b"9" * 400 + b', "height": 6000}',
+        b'{"width": ' + b"9" * 5000 + b', "height": 6000}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_not_an_info_json_is_a_fetch_error(data: bytes) -> None:
+    with pytest.raises(FetchError, match="does not describe an image"):
+        parse_image_info(data, INFO.service)
+
+
+def test_odd_members_of_an_info_json_are_passed_over() -> None:
+    chance = random.Random(3)
+    odd: list[Any] = [None, [], {}, True, -1, 0.5, "x", 10**400, float("nan"), [[]], [{}], [{"width": {}}], "level9"]
+    whole = Scan(4000, 6000, sizes=((1000, 1500),)).build_info(BASE) | {"maxWidth": 2000, "maxArea": 10**6}
+    for _ in range(400):
+        info = whole | {
+            key: chance.choice(odd) for key in chance.sample(list(whole), 3) if key not in ("width", "height")
+        }
+        parsed = parse(info)
+        for longest in (1, 1280, 10**6):
+            assert build_image_urls(parsed, longest)[0].startswith(f"{BASE}/full/")
+            assert max(choose_size(parsed, longest)) <= 6000

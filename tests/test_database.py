@@ -1,0 +1,41 @@
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.database import Database, Job
+
+
+def test_tables_may_be_made_by_many_at_once(tmp_path: Path) -> None:
+    databases = [Database(f"sqlite:///{tmp_path}/new.db") for _ in range(8)]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(Database.create_tables, databases))
+    for database in databases:
+        database.close()
+
+
+def add_and_fail(database: Database) -> None:
+    with database.session() as session:
+        session.add(Job(id="x", app_id=1, kind="detection", request={}))
+        session.flush()
+        raise KeyError
+
+
+def test_a_session_with_an_error_changes_nothing(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/new.db")
+    database.create_tables()
+    with pytest.raises(KeyError):
+        add_and_fail(database)
+    with database.session() as session:
+        assert session.get(Job, "x") is None
+    database.close()
+
+
+def test_the_file_is_in_wal_mode(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/deep/new.db")
+    database.create_tables()
+    database.close()
+    connection = sqlite3.connect(tmp_path / "deep" / "new.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
