@@ -1,15 +1,20 @@
 """Train the first default weights: a YOLO nano on pages of historical documents.
 
-    python bench/train_first_weights.py --pages PAGES --start yolov5n-custom.pt --out models/illustrations.pt
+    python bench/train_first_weights.py --pages PAGES --start yolov5n-custom.pt --out first.pt
+    python bench/train_first_weights.py --pages PAGES --start first.pt --out models/illustrations.pt \
+        --negatives 10 --epochs 10 --learning-rate 0.0003 --mosaic 0.3
 
 PAGES is a folder with ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format, split by
-document. The backbone and neck start from a YOLOv5-nano checkpoint, loaded by name and shape and
-without running pickled code; the head is new. The validation documents are looked at once, after
-the last epoch: no epoch is chosen by them.
+document. The first command starts backbone and neck from a YOLOv5-nano checkpoint, by name and shape
+and without running pickled code; the head is new. The second goes on from there with every page
+without illustrations, so that text and stains are known for what they are. Training itself never sees
+the validation documents: the last epoch is taken, not the best.
 """
 
 import argparse
 import random
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +24,11 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import modules
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import intersect_dicts
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app.detection.weights import load_network
+from app.errors import WeightsError
 
 ARCHITECTURE = "yolov5n.yaml"
 
@@ -44,7 +54,9 @@ YOLOV5_CLASSES = [
 
 
 def load_start(path: Path) -> dict[str, torch.Tensor]:
-    """Return the parameters of a YOLOv5 checkpoint by name."""
+    """Return the parameters of a checkpoint of ultralytics or of the original YOLOv5, by name."""
+    with suppress(WeightsError):
+        return load_network(path).state_dict()
     with torch.serialization.safe_globals(YOLOV5_CLASSES):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint["model"].float().state_dict()
@@ -81,7 +93,7 @@ class WarmStartTrainer(DetectionTrainer):
 
     def get_model(self, cfg=None, weights=None, verbose=True):
         model = super().get_model(cfg, weights, verbose)
-        kept = intersect_dicts(self.start, model.state_dict(), exclude=["model.24."])
+        kept = intersect_dicts(self.start, model.state_dict())
         model.load_state_dict(kept, strict=False)
         print(f"{len(kept)} of {len(model.state_dict())} parameters start from the given weights")
         return model.to(memory_format=torch.channels_last)
@@ -102,6 +114,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=640)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--negatives", type=float, default=1.25)
+    parser.add_argument("--learning-rate", type=float, default=0.001)
+    parser.add_argument("--mosaic", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
@@ -121,10 +135,11 @@ def main() -> None:
             "workers": 0,
             "cache": "ram",
             "optimizer": "AdamW",
-            "lr0": 0.001,
+            "lr0": arguments.learning_rate,
+            "mosaic": arguments.mosaic,
             "cos_lr": True,
             "warmup_epochs": 2,
-            "close_mosaic": 12,
+            "close_mosaic": arguments.epochs // 4,
             "degrees": 2.0,
             "hsv_s": 0.9,
             "val": False,

@@ -65,7 +65,7 @@ class Detector:
         self._stride = int(torch.as_tensor(network.stride).max())
         # RT-DETR sees a stretched square and answers in fractions of it; YOLO sees an even scale.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
-        self._network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
+        self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the illustrations on images.
@@ -117,7 +117,7 @@ class Detector:
 
         tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
         tensor = tensor.to(self.dtype, memory_format=torch.channels_last).div_(255)
-        output = self._network(tensor)
+        output = self.network(tensor)
         output = output[0] if isinstance(output, (list, tuple)) else output
         if self._stretches:
             output = _rows_of_queries(output, self.config.size)
@@ -128,7 +128,7 @@ class Detector:
             max_det=self.config.most,
             # NMS gives up on a crowded batch after this time, in seconds an image: better late than incomplete.
             max_time_img=10.0,
-            end2end=self._stretches or bool(getattr(self._network, "end2end", False)),
+            end2end=self._stretches or bool(getattr(self.network, "end2end", False)),
         )
         return [rows[:, :6].cpu().numpy() for rows in kept]
 

@@ -134,7 +134,7 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
     annotated = {page.number: page for page in load_annotated(folder)}
     waiting = [page for page in load_fetched(folder) if page.number not in annotated]
     report(len(annotated), total, count_coverage(annotated.values()))
-    for batch in _load_batches(images, waiting, detector.config.batch_size):
+    for batch in load_batches(images, waiting, detector.config.batch_size):
         for page in _detect_batch(batch, detector):
             save_annotated(folder, page)
             annotated[page.number] = page
@@ -147,7 +147,7 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
 Loaded = tuple[FetchedPage, NDArray[np.uint8] | None]
 
 
-def _load_batches(images: Path, pages: list[FetchedPage], size: int) -> Iterator[list[Loaded]]:
+def load_batches(images: Path, pages: list[FetchedPage], size: int) -> Iterator[list[Loaded]]:
     """Yield pages with their pixels; the next batch is decoded while the present one is looked at."""
     batches = [pages[start : start + size] for start in range(0, len(pages), size)]
 
