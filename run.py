@@ -6,7 +6,17 @@ import sys
 from app.config import Settings
 from app.errors import SettingsError
 
-GUNICORN_OPTIONS = ["--workers", "2", "--threads", "8", "--access-logfile", "-", "--graceful-timeout", "20"]
+GUNICORN_OPTIONS = [
+    "--workers",
+    "2",
+    "--threads",
+    "8",
+    "--access-logfile",
+    "-",
+    "--graceful-timeout",
+    "20",
+    "--no-control-socket",
+]
 
 
 def main() -> None:
@@ -19,6 +29,7 @@ def main() -> None:
 
         # The page of the debugger would let whoever sees it run code: the log has the traceback.
         app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False)
+        return
     address = f"{settings.api_host}:{settings.api_port}"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])
 

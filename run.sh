@@ -7,6 +7,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+# The processes of the service speak to each other on this machine, never through a proxy.
+export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
+
 say() { printf '\033[1m▸ %s\033[0m\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
@@ -24,16 +27,16 @@ find_python() {
 setup_packages() {
     local wanted stamp=venv/.requirements.sha256
     wanted=$(sha256sum requirements.txt)
-    [[ -x venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]] && return
+    if [[ -x venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
     if [[ ! -x venv/bin/python ]]; then
         local python
-        python=$(find_python)
+        python=$(find_python) || exit 1
         say "Making a virtual environment in venv/ ($("$python" --version))"
         "$python" -m venv venv
     fi
     say "Installing the packages of requirements.txt (about 6 GB with torch; a few minutes the first time)"
     venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$([[ -t 1 ]] && echo on || echo off)" \
-        -r requirements.txt | grep --line-buffered -E '^(Collecting|Installing|Successfully)' | cut -c1-160
+        -r requirements.txt | { grep --line-buffered -E '^(Collecting|Installing|Successfully)' || true; } | cut -c1-160
     echo "$wanted" > "$stamp"
 }
 
@@ -46,13 +49,14 @@ setup_settings() {
 }
 
 # The settings as the service reads them: the environment, then .env, then the defaults.
-setting() { venv/bin/python -c 'import sys; from app.config import Settings; print(getattr(Settings.load(), sys.argv[1]))' "$1"; }
+setting() { venv/bin/python -m app.config "$1"; }
 
 setup_key() {
-    local flask=(venv/bin/flask --app app.app apps) data
+    local flask=(venv/bin/flask --app app.app apps) data apps
     data=$(setting data_folder)
-    mkdir -p "$data/logs"
-    if [[ -z $("${flask[@]}" list) ]]; then
+    mkdir -p "${data:?}/logs"
+    apps=$("${flask[@]}" list)
+    if [[ -z $apps ]]; then
         say "Making the key database and the key of a first client app"
         (umask 077 && "${flask[@]}" add first-app > "$data/api.key")
         echo "  client app:  first-app"
@@ -69,7 +73,7 @@ setup() {
 
 announce() {
     local url=$1 data=$2 key='<your key>' try
-    [[ -f $data/api.key ]] && key="\$(cat $data/api.key)"
+    if [[ -f $data/api.key ]]; then key="\$(cat '$data/api.key')"; fi
     for try in $(seq 240); do
         sleep 0.5
         if curl_models "$url"; then
@@ -85,24 +89,28 @@ announce() {
 curl_models() { venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/models", timeout=2)' "$1" 2>/dev/null; }
 
 serve() {
-    local broker data url
+    local broker data host port threads url
     data=$(setting data_folder)
-    url="http://$(setting api_host):$(setting api_port)"
-    [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid >/dev/null 2>&1 &&
+    host=$(setting api_host)
+    port=$(setting api_port)
+    threads=$(setting io_threads)
+    url="http://$host:$port"
+    if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
         fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
-    curl_models "$url" && fail "Something answers at $url already: stop it, or set another API_PORT in .env."
+    fi
+    if curl_models "$url"; then fail "Something answers at $url already: stop it, or set another API_PORT in .env."; fi
     broker=$(venv/bin/python -m app.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
     announce "$url" "$data" &
-    ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data IO_THREADS=$(setting io_threads) \
+    ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data IO_THREADS=$threads \
         START_BROKER=$([[ $broker == absent ]] && echo true || echo false) \
         exec venv/bin/supervisord -c app/supervisord.conf
 }
 
 case "${1:-serve}" in
-    serve) setup && serve ;;
-    setup) setup && say "All is set up: bash run.sh starts the service" ;;
-    demo) setup_packages && setup_settings && exec venv/bin/python -m app.demo "${@:2}" ;;
-    test) setup_packages && exec venv/bin/python -m pytest "${@:2}" ;;
+    serve) setup; serve ;;
+    setup) setup; say "All is set up: bash run.sh starts the service" ;;
+    demo) setup_packages; setup_settings; exec venv/bin/python -m app.demo ;;
+    test) setup_packages; exec venv/bin/python -m pytest "${@:2}" ;;
     *) fail "Usage: bash run.sh [setup|demo|test]" ;;
 esac

@@ -1,6 +1,12 @@
 """``app`` and ``celery``, for the command lines: ``flask --app app.app`` and ``celery -A app.app.celery``."""
 
-from app import create_app
+import sys
 
-app = create_app()
+from app import create_app
+from app.errors import SettingsError
+
+try:
+    app = create_app()
+except SettingsError as error:
+    sys.exit(error.message)
 celery = app.extensions["queue"]

@@ -53,6 +53,8 @@ def find_app(database: Database, key: str | None) -> App:
         expected = digest if stored.startswith(DIGEST_PREFIX.encode()) else sent
         if hmac.compare_digest(stored, expected):
             owner = app
+    if owner is None and key.startswith(DIGEST_PREFIX):
+        raise Forbidden("This is the stored digest of a key: send the key itself, which was shown when it was made.")
     if owner is None:
         raise Forbidden("This API key is not known here: check it, or ask for a new one.")
     return owner
@@ -86,6 +88,21 @@ def add_app(database: Database, name: str) -> str:
     return key
 
 
+def renew_app(database: Database, name: str) -> str:
+    """Give a client app a new key, which is returned; the old one opens nothing from now on. Its jobs stay its own.
+
+    Raises:
+        RequestError: There is no such client app.
+    """
+    key = secrets.token_urlsafe(32)
+    with database.session() as session:
+        app = session.scalar(select(App).where(App.app_name == name))
+        if app is None:
+            raise RequestError(f"There is no client app named {name}.")
+        app.app_key = hash_key(key)
+    return key
+
+
 def revoke_app(database: Database, name: str) -> None:
     """Forget a client app: its key opens nothing from now on.
 
@@ -103,6 +120,16 @@ def add_command(name: str) -> None:
     """Register client app NAME and print its key, once."""
     try:
         click.echo(add_app(current_app.extensions["database"], name))
+    except RequestError as error:
+        raise click.ClickException(error.message) from error
+
+
+@commands.cli.command("renew")
+@click.argument("name")
+def renew_command(name: str) -> None:
+    """Replace the key of client app NAME and print the new one, once."""
+    try:
+        click.echo(renew_app(current_app.extensions["database"], name))
     except RequestError as error:
         raise click.ClickException(error.message) from error
 

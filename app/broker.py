@@ -91,7 +91,7 @@ def find_server() -> Path:
 
 def _hide_password(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or parts.path}:{parts.port or 6379}"
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
 
 
 def main() -> None:

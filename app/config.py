@@ -1,9 +1,12 @@
 """Settings: every environment variable of the service, typed, with its default.
 
+    python -m app.config api_port    prints one, as the service reads it
+
 They are read once, from the environment and from ``.env`` beside ``run.py`` (the environment wins), and
 checked at start: a malformed value stops the program with a sentence that names it.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -72,8 +75,8 @@ class Settings(BaseSettings):
 
     # Jobs
     max_request_mb: float = Field(16, gt=0)
-    heartbeat_seconds: float = Field(10, gt=0)
-    stale_seconds: float = Field(60, gt=0)
+    heartbeat_seconds: float = Field(5, gt=0)
+    stale_seconds: float = Field(30, gt=0)
     max_starts: int = Field(2, ge=1)
     io_threads: int = Field(8, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
@@ -85,7 +88,7 @@ class Settings(BaseSettings):
     @field_validator("celery_broker_url")
     @classmethod
     def _redis_only(cls, value: str) -> str:
-        if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+        if urlsplit(value).scheme not in {"redis", "rediss"}:
             raise ValueError("must start with redis://, as in redis://localhost:6379")
         return value
 
@@ -114,7 +117,7 @@ class Settings(BaseSettings):
     def broker_url(self) -> str:
         """The broker with its database: number 1 when debugging, else 0, unless the URL says which."""
         parts = urlsplit(self.celery_broker_url)
-        if parts.scheme == "unix" or parts.path.strip("/"):
+        if parts.path.strip("/"):
             return self.celery_broker_url
         return parts._replace(path="/1" if self.debug else "/0").geturl()
 
@@ -134,3 +137,10 @@ class Settings(BaseSettings):
         """Names the software and, when set, whom to write to."""
         contact = f" (contact: {self.operator_contact})" if self.operator_contact else ""
         return f"{PRODUCT}/{VERSION}{contact}"
+
+
+if __name__ == "__main__":
+    try:
+        print(getattr(Settings.load(), sys.argv[1]))
+    except SettingsError as error:
+        sys.exit(error.message)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, create_engine, event
+from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, UniqueConstraint, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -44,7 +44,7 @@ class Job(Table):
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
-    claim: Mapped[str | None] = mapped_column(String(32))
+    claim: Mapped[str | None] = mapped_column(String(64))
     starts: Mapped[int] = mapped_column(default=0)
     heartbeat: Mapped[float] = mapped_column(default=time.time)
     done: Mapped[int] = mapped_column(default=0)
@@ -62,7 +62,7 @@ class Delivery(Table):
     """One result on its way to a client app, with every try so far."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index("deliveries_due", "status", "next_attempt"),)
+    __table_args__ = (UniqueConstraint("job_id", "url"), Index("deliveries_due", "status", "next_attempt"))
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)

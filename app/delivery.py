@@ -6,6 +6,7 @@ A client app that is down never fails or delays a job: the result stays here, wh
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
@@ -13,10 +14,12 @@ from urllib.parse import quote
 import requests
 import urllib3
 from sqlalchemy import CursorResult, select, update
+from sqlalchemy.exc import IntegrityError
 
-from app.addresses import AddressGuard, GuardedSession
+from app.addresses import AddressGuard
 from app.database import Database, Delivery
 from app.errors import AddressRefused
+from app.transport import Deadline, GuardedSession
 
 # Seconds before the second try, the third …: three days in all, as the Standard Webhooks specification proposes
 # (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
@@ -66,25 +69,33 @@ class Courier:
 
     def enlist(self, job_id: str, url: str) -> Delivery:
         """Return the delivery of a job to an address, recorded if it is new: a job has one, however often it runs."""
+        with suppress(IntegrityError), self._database.session() as session:
+            session.add(Delivery(id=uuid.uuid4().hex, job_id=job_id, url=url))
         with self._database.session() as session:
-            known = session.scalar(select(Delivery).where(Delivery.job_id == job_id, Delivery.url == url))
-            delivery = known or Delivery(id=uuid.uuid4().hex, job_id=job_id, url=url)
-            session.add(delivery)
-        return delivery
+            return session.scalars(select(Delivery).where(Delivery.job_id == job_id, Delivery.url == url)).one()
 
-    def attempt(self, delivery: Delivery, parcel: Parcel) -> bool:
-        """Try a delivery once, if it is due and nobody else tries it now; return whether it has arrived."""
-        if not self._reserve(delivery):
-            return delivery.status == "delivered"
+    def attempt(self, delivery: Delivery, parcel: Parcel) -> None:
+        """Try a delivery once, if it is due and nobody else tries it now."""
+        # Should this process die in the middle, the delivery is due again after that.
+        reserved = time.time() + self._timeout + 60
+        due = (Delivery.status == "pending") & (Delivery.next_attempt <= time.time())
+        if not self._update(delivery.id, due, next_attempt=reserved):
+            return
         status, error = self._post(delivery.url, parcel)
         arrived = status is not None and 200 <= status < 300
         attempts = delivery.attempts + 1
         later = time.time() + WAITS[attempts - 1] if not arrived and attempts <= len(WAITS) else None
         outcome = "delivered" if arrived else "pending" if later else "failed"
-        self._update(
-            delivery.id, status=outcome, attempts=attempts, http_status=status, error=error, next_attempt=later
-        )
-        return arrived
+        # A delivery that was renewed or cancelled meanwhile is no longer this try's to record.
+        mine = (Delivery.status == "pending") & (Delivery.next_attempt == reserved)
+        values = {"attempts": attempts, "http_status": status, "error": error, "next_attempt": later}
+        self._update(delivery.id, mine, status=outcome, **values)
+
+    def give_up(self, job_id: str, reason: str) -> None:
+        """End the pending deliveries of a job that can no longer be made."""
+        pending = (Delivery.job_id == job_id) & (Delivery.status == "pending")
+        with self._database.session() as session:
+            session.execute(update(Delivery).where(pending).values(status="failed", error=reason, next_attempt=None))
 
     def find_due(self) -> Sequence[Delivery]:
         """Return the deliveries whose next try is due."""
@@ -99,11 +110,6 @@ class Courier:
             result = session.execute(update(Delivery).where(Delivery.job_id == job_id).values(**values))
         return cast(CursorResult[Any], result).rowcount
 
-    def _reserve(self, delivery: Delivery) -> bool:
-        """Keep others away while a try runs; should this process die, the delivery is due again after that."""
-        due = (Delivery.status == "pending") & (Delivery.next_attempt <= time.time())
-        return self._update(delivery.id, due, next_attempt=time.time() + 2 * self._timeout)
-
     def _update(self, delivery_id: str, *conditions: Any, **values: Any) -> bool:
         with self._database.session() as session:
             result = session.execute(update(Delivery).where(Delivery.id == delivery_id, *conditions).values(**values))
@@ -111,7 +117,11 @@ class Courier:
 
     def _post(self, url: str, parcel: Parcel) -> tuple[int | None, str | None]:
         """Return the HTTP status of an answer, and what went wrong."""
-        with GuardedSession(self._guard) as session:
+        late = f"{url} did not answer within {self._timeout:g} seconds."
+        with (
+            GuardedSession(self._guard) as session,
+            Deadline(self._timeout, session.transport.abort) as deadline,
+        ):
             try:
                 answer = session.post(
                     url,
@@ -124,7 +134,8 @@ class Courier:
             except AddressRefused as error:
                 return None, error.message
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-                return None, f"{url} could not be reached ({type(error).__name__})."
+                slow = deadline.expired or isinstance(error, requests.Timeout)
+                return None, late if slow else f"{url} could not be reached ({type(error).__name__})."
             answer.close()
         if 200 <= answer.status_code < 300:
             return answer.status_code, None

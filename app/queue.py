@@ -1,7 +1,8 @@
 """The queue: Celery on Redis, what its settings guarantee, and what its tasks work with.
 
-Two queues: ``io`` (downloads, deliveries; many threads) and ``gpu`` (one job at a time, in a process of its own). A
-message carries a job's id and nothing else; what is to be done stands in the job's row.
+Three queues: ``io`` (downloads; many threads), ``gpu`` (one job at a time, in a process of its own), ``post``
+(deliveries and the sweep, which must not wait behind a thousand downloads). A message carries a job's id and nothing
+else; what is to be done stands in the job's row.
 """
 
 from functools import cached_property
@@ -52,6 +53,11 @@ class TaskQueue(Celery):
         except OperationalError as error:
             raise BrokerUnavailable("The job cannot be queued now: the broker does not answer. Try later.") from error
 
+    def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
+        """Return a connection for sending: a request does not wait for a broker that hangs."""
+        hurried = {"socket_timeout": 2} | (transport_options or {})
+        return super().connection_for_write(*arguments, transport_options=hurried, **options)
+
     def queue_is_empty(self, queue: str) -> bool:
         with self.connection_for_read() as connection:
             return connection.default_channel.client.llen(queue) == 0
@@ -87,8 +93,8 @@ class TaskQueue(Celery):
 
 def _configure(settings: Settings) -> dict[str, Any]:
     return {
-        "task_queues": [Queue("io"), Queue("gpu")],
-        "task_default_queue": "io",
+        "task_queues": [Queue("io"), Queue("gpu"), Queue("post")],
+        "task_default_queue": "post",
         "task_create_missing_queues": False,
         "task_ignore_result": True,
         # A message leaves the broker when its task is over. A child that dies in the middle is retried at once;

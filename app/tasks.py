@@ -6,14 +6,17 @@ parent stay free of torch and CUDA.
 
 import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from billiard.process import current_process
 from celery import Task, current_app, shared_task
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_shutting_down
+from celery.worker import state as worker_state
 
 from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NoSpace
@@ -24,9 +27,29 @@ from app.queue import TaskQueue
 log = logging.getLogger(__name__)
 
 
+# Seconds in which a stage whose job was taken away must come to an end by itself.
+GRACE_SECONDS = 5.0
+
+
 @worker_process_init.connect
 def _leave_parent_connections(**_: Any) -> None:
     current_app.database.leave_to_parent()
+
+
+@worker_shutting_down.connect
+def _give_claims_back(**_: Any) -> None:
+    """Let others go on with what this worker does: its stages stop at their next step. Called in a signal handler."""
+    tokens = [_build_tokens(each.id, each.request_dict.get("retries", 0))[0] for each in worker_state.active_requests]
+    threading.Thread(target=lambda: [current_app.jobs.release(token) for token in tokens]).start()
+
+
+def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:
+    """Return the claim of a message, and the claim of its try before, whose process is known to have died.
+
+    The same message with the same number of retries comes again when the broker's connection breaks: then the first
+    may well be at work, and its claim holds.
+    """
+    return f"{message_id}:{retries}", f"{message_id}:{retries - 1}"
 
 
 class StageTask(Task):
@@ -40,7 +63,7 @@ class StageTask(Task):
 def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], None]) -> None:
     """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason."""
     jobs = task.app.jobs
-    job = jobs.claim(job_id, stage, token=task.request.id)
+    job = jobs.claim(job_id, stage, *_build_tokens(task.request.id, task.request.retries))
     if job is None:
         return
     log.info("job %s: %s begins", job_id, stage.task)
@@ -71,7 +94,11 @@ def _explain(error: Exception) -> ExtractorError:
 
 @contextmanager
 def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
-    """Keep a claim alive from a thread of its own, however long one step of the work takes."""
+    """Keep a claim alive from a thread of its own, however long one step of the work takes.
+
+    When the claim is lost and the work does not stop by itself, a worker's child ends itself; its parent starts
+    another.
+    """
     over = threading.Event()
 
     def beat() -> None:
@@ -79,6 +106,9 @@ def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
             try:
                 jobs.beat(job)
             except ClaimLost:
+                if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
+                    log.error("job %s: was taken away and does not stop: this process ends", job.id)
+                    os._exit(1)
                 return
             except Exception:
                 log.exception("job %s: a heartbeat failed", job.id)
@@ -133,7 +163,7 @@ def detect(self: StageTask, job_id: str) -> None:
 
 @shared_task(bind=True, base=StageTask, name="deliver")
 def deliver(self: StageTask, job_id: str) -> None:
-    """Post the annotation file. The job is done even if it does not arrive: the schedule tries again."""
+    """Enlist the annotation file for delivery and try once; what does not arrive is tried again by the schedule."""
 
     def work(job: Job) -> None:
         from app.delivery import build_annotation_url
@@ -142,6 +172,7 @@ def deliver(self: StageTask, job_id: str) -> None:
         url = build_annotation_url(request.callback, self.app.settings.client_app_url, job.manifest_ref or "")
         if url:
             self.app.courier.enlist(job.id, url)
+            self.app.jobs.beat(job)
             _attempt_deliveries(self.app, job)
 
     run_stage(self, job_id, DELIVER, work)
@@ -160,21 +191,25 @@ def sweep(self: StageTask) -> None:
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
         self.app.jobs.send(job)
     for job_id in {delivery.job_id for delivery in self.app.courier.find_due()}:
-        self.app.send_task("redeliver", [job_id], queue="io")
+        self.app.send_task("redeliver", [job_id], queue="post")
 
 
 def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:
     from app.delivery import build_annotation_parcel
 
-    annotations = queue.storage.job(job.id).annotations.read_bytes()
+    try:
+        annotations = queue.storage.job(job.id).annotations.read_bytes()
+    except FileNotFoundError:
+        queue.courier.give_up(job.id, "The result is no longer on this server: send the manifest again.")
+        return
     experiment_id = DetectionRequest(**job.request).experiment_id
     parcel = build_annotation_parcel(job.manifest_ref or "", annotations, job.model_label or "", experiment_id)
-    for delivery in queue.jobs.deliveries(job.id):
+    for delivery in queue.jobs.deliveries([job])[job.id]:
         queue.courier.attempt(delivery, parcel)
 
 
 def _build_report(jobs: JobStore, job: Job) -> Callable[[int, int, Any], None]:
     def report(done: int, total: int, coverage: Any) -> None:
-        jobs.record_progress(job, done, total, coverage.as_json())
+        jobs.record_progress(job, done, total, coverage.as_json() if coverage else None)
 
     return report

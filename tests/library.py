@@ -4,6 +4,7 @@ It serves manifests (Presentation 2 and 3) and drawn images (Image API 1, 2, 3, 
 was asked, and answers any path as a test wants: a status, a cut or endless body, a byte at a time, silence.
 """
 
+import contextlib
 import functools
 import io
 import json
@@ -239,8 +240,8 @@ class Library:
     def _create_app(self) -> Flask:
         app = Flask("library")
 
-        @app.get("/", defaults={"path": ""})
-        @app.get("/<path:path>")
+        @app.route("/", defaults={"path": ""}, methods=["GET", "POST"])
+        @app.route("/<path:path>", methods=["GET", "POST"])
         def receive(path: str) -> Response:
             target = request.environ["RAW_URI"]
             with self._lock:
@@ -268,9 +269,10 @@ def _send(answer: Answer, closing: threading.Event) -> Response:
         closing.wait(60)
     if answer.raw is not None:
         connection = request.environ["werkzeug.socket"]
-        for piece in _cut(answer.raw, answer, closing):
-            connection.sendall(piece)
-        connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # who asked may have gone
+            for piece in _cut(answer.raw, answer, closing):
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_RDWR)
     response = Response(_cut(answer.content, answer, closing), answer.status, answer.headers)
     if not (answer.trickle or answer.endless):
         response.headers.setdefault("Content-Length", str(len(answer.content) + answer.missing))

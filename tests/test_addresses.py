@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import requests
 
-from app.addresses import AddressGuard, GuardedAdapter
+from app.addresses import AddressGuard
 from app.errors import AddressRefused
+from app.transport import GuardedAdapter
 from tests.library import Answer, Library
 
 

@@ -6,7 +6,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from app.auth import add_app, find_app, hash_key, revoke_app
+from app.auth import add_app, find_app, hash_key, renew_app, revoke_app
 from app.database import App, Database
 from app.errors import Forbidden, RequestError, Unauthenticated
 
@@ -52,7 +52,7 @@ def test_a_key_is_stored_hashed_and_opens(database: Database) -> None:
 
 def test_a_stored_hash_is_not_a_key(database: Database) -> None:
     key = add_app(database, "front")
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden, match="digest"):
         find_app(database, hash_key(key))
 
 
@@ -83,6 +83,14 @@ def test_a_revoked_key_opens_nothing(database: Database) -> None:
         find_app(database, key)
 
 
+def test_a_renewed_key_replaces_the_old_one_for_the_same_app(database: Database) -> None:
+    old = add_app(database, "front")
+    app_id = find_app(database, old).id
+    assert find_app(database, renew_app(database, "front")).id == app_id
+    with pytest.raises(Forbidden):
+        find_app(database, old)
+
+
 @pytest.mark.parametrize("key", [None, ""])
 def test_no_key_is_not_a_wrong_key(database: Database, key: str | None) -> None:
     with pytest.raises(Unauthenticated):
@@ -102,5 +110,7 @@ def test_commands_add_list_and_revoke(app: Flask) -> None:
     assert find_app(app.extensions["database"], key).app_name == "front"
     assert "front\thashed key" in run(args=["apps", "list"]).output
     assert run(args=["apps", "add", "front"]).exit_code == 1
+    assert find_app(app.extensions["database"], run(args=["apps", "renew", "front"]).output.strip())
     assert run(args=["apps", "revoke", "front"]).exit_code == 0
+    assert run(args=["apps", "renew", "front"]).exit_code == 1
     assert run(args=["apps", "revoke", "front"]).exit_code == 1

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from app.addresses import AddressGuard
 from app.database import Database, Delivery, Job
 from app.delivery import WAITS, Courier, build_annotation_parcel, build_annotation_url
 from app.demo.client_app import ClientApp
+from tests.library import Answer, Library
 
 PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
@@ -57,7 +59,7 @@ def test_the_manifest_ref_is_one_path_part() -> None:
 
 def test_the_annotation_file_arrives_as_the_contract_says(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
     receiver, url = client_app
-    assert courier.attempt(courier.enlist("job", f"{url}/annotate/ms-3"), PARCEL)
+    courier.attempt(courier.enlist("job", f"{url}/annotate/ms-3"), PARCEL)
     (received,) = receiver.received
     assert received.path == "/annotate/ms-3"
     assert received.fields == {"model": "best_04_2024", "experiment_id": "17"}
@@ -75,12 +77,12 @@ def test_a_client_app_that_fails_gets_it_later(
     receiver.answers += [500, 503]
     delivery = courier.enlist("job", f"{url}/annotate/x")
     for attempts in (1, 2):
-        assert not courier.attempt(delivery, PARCEL)
+        courier.attempt(delivery, PARCEL)
         delivery = look_up(database, delivery)
         assert (delivery.status, delivery.attempts) == ("pending", attempts)
         assert "answered 50" in (delivery.error or "")
         make_due(database)
-    assert courier.attempt(delivery, PARCEL)
+    courier.attempt(delivery, PARCEL)
     delivery = look_up(database, delivery)
     assert (delivery.status, delivery.attempts, delivery.next_attempt) == ("delivered", 3, None)
     assert len(receiver.received) == 3
@@ -90,7 +92,7 @@ def test_what_has_arrived_is_not_sent_again(courier: Courier, client_app: tuple[
     receiver, url = client_app
     courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
     again = courier.enlist("job", f"{url}/x")
-    assert courier.attempt(again, PARCEL)
+    courier.attempt(again, PARCEL)
     assert len(receiver.received) == 1
     assert courier.find_due() == []
 
@@ -117,13 +119,48 @@ def test_tries_end_after_three_days(database: Database, courier: Courier) -> Non
 def test_a_redirect_is_not_followed(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
     receiver, url = client_app
     receiver.answers.append(302)
-    assert not courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
+    courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
     assert len(receiver.received) == 1
+    assert courier.find_due() == []
 
 
 def test_a_private_address_is_not_posted_to(database: Database, client_app: tuple[ClientApp, str]) -> None:
     receiver, url = client_app
     delivery = Courier(database, AddressGuard(), "test").enlist("job", f"{url}/x")
-    assert not Courier(database, AddressGuard(), "test").attempt(delivery, PARCEL)
+    Courier(database, AddressGuard(), "test").attempt(delivery, PARCEL)
     assert receiver.received == []
     assert "TRUSTED_HOSTS" in (look_up(database, delivery).error or "")
+
+
+def test_a_job_has_one_delivery_to_an_address_however_often_it_is_enlisted(courier: Courier) -> None:
+    with ThreadPoolExecutor(6) as executor:
+        found = list(executor.map(lambda _: courier.enlist("job", "https://a.example/x").id, range(6)))
+    assert len(set(found)) == 1
+
+
+def test_a_redelivery_asked_for_during_a_try_is_made(
+    database: Database, courier: Courier, client_app: tuple[ClientApp, str]
+) -> None:
+    receiver, url = client_app
+    receiver.on_receive = lambda: courier.renew("job")
+    delivery = courier.enlist("job", f"{url}/x")
+    courier.attempt(delivery, PARCEL)
+    receiver.on_receive = lambda: None
+    assert [due.id for due in courier.find_due()] == [delivery.id]
+    courier.attempt(look_up(database, delivery), PARCEL)
+    assert look_up(database, delivery).status == "delivered"
+
+
+def test_a_client_app_that_trickles_meets_the_deadline(database: Database, library: Library) -> None:
+    url = library.answer("/x", Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000, trickle=True))
+    courier = Courier(database, AddressGuard(frozenset({"127.0.0.1"})), "test", timeout=0.3)
+    delivery = courier.enlist("job", url)
+    courier.attempt(delivery, PARCEL)
+    assert "within 0.3 seconds" in (look_up(database, delivery).error or "")
+
+
+def test_a_result_that_is_gone_is_given_up(database: Database, courier: Courier) -> None:
+    delivery = courier.enlist("job", "https://a.example/x")
+    courier.give_up("job", "It is gone.")
+    assert (look_up(database, delivery).status, look_up(database, delivery).error) == ("failed", "It is gone.")
+    assert courier.find_due() == []

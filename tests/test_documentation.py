@@ -46,3 +46,9 @@ def test_every_route_is_documented(app: Flask) -> None:
 @pytest.mark.parametrize("command", ["bash run.sh", "bash run.sh demo", "bash run.sh test", "bash run.sh setup"])
 def test_the_commands_are_documented(command: str) -> None:
     assert command in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "models/illustrations.md"])
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(link).exists(), link

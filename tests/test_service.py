@@ -1,6 +1,7 @@
 """The whole way, with real processes: broker, workers, schedule, API, a library and a client app."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import parse_annotations
 from app.demo.service import build_environment, choose_settings, find_free_port, run_service
 from app.detection.boxes import compute_iou
+from app.storage import Storage
 from tests.conftest import wait_for_broker
 
 SAMPLE = ROOT / "iiif" / "sample"
@@ -167,6 +169,31 @@ def test_a_running_job_is_cancelled_and_delivers_nothing(service: Service, libra
     assert len(service.receiver.wait()) == 1
 
 
+def test_a_cancelled_stage_that_is_stuck_is_ended_and_the_next_job_runs(service: Service, library: str) -> None:
+    with serve(create_iiif_server(SAMPLE)) as sample:
+        stuck = f"{sample}/manifest.json"
+        service.finish(service.post("/run_detect", data={"manifest_url": stuck})["job_id"])
+        image = next(Storage(service.settings.data_folder).images(stuck).glob("*.image"))
+        image.unlink()
+        os.mkfifo(image)  # whoever opens it waits for ever
+        job_id = service.post("/run_detect", data={"manifest_url": stuck})["job_id"]
+        service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["total"] == 4)
+        after = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+        service.post(f"/jobs/{job_id}/cancel")
+        assert service.finish(after)["state"] == "done"
+        assert service.look(job_id)["state"] == "cancelled"
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_job_to_the_next(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 1)
+    parent, *_ = service.processes("gpu@")
+    parent.send_signal(signal.SIGTERM)
+    parent.wait(15)
+    assert service.finish(job_id)["state"] == "done"
+    assert len(service.receiver.wait()) == 1
+
+
 def test_a_manifest_that_is_not_there_fails_with_a_sentence(service: Service, library: str) -> None:
     job_id = service.post("/run_detect", data={"manifest_url": f"{library}/nowhere.json"})["job_id"]
     job = service.finish(job_id)
@@ -224,6 +251,17 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
         job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
         assert service.finish(job_id)["state"] == "done"
         assert [received.path for received in receiver.wait()] == ["/annotate/sample"]
+
+
+def test_the_development_server_ends_with_ctrl_c(tmp_path: Path) -> None:
+    settings = choose_settings(tmp_path, debug=True)
+    process = start([sys.executable, "run.py"], settings)
+    wait_for_api(f"http://127.0.0.1:{settings.api_port}")
+    for each in [*psutil.Process(process.pid).children(), process]:
+        each.send_signal(signal.SIGINT)
+    process.wait(20)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{settings.api_port}/models", timeout=2)
 
 
 def start(command: list[str], settings: Settings) -> subprocess.Popen[bytes]:

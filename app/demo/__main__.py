@@ -19,6 +19,7 @@ from app.demo.client_app import ClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import draw_overlay
 from app.demo.service import choose_settings, run_service
+from app.errors import ExtractorError
 
 SAMPLE = ROOT / "iiif" / "sample"
 FOLDER = ROOT / "data" / "demo"
@@ -95,4 +96,7 @@ def relative(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ExtractorError as error:
+        sys.exit(error.message)

@@ -1,7 +1,7 @@
 """A client app that keeps what it receives."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,10 +25,12 @@ class ClientApp:
     Attributes:
         received: In the order of arrival.
         answers: HTTP statuses for the next requests; then 200.
+        on_receive: Called with every request, before it is answered.
     """
 
     received: list[Received] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    on_receive: Callable[[], object] = bool
     _news: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, count: int = 1, timeout: float = 60) -> list[Received]:
@@ -46,6 +48,7 @@ class ClientApp:
             with self._news:
                 self.received.append(Received(f"/{path}", request.form.to_dict(), files))
                 self._news.notify_all()
+                self.on_receive()
                 return "", self.answers.pop(0) if self.answers else 200
 
         return app

@@ -66,7 +66,7 @@ def run_service(settings: Settings, start_broker: bool = True) -> Iterator[str]:
         yield api
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(120)
 
 
 def _wait_for_api(api: str, folder: Path, patience: float = 120) -> None:

@@ -12,7 +12,6 @@ class PageStatus(StrEnum):
     DETECTED = "detected"
     EMPTY = "empty"
     FAILED = "failed"
-    WAITING = "waiting"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ allow list of model classes (ultralytics' safe loader): a file with anything els
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +51,13 @@ class ModelStore:
 
     def list_weights(self) -> dict[str, Weights]:
         """Return every weights file by name."""
-        paths = sorted(self.folder.glob("*.pt"))
-        return {path.name: Weights(path.name, path, path.stat().st_mtime) for path in paths}
+        found = {}
+        for path in sorted(self.folder.glob("*.pt")):
+            # A file may be replaced while it is listed, and a link may lead nowhere.
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    found[path.name] = Weights(path.name, path, path.stat().st_mtime)
+        return found
 
     def find(self, name: str = "") -> Weights:
         """Return weights by file name, with or without ``.pt``; the default for an empty name.
@@ -95,10 +101,10 @@ def load_network(path: Path) -> "BaseModel":
 
 
 def isolate_ultralytics(folder: Path | None = None) -> None:
-    """Keep ultralytics from the network and from the user's home: call before its first import.
+    """Import ultralytics and keep it from the network, from the user's home and from other packages.
 
-    Off are its usage reports, its downloads of weights and fonts, and its installing of packages. Its settings file
-    goes to ``folder``.
+    Off are its usage reports, its downloads of weights and fonts, its installing of packages, and its replacement of
+    ``PIL.Image.open``, which asks for one more package whenever a file is not an image. Its settings go to ``folder``.
     """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -107,3 +113,8 @@ def isolate_ultralytics(folder: Path | None = None) -> None:
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
+
+    import PIL.Image
+    from ultralytics.utils import patches
+
+    PIL.Image.open = patches._image_open

@@ -9,7 +9,6 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -17,9 +16,10 @@ import requests
 import urllib3
 from PIL import Image, UnidentifiedImageError
 
-from app.addresses import AddressGuard, GuardedSession
+from app.addresses import AddressGuard
 from app.errors import FetchError, NotAnImage
 from app.iiif.hosts import HostLimits
+from app.transport import Deadline, GuardedSession
 
 # Only formats of the IIIF Image API that hold pixels; Pillow would try sixty.
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF")
@@ -103,7 +103,7 @@ class Fetcher:
         session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} did not come whole within {self.policy.deadline:g} seconds.")
-        with _Deadline(self.policy.deadline, session.transport.abort) as deadline:
+        with Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 with session.get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
                     location = requests.Session.get_redirect_target(session, response)
@@ -142,27 +142,6 @@ class Fetcher:
         if not hasattr(self._local, "session"):
             self._local.session = GuardedSession(self._guard)
         return self._local.session
-
-
-class _Deadline:
-    """Calls a function when a block of code runs for too long, whatever it waits for."""
-
-    def __init__(self, seconds: float, end: Callable[[], None]) -> None:
-        self.expired = False
-        self._end = end
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-
-    def _expire(self) -> None:
-        self.expired = True
-        self._end()
-
-    def __enter__(self) -> "_Deadline":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
 
 
 class _Retriable(Exception):

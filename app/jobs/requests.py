@@ -36,24 +36,56 @@ class DetectionRequest:
     refresh: bool = False
 
     @classmethod
-    def from_form(
-        cls, form: Mapping[str, str], manifest_url: str | None = None, refresh: bool = False
-    ) -> "DetectionRequest":
-        """Validate the fields of a form; a line of a list may stand for ``manifest_url``."""
-        url = form.get("manifest_url", "") if manifest_url is None else manifest_url
+    def from_form(cls, form: Mapping[str, str], refresh: bool = False) -> "DetectionRequest":
+        """Validate the fields of a form."""
+        url = form.get("manifest_url", "")
         if not url.strip():
             raise RequestError("manifest_url is missing: send the address of a IIIF manifest.")
-        callback = form.get("callback", "").strip()
-        return cls(
-            manifest_url=check_url("manifest_url", url),
-            model=check_label("model", form.get("model", "")),
-            callback=check_url("callback", callback) if callback else "",
-            experiment_id=check_label("experiment_id", form.get("experiment_id", "")),
-            refresh=refresh,
-        )
+        model, callback, experiment_id = _read_options(form)
+        return cls(check_url("manifest_url", url), model, callback, experiment_id, refresh)
+
+    @classmethod
+    def from_list(cls, form: Mapping[str, str], text: str) -> tuple[list["DetectionRequest"], list["RefusedLine"]]:
+        """Validate a list of manifests, one a line, for which the other fields of a form hold.
+
+        Blank lines are passed over, and a line that stands twice counts once.
+
+        Returns:
+            The requests of the good lines, and the bad lines.
+        """
+        options = _read_options(form)
+        good: dict[str, DetectionRequest] = {}
+        bad: list[RefusedLine] = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                if line.strip():
+                    url = check_url("manifest_url", line)
+                    good.setdefault(url, cls(url, *options))
+            except RequestError as error:
+                bad.append(RefusedLine(number, line.strip()[:200], error.message))
+        return list(good.values()), bad
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RefusedLine:
+    """A line of a list that cannot be used: its number from 1, its beginning, and why."""
+
+    line: int
+    text: str
+    message: str
+
+
+def _read_options(form: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return model, callback and experiment_id of a form."""
+    callback = form.get("callback", "").strip()
+    return (
+        check_label("model", form.get("model", "")),
+        check_url("callback", callback) if callback else "",
+        check_label("experiment_id", form.get("experiment_id", "")),
+    )
 
 
 def check_url(field: str, value: str) -> str:

@@ -38,7 +38,7 @@ class Stage:
 
 DOWNLOAD = Stage(State.DOWNLOADING, (State.QUEUED, State.DOWNLOADING), State.RUNNING, "download", "io")
 DETECT = Stage(State.RUNNING, (State.RUNNING,), State.DELIVERING, "detect", "gpu")
-DELIVER = Stage(State.DELIVERING, (State.DELIVERING,), State.DONE, "deliver", "io")
+DELIVER = Stage(State.DELIVERING, (State.DELIVERING,), State.DONE, "deliver", "post")
 
 STAGES = (DOWNLOAD, DETECT, DELIVER)
 

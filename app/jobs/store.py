@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, case, select, update
+from sqlalchemy import CursorResult, case, delete, select, update
 
 from app.database import Database, Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound
@@ -33,22 +33,25 @@ class JobStore:
 
     # For the routes
 
-    def submit(self, app_id: int, request: DetectionRequest) -> Job:
-        """Record a job and queue it.
+    def submit(self, app_id: int, requests: Sequence[DetectionRequest]) -> list[Job]:
+        """Record a job for each request, all or none, and queue them.
 
         Raises:
-            BrokerUnavailable: It could not be queued; then it is not recorded either.
+            BrokerUnavailable: They could not be queued; then they are not recorded either.
         """
-        job = Job(id=uuid.uuid4().hex, app_id=app_id, kind="detection", state=State.QUEUED, request=request.as_json())
+        jobs = [Job(id=uuid.uuid4().hex, app_id=app_id, kind="detection", request=each.as_json()) for each in requests]
         with self.database.session() as session:
-            session.add(job)
-        try:
-            self.send(job)
-        except BrokerUnavailable:
-            with self.database.session() as session:
-                session.delete(job)
-            raise
-        return job
+            session.add_all(jobs)
+        for place, job in enumerate(jobs):
+            try:
+                self.send(job)
+            except BrokerUnavailable:
+                if place > 0:
+                    break  # the broker went away in the middle: find_stranded queues the rest
+                with self.database.session() as session:
+                    session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
+                raise
+        return jobs
 
     def list_recent(self, app_id: int, state: State | None = None, limit: int = 50) -> Sequence[Job]:
         """Return a client app's jobs, newest first."""
@@ -68,18 +71,26 @@ class JobStore:
             raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
         return job
 
-    def deliveries(self, job_id: str) -> Sequence[Delivery]:
-        """Return the deliveries of a job."""
+    def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
+        """Return the deliveries of some jobs, by the job's id."""
+        found: dict[str, list[Delivery]] = {job.id: [] for job in jobs}
         with self.database.session() as session:
-            return session.scalars(select(Delivery).where(Delivery.job_id == job_id)).all()
+            for delivery in session.scalars(select(Delivery).where(Delivery.job_id.in_(found))):
+                found[delivery.job_id].append(delivery)
+        return found
 
     def cancel(self, job: Job) -> bool:
-        """Cancel a job unless it is finished; the stage at work stops at its next step."""
-        return self._change(job.id, Job.state.in_(UNFINISHED), **_ending(State.CANCELLED))
+        """Cancel a job unless it is finished; the stage at work stops at its next step, and nothing more is sent."""
+        if not self._change(job.id, Job.state.in_(UNFINISHED), **_ending(State.CANCELLED)):
+            return False
+        pending = (Delivery.job_id == job.id) & (Delivery.status == "pending")
+        with self.database.session() as session:
+            session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
+        return True
 
     # For the stages
 
-    def claim(self, job_id: str, stage: Stage, token: str) -> Job | None:
+    def claim(self, job_id: str, stage: Stage, token: str, dead: str = "") -> Job | None:
         """Take a stage of a job; None when it is done, taken, or not this job's turn.
 
         A stage that started ``max_starts`` times without getting anywhere fails the job instead: whatever
@@ -88,10 +99,11 @@ class JobStore:
         Args:
             job_id: Of the job.
             stage: To be claimed.
-            token: Names the claim: the message's id. The same message again means that its worker died.
+            token: Names the claim.
+            dead: A claim whose worker is known to have died; it holds nothing any more.
         """
         now = time.time()
-        free = Job.claim.is_(None) | (Job.claim == token) | (Job.heartbeat < now - self._stale_seconds)
+        free = Job.claim.is_(None) | (Job.claim == dead) | (Job.heartbeat < now - self._stale_seconds)
         turn = Job.state.in_(stage.starts_from) & free
         values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
         if self._change(job_id, turn & (Job.starts < self._max_starts), **values):
@@ -110,14 +122,23 @@ class JobStore:
         if not self._change(job.id, Job.claim == job.claim, touch=bool(values), heartbeat=time.time(), **values):
             raise ClaimLost(f"Job {job.id} is no longer this worker's.")
 
-    def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any]) -> None:
+    def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:
         """Record how far a stage is. One that gets on has not started in vain, however often it was killed.
 
         Raises:
             ClaimLost: The job was cancelled, or another worker has it.
         """
+        values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
         starts = case((Job.done < done, 1), else_=Job.starts)
-        self.beat(job, done=done, total=total, coverage=coverage, starts=starts)
+        self.beat(job, done=done, total=total, starts=starts, **values)
+
+    def release(self, token: str) -> None:
+        """Give a claim back: its worker shuts down. The start does not count, and the job is queued again."""
+        with self.database.session() as session:
+            job_id = session.scalar(select(Job.id).where(Job.claim == token))
+        now = time.time()
+        if job_id and self._change(job_id, Job.claim == token, claim=None, starts=Job.starts - 1, heartbeat=now):
+            self.send(self.find(job_id))
 
     def hand_over(self, job: Job, stage: Stage, seconds: float) -> None:
         """End a stage: the next one may be claimed, and its queue is told.

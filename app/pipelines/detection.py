@@ -2,7 +2,7 @@
 
 ``download`` and ``detect`` are its stages. Each works on the job's folder, skips what lies there already, and so can
 be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which raises
-when the job is no longer wanted.
+when the job is no longer wanted; a coverage of None is the same as before.
 """
 
 import json
@@ -36,7 +36,7 @@ from app.storage import JobFolder, Storage, write_atomic
 if TYPE_CHECKING:
     from app.detection.detector import Detector
 
-Report = Callable[[int, int, Coverage], None]
+Report = Callable[[int, int, Coverage | None], None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def download(
             page = future.result()
             save_fetched(folder, page)
             pages[page.number] = page
-            report(len(pages), len(manifest.canvases), _count_failures(pages.values()))
+            report(len(pages), len(manifest.canvases), None if page.file else _count_failures(pages.values()))
     finally:
         executor.shutdown(cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}

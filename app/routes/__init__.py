@@ -2,11 +2,11 @@
 
 import logging
 
-from flask import Flask, jsonify
+from flask import Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from app.errors import ExtractorError
+from app.errors import ExtractorError, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ def register(app: Flask) -> None:
         app.register_blueprint(module.routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
+    app.register_error_handler(RequestEntityTooLarge, answer_too_large)
+    app.before_request(check_host)
     app.register_error_handler(Exception, answer_unforeseen)
 
 
@@ -30,6 +32,18 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
     headers = [header for header in error.get_headers() if header[0] not in ("Content-Type", "Content-Length")]
     code = (error.name or "error").lower().replace(" ", "_")
     return jsonify(message=error.description or error.name, code=code), error.code or 500, headers
+
+
+def answer_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
+    limit = current_app.config["MAX_CONTENT_LENGTH"] / 1e6
+    message = f"The request is too large: at most {limit:g} MB (MAX_REQUEST_MB) in 1000 fields are accepted."
+    return jsonify(message=message, code="too_large"), 413
+
+
+def check_host() -> None:
+    """Refuse a malformed Host header: the addresses in the answers are made from it."""
+    if not request.host:
+        raise RequestError("The Host header of the request is not a host name.")
 
 
 def answer_unforeseen(error: Exception) -> ResponseReturnValue:

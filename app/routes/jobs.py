@@ -1,5 +1,6 @@
 """``/jobs``: how far a job is, what came of it, cancel it, send its result again. A client app sees its own jobs."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from app.auth import key_required
-from app.database import Job
+from app.database import Delivery, Job
 from app.errors import RequestError
 from app.jobs import JobStore, State
 
@@ -22,16 +23,18 @@ def index() -> ResponseReturnValue:
     state, limit = request.args.get("state"), request.args.get("limit", "50")
     if state is not None and state not in list(State):
         raise RequestError(f"state is not one of {', '.join(State)}.")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_JOBS):
+    if not (re.fullmatch(r"[0-9]{1,4}", limit) and 1 <= int(limit) <= MOST_JOBS):
         raise RequestError(f"limit must be a whole number from 1 to {MOST_JOBS}.")
     jobs = _store().list_recent(g.client.id, State(state) if state else None, int(limit))
-    return jsonify(jobs=[describe(job) for job in jobs])
+    deliveries = _store().deliveries(jobs)
+    return jsonify(jobs=[describe(job, deliveries[job.id]) for job in jobs])
 
 
 @routes.get("/jobs/<job_id>")
 @key_required
 def show(job_id: str) -> ResponseReturnValue:
-    return jsonify(describe(_find(job_id)))
+    job = _find(job_id)
+    return jsonify(describe(job, _store().deliveries([job])[job_id]))
 
 
 @routes.post("/jobs/<job_id>/cancel")
@@ -76,9 +79,9 @@ def _advise(job: Job) -> str:
     return "." if job.finished else " yet; ask again when it is done."
 
 
-def describe(job: Job) -> dict[str, Any]:
+def describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
     """Return a job as clients see it."""
-    deliveries = [
+    described = [
         {
             "url": delivery.url,
             "attempts": delivery.attempts,
@@ -87,7 +90,7 @@ def describe(job: Job) -> dict[str, Any]:
             "error": delivery.error,
             "next_attempt": _format_time(delivery.next_attempt),
         }
-        for delivery in _store().deliveries(job.id)
+        for delivery in deliveries
     ]
     error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
     return {
@@ -102,7 +105,7 @@ def describe(job: Job) -> dict[str, Any]:
         "manifest_ref": job.manifest_ref,
         "model": job.model_label or job.request["model"] or None,
         "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
-        "deliveries": deliveries,
+        "deliveries": described,
         "timings": job.timings,
         "error": error,
     }

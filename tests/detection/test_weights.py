@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from app.config import ROOT
 from app.detection.detector import DetectorConfig, load_detector
@@ -45,6 +46,12 @@ def test_weights_are_found_with_and_without_their_ending(store: ModelStore) -> N
 def test_what_is_not_listed_is_not_found(store: ModelStore, name: str) -> None:
     with pytest.raises(RequestError, match=r"best_eida\.pt, other\.pt"):
         store.find(name)
+
+
+def test_a_link_to_nowhere_and_a_folder_are_no_weights(store: ModelStore) -> None:
+    (store.folder / "gone.pt").symlink_to(store.folder / "nothing")
+    (store.folder / "folder.pt").mkdir()
+    assert list(store.list_weights()) == ["best_eida.pt", "other.pt"]
 
 
 def test_the_label_is_name_and_month_of_the_file(store: ModelStore) -> None:
@@ -87,6 +94,11 @@ def test_weights_that_run_code_are_refused_and_nothing_runs(tmp_path: Path) -> N
         with pytest.raises(WeightsError, match=name):
             load_network(tmp_path / name)
     assert not mark.exists()
+
+
+def test_pillow_stays_as_it_is() -> None:
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(b"<html>"))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", b"\x80\x04K\x01."])

@@ -45,3 +45,18 @@ def test_an_unusable_field_is_named(field: str, value: str) -> None:
 def test_a_request_survives_the_database() -> None:
     request = DetectionRequest(MANIFEST, refresh=True)
     assert DetectionRequest(**request.as_json()) == request
+
+
+def test_a_list_gives_its_good_lines_once_and_names_the_bad_ones() -> None:
+    text = "\nhttps://a.example/1\n  \nnot an address\nhttps://a.example/1 \nhttps://a.example/2"
+    good, bad = DetectionRequest.from_list({"model": "m.pt"}, text)
+    assert [(each.manifest_url, each.model) for each in good] == [
+        ("https://a.example/1", "m.pt"),
+        ("https://a.example/2", "m.pt"),
+    ]
+    assert [(each.line, each.text) for each in bad] == [(4, "not an address")]
+
+
+def test_a_bad_field_beside_a_list_refuses_the_list() -> None:
+    with pytest.raises(RequestError, match="callback"):
+        DetectionRequest.from_list({"callback": "nowhere"}, "https://a.example/1")

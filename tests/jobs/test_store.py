@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from app.database import Database, Job
+from app.database import Database, Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError, NotFound
 from app.jobs import DetectionRequest, JobStore, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES, UNFINISHED, stage_of
@@ -45,14 +45,26 @@ def age(store: JobStore, job: Job, seconds: float = 3600) -> None:
         session.execute(update(Job).where(Job.id == job.id).values(heartbeat=time.time() - seconds))
 
 
+def submit(store: JobStore, app_id: int = 1) -> Job:
+    (job,) = store.submit(app_id, [REQUEST])
+    return job
+
+
 def claimed(store: JobStore, job: Job, stage: Stage, token: str = "message") -> Job:
     found = store.claim(job.id, stage, token)
     assert found is not None
     return found
 
 
+def start_again(store: JobStore, job: Job, number: int) -> Job:
+    """Claim the download after the try before has died."""
+    found = store.claim(job.id, DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}")
+    assert found is not None
+    return found
+
+
 def test_a_job_goes_through_its_stages_to_done(store: JobStore, queues: Queues) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     for stage in STAGES:
         job = claimed(store, job, stage)
         assert job.state == stage.state
@@ -61,17 +73,17 @@ def test_a_job_goes_through_its_stages_to_done(store: JobStore, queues: Queues) 
     assert (job.state, job.claim) == (State.DONE, None)
     assert job.finished
     assert job.timings == {"downloading": 1.5, "running": 1.5, "delivering": 1.5}
-    assert [queue for queue, _ in queues.sent] == ["io", "gpu", "io"]
+    assert [queue for queue, _ in queues.sent] == ["io", "gpu", "post"]
 
 
 def test_a_stage_is_claimed_once(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     claimed(store, job, DOWNLOAD, "first")
     assert store.claim(job.id, DOWNLOAD, "second") is None
 
 
 def test_a_stage_out_of_turn_is_not_claimed(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     assert store.claim(job.id, DETECT, "a") is None
     store.hand_over(claimed(store, job, DOWNLOAD), DOWNLOAD, 1)
     assert store.claim(job.id, DOWNLOAD, "b") is None
@@ -80,20 +92,39 @@ def test_a_stage_out_of_turn_is_not_claimed(store: JobStore) -> None:
 
 @pytest.mark.parametrize("state", FINISHED)
 def test_a_second_message_for_a_finished_job_changes_nothing(store: JobStore, state: State) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     with store.database.session() as session:
         session.execute(update(Job).values(state=state))
     assert all(store.claim(job.id, stage, "again") is None for stage in STAGES)
     assert store.find(job.id).state == state
 
 
-def test_the_same_message_again_takes_over_at_once(store: JobStore) -> None:
-    job = claimed(store, store.submit(1, REQUEST), DOWNLOAD, "message")
-    assert claimed(store, job, DOWNLOAD, "message").starts == 2
+def test_the_claim_of_a_dead_worker_is_taken_over_at_once(store: JobStore) -> None:
+    job = claimed(store, submit(store), DOWNLOAD, "message:0")
+    again = store.claim(job.id, DOWNLOAD, "message:1", dead="message:0")
+    assert again is not None
+    assert again.starts == 2
+
+
+def test_the_same_message_again_does_not_disturb_the_worker_that_has_it(store: JobStore) -> None:
+    job = claimed(store, submit(store), DOWNLOAD, "message:0")
+    for _ in range(3):
+        assert store.claim(job.id, DOWNLOAD, "message:0", dead="message:-1") is None
+    store.beat(job)
+
+
+def test_a_released_claim_is_queued_again_and_does_not_count(store: JobStore, queues: Queues) -> None:
+    job = claimed(store, submit(store), DOWNLOAD, "message:0")
+    store.release("message:0")
+    assert queues.sent == [("io", job.id), ("io", job.id)]
+    with pytest.raises(ClaimLost):
+        store.beat(job)
+    assert claimed(store, job, DOWNLOAD, "other:0").starts == 1
+    store.release("unknown:0")
 
 
 def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore) -> None:
-    first = claimed(store, store.submit(1, REQUEST), DOWNLOAD, "first")
+    first = claimed(store, submit(store), DOWNLOAD, "first")
     age(store, first)
     second = claimed(store, first, DOWNLOAD, "second")
     with pytest.raises(ClaimLost):
@@ -104,32 +135,31 @@ def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore
 
 
 def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
-    for _ in range(2):
-        claimed(store, job, DOWNLOAD)
-    assert store.claim(job.id, DOWNLOAD, "message") is None
+    job = submit(store)
+    start_again(store, job, 0)
+    start_again(store, job, 1)
+    assert store.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
     job = store.find(job.id)
     assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
 
 
 def test_getting_on_counts_as_a_fresh_start(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     for done in range(1, 6):
-        job = claimed(store, job, DOWNLOAD)
-        store.record_progress(job, done, 10, {})
+        store.record_progress(start_again(store, job, done), done, 10, {})
     assert store.find(job.id).state == State.DOWNLOADING
 
 
 def test_reporting_the_same_progress_is_not_getting_on(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
-    for _ in range(2):
-        job = claimed(store, job, DOWNLOAD)
-        store.record_progress(job, 0, 10, {})
-    assert store.claim(job.id, DOWNLOAD, "message") is None
+    job = submit(store)
+    for number in range(2):
+        store.record_progress(start_again(store, job, number), 0, 10, None)
+    assert store.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
+    assert store.find(job.id).state == State.FAILED
 
 
 def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore) -> None:
-    job = claimed(store, store.submit(1, REQUEST), DOWNLOAD)
+    job = claimed(store, submit(store), DOWNLOAD)
     assert store.cancel(job)
     with pytest.raises(ClaimLost):
         store.record_progress(job, 1, 2, {})
@@ -138,8 +168,17 @@ def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore) -> None:
     assert not store.cancel(job)
 
 
+def test_a_cancelled_job_sends_nothing_more(store: JobStore) -> None:
+    job = submit(store)
+    with store.database.session() as session:
+        session.add(Delivery(id="d", job_id=job.id, url="https://a.example"))
+    store.cancel(job)
+    (delivery,) = store.deliveries([job])[job.id]
+    assert (delivery.status, delivery.next_attempt) == ("cancelled", None)
+
+
 def test_a_failed_stage_says_why(store: JobStore) -> None:
-    job = claimed(store, store.submit(1, REQUEST), DOWNLOAD)
+    job = claimed(store, submit(store), DOWNLOAD)
     store.fail(job, ManifestError("It is a cake."))
     job = store.find(job.id)
     assert (job.state, job.error_code, job.error_message) == (State.FAILED, "bad_manifest", "It is a cake.")
@@ -148,12 +187,28 @@ def test_a_failed_stage_says_why(store: JobStore) -> None:
 def test_no_phantom_job_when_the_broker_is_down(store: JobStore, queues: Queues) -> None:
     queues.down = True
     with pytest.raises(BrokerUnavailable):
-        store.submit(1, REQUEST)
+        store.submit(1, [REQUEST, REQUEST])
     assert store.list_recent(1) == []
 
 
+def test_a_broker_that_goes_away_in_the_middle_of_a_list_loses_nothing(store: JobStore, queues: Queues) -> None:
+    real_send = queues.send
+
+    def send_one(stage: Stage, job_id: str) -> None:
+        real_send(stage, job_id)
+        queues.down = True
+
+    queues.send = send_one  # type: ignore[method-assign]
+    jobs = JobStore(store.database, lambda stage, job_id: queues.send(stage, job_id)).submit(1, [REQUEST] * 3)
+    assert len(queues.sent) == 1
+    assert {job.id for job in store.list_recent(1)} == {job.id for job in jobs}
+    for job in jobs:
+        age(store, job)
+    assert len(store.find_stranded(lambda queue: True)) == 3
+
+
 def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, queues: Queues) -> None:
-    job = claimed(store, store.submit(1, REQUEST), DOWNLOAD)
+    job = claimed(store, submit(store), DOWNLOAD)
     queues.down = True
     with pytest.raises(BrokerUnavailable):
         store.hand_over(job, DOWNLOAD, 1)
@@ -163,15 +218,15 @@ def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, q
 
 
 def test_another_apps_job_reads_as_absent(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     assert store.find(job.id, 1).id == job.id
     with pytest.raises(NotFound):
         store.find(job.id, 2)
 
 
 def test_jobs_are_listed_newest_first_by_app_and_state(store: JobStore) -> None:
-    jobs = [store.submit(1, REQUEST) for _ in range(3)]
-    store.submit(2, REQUEST)
+    jobs = [submit(store) for _ in range(3)]
+    submit(store, 2)
     store.cancel(jobs[0])
     assert [job.id for job in store.list_recent(1)] == [job.id for job in reversed(jobs)]
     assert [job.id for job in store.list_recent(1, State.CANCELLED)] == [jobs[0].id]
@@ -179,14 +234,14 @@ def test_jobs_are_listed_newest_first_by_app_and_state(store: JobStore) -> None:
 
 
 def test_a_waiting_job_is_left_alone_while_its_queue_holds_messages(store: JobStore) -> None:
-    job = store.submit(1, REQUEST)
+    job = submit(store)
     age(store, job)
     assert store.find_stranded(lambda queue: False) == []
     assert [found.id for found in store.find_stranded(lambda queue: queue == "io")] == [job.id]
 
 
 def test_a_stranded_job_is_found_once(store: JobStore) -> None:
-    job = claimed(store, store.submit(1, REQUEST), DOWNLOAD)
+    job = claimed(store, submit(store), DOWNLOAD)
     age(store, job)
     assert len(store.find_stranded(lambda queue: False)) == 1
     assert store.find_stranded(lambda queue: False) == []

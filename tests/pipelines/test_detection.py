@@ -30,17 +30,17 @@ class Run:
         self.fetcher = fetcher
         self.network = RectangleFinder()
         self.detector = Detector(self.network, DetectorConfig(batch_size=2, device="cpu"))  # type: ignore[arg-type]
-        self.reports: list[tuple[int, int, Coverage]] = []
+        self.reports: list[tuple[int, int, Coverage | None]] = []
 
-    def report(self, done: int, total: int, coverage: Coverage) -> None:
+    def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))
 
-    def download(self, report: Callable[[int, int, Coverage], None] | None = None) -> Manifest:
+    def download(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> Manifest:
         manifest = fetch_manifest(self.request, self.folder, self.fetcher, PLAN)
         download(self.request, manifest, self.storage, self.folder, self.fetcher, PLAN, report or self.report)
         return manifest
 
-    def detect(self, report: Callable[[int, int, Coverage], None] | None = None) -> None:
+    def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
         images = self.storage.images(self.request.manifest_url)
         detect(images, self.folder, self.detector, report or self.report)
 
@@ -50,8 +50,8 @@ def run(tmp_path: Path, library: str, fetcher: Fetcher) -> Run:
     return Run(tmp_path / "data", library, fetcher)
 
 
-def stop_after(done: int) -> Callable[[int, int, Coverage], None]:
-    def report(so_far: int, total: int, coverage: Coverage) -> None:
+def stop_after(done: int) -> Callable[[int, int, Coverage | None], None]:
+    def report(so_far: int, total: int, coverage: Coverage | None) -> None:
         if so_far >= done:
             raise ClaimLost("killed here")
 

@@ -58,7 +58,7 @@ def test_good_lines_run_and_bad_lines_are_named(client: FlaskClient, headers: di
         (4, "not an address"),
         (6, "ftp://a.example/3"),
     ]
-    assert "line 4, 6" in answer.json["message"]
+    assert "4, 6." in answer.json["message"]
     assert answer.json["job_id"] == answer.json["jobs"][0]["job_id"]
     assert len(client.get("/jobs", headers=headers).json["jobs"]) == 2
 

@@ -30,7 +30,13 @@ def test_a_body_over_the_limit_is_413(client: FlaskClient, headers: dict[str, st
     body = "x" * int(settings.max_request_mb * 1e6)
     answer = client.post("/run_detect", headers=headers, data={"manifest_url": body})
     assert answer.status_code == 413
-    assert answer.json["message"]
+    assert "16 MB" in answer.json["message"]
+
+
+@pytest.mark.parametrize("host", ["a b", "[::1", "a/b"])
+def test_a_malformed_host_is_400(client: FlaskClient, headers: dict[str, str], host: str) -> None:
+    answer = client.get("/jobs", headers=headers | {"Host": host})
+    assert answer.status_code == 400
 
 
 def test_a_large_form_field_is_read(client: FlaskClient, headers: dict[str, str]) -> None:
