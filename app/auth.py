@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Protocol
 
@@ -114,24 +116,37 @@ def revoke_app(database: Database, name: str) -> None:
             raise RequestError(f"There is no client app named {name}.")
 
 
+@contextmanager
+def _errors_in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except RequestError as error:
+        raise click.ClickException(error.message) from error
+
+
 @commands.cli.command("add")
 @click.argument("name")
 def add_command(name: str) -> None:
     """Register client app NAME and print its key, once."""
-    try:
+    with _errors_in_a_sentence():
         click.echo(add_app(current_app.extensions["database"], name))
-    except RequestError as error:
-        raise click.ClickException(error.message) from error
 
 
 @commands.cli.command("renew")
 @click.argument("name")
 def renew_command(name: str) -> None:
     """Replace the key of client app NAME and print the new one, once."""
-    try:
+    with _errors_in_a_sentence():
         click.echo(renew_app(current_app.extensions["database"], name))
-    except RequestError as error:
-        raise click.ClickException(error.message) from error
+
+
+@commands.cli.command("revoke")
+@click.argument("name")
+def revoke_command(name: str) -> None:
+    """Revoke the key of client app NAME."""
+    with _errors_in_a_sentence():
+        revoke_app(current_app.extensions["database"], name)
+    click.echo(f"{name} is revoked.")
 
 
 @commands.cli.command("list")
@@ -141,14 +156,3 @@ def list_command() -> None:
         for app in session.scalars(select(App).order_by(App.id)):
             kind = "hashed" if app.app_key.startswith(DIGEST_PREFIX) else "plain"
             click.echo(f"{app.id}\t{app.app_name}\t{kind} key")
-
-
-@commands.cli.command("revoke")
-@click.argument("name")
-def revoke_command(name: str) -> None:
-    """Revoke the key of client app NAME."""
-    try:
-        revoke_app(current_app.extensions["database"], name)
-    except RequestError as error:
-        raise click.ClickException(error.message) from error
-    click.echo(f"{name} is revoked.")

@@ -23,7 +23,7 @@ from app.database import Database
 from app.demo.client_app import ClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import parse_annotations
-from app.demo.service import build_environment, choose_settings, find_free_port, run_service
+from app.demo.service import build_environment, choose_settings, find_free_port, run_service, wait_for_api
 from app.detection.boxes import compute_iou
 from app.storage import Storage
 from tests.conftest import wait_for_broker
@@ -246,7 +246,7 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
             if "app.broker" in command:
                 wait_for_broker(settings.broker_url)
         api = f"http://127.0.0.1:{settings.api_port}"
-        wait_for_api(api)
+        wait_for_api(api, tmp_path)
         service = Service(api, settings, receiver)
         job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
         assert service.finish(job_id)["state"] == "done"
@@ -256,7 +256,7 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
 def test_the_development_server_ends_with_ctrl_c(tmp_path: Path) -> None:
     settings = choose_settings(tmp_path, debug=True)
     process = start([sys.executable, "run.py"], settings)
-    wait_for_api(f"http://127.0.0.1:{settings.api_port}")
+    wait_for_api(f"http://127.0.0.1:{settings.api_port}", tmp_path)
     for each in [*psutil.Process(process.pid).children(), process]:
         each.send_signal(signal.SIGINT)
     process.wait(20)
@@ -273,14 +273,3 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
         each.terminate()
     process.wait(30)
-
-
-def wait_for_api(api: str) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            requests.get(f"{api}/models", timeout=2).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise AssertionError("The API does not answer.")

@@ -62,14 +62,15 @@ def run_service(settings: Settings, start_broker: bool = True) -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, cwd=ROOT)  # noqa: S603 (no word of it from outside)
     api = f"http://{settings.api_host}:{settings.api_port}"
     try:
-        _wait_for_api(api, settings.data_folder)
+        wait_for_api(api, settings.data_folder)
         yield api
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)
 
 
-def _wait_for_api(api: str, folder: Path, patience: float = 120) -> None:
+def wait_for_api(api: str, folder: Path, patience: float = 120) -> None:
+    """Wait until an API answers; ``folder`` is where its logs are."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
