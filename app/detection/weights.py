@@ -82,16 +82,16 @@ def load_network(path: Path) -> "BaseModel":
         WeightsError: The file is not such a checkpoint, is damaged, or holds anything but a model.
     """
     isolate_ultralytics()
-    from ultralytics.nn.tasks import guess_model_task, torch_safe_load
+    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load
 
     advice = "put an ultralytics detection checkpoint in its place"
     try:
         checkpoint, _ = torch_safe_load(path, safe_only=True)
         network = checkpoint.get("ema") or checkpoint["model"]
         network = network.float().eval()
-        task = guess_model_task(network)
-        if task != "detect":
-            raise WeightsError(f"{path.name} is a model for the task {task}, not for detection: {advice}.")
+        # Networks for segmentation, poses and the like are subclasses of these.
+        if type(network) not in (DetectionModel, RTDETRDetectionModel):
+            raise WeightsError(f"{path.name} holds a {type(network).__name__}, which is not for detection: {advice}.")
     except WeightsError:
         raise
     # Whatever is in a file, the loader can raise anything: all of it means the same to the user.
