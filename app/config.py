@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     io_threads: int = Field(8, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
 
-    # Training (Comet is used only when both are set)
+    # Kept for training
     comet_api_key: str = ""
     comet_project_name: str = ""
 
@@ -127,7 +127,7 @@ class Settings(BaseSettings):
 
     @property
     def trusted_addresses(self) -> frozenset[str]:
-        """Hosts, ``host:port`` pairs, addresses and networks that may be private."""
+        """What may be private: ``TRUSTED_HOSTS``, and host and port of the client app."""
         parts = urlsplit(self.client_app_url)
         client = {f"{parts.hostname}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"} if parts.hostname else set()
         return frozenset(self.trusted_hosts) | client

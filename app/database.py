@@ -32,7 +32,14 @@ class App(Table):
 
 
 class Job(Table):
-    """One job. This row is the truth of what has been done; the broker only carries its id."""
+    """One job. This row is the truth of what has been done; the broker only carries its id.
+
+    Attributes:
+        claim: Who works on the present stage (message id and number of retries); None while it waits.
+        starts: How often the stage began since it last got on.
+        heartbeat: Last sign of life; of a waiting job, when it was queued.
+        done, total: Canvases of the present stage.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (Index("jobs_by_app", "app_id", "created"), Index("jobs_by_state", "state"))
@@ -59,7 +66,7 @@ class Job(Table):
 
 
 class Delivery(Table):
-    """One result on its way to a client app, with every try so far."""
+    """One result on its way to a client app, with the number of tries and what came of the last."""
 
     __tablename__ = "deliveries"
     __table_args__ = (UniqueConstraint("job_id", "url"), Index("deliveries_due", "status", "next_attempt"))

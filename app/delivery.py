@@ -137,6 +137,8 @@ class Courier:
                 slow = deadline.expired or isinstance(error, requests.Timeout)
                 return None, late if slow else f"{url} could not be reached ({type(error).__name__})."
             answer.close()
+        if deadline.expired:  # headers that were cut off look whole
+            return None, late
         if 200 <= answer.status_code < 300:
             return answer.status_code, None
         return answer.status_code, f"{url} answered {answer.status_code} {answer.reason or ''}".rstrip() + "."

@@ -97,7 +97,7 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "task_default_queue": "post",
         "task_create_missing_queues": False,
         "task_ignore_result": True,
-        # A message leaves the broker when its task is over. A child that dies in the middle is retried at once;
+        # A message leaves the broker when its task is over. One whose child dies is tried again after a second;
         # ``max_starts`` bounds that. ``task_reject_on_worker_lost`` would loop for ever on a page that kills.
         "task_acks_late": True,
         "task_retry_on_worker_lost": True,

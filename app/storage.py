@@ -1,12 +1,12 @@
 """Where things lie on disk, under what names, and how they are written: whole or not at all.
 
-    data/images/<sha256 of the manifest URL>/<sha256 of the image URL>     images, shared by jobs
-    data/jobs/<job id>/manifest.json                                       the manifest as it was fetched
-    data/jobs/<job id>/pages/0001.json                                     what came of fetching a canvas
-    data/jobs/<job id>/detections/0001.json                                what was detected on it
-    data/jobs/<job id>/annotations.txt                                     the result
+    data/images/<key of the manifest URL>/<key>.image, <key>.json    an image and its full size, shared by jobs
+    data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
+    data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
+    data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/annotations.txt, annotations.json             the result
 
-The names are digests, never text from outside: no manifest can choose a path, and no two share a folder.
+A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder.
 """
 
 import contextlib

@@ -52,15 +52,15 @@ def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:
     return f"{message_id}:{retries}", f"{message_id}:{retries - 1}"
 
 
-class StageTask(Task):
-    """A task that runs one stage of a job; a child that dies is replaced after a second."""
+class QueueTask(Task):
+    """A task of this queue; when the child that runs it dies, it is tried again after a second."""
 
     abstract = True
     app: TaskQueue
     default_retry_delay = 1
 
 
-def run_stage(task: StageTask, job_id: str, stage: Stage, work: Callable[[Job], None]) -> None:
+def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], None]) -> None:
     """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason."""
     jobs = task.app.jobs
     job = jobs.claim(job_id, stage, *_build_tokens(task.request.id, task.request.retries))
@@ -122,8 +122,8 @@ def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
         thread.join()
 
 
-@shared_task(bind=True, base=StageTask, name="download")
-def download(self: StageTask, job_id: str) -> None:
+@shared_task(bind=True, base=QueueTask, name="download")
+def download(self: QueueTask, job_id: str) -> None:
     """Fetch the manifest and its images."""
 
     def work(job: Job) -> None:
@@ -134,14 +134,14 @@ def download(self: StageTask, job_id: str) -> None:
         plan = detection.DownloadPlan(settings.image_size, settings.host_connections, settings.max_canvases)
         manifest = detection.fetch_manifest(request, folder, queue.fetcher, plan)
         queue.jobs.beat(job, manifest_ref=manifest.ref)
-        report = _build_report(queue.jobs, job)
-        detection.download(request, manifest, queue.storage, folder, queue.fetcher, plan, report)
+        images, report = queue.storage.images(request.manifest_url), _build_report(queue.jobs, job)
+        detection.download(request, manifest, images, folder, queue.fetcher, plan, report)
 
     run_stage(self, job_id, DOWNLOAD, work)
 
 
-@shared_task(bind=True, base=StageTask, name="detect")
-def detect(self: StageTask, job_id: str) -> None:
+@shared_task(bind=True, base=QueueTask, name="detect")
+def detect(self: QueueTask, job_id: str) -> None:
     """Find the illustrations on the images."""
 
     def work(job: Job) -> None:
@@ -161,8 +161,8 @@ def detect(self: StageTask, job_id: str) -> None:
     run_stage(self, job_id, DETECT, work)
 
 
-@shared_task(bind=True, base=StageTask, name="deliver")
-def deliver(self: StageTask, job_id: str) -> None:
+@shared_task(bind=True, base=QueueTask, name="deliver")
+def deliver(self: QueueTask, job_id: str) -> None:
     """Enlist the annotation file for delivery and try once; what does not arrive is tried again by the schedule."""
 
     def work(job: Job) -> None:
@@ -178,20 +178,20 @@ def deliver(self: StageTask, job_id: str) -> None:
     run_stage(self, job_id, DELIVER, work)
 
 
-@shared_task(bind=True, base=StageTask, name="redeliver")
-def redeliver(self: StageTask, job_id: str) -> None:
+@shared_task(bind=True, base=QueueTask, name="deliver_due")
+def deliver_due(self: QueueTask, job_id: str) -> None:
     """Try the deliveries of a job that are due."""
     _attempt_deliveries(self.app, self.app.jobs.find(job_id))
 
 
-@shared_task(bind=True, base=StageTask, name="sweep")
-def sweep(self: StageTask) -> None:
+@shared_task(bind=True, base=QueueTask, name="sweep")
+def sweep(self: QueueTask) -> None:
     """Queue again what nobody works on any more, and the deliveries that are due."""
-    for job in self.app.jobs.find_stranded(self.app.queue_is_empty):
+    for job in self.app.jobs.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
         self.app.jobs.send(job)
     for job_id in {delivery.job_id for delivery in self.app.courier.find_due()}:
-        self.app.send_task("redeliver", [job_id], queue="post")
+        self.app.send_task("deliver_due", [job_id], queue="post")
 
 
 def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:

@@ -20,7 +20,7 @@ from app.addresses import AddressGuard
 
 
 class GuardedAdapter(HTTPAdapter):
-    """A transport of ``requests`` whose every connection, also after a redirect, asks the guard.
+    """A transport of ``requests`` whose every connection asks the guard.
 
     One thread at a time may use it; any other may :meth:`abort` what it waits for.
     """

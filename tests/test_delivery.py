@@ -9,7 +9,7 @@ from app.addresses import AddressGuard
 from app.database import Database, Delivery, Job
 from app.delivery import WAITS, Courier, build_annotation_parcel, build_annotation_url
 from app.demo.client_app import ClientApp
-from tests.library import Answer, Library
+from tests.library import Answer, Library, redirect
 
 PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
@@ -116,12 +116,11 @@ def test_tries_end_after_three_days(database: Database, courier: Courier) -> Non
     assert 70 < sum(WAITS) / 3600 < 76
 
 
-def test_a_redirect_is_not_followed(courier: Courier, client_app: tuple[ClientApp, str]) -> None:
-    receiver, url = client_app
-    receiver.answers.append(302)
-    courier.attempt(courier.enlist("job", f"{url}/x"), PARCEL)
-    assert len(receiver.received) == 1
-    assert courier.find_due() == []
+def test_a_redirect_is_not_followed(database: Database, courier: Courier, library: Library) -> None:
+    delivery = courier.enlist("job", library.answer("/x", redirect(f"{library.url}/y")))
+    courier.attempt(delivery, PARCEL)
+    assert library.paths == ["/x"]
+    assert look_up(database, delivery).http_status == 302
 
 
 def test_a_private_address_is_not_posted_to(database: Database, client_app: tuple[ClientApp, str]) -> None:

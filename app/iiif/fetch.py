@@ -29,7 +29,16 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """The bounds of every request. Times in seconds."""
+    """The bounds of every request. Times in seconds.
+
+    Attributes:
+        user_agent: Names the software and whom to write to.
+        attempts: For a document or an image, at most so many.
+        timeout: Without a byte.
+        deadline: For one whole answer.
+        retry_after_limit: Longest wait that a server may ask for.
+        backoff: Before the second attempt; doubled before each later one.
+    """
 
     user_agent: str = "extractorAPI"
     attempts: int = 5
@@ -38,8 +47,8 @@ class FetchPolicy:
     retry_after_limit: float = 120.0
     backoff: float = 1.0
     max_redirects: int = 5
-    max_document_bytes: int = 64 << 20
-    max_image_bytes: int = 200 << 20
+    max_document_bytes: int = 64_000_000
+    max_image_bytes: int = 200_000_000
     max_image_pixels: int = 170_000_000
 
 
@@ -106,6 +115,7 @@ class Fetcher:
         with Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 with session.get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
+                    # The session's own method says None, so that requests follows nothing.
                     location = requests.Session.get_redirect_target(session, response)
                     if location is not None:
                         return b"", urljoin(url, location)
@@ -177,7 +187,7 @@ def _read_body(url: str, response: requests.Response, max_bytes: int) -> bytes:
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"{url} is larger than {max_bytes / 2**20:.3g} MB.")
+            raise FetchError(f"{url} is larger than {max_bytes / 1e6:.3g} MB.")
     return bytes(body)
 
 

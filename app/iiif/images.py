@@ -23,12 +23,10 @@ class FetchedImage:
 
     Attributes:
         data: The file as it came.
-        url: The request that it answers.
         full_width, full_height: Size of the full-size image, in image pixels; the file may be smaller.
     """
 
     data: bytes
-    url: str
     full_width: int
     full_height: int
 
@@ -49,13 +47,13 @@ def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None
     """
     if image.service is None:
         data, width, height = fetcher.fetch_image(image.url)
-        return FetchedImage(data, image.url, width, height)
+        return FetchedImage(data, width, height)
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
     urls = build_image_urls(info, longest or max(info.width, info.height))
-    data, url, _ = _fetch_first(fetcher, urls)
-    return FetchedImage(data, url, info.width, info.height)
+    data, *_ = _fetch_first(fetcher, urls)
+    return FetchedImage(data, info.width, info.height)
 
 
 def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> ImageInfo | None:
@@ -73,17 +71,16 @@ def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageServic
     # A reduced image would be counted as if it were the full one, and every box would lie elsewhere.
     if image.url and image.url not in urls and not image.is_reduced:
         urls.append(image.url)
-    data, url, (width, height) = _fetch_first(fetcher, urls)
-    return FetchedImage(data, url, width, height)
+    return FetchedImage(*_fetch_first(fetcher, urls))
 
 
-def _fetch_first(fetcher: Fetcher, urls: list[str]) -> tuple[bytes, str, tuple[int, int]]:
+def _fetch_first(fetcher: Fetcher, urls: list[str]) -> tuple[bytes, int, int]:
     """Return the first of several forms of a request that the server accepts."""
-    for last, url in enumerate(urls, start=1 - len(urls)):
+    *others, last = urls
+    for url in others:
         try:
-            data, width, height = fetcher.fetch_image(url)
-            return data, url, (width, height)
+            return fetcher.fetch_image(url)
         except FetchError as error:
-            if last == 0 or error.http_status not in _WRONG_SIZE:
+            if error.http_status not in _WRONG_SIZE:
                 raise
-    raise FetchError("There is no address to fetch this image from.")
+    return fetcher.fetch_image(last)

@@ -25,7 +25,7 @@ class JobStore:
         max_starts: How often a stage may start without getting anywhere.
     """
 
-    def __init__(self, database: Database, send: Send, stale_seconds: float = 60, max_starts: int = 2) -> None:
+    def __init__(self, database: Database, send: Send, stale_seconds: float, max_starts: int) -> None:
         self.database = database
         self._send = send
         self._stale_seconds = stale_seconds
@@ -47,7 +47,7 @@ class JobStore:
                 self.send(job)
             except BrokerUnavailable:
                 if place > 0:
-                    break  # the broker went away in the middle: find_stranded queues the rest
+                    break  # the broker went away in the middle: free_stranded queues the rest
                 with self.database.session() as session:
                     session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
                 raise
@@ -149,11 +149,10 @@ class JobStore:
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
         values: dict[str, Any] = {"state": stage.leads_to, "claim": None, "starts": 0, "timings": timings}
         if stage.leads_to is State.RUNNING:
-            values["done"] = 0
+            values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
         if stage.leads_to is State.DONE:
             values |= _ending(State.DONE)
-        if not self._change(job.id, Job.claim == job.claim, heartbeat=time.time(), **values):
-            raise ClaimLost(f"Job {job.id} is no longer this worker's.")
+        self.beat(job, **values)
         if stage.leads_to is not State.DONE:
             self.send(self.find(job.id))
 
@@ -168,10 +167,10 @@ class JobStore:
         if stage:
             self._send(stage, job.id)
 
-    def find_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
-        """Return jobs that nobody works on and no message stands for, free to be claimed.
+    def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
+        """Free the jobs that nobody works on and no message stands for, and return them.
 
-        That is a claim without a heartbeat, or a job that waits while its queue is empty.
+        These are claims without a recent heartbeat, and jobs that wait while their queue is empty.
         """
         limit = time.time() - self._stale_seconds
         with self.database.session() as session:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from app.pipelines.pages import (
     save_annotated,
     save_fetched,
 )
-from app.storage import JobFolder, Storage, write_atomic
+from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
     from app.detection.detector import Detector
@@ -71,7 +72,7 @@ def fetch_manifest(request: DetectionRequest, folder: JobFolder, fetcher: Fetche
 def download(
     request: DetectionRequest,
     manifest: Manifest,
-    storage: Storage,
+    images: Path,
     folder: JobFolder,
     fetcher: Fetcher,
     plan: DownloadPlan,
@@ -79,10 +80,19 @@ def download(
 ) -> None:
     """Fetch the image of every canvas into the cache, and keep a record of what came of each.
 
+    Args:
+        request: Says whether to fetch anew what is cached.
+        manifest: Its canvases are fetched.
+        images: The folder of the manifest's cached images.
+        folder: The job's own.
+        fetcher: The HTTP client.
+        plan: Size and number of the requests.
+        report: Called after every image.
+
     Raises:
         FetchError: Not one image could be fetched.
     """
-    cache = ImageCache(storage.images(request.manifest_url), fetcher, plan.longest, request.refresh)
+    cache = ImageCache(images, fetcher, plan.longest, request.refresh)
     pages = {page.number: page for page in load_fetched(folder)}
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
@@ -130,16 +140,16 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
         detector: Loaded beforehand.
         report: Called after every batch.
     """
-    total = len(load_fetched(folder))
-    annotated = {page.number: page for page in load_annotated(folder)}
-    waiting = [page for page in load_fetched(folder) if page.number not in annotated]
-    report(len(annotated), total, count_coverage(annotated.values()))
+    fetched = load_fetched(folder)
+    annotated = {page.number: page for page in load_annotated(folder, fetched)}
+    waiting = [page for page in fetched if page.number not in annotated]
+    report(len(annotated), len(fetched), count_coverage(annotated.values()))
     for batch in load_batches(images, waiting, detector.config.batch_size):
         for page in _detect_batch(batch, detector):
             save_annotated(folder, page)
             annotated[page.number] = page
-        report(len(annotated), total, count_coverage(annotated.values()))
-    pages = load_annotated(folder)
+        report(len(annotated), len(fetched), count_coverage(annotated.values()))
+    pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
 
@@ -154,14 +164,12 @@ def load_batches(images: Path, pages: list[FetchedPage], size: int) -> Iterator[
     def load(batch: list[FetchedPage]) -> list[Loaded]:
         return [(page, _load_image(images / str(page.file))) for page in batch]
 
+    following = iter(batches)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as executor:
-        ahead = [executor.submit(load, batch) for batch in batches[:1]]
-        for following in [*batches[1:], None]:
-            if not ahead:
-                return
+        ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
+        while ahead:
             ready = ahead.pop().result()
-            if following is not None:
-                ahead.append(executor.submit(load, following))
+            ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
             yield ready
 
 

@@ -1,7 +1,7 @@
 """The images of one manifest on disk: what is there is not asked for again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.iiif.fetch import Fetcher
@@ -51,7 +51,7 @@ class ImageCache:
         fetched = fetch_canvas_image(self._fetcher, image, self._longest)
         cached = CachedImage(f"{key}.image", fetched.full_width, fetched.full_height)
         write_atomic(self.folder / cached.file, fetched.data)
-        write_atomic(record, json.dumps(cached.__dict__).encode())
+        write_atomic(record, json.dumps(asdict(cached)).encode())
         return cached
 
     def forget_all_but(self, files: set[str]) -> None:

@@ -60,10 +60,10 @@ def save_annotated(folder: JobFolder, page: AnnotatedPage) -> None:
     folder.save("detections", page.number, asdict(page))
 
 
-def load_annotated(folder: JobFolder) -> list[AnnotatedPage]:
-    """Return the pages that were looked at and those that could not be, in the order of the canvases."""
+def load_annotated(folder: JobFolder, fetched: list[FetchedPage]) -> list[AnnotatedPage]:
+    """Return the pages that were looked at and those that could not be fetched, in the order of the canvases."""
     looked_at = [_parse_annotated(record) for record in folder.load("detections")]
-    failed = [page.as_failed(page.reason) for page in load_fetched(folder) if page.file is None]
+    failed = [page.as_failed(page.reason) for page in fetched if page.file is None]
     return sorted([*looked_at, *failed], key=lambda page: page.number)
 
 

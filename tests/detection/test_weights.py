@@ -101,6 +101,7 @@ def test_weights_that_run_code_are_refused_and_nothing_runs(tmp_path: Path) -> N
 
 
 def test_pillow_stays_as_it_is() -> None:
+    isolate_ultralytics()
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(b"<html>"))
 

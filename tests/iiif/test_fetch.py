@@ -184,7 +184,7 @@ def test_a_body_that_is_always_cut_short_is_an_error(library: Library, fetcher: 
 
 @pytest.mark.parametrize("answer", [Answer(body=b"x" * 200_001), Answer(body=b"x" * 1000, endless=True)])
 def test_a_body_that_is_too_long_is_refused_at_once(library: Library, fetcher: Fetcher, answer: Answer) -> None:
-    with pytest.raises(FetchError, match=r"larger than 0.191 MB"):
+    with pytest.raises(FetchError, match=r"larger than 0.2 MB"):
         fetcher.fetch_document(library.answer("/x", answer))
     assert len(library.asked) == 1
 

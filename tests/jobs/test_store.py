@@ -35,7 +35,7 @@ def queues() -> Queues:
 def store(tmp_path: Path, queues: Queues) -> Iterator[JobStore]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
     database.create_tables()
-    yield JobStore(database, queues.send)
+    yield JobStore(database, queues.send, stale_seconds=30, max_starts=2)
     database.close()
 
 
@@ -199,12 +199,12 @@ def test_a_broker_that_goes_away_in_the_middle_of_a_list_loses_nothing(store: Jo
         queues.down = True
 
     queues.send = send_one  # type: ignore[method-assign]
-    jobs = JobStore(store.database, lambda stage, job_id: queues.send(stage, job_id)).submit(1, [REQUEST] * 3)
+    jobs = JobStore(store.database, lambda stage, job_id: queues.send(stage, job_id), 30, 2).submit(1, [REQUEST] * 3)
     assert len(queues.sent) == 1
     assert {job.id for job in store.list_recent(1)} == {job.id for job in jobs}
     for job in jobs:
         age(store, job)
-    assert len(store.find_stranded(lambda queue: True)) == 3
+    assert len(store.free_stranded(lambda queue: True)) == 3
 
 
 def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, queues: Queues) -> None:
@@ -213,7 +213,7 @@ def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, q
     with pytest.raises(BrokerUnavailable):
         store.hand_over(job, DOWNLOAD, 1)
     age(store, job)
-    assert [found.id for found in store.find_stranded(lambda queue: True)] == [job.id]
+    assert [found.id for found in store.free_stranded(lambda queue: True)] == [job.id]
     claimed(store, job, DETECT)
 
 
@@ -236,15 +236,15 @@ def test_jobs_are_listed_newest_first_by_app_and_state(store: JobStore) -> None:
 def test_a_waiting_job_is_left_alone_while_its_queue_holds_messages(store: JobStore) -> None:
     job = submit(store)
     age(store, job)
-    assert store.find_stranded(lambda queue: False) == []
-    assert [found.id for found in store.find_stranded(lambda queue: queue == "io")] == [job.id]
+    assert store.free_stranded(lambda queue: False) == []
+    assert [found.id for found in store.free_stranded(lambda queue: queue == "io")] == [job.id]
 
 
 def test_a_stranded_job_is_found_once(store: JobStore) -> None:
     job = claimed(store, submit(store), DOWNLOAD)
     age(store, job)
-    assert len(store.find_stranded(lambda queue: False)) == 1
-    assert store.find_stranded(lambda queue: False) == []
+    assert len(store.free_stranded(lambda queue: False)) == 1
+    assert store.free_stranded(lambda queue: False) == []
 
 
 def test_every_unfinished_state_has_a_stage() -> None:

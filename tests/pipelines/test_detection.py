@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from app.detection.annotations import PageStatus
+from app.detection.annotations import AnnotatedPage, PageStatus
 from app.detection.detector import Detector, DetectorConfig
 from app.errors import ClaimLost, FetchError
 from app.iiif.fetch import Fetcher
@@ -37,8 +38,12 @@ class Run:
 
     def download(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> Manifest:
         manifest = fetch_manifest(self.request, self.folder, self.fetcher, PLAN)
-        download(self.request, manifest, self.storage, self.folder, self.fetcher, PLAN, report or self.report)
+        images = self.storage.images(self.request.manifest_url)
+        download(self.request, manifest, images, self.folder, self.fetcher, PLAN, report or self.report)
         return manifest
+
+    def annotated(self) -> list[AnnotatedPage]:
+        return load_annotated(self.folder, load_fetched(self.folder))
 
     def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
         images = self.storage.images(self.request.manifest_url)
@@ -61,7 +66,7 @@ def stop_after(done: int) -> Callable[[int, int, Coverage | None], None]:
 def test_boxes_are_in_pixels_of_the_full_size_image(run: Run) -> None:
     run.download()
     run.detect()
-    for page, size, box in zip(load_annotated(run.folder), SIZES, BOXES, strict=True):
+    for page, size, box in zip(run.annotated(), SIZES, BOXES, strict=True):
         assert (page.width, page.height) == size
         pixel = max(size) / 640  # of what was fetched
         if box is None:
@@ -80,10 +85,10 @@ def test_the_annotation_file_has_a_line_for_every_canvas(run: Run) -> None:
 
 
 def test_only_the_pixels_that_are_needed_are_fetched(run: Run) -> None:
-    from PIL import Image
-
     run.download()
-    for path in run.storage.images(run.request.manifest_url).glob("*.image"):
+    files = list(run.storage.images(run.request.manifest_url).glob("*.image"))
+    assert len(files) == 4
+    for path in files:
         with Image.open(path) as image:
             assert max(image.size) <= 641
 
@@ -92,8 +97,8 @@ def test_an_unreachable_page_is_named_and_shifts_nobody(run: Run, document: Path
     (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
     run.download()
     run.detect()
-    assert [page.number for page in load_annotated(run.folder)] == [1, 2, 3, 4]
-    failed = load_annotated(run.folder)[1]
+    assert [page.number for page in run.annotated()] == [1, 2, 3, 4]
+    failed = run.annotated()[1]
     assert failed.status is PageStatus.FAILED
     assert "500" in failed.reason
     heads = [line for line in run.folder.annotations.read_text().splitlines() if line.count(" ") == 1]
@@ -122,7 +127,7 @@ def test_an_interrupted_detection_goes_on_at_the_next_page(run: Run) -> None:
     run.download()
     with pytest.raises(ClaimLost):
         run.detect(stop_after(2))
-    seen = len(load_annotated(run.folder))
+    seen = len(run.annotated())
     assert 0 < seen < 4
     run.network.shapes.clear()
     run.detect()
@@ -154,5 +159,5 @@ def test_an_image_that_left_the_cache_is_a_failed_page(run: Run) -> None:
     first = load_fetched(run.folder)[0]
     (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
     run.detect()
-    assert load_annotated(run.folder)[0].status is PageStatus.FAILED
+    assert run.annotated()[0].status is PageStatus.FAILED
     assert run.reports[-1][2].detected == 2

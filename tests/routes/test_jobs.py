@@ -111,6 +111,8 @@ def test_a_result_without_an_address_cannot_be_sent_again(
 def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     courier = app.extensions["queue"].courier
     courier.enlist(finished, "https://a.example/x")
+    courier.give_up(finished, "It was tried for three days.")
+    assert courier.find_due() == []
     assert client.post(f"/jobs/{finished}/redeliver", headers=headers).status_code == 200
     assert [delivery.job_id for delivery in courier.find_due()] == [finished]
 
