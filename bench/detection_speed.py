@@ -7,6 +7,7 @@ ways take turns; the median over the rounds is printed.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -14,13 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ultralytics import YOLO
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from app.detection.detector import Detector, DetectorConfig, load_detector  # noqa: E402
-from app.detection.weights import ModelStore  # noqa: E402
+from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
 from app.pipelines.detection import load_batches  # noqa: E402
 from app.pipelines.pages import FetchedPage  # noqa: E402
 
@@ -29,6 +29,8 @@ Way = Callable[[], object]
 
 def build_ways(paths: list[Path], weights: Path, batch_size: int) -> dict[str, Way]:
     """Return the ways to look at every page, by name."""
+    from ultralytics import YOLO
+
     detector = load_detector(ModelStore(weights.parent, weights.name).find(), DetectorConfig(batch_size=batch_size))
     library = YOLO(weights)
     options = {"imgsz": 640, "conf": 0.25, "iou": 0.45, "verbose": False, "half": detector.device.type == "cuda"}
@@ -68,8 +70,10 @@ def forward(detector: Detector, tensor: torch.Tensor) -> None:
 def measure(ways: dict[str, Way], rounds: int) -> dict[str, float]:
     """Return the median seconds of each way; the first round warms up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    threads = os.cpu_count() or 1
     for _ in range(rounds + 1):
         for name, way in ways.items():
+            torch.set_num_threads(threads)  # the library sets one core less when it chooses a device
             start = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - start)
@@ -85,10 +89,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
+    isolate_ultralytics()
     paths = sorted(arguments.folder.glob("*.jpg"))[: arguments.pages]
     medians = measure(build_ways(paths, arguments.weights.resolve(), arguments.batch), arguments.rounds)
     floor = medians["floor: bare forward pass"]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
     print(f"{len(paths)} pages, batches of {arguments.batch}, {device}, torch {torch.__version__}")
     print("| way | pages/s | of the floor |\n| --- | --- | --- |")
     for name, median in medians.items():
