@@ -110,7 +110,7 @@ def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
                     log.error("job %s: was taken away and does not stop: this process ends", job.id)
                     os._exit(1)
                 return
-            except Exception:
+            except Exception:  # the database may be locked for a moment: the next beat tries again
                 log.exception("job %s: a heartbeat failed", job.id)
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{job.id[:8]}", daemon=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import redis
 import requests
 
 from app.auth import add_app
@@ -155,6 +156,25 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(service: Service, 
     for process in service.processes(worker):
         process.send_signal(signal.SIGKILL)
     job_id = service.post("/delete_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    assert service.finish(job_id)["state"] == "done"
+    assert len(service.receiver.wait()) == 1
+
+
+def test_a_broker_that_loses_everything_loses_no_job(service: Service, library: str) -> None:
+    form = {"manifest_url": f"{library}/manifest.json"}
+    jobs = [service.post("/run_detect", data=form)["job_id"] for _ in range(3)]
+    service.wait(jobs[0], lambda job: job["state"] == "running" and job["progress"]["done"] >= 1)
+    with redis.Redis.from_url(service.settings.broker_url) as broker:
+        broker.flushall()
+    assert [service.finish(job_id)["state"] for job_id in jobs] == ["done"] * 3
+    assert len(service.receiver.wait(3)) == 3
+
+
+def test_a_broker_that_is_killed_comes_back_and_no_job_is_lost(service: Service, library: str) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 1)
+    (broker,) = service.processes("-server")  # redis-server or valkey-server
+    broker.send_signal(signal.SIGKILL)
     assert service.finish(job_id)["state"] == "done"
     assert len(service.receiver.wait()) == 1
 
