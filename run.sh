@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # The processes of the service speak to each other on this machine, never through a proxy.
 export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
 
-say() { printf '\033[1m▸ %s\033[0m\n' "$*"; }
+say() { if [[ -t 1 ]]; then printf '\033[1m▸ %s\033[0m\n' "$*"; else printf '▸ %s\n' "$*"; fi; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
 find_python() {
