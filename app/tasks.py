@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from billiard.process import current_process
@@ -40,7 +40,13 @@ def _leave_parent_connections(**_: Any) -> None:
 def _give_claims_back(**_: Any) -> None:
     """Let others go on with what this worker does: its stages stop at their next step. Called in a signal handler."""
     tokens = [_build_tokens(each.id, each.request_dict.get("retries", 0))[0] for each in worker_state.active_requests]
-    threading.Thread(target=lambda: [current_app.jobs.release(token) for token in tokens]).start()
+    threading.Thread(target=_release, args=(current_app.jobs, tokens), name="release").start()
+
+
+def _release(jobs: JobStore, tokens: list[str]) -> None:
+    for token in tokens:
+        with suppress(BrokerUnavailable):  # the job is free all the same: the sweep queues it
+            jobs.release(token)
 
 
 def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:

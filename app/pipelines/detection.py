@@ -138,7 +138,7 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
         images: The folder of the manifest's cached images.
         folder: The job's own.
         detector: Loaded beforehand.
-        report: Called after every batch.
+        report: Called after every page; the coverage is counted once a batch.
     """
     fetched = load_fetched(folder)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
@@ -148,6 +148,7 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
         for page in _detect_batch(batch, detector):
             save_annotated(folder, page)
             annotated[page.number] = page
+            report(len(annotated), len(fetched), None)
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
     pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())

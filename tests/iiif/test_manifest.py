@@ -1,6 +1,7 @@
 import copy
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +105,16 @@ def test_image_name_of_an_image_without_a_service_is_read_from_its_address(url: 
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_presentation_2_is_read(version: int) -> None:
-    manifest = parse(build_manifest_2(BASE, [Scan(300, 400, version=version, level=0), Scan(version=version)]))
+@pytest.mark.parametrize(("build", "level", "ref"), [(build_manifest_2, 0, "ms-2"), (build_manifest_3, 2, "ms-3")])
+def test_both_presentations_are_read(version: int, build: Callable[..., Any], level: int, ref: str) -> None:
+    manifest = parse(build(BASE, [Scan(300, 400, version=version, level=level), Scan(version=version)]))
     assert [canvas.number for canvas in manifest.canvases] == [1, 2]
     assert manifest.canvases[1].id == f"{BASE}/canvas/2"
-    assert manifest.ref == "ms-2"
+    assert manifest.ref == ref
     image = image_of(manifest.canvases[0])
     assert (image.width, image.height) == (300, 400)
     assert image.service is not None
-    assert (image.service.id, image.service.version, image.service.level) == (f"{BASE}/iiif/1", version, 0)
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_presentation_3_is_read(version: int) -> None:
-    manifest = parse(build_manifest_3(BASE, [Scan(300, 400, version=version, level=2), Scan(version=version)]))
-    assert [canvas.number for canvas in manifest.canvases] == [1, 2]
-    assert manifest.canvases[1].id == f"{BASE}/canvas/2"
-    assert manifest.ref == "ms-3"
-    image = image_of(manifest.canvases[0])
-    assert (image.width, image.height) == (300, 400)
-    assert image.service is not None
-    assert (image.service.id, image.service.version, image.service.level) == (f"{BASE}/iiif/1", version, 2)
+    assert (image.service.id, image.service.version, image.service.level) == (f"{BASE}/iiif/1", version, level)
 
 
 def test_a_canvas_without_an_image_says_so_and_shifts_no_other() -> None:

@@ -154,6 +154,14 @@ def test_refresh_fetches_every_image_anew_and_forgets_the_others(run: Run, libra
     assert all(after[name] != inode for name, inode in before.items())
 
 
+def test_progress_is_reported_page_by_page(run: Run) -> None:
+    run.download()
+    run.reports.clear()
+    run.detect()
+    assert sorted({done for done, _, _ in run.reports}) == [0, 1, 2, 3, 4]
+    assert {total for _, total, _ in run.reports} == {4}
+
+
 def test_an_image_that_left_the_cache_is_a_failed_page(run: Run) -> None:
     run.download()
     first = load_fetched(run.folder)[0]
