@@ -76,7 +76,7 @@ announce() {
     if [[ -f $data/api.key ]]; then key="\$(cat '$data/api.key')"; fi
     for try in $(seq 240); do
         sleep 0.5
-        if curl_models "$url"; then
+        if api_answers "$url"; then
             say "Serving at $url"
             echo "  Try:   curl -X POST -H \"X-API-Key: $key\" -F manifest_url='https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json' $url/run_detect"
             echo "  Logs:  $data/logs/    Stop: Ctrl-C"
@@ -86,7 +86,7 @@ announce() {
     echo "The API does not answer at $url: see $data/logs/api.log" >&2
 }
 
-curl_models() { venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/models", timeout=2)' "$1" 2>/dev/null; }
+api_answers() { venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/models", timeout=2)' "$1" 2>/dev/null; }
 
 serve() {
     local broker data host port threads url
@@ -98,7 +98,7 @@ serve() {
     if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
         fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
     fi
-    if curl_models "$url"; then fail "Something answers at $url already: stop it, or set another API_PORT in .env."; fi
+    if api_answers "$url"; then fail "Something answers at $url already: stop it, or set another API_PORT in .env."; fi
     broker=$(venv/bin/python -m app.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
     announce "$url" "$data" &
