@@ -273,6 +273,15 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
         assert [received.path for received in receiver.wait()] == ["/annotate/sample"]
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A run in the background of a script ignores SIGINT, and so would every process that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_the_development_server_ends_with_ctrl_c(tmp_path: Path) -> None:
     settings = choose_settings(tmp_path, debug=True)
     process = start([sys.executable, "run.py"], settings)
