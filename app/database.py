@@ -4,6 +4,8 @@
 Times are seconds since the epoch (UTC).
 """
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,10 +97,19 @@ class Database:
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def create_tables(self) -> None:
-        """Make the file and the tables that are missing; what is there stays as it is."""
-        if self.engine.dialect.name == "sqlite" and (file := make_url(self.engine.url).database):
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may start at once: IF NOT EXISTS leaves the check to the database.
+        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so."""
+        file = make_url(self.engine.url).database
+        if self.engine.dialect.name != "sqlite" or not file:
+            self._create_tables()
+            return
+        folder = Path(file).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone_in(folder), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            self._create_tables()
+
+    def _create_tables(self) -> None:
         with self.engine.begin() as connection:
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
@@ -120,8 +131,19 @@ class Database:
         self.engine.dispose(close=False)
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other process out that enters the same folder this way."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     # Readers and one writer at a time, across processes; a writer waits instead of failing. WAL with
     # NORMAL may lose the last moment in a power cut, never the file: https://sqlite.org/wal.html
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
