@@ -4,14 +4,18 @@ Versions 1.1, 2.1 and 3.0: https://iiif.io/api/image/1.1/, https://iiif.io/api/i
 All sizes are in image pixels, which need not be the canvas's.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import FetchError
-from app.iiif.json_ld import read_id, read_objects, read_size, read_strings
+from app.iiif.json_ld import read_address, read_ids, read_json, read_objects, read_size, read_strings
+
+# region/size/rotation/quality.format behind an image's id: https://iiif.io/api/image/3.0/#4-image-requests
+_IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
+_WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
+_LIMITS = ("maxWidth", "maxHeight", "maxArea")
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,57 @@ class ImageInfo:
     max_area: int | None = None
 
 
-def parse_service(block: dict[str, Any]) -> ImageService | None:
-    """Read a service block of a manifest; None when it is not an image service."""
-    base = read_id(block)
+def strip_request(url: str) -> str:
+    """Return an image's address without the image request at its end: the base of the service, where there is one."""
+    return _IMAGE_REQUEST.sub("", url)
+
+
+def asks_for_less(url: str) -> bool:
+    """Tell whether an address asks an image service for less than the whole image at its full size."""
+    return bool(_IMAGE_REQUEST.search(url)) and not _WHOLE_IMAGE.search(url)
+
+
+def parse_service(block: dict[str, Any], image_url: str = "") -> ImageService | None:
+    """Read a service block of a manifest; None when it is not an image service.
+
+    Args:
+        block: The service; one that is given by its address alone has only an id.
+        image_url: The address of the image that has the service. When it is an image request to that very service, the
+            block need not say what it is.
+    """
+    base = read_address(block).rstrip("/")
     words = _read_claims(block)
-    if not base.startswith(("http://", "https://")) or "image" not in words.lower():
+    if not base.startswith(("http://", "https://")):
         return None
     version, level = _find_version(words), _find_level(words)
-    return ImageService(base.rstrip("/"), version or 2, 1 if level is None else level)
+    if "image" not in words.lower():
+        if strip_request(image_url) != base or image_url == base:
+            return None
+        version = _guess_version(image_url)
+    return ImageService(base, version or 2, 1 if level is None else level)
+
+
+def derive_service(image_url: str) -> ImageService | None:
+    """Return the service that an image's address shows, where the manifest names none.
+
+    Only of an address that asks for the whole image, and with level 0: should there be no such service after all, its
+    first request is that same address, and nothing is lost.
+    """
+    service = ImageService(strip_request(image_url), _guess_version(image_url), 0)
+    found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, _whole(service))
+    return service if found else None
+
+
+def _guess_version(image_url: str) -> int:
+    """Return the version in whose words an image is asked for; ``info.json`` will tell."""
+    request = image_url.removeprefix(strip_request(image_url))
+    return 1 if "/native" in request else 3 if "/max/" in request else 2
 
 
 def _read_claims(block: dict[str, Any]) -> str:
     """Return the words in which a service says what it is: ``…/api/image/2/context.json …/level1.json``."""
     keys = ("@context", "type", "@type", "profile", "protocol", "conformsTo")
-    return " ".join(word for key in keys for word in read_strings(block.get(key)))
+    return " ".join(word for key in keys for word in read_ids(block.get(key)))
 
 
 def _find_version(words: str) -> int | None:
@@ -94,19 +135,19 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
         FetchError: It is not an ``info.json``.
     """
     try:
-        info = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        info = next(iter(read_objects(read_json(data))), {})
+    except ValueError as error:
         raise FetchError(f"{service.info_url} does not describe an image: it is not JSON.") from error
-    width, height = (read_size(info.get(key)) if isinstance(info, dict) else None for key in ("width", "height"))
+    width, height = read_size(info.get("width")), read_size(info.get("height"))
     if not (width and height):
         raise FetchError(f"{service.info_url} does not describe an image: it has no size.")
-    words = _read_claims(info)
-    level = _find_level(words)
-    limits = _find_limits(info)
+    words, limits = _read_claims(info), _find_limits(info)
+    version, level = _find_version(words), _find_level(words)
+    level = service.level if level is None else level
+    if "sizeByW" in _find_features(info):
+        level = max(level, 1)
     return ImageInfo(
-        service=ImageService(
-            service.id, _find_version(words) or service.version, service.level if level is None else level
-        ),
+        service=ImageService(service.id, version or service.version, level),
         width=width,
         height=height,
         sizes=tuple(_parse_sizes(info.get("sizes"))),
@@ -119,8 +160,13 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
 def _find_limits(info: dict[str, Any]) -> dict[str, int]:
     """Return maxWidth, maxHeight, maxArea: at the top in version 3, inside ``profile`` in version 2."""
     places = [info, *read_objects(info.get("profile"))]
-    names = ("maxWidth", "maxHeight", "maxArea")
-    return {name: limit for place in places for name in names if (limit := read_size(place.get(name)))}
+    return {name: limit for place in places for name in _LIMITS if (limit := read_size(place.get(name)))}
+
+
+def _find_features(info: dict[str, Any]) -> set[str]:
+    """Return what a service can do beyond its level: at the top in version 3, inside ``profile`` in version 2."""
+    inside = (name for place in read_objects(info.get("profile")) for name in read_strings(place.get("supports")))
+    return {*read_strings(info.get("extraFeatures")), *inside}
 
 
 def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
@@ -132,13 +178,15 @@ def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
     """Return the (width, height) to ask for, so that the longer side is at least ``longest`` where possible.
 
     A size that the server has ready is taken when it is at most half as large again; never more than the full size,
-    nor more than the server allows.
+    nor more than the server allows. Level 0 has nothing but such sizes and the whole image, which is asked for when
+    the largest of them is less than half of what is wanted: too little to see anything.
     """
-    ready = [size for size in info.sizes if _allowed(info, size)]
+    ready = _find_ready(info)
     large_enough = [size for size in ready if max(size) >= longest]
     if info.service.level == 0:
-        full = info.width, info.height
-        return min(large_enough, key=max, default=max(ready, key=max, default=full))
+        whole = _scale(info, max(info.width, info.height))
+        nearly = [size for size in ready if max(size) >= min(longest, max(whole)) / 2]
+        return min(large_enough, key=max, default=max(nearly, key=max, default=whole))
     near = [size for size in large_enough if max(size) <= 1.5 * longest]
     return min(near, key=max) if near else _scale(info, longest)
 
@@ -146,45 +194,49 @@ def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
 def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
     """Return the full size, reduced to what is wanted and to what the server allows."""
     area = info.width * info.height
-    allowed = min(
-        1.0,
-        (info.max_width or info.width) / info.width,
-        (info.max_height or info.height) / info.height,
-        math.sqrt((info.max_area or area) / area),
-    )
+    max_width, max_height = info.max_width or info.width, info.max_height or info.height
+    max_area = info.max_area or area
+    allowed = min(1.0, max_width / info.width, max_height / info.height, math.sqrt(max_area / area))
     wanted = math.ceil(info.width * longest / max(info.width, info.height))
     width = max(1, min(wanted, int(info.width * allowed)))
-    height = max(1, round(info.height * width / info.width))
-    return width, max(1, min(height, (info.max_area or area) // width))
+    height = max(1, min(round(info.height * width / info.width), max_height, max_area // width))
+    # Of an image as thin as a hair, the side that cannot be less than a pixel may have been made larger.
+    return min(width, max_area // height), height
 
 
-def _allowed(info: ImageInfo, size: tuple[int, int]) -> bool:
-    width, height = size
-    return (
-        width <= min(info.width, info.max_width or width)
-        and height <= min(info.height, info.max_height or height)
-        and width * height <= (info.max_area or width * height)
-    )
+def _find_ready(info: ImageInfo) -> list[tuple[int, int]]:
+    """Return the listed sizes that may be asked for."""
+    max_width = min(info.width, info.max_width or info.width)
+    max_height = min(info.height, info.max_height or info.height)
+    max_area = info.max_area or max_width * max_height
+    return [(w, h) for w, h in info.sizes if w <= max_width and h <= max_height and w * h <= max_area]
 
 
 def build_image_urls(info: ImageInfo, longest: int) -> list[str]:
     """Return the requests for a whole image of about ``longest`` pixels, the best first.
 
     The later ones are for servers that do not do what they say: other forms of the same size, and all that the server
-    gives.
+    gives, or at level 0 all that it lists.
     """
-    width, height = choose_size(info, longest)
-    by_width, by_both = f"{width},", f"{width},{height}"
-    everything = "max" if info.service.version == 3 else "full"
-    forms = [by_width, by_both, everything]
-    if (width, height) == (info.width, info.height):
-        forms = [everything, by_width, by_both]
-    elif info.service.level == 0 and info.service.version == 3:
-        forms = [by_both, by_width, everything]
-    return [build_image_url(info.service, size) for size in forms]
+    service, size = info.service, choose_size(info, longest)
+    ready = _find_ready(info)
+    whole_first = size == (info.width, info.height) or (service.level == 0 and size not in ready)
+    if whole_first and service.level == 0:
+        size = max(ready, key=max, default=size)
+    sized = [f"{size[0]},", f"{size[0]},{size[1]}"]
+    if service.level == 0 and service.version == 3:
+        sized.reverse()
+    # A service of version 2 that states a limit is of 2.1, where max is what it allows.
+    limited = info.max_width or info.max_height or info.max_area
+    whole = "max" if limited and service.version > 1 else _whole(service)
+    return [build_image_url(service, form) for form in ([whole, *sized] if whole_first else [*sized, whole])]
 
 
 def build_image_url(service: ImageService, size: str) -> str:
     """Return the request for the whole image in a size as the Image API writes it (``full``, ``max``, ``640,``)."""
     quality = "native" if service.version == 1 else "default"
     return f"{service.id}/full/{size}/0/{quality}.jpg"
+
+
+def _whole(service: ImageService) -> str:
+    return "max" if service.version == 3 else "full"

@@ -2,30 +2,52 @@
 
 https://iiif.io/api/presentation/2.1/ and https://iiif.io/api/presentation/3.0/. Libraries take liberties with both:
 a list stands where one thing is expected and the reverse, ``@id`` for ``id``. Whatever a server sends, parsing
-either returns a :class:`Manifest` or raises :class:`~app.errors.ManifestError`.
+either returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or raises
+:class:`~app.errors.ManifestError`.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from app.errors import ManifestError
-from app.iiif.image_api import ImageService, parse_service
-from app.iiif.json_ld import read_id, read_kind, read_list, read_objects, read_size, read_strings
+from app.iiif.collection import Collection, is_collection, parse_collection
+from app.iiif.image_api import ImageService, asks_for_less, derive_service, parse_service, strip_request
+from app.iiif.json_ld import (
+    read_address,
+    read_id,
+    read_ids,
+    read_json,
+    read_kind,
+    read_list,
+    read_nodes,
+    read_objects,
+    read_size,
+    read_strings,
+)
 
-# region/size/rotation/quality.format behind an image's id: https://iiif.io/api/image/3.0/#4-image-requests
-_IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(?:default|native|color|gray|bitonal)(?:\.\w+)?$")
-_WHOLE_REQUEST = re.compile(r"/full/(?:full|max)/0/\w+(?:\.\w+)?$")
-_DEEPEST = 5
-_MEDIA = {"Sound": "sound", "Audio": "sound", "Video": "video", "MovingImage": "video"}
+_DEEPEST = 8
+_MEDIA = ("sound", "video", "a 3D model")
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
+# What a resource holds, by its type, the first part of its format, or the ending of its address.
+_IMAGE = "an image"
+_CONTENTS = {
+    **dict.fromkeys(("image", "stillimage", "jpg", "jpeg", "png", "tif", "tiff", "webp", "jp2", "gif"), _IMAGE),
+    **dict.fromkeys(("sound", "audio", "mp3", "m4a", "wav", "ogg", "flac"), "sound"),
+    **dict.fromkeys(("video", "movingimage", "mp4", "webm", "mov", "mpd", "m3u8"), "video"),
+    **dict.fromkeys(("model", "physicalobject", "glb", "gltf", "obj", "stl"), "a 3D model"),
+    **dict.fromkeys(("pdf",), "a PDF document"),
+    **dict.fromkeys(("text", "textualbody", "contentastext", "html", "txt", "vtt"), "text"),
+    **dict.fromkeys(("dataset",), "a data set"),
+}
+Services = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class CanvasImage:
-    """The image painted on a canvas.
+    """An image painted on a canvas.
 
     Attributes:
         url: The image resource's own address.
@@ -41,14 +63,13 @@ class CanvasImage:
     @property
     def own_name(self) -> str:
         """The last part of the image's id: of its service, or of its address without the image request."""
-        base = _path(self.service.id) if self.service else _IMAGE_REQUEST.sub("", _path(self.url))
-        return base.rstrip("/").rpartition("/")[2]
+        base = self.service.id if self.service else strip_request(self.url)
+        return _path(base).rstrip("/").rpartition("/")[2]
 
     @property
     def is_reduced(self) -> bool:
         """Whether the address asks an image service for less than the whole image at its full size."""
-        path = _path(self.url)
-        return bool(_IMAGE_REQUEST.search(path)) and not _WHOLE_REQUEST.search(path)
+        return asks_for_less(self.url)
 
 
 @dataclass(frozen=True)
@@ -58,14 +79,28 @@ class Canvas:
     Attributes:
         number: 1-based place in the manifest.
         id: The canvas's id, or "" when it has none.
-        image: The first image painted on it; of a Choice, the default.
+        images: Every image painted on it, in the order of the manifest, none twice; of a Choice all alternatives, the
+            default first; of a part of an image the whole.
         reason: Why there is no image, when there is none.
+        width, height: Of the canvas, in its own units, or None. Not the image's size in pixels.
     """
 
     number: int
     id: str
-    image: CanvasImage | None
+    images: tuple[CanvasImage, ...]
     reason: str = ""
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def image(self) -> CanvasImage | None:
+        """The image that is looked at: the first.
+
+        This is the one rule for several images, whether they are alternatives, lie side by side or one upon the other.
+        The first is the default of a Choice and the ground on which the others are painted, and its pixels are those
+        in which the boxes are measured.
+        """
+        return self.images[0] if self.images else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +119,7 @@ class Manifest:
     def image_name(self, canvas: Canvas) -> str:
         """The name of a canvas's image in the annotation file."""
         own = canvas.image.own_name if canvas.image else ""
-        return own if ".jpg" in own and not re.search(r"\s", own) else f"{self.ref}_{canvas.number:04d}.jpg"
+        return own if ".jpg" in own and not _UNPRINTABLE.search(own) else f"{self.ref}_{canvas.number:04d}.jpg"
 
 
 def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
@@ -114,91 +149,150 @@ def _path(url: str) -> str:
 def _strip_label(text: str) -> str:
     for word in ("/", ".", ":", "https", "http", "www"):
         text = text.replace(word, "")
-    return re.sub(r"\s", "_", text)
+    return _UNPRINTABLE.sub("_", text)
 
 
-def parse_manifest(data: bytes, url: str, max_canvases: int = 5000) -> Manifest:
-    """Read a manifest.
+def parse_document(data: bytes, url: str, max_canvases: int = 5000) -> Manifest | Collection:
+    """Read a manifest or a collection.
 
     Args:
         data: The JSON document.
         url: Where it came from; named in errors.
-        max_canvases: A longer document is refused.
+        max_canvases: A longer manifest is refused.
+
+    Raises:
+        ManifestError: It is neither a manifest with canvases nor a collection with members, with the reason.
+    """
+    document = _parse_json(data, url)
+    if is_collection(document):
+        return parse_collection(document, url)
+    return _build_manifest(document, url, max_canvases)
+
+
+def parse_manifest(data: bytes, url: str, max_canvases: int = 5000) -> Manifest:
+    """Read a manifest, as :func:`parse_document`; a collection is refused.
 
     Raises:
         ManifestError: It is not a manifest with canvases, with the reason.
     """
     document = _parse_json(data, url)
-    kind = read_kind(document)
-    if kind.endswith("Collection"):
+    if is_collection(document):
         raise ManifestError(f"{url} is a collection, not a manifest: send the manifests that it lists, one by one.")
-    entries, parse = _find_canvases(document)
-    if not read_objects(entries):
-        shown = "has no canvases" if kind in ("", "Manifest") else f"is a IIIF {kind[:40]}"
-        raise ManifestError(f"{url} {shown}: check that it is the address of a IIIF manifest.")
-    if len(entries) > max_canvases:
-        raise ManifestError(f"{url} has {len(entries)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
-    return Manifest(url, read_id(document), tuple(parse(number, entry) for number, entry in enumerate(entries, 1)))
+    return _build_manifest(document, url, max_canvases)
 
 
 def _parse_json(data: bytes, url: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        documents = read_objects(read_json(data))
+    except ValueError as error:
         shown = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"
         raise ManifestError(f"{url} is {shown}: check that it is the address of a IIIF manifest.") from error
-    if not isinstance(document, dict):
+    if not documents:
         raise ManifestError(f"{url} is JSON but not a IIIF manifest, which is an object.")
-    return document
+    return next((each for each in documents if read_kind(each) in ("Manifest", "Collection")), documents[0])
 
 
-def _find_canvases(document: dict[str, Any]) -> tuple[list[Any], Callable[[int, Any], Canvas]]:
-    """Return the entries of a manifest, each a canvas or what stands in its place, and what reads them."""
+def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Manifest:
+    entries, kind = _find_canvases(document), read_kind(document)
+    if not read_objects(entries):
+        shown = "has no canvases" if _may_be_manifest(kind) else f"is a IIIF {kind}"
+        raise ManifestError(f"{url} {shown}: check that it is the address of a IIIF manifest.")
+    if len(entries) > max_canvases:
+        raise ManifestError(f"{url} has {len(entries)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
+    # Version 3 may describe a service once, here, and name it by its id further down.
+    services = {read_id(block): block for block in read_objects(document.get("services"))}
+    canvases = (_parse_canvas(number, entry, services) for number, entry in enumerate(entries, 1))
+    return Manifest(url, read_id(document), tuple(canvases))
+
+
+def _may_be_manifest(kind: str) -> bool:
+    return kind.lower().endswith("manifest") or not re.fullmatch(r"\w{1,40}", kind)
+
+
+def _find_canvases(document: dict[str, Any]) -> list[Any]:
+    """Return the entries of a manifest, each a canvas or what stands in its place.
+
+    Of several sequences, which are orders of the same canvases, the first that has some.
+    """
     for sequence in read_objects(document.get("sequences")):
         if entries := read_list(sequence.get("canvases")):
-            return entries, _parse_canvas_2
-    return read_list(document.get("items")), _parse_canvas_3
+            return entries
+    return read_list(document.get("items")) if _may_be_manifest(read_kind(document)) else []
 
 
-def _parse_canvas_2(number: int, entry: Any) -> Canvas:
-    canvas = entry if isinstance(entry, dict) else {"id": entry}
-    annotations = read_objects(canvas.get("images"))
-    return _build_canvas(number, canvas, [body for each in annotations for body in read_objects(each.get("resource"))])
+def _parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
+    canvas = next(iter(read_nodes(entry)), {})
+    resources = _find_resources(canvas)
+    images: dict[str, CanvasImage] = {}
+    for image in filter(None, (_parse_image(resource, services) for resource in resources)):
+        images.setdefault(image.service.id if image.service else image.url, image)
+    size = read_size(canvas.get("width")), read_size(canvas.get("height"))
+    reason = "" if images else _explain(canvas, resources)
+    return Canvas(number, read_id(canvas), tuple(images.values()), reason, *size)
 
 
-def _parse_canvas_3(number: int, entry: Any) -> Canvas:
-    canvas = entry if isinstance(entry, dict) else {"id": entry}
-    annotations = [each for page in read_objects(canvas.get("items")) for each in read_objects(page.get("items"))]
-    painted = [each for each in annotations if "painting" in (read_strings(each.get("motivation")) or ["painting"])]
-    return _build_canvas(number, canvas, [body for each in painted for body in read_objects(each.get("body"))])
+def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
+    """Return what is painted on a canvas, of version 2 or 3."""
+    pages = read_objects(canvas.get("items"))
+    annotations = [note for page in pages for note in read_objects(page.get("items")) or [page]]
+    found = []
+    for annotation in [*read_objects(canvas.get("images")), *annotations]:
+        purposes = read_ids(annotation.get("motivation"))
+        if not purposes or any("painting" in purpose.lower() for purpose in purposes):
+            bodies = read_nodes(annotation.get("resource") or annotation.get("body"))
+            found += [part for body in bodies for part in _unfold(body, depth)]
+    return found
 
 
-def _build_canvas(number: int, canvas: dict[str, Any], bodies: list[dict[str, Any]]) -> Canvas:
-    parts = [part for body in bodies for part in _unfold(body)]
-    image = next(filter(None, map(_parse_image, parts)), None)
-    media = next((_MEDIA[kind] for kind in map(read_kind, parts) if kind in _MEDIA), None)
-    reason = f"This canvas holds {media}, not an image." if media else "The manifest has no image on this canvas."
-    return Canvas(number, read_id(canvas), image, "" if image else reason)
+def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
+    """Return a resource, or what it stands for.
+
+    A Choice stands for its default and then its items, a canvas for what is painted on it, and a part of an image or an
+    image that is turned (a specific resource) for its source as it is: boxes are measured in the whole image.
+    """
+    kind = read_kind(resource)
+    if depth == _DEEPEST or kind.lower() in _CONTENTS:
+        return [resource]
+    if kind == "Canvas":
+        return _find_resources(resource, depth + 1)
+    places = ("default", "item", "items", "source", "full")
+    parts = [part for place in places for part in read_nodes(resource.get(place))]
+    return [each for part in parts for each in _unfold(part, depth + 1)] or [resource]
 
 
-def _unfold(resource: dict[str, Any], depth: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield what a resource offers: of a Choice the default, then its items; of a specific resource its source."""
-    if depth < _DEEPEST:
-        for inner in ("default", "item", "items", "source", "full"):
-            for part in read_objects(resource.get(inner)):
-                yield from _unfold(part, depth + 1)
-    yield resource
-
-
-def _parse_image(resource: dict[str, Any]) -> CanvasImage | None:
-    url = read_id(resource)
-    services = ((block, parse_service(block)) for block in read_objects(resource.get("service")))
-    block, service = next((found for found in services if found[1]), ({}, None))
-    if read_kind(resource) not in ("Image", "") or not (url or service):
+def _parse_image(resource: dict[str, Any], services: Services) -> CanvasImage | None:
+    url, content = read_address(resource), _find_content(resource)
+    blocks = [services.get(read_id(block), {}) | block for block in read_nodes(resource.get("service"))]
+    pairs = ((block, parse_service(block, url)) for block in blocks)
+    block, service = next((pair for pair in pairs if pair[1]), ({}, None))
+    if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None
-    width, height = read_size(block.get("width")), read_size(block.get("height"))
-    image = CanvasImage(url, width, height, service)
-    if (width and height) or image.is_reduced:
-        # The resource's own size would be that of the reduced image.
-        return image
-    return replace(image, width=read_size(resource.get("width")), height=read_size(resource.get("height")))
+    if service is None and (derived := derive_service(url)):
+        # The manifest's size may be wrong; without an info.json the image is counted, as one without a service is.
+        return CanvasImage(url, None, None, derived)
+    size = read_size(block.get("width")), read_size(block.get("height"))
+    if not all(size) and not asks_for_less(url):  # then it would be the size of the reduced image
+        size = read_size(resource.get("width")), read_size(resource.get("height"))
+    return CanvasImage(url, *size, service)
+
+
+def _find_content(resource: dict[str, Any]) -> str:
+    """Return what a resource holds, in words; an image when it says nothing at all of itself."""
+    kind, form = read_kind(resource), next(iter(read_strings(resource.get("format"))), "")
+    address = read_address(resource)
+    ending = _path(address).rpartition(".")[2]
+    words = ("pdf" if form == "application/pdf" else "", kind, form.partition("/")[0], ending)
+    untold = _IMAGE if not kind and address.startswith(("http://", "https://")) else ""
+    return next((_CONTENTS[word.lower()] for word in words if word.lower() in _CONTENTS), untold)
+
+
+def _explain(canvas: dict[str, Any], resources: list[dict[str, Any]]) -> str:
+    """Say why there is no image on a canvas."""
+    if content := next((each for each in map(_find_content, resources) if each not in ("", _IMAGE)), ""):
+        return f"This canvas holds {content}, not an image."
+    parts = [*read_nodes(canvas.get("images")), *read_nodes(canvas.get("items"))]
+    if not parts and read_id(canvas) and not {"width", "height"} & canvas.keys():
+        return "The manifest only names this canvas and does not say what is on it."
+    if any({"resource", "body", "items"}.isdisjoint(part) for part in parts):
+        return "The manifest keeps what is on this canvas in another document, which is not read."
+    return "The manifest has no image on this canvas."

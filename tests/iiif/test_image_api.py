@@ -12,6 +12,7 @@ from app.iiif.image_api import (
     build_image_url,
     build_image_urls,
     choose_size,
+    derive_service,
     parse_image_info,
     parse_service,
 )
@@ -50,6 +51,9 @@ def sizes_asked(info: ImageInfo, longest: int) -> list[str]:
         ({"@context": "http://iiif.io/api/image/3/context.json", "profile": "level1"}, 3, 1),
         ({"type": "ImageService1", "profile": "level2"}, 1, 2),
         ({"type": "ImageService", "profile": "level2"}, 2, 2),
+        ({"profile": {"@id": f"{V2}/level0.json"}}, 2, 0),
+        ({"@context": {"@value": f"{V2}/context.json"}, "profile": [{"@id": f"{V2}/level2.json"}]}, 2, 2),
+        ({"type": "ImageService3", "profile": "level3"}, 3, 3),
     ],
 )
 def test_version_and_level_are_read_from_what_a_service_says(block: dict[str, Any], version: int, level: int) -> None:
@@ -71,6 +75,43 @@ def test_version_and_level_are_read_from_what_a_service_says(block: dict[str, An
 )
 def test_what_is_not_an_image_service_is_not_taken_for_one(block: dict[str, Any]) -> None:
     assert parse_service(block) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "service"),
+    [
+        ("full/full/0/default.jpg", ImageService(BASE, 2, 1)),
+        ("full/640,/0/default.png", ImageService(BASE, 2, 1)),
+        ("full/max/0/default.jpg", ImageService(BASE, 3, 1)),
+        ("full/full/0/native", ImageService(BASE, 1, 1)),
+        ("10,10,50,50/full/!90/grey.jpg?token=1", ImageService(BASE, 2, 1)),
+        ("page/1/full/full/0/default.jpg", None),
+        ("default.jpg", None),
+        ("", None),
+    ],
+)
+def test_a_service_without_a_word_is_one_when_the_image_is_asked_of_it(
+    request_: str, service: ImageService | None
+) -> None:
+    assert parse_service({"@id": f"{BASE}/"}, f"{BASE}/{request_}") == service
+
+
+def test_a_service_without_a_word_is_none_when_the_image_is_asked_of_another() -> None:
+    assert parse_service({"@id": f"{BASE}/auth"}, f"{BASE}/full/full/0/default.jpg") is None
+    assert parse_service({"@id": BASE}, BASE) is None
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_of_a_derived_service_the_very_same_address_is_asked_first(version: int) -> None:
+    url = Scan(version=version).build_url(BASE)
+    service = derive_service(url)
+    assert service == ImageService(BASE, version, 0)
+    assert build_image_urls(ImageInfo(service, 4000, 6000), 1000)[0] == url
+
+
+@pytest.mark.parametrize("url", ["", "full/full/0/default.jpg", "urn:x/full/full/0/default.jpg", f"{BASE}/scan.jpg"])
+def test_no_service_is_derived_from_another_address(url: str) -> None:
+    assert derive_service(url) is None
 
 
 @pytest.mark.parametrize(("version", "everything", "quality"), [(1, "full", "native"), (2, "full", "default")])
@@ -109,12 +150,36 @@ def test_info_json_that_says_nothing_of_itself_is_what_the_manifest_says() -> No
     assert parse({"width": 4000, "height": 6000, "protocol": "http://iiif.io/api/image"}, service).service == service
 
 
+def test_info_json_may_be_wrapped_and_its_numbers_be_text() -> None:
+    info = parse([{"width": "4000", "height": [6000.0], "sizes": {"width": {"@value": 400}, "height": "600"}}])
+    assert (info.width, info.height, info.sizes) == (4000, 6000, ((400, 600),))
+
+
+def test_what_a_service_offers_beside_the_default_changes_no_request() -> None:
+    more = {"tiles": [{"scaleFactors": [1, 2, 4]}], "preferredFormats": ["webp"], "extraFormats": ["tif"]}
+    more |= {"extraQualities": ["color"], "formats": ["png"], "qualities": ["native", "grey"], "scale_factors": [1, 2]}
+    more |= {"profile": [f"{V2}/level1.json", {"qualities": ["gray", "color"], "formats": ["png"]}]}
+    info = parse({"@context": f"{V2}/context.json", "width": 4000, "height": 6000} | more)
+    assert info == INFO
+
+
+def test_a_level_0_that_serves_any_width_is_asked_for_the_one_that_is_needed() -> None:
+    size = {"width": 4000, "height": 6000}
+    two = parse({**size, "profile": [f"{V2}/level0.json", {"supports": ["sizeByW", "cors"]}]})
+    three = parse({**size, "type": "ImageService3", "profile": "level0", "extraFeatures": ["sizeByW"]})
+    assert sizes_asked(two, 1500)[0] == sizes_asked(three, 1500)[0] == "1000,"
+    listed = parse({**size, "profile": [f"{V2}/level0.json", {"supports": ["sizeByWhListed"]}]})
+    assert sizes_asked(listed, 1500)[0] == "full"
+
+
 def test_limits_are_read_at_the_top_and_inside_the_profile() -> None:
     size = {"width": 4000, "height": 6000}
     top = parse({**size, "maxWidth": 2000})
     assert (top.max_width, top.max_height, top.max_area) == (2000, 2000, None)
     inside = parse({**size, "profile": [f"{V2}/level1.json", {"maxWidth": 3000, "maxHeight": 900, "maxArea": 10**6}]})
     assert (inside.max_width, inside.max_height, inside.max_area) == (3000, 900, 10**6)
+    height = parse({**size, "maxHeight": 900, "profile": {"@id": f"{V2}/level1.json"}})
+    assert (height.max_width, height.max_height, height.max_area) == (None, 900, None)
 
 
 @pytest.mark.parametrize("limit", [True, 0, -1, "much", None, [], 10**30, float("nan")])
@@ -135,6 +200,28 @@ def test_a_limit_that_is_none_limits_nothing(limit: Any) -> None:
 )
 def test_no_more_is_asked_than_the_server_allows(limits: dict[str, int], size: tuple[int, int]) -> None:
     assert choose_size(replace(INFO, **limits), 3000) == size  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("limits", "full", "size"),
+    [
+        ({"max_height": 30}, (100, 9000), (1, 30)),
+        ({"max_area": 10}, (1000, 1), (10, 1)),
+        ({"max_area": 10}, (1, 1000), (1, 10)),
+        ({"max_width": 5, "max_area": 3}, (10**9, 10**9), (1, 1)),
+    ],
+)
+def test_the_limits_of_an_image_as_thin_as_a_hair_are_kept(
+    limits: dict[str, int], full: tuple[int, int], size: tuple[int, int]
+) -> None:
+    info = replace(INFO, width=full[0], height=full[1], **limits)  # type: ignore[arg-type]
+    assert choose_size(info, 10**9) == size
+
+
+@pytest.mark.parametrize(("version", "everything"), [(2, "max"), (3, "max")])
+def test_the_last_request_does_not_ask_for_more_than_is_allowed(version: int, everything: str) -> None:
+    info = replace(INFO, service=ImageService(BASE, version, 1), max_width=2000)
+    assert sizes_asked(info, 9000) == ["2000,", "2000,3000", everything]
 
 
 def test_the_longer_side_is_as_long_as_wanted() -> None:
@@ -173,7 +260,7 @@ def test_a_size_that_is_ready_is_taken_when_it_is_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "size"), [(300, (250, 375)), (1280, (1000, 1500)), (2000, (1000, 1500)), (9000, (1000, 1500))]
+    ("longest", "size"), [(300, (250, 375)), (1280, (1000, 1500)), (2000, (1000, 1500)), (3000, (1000, 1500))]
 )
 def test_level_0_is_asked_for_a_listed_size_only(longest: int, size: tuple[int, int]) -> None:
     info = replace(INFO, service=ImageService(BASE, 2, 0), sizes=((250, 375), (1000, 1500)))
@@ -183,6 +270,13 @@ def test_level_0_is_asked_for_a_listed_size_only(longest: int, size: tuple[int, 
 def test_level_0_without_sizes_is_asked_for_everything_first() -> None:
     assert sizes_asked(replace(INFO, service=ImageService(BASE, 2, 0)), 1280)[0] == "full"
     assert sizes_asked(replace(INFO, service=ImageService(BASE, 3, 0)), 1280)[0] == "max"
+
+
+@pytest.mark.parametrize(("version", "asked"), [(2, ["full", "100,", "100,150"]), (3, ["max", "100,150", "100,"])])
+def test_level_0_is_asked_for_everything_before_a_size_in_which_nothing_is_seen(version: int, asked: list[str]) -> None:
+    info = replace(INFO, service=ImageService(BASE, version, 0), sizes=((50, 75), (100, 150)))
+    assert sizes_asked(info, 1280) == asked
+    assert sizes_asked(info, 300)[0] == asked[1]
 
 
 def test_level_0_of_version_3_writes_both_sides() -> None:
