@@ -76,13 +76,15 @@ class FetchError(ExtractorError):
     Args:
         message: One sentence with the URL and the reason.
         http_status: The server's last status, when it answered at all.
+        temporary: It may come another time; it was tried as often as is decent.
     """
 
     code = "fetch_failed"
 
-    def __init__(self, message: str, http_status: int | None = None) -> None:
-        super().__init__(message, http_status)
+    def __init__(self, message: str, http_status: int | None = None, temporary: bool = False) -> None:
+        super().__init__(message, http_status, temporary)
         self.http_status = http_status
+        self.temporary = temporary
 
 
 class AddressRefused(FetchError):

@@ -6,9 +6,13 @@ This is the boundary of ``requests``: nothing of it passes through but :class:`~
 import contextlib
 import email.utils
 import io
+import os
 import random
+import re
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -18,12 +22,17 @@ from PIL import Image, UnidentifiedImageError
 
 from app.addresses import AddressGuard
 from app.errors import FetchError, NotAnImage
-from app.iiif.hosts import HostLimits
+from app.iiif.hosts import HostRules
+from app.iiif.turns import HostLimits
 from app.transport import Deadline, GuardedSession
 
-# Only formats of the IIIF Image API that hold pixels; Pillow would try sixty.
-IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF")
+# The formats in which libraries publish pages; Pillow would try sixty.
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000")
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+# Too much was asked of the whole server, not of this address: everybody waits.
+_OVERLOAD = frozenset({429, 503, 509})
+# A form of an image request that this server does not serve; another may do.
+_WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
 
 
@@ -66,6 +75,12 @@ class Fetcher:
         self._limits = limits
         self._guard = guard
         self._local = threading.local()
+        # A large page takes half a gigabyte while it is decoded, and a core.
+        self._decoders = threading.Semaphore(os.cpu_count() or 1)
+
+    @property
+    def rules(self) -> HostRules:
+        return self._limits.rules
 
     def fetch_document(self, url: str) -> bytes:
         """Return a JSON document (a manifest, an ``info.json``).
@@ -73,34 +88,48 @@ class Fetcher:
         Raises:
             FetchError: It did not come, and why.
         """
-        return self._fetch(url, self.policy.max_document_bytes, "application/ld+json, application/json, */*;q=0.5")
+        accept = "application/ld+json, application/json, */*;q=0.5"
+        return self._fetch([url], self.policy.max_document_bytes, accept, 0)[1]
 
-    def fetch_image(self, url: str) -> tuple[bytes, int, int]:
+    def fetch_image(self, urls: Sequence[str], longest: int | None = None) -> tuple[bytes, int, int]:
         """Return an image file, decoded once to prove it whole, with its width and height.
+
+        Args:
+            urls: Forms of the request for one image, the best first: a server may know some of them only.
+            longest: Longer side of what is asked for, in pixels; None for the full size.
 
         Raises:
             FetchError: It did not come, and why.
             NotAnImage: What came is not an image, is damaged, or is too large.
         """
-        data = self._fetch(url, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
-        width, height = check_image(data, url, self.policy.max_image_pixels)
+        url, data = self._fetch(urls, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8", longest)
+        with self._decoders:
+            width, height = check_image(data, url, self.policy.max_image_pixels)
         return data, width, height
 
-    def _fetch(self, url: str, max_bytes: int, accept: str) -> bytes:
-        """Try until it comes, the server says a final no, or the attempts are used up."""
-        for attempt in range(1, self.policy.attempts + 1):
+    def _fetch(self, urls: Sequence[str], max_bytes: int, accept: str, longest: int | None) -> tuple[str, bytes]:
+        """Try until one form comes, the server says a final no to each, or the attempts are used up."""
+        forms, attempt = deque(urls), 1
+        while True:
             try:
-                return self._follow(url, max_bytes, accept)
+                return forms[0], self._follow(forms[0], max_bytes, accept, longest)
             except _Retriable as failure:
-                error = failure.error
-                if attempt < self.policy.attempts:
-                    self._wait(attempt, failure)
-        raise FetchError(f"{error.message} Tried {self.policy.attempts} times.", error.http_status)
+                if attempt == self.policy.attempts:
+                    message = f"{failure.error.message} Tried {attempt} times."
+                    raise FetchError(message, failure.error.http_status, temporary=True) from failure
+                if failure.error.http_status == 500:
+                    forms.rotate(-1)  # some servers fail so at a form that they do not know
+                self._wait(attempt, failure)
+                attempt += 1
+            except FetchError as error:
+                if error.http_status not in _WRONG_FORM or len(forms) == 1:
+                    raise
+                forms.popleft()
 
-    def _follow(self, url: str, max_bytes: int, accept: str) -> bytes:
+    def _follow(self, url: str, max_bytes: int, accept: str, longest: int | None) -> bytes:
         target = url
         for _ in range(self.policy.max_redirects + 1):
-            with self._limits.turn(_host(target)):
+            with self._limits.turn(find_host(target), longest):
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
                 return body
@@ -133,19 +162,19 @@ class Fetcher:
             return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and what urllib3 and the codecs say of such
             return FetchError(f"{url} is not a web address that can be fetched.")
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return FetchError(f"{url} has no valid certificate.")
+        if invalid := re.search(r"certificate verify failed: ([^(]*[^( ])", str(error)):
+            return FetchError(f"{url} has no valid certificate ({invalid[1]}).")
         return _Retriable(url, f"{url} could not be reached ({_first_line(error)}).")
 
     def _wait(self, attempt: int, failure: "_Retriable") -> None:
-        # Full jitter: clients that failed together do not come back together.
+        # Jitter: clients that failed together do not come back together.
         wait = self.policy.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-        if failure.retry_after is None:
+        if failure.error.http_status not in _OVERLOAD and failure.retry_after is None:
             time.sleep(wait)
         else:
             # A date in the past, from a clock that is wrong, still asks for a pause.
-            pause = max(wait, min(failure.retry_after, self.policy.retry_after_limit))
-            self._limits.pause(_host(failure.url), pause)
+            pause = max(wait, min(failure.retry_after or 0.0, self.policy.retry_after_limit))
+            self._limits.pause(find_host(failure.url), pause)
 
     def _session(self) -> GuardedSession:
         # A session is not made for several threads: each thread has its own.
@@ -164,7 +193,8 @@ class _Retriable(Exception):
         self.retry_after = retry_after
 
 
-def _host(url: str) -> str:
+def find_host(url: str) -> str:
+    """Return the host of an address, with its port when it has one."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:

@@ -1,64 +1,81 @@
-"""Being polite: how many requests a host gets at once, and how far apart.
+"""How each library's server is treated: the settings for every host, gentler rules for hosts that are known.
 
-The IIIF community asks harvesters for little load and a name (https://iiif.io/api/image/3.0/implementation/); a host
-that answers 429 or 503 with ``Retry-After`` is left alone for so long.
+The known hosts stand in ``iiif/hosts.toml``, each with its reason.
 """
 
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import SettingsError
 
 
-@dataclass
-class _Host:
-    slots: threading.Semaphore
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    next_request: float = 0.0
+@dataclass(frozen=True)
+class HostRule:
+    """What a host is asked for, and how often.
 
-
-class HostLimits:
-    """Takes turns at each host. One instance serves every thread of a worker.
-
-    Args:
-        connections: Requests to one host at the same time.
-        interval_seconds: Least time between the starts of two requests to one host.
-        clock: Tells the time in seconds.
-        sleep: Waits for some seconds.
+    Attributes:
+        connections: Requests at the same time.
+        interval_seconds: Least time between the starts of two requests.
+        image_size: Longer side, in pixels, up to which images may be asked for at that pace; None for any size.
+        large_interval_seconds: Least time between two images that are larger.
     """
 
-    def __init__(
-        self,
-        connections: int,
-        interval_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval = interval_seconds
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._hosts: dict[str, _Host] = defaultdict(lambda: _Host(threading.Semaphore(connections)))
+    connections: int = 4
+    interval_seconds: float = 0.1
+    image_size: int | None = None
+    large_interval_seconds: float = 0.0
 
-    @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
-        """Wait for a turn at a host and hold it while a request runs."""
-        host = self._host(name)
-        with host.slots:
-            with host.lock:
-                start = max(self._clock(), host.next_request)
-                host.next_request = start + self._interval
-            self._sleep(max(0.0, start - self._clock()))
-            yield
+    def is_large(self, longest: int | None) -> bool:
+        """Tell whether an image of that longer side (None: the full size) is one of those that are asked for slowly."""
+        return self.image_size is not None and (longest is None or longest > self.image_size)
 
-    def pause(self, name: str, seconds: float) -> None:
-        """Send a host nothing for some seconds."""
-        host = self._host(name)
-        with host.lock:
-            host.next_request = max(host.next_request, self._clock() + seconds)
 
-    def _host(self, name: str) -> _Host:
-        with self._lock:
-            return self._hosts[name]
+class HostRules:
+    """The rule of every host.
+
+    Args:
+        default: For hosts of which nothing is known.
+        known: Rules by host name; a name that begins with a dot stands for a domain and all in it.
+    """
+
+    def __init__(self, default: HostRule, known: Mapping[str, HostRule] | None = None) -> None:
+        self.default = default
+        self._known = dict(known or {})
+
+    @classmethod
+    def load(cls, path: Path, default: HostRule) -> "HostRules":
+        """Read a file of known hosts. A rule there never asks for more than the default does.
+
+        Raises:
+            SettingsError: The file cannot be used, and which rule of it.
+        """
+        try:
+            tables = tomllib.loads(path.read_text()).get("host", [])
+            return cls(
+                default, {name.lower(): _build_rule(table, default) for table in tables for name in table["names"]}
+            )
+        except OSError as error:
+            raise SettingsError(f"The rules of known hosts cannot be read: {error}.") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SettingsError(f"{path.name} has a rule that cannot be used: {error!r}.") from error
+
+    def find(self, host: str) -> HostRule:
+        """Return the rule of a host, given as ``name`` or ``name:port``."""
+        name = host.partition(":")[0]
+        parts = name.split(".")
+        domains = (f".{'.'.join(parts[start:])}" for start in range(len(parts)))
+        return next((self._known[each] for each in (name, *domains) if each in self._known), self.default)
+
+
+def _build_rule(table: Mapping[str, Any], default: HostRule) -> HostRule:
+    if not (table["reason"] and table["source"]):
+        raise ValueError("a rule without a reason or a source")
+    return HostRule(
+        connections=max(1, min(default.connections, int(table.get("connections", default.connections)))),
+        interval_seconds=max(default.interval_seconds, float(table.get("interval_seconds", 0))),
+        image_size=int(table["image_size"]) if "image_size" in table else None,
+        large_interval_seconds=float(table.get("large_interval_seconds", 0)),
+    )

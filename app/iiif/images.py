@@ -9,12 +9,10 @@ from app.iiif.image_api import (
     ImageService,
     build_image_url,
     build_image_urls,
+    choose_size,
     parse_image_info,
 )
 from app.iiif.manifest import CanvasImage
-
-# A size that a server does not serve; anything else would be the same for every size.
-_WRONG_SIZE = frozenset({400, 403, 404, 405, 501})
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,15 @@ def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None
         FetchError: No form of the request gave an image.
     """
     if image.service is None:
-        data, width, height = fetcher.fetch_image(image.url)
-        return FetchedImage(data, width, height)
+        return FetchedImage(*fetcher.fetch_image([image.url]))
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
-    urls = build_image_urls(info, longest or max(info.width, info.height))
-    data, *_ = _fetch_first(fetcher, urls)
+    wanted = longest or max(info.width, info.height)
+    urls = build_image_urls(info, wanted)
+    if image.url and image.url not in urls and not image.is_reduced:
+        urls.append(image.url)
+    data, *_ = fetcher.fetch_image(urls, max(choose_size(info, wanted)))
     return FetchedImage(data, info.width, info.height)
 
 
@@ -71,16 +71,4 @@ def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageServic
     # A reduced image would be counted as if it were the full one, and every box would lie elsewhere.
     if image.url and image.url not in urls and not image.is_reduced:
         urls.append(image.url)
-    return FetchedImage(*_fetch_first(fetcher, urls))
-
-
-def _fetch_first(fetcher: Fetcher, urls: list[str]) -> tuple[bytes, int, int]:
-    """Return the first of several forms of a request that the server accepts."""
-    *others, last = urls
-    for url in others:
-        try:
-            return fetcher.fetch_image(url)
-        except FetchError as error:
-            if error.http_status not in _WRONG_SIZE:
-                raise
-    return fetcher.fetch_image(last)
+    return FetchedImage(*fetcher.fetch_image(urls))

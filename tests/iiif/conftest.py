@@ -7,7 +7,9 @@ import pytest
 
 from app.addresses import AddressGuard
 from app.iiif.fetch import Fetcher, FetchPolicy
-from app.iiif.hosts import HostLimits
+from app.iiif.hosts import HostRule, HostRules
+from app.iiif.ledger import LocalLedger
+from app.iiif.turns import HostLimits
 
 POLICY = FetchPolicy(
     user_agent="extractorAPI/test (contact: nobody@example.org)",
@@ -43,13 +45,19 @@ def clock() -> Clock:
     return Clock()
 
 
+def build_limits(rule: HostRule, clock: Clock | None = None, **known: HostRule) -> HostLimits:
+    """Return limits of one process, by a test's own clock when there is one."""
+    rules = HostRules(rule, {name.replace("_", "."): known for name, known in known.items()})
+    return HostLimits(rules, LocalLedger(clock.tell), clock.sleep) if clock else HostLimits(rules)
+
+
 @pytest.fixture
 def make_fetcher(clock: Clock) -> Callable[..., Fetcher]:
     """Build a fetcher that may ask loopback, with other bounds than POLICY's where given."""
 
     def build(trusted: frozenset[str] = frozenset({"127.0.0.1"}), **bounds: object) -> Fetcher:
         policy = replace(POLICY, **bounds)  # type: ignore[arg-type]
-        return Fetcher(policy, HostLimits(4, 0, clock.tell, clock.sleep), AddressGuard(trusted))
+        return Fetcher(policy, build_limits(HostRule(4, 0), clock), AddressGuard(trusted))
 
     return build
 

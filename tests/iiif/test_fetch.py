@@ -1,9 +1,12 @@
+import contextlib
 import email.utils
 import gzip
 import io
 import pickle
 import random
+import socket
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -15,8 +18,8 @@ from PIL import Image
 from app.addresses import AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
 from app.iiif.fetch import IMAGE_FORMATS, Fetcher, check_image, parse_retry_after
-from app.iiif.hosts import HostLimits
-from tests.iiif.conftest import POLICY, Clock
+from app.iiif.hosts import HostRule
+from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, draw_image, redirect
 
 MakeFetcher = Callable[..., Fetcher]
@@ -132,7 +135,7 @@ def test_retry_after_is_capped(library: Library, fetcher: Fetcher, clock: Clock)
 
 
 def test_retry_after_holds_for_every_request_to_that_host(library: Library, clock: Clock) -> None:
-    limits = HostLimits(4, 0, clock.tell, clock.sleep)
+    limits = build_limits(HostRule(4, 0), clock)
     guard = AddressGuard(frozenset({"127.0.0.1"}))
     first, second = Fetcher(POLICY, limits, guard), Fetcher(POLICY, limits, guard)
     first.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "7"}), Answer(body="found")))
@@ -141,9 +144,9 @@ def test_retry_after_holds_for_every_request_to_that_host(library: Library, cloc
     assert began == clock.now == pytest.approx(1007)
 
 
-def test_nonsense_in_retry_after_is_passed_over(library: Library, fetcher: Fetcher, clock: Clock) -> None:
+def test_nonsense_in_retry_after_leaves_the_back_off(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     fetcher.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "soon"}), Answer(body="found")))
-    assert sum(clock.slept) == 0
+    assert 0 < sum(clock.slept) <= POLICY.backoff
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_a_body_that_is_cut_short_is_asked_for_again(library: Library, fetcher: 
 def test_a_body_that_is_always_cut_short_is_an_error(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x.jpg", Answer(body=JPEG[:-500], missing=500))
     with pytest.raises(FetchError, match="could not be reached"):
-        fetcher.fetch_image(url)
+        fetcher.fetch_image([url])
     assert len(library.asked) == POLICY.attempts
 
 
@@ -316,6 +319,25 @@ def test_an_answer_that_is_not_http_is_asked_for_again(library: Library, fetcher
     assert fetcher.fetch_document(library.answer("/x", Answer(raw=raw), Answer(body="found"))) == b"found"
 
 
+def test_a_handshake_that_never_ends_meets_the_timeout(make_fetcher: MakeFetcher) -> None:
+    fetcher = make_fetcher(trusted=frozenset({"127.0.0.1"}), timeout=0.3, attempts=1)
+    over = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # a handshake record of 16 kB …
+            while not over.wait(0.05):
+                connection.sendall(b"\x02")  # … a byte at a time
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(2) as executor:
+        executor.submit(lambda: trickle(server.accept()[0]))
+        try:
+            with pytest.raises(FetchError, match=r"did not answer within 0\.3 seconds"):
+                fetcher.fetch_document(f"https://127.0.0.1:{server.getsockname()[1]}/x")
+        finally:
+            over.set()
+
+
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher(trusted=frozenset({"localhost"}))
     with pytest.raises(FetchError, match=r"https://localhost:\d+/x has no valid certificate"):
@@ -323,7 +345,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fet
 
 
 def test_threads_may_share_a_fetcher(library: Library) -> None:
-    fetcher = Fetcher(POLICY, HostLimits(2, 0), AddressGuard(frozenset({"127.0.0.1"})))
+    fetcher = Fetcher(POLICY, build_limits(HostRule(2, 0)), AddressGuard(frozenset({"127.0.0.1"})))
     urls = [library.answer(f"/{number}", Answer(body=str(number))) for number in range(12)]
     with ThreadPoolExecutor(6) as executor:
         assert list(executor.map(fetcher.fetch_document, urls)) == [str(number).encode() for number in range(12)]
@@ -333,7 +355,7 @@ def test_threads_may_share_a_fetcher(library: Library) -> None:
 
 
 def test_an_image_comes_whole_with_its_size(library: Library, fetcher: Fetcher) -> None:
-    assert fetcher.fetch_image(library.answer("/x.jpg", Answer(body=JPEG))) == (JPEG, 600, 800)
+    assert fetcher.fetch_image([library.answer("/x.jpg", Answer(body=JPEG))]) == (JPEG, 600, 800)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (7, 7), (8, 8), (15, 9)])
@@ -374,14 +396,14 @@ def test_what_is_no_whole_image_is_named_for_what_it_is(
 ) -> None:
     url = library.answer("/x.jpg", Answer(body=body))
     with pytest.raises(NotAnImage, match=said) as caught:
-        fetcher.fetch_image(url)
+        fetcher.fetch_image([url])
     assert caught.value.message.startswith(url)
     assert len(library.asked) == 1
 
 
 def test_an_image_of_too_many_bytes_is_refused(library: Library, make_fetcher: MakeFetcher) -> None:
     with pytest.raises(FetchError, match="larger than"):
-        make_fetcher(max_image_bytes=1000).fetch_image(library.answer("/x.jpg", Answer(body=JPEG)))
+        make_fetcher(max_image_bytes=1000).fetch_image([library.answer("/x.jpg", Answer(body=JPEG))])
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow, about what is odd in a file
@@ -407,4 +429,4 @@ def test_the_size_of_an_image_is_that_of_its_pixels(library: Library, fetcher: F
     exif[0x0112] = 6  # "turn me": boxes are in the pixels of the file
     body = io.BytesIO()
     image.save(body, "JPEG", exif=exif)
-    assert fetcher.fetch_image(library.answer("/x.jpg", Answer(body=body.getvalue())))[1:] == (30, 20)
+    assert fetcher.fetch_image([library.answer("/x.jpg", Answer(body=body.getvalue()))])[1:] == (30, 20)

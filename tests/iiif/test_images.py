@@ -8,6 +8,7 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.fetch import Fetcher
 from app.iiif.images import FetchedImage, fetch_canvas_image
 from app.iiif.manifest import CanvasImage, parse_manifest
+from tests.iiif.conftest import POLICY
 from tests.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
 
 SCAN = Scan(1200, 1600)
@@ -157,3 +158,52 @@ def test_an_error_page_is_not_taken_for_an_image(library: Library, fetcher: Fetc
     library.answer("/iiif/1/full/600,/0/default.jpg", Answer(body="<html>too many requests</html>"))
     with pytest.raises(NotAnImage, match="HTML page"):
         fetch_canvas_image(fetcher, image, 800)
+
+
+def test_the_next_form_is_asked_when_a_server_fails_at_one(library: Library, fetcher: Fetcher) -> None:
+    image = find_image(library, SCAN)
+    library.answer("/iiif/1/full/600,/0/default.jpg", Answer(500))
+    assert size_of(fetch_canvas_image(fetcher, image, 800)) == (600, 800)
+    assert library.paths[1:] == ["/iiif/1/full/600,/0/default.jpg", "/iiif/1/full/600,800/0/default.jpg"]
+
+
+def test_all_forms_together_get_no_more_attempts_than_one(library: Library, fetcher: Fetcher) -> None:
+    image = find_image(library, SCAN)
+    for size in ("600,", "600,800", "full"):
+        library.answer(f"/iiif/1/full/{size}/0/default.jpg", Answer(500))
+    with pytest.raises(FetchError, match="answered 500") as caught:
+        fetch_canvas_image(fetcher, image, 800)
+    assert caught.value.temporary
+    assert len(library.paths[1:]) == POLICY.attempts
+
+
+@pytest.mark.parametrize("size", [(116_061, 9_000), (20_000, 20_000)])
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_image_of_enormous_size_is_asked_for_reduced(
+    library: Library, fetcher: Fetcher, size: tuple[int, int], version: int
+) -> None:
+    fetched = fetch_canvas_image(fetcher, find_image(library, Scan(*size, version=version)), 1000)
+    assert (fetched.full_width, fetched.full_height) == size
+    assert 1000 <= max(size_of(fetched)) <= 1001
+    assert len(library.paths) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["a%2Fb", "a%252Fb", "a+b", "a%20b", "ark:%2F12148%2Fbtv1b8", "%C3%A9t%C3%A9", "a:b,c;d=e"]
+)
+def test_the_id_of_a_service_goes_out_as_it_came_in(library: Library, fetcher: Fetcher, name: str) -> None:
+    base = library.offer(SCAN, name)
+    document = build_manifest_3(library.url, [SCAN])
+    body = document["items"][0]["items"][0]["items"][0]["body"]
+    body["service"] = [SCAN.build_service(base)]
+    image = parse_manifest(json.dumps(document).encode(), library.url).canvases[0].image
+    assert image is not None
+    assert size_of(fetch_canvas_image(fetcher, image, 800)) == (600, 800)
+    assert library.paths == [f"/iiif/{name}/info.json", f"/iiif/{name}/full/600,/0/default.jpg"]
+
+
+def test_the_images_own_address_is_asked_when_every_form_is_refused(library: Library, fetcher: Fetcher) -> None:
+    service = find_image(library, Scan(forms=())).service
+    url = library.answer("/iiif/1/full/full/0/default.png", Answer(body=draw_image(1200, 1600, "PNG")))
+    fetched = fetch_canvas_image(fetcher, CanvasImage(url, None, None, service), 800)
+    assert (f"{library.url}{library.paths[-1]}", size_of(fetched)) == (url, (1200, 1600))

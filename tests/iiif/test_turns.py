@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.iiif.hosts import HostLimits
-from tests.iiif.conftest import Clock
+from app.iiif.hosts import HostRule
+from tests.iiif.conftest import Clock, build_limits
 
 
 class Counter:
@@ -27,7 +27,7 @@ class Counter:
 
 @pytest.mark.parametrize("connections", [1, 3])
 def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> None:
-    limits, counter = HostLimits(connections, 0), Counter()
+    limits, counter = build_limits(HostRule(connections, 0)), Counter()
     together = threading.Barrier(connections)
 
     def ask() -> None:
@@ -41,7 +41,7 @@ def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> 
 
 
 def test_hosts_do_not_wait_for_each_other() -> None:
-    limits = HostLimits(1, 0)
+    limits = build_limits(HostRule(1, 0))
     with limits.turn("slow.example"), ThreadPoolExecutor(1) as executor:
 
         def ask() -> str:
@@ -52,7 +52,7 @@ def test_hosts_do_not_wait_for_each_other() -> None:
 
 
 def test_requests_to_a_host_are_an_interval_apart(clock: Clock) -> None:
-    limits = HostLimits(4, 0.5, clock.tell, clock.sleep)
+    limits = build_limits(HostRule(4, 0.5), clock)
     starts = []
     for _ in range(3):
         with limits.turn("library.example"):
@@ -61,7 +61,7 @@ def test_requests_to_a_host_are_an_interval_apart(clock: Clock) -> None:
 
 
 def test_a_paused_host_gets_nothing_and_others_go_on(clock: Clock) -> None:
-    limits = HostLimits(4, 0.5, clock.tell, clock.sleep)
+    limits = build_limits(HostRule(4, 0.5), clock)
     limits.pause("library.example", 60)
     limits.pause("library.example", 5)
     with limits.turn("other.example"):
@@ -71,7 +71,34 @@ def test_a_paused_host_gets_nothing_and_others_go_on(clock: Clock) -> None:
 
 
 def test_a_turn_is_given_back_when_the_request_fails() -> None:
-    limits = HostLimits(1, 0)
+    limits = build_limits(HostRule(1, 0))
     for _ in range(2):
         with pytest.raises(OSError, match="cut"), limits.turn("library.example"):
             raise OSError("cut")
+
+
+def test_large_images_of_a_known_host_are_further_apart(clock: Clock) -> None:
+    gallica = HostRule(4, 1, image_size=1000, large_interval_seconds=15)
+    limits = build_limits(HostRule(4, 0), clock, gallica_example=gallica)
+    starts = []
+    for longest in (2000, 1000, None, 0, 1001):
+        with limits.turn("gallica.example", longest):
+            starts.append(clock.now)
+    assert starts == [1000, 1001, 1015, 1016, 1030]
+
+
+def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -> None:
+    limits = build_limits(HostRule(4, 10), clock)
+    with limits.turn("library.example"):
+        pass
+    slept: list[float] = []
+
+    def sleep_and_be_paused(seconds: float) -> None:
+        if not slept:
+            limits.pause("library.example", 60)
+        slept.append(seconds)
+        clock.now += seconds
+
+    limits._sleep = sleep_and_be_paused
+    with limits.turn("library.example"):
+        assert clock.now == 1060

@@ -1,0 +1,59 @@
+"""Taking turns at libraries' servers: so many requests at once, so far apart.
+
+The IIIF community asks harvesters for little load and a name (https://iiif.io/api/image/3.0/implementation/); a host
+that answers 429 or 503 with ``Retry-After`` is left alone for so long.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.iiif.hosts import HostRule, HostRules
+from app.iiif.ledger import Ledger, LocalLedger
+
+
+class HostLimits:
+    """Takes turns at each host. One instance serves every thread of a worker.
+
+    Args:
+        rules: How each host is treated.
+        ledger: Where the turns are counted: for this process when none is given.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self, rules: HostRules, ledger: Ledger | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.rules = rules
+        self._ledger = ledger or LocalLedger()
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._slots: dict[str, threading.Semaphore] = {}
+
+    @contextmanager
+    def turn(self, host: str, longest: int | None = 0) -> Iterator[None]:
+        """Wait for a turn at a host and hold it while a request runs.
+
+        Args:
+            host: Its name, with the port when the address has one.
+            longest: Longer side of the image to be asked for, in pixels; None for the full size, 0 for no image.
+        """
+        rule, token = self.rules.find(host), uuid.uuid4().hex
+        with self._slot(host, rule):
+            while (wait := self._ledger.take(host, token, rule, rule.is_large(longest))) > 0:
+                self._sleep(wait)
+            try:
+                yield
+            finally:
+                self._ledger.give_back(host, token)
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Send a host nothing for some seconds."""
+        self._ledger.pause(host, seconds)
+
+    def _slot(self, host: str, rule: HostRule) -> threading.Semaphore:
+        # Threads of one process queue up here, so that only few of them ask the ledger again and again.
+        with self._lock:
+            return self._slots.setdefault(host, threading.Semaphore(rule.connections))

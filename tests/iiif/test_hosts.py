@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from app.config import ROOT
+from app.errors import SettingsError
+from app.iiif.hosts import HostRule, HostRules
+
+DEFAULT = HostRule(connections=4, interval_seconds=0.1)
+RULE = """
+[[host]]
+names = ["Images.example.org", ".library.example"]
+connections = 2
+interval_seconds = 1.5
+image_size = 1000
+large_interval_seconds = 15
+reason = "They ask for it."
+source = "https://example.org/terms"
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> HostRules:
+    path = tmp_path / "hosts.toml"
+    path.write_text(RULE)
+    return HostRules.load(path, DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["images.example.org", "images.example.org:8182", "library.example", "www.library.example", "a.b.library.example"],
+)
+def test_a_known_host_has_its_rule(rules: HostRules, host: str) -> None:
+    assert rules.find(host) == HostRule(2, 1.5, 1000, 15)
+
+
+@pytest.mark.parametrize("host", ["example.org", "www.images.example.org", "otherlibrary.example", "127.0.0.1:80", ""])
+def test_any_other_host_has_the_settings(rules: HostRules, host: str) -> None:
+    assert rules.find(host) == DEFAULT
+
+
+def test_a_rule_never_asks_for_more_than_the_settings(rules: HostRules, tmp_path: Path) -> None:
+    careful = HostRule(connections=1, interval_seconds=5)
+    rule = HostRules.load(tmp_path / "hosts.toml", careful).find("images.example.org")
+    assert (rule.connections, rule.interval_seconds) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "longest", "large"),
+    [(HostRule(), None, False), (HostRule(image_size=1000), None, True), (HostRule(image_size=1000), 1000, False)],
+)
+def test_an_image_is_large_beyond_the_size_of_the_rule(rule: HostRule, longest: int | None, large: bool) -> None:
+    assert rule.is_large(longest) is large
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[host]",
+        "host = 3",
+        '[[host]]\nnames = ["a"]\nsource = "x"',
+        RULE.replace("2", '"many"', 1),
+        RULE + "names = 3",
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_of_the_settings(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "hosts.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"hosts\.toml has a rule that cannot be used"):
+        HostRules.load(path, DEFAULT)
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        HostRules.load(tmp_path / "hosts.toml", DEFAULT)
+
+
+def test_the_file_of_the_project_knows_gallica() -> None:
+    rule = HostRules.load(ROOT / "iiif" / "hosts.toml", DEFAULT).find("gallica.bnf.fr")
+    assert rule.image_size == 1000
+    assert rule.large_interval_seconds >= 12
