@@ -59,11 +59,13 @@ class Settings(BaseSettings):
     device: str = ""
 
     # Fetching
-    image_size: int = Field(1280, ge=64)
+    image_size: int | None = Field(None, ge=64)
     operator_contact: str = ""
     trusted_hosts: Words = ()
     host_connections: int = Field(4, ge=1, le=64)
     host_interval_seconds: float = Field(0.1, ge=0)
+    host_jobs: int = Field(2, ge=1)
+    host_rules: UnderRoot = ROOT / "iiif" / "hosts.toml"
     fetch_attempts: int = Field(5, ge=1, le=20)
     fetch_timeout_seconds: float = Field(20, gt=0)
     fetch_deadline_seconds: float = Field(180, gt=0)
@@ -72,13 +74,15 @@ class Settings(BaseSettings):
     max_image_mb: float = Field(200, gt=0)
     max_image_megapixels: float = Field(170, gt=0, le=178)  # above, Pillow takes any image for a bomb
     max_canvases: int = Field(5000, ge=1)
+    max_manifests: int = Field(1000, ge=1)
+    retention_days: float = Field(7, gt=0)
 
     # Jobs
     max_request_mb: float = Field(16, gt=0)
     heartbeat_seconds: float = Field(5, gt=0)
     stale_seconds: float = Field(30, gt=0)
     max_starts: int = Field(2, ge=1)
-    io_threads: int = Field(8, ge=1)
+    io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
 
     # Kept for training
@@ -120,6 +124,14 @@ class Settings(BaseSettings):
         if parts.path.strip("/"):
             return self.celery_broker_url
         return parts._replace(path="/1" if self.debug else "/0").geturl()
+
+    @property
+    def longest_image(self) -> int:
+        """Longer side of the images to ask for, in pixels: a little more than the network looks at.
+
+        bench/README.md has what larger and smaller ones cost and find.
+        """
+        return self.image_size or round(1.25 * self.model_size)
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -12,10 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, UniqueConstraint, create_engine, event
+from sqlalchemy import (
+    CHAR,
+    JSON,
+    Connection,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    create_engine,
+    event,
+    inspect,
+)
+from sqlalchemy import Table as SchemaTable
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 
 class Table(DeclarativeBase):
@@ -37,6 +49,9 @@ class Job(Table):
     """One job. This row is the truth of what has been done; the broker only carries its id.
 
     Attributes:
+        parent_id: The job of a collection that this one is a part of.
+        host: Where its manifest is; only so many jobs of one host are downloaded at a time.
+        retries: How often its failed canvases were asked for again.
         claim: Who works on the present stage (message id and number of retries); None while it waits.
         starts: How often the stage began since it last got on.
         heartbeat: Last sign of life; of a waiting job, when it was queued.
@@ -51,6 +66,9 @@ class Job(Table):
     kind: Mapped[str] = mapped_column(String(20))
     state: Mapped[str] = mapped_column(String(20), default="queued")
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    parent_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    host: Mapped[str] = mapped_column(String(300), default="", server_default="")
+    retries: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
     claim: Mapped[str | None] = mapped_column(String(64))
@@ -91,7 +109,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url, pool_pre_ping=True)
+        # Every thread of a worker and its heartbeat may ask at the same moment.
+        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _tune_sqlite)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
@@ -113,6 +132,7 @@ class Database:
         with self.engine.begin() as connection:
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
+                _add_missing_columns(connection, table)
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
@@ -129,6 +149,17 @@ class Database:
     def leave_to_parent(self) -> None:
         """Use none of the connections that a forked process has from its parent, and leave them open for it."""
         self.engine.dispose(close=False)
+
+
+def _add_missing_columns(connection: Connection, table: SchemaTable) -> None:
+    """Bring a table of an earlier version up to date. ``apps`` is the users' own, and is left as it is."""
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in there and table.name != App.__tablename__:
+            # Several processes may start at once. On SQLite each is alone here, and the words are not known.
+            unless_there = "" if connection.dialect.name == "sqlite" else "IF NOT EXISTS "
+            definition = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {unless_there}{definition}")
 
 
 @contextmanager

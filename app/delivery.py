@@ -68,11 +68,17 @@ class Courier:
         self._timeout = timeout
 
     def enlist(self, job_id: str, url: str) -> Delivery:
-        """Return the delivery of a job to an address, recorded if it is new: a job has one, however often it runs."""
+        """Return the delivery of a job to an address, recorded if it is new: a job has one, however often it runs.
+
+        One that waited for the result of a retry is due now.
+        """
         with suppress(IntegrityError), self._database.session() as session:
             session.add(Delivery(id=uuid.uuid4().hex, job_id=job_id, url=url))
+        mine = (Delivery.job_id == job_id) & (Delivery.url == url)
+        waiting = mine & (Delivery.status == "pending") & Delivery.next_attempt.is_(None)
         with self._database.session() as session:
-            return session.scalars(select(Delivery).where(Delivery.job_id == job_id, Delivery.url == url)).one()
+            session.execute(update(Delivery).where(waiting).values(next_attempt=time.time()))
+            return session.scalars(select(Delivery).where(mine)).one()
 
     def attempt(self, delivery: Delivery, parcel: Parcel) -> None:
         """Try a delivery once, if it is due and nobody else tries it now."""

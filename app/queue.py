@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.config import Settings
 from app.database import Database
 from app.errors import BrokerUnavailable
-from app.jobs import JobStore, Stage
+from app.jobs import Claims, JobStore, Stage
 from app.storage import Storage
 
 if TYPE_CHECKING:
@@ -38,7 +41,8 @@ class TaskQueue(Celery):
         super().__init__("extractor", broker=settings.broker_url, include=["app.tasks"], set_as_current=True)
         self.settings = settings
         self.database = database
-        self.jobs = JobStore(database, self.enqueue, settings.stale_seconds, settings.max_starts)
+        self.jobs = JobStore(database, self.enqueue)
+        self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.conf.update(_configure(settings))
 
@@ -66,7 +70,9 @@ class TaskQueue(Celery):
     def fetcher(self) -> "Fetcher":
         from app.addresses import AddressGuard
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.hosts import HostLimits
+        from app.iiif.hosts import HostRule, HostRules
+        from app.iiif.ledger import SharedLedger
+        from app.iiif.turns import HostLimits
 
         s = self.settings
         policy = FetchPolicy(
@@ -79,8 +85,9 @@ class TaskQueue(Celery):
             max_image_bytes=int(s.max_image_mb * 1e6),
             max_image_pixels=int(s.max_image_megapixels * 1e6),
         )
-        limits = HostLimits(s.host_connections, s.host_interval_seconds)
-        return Fetcher(policy, limits, AddressGuard(s.trusted_addresses))
+        rules = HostRules.load(s.host_rules, HostRule(s.host_connections, s.host_interval_seconds))
+        broker = Redis.from_url(s.broker_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
+        return Fetcher(policy, HostLimits(rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses))
 
     @cached_property
     def courier(self) -> "Courier":
@@ -106,7 +113,10 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {"visibility_timeout": DAY, "socket_connect_timeout": 2, "socket_timeout": 30},
-        "beat_schedule": {"sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}},
+        "beat_schedule": {
+            "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
+            "tidy": {"task": "tidy", "schedule": DAY},
+        },
         "beat_schedule_filename": str(settings.data_folder / "schedule"),
         "worker_hijack_root_logger": False,
     }

@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,19 @@ class JobFolder:
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
         """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
-        write_atomic(self.path / kind / f"{number:04d}.json", json.dumps(record, ensure_ascii=False).encode())
+        write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
+
+    def has(self, kind: str, number: int) -> bool:
+        """Tell whether there is a record of a canvas."""
+        return self._record(kind, number).exists()
 
     def load(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield the records of a kind, in the order of the canvases."""
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
+
+    def _record(self, kind: str, number: int) -> Path:
+        return self.path / kind / f"{number:04d}.json"
 
 
 class Storage:
@@ -80,3 +88,35 @@ class Storage:
     def images(self, manifest_url: str) -> Path:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
+
+    def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
+        """Remove the images that nobody has used for some days, and return how many.
+
+        Args:
+            days: Since the last job that used an image.
+            wanted: Addresses of manifests whose images are kept whatever their age: jobs work on them.
+        """
+        kept = {self.images(url) for url in wanted}
+        limit = time.time() - days * 86400
+        folders = [folder for folder in (self.root / "images").glob("*") if folder not in kept]
+        return sum(_remove_unused(folder, limit) for folder in folders)
+
+
+def _remove_unused(folder: Path, limit: float) -> int:
+    """Remove the files of a folder that are older than a time, the folder too when it is empty."""
+    removed = 0
+    # The record goes before its image: an image without a record is not whole, and nobody takes it.
+    for path in sorted(folder.glob("*"), key=lambda path: path.suffix != ".json"):
+        with contextlib.suppress(FileNotFoundError):
+            if _last_use(path) < limit:
+                path.unlink()
+                removed += path.suffix == ".image"
+    with contextlib.suppress(OSError):  # not empty
+        folder.rmdir()
+    return removed
+
+
+def _last_use(path: Path) -> float:
+    """Return when an image was last used: the time of its record, which is touched at each use."""
+    record = path.with_suffix(".json")
+    return (record if record.exists() else path).stat().st_mtime

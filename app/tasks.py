@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billiard.process import current_process
 from celery import Task, current_app, shared_task
@@ -19,10 +19,13 @@ from celery.signals import worker_process_init, worker_shutting_down
 from celery.worker import state as worker_state
 
 from app.database import Job
-from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NoSpace
-from app.jobs import DetectionRequest, JobStore, Stage
+from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
+from app.jobs import Claims, DetectionRequest, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.queue import TaskQueue
+
+if TYPE_CHECKING:
+    from app.iiif.collection import Collection
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +43,13 @@ def _leave_parent_connections(**_: Any) -> None:
 def _give_claims_back(**_: Any) -> None:
     """Let others go on with what this worker does: its stages stop at their next step. Called in a signal handler."""
     tokens = [_build_tokens(each.id, each.request_dict.get("retries", 0))[0] for each in worker_state.active_requests]
-    threading.Thread(target=_release, args=(current_app.jobs, tokens), name="release").start()
+    threading.Thread(target=_release, args=(current_app.claims, tokens), name="release").start()
 
 
-def _release(jobs: JobStore, tokens: list[str]) -> None:
+def _release(claims: Claims, tokens: list[str]) -> None:
     for token in tokens:
         with suppress(BrokerUnavailable):  # the job is free all the same: the sweep queues it
-            jobs.release(token)
+            claims.release(token)
 
 
 def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:
@@ -66,18 +69,21 @@ class QueueTask(Task):
     default_retry_delay = 1
 
 
-def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], None]) -> None:
-    """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason."""
-    jobs = task.app.jobs
-    job = jobs.claim(job_id, stage, *_build_tokens(task.request.id, task.request.retries))
+def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], State | None]) -> None:
+    """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason.
+
+    ``work`` returns the state that follows, or None for the one that follows as a rule.
+    """
+    claims = task.app.claims
+    job = claims.claim(job_id, stage, *_build_tokens(task.request.id, task.request.retries))
     if job is None:
         return
     log.info("job %s: %s begins", job_id, stage.task)
     started = time.monotonic()
     try:
-        with heartbeat(jobs, job, task.app.settings.heartbeat_seconds):
-            work(job)
-        jobs.hand_over(job, stage, time.monotonic() - started)
+        with heartbeat(claims, job, task.app.settings.heartbeat_seconds):
+            leads_to = work(job)
+        claims.hand_over(job, stage, time.monotonic() - started, leads_to)
         log.info("job %s: %s is done after %.1f s", job_id, stage.task, time.monotonic() - started)
     except ClaimLost:
         log.info("job %s: %s stops, the job was cancelled or taken over", job_id, stage.task)
@@ -85,10 +91,10 @@ def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], 
         log.warning("job %s: %s is done, the broker is away: the sweep will queue what follows", job_id, stage.task)
     except ExtractorError as error:
         log.warning("job %s: %s failed: %s", job_id, stage.task, error.message)
-        jobs.fail(job, error)
+        claims.fail(job, error)
     except Exception as error:
         log.exception("job %s: %s failed", job_id, stage.task)
-        jobs.fail(job, _explain(error))
+        claims.fail(job, _explain(error))
 
 
 def _explain(error: Exception) -> ExtractorError:
@@ -99,7 +105,7 @@ def _explain(error: Exception) -> ExtractorError:
 
 
 @contextmanager
-def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
+def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
     """Keep a claim alive from a thread of its own, however long one step of the work takes.
 
     When the claim is lost and the work does not stop by itself, a worker's child ends itself; its parent starts
@@ -110,7 +116,7 @@ def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(seconds):
             try:
-                jobs.beat(job)
+                claims.beat(job)
             except ClaimLost:
                 if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
                     log.error("job %s: was taken away and does not stop: this process ends", job.id)
@@ -132,25 +138,41 @@ def heartbeat(jobs: JobStore, job: Job, seconds: float) -> Iterator[None]:
 def download(self: QueueTask, job_id: str) -> None:
     """Fetch the manifest and its images."""
 
-    def work(job: Job) -> None:
+    def work(job: Job) -> State | None:
+        from app.iiif.collection import Collection
         from app.pipelines import detection
 
-        queue, request = self.app, DetectionRequest(**job.request)
-        settings, folder = queue.settings, queue.storage.job(job_id)
-        plan = detection.DownloadPlan(settings.image_size, settings.host_connections, settings.max_canvases)
-        manifest = detection.fetch_manifest(request, folder, queue.fetcher, plan)
-        queue.jobs.beat(job, manifest_ref=manifest.ref)
-        images, report = queue.storage.images(request.manifest_url), _build_report(queue.jobs, job)
-        detection.download(request, manifest, images, folder, queue.fetcher, plan, report)
+        queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
+        folder, longest = queue.storage.job(job_id), request.choose_longest(s.longest_image)
+        plan = detection.DownloadPlan(longest, s.host_connections, s.max_canvases, job.retries)
+        document = detection.fetch_manifest(request, folder, queue.fetcher, plan)
+        if isinstance(document, Collection):
+            return _split(queue, job, document)
+        queue.claims.beat(job, manifest_ref=document.ref)
+        images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
+        detection.download(request, document, images, folder, queue.fetcher, plan, report)
+        return None
 
     run_stage(self, job_id, DOWNLOAD, work)
+
+
+def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
+    """Make a job of each manifest of a collection; the collection's own is then done."""
+    from app.pipelines.collection import expand
+
+    request = DetectionRequest(**job.request)
+    if job.parent_id:
+        raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
+    urls = expand(collection, queue.fetcher, queue.settings.max_manifests)
+    queue.jobs.split(job, [request.for_manifest(url) for url in urls])
+    return State.DONE
 
 
 @shared_task(bind=True, base=QueueTask, name="detect")
 def detect(self: QueueTask, job_id: str) -> None:
     """Find the illustrations on the images."""
 
-    def work(job: Job) -> None:
+    def work(job: Job) -> State | None:
         from app.detection.detector import DetectorConfig, load_detector
         from app.detection.weights import ModelStore, isolate_ultralytics
         from app.pipelines import detection
@@ -159,10 +181,11 @@ def detect(self: QueueTask, job_id: str) -> None:
         isolate_ultralytics(s.data_folder / "ultralytics")
         weights = ModelStore(s.models_folder, s.default_model).find(request.model)
         config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
-        queue.jobs.beat(job, model_label=weights.label)
+        queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
         images = queue.storage.images(request.manifest_url)
-        detection.detect(images, queue.storage.job(job_id), detector, _build_report(queue.jobs, job))
+        detection.detect(images, queue.storage.job(job_id), detector, _build_report(queue.claims, job))
+        return None
 
     run_stage(self, job_id, DETECT, work)
 
@@ -171,15 +194,16 @@ def detect(self: QueueTask, job_id: str) -> None:
 def deliver(self: QueueTask, job_id: str) -> None:
     """Enlist the annotation file for delivery and try once; what does not arrive is tried again by the schedule."""
 
-    def work(job: Job) -> None:
+    def work(job: Job) -> State | None:
         from app.delivery import build_annotation_url
 
         request = DetectionRequest(**job.request)
         url = build_annotation_url(request.callback, self.app.settings.client_app_url, job.manifest_ref or "")
         if url:
             self.app.courier.enlist(job.id, url)
-            self.app.jobs.beat(job)
+            self.app.claims.beat(job)
             _attempt_deliveries(self.app, job)
+        return None
 
     run_stage(self, job_id, DELIVER, work)
 
@@ -193,11 +217,19 @@ def deliver_due(self: QueueTask, job_id: str) -> None:
 @shared_task(bind=True, base=QueueTask, name="sweep")
 def sweep(self: QueueTask) -> None:
     """Queue again what nobody works on any more, and the deliveries that are due."""
-    for job in self.app.jobs.free_stranded(self.app.queue_is_empty):
+    for job in self.app.claims.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
         self.app.jobs.send(job)
     for job_id in {delivery.job_id for delivery in self.app.courier.find_due()}:
         self.app.send_task("deliver_due", [job_id], queue="post")
+
+
+@shared_task(bind=True, base=QueueTask, name="tidy")
+def tidy(self: QueueTask) -> None:
+    """Remove the images that no job has used for ``RETENTION_DAYS``."""
+    wanted = self.app.jobs.list_unfinished_manifests()
+    removed = self.app.storage.remove_old_images(self.app.settings.retention_days, wanted)
+    log.info("%d images were removed: no job has used them for %g days", removed, self.app.settings.retention_days)
 
 
 def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:
@@ -214,8 +246,8 @@ def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:
         queue.courier.attempt(delivery, parcel)
 
 
-def _build_report(jobs: JobStore, job: Job) -> Callable[[int, int, Any], None]:
+def _build_report(claims: Claims, job: Job) -> Callable[[int, int, Any], None]:
     def report(done: int, total: int, coverage: Any) -> None:
-        jobs.record_progress(job, done, total, coverage.as_json() if coverage else None)
+        claims.record_progress(job, done, total, coverage.as_json() if coverage else None)
 
     return report

@@ -96,6 +96,7 @@ class Scan:
         forms: The forms of a size that it accepts: ``full`` (or ``max``), ``w,``, ``w,h``.
         sizes: At level 0, all that it serves beside the full image.
         info: Whether it has an ``info.json``.
+        refusal: The status of an answer to any other form of a request.
         more: Further or other members of ``info.json``.
     """
 
@@ -106,6 +107,7 @@ class Scan:
     forms: tuple[str, ...] = ("full", "w,", "w,h")
     sizes: tuple[tuple[int, int], ...] = ()
     info: bool = True
+    refusal: int = 400
     more: dict[str, Any] = field(default_factory=dict)
 
     def build_service(self, base: str) -> dict[str, Any]:
@@ -131,7 +133,9 @@ class Scan:
         if (region, rotation, name) != ("full", "0", f"{'native' if self.version == 1 else 'default'}.jpg"):
             return Answer(400, "no such request")
         wanted = self._parse_size(size)
-        return Answer(body=draw_image(*wanted), headers={"Content-Type": "image/jpeg"}) if wanted else Answer(400)
+        return (
+            Answer(body=draw_image(*wanted), headers={"Content-Type": "image/jpeg"}) if wanted else Answer(self.refusal)
+        )
 
     def _parse_size(self, size: str) -> tuple[int, int] | None:
         if size == ("max" if self.version == 3 else "full"):
@@ -230,12 +234,12 @@ class Library:
         self._scans[name] = scan
         return f"{self.url}/iiif/{name}"
 
-    def offer_manifest(self, scans: list[Scan], version: int = 3) -> str:
+    def offer_manifest(self, scans: list[Scan], version: int = 3, path: str = "/manifest.json") -> str:
         """Serve a manifest and its images; returns its address."""
         for number, scan in enumerate(scans, 1):
             self.offer(scan, str(number))
         build = build_manifest_2 if version == 2 else build_manifest_3
-        return self.answer("/manifest.json", Answer(body=build(self.url, scans)))
+        return self.answer(path, Answer(body=build(self.url, scans)))
 
     def _create_app(self) -> Flask:
         app = Flask("library")

@@ -27,6 +27,13 @@ def test_variables_of_the_original_manual_are_read(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("values", "longest"), [({}, 800), ({"model_size": 1280}, 1600), ({"image_size": 1000, "model_size": 1280}, 1000)]
+)
+def test_images_are_asked_for_a_little_larger_than_the_network_sees_them(values: dict[str, int], longest: int) -> None:
+    assert Settings.load(**values).longest_image == longest
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("API_PORT", "many"), ("DB_NAME", "../x"), ("CELERY_BROKER_URL", "amqp://x"), ("CLIENT_APP_URL", "app.example")],
 )

@@ -27,7 +27,7 @@ def test_the_template_shows_the_defaults() -> None:
     defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     for name, value in shown.items():
         default = defaults[name]
-        text = "" if default == () else str(default).removeprefix(f"{ROOT}/")
+        text = "" if default in ((), None) else str(default).removeprefix(f"{ROOT}/")
         assert value == text, name
 
 

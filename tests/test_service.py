@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,57 +17,19 @@ import pytest
 import redis
 import requests
 
-from app.auth import add_app
 from app.config import ROOT, Settings
 from app.database import Database
 from app.demo.client_app import ClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import parse_annotations
-from app.demo.service import build_environment, choose_settings, find_free_port, run_service, wait_for_api
+from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
 from app.detection.boxes import compute_iou
 from app.storage import Storage
 from tests.conftest import wait_for_broker
+from tests.service import Service, open_service
 
 SAMPLE = ROOT / "iiif" / "sample"
 COPIES = 6
-
-
-class Service:
-    """A running service as a client app sees it."""
-
-    def __init__(self, api: str, settings: Settings, receiver: ClientApp) -> None:
-        self.api = api
-        self.settings = settings
-        self.receiver = receiver
-        self.headers = {"X-API-Key": add_app(Database(settings.sqlalchemy_url), "front")}
-
-    def post(self, path: str, **fields: Any) -> dict[str, Any]:
-        answer = requests.post(f"{self.api}{path}", headers=self.headers, timeout=10, **fields)
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def look(self, job_id: str) -> dict[str, Any]:
-        job: dict[str, Any] = requests.get(f"{self.api}/jobs/{job_id}", headers=self.headers, timeout=10).json()
-        return job
-
-    def wait(self, job_id: str, until: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Ask for a job until something is true of it."""
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            job = self.look(job_id)
-            if until(job):
-                return job
-            time.sleep(0.05)
-        raise AssertionError(f"This did not come to be: {job}")
-
-    def finish(self, job_id: str) -> dict[str, Any]:
-        return self.wait(job_id, lambda job: job["finished"])
-
-    def processes(self, word: str) -> list[psutil.Process]:
-        """Return the processes of the service that have a word on their command line, the parent first."""
-        supervisor = psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
-        return [child for child in supervisor.children(recursive=True) if word in " ".join(child.cmdline())]
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +45,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    receiver = ClientApp()
-    with serve(receiver.create_app()) as client_url:
-        settings = choose_settings(
-            tmp_path_factory.mktemp("service"),
-            client_app_url=client_url,
-            batch_size=1,
-            heartbeat_seconds=0.5,
-            stale_seconds=3,
-            fetch_attempts=2,
-        )
-        with run_service(settings) as api:
-            yield Service(api, settings, receiver)
+    with open_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
 
 
 @pytest.fixture(autouse=True)

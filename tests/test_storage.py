@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,43 @@ def test_records_come_back_in_the_order_of_the_canvases(tmp_path: Path) -> None:
     for number in (10, 2, 10_001):
         folder.save("pages", number, {"number": number})
     assert [record["number"] for record in folder.load("pages")] == [2, 10, 10_001]
+
+
+def add_image(storage: Storage, url: str, name: str, days: float) -> Path:
+    """Put an image with its record into the cache, last used some days ago."""
+    path = storage.images(url) / f"{name}.image"
+    write_atomic(path, b"pixels")
+    write_atomic(path.with_suffix(".json"), b"{}")
+    os.utime(path, (0, 0))  # fetched long ago: what counts is the last use
+    os.utime(path.with_suffix(".json"), (time.time() - days * 86400,) * 2)
+    return path
+
+
+def test_images_that_nobody_used_for_some_days_are_removed(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    old, recent = add_image(storage, "a", "old", 8), add_image(storage, "a", "recent", 6)
+    alone = add_image(storage, "b", "old", 8)
+    assert storage.remove_old_images(7) == 2
+    assert [old.exists(), old.with_suffix(".json").exists(), alone.parent.exists()] == [False, False, False]
+    assert [recent.exists(), recent.with_suffix(".json").exists()] == [True, True]
+
+
+def test_images_on_which_a_job_works_are_kept_whatever_their_age(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    wanted = add_image(storage, "https://a.example/manifest", "old", 400)
+    assert storage.remove_old_images(7, ["https://a.example/manifest"]) == 0
+    assert wanted.exists()
+
+
+def test_what_a_killed_process_left_half_written_is_removed_in_time(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    folder = add_image(storage, "a", "recent", 0).parent
+    for name, days in ((".part-old", 8), (".part-now", 0)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - days * 86400,) * 2)
+    storage.remove_old_images(7)
+    assert sorted(path.name for path in folder.iterdir()) == [".part-now", "recent.image", "recent.json"]
+
+
+def test_nothing_to_remove_is_no_error(tmp_path: Path) -> None:
+    assert Storage(tmp_path).remove_old_images(7) == 0

@@ -16,8 +16,8 @@ from PIL import Image
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
-def create_iiif_server(folder: Path) -> Flask:
-    """Return an application that serves a folder of images over IIIF."""
+def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
+    """Return an application that serves a folder of images over IIIF, as JPEG of a quality from 1 to 95."""
     app = Flask("iiif_server")
     images = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
     sizes = {name: _read_size(path) for name, path in images.items()}
@@ -47,10 +47,11 @@ def create_iiif_server(folder: Path) -> Flask:
         full = sizes.get(name) or abort(404)
         with Image.open(images[name]) as picture:
             target = _parse_size(size, *full)
-            picture.draft("RGB", target)
-            reduced = picture.convert("RGB").resize(target, Image.Resampling.LANCZOS)
+            # A reduced decode ends with a part of a pixel where the size is odd: its box says how large a part.
+            _, box = picture.draft("RGB", target) or ("", None)
+            reduced = picture.convert("RGB").resize(target, Image.Resampling.LANCZOS, box)
         body = io.BytesIO()
-        reduced.save(body, "JPEG", quality=85)
+        reduced.save(body, "JPEG", quality=quality)
         return Response(body.getvalue(), mimetype="image/jpeg")
 
     return app

@@ -41,9 +41,14 @@ def choose_settings(folder: Path, **values: Any) -> Settings:
 
 def build_environment(settings: Settings) -> dict[str, str]:
     """Return the environment in which a process reads these settings, whatever ``.env`` says."""
-    values = {name: getattr(settings, name) for name in Settings.model_fields}
-    words = {name: " ".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
-    return os.environ | {name.upper(): value for name, value in words.items()}
+    return os.environ | {name.upper(): _format_value(getattr(settings, name)) for name in Settings.model_fields}
+
+
+def _format_value(value: Any) -> str:
+    """Return a setting as it stands in the environment."""
+    if value is None:
+        return ""
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
-from app.detection.weights import Weights, load_network
+from app.detection.weights import Weights, isolate_ultralytics, load_network
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -58,6 +58,7 @@ class Detector:
     """
 
     def __init__(self, network: "BaseModel", config: DetectorConfig) -> None:
+        isolate_ultralytics()
         self.config = config
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32

@@ -1,7 +1,8 @@
-"""Jobs: what a client app may ask for, the states a job goes through, and the store that keeps them."""
+"""Jobs: what a client app may ask for, the states a job goes through, the store that keeps them, claims on stages."""
 
+from app.jobs.claims import Claims
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import Stage, State
 from app.jobs.store import JobStore
 
-__all__ = ["DetectionRequest", "JobStore", "Stage", "State"]
+__all__ = ["Claims", "DetectionRequest", "JobStore", "Stage", "State"]

@@ -6,7 +6,7 @@ A record exists only when every field in it can be used: making one from a form 
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from app.errors import RequestError
 
 LONGEST_URL = 4096
 LONGEST_LABEL = 200
+SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -26,6 +27,7 @@ class DetectionRequest:
         model: File name of the weights; empty for the default.
         callback: Address that receives the annotation file; empty for the client app's own, if it has one.
         experiment_id: Passed through to the callback.
+        image_size: Longer side of the images to ask for, in pixels, or ``full``; empty for the server's choice.
         refresh: Fetch every image anew, whatever is in the cache.
     """
 
@@ -33,7 +35,21 @@ class DetectionRequest:
     model: str = ""
     callback: str = ""
     experiment_id: str = ""
+    image_size: str = ""
     refresh: bool = False
+
+    @property
+    def host(self) -> str:
+        """The host of the manifest, with its port when the address has one."""
+        return urlsplit(self.manifest_url).netloc.lower()
+
+    def choose_longest(self, default: int) -> int | None:
+        """Return the longer side to ask for, in pixels; None for the full size."""
+        return None if self.image_size == "full" else int(self.image_size or default)
+
+    def for_manifest(self, url: str) -> "DetectionRequest":
+        """Return the same request for another manifest."""
+        return replace(self, manifest_url=url)
 
     @classmethod
     def from_form(cls, form: Mapping[str, str], refresh: bool = False) -> "DetectionRequest":
@@ -41,8 +57,7 @@ class DetectionRequest:
         url = form.get("manifest_url", "")
         if not url.strip():
             raise RequestError("manifest_url is missing: send the address of a IIIF manifest.")
-        model, callback, experiment_id = _read_options(form)
-        return cls(check_url("manifest_url", url), model, callback, experiment_id, refresh)
+        return cls(check_url("manifest_url", url), *_read_options(form), refresh)
 
     @classmethod
     def from_list(cls, form: Mapping[str, str], text: str) -> tuple[list["DetectionRequest"], list["RefusedLine"]]:
@@ -78,13 +93,26 @@ class RefusedLine:
     message: str
 
 
-def _read_options(form: Mapping[str, str]) -> tuple[str, str, str]:
-    """Return model, callback and experiment_id of a form."""
+def _read_options(form: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Return model, callback, experiment_id and image_size of a form."""
     callback = form.get("callback", "").strip()
     return (
         check_label("model", form.get("model", "")),
         check_url("callback", callback) if callback else "",
         check_label("experiment_id", form.get("experiment_id", "")),
+        check_image_size(form.get("image_size", "")),
+    )
+
+
+def check_image_size(value: str) -> str:
+    """Return an image size as a request may name it: a number of pixels, ``full``, or nothing."""
+    value = value.strip().lower()
+    number = re.fullmatch("[0-9]{1,6}", value)
+    if value in ("", "full") or (number and SMALLEST_IMAGE <= int(value) <= LARGEST_IMAGE):
+        return value
+    raise RequestError(
+        "image_size must be «full» or the longer side in pixels, "
+        f"a whole number from {SMALLEST_IMAGE} to {LARGEST_IMAGE}."
     )
 
 

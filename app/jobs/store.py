@@ -1,37 +1,33 @@
-"""The store of jobs: every change of a job's row happens here, each as one atomic statement."""
+"""The store of jobs: their rows in the database, their ids on the queues. For the routes; see ``claims`` for stages."""
 
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, case, delete, select, update
+from sqlalchemy import CursorResult, delete, select, update
 
 from app.database import Database, Delivery, Job
-from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound
+from app.errors import BrokerUnavailable, NotFound
 from app.jobs.requests import DetectionRequest
-from app.jobs.states import UNFINISHED, Stage, State, stage_of
+from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
+_LONGEST_HOST = 300
 Send = Callable[[Stage, str], None]
 
 
 class JobStore:
-    """Jobs in the database, and their ids on the queues.
+    """Jobs in the database, and their ids on the queues. Every change of a row is one atomic statement.
 
     Args:
         database: Where the rows are.
         send: Puts the id of a job on the queue of a stage; raises ``BrokerUnavailable``.
-        stale_seconds: A claim without a heartbeat for so long is nobody's.
-        max_starts: How often a stage may start without getting anywhere.
     """
 
-    def __init__(self, database: Database, send: Send, stale_seconds: float, max_starts: int) -> None:
+    def __init__(self, database: Database, send: Send) -> None:
         self.database = database
         self._send = send
-        self._stale_seconds = stale_seconds
-        self._max_starts = max_starts
-
-    # For the routes
 
     def submit(self, app_id: int, requests: Sequence[DetectionRequest]) -> list[Job]:
         """Record a job for each request, all or none, and queue them.
@@ -39,7 +35,7 @@ class JobStore:
         Raises:
             BrokerUnavailable: They could not be queued; then they are not recorded either.
         """
-        jobs = [Job(id=uuid.uuid4().hex, app_id=app_id, kind="detection", request=each.as_json()) for each in requests]
+        jobs = [_build_job(uuid.uuid4().hex, app_id, each) for each in requests]
         with self.database.session() as session:
             session.add_all(jobs)
         for place, job in enumerate(jobs):
@@ -79,87 +75,57 @@ class JobStore:
                 found[delivery.job_id].append(delivery)
         return found
 
+    def list_unfinished_manifests(self) -> set[str]:
+        """Return the addresses of the manifests on which jobs work or will work."""
+        with self.database.session() as session:
+            requests = session.scalars(select(Job.request).where(Job.state.in_(UNFINISHED))).all()
+        return {request["manifest_url"] for request in requests}
+
+    def list_parts(self, job: Job) -> Sequence[Job]:
+        """Return the jobs of a collection's manifests, in its order."""
+        with self.database.session() as session:
+            return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
+
     def cancel(self, job: Job) -> bool:
         """Cancel a job unless it is finished; the stage at work stops at its next step, and nothing more is sent."""
-        if not self._change(job.id, Job.state.in_(UNFINISHED), **_ending(State.CANCELLED)):
+        if not self.change(job.id, Job.state.in_(UNFINISHED), **build_ending(State.CANCELLED)):
             return False
         pending = (Delivery.job_id == job.id) & (Delivery.status == "pending")
         with self.database.session() as session:
             session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
+        self.admit_next(job.host)
         return True
 
-    # For the stages
+    def retry(self, job: Job) -> bool:
+        """Queue a finished job once more, for what failed in it; False when it is no longer finished as it was.
 
-    def claim(self, job_id: str, stage: Stage, token: str, dead: str = "") -> Job | None:
-        """Take a stage of a job; None when it is done, taken, or not this job's turn.
-
-        A stage that started ``max_starts`` times without getting anywhere fails the job instead: whatever
-        kills the worker would kill it again.
-
-        Args:
-            job_id: Of the job.
-            stage: To be claimed.
-            token: Names the claim.
-            dead: A claim whose worker is known to have died; it holds nothing any more.
+        Its deliveries wait for the new result, which is another one: it gets other ids.
         """
-        now = time.time()
-        free = Job.claim.is_(None) | (Job.claim == dead) | (Job.heartbeat < now - self._stale_seconds)
-        turn = Job.state.in_(stage.starts_from) & free
-        values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
-        if self._change(job_id, turn & (Job.starts < self._max_starts), **values):
-            return self.find(job_id)
-        reason = f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
-        ending = _ending(State.FAILED, error_code="worker_lost", error_message=reason)
-        self._change(job_id, turn & (Job.starts >= self._max_starts), **ending)
-        return None
-
-    def beat(self, job: Job, **values: Any) -> None:
-        """Keep a claim alive, and record values of the row.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
-        """
-        if not self._change(job.id, Job.claim == job.claim, touch=bool(values), heartbeat=time.time(), **values):
-            raise ClaimLost(f"Job {job.id} is no longer this worker's.")
-
-    def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:
-        """Record how far a stage is. One that gets on has not started in vain, however often it was killed.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
-        """
-        values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
-        starts = case((Job.done < done, 1), else_=Job.starts)
-        self.beat(job, done=done, total=total, starts=starts, **values)
-
-    def release(self, token: str) -> None:
-        """Give a claim back: its worker shuts down. The start does not count, and the job is queued again."""
-        with self.database.session() as session:
-            job_id = session.scalar(select(Job.id).where(Job.claim == token))
-        now = time.time()
-        if job_id and self._change(job_id, Job.claim == token, claim=None, starts=Job.starts - 1, heartbeat=now):
-            self.send(self.find(job_id))
-
-    def hand_over(self, job: Job, stage: Stage, seconds: float) -> None:
-        """End a stage: the next one may be claimed, and its queue is told.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
-        """
-        timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
-        values: dict[str, Any] = {"state": stage.leads_to, "claim": None, "starts": 0, "timings": timings}
-        if stage.leads_to is State.RUNNING:
-            values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
-        if stage.leads_to is State.DONE:
-            values |= _ending(State.DONE)
-        self.beat(job, **values)
-        if stage.leads_to is not State.DONE:
+        values: dict[str, Any] = {"state": State.QUEUED, "finished": None, "error_code": None, "error_message": None}
+        values |= {"retries": Job.retries + 1, "starts": 0, "heartbeat": time.time()}
+        if not self.change(job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
+            return False
+        for delivery in self.deliveries([job])[job.id]:
+            new = {"id": uuid.uuid4().hex, "status": "pending", "attempts": 0, "next_attempt": None}
+            with self.database.session() as session:
+                session.execute(update(Delivery).where(Delivery.id == delivery.id).values(**new))
+        with suppress(BrokerUnavailable):  # then the sweep queues it
             self.send(self.find(job.id))
+        return True
 
-    def fail(self, job: Job, error: ExtractorError) -> None:
-        """End a job with the reason, if it is still this worker's."""
-        ending = _ending(State.FAILED, error_code=error.code, error_message=error.message)
-        self._change(job.id, Job.claim == job.claim, **ending)
+    def split(self, job: Job, requests: Sequence[DetectionRequest]) -> None:
+        """Make a job of each manifest of a collection. Doing it again adds none twice."""
+        name = uuid.UUID(job.id)
+        parts = [_build_job(uuid.uuid5(name, each.manifest_url).hex, job.app_id, each) for each in requests]
+        with self.database.session() as session:
+            there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
+            new = [part for part in parts if part.id not in there]
+            for part in new:
+                part.parent_id = job.id
+            session.add_all(new)
+        self.change(job.id, Job.claim == job.claim, kind="collection", done=len(parts), total=len(parts))
+        for part in new:
+            self.send(part)
 
     def send(self, job: Job) -> None:
         """Put a job on the queue of its next stage."""
@@ -167,20 +133,20 @@ class JobStore:
         if stage:
             self._send(stage, job.id)
 
-    def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
-        """Free the jobs that nobody works on and no message stands for, and return them.
-
-        These are claims without a recent heartbeat, and jobs that wait while their queue is empty.
-        """
-        limit = time.time() - self._stale_seconds
+    def admit_next(self, host: str) -> None:
+        """Queue the job that has waited longest for room at a host."""
+        waiting = (Job.host == host) & Job.state.in_(DOWNLOAD.starts_from) & Job.claim.is_(None)
         with self.database.session() as session:
-            quiet = session.scalars(select(Job).where(Job.state.in_(UNFINISHED), Job.heartbeat < limit)).all()
-        empty = {queue: queue_is_empty(queue) for queue in {_queue(job) for job in quiet}}
-        stranded = [job for job in quiet if job.claim or empty[_queue(job)]]
-        still = Job.heartbeat < limit
-        return [job for job in stranded if self._change(job.id, still, claim=None, heartbeat=time.time(), touch=False)]
+            first = session.scalars(select(Job).where(waiting).order_by(Job.heartbeat).limit(5)).all()
+        for job in first:
+            # Two downloads that end together admit two jobs: each marks its own.
+            if self.change(job.id, waiting & (Job.heartbeat == job.heartbeat), touch=False, heartbeat=time.time()):
+                with suppress(BrokerUnavailable):  # then the sweep queues it
+                    self.send(job)
+                return
 
-    def _change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+    def change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+        """Change a job's row if a condition holds, and return whether it did; ``touch`` counts it as an update."""
         if touch:
             values |= {"updated": time.time()}
         with self.database.session() as session:
@@ -188,10 +154,11 @@ class JobStore:
         return cast(CursorResult[Any], result).rowcount == 1
 
 
-def _ending(state: State, **values: Any) -> dict[str, Any]:
+def _build_job(job_id: str, app_id: int, request: DetectionRequest) -> Job:
+    host = request.host[:_LONGEST_HOST]
+    return Job(id=job_id, app_id=app_id, kind="detection", host=host, request=request.as_json())
+
+
+def build_ending(state: State, **values: Any) -> dict[str, Any]:
+    """Return what a finished job has in its row."""
     return {"state": state, "claim": None, "finished": time.time(), **values}
-
-
-def _queue(job: Job) -> str:
-    stage = stage_of(State(job.state))
-    return stage.queue if stage else ""

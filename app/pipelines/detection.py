@@ -19,8 +19,9 @@ from PIL import Image
 
 from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
 from app.errors import FetchError
+from app.iiif.collection import Collection
 from app.iiif.fetch import IMAGE_FORMATS, Fetcher
-from app.iiif.manifest import Canvas, Manifest, parse_manifest
+from app.iiif.manifest import Canvas, Manifest, parse_document
 from app.jobs import DetectionRequest
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.pages import (
@@ -32,6 +33,7 @@ from app.pipelines.pages import (
     save_annotated,
     save_fetched,
 )
+from app.pipelines.patience import Patience
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
@@ -48,25 +50,29 @@ class DownloadPlan:
         longest: Longer side to ask for, in pixels; None for the full size.
         threads: Images fetched at the same time.
         max_canvases: A longer manifest is refused.
+        retries: How often the canvases that failed have been asked for again.
     """
 
-    longest: int | None = 1280
+    longest: int | None = 800
     threads: int = 4
     max_canvases: int = 5000
+    retries: int = 0
 
 
-def fetch_manifest(request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan) -> Manifest:
+def fetch_manifest(
+    request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan
+) -> Manifest | Collection:
     """Fetch the manifest once: a job that goes on keeps the one with which it began.
 
     Raises:
-        FetchError, ManifestError: It did not come, or is not a manifest.
+        FetchError, ManifestError: It did not come, or is neither a manifest nor a collection of some.
     """
     if folder.manifest.exists():
-        return parse_manifest(folder.manifest.read_bytes(), request.manifest_url, plan.max_canvases)
+        return parse_document(folder.manifest.read_bytes(), request.manifest_url, plan.max_canvases)
     data = fetcher.fetch_document(request.manifest_url)
-    manifest = parse_manifest(data, request.manifest_url, plan.max_canvases)
+    document = parse_document(data, request.manifest_url, plan.max_canvases)
     write_atomic(folder.manifest, data)
-    return manifest
+    return document
 
 
 def download(
@@ -92,12 +98,13 @@ def download(
     Raises:
         FetchError: Not one image could be fetched.
     """
-    cache = ImageCache(images, fetcher, plan.longest, request.refresh)
-    pages = {page.number: page for page in load_fetched(folder)}
+    cache = ImageCache(images, fetcher, plan.longest, gently=not request.image_size, refresh=request.refresh)
+    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, images, folder, plan.retries)}
+    patience = Patience()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
     try:
-        waiting = [executor.submit(_fetch_page, cache, manifest, canvas) for canvas in missing]
+        waiting = [executor.submit(_fetch_page, cache, manifest, canvas, patience, plan.retries) for canvas in missing]
         report(len(pages), len(manifest.canvases), _count_failures(pages.values()))
         for future in as_completed(waiting):
             page = future.result()
@@ -105,7 +112,8 @@ def download(
             pages[page.number] = page
             report(len(pages), len(manifest.canvases), None if page.file else _count_failures(pages.values()))
     finally:
-        executor.shutdown(cancel_futures=True)
+        # A job that is no longer wanted does not wait for a library that lets it wait.
+        executor.shutdown(wait=False, cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}
     if request.refresh:
         cache.forget_all_but(files)
@@ -116,14 +124,23 @@ def download(
         )
 
 
-def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas) -> FetchedPage:
-    page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas))
-    if canvas.image is None:
-        return replace(page, reason=canvas.reason)
+def _is_settled(page: FetchedPage, images: Path, folder: JobFolder, retries: int) -> bool:
+    """Tell whether a canvas needs no more fetching: it was looked at, its image is there, or it failed this time."""
+    if page.file is None:
+        return page.retries == retries
+    return folder.has("detections", page.number) or (images / page.file).exists()
+
+
+def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas, patience: Patience, retries: int) -> FetchedPage:
+    page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
+    if canvas.image is None or patience.lost:
+        return replace(page, reason=canvas.reason or patience.lost)
     try:
         cached = cache.fetch(canvas.image)
     except FetchError as error:
+        patience.note(error)
         return replace(page, reason=error.message)
+    patience.note(None)
     return replace(page, file=cached.file, width=cached.width, height=cached.height)
 
 
@@ -146,7 +163,8 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
     for batch in load_batches(images, waiting, detector.config.batch_size):
         for page in _detect_batch(batch, detector):
-            save_annotated(folder, page)
+            if page.status is not PageStatus.FAILED:
+                save_annotated(folder, page)
             annotated[page.number] = page
             report(len(annotated), len(fetched), None)
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
@@ -189,7 +207,7 @@ def _detect_batch(batch: list[Loaded], detector: "Detector") -> list[AnnotatedPa
     pages = []
     for page, image in batch:
         if image is None or page.width is None or page.height is None:
-            pages.append(page.as_failed("The image left the cache while the job ran: send the manifest again."))
+            pages.append(page.as_failed("The image left the cache while the job ran: ask for a retry."))
             continue
         detections = next(found).scaled((image.shape[1], image.shape[0]), (page.width, page.height))
         boxes = format_boxes(detections, detector.class_names)

@@ -19,6 +19,7 @@ class FetchedPage:
         file: File name in the cache of the manifest's images; None when it could not be fetched.
         width, height: Of the full-size image; None when it could not be fetched.
         reason: Why it could not be fetched, else "".
+        retries: How often the job's failed canvases had been asked for again when this came of it.
     """
 
     number: int
@@ -28,6 +29,7 @@ class FetchedPage:
     width: int | None = None
     height: int | None = None
     reason: str = ""
+    retries: int = 0
 
     def as_failed(self, reason: str) -> AnnotatedPage:
         return AnnotatedPage(

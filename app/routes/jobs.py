@@ -1,4 +1,4 @@
-"""``/jobs``: how far a job is, what came of it, cancel it, send its result again. A client app sees its own jobs."""
+"""``/jobs``: how far a job is, what came of it; cancel, try again, send again. A client app sees its own jobs."""
 
 import re
 from datetime import UTC, datetime
@@ -34,16 +34,38 @@ def index() -> ResponseReturnValue:
 @key_required
 def show(job_id: str) -> ResponseReturnValue:
     job = _find(job_id)
-    return jsonify(describe(job, _store().deliveries([job])[job_id]))
+    described = describe(job, _store().deliveries([job])[job_id])
+    if job.kind == "collection":
+        described["jobs"] = [_describe_part(part) for part in _store().list_parts(job)]
+    return jsonify(described)
 
 
 @routes.post("/jobs/<job_id>/cancel")
 @key_required
 def cancel(job_id: str) -> ResponseReturnValue:
+    """Cancel a job; of a collection, the jobs of its manifests."""
     job = _find(job_id)
-    if not _store().cancel(job):
+    cancelled = [each for each in (job, *_store().list_parts(job)) if _store().cancel(each)]
+    if not cancelled:
         raise RequestError(f"Job {job_id} is {_find(job_id).state} already: there is nothing to cancel.")
-    return jsonify(message="The job is cancelled.", job_id=job_id)
+    message = "The job is cancelled." if cancelled == [job] else f"{len(cancelled)} jobs are cancelled."
+    return jsonify(message=message, job_id=job_id)
+
+
+@routes.post("/jobs/<job_id>/retry")
+@key_required
+def retry(job_id: str) -> ResponseReturnValue:
+    """Fetch and look at what failed, and deliver the completed file."""
+    job = _find(job_id)
+    failed = len(job.coverage["failed"]) if job.coverage else 0
+    if job.state not in (State.DONE, State.FAILED):
+        raise RequestError(f"Job {job_id} is {job.state}: only a job that is done or failed can be tried again.")
+    if job.state == State.DONE and not failed:
+        raise RequestError(f"Job {job_id} has no canvas that failed: there is nothing to try again.")
+    if not _store().retry(job):
+        raise RequestError(f"Job {job_id} is being tried again already.")
+    canvases = "The canvas that failed is" if failed == 1 else f"The {failed} canvases that failed are"
+    return jsonify(message=f"{canvases if failed else 'The job is'} tried again.", job_id=job_id)
 
 
 @routes.post("/jobs/<job_id>/redeliver")
@@ -109,6 +131,10 @@ def describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
         "timings": job.timings,
         "error": error,
     }
+
+
+def _describe_part(part: Job) -> dict[str, Any]:
+    return {"job_id": part.id, "manifest_url": part.request["manifest_url"], "state": part.state}
 
 
 def _format_time(seconds: float | None) -> str | None:

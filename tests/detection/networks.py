@@ -32,3 +32,25 @@ class RectangleFinder(nn.Module):
         left, right, top, bottom = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
         centre = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
         return torch.tensor([*map(float, centre), 0.9, 0.1])[:, None]
+
+
+class EdgeFinder(RectangleFinder):
+    """Finds the edges of the one dark rectangle where the grey is half-way, to a fraction of a pixel."""
+
+    def _find(self, image: torch.Tensor) -> torch.Tensor:
+        dark = 1 - image.mean(0)
+        ys, xs = torch.nonzero(dark > 0.75, as_tuple=True)
+        if not len(xs):
+            return torch.zeros(6, 1)
+        middle_y, middle_x = int(ys.float().mean()), int(xs.float().mean())
+        left, right = _find_crossings(dark[middle_y])
+        top, bottom = _find_crossings(dark[:, middle_x])
+        return torch.tensor([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, 0.9, 0.1])[:, None]
+
+
+def _find_crossings(line: torch.Tensor) -> tuple[float, float]:
+    """Return where a line of pixels becomes dark, and where light again; a pixel's value stands at its centre."""
+    values = line.tolist()
+    rising = next(i for i in range(len(values) - 1) if values[i] < 0.5 <= values[i + 1])
+    falling = next(i for i in range(len(values) - 2, -1, -1) if values[i] >= 0.5 > values[i + 1])
+    return tuple(i + 0.5 + (0.5 - values[i]) / (values[i + 1] - values[i]) for i in (rising, falling))  # type: ignore[return-value]

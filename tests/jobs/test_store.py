@@ -1,169 +1,18 @@
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from sqlalchemy import update
 
-from app.database import Database, Delivery, Job
+from app.database import Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError, NotFound
-from app.jobs import DetectionRequest, JobStore, Stage, State
-from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES, UNFINISHED, stage_of
-
-REQUEST = DetectionRequest("https://example.org/manifest.json")
-
-
-class Queues:
-    """Remembers what was sent; refuses everything while it is down."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str]] = []
-        self.down = False
-
-    def send(self, stage: Stage, job_id: str) -> None:
-        if self.down:
-            raise BrokerUnavailable("down")
-        self.sent.append((stage.queue, job_id))
+from app.jobs import Claims, DetectionRequest, JobStore, State
+from app.jobs.states import DOWNLOAD, FINISHED, STAGES, UNFINISHED, stage_of
+from tests.jobs.conftest import REQUEST, Queues, age, claimed, submit
 
 
-@pytest.fixture
-def queues() -> Queues:
-    return Queues()
-
-
-@pytest.fixture
-def store(tmp_path: Path, queues: Queues) -> Iterator[JobStore]:
-    database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
-    yield JobStore(database, queues.send, stale_seconds=30, max_starts=2)
-    database.close()
-
-
-def age(store: JobStore, job: Job, seconds: float = 3600) -> None:
-    """Make a job's last sign of life older."""
-    with store.database.session() as session:
-        session.execute(update(Job).where(Job.id == job.id).values(heartbeat=time.time() - seconds))
-
-
-def submit(store: JobStore, app_id: int = 1) -> Job:
-    (job,) = store.submit(app_id, [REQUEST])
-    return job
-
-
-def claimed(store: JobStore, job: Job, stage: Stage, token: str = "message") -> Job:
-    found = store.claim(job.id, stage, token)
-    assert found is not None
-    return found
-
-
-def start_again(store: JobStore, job: Job, number: int) -> Job:
-    """Claim the download after the try before has died."""
-    found = store.claim(job.id, DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}")
-    assert found is not None
-    return found
-
-
-def test_a_job_goes_through_its_stages_to_done(store: JobStore, queues: Queues) -> None:
-    job = submit(store)
-    for stage in STAGES:
-        job = claimed(store, job, stage)
-        assert job.state == stage.state
-        store.hand_over(job, stage, 1.5)
-    job = store.find(job.id)
-    assert (job.state, job.claim) == (State.DONE, None)
-    assert job.finished
-    assert job.timings == {"downloading": 1.5, "running": 1.5, "delivering": 1.5}
-    assert [queue for queue, _ in queues.sent] == ["io", "gpu", "post"]
-
-
-def test_a_stage_is_claimed_once(store: JobStore) -> None:
-    job = submit(store)
-    claimed(store, job, DOWNLOAD, "first")
-    assert store.claim(job.id, DOWNLOAD, "second") is None
-
-
-def test_a_stage_out_of_turn_is_not_claimed(store: JobStore) -> None:
-    job = submit(store)
-    assert store.claim(job.id, DETECT, "a") is None
-    store.hand_over(claimed(store, job, DOWNLOAD), DOWNLOAD, 1)
-    assert store.claim(job.id, DOWNLOAD, "b") is None
-    assert store.claim(job.id, DELIVER, "c") is None
-
-
-@pytest.mark.parametrize("state", FINISHED)
-def test_a_second_message_for_a_finished_job_changes_nothing(store: JobStore, state: State) -> None:
-    job = submit(store)
-    with store.database.session() as session:
-        session.execute(update(Job).values(state=state))
-    assert all(store.claim(job.id, stage, "again") is None for stage in STAGES)
-    assert store.find(job.id).state == state
-
-
-def test_the_claim_of_a_dead_worker_is_taken_over_at_once(store: JobStore) -> None:
-    job = claimed(store, submit(store), DOWNLOAD, "message:0")
-    again = store.claim(job.id, DOWNLOAD, "message:1", dead="message:0")
-    assert again is not None
-    assert again.starts == 2
-
-
-def test_the_same_message_again_does_not_disturb_the_worker_that_has_it(store: JobStore) -> None:
-    job = claimed(store, submit(store), DOWNLOAD, "message:0")
-    for _ in range(3):
-        assert store.claim(job.id, DOWNLOAD, "message:0", dead="message:-1") is None
-    store.beat(job)
-
-
-def test_a_released_claim_is_queued_again_and_does_not_count(store: JobStore, queues: Queues) -> None:
-    job = claimed(store, submit(store), DOWNLOAD, "message:0")
-    store.release("message:0")
-    assert queues.sent == [("io", job.id), ("io", job.id)]
-    with pytest.raises(ClaimLost):
-        store.beat(job)
-    assert claimed(store, job, DOWNLOAD, "other:0").starts == 1
-    store.release("unknown:0")
-
-
-def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore) -> None:
-    first = claimed(store, submit(store), DOWNLOAD, "first")
-    age(store, first)
-    second = claimed(store, first, DOWNLOAD, "second")
-    with pytest.raises(ClaimLost):
-        store.beat(first)
-    with pytest.raises(ClaimLost):
-        store.hand_over(first, DOWNLOAD, 1)
-    store.beat(second)
-
-
-def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore) -> None:
-    job = submit(store)
-    start_again(store, job, 0)
-    start_again(store, job, 1)
-    assert store.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
-    job = store.find(job.id)
-    assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
-
-
-def test_getting_on_counts_as_a_fresh_start(store: JobStore) -> None:
-    job = submit(store)
-    for done in range(1, 6):
-        store.record_progress(start_again(store, job, done), done, 10, {})
-    assert store.find(job.id).state == State.DOWNLOADING
-
-
-def test_reporting_the_same_progress_is_not_getting_on(store: JobStore) -> None:
-    job = submit(store)
-    for number in range(2):
-        store.record_progress(start_again(store, job, number), 0, 10, None)
-    assert store.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
-    assert store.find(job.id).state == State.FAILED
-
-
-def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore) -> None:
-    job = claimed(store, submit(store), DOWNLOAD)
+def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
     assert store.cancel(job)
     with pytest.raises(ClaimLost):
-        store.record_progress(job, 1, 2, {})
-    store.fail(job, ManifestError("late"))
+        claims.record_progress(job, 1, 2, {})
+    claims.fail(job, ManifestError("late"))
     assert store.find(job.id).state == State.CANCELLED
     assert not store.cancel(job)
 
@@ -177,44 +26,11 @@ def test_a_cancelled_job_sends_nothing_more(store: JobStore) -> None:
     assert (delivery.status, delivery.next_attempt) == ("cancelled", None)
 
 
-def test_a_failed_stage_says_why(store: JobStore) -> None:
-    job = claimed(store, submit(store), DOWNLOAD)
-    store.fail(job, ManifestError("It is a cake."))
-    job = store.find(job.id)
-    assert (job.state, job.error_code, job.error_message) == (State.FAILED, "bad_manifest", "It is a cake.")
-
-
 def test_no_phantom_job_when_the_broker_is_down(store: JobStore, queues: Queues) -> None:
     queues.down = True
     with pytest.raises(BrokerUnavailable):
         store.submit(1, [REQUEST, REQUEST])
     assert store.list_recent(1) == []
-
-
-def test_a_broker_that_goes_away_in_the_middle_of_a_list_loses_nothing(store: JobStore, queues: Queues) -> None:
-    real_send = queues.send
-
-    def send_one(stage: Stage, job_id: str) -> None:
-        real_send(stage, job_id)
-        queues.down = True
-
-    queues.send = send_one  # type: ignore[method-assign]
-    jobs = JobStore(store.database, lambda stage, job_id: queues.send(stage, job_id), 30, 2).submit(1, [REQUEST] * 3)
-    assert len(queues.sent) == 1
-    assert {job.id for job in store.list_recent(1)} == {job.id for job in jobs}
-    for job in jobs:
-        age(store, job)
-    assert len(store.free_stranded(lambda queue: True)) == 3
-
-
-def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, queues: Queues) -> None:
-    job = claimed(store, submit(store), DOWNLOAD)
-    queues.down = True
-    with pytest.raises(BrokerUnavailable):
-        store.hand_over(job, DOWNLOAD, 1)
-    age(store, job)
-    assert [found.id for found in store.free_stranded(lambda queue: True)] == [job.id]
-    claimed(store, job, DETECT)
 
 
 def test_another_apps_job_reads_as_absent(store: JobStore) -> None:
@@ -233,20 +49,74 @@ def test_jobs_are_listed_newest_first_by_app_and_state(store: JobStore) -> None:
     assert len(store.list_recent(1, limit=1)) == 1
 
 
-def test_a_waiting_job_is_left_alone_while_its_queue_holds_messages(store: JobStore) -> None:
-    job = submit(store)
-    age(store, job)
-    assert store.free_stranded(lambda queue: False) == []
-    assert [found.id for found in store.free_stranded(lambda queue: queue == "io")] == [job.id]
-
-
-def test_a_stranded_job_is_found_once(store: JobStore) -> None:
-    job = claimed(store, submit(store), DOWNLOAD)
-    age(store, job)
-    assert len(store.free_stranded(lambda queue: False)) == 1
-    assert store.free_stranded(lambda queue: False) == []
-
-
 def test_every_unfinished_state_has_a_stage() -> None:
     assert all(stage_of(state) for state in UNFINISHED)
     assert not any(stage_of(state) for state in FINISHED)
+
+
+def finish(claims: Claims, job: Job, failed: int = 1) -> Job:
+    """Take a job to its end, with some canvases that could not be fetched."""
+    coverage = {"detected": 2, "empty": 0, "failed": [{"canvas_number": 3, "reason": "gone"}] * failed}
+    for stage in STAGES:
+        job = claimed(claims, job, stage)
+        claims.record_progress(job, 3, 3, coverage)
+        claims.hand_over(job, stage, 1)
+    return job
+
+
+def test_a_retry_queues_a_finished_job_once_more(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+    assert store.retry(job)
+    again = store.find(job.id)
+    assert (again.state, again.retries, again.finished) == (State.QUEUED, 1, None)
+    assert queues.sent[-1] == ("io", job.id)
+    assert not store.retry(job)  # as it was seen before
+    assert store.find(finish(claims, again, failed=0).id).state == State.DONE
+
+
+def test_a_failed_job_that_is_tried_again_forgets_its_error(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    claims.fail(job, ManifestError("It is a cake."))
+    assert store.retry(store.find(job.id))
+    job = store.find(job.id)
+    assert (job.state, job.error_code, job.error_message) == (State.QUEUED, None, None)
+
+
+def test_the_deliveries_of_a_retry_wait_for_the_new_result_under_other_ids(store: JobStore, claims: Claims) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+    with store.database.session() as session:
+        session.add(Delivery(id="old", job_id=job.id, url="https://a.example", status="delivered", attempts=1))
+    store.retry(job)
+    (delivery,) = store.deliveries([job])[job.id]
+    assert delivery.id != "old"
+    assert (delivery.status, delivery.attempts, delivery.next_attempt) == ("pending", 0, None)
+
+
+def test_a_retry_while_the_broker_is_away_is_queued_later(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+    queues.down = True
+    assert store.retry(job)
+    age(store, job)
+    assert [freed.id for freed in claims.free_stranded(lambda queue: True)] == [job.id]
+
+
+def test_every_manifest_of_a_collection_is_a_job_of_its_own(store: JobStore, claims: Claims, queues: Queues) -> None:
+    request = DetectionRequest("https://example.org/collection.json", callback="https://app.example/a")
+    (job,) = store.submit(7, [request])
+    job = claimed(claims, job, DOWNLOAD)
+    urls = [f"https://example.org/{number}.json" for number in range(3)]
+    for _ in range(2):  # as after a crash in the middle
+        store.split(job, [request.for_manifest(url) for url in urls])
+    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
+    parts = store.list_parts(job)
+    assert [part.request["manifest_url"] for part in parts] == urls
+    assert {(part.app_id, part.request["callback"]) for part in parts} == {(7, "https://app.example/a")}
+    assert [job_id for _, job_id in queues.sent[1:4]] == [part.id for part in parts]
+    job = store.find(job.id)
+    assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 3, 3)
+
+
+def test_the_manifests_on_which_jobs_work_are_known(store: JobStore, claims: Claims) -> None:
+    done, waiting = submit(store, url="https://example.org/1"), submit(store, url="https://example.org/2")
+    finish(claims, done)
+    assert store.list_unfinished_manifests() == {waiting.request["manifest_url"]}

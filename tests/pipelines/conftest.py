@@ -10,7 +10,8 @@ from app.addresses import AddressGuard
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.iiif.fetch import Fetcher, FetchPolicy
-from app.iiif.hosts import HostLimits
+from app.iiif.hosts import HostRule, HostRules
+from app.iiif.turns import HostLimits
 
 SIZES = [(1800, 2400), (1800, 2400), (2000, 1500), (900, 1200)]
 BOXES = [(300, 400, 900, 1600), None, (100, 100, 1900, 700), (10, 20, 890, 1190)]
@@ -35,7 +36,11 @@ def library(document: Path) -> Iterator[str]:
         yield url
 
 
+def build_fetcher() -> Fetcher:
+    policy = FetchPolicy(attempts=2, timeout=5, deadline=10, backoff=0.01)
+    return Fetcher(policy, HostLimits(HostRules(HostRule(4, 0))), AddressGuard(frozenset({"127.0.0.1"})))
+
+
 @pytest.fixture
 def fetcher() -> Fetcher:
-    policy = FetchPolicy(attempts=2, timeout=5, deadline=10, backoff=0.01)
-    return Fetcher(policy, HostLimits(4, 0), AddressGuard(frozenset({"127.0.0.1"})))
+    return build_fetcher()

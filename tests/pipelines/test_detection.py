@@ -1,22 +1,29 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from app.addresses import AddressGuard
+from app.demo.client_app import serve
+from app.demo.iiif_server import create_iiif_server
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.detection.detector import Detector, DetectorConfig
 from app.errors import ClaimLost, FetchError
 from app.iiif.fetch import Fetcher
+from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
+from app.iiif.turns import HostLimits
 from app.jobs import DetectionRequest
 from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest
 from app.pipelines.pages import Coverage, load_annotated, load_fetched
 from app.storage import Storage
-from tests.detection.networks import RectangleFinder
-from tests.pipelines.conftest import BOXES, SIZES
+from tests.detection.networks import EdgeFinder, RectangleFinder
+from tests.library import Answer, Library, Scan
+from tests.pipelines.conftest import BOXES, SIZES, build_fetcher
 
 PLAN = DownloadPlan(longest=640)
 
@@ -36,10 +43,13 @@ class Run:
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))
 
-    def download(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> Manifest:
-        manifest = fetch_manifest(self.request, self.folder, self.fetcher, PLAN)
+    def download(
+        self, report: Callable[[int, int, Coverage | None], None] | None = None, plan: DownloadPlan = PLAN
+    ) -> Manifest:
+        manifest = fetch_manifest(self.request, self.folder, self.fetcher, plan)
+        assert isinstance(manifest, Manifest)
         images = self.storage.images(self.request.manifest_url)
-        download(self.request, manifest, images, self.folder, self.fetcher, PLAN, report or self.report)
+        download(self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report)
         return manifest
 
     def annotated(self) -> list[AnnotatedPage]:
@@ -76,6 +86,25 @@ def test_boxes_are_in_pixels_of_the_full_size_image(run: Run) -> None:
             assert max(abs(a - b) for a, b in zip((x, y, x + w, y + h), box, strict=True)) <= pixel + 1
 
 
+@pytest.mark.parametrize("longest", [400, 640])
+@pytest.mark.parametrize("size", [(1800, 2400), (1801, 2399), (3300, 4599), (2001, 1499)])
+def test_an_exact_detector_gives_boxes_exact_to_a_pixel(
+    tmp_path: Path, fetcher: Fetcher, size: tuple[int, int], longest: int
+) -> None:
+    width, height = size
+    box = (width // 7 + 1, height // 5 + 2, width * 4 // 5 + 1, height * 6 // 7 + 1)
+    page = Image.new("RGB", size, "white")
+    ImageDraw.Draw(page).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="black")
+    page.save(tmp_path / "ms_0001.jpg", quality=95)
+    with serve(create_iiif_server(tmp_path)) as url:
+        run = Run(tmp_path / "data", url, fetcher)
+        run.detector = Detector(EdgeFinder(), DetectorConfig(size=longest, device="cpu"))  # type: ignore[arg-type]
+        run.download(plan=DownloadPlan(longest))
+    run.detect()
+    x, y, w, h = run.annotated()[0].boxes[0].xywh
+    assert max(abs(a - b) for a, b in zip((x, y, x + w, y + h), box, strict=True)) <= 1
+
+
 def test_the_annotation_file_has_a_line_for_every_canvas(run: Run) -> None:
     run.download()
     run.detect()
@@ -104,6 +133,24 @@ def test_an_unreachable_page_is_named_and_shifts_nobody(run: Run, document: Path
     heads = [line for line in run.folder.annotations.read_text().splitlines() if line.count(" ") == 1]
     assert heads == ["1 ms_0001.jpg", "3 ms_0003.jpg", "4 ms_0004.jpg"]
     assert run.reports[-1][2] == Coverage(3, 0, ((2, failed.reason),))
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_one_page_that_is_refused_among_many_is_named_and_every_other_keeps_its_number(
+    tmp_path: Path, status: int
+) -> None:
+    with Library().open() as shelf:
+        run = Run(tmp_path / "data", shelf.url, build_fetcher())
+        shelf.offer_manifest([Scan(30, 40)] * 40)
+        shelf.offer(Scan(30, 40, info=False, forms=(), refusal=status), "17")
+        run.download()
+    run.detect()
+    heads = [line for line in run.folder.annotations.read_text().splitlines() if line.count(" ") == 1]
+    assert [int(head.split()[0]) for head in heads] == [number for number in range(1, 41) if number != 17]
+    coverage = run.reports[-1][2]
+    assert coverage is not None
+    assert [number for number, _ in coverage.failed] == [17]
+    assert f"answered {status}" in coverage.failed[0][1]
 
 
 def test_no_image_at_all_is_a_failure_with_the_reason(run: Run, document: Path) -> None:
@@ -167,5 +214,83 @@ def test_an_image_that_left_the_cache_is_a_failed_page(run: Run) -> None:
     first = load_fetched(run.folder)[0]
     (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
     run.detect()
-    assert run.annotated()[0].status is PageStatus.FAILED
+    first_page, *_ = json.loads(run.folder.annotations_json.read_bytes())
+    assert (first_page["status"], "ask for a retry" in first_page["reason"]) == ("failed", True)
     assert run.reports[-1][2].detected == 2
+
+
+def test_a_retry_fetches_and_looks_at_the_failed_canvases_only(run: Run, document: Path, library: str) -> None:
+    page = (document / "ms_0002.jpg").read_bytes()
+    (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
+    run.download()
+    run.detect()
+    (document / "ms_0002.jpg").write_bytes(page)
+    for other in ("ms_0001.jpg", "ms_0003.jpg", "ms_0004.jpg"):
+        (document / other).unlink()  # whoever asks for one of them fails
+    shutil.rmtree(run.storage.images(run.request.manifest_url))  # as after RETENTION_DAYS
+    run.network.shapes.clear()
+    run.download(plan=replace(PLAN, retries=1))
+    run.detect()
+    assert sum(shape[0] for shape in run.network.shapes) == 1
+    assert [page.status for page in run.annotated()] == ["detected", "empty", "detected", "detected"]
+    assert run.reports[-1] == (4, 4, Coverage(3, 1))
+    assert "2 ms_0002.jpg" in run.folder.annotations.read_text()
+
+
+def test_a_retry_that_is_interrupted_does_not_begin_anew(run: Run, document: Path) -> None:
+    for number in (2, 3):
+        (document / f"ms_000{number}.jpg").write_bytes(b"")
+    run.download()
+    again = replace(PLAN, retries=1)
+    run.download(plan=again)
+    run.reports.clear()
+    run.download(plan=again)
+    assert [report[:2] for report in run.reports] == [(4, 4)]
+
+
+def test_an_image_that_left_the_cache_is_fetched_by_a_retry(run: Run) -> None:
+    run.download()
+    first = load_fetched(run.folder)[0]
+    (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
+    (run.storage.images(run.request.manifest_url) / str(first.file)).with_suffix(".json").unlink()
+    run.detect()
+    run.download(plan=replace(PLAN, retries=1))
+    run.detect()
+    assert run.annotated()[0].status is PageStatus.DETECTED
+
+
+@pytest.mark.parametrize(("image_size", "longest"), [("full", 2400), ("1200", 1200), ("", 640)])
+def test_a_request_chooses_the_size_of_its_images(run: Run, image_size: str, longest: int) -> None:
+    run.request = replace(run.request, image_size=image_size)
+    run.download(plan=DownloadPlan(run.request.choose_longest(640)))
+    with Image.open(run.storage.images(run.request.manifest_url) / str(load_fetched(run.folder)[0].file)) as image:
+        assert max(image.size) == longest
+
+
+def test_a_known_host_is_asked_for_less_unless_the_request_says_otherwise(run: Run, document: Path) -> None:
+    gentle = HostRules(HostRule(4, 0, image_size=300))
+    run.fetcher = Fetcher(run.fetcher.policy, HostLimits(gentle), AddressGuard(frozenset({"127.0.0.1"})))
+    for image_size, longest in (("", 300), ("640", 640)):
+        run.request = replace(run.request, image_size=image_size)
+        shutil.rmtree(run.folder.path, ignore_errors=True)
+        run.download()
+        with Image.open(run.storage.images(run.request.manifest_url) / str(load_fetched(run.folder)[0].file)) as image:
+            assert max(image.size) == longest
+
+
+def test_a_library_that_is_down_is_not_asked_for_every_page(tmp_path: Path) -> None:
+    with Library().open() as shelf:
+        scans = [Scan(60, 80) for _ in range(60)]
+        run = Run(tmp_path / "data", shelf.url, build_fetcher())
+        shelf.offer_manifest(scans)
+        for number in range(3, 61):
+            shelf.answer(f"/iiif/{number}/info.json", Answer(503))
+            for size in ("full", "60,", "60,80"):
+                shelf.answer(f"/iiif/{number}/full/{size}/0/default.jpg", Answer(503))
+        run.download()
+        asked = {path.split("/")[2] for path in shelf.paths if path.startswith("/iiif")}
+    pages = load_fetched(run.folder)
+    assert len(pages) == 60
+    assert [page.file is None for page in pages] == [False] * 2 + [True] * 58
+    assert "Not asked for, after 8 images in a row" in pages[-1].reason
+    assert len(asked) <= 2 + 8 + PLAN.threads

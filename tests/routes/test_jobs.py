@@ -5,7 +5,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.auth import add_app
-from app.jobs.states import STAGES
+from app.jobs import DetectionRequest, State
+from app.jobs.states import DOWNLOAD, STAGES
 
 MANIFEST = "https://example.org/iiif/manifest.json"
 
@@ -18,9 +19,9 @@ def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
 @pytest.fixture
 def finished(app: Flask, job_id: str) -> str:
     """A job that has gone all the way, with its files."""
-    store, folder = app.extensions["jobs"], app.extensions["storage"].job(job_id)
+    claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(job_id)
     for stage in STAGES:
-        store.hand_over(store.claim(job_id, stage, "message"), stage, 1.0)
+        claims.hand_over(claims.claim(job_id, stage, "message"), stage, 1.0)
     folder.path.mkdir(parents=True)
     folder.annotations.write_text("1 é.jpg\n1 2 3 4\n")
     folder.annotations_json.write_text('[{"number": 1}]')
@@ -52,7 +53,7 @@ def test_a_job_shows_what_the_design_names(client: FlaskClient, headers: dict[st
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/annotations"), ("POST", "/cancel"), ("POST", "/redeliver")],
+    [("GET", ""), ("GET", "/annotations"), ("POST", "/cancel"), ("POST", "/redeliver"), ("POST", "/retry")],
 )
 def test_another_apps_job_is_404(app: Flask, client: FlaskClient, job_id: str, method: str, path: str) -> None:
     stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
@@ -119,3 +120,53 @@ def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[s
 
 def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
     assert client.post(f"/jobs/{job_id}/redeliver", headers=headers).status_code == 400
+
+
+def fail_canvases(app: Flask, job_id: str, count: int) -> None:
+    coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}] * count}
+    app.extensions["jobs"].change(job_id, True, coverage=coverage)
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "The canvas that failed is"), (3, "The 3 canvases that failed are")])
+def test_the_canvases_that_failed_are_tried_again(
+    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str, count: int, said: str
+) -> None:
+    fail_canvases(app, finished, count)
+    answer = client.post(f"/jobs/{finished}/retry", headers=headers)
+    assert (answer.status_code, answer.json["message"]) == (200, f"{said} tried again.")
+    assert client.get(f"/jobs/{finished}", headers=headers).json["state"] == "queued"
+    # What is known already can be had meanwhile.
+    assert client.get(f"/jobs/{finished}/annotations", headers=headers).status_code == 200
+    again = client.post(f"/jobs/{finished}/retry", headers=headers)
+    assert (again.status_code, "queued" in again.json["message"]) == (400, True)
+
+
+def test_a_job_without_failed_canvases_is_not_tried_again(
+    client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    answer = client.post(f"/jobs/{finished}/retry", headers=headers)
+    assert (answer.status_code, "nothing to try again" in answer.json["message"]) == (400, True)
+
+
+def test_a_cancelled_job_is_not_tried_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    client.post(f"/jobs/{job_id}/cancel", headers=headers)
+    answer = client.post(f"/jobs/{job_id}/retry", headers=headers)
+    assert (answer.status_code, "cancelled" in answer.json["message"]) == (400, True)
+
+
+def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
+    app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
+) -> None:
+    queue = app.extensions["queue"]
+    job = queue.claims.claim(job_id, DOWNLOAD, "message")
+    request = DetectionRequest(MANIFEST)
+    queue.jobs.split(job, [request.for_manifest(f"https://example.org/{number}") for number in (1, 2)])
+    queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
+    shown = client.get(f"/jobs/{job_id}", headers=headers).json
+    assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
+    parts = [(part["manifest_url"], part["state"]) for part in shown["jobs"]]
+    assert parts == [("https://example.org/1", "queued"), ("https://example.org/2", "queued")]
+    cancelled = client.post(f"/jobs/{job_id}/cancel", headers=headers)
+    assert (cancelled.status_code, cancelled.json["message"]) == (200, "2 jobs are cancelled.")
+    shown = client.get(f"/jobs/{job_id}", headers=headers).json
+    assert {part["state"] for part in shown["jobs"]} == {"cancelled"}

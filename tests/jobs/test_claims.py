@@ -1,0 +1,194 @@
+import pytest
+from sqlalchemy import update
+
+from app.database import Job
+from app.errors import BrokerUnavailable, ClaimLost, ManifestError
+from app.jobs import Claims, JobStore, Stage, State
+from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES
+from tests.jobs.conftest import REQUEST, Queues, age, claimed, start_again, submit
+
+
+def test_a_job_goes_through_its_stages_to_done(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = submit(store)
+    for stage in STAGES:
+        job = claimed(claims, job, stage)
+        assert job.state == stage.state
+        claims.hand_over(job, stage, 1.5)
+    job = store.find(job.id)
+    assert (job.state, job.claim) == (State.DONE, None)
+    assert job.finished
+    assert job.timings == {"downloading": 1.5, "running": 1.5, "delivering": 1.5}
+    assert [queue for queue, _ in queues.sent] == ["io", "gpu", "post"]
+
+
+def test_a_stage_is_claimed_once(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    claimed(claims, job, DOWNLOAD, "first")
+    assert claims.claim(job.id, DOWNLOAD, "second") is None
+
+
+def test_a_stage_out_of_turn_is_not_claimed(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    assert claims.claim(job.id, DETECT, "a") is None
+    claims.hand_over(claimed(claims, job, DOWNLOAD), DOWNLOAD, 1)
+    assert claims.claim(job.id, DOWNLOAD, "b") is None
+    assert claims.claim(job.id, DELIVER, "c") is None
+
+
+@pytest.mark.parametrize("state", FINISHED)
+def test_a_second_message_for_a_finished_job_changes_nothing(store: JobStore, claims: Claims, state: State) -> None:
+    job = submit(store)
+    with store.database.session() as session:
+        session.execute(update(Job).values(state=state))
+    assert all(claims.claim(job.id, stage, "again") is None for stage in STAGES)
+    assert store.find(job.id).state == state
+
+
+def test_the_claim_of_a_dead_worker_is_taken_over_at_once(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
+    again = claims.claim(job.id, DOWNLOAD, "message:1", dead="message:0")
+    assert again is not None
+    assert again.starts == 2
+
+
+def test_the_same_message_again_does_not_disturb_the_worker_that_has_it(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
+    for _ in range(3):
+        assert claims.claim(job.id, DOWNLOAD, "message:0", dead="message:-1") is None
+    claims.beat(job)
+
+
+def test_a_released_claim_is_queued_again_and_does_not_count(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
+    claims.release("message:0")
+    assert queues.sent == [("io", job.id), ("io", job.id)]
+    with pytest.raises(ClaimLost):
+        claims.beat(job)
+    assert claimed(claims, job, DOWNLOAD, "other:0").starts == 1
+    claims.release("unknown:0")
+
+
+def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore, claims: Claims) -> None:
+    first = claimed(claims, submit(store), DOWNLOAD, "first")
+    age(store, first)
+    second = claimed(claims, first, DOWNLOAD, "second")
+    with pytest.raises(ClaimLost):
+        claims.beat(first)
+    with pytest.raises(ClaimLost):
+        claims.hand_over(first, DOWNLOAD, 1)
+    claims.beat(second)
+
+
+def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    start_again(claims, job, 0)
+    start_again(claims, job, 1)
+    assert claims.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
+    job = store.find(job.id)
+    assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
+
+
+def test_getting_on_counts_as_a_fresh_start(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    for done in range(1, 6):
+        claims.record_progress(start_again(claims, job, done), done, 10, {})
+    assert store.find(job.id).state == State.DOWNLOADING
+
+
+def test_reporting_the_same_progress_is_not_getting_on(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    for number in range(2):
+        claims.record_progress(start_again(claims, job, number), 0, 10, None)
+    assert claims.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
+    assert store.find(job.id).state == State.FAILED
+
+
+def test_a_failed_stage_says_why(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    claims.fail(job, ManifestError("It is a cake."))
+    job = store.find(job.id)
+    assert (job.state, job.error_code, job.error_message) == (State.FAILED, "bad_manifest", "It is a cake.")
+
+
+def test_a_broker_that_goes_away_in_the_middle_of_a_list_loses_nothing(
+    store: JobStore, claims: Claims, queues: Queues
+) -> None:
+    real_send = queues.send
+
+    def send_one(stage: Stage, job_id: str) -> None:
+        real_send(stage, job_id)
+        queues.down = True
+
+    queues.send = send_one  # type: ignore[method-assign]
+    jobs = JobStore(store.database, lambda stage, job_id: queues.send(stage, job_id)).submit(1, [REQUEST] * 3)
+    assert len(queues.sent) == 1
+    assert {job.id for job in store.list_recent(1)} == {job.id for job in jobs}
+    for job in jobs:
+        age(store, job)
+    assert len(claims.free_stranded(lambda queue: True)) == 2  # as many as their host has room for
+
+
+def test_a_broker_that_is_away_at_the_hand_over_loses_nothing(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    queues.down = True
+    with pytest.raises(BrokerUnavailable):
+        claims.hand_over(job, DOWNLOAD, 1)
+    age(store, job)
+    assert [found.id for found in claims.free_stranded(lambda queue: True)] == [job.id]
+    claimed(claims, job, DETECT)
+
+
+def test_a_waiting_job_is_left_alone_while_its_queue_holds_messages(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    age(store, job)
+    assert claims.free_stranded(lambda queue: False) == []
+    assert [found.id for found in claims.free_stranded(lambda queue: queue == "io")] == [job.id]
+
+
+def test_a_stranded_job_is_found_once(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    age(store, job)
+    assert len(claims.free_stranded(lambda queue: False)) == 1
+    assert claims.free_stranded(lambda queue: False) == []
+
+
+def test_one_host_does_not_take_every_place(store: JobStore, claims: Claims) -> None:
+    slow = [submit(store, url=f"https://slow.example/{number}") for number in range(3)]
+    quick = submit(store, url="https://quick.example/1")
+    assert [bool(claims.claim(job.id, DOWNLOAD, job.id)) for job in slow] == [True, True, False]
+    assert claims.claim(quick.id, DOWNLOAD, "quick")
+    assert store.find(slow[2].id).state == State.QUEUED
+
+
+@pytest.mark.parametrize("ending", ["hand_over", "fail", "cancel"])
+def test_the_job_that_waits_for_its_host_is_queued_when_another_ends(
+    store: JobStore, claims: Claims, queues: Queues, ending: str
+) -> None:
+    jobs = [submit(store) for _ in range(4)]
+    first, second = (claimed(claims, job, DOWNLOAD, job.id) for job in jobs[:2])
+    assert claims.claim(jobs[2].id, DOWNLOAD, "early") is None
+    queues.sent.clear()
+    if ending == "hand_over":
+        claims.hand_over(first, DOWNLOAD, 1)
+    elif ending == "fail":
+        claims.fail(first, ManifestError("no"))
+    else:
+        store.cancel(first)
+    assert queues.sent[0] == ("io", jobs[2].id)
+    claims.fail(second, ManifestError("no"))
+    assert queues.sent[-1] == ("io", jobs[3].id)  # each end admits another
+    claimed(claims, jobs[2], DOWNLOAD, "now")
+
+
+def test_a_dead_workers_download_holds_no_place(store: JobStore, claims: Claims) -> None:
+    for _ in range(2):
+        age(store, claimed(claims, submit(store), DOWNLOAD))
+    claimed(claims, submit(store), DOWNLOAD)
+
+
+def test_no_more_stranded_downloads_are_queued_than_their_host_has_room_for(store: JobStore, claims: Claims) -> None:
+    jobs = [submit(store) for _ in range(5)]
+    claimed(claims, jobs[0], DOWNLOAD)
+    for job in jobs[1:]:
+        age(store, job)
+    assert len(claims.free_stranded(lambda queue: True)) == 1
