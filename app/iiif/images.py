@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.errors import FetchError
+from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import (
     ImageInfo,
@@ -12,7 +13,6 @@ from app.iiif.image_api import (
     choose_size,
     parse_image_info,
 )
-from app.iiif.manifest import CanvasImage
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Nothing here raises but :func:`read_json`, whatever a server sent: what is not a
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 # What stands around a value and says nothing of it: https://www.w3.org/TR/json-ld11/#keywords
 _WRAPPERS = ("@set", "@list", "@graph", "@value")
@@ -103,3 +104,11 @@ def read_size(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 < number <= _LARGEST_SIZE else None
+
+
+def read_path(url: str) -> str:
+    """Return the path of an address; of what is none, the whole."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return url

@@ -19,9 +19,10 @@ from PIL import Image
 
 from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
 from app.errors import FetchError
+from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.fetch import IMAGE_FORMATS, Fetcher
-from app.iiif.manifest import Canvas, Manifest, parse_document
+from app.iiif.manifest import Manifest, parse_document
 from app.jobs import DetectionRequest
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.pages import (

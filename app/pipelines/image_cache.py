@@ -5,9 +5,9 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, find_host
 from app.iiif.images import fetch_canvas_image
-from app.iiif.manifest import CanvasImage
 from app.storage import build_key, write_atomic
 
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from app.errors import FetchError, NotAnImage
+from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.images import FetchedImage, fetch_canvas_image
-from app.iiif.manifest import CanvasImage, parse_manifest
+from app.iiif.manifest import parse_manifest
 from tests.iiif.conftest import POLICY
 from tests.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from app.config import ROOT
 from app.errors import FetchError, ManifestError
+from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.image_api import ImageInfo, ImageService, build_image_urls, choose_size, parse_image_info
-from app.iiif.manifest import Canvas, Manifest, parse_document
+from app.iiif.manifest import Manifest, parse_document
 from tests.library import Scan, build_manifest_2, build_manifest_3
 
 NORMAL = settings(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import FetchError
+from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.manifest import CanvasImage
 from app.pipelines.image_cache import ImageCache
 from tests.library import Answer, Library, draw_image
 
