@@ -29,7 +29,7 @@ class Detections:
         rows = np.asarray(rows, dtype=np.float32).reshape(-1, 6)
         return cls(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
-    def scaled(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> "Detections":
+    def scaled(self, from_size: tuple[float, float], to_size: tuple[float, float]) -> "Detections":
         """Carry the boxes from an image of one (width, height) to the same image in another, and keep them inside."""
         factors = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1]] * 2)
         limits = np.array([to_size[0], to_size[1]] * 2)

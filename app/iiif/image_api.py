@@ -177,7 +177,7 @@ def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
 def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
     """Return the (width, height) to ask for, so that the longer side is at least ``longest`` where possible.
 
-    A size that the server has ready is taken when it is at most half as large again; never more than the full size,
+    A size that the server has ready is taken when it is at most a quarter larger; never more than the full size,
     nor more than the server allows. Level 0 has nothing but such sizes and the whole image, which is asked for when
     the largest of them is less than half of what is wanted: too little to see anything.
     """
@@ -187,7 +187,7 @@ def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
         whole = _scale(info, max(info.width, info.height))
         nearly = [size for size in ready if max(size) >= min(longest, max(whole)) / 2]
         return min(large_enough, key=max, default=max(nearly, key=max, default=whole))
-    near = [size for size in large_enough if max(size) <= 1.5 * longest]
+    near = [size for size in large_enough if max(size) <= 1.25 * longest]
     return min(near, key=max) if near else _scale(info, longest)
 
 

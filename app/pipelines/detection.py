@@ -6,25 +6,22 @@ when the job is no longer wanted; a coverage of None is the same as before.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
+from app.detection.boxes import Detections
 from app.errors import FetchError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
-from app.iiif.fetch import IMAGE_FORMATS, Fetcher
+from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest, parse_document
 from app.jobs import DetectionRequest
 from app.pipelines.image_cache import ImageCache
+from app.pipelines.page_images import PageImage, load_batches
 from app.pipelines.pages import (
     Coverage,
     FetchedPage,
@@ -54,7 +51,7 @@ class DownloadPlan:
         retries: How often the canvases that failed have been asked for again.
     """
 
-    longest: int | None = 800
+    longest: int | None = 640
     threads: int = 4
     max_canvases: int = 5000
     retries: int = 0
@@ -162,7 +159,7 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
-    for batch in load_batches(images, waiting, detector.config.batch_size):
+    for batch in load_batches(images, waiting, detector.config.batch_size, detector.config.size):
         for page in _detect_batch(batch, detector):
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
@@ -174,46 +171,15 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
 
 
-Loaded = tuple[FetchedPage, NDArray[np.uint8] | None]
+def _detect_batch(batch: list[PageImage], detector: "Detector") -> list[AnnotatedPage]:
+    found = iter(detector.detect([image.pixels for image in batch if image.pixels is not None]))
+    return [_annotate(image, None if image.pixels is None else next(found), detector.class_names) for image in batch]
 
 
-def load_batches(images: Path, pages: list[FetchedPage], size: int) -> Iterator[list[Loaded]]:
-    """Yield pages with their pixels; the next batch is decoded while the present one is looked at."""
-    batches = [pages[start : start + size] for start in range(0, len(pages), size)]
-
-    def load(batch: list[FetchedPage]) -> list[Loaded]:
-        return [(page, _load_image(images / str(page.file))) for page in batch]
-
-    following = iter(batches)
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as executor:
-        ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
-        while ahead:
-            ready = ahead.pop().result()
-            ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
-            yield ready
-
-
-def _load_image(path: Path) -> NDArray[np.uint8] | None:
-    """Return the pixels of a cached image, or None when it is gone from the cache."""
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError:
-        return None
-
-
-def _detect_batch(batch: list[Loaded], detector: "Detector") -> list[AnnotatedPage]:
-    pixels = [image for _, image in batch if image is not None]
-    found = iter(detector.detect(pixels))
-    pages = []
-    for page, image in batch:
-        if image is None or page.width is None or page.height is None:
-            pages.append(page.as_failed("The image left the cache while the job ran: ask for a retry."))
-            continue
-        detections = next(found).scaled((image.shape[1], image.shape[0]), (page.width, page.height))
-        boxes = format_boxes(detections, detector.class_names)
-        status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
-        pages.append(
-            AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)
-        )
-    return pages
+def _annotate(image: PageImage, detections: Detections | None, class_names: Mapping[int, str]) -> AnnotatedPage:
+    page = image.page
+    if detections is None or page.width is None or page.height is None:
+        return page.as_failed("The image left the cache while the job ran: ask for a retry.")
+    boxes = format_boxes(detections.scaled(image.size, (page.width, page.height)), class_names)
+    status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
+    return AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)

@@ -1,0 +1,76 @@
+"""The pixels of fetched pages, decoded a batch ahead of the detector and no larger than it can use."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.iiif.fetch import IMAGE_FORMATS
+from app.pipelines.pages import FetchedPage
+
+
+@dataclass(frozen=True)
+class PageImage:
+    """A page with its pixels.
+
+    Attributes:
+        page: What was fetched.
+        pixels: RGB ``(height, width, 3)`` uint8; None when the file is gone from the cache.
+        size: (width, height) of the image in these pixels. After a reduced decode the last of them may stand for a
+            part of a pixel only.
+    """
+
+    page: FetchedPage
+    pixels: NDArray[np.uint8] | None = None
+    size: tuple[float, float] = (0.0, 0.0)
+
+
+def load_batches(images: Path, pages: list[FetchedPage], batch_size: int, least: int) -> Iterator[list[PageImage]]:
+    """Yield pages with their pixels; the next batch is decoded while the present one is looked at.
+
+    Args:
+        images: The folder of the cached images.
+        pages: With a file each.
+        batch_size: Pages a batch.
+        least: The longer side that is needed, in pixels.
+    """
+    batches = [pages[start : start + batch_size] for start in range(0, len(pages), batch_size)]
+
+    def load(batch: list[FetchedPage]) -> list[PageImage]:
+        return [load_page_image(images, page, least) for page in batch]
+
+    following = iter(batches)
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as executor:
+        ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
+        while ahead:
+            ready = ahead.pop().result()
+            ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
+            yield ready
+
+
+def load_page_image(images: Path, page: FetchedPage, least: int) -> PageImage:
+    """Decode the image of a page; one that is gone from the cache has no pixels."""
+    try:
+        with (images / str(page.file)).open("rb") as file:
+            return PageImage(page, *decode_image(file, least))
+    except OSError:
+        return PageImage(page)
+
+
+def decode_image(file: BinaryIO, least: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """Return the pixels of an image and the (width, height) of the image in them, as :class:`PageImage` has them.
+
+    A JPEG much larger than needed is decoded at a half, a quarter or an eighth: several times faster, and nothing is
+    passed over, as it would be by the detector's own scaling, which has no filter (bench/README.md, request size).
+    """
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
+        factor = min(1.0, least / max(image.size))
+        drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
+        size = drafted[1][2:] if drafted and drafted[1] else image.size
+        return np.asarray(image.convert("RGB")), size
