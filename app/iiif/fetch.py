@@ -194,9 +194,11 @@ class _Retriable(Exception):
 
 
 def find_host(url: str) -> str:
-    """Return the host of an address, with its port when it has one."""
+    """Return the host of an address, with its port when it names one; "" when it has none."""
     try:
-        return urlsplit(url).netloc.lower()
+        parts = urlsplit(url)
+        name = (parts.hostname or "").rstrip(".")
+        return f"{name}:{parts.port}" if parts.port else name
     except ValueError:
         return ""
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.addresses import AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
-from app.iiif.fetch import IMAGE_FORMATS, Fetcher, check_image, parse_retry_after
+from app.iiif.fetch import IMAGE_FORMATS, Fetcher, check_image, find_host, parse_retry_after
 from app.iiif.hosts import HostRule
 from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, draw_image, redirect
@@ -342,6 +342,22 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fet
     fetcher = make_fetcher(trusted=frozenset({"localhost"}))
     with pytest.raises(FetchError, match=r"https://localhost:\d+/x has no valid certificate"):
         fetcher.fetch_document(tls_url.replace("library.example", "localhost"))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Gallica.BnF.fr/ark:/1", "gallica.bnf.fr"),
+        ("https://gallica.bnf.fr./ark:/1", "gallica.bnf.fr"),
+        ("https://user:secret@gallica.bnf.fr/x", "gallica.bnf.fr"),
+        ("http://127.0.0.1:8182/x", "127.0.0.1:8182"),
+        ("http://[::1]:80/x", "::1:80"),
+        ("http://a:b:c/x", ""),
+        ("nothing", ""),
+    ],
+)
+def test_a_host_is_known_however_its_address_is_written(url: str, host: str) -> None:
+    assert find_host(url) == host
 
 
 def test_threads_may_share_a_fetcher(library: Library) -> None:

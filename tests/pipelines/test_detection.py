@@ -201,6 +201,18 @@ def test_refresh_fetches_every_image_anew_and_forgets_the_others(run: Run, libra
     assert all(after[name] != inode for name, inode in before.items())
 
 
+def test_refresh_forgets_the_images_of_that_manifest_only(run: Run, document: Path) -> None:
+    run.download()
+    with serve(create_iiif_server(document)) as elsewhere:
+        other = Run(run.storage.root, elsewhere, run.fetcher, job="other")
+        other.download()
+        kept = {path: path.stat().st_ino for path in other.storage.images(other.request.manifest_url).iterdir()}
+        Run(
+            run.storage.root, run.request.manifest_url.removesuffix("/manifest.json"), run.fetcher, "new", True
+        ).download()
+    assert {path: path.stat().st_ino for path in other.storage.images(other.request.manifest_url).iterdir()} == kept
+
+
 def test_progress_is_reported_page_by_page(run: Run) -> None:
     run.download()
     run.reports.clear()
