@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.orm import Session
 
 from app.database import Database, Delivery, Job
 from app.errors import BrokerUnavailable, NotFound
@@ -88,10 +89,10 @@ class JobStore:
 
     def cancel(self, job: Job) -> bool:
         """Cancel a job unless it is finished; the stage at work stops at its next step, and nothing more is sent."""
-        if not self.change(job.id, Job.state.in_(UNFINISHED), **build_ending(State.CANCELLED)):
-            return False
         pending = (Delivery.job_id == job.id) & (Delivery.status == "pending")
         with self.database.session() as session:
+            if not _update(session, job.id, Job.state.in_(UNFINISHED), **build_ending(State.CANCELLED)):
+                return False
             session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
         self.admit_next(job.host)
         return True
@@ -99,16 +100,16 @@ class JobStore:
     def retry(self, job: Job) -> bool:
         """Queue a finished job once more, for what failed in it; False when it is no longer finished as it was.
 
-        Its deliveries wait for the new result, which is another one: it gets other ids.
+        Its deliveries wait for the new result, which is another one: they get other ids.
         """
         values: dict[str, Any] = {"state": State.QUEUED, "finished": None, "error_code": None, "error_message": None}
         values |= {"retries": Job.retries + 1, "starts": 0, "heartbeat": time.time()}
-        if not self.change(job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
-            return False
-        for delivery in self.deliveries([job])[job.id]:
-            new = {"id": uuid.uuid4().hex, "status": "pending", "attempts": 0, "next_attempt": None}
-            with self.database.session() as session:
-                session.execute(update(Delivery).where(Delivery.id == delivery.id).values(**new))
+        with self.database.session() as session:
+            if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
+                return False
+            for delivery in session.scalars(select(Delivery).where(Delivery.job_id == job.id)):
+                delivery.id, delivery.status = uuid.uuid4().hex, "pending"
+                delivery.attempts, delivery.next_attempt = 0, None
         with suppress(BrokerUnavailable):  # then the sweep queues it
             self.send(self.find(job.id))
         return True
@@ -147,11 +148,15 @@ class JobStore:
 
     def change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
         """Change a job's row if a condition holds, and return whether it did; ``touch`` counts it as an update."""
-        if touch:
-            values |= {"updated": time.time()}
         with self.database.session() as session:
-            result = session.execute(update(Job).where(Job.id == job_id, condition).values(**values))
-        return cast(CursorResult[Any], result).rowcount == 1
+            return _update(session, job_id, condition, touch=touch, **values)
+
+
+def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+    if touch:
+        values |= {"updated": time.time()}
+    result = session.execute(update(Job).where(Job.id == job_id, condition).values(**values))
+    return cast(CursorResult[Any], result).rowcount == 1
 
 
 def _build_job(job_id: str, app_id: int, request: DetectionRequest) -> Job:
