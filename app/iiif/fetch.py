@@ -5,7 +5,6 @@ This is the boundary of ``requests``: nothing of it passes through but :class:`~
 
 import contextlib
 import email.utils
-import io
 import os
 import random
 import re
@@ -18,16 +17,14 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from PIL import Image, UnidentifiedImageError
 
 from app.addresses import AddressGuard
-from app.errors import FetchError, NotAnImage
+from app.errors import FetchError
 from app.iiif.hosts import HostRules
+from app.iiif.image_file import check_image
 from app.iiif.turns import HostLimits
 from app.transport import Deadline, GuardedSession
 
-# The formats in which libraries publish pages; Pillow would try sixty.
-IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000")
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # Too much was asked of the whole server, not of this address: everybody waits.
 _OVERLOAD = frozenset({429, 503, 509})
@@ -235,30 +232,6 @@ def parse_retry_after(value: str | None) -> float | None:
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
-
-
-def check_image(data: bytes, url: str, max_pixels: int) -> tuple[int, int]:
-    """Decode an image once and return its (width, height).
-
-    Raises:
-        NotAnImage: The bytes are something else, are cut short, or unpack to too many pixels.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise NotAnImage(f"{url} has {width} x {height} pixels, more than are accepted.")
-            # A reduced decode reads every byte of a JPEG at a fraction of the cost.
-            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-            image.load()
-            return width, height
-    except Image.DecompressionBombError as error:
-        raise NotAnImage(f"{url} has more pixels than are accepted.") from error
-    except UnidentifiedImageError as error:
-        shown = "an HTML page" if data.lstrip()[:1] == b"<" else "no image"
-        raise NotAnImage(f"{url} answered {shown} instead of an image.") from error
-    except (OSError, SyntaxError, ValueError, MemoryError) as error:
-        raise NotAnImage(f"{url} is a damaged image ({_first_line(error)}).") from error
 
 
 def _first_line(error: BaseException) -> str:

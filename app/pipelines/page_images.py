@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.iiif.fetch import IMAGE_FORMATS
+from app.iiif.image_file import IMAGE_FORMATS
 from app.pipelines.pages import FetchedPage
 
 
