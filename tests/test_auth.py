@@ -19,6 +19,7 @@ PROTECTED = [
     ("GET", "/jobs/x/annotations"),
     ("POST", "/jobs/x/cancel"),
     ("POST", "/jobs/x/redeliver"),
+    ("POST", "/jobs/x/retry"),
 ]
 
 
