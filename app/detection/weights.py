@@ -1,7 +1,8 @@
 """The model store: detection weights in ``models/``, found by name and loaded without running what is in them.
 
 A ``.pt`` file is a pickle, and a pickle can run code. Weights are loaded by ``torch.load(weights_only=True)`` with an
-allow list of model classes (ultralytics' safe loader): a file with anything else in it is refused.
+allow list of model classes (ultralytics' safe loader), those of YOLOv5 by ``yolov5.py``, which runs nothing at all: a
+file with anything else in it is refused.
 """
 
 import os
@@ -9,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from app.errors import RequestError, WeightsError
@@ -76,19 +78,22 @@ class ModelStore:
 
 
 def load_network(path: Path) -> "BaseModel":
-    """Load the network of an ultralytics checkpoint (YOLOv8, 9, 10, 11, 12, 26, RT-DETR), in float32.
+    """Load the network of a checkpoint of ultralytics (YOLOv8, 9, 10, 11, 12, 26, RT-DETR) or YOLOv5, in float32.
 
     Raises:
         WeightsError: The file is not such a checkpoint, is damaged, or holds anything but a model.
     """
     isolate_ultralytics()
-    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load
+    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
-    advice = "put an ultralytics detection checkpoint in its place"
+    from app.detection.yolov5 import load_yolov5
+
+    advice = "put a detection checkpoint of ultralytics or YOLOv5 in its place"
     try:
-        checkpoint, _ = torch_safe_load(path, safe_only=True)
-        network = checkpoint.get("ema") or checkpoint["model"]
-        network = network.float().eval()
+        network = load_yolov5(path)
+        if network is not None:
+            return network
+        network = _load_ultralytics(path)
         # Networks for segmentation, poses and the like are subclasses of these.
         if type(network) not in (DetectionModel, RTDETRDetectionModel):
             raise WeightsError(f"{path.name} holds a {type(network).__name__}, which is not for detection: {advice}.")
@@ -98,6 +103,18 @@ def load_network(path: Path) -> "BaseModel":
     except Exception as error:
         raise WeightsError(f"{path.name} cannot be loaded safely: {advice}.") from error
     return network
+
+
+def _load_ultralytics(path: Path) -> "BaseModel":
+    from ultralytics.nn.tasks import torch_safe_load
+
+    # By its name the loader may take a file for another one, and fetch that: yolov5s.pt, or one with an apostrophe.
+    with TemporaryDirectory() as folder:
+        plain = Path(folder, "weights.pt")
+        plain.symlink_to(path.absolute())
+        checkpoint, _ = torch_safe_load(plain, safe_only=True)
+    network = checkpoint.get("ema") or checkpoint["model"]
+    return network.float().eval()
 
 
 def isolate_ultralytics(folder: Path | None = None) -> None:
