@@ -63,7 +63,8 @@ class Detector:
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.class_names: Mapping[int, str] = dict(network.names)
-        self._stride = int(torch.as_tensor(network.stride).max())
+        # At least what YOLOv5 and ultralytics pad to for a network whose levels all are finer.
+        self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR sees a stretched square and answers in fractions of it; YOLO sees an even scale.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
