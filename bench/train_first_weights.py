@@ -14,52 +14,19 @@ the validation documents: the last epoch is taken, not the best.
 import argparse
 import random
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 import yaml
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn import modules
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import intersect_dicts
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.detection.weights import load_network
-from app.errors import WeightsError
 
 ARCHITECTURE = "yolov5n.yaml"
-
-# The original YOLOv5 pickles its module classes under their own paths; ultralytics' classes of the
-# same names have the same parameters. Nothing outside this list is built.
-YOLOV5_CLASSES = [
-    (modules.Bottleneck, "models.common.Bottleneck"),
-    (modules.C3, "models.common.C3"),
-    (modules.Concat, "models.common.Concat"),
-    (modules.Conv, "models.common.Conv"),
-    (modules.SPPF, "models.common.SPPF"),
-    (modules.Detect, "models.yolo.Detect"),
-    (DetectionModel, "models.yolo.DetectionModel"),
-    (set, "__builtin__.set"),
-    torch.nn.SiLU,
-    torch.nn.BatchNorm2d,
-    torch.nn.ModuleList,
-    torch.nn.Sequential,
-    torch.nn.Conv2d,
-    torch.nn.MaxPool2d,
-    torch.nn.Upsample,
-]
-
-
-def load_start(path: Path) -> dict[str, torch.Tensor]:
-    """Return the parameters of a checkpoint of ultralytics or of the original YOLOv5, by name."""
-    with suppress(WeightsError):
-        return load_network(path).state_dict()
-    with torch.serialization.safe_globals(YOLOV5_CLASSES):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint["model"].float().state_dict()
 
 
 def write_dataset(pages: Path, folder: Path, negatives: float, seed: int) -> Path:
@@ -120,7 +87,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = write_dataset(arguments.pages, arguments.work, arguments.negatives, arguments.seed)
-    WarmStartTrainer.start = load_start(arguments.start) if arguments.start else {}
+    WarmStartTrainer.start = load_network(arguments.start).state_dict() if arguments.start else {}
     trainer = WarmStartTrainer(
         overrides={
             "model": ARCHITECTURE,
