@@ -5,6 +5,7 @@ import sys
 
 from app.config import Settings
 from app.errors import SettingsError
+from app.iiif.hosts import HostRule, HostRules
 
 GUNICORN_OPTIONS = [
     "--workers",
@@ -22,6 +23,7 @@ GUNICORN_OPTIONS = [
 def main() -> None:
     try:
         settings = Settings.load()
+        HostRules.load(settings.host_rules, HostRule())
     except SettingsError as error:
         sys.exit(error.message)
     if settings.debug:

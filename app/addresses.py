@@ -5,13 +5,19 @@ its own Redis or a cloud's metadata service. A name is resolved once, every addr
 connection goes to the address that was checked, so a second DNS answer changes nothing.
 """
 
+import contextlib
 import ipaddress
 import socket
+from urllib.parse import urlsplit
+
+import idna
 
 from app.errors import AddressRefused
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
+_LONGEST_NAME = 254  # of the DNS, with the last dot
+_OWN_PORTS = {"http": 80, "https": 443}
 
 
 class AddressGuard:
@@ -63,3 +69,30 @@ def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network |
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
+
+
+def read_host(url: str) -> str:
+    """Return the host of an address in the one spelling by which it is known here; "" when it has none.
+
+    Lower case, in ASCII as it is looked up, without a user or a last dot, with a port that is not the scheme's own.
+
+    >>> read_host("HTTPS://me@Bücher.example.:443/1"), read_host("http://[::1]:8182")
+    ('xn--bcher-kva.example', '[::1]:8182')
+    """
+    try:
+        parts = urlsplit(url)
+        name, port = _spell_name(parts.hostname or ""), parts.port
+    except ValueError:
+        return ""
+    return name if port in (None, _OWN_PORTS.get(parts.scheme)) else f"{name}:{port}"
+
+
+def _spell_name(name: str) -> str:
+    if len(name) > _LONGEST_NAME:
+        return ""
+    if ":" in name:
+        return f"[{name}]"
+    if not name.isascii():
+        with contextlib.suppress(ValueError):  # a name that nobody can have: fetching will say so
+            name = idna.encode(name, uts46=True).decode()  # as requests does
+    return name.rstrip(".")

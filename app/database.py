@@ -86,7 +86,12 @@ class Job(Table):
 
 
 class Delivery(Table):
-    """One result on its way to a client app, with the number of tries and what came of the last."""
+    """One result on its way to a client app, with the number of tries and what came of the last.
+
+    Attributes:
+        result: Which result of the job it carries: the first is 0, that of its first retry 1.
+        next_attempt: None when it is over, or held back because a newer result is on its way.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (UniqueConstraint("job_id", "url"), Index("deliveries_due", "status", "next_attempt"))
@@ -94,6 +99,7 @@ class Delivery(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     url: Mapped[str]
+    result: Mapped[int] = mapped_column(default=0, server_default="0")
     status: Mapped[str] = mapped_column(String(20), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
     http_status: Mapped[int | None]

@@ -67,17 +67,23 @@ class Courier:
         self._user_agent = user_agent
         self._timeout = timeout
 
-    def enlist(self, job_id: str, url: str) -> Delivery:
-        """Return the delivery of a job to an address, recorded if it is new: a job has one, however often it runs.
+    def enlist(self, job_id: str, url: str, result: int = 0) -> Delivery:
+        """Return the delivery of a job's result to an address, recorded if it is new, however often this is asked.
 
-        One that waited for the result of a retry is due now.
+        A delivery that carries an older result of the job, whatever became of it, is made anew under another id.
         """
         with suppress(IntegrityError), self._database.session() as session:
-            session.add(Delivery(id=uuid.uuid4().hex, job_id=job_id, url=url))
+            session.add(Delivery(id=uuid.uuid4().hex, job_id=job_id, url=url, result=result))
         mine = (Delivery.job_id == job_id) & (Delivery.url == url)
-        waiting = mine & (Delivery.status == "pending") & Delivery.next_attempt.is_(None)
+        new = {
+            "id": uuid.uuid4().hex,
+            "result": result,
+            "status": "pending",
+            "attempts": 0,
+            "next_attempt": time.time(),
+        }
         with self._database.session() as session:
-            session.execute(update(Delivery).where(waiting).values(next_attempt=time.time()))
+            session.execute(update(Delivery).where(mine, Delivery.result < result).values(**new))
             return session.scalars(select(Delivery).where(mine)).one()
 
     def attempt(self, delivery: Delivery, parcel: Parcel) -> None:

@@ -13,6 +13,7 @@
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
     ├── NoSpace                          the disk is full
+    ├── WorkerLost                       the process of a stage died, and died again
     └── ClaimLost                        another worker, or a cancel, took the job away
 
 The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
@@ -105,6 +106,10 @@ class WeightsError(ExtractorError):
 
 class NoSpace(ExtractorError):
     code = "no_space"
+
+
+class WorkerLost(ExtractorError):
+    code = "worker_lost"
 
 
 class ClaimLost(ExtractorError):

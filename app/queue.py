@@ -18,6 +18,7 @@ from redis.retry import Retry
 from app.config import Settings
 from app.database import Database
 from app.errors import BrokerUnavailable
+from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Stage
 from app.storage import Storage
 
@@ -44,6 +45,8 @@ class TaskQueue(Celery):
         self.jobs = JobStore(database, self.enqueue)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
+        default = HostRule(settings.host_connections, settings.host_interval_seconds)
+        self.host_rules = HostRules.load(settings.host_rules, default)
         self.conf.update(_configure(settings))
 
     def enqueue(self, stage: Stage, job_id: str) -> None:
@@ -70,7 +73,6 @@ class TaskQueue(Celery):
     def fetcher(self) -> "Fetcher":
         from app.addresses import AddressGuard
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.hosts import HostRule, HostRules
         from app.iiif.ledger import SharedLedger
         from app.iiif.turns import HostLimits
 
@@ -85,9 +87,8 @@ class TaskQueue(Celery):
             max_image_bytes=int(s.max_image_mb * 1e6),
             max_image_pixels=int(s.max_image_megapixels * 1e6),
         )
-        rules = HostRules.load(s.host_rules, HostRule(s.host_connections, s.host_interval_seconds))
         broker = Redis.from_url(s.broker_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
-        return Fetcher(policy, HostLimits(rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses))
+        return Fetcher(policy, HostLimits(self.host_rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses))
 
     @cached_property
     def courier(self) -> "Courier":

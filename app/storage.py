@@ -27,8 +27,7 @@ def build_key(text: str) -> str:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file that other processes see whole or not at all, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    descriptor, temporary = _open_part(path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -39,6 +38,15 @@ def write_atomic(path: Path, content: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _open_part(folder: Path) -> tuple[int, str]:
+    """Open a file that is still to get its name, in a folder that may be removed by retention at this very moment."""
+    for _ in range(10):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(dir=folder, prefix=".part-")
+    raise FileNotFoundError(f"{folder} cannot be made.")
 
 
 class JobFolder:

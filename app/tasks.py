@@ -144,7 +144,8 @@ def download(self: QueueTask, job_id: str) -> None:
 
         queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
         folder, longest = queue.storage.job(job_id), request.choose_longest(s.longest_image)
-        plan = detection.DownloadPlan(longest, s.host_connections, s.max_canvases, job.retries)
+        in_use = request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job_id)
+        plan = detection.DownloadPlan(longest, s.host_connections, s.max_canvases, job.retries, forget=not in_use)
         document = detection.fetch_manifest(request, folder, queue.fetcher, plan)
         if isinstance(document, Collection):
             return _split(queue, job, document)
@@ -163,8 +164,8 @@ def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
     request = DetectionRequest(**job.request)
     if job.parent_id:
         raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
-    urls = expand(collection, queue.fetcher, queue.settings.max_manifests)
-    queue.jobs.split(job, [request.for_manifest(url) for url in urls])
+    urls = expand(collection, queue.fetcher, queue.settings.max_manifests, lambda: queue.claims.beat(job))
+    queue.jobs.split(job, *request.for_manifests(urls))
     return State.DONE
 
 
@@ -200,7 +201,7 @@ def deliver(self: QueueTask, job_id: str) -> None:
         request = DetectionRequest(**job.request)
         url = build_annotation_url(request.callback, self.app.settings.client_app_url, job.manifest_ref or "")
         if url:
-            self.app.courier.enlist(job.id, url)
+            self.app.courier.enlist(job.id, url, job.retries)
             self.app.claims.beat(job)
             _attempt_deliveries(self.app, job)
         return None

@@ -163,3 +163,20 @@ def test_a_result_that_is_gone_is_given_up(database: Database, courier: Courier)
     courier.give_up("job", "It is gone.")
     assert (look_up(database, delivery).status, look_up(database, delivery).error) == ("failed", "It is gone.")
     assert courier.find_due() == []
+
+
+@pytest.mark.parametrize("answer", [200, 500])
+def test_a_newer_result_of_a_job_is_another_delivery_whatever_became_of_the_older(
+    courier: Courier, client_app: tuple[ClientApp, str], answer: int
+) -> None:
+    receiver, url = client_app[0], f"{client_app[1]}/in"
+    receiver.answers.append(answer)
+    first = courier.enlist("job", url)
+    courier.attempt(first, PARCEL)
+    courier.renew("job")  # asked for while the retry ran: it sends the older result
+    second = courier.enlist("job", url, result=1)
+    assert second.id != first.id
+    assert (second.status, second.attempts) == ("pending", 0)
+    courier.attempt(second, PARCEL)
+    assert len(receiver.received) == 2
+    assert courier.enlist("job", url, result=1).status == "delivered"

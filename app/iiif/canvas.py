@@ -4,12 +4,14 @@ https://iiif.io/api/presentation/2.1/#canvas, https://iiif.io/api/presentation/3
 whatever a server sent: a canvas on which no image can be found says why.
 """
 
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.iiif.image_api import ImageService, asks_for_less, derive_service, parse_service, strip_request
 from app.iiif.json_ld import (
+    LONGEST_ID,
     read_address,
     read_id,
     read_ids,
@@ -110,7 +112,7 @@ def parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
         images.setdefault(image.service.id if image.service else image.url, image)
     size = read_size(canvas.get("width")), read_size(canvas.get("height"))
     reason = "" if images else _explain(canvas, resources)
-    return Canvas(number, read_id(canvas), tuple(images.values()), reason, *size)
+    return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size)
 
 
 def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
@@ -144,9 +146,8 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
 
 def _parse_image(resource: dict[str, Any], services: Services) -> CanvasImage | None:
     url, content = read_address(resource), _find_content(resource)
-    blocks = [services.get(read_id(block), {}) | block for block in read_nodes(resource.get("service"))]
-    pairs = ((block, parse_service(block, url)) for block in blocks)
-    block, service = next((pair for pair in pairs if pair[1]), ({}, None))
+    pairs = ((block, parse_service(block, url)) for block in _list_services(resource, services))
+    block, service = next((pair for pair in pairs if pair[1]), (ChainMap[str, Any](), None))
     if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None
     if service is None and (derived := derive_service(url)):
@@ -156,6 +157,18 @@ def _parse_image(resource: dict[str, Any], services: Services) -> CanvasImage | 
     if not all(size) and not asks_for_less(url):  # then it would be the size of the reduced image
         size = read_size(resource.get("width")), read_size(resource.get("height"))
     return CanvasImage(url, *size, service)
+
+
+def _list_services(resource: dict[str, Any], services: Services) -> Iterator[ChainMap[str, Any]]:
+    """Yield each service of a resource, above what the manifest says of it once for all."""
+    seen: set[str] = set()
+    for block in read_nodes(resource.get("service")):
+        name = read_id(block)
+        if name in seen:
+            continue
+        if name in services:  # any other says all of itself here
+            seen.add(name)
+        yield ChainMap(block, services.get(name, {}))
 
 
 def _find_content(resource: dict[str, Any]) -> str:

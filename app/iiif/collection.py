@@ -4,12 +4,13 @@ https://iiif.io/api/presentation/2.1/#collection, https://iiif.io/api/presentati
 https://iiif.io/api/presentation/3.0/#51-collection. Nothing is fetched here.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ManifestError
-from app.iiif.json_ld import read_address, read_id, read_kind, read_list, read_nodes
+from app.iiif.json_ld import LONGEST_ID, read_address, read_id, read_kind, read_list, read_nodes
 
 # Where a collection lists its members, and what they are when they do not say so themselves. Version 2.1 may list all
 # of them in `members` and again in the two others; a page is a collection too.
@@ -53,23 +54,27 @@ def is_collection(document: dict[str, Any]) -> bool:
     )
 
 
-def parse_collection(document: dict[str, Any], url: str) -> Collection:
+def parse_collection(document: dict[str, Any], url: str, max_members: int | None = None) -> Collection:
     """Read a collection.
 
     Args:
         document: The JSON object.
         url: Where it came from; named in errors.
+        max_members: Reading stops when there are more manifests than this, or more collections; None for no bound.
 
     Raises:
         ManifestError: There is nothing in it.
     """
-    members = list(_find_members(document))
-    itself = {url, read_id(document)}
-    manifests = dict.fromkeys(address for kind, address in members if kind == "manifest")
-    collections = dict.fromkeys(address for kind, address in members if kind == "collection" and address not in itself)
-    if not manifests and not collections:
+    found: dict[str, dict[str, None]] = {"manifest": {}, "collection": {}}
+    itself, most = {url, read_id(document)}, math.inf if max_members is None else max_members
+    for kind, address in _find_members(document):
+        if kind == "manifest" or (kind == "collection" and address not in itself):
+            found[kind][address] = None
+            if len(found[kind]) > most:
+                break
+    if not any(found.values()):
         raise ManifestError(f"{url} is a collection that lists no manifests: check that it is the address you mean.")
-    return Collection(url, read_id(document), tuple(manifests), tuple(collections))
+    return Collection(url, read_id(document)[:LONGEST_ID], tuple(found["manifest"]), tuple(found["collection"]))
 
 
 def _find_members(document: dict[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:

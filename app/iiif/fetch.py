@@ -13,15 +13,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 import urllib3
 
-from app.addresses import AddressGuard
+from app.addresses import AddressGuard, read_host
 from app.errors import FetchError
 from app.iiif.hosts import HostRules
 from app.iiif.image_file import check_image
+from app.iiif.image_requests import ImageRequest
 from app.iiif.turns import HostLimits
 from app.transport import Deadline, GuardedSession
 
@@ -31,6 +32,7 @@ _OVERLOAD = frozenset({429, 503, 509})
 # A form of an image request that this server does not serve; another may do.
 _WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
+LONGEST_URL = 4096  # servers take little more, and it stands in the error's sentence
 
 
 @dataclass(frozen=True)
@@ -86,52 +88,53 @@ class Fetcher:
             FetchError: It did not come, and why.
         """
         accept = "application/ld+json, application/json, */*;q=0.5"
-        return self._fetch([url], self.policy.max_document_bytes, accept, 0)[1]
+        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept)[1]
 
-    def fetch_image(self, urls: Sequence[str], longest: int | None = None) -> tuple[bytes, int, int]:
+    def fetch_image(self, forms: Sequence[ImageRequest]) -> tuple[bytes, int, int]:
         """Return an image file, decoded once to prove it whole, with its width and height.
 
         Args:
-            urls: Forms of the request for one image, the best first: a server may know some of them only.
-            longest: Longer side of what is asked for, in pixels; None for the full size.
+            forms: Of the request for one image, the best first: a server may know some of them only.
 
         Raises:
             FetchError: It did not come, and why.
             NotAnImage: What came is not an image, is damaged, or is too large.
         """
-        url, data = self._fetch(urls, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8", longest)
+        url, data = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
         with self._decoders:
             width, height = check_image(data, url, self.policy.max_image_pixels)
         return data, width, height
 
-    def _fetch(self, urls: Sequence[str], max_bytes: int, accept: str, longest: int | None) -> tuple[str, bytes]:
+    def _fetch(self, forms: Sequence[ImageRequest], max_bytes: int, accept: str) -> tuple[str, bytes]:
         """Try until one form comes, the server says a final no to each, or the attempts are used up."""
-        forms, attempt = deque(urls), 1
+        waiting, attempt = deque(forms), 1
         while True:
             try:
-                return forms[0], self._follow(forms[0], max_bytes, accept, longest)
+                return waiting[0].url, self._follow(waiting[0], max_bytes, accept)
             except _Retriable as failure:
                 if attempt == self.policy.attempts:
                     message = f"{failure.error.message} Tried {attempt} times."
                     raise FetchError(message, failure.error.http_status, temporary=True) from failure
                 if failure.error.http_status == 500:
-                    forms.rotate(-1)  # some servers fail so at a form that they do not know
+                    waiting.rotate(-1)  # some servers fail so at a form that they do not know
                 self._wait(attempt, failure)
                 attempt += 1
             except FetchError as error:
-                if error.http_status not in _WRONG_FORM or len(forms) == 1:
+                if error.http_status not in _WRONG_FORM or len(waiting) == 1:
                     raise
-                forms.popleft()
+                waiting.popleft()
 
-    def _follow(self, url: str, max_bytes: int, accept: str, longest: int | None) -> bytes:
-        target = url
+    def _follow(self, request: ImageRequest, max_bytes: int, accept: str) -> bytes:
+        target = request.url
         for _ in range(self.policy.max_redirects + 1):
-            with self._limits.turn(find_host(target), longest):
+            if len(target) > LONGEST_URL:
+                raise FetchError(f"{target[:100]}… is an address of more than {LONGEST_URL} characters.")
+            with self._limits.turn(read_host(target), request.longest):
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
                 return body
             target = location
-        raise FetchError(f"{url} redirects more than {self.policy.max_redirects} times.")
+        raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
     def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
         """Return the body of the answer, or where it sends us. Errors of ``requests`` end here."""
@@ -171,7 +174,7 @@ class Fetcher:
         else:
             # A date in the past, from a clock that is wrong, still asks for a pause.
             pause = max(wait, min(failure.retry_after or 0.0, self.policy.retry_after_limit))
-            self._limits.pause(find_host(failure.url), pause)
+            self._limits.pause(read_host(failure.url), pause)
 
     def _session(self) -> GuardedSession:
         # A session is not made for several threads: each thread has its own.
@@ -190,21 +193,11 @@ class _Retriable(Exception):
         self.retry_after = retry_after
 
 
-def find_host(url: str) -> str:
-    """Return the host of an address, with its port when it names one; "" when it has none."""
-    try:
-        parts = urlsplit(url)
-        name = (parts.hostname or "").rstrip(".")
-        return f"{name}:{parts.port}" if parts.port else name
-    except ValueError:
-        return ""
-
-
 def _check_status(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status == 200:
         return
-    message = f"{url} answered {status} {response.reason or ''}".rstrip() + "."
+    message = f"{url} answered {status} {(response.reason or '')[:100]}".rstrip() + "."
     if status in TRY_AGAIN:
         raise _Retriable(url, message, status, parse_retry_after(response.headers.get("Retry-After")))
     raise FetchError(message, status)

@@ -3,12 +3,14 @@
 The known hosts stand in ``iiif/hosts.toml``, each with its reason.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.addresses import read_host
 from app.errors import SettingsError
 
 
@@ -43,7 +45,7 @@ class HostRules:
 
     def __init__(self, default: HostRule, known: Mapping[str, HostRule] | None = None) -> None:
         self.default = default
-        self._known = dict(known or {})
+        self._known = {_spell(name): rule for name, rule in (known or {}).items()}
 
     @classmethod
     def load(cls, path: Path, default: HostRule) -> "HostRules":
@@ -54,20 +56,24 @@ class HostRules:
         """
         try:
             tables = tomllib.loads(path.read_text()).get("host", [])
-            return cls(
-                default, {name.lower(): _build_rule(table, default) for table in tables for name in table["names"]}
-            )
+            return cls(default, {name: _build_rule(table, default) for table in tables for name in table["names"]})
         except OSError as error:
             raise SettingsError(f"The rules of known hosts cannot be read: {error}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SettingsError(f"{path.name} has a rule that cannot be used: {error!r}.") from error
 
     def find(self, host: str) -> HostRule:
-        """Return the rule of a host, given as ``name`` or ``name:port``."""
-        name = host.partition(":")[0]
+        """Return the rule of a host, given as ``name`` or ``name:port`` in any spelling."""
+        name = _spell(host)
         parts = name.split(".")
         domains = (f".{'.'.join(parts[start:])}" for start in range(len(parts)))
         return next((self._known[each] for each in (name, *domains) if each in self._known), self.default)
+
+
+def _spell(host: str) -> str:
+    """Return the one spelling of a host, or of a domain that begins with a dot, without a port."""
+    dot = "." if host.startswith(".") else ""
+    return dot + re.sub(r":\d+$", "", read_host(f"//{host.removeprefix('.')}"))
 
 
 def _build_rule(table: Mapping[str, Any], default: HostRule) -> HostRule:

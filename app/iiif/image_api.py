@@ -1,11 +1,11 @@
-"""IIIF image services: what they can do, and the URLs to ask them.
+"""IIIF image services: what they are, what they can do, and how an address asks one for an image.
 
 Versions 1.1, 2.1 and 3.0: https://iiif.io/api/image/1.1/, https://iiif.io/api/image/2.1/, https://iiif.io/api/image/3.0/.
 All sizes are in image pixels, which need not be the canvas's.
 """
 
-import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class ImageService:
     @property
     def info_url(self) -> str:
         return f"{self.id}/info.json"
+
+    @property
+    def full_size(self) -> str:
+        """The word for the full size."""
+        return "max" if self.version == 3 else "full"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def asks_for_less(url: str) -> bool:
     return bool(_IMAGE_REQUEST.search(url)) and not _WHOLE_IMAGE.search(url)
 
 
-def parse_service(block: dict[str, Any], image_url: str = "") -> ImageService | None:
+def parse_service(block: Mapping[str, Any], image_url: str = "") -> ImageService | None:
     """Read a service block of a manifest; None when it is not an image service.
 
     Args:
@@ -94,7 +99,7 @@ def derive_service(image_url: str) -> ImageService | None:
     first request is that same address, and nothing is lost.
     """
     service = ImageService(strip_request(image_url), _guess_version(image_url), 0)
-    found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, _whole(service))
+    found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, service.full_size)
     return service if found else None
 
 
@@ -104,7 +109,7 @@ def _guess_version(image_url: str) -> int:
     return 1 if "/native" in request else 3 if "/max/" in request else 2
 
 
-def _read_claims(block: dict[str, Any]) -> str:
+def _read_claims(block: Mapping[str, Any]) -> str:
     """Return the words in which a service says what it is: ``…/api/image/2/context.json …/level1.json``."""
     keys = ("@context", "type", "@type", "profile", "protocol", "conformsTo")
     return " ".join(word for key in keys for word in read_ids(block.get(key)))
@@ -174,69 +179,7 @@ def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
     return sorted((width, height) for width, height in found if width and height)
 
 
-def choose_size(info: ImageInfo, longest: int) -> tuple[int, int]:
-    """Return the (width, height) to ask for, so that the longer side is at least ``longest`` where possible.
-
-    A size that the server has ready is taken when it is at most a quarter larger; never more than the full size,
-    nor more than the server allows. Level 0 has nothing but such sizes and the whole image, which is asked for when
-    the largest of them is less than half of what is wanted: too little to see anything.
-    """
-    ready = _find_ready(info)
-    large_enough = [size for size in ready if max(size) >= longest]
-    if info.service.level == 0:
-        whole = _scale(info, max(info.width, info.height))
-        nearly = [size for size in ready if max(size) >= min(longest, max(whole)) / 2]
-        return min(large_enough, key=max, default=max(nearly, key=max, default=whole))
-    near = [size for size in large_enough if max(size) <= 1.25 * longest]
-    return min(near, key=max) if near else _scale(info, longest)
-
-
-def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
-    """Return the full size, reduced to what is wanted and to what the server allows."""
-    area = info.width * info.height
-    max_width, max_height = info.max_width or info.width, info.max_height or info.height
-    max_area = info.max_area or area
-    allowed = min(1.0, max_width / info.width, max_height / info.height, math.sqrt(max_area / area))
-    wanted = math.ceil(info.width * longest / max(info.width, info.height))
-    width = max(1, min(wanted, int(info.width * allowed)))
-    height = max(1, min(round(info.height * width / info.width), max_height, max_area // width))
-    # Of an image as thin as a hair, the side that cannot be less than a pixel may have been made larger.
-    return min(width, max_area // height), height
-
-
-def _find_ready(info: ImageInfo) -> list[tuple[int, int]]:
-    """Return the listed sizes that may be asked for."""
-    max_width = min(info.width, info.max_width or info.width)
-    max_height = min(info.height, info.max_height or info.height)
-    max_area = info.max_area or max_width * max_height
-    return [(w, h) for w, h in info.sizes if w <= max_width and h <= max_height and w * h <= max_area]
-
-
-def build_image_urls(info: ImageInfo, longest: int) -> list[str]:
-    """Return the requests for a whole image of about ``longest`` pixels, the best first.
-
-    The later ones are for servers that do not do what they say: other forms of the same size, and all that the server
-    gives, or at level 0 all that it lists.
-    """
-    service, size = info.service, choose_size(info, longest)
-    ready = _find_ready(info)
-    whole_first = size == (info.width, info.height) or (service.level == 0 and size not in ready)
-    if whole_first and service.level == 0:
-        size = max(ready, key=max, default=size)
-    sized = [f"{size[0]},", f"{size[0]},{size[1]}"]
-    if service.level == 0 and service.version == 3:
-        sized.reverse()
-    # A service of version 2 that states a limit is of 2.1, where max is what it allows.
-    limited = info.max_width or info.max_height or info.max_area
-    whole = "max" if limited and service.version > 1 else _whole(service)
-    return [build_image_url(service, form) for form in ([whole, *sized] if whole_first else [*sized, whole])]
-
-
 def build_image_url(service: ImageService, size: str) -> str:
     """Return the request for the whole image in a size as the Image API writes it (``full``, ``max``, ``640,``)."""
     quality = "native" if service.version == 1 else "default"
     return f"{service.id}/full/{size}/0/{quality}.jpg"
-
-
-def _whole(service: ImageService) -> str:
-    return "max" if service.version == 3 else "full"

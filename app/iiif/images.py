@@ -2,17 +2,12 @@
 
 from dataclasses import dataclass
 
+from app.addresses import read_host
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import (
-    ImageInfo,
-    ImageService,
-    build_image_url,
-    build_image_urls,
-    choose_size,
-    parse_image_info,
-)
+from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
+from app.iiif.image_requests import ImageRequest, build_requests
 
 
 @dataclass(frozen=True)
@@ -44,16 +39,20 @@ def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None
         FetchError: No form of the request gave an image.
     """
     if image.service is None:
-        return FetchedImage(*fetcher.fetch_image([image.url]))
+        return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
-    wanted = longest or max(info.width, info.height)
-    urls = build_image_urls(info, wanted)
-    if image.url and image.url not in urls and not image.is_reduced:
-        urls.append(image.url)
-    data, *_ = fetcher.fetch_image(urls, max(choose_size(info, wanted)))
+    full = max(info.width, info.height)
+    requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
+    data, *_ = fetcher.fetch_image(_add_own_address(requests, image, full))
     return FetchedImage(data, info.width, info.height)
+
+
+def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:
+    """Return the size up to which the host is asked freely, when what is wanted is not beyond it anyway."""
+    rule = fetcher.rules.find(read_host(service.id))
+    return None if rule.is_large(longest) else rule.image_size
 
 
 def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> ImageInfo | None:
@@ -67,8 +66,16 @@ def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> 
 
 
 def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:
-    urls = [build_image_url(service, "max" if service.version == 3 else "full")]
-    # A reduced image would be counted as if it were the full one, and every box would lie elsewhere.
-    if image.url and image.url not in urls and not image.is_reduced:
-        urls.append(image.url)
-    return FetchedImage(*fetcher.fetch_image(urls))
+    whole = ImageRequest(build_image_url(service, service.full_size))
+    return FetchedImage(*fetcher.fetch_image(_add_own_address([whole], image, None)))
+
+
+def _add_own_address(requests: list[ImageRequest], image: CanvasImage, full: int | None) -> list[ImageRequest]:
+    """Return the requests and last the image's own address, unless it gives a reduced image.
+
+    That would be counted as if it were the full one, and every box would lie elsewhere.
+    """
+    known = {request.url for request in requests}
+    if not image.url or image.url in known or image.is_reduced:
+        return requests
+    return [*requests, ImageRequest(image.url, full)]

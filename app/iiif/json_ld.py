@@ -5,11 +5,13 @@ Nothing here raises but :func:`read_json`, whatever a server sent: what is not a
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 # What stands around a value and says nothing of it: https://www.w3.org/TR/json-ld11/#keywords
 _WRAPPERS = ("@set", "@list", "@graph", "@value")
+LONGEST_ID = 2000  # characters of an id that is kept; none that is meant well is longer
 _LARGEST_SIZE = 1_000_000_000  # a larger number of pixels is a mistake, and would overflow a float later
 
 
@@ -73,13 +75,13 @@ def read_ids(value: Any) -> list[str]:
     return [name for node in read_nodes(value) if (name := read_id(node))]
 
 
-def read_id(thing: dict[str, Any]) -> str:
+def read_id(thing: Mapping[str, Any]) -> str:
     """Return the id of a thing, as it came, or "" when it has none."""
     ids = (value.strip() for key in ("id", "@id") for value in read_strings(thing.get(key)))
     return next(filter(None, ids), "")
 
 
-def read_address(thing: dict[str, Any]) -> str:
+def read_address(thing: Mapping[str, Any]) -> str:
     """Return the id of a thing that is to be fetched; ``//host/path`` leaves out the scheme."""
     return re.sub("^//", "https://", read_id(thing))
 

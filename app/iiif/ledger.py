@@ -61,8 +61,10 @@ class LocalLedger:
 
 
 # Of a host: the turns that are held (a sorted set of tokens by the end of their lease), when it may be asked next,
-# when for a large image. Each script runs alone, by the broker's own clock.
+# when for a large image. Each script runs alone, by the broker's own clock. The client sends one again when its answer
+# was lost on the way: the token is there already then, and must not be in its own way.
 _TAKE = """
+redis.call('ZREM', KEYS[1], ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local start = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), ARGV[5] == '1'

@@ -13,8 +13,9 @@ from typing import Any
 from app.errors import ManifestError
 from app.iiif.canvas import Canvas, parse_canvas
 from app.iiif.collection import Collection, is_collection, parse_collection
-from app.iiif.json_ld import read_id, read_json, read_kind, read_list, read_objects, read_path
+from app.iiif.json_ld import LONGEST_ID, read_id, read_json, read_kind, read_list, read_objects, read_path
 
+LONGEST_NAME = 200
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -34,7 +35,10 @@ class Manifest:
     def image_name(self, canvas: Canvas) -> str:
         """The name of a canvas's image in the annotation file."""
         own = canvas.image.own_name if canvas.image else ""
-        return own if ".jpg" in own and not _UNPRINTABLE.search(own) else f"{self.ref}_{canvas.number:04d}.jpg"
+        if ".jpg" in own and len(own) <= LONGEST_NAME and not _UNPRINTABLE.search(own):
+            return own
+        number = f"_{canvas.number:04d}.jpg"
+        return self.ref[: LONGEST_NAME - len(number)] + number
 
 
 def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
@@ -51,7 +55,7 @@ def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
     label = _strip_label(part)
     if not label or "manifest" in part:
         label = _strip_label(manifest_url.replace("manifest", "").replace("json", ""))
-    return label
+    return label[:LONGEST_NAME]
 
 
 def _strip_label(text: str) -> str:
@@ -60,20 +64,23 @@ def _strip_label(text: str) -> str:
     return _UNPRINTABLE.sub("_", text)
 
 
-def parse_document(data: bytes, url: str, max_canvases: int = 5000) -> Manifest | Collection:
+def parse_document(
+    data: bytes, url: str, max_canvases: int = 5000, max_members: int | None = None
+) -> Manifest | Collection:
     """Read a manifest or a collection.
 
     Args:
         data: The JSON document.
         url: Where it came from; named in errors.
         max_canvases: A longer manifest is refused.
+        max_members: A longer collection is not read to its end, see :func:`parse_collection`.
 
     Raises:
         ManifestError: It is neither a manifest with canvases nor a collection with members, with the reason.
     """
     document = _parse_json(data, url)
     if is_collection(document):
-        return parse_collection(document, url)
+        return parse_collection(document, url, max_members)
     return _build_manifest(document, url, max_canvases)
 
 
@@ -110,7 +117,7 @@ def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Ma
     # Version 3 may describe a service once, here, and name it by its id further down.
     services = {read_id(block): block for block in read_objects(document.get("services"))}
     canvases = (parse_canvas(number, entry, services) for number, entry in enumerate(entries, 1))
-    return Manifest(url, read_id(document), tuple(canvases))
+    return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases))
 
 
 def _may_be_manifest(kind: str) -> bool:

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import aliased
 
 from app.database import Job
-from app.errors import ClaimLost, ExtractorError
+from app.errors import ClaimLost, ExtractorError, WorkerLost
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
-from app.jobs.store import JobStore, build_ending
+from app.jobs.store import NEVER_SENT, JobStore, build_ending
 
 
 class Claims:
@@ -51,9 +51,14 @@ class Claims:
         values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
         if self._jobs.change(job_id, turn & (Job.starts < self._max_starts), **values):
             return self._jobs.find(job_id)
-        reason = f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
-        ending = build_ending(State.FAILED, error_code="worker_lost", error_message=reason)
-        self._jobs.change(job_id, turn & (Job.starts >= self._max_starts), **ending)
+        worker_lost = WorkerLost(
+            f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
+        )
+        if self._jobs.fail(job_id, turn & (Job.starts >= self._max_starts), worker_lost) and stage is DOWNLOAD:
+            self._jobs.admit_next(self._jobs.find(job_id).host)
+        if stage is DOWNLOAD:  # there is no room: it keeps its place in the line
+            waits = Job.state.in_(stage.starts_from) & Job.claim.is_(None)
+            self._jobs.change(job_id, waits, touch=False, heartbeat=Job.created)
         return None
 
     def beat(self, job: Job, **values: Any) -> None:
@@ -110,15 +115,14 @@ class Claims:
 
     def fail(self, job: Job, error: ExtractorError) -> None:
         """End a job with the reason, if it is still this worker's."""
-        ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
-        if self._jobs.change(job.id, Job.claim == job.claim, **ending):
+        if self._jobs.fail(job.id, Job.claim == job.claim, error):
             self._jobs.admit_next(job.host)
 
     def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
         """Free the jobs that nobody works on and no message stands for, and return them.
 
-        These are claims without a recent heartbeat, and jobs that wait while their queue is empty and their host has
-        room.
+        These are claims without a recent heartbeat, jobs that could not be sent, and jobs that wait while their queue
+        is empty and their host has room.
         """
         limit = time.time() - self._stale_seconds
         with self._jobs.database.session() as session:
@@ -131,8 +135,9 @@ class Claims:
         freed = []
         for job in jobs:
             downloads = _queue(job) == DOWNLOAD.queue
-            waits = not job.claim and (not empty[_queue(job)] or (downloads and busy[job.host] >= self._host_jobs))
-            if not waits and self._jobs.change(job.id, still, claim=None, heartbeat=time.time(), touch=False):
+            has_room = not downloads or busy[job.host] < self._host_jobs
+            is_lost = job.claim or job.heartbeat == NEVER_SENT or (empty[_queue(job)] and has_room)
+            if is_lost and self._jobs.change(job.id, still, claim=None, heartbeat=time.time(), touch=False):
                 busy[job.host] += downloads
                 freed.append(job)
         return freed

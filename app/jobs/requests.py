@@ -5,11 +5,12 @@ A record exists only when every field in it can be used: making one from a form 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.addresses import read_host
 from app.errors import RequestError
 
 LONGEST_URL = 4096
@@ -40,16 +41,23 @@ class DetectionRequest:
 
     @property
     def host(self) -> str:
-        """The host of the manifest, with its port when the address has one."""
-        return urlsplit(self.manifest_url).netloc.lower()
+        """The host of the manifest, in its one spelling."""
+        return read_host(self.manifest_url)
 
     def choose_longest(self, default: int) -> int | None:
         """Return the longer side to ask for, in pixels; None for the full size."""
         return None if self.image_size == "full" else int(self.image_size or default)
 
-    def for_manifest(self, url: str) -> "DetectionRequest":
-        """Return the same request for another manifest."""
-        return replace(self, manifest_url=url)
+    def for_manifests(self, urls: Iterable[str]) -> tuple[list["DetectionRequest"], dict[str, str]]:
+        """Return the same request for other manifests, and why some addresses cannot be used."""
+        good: list[DetectionRequest] = []
+        bad: dict[str, str] = {}
+        for url in urls:
+            try:
+                good.append(replace(self, manifest_url=check_url("manifest_url", url)))
+            except RequestError as error:
+                bad[url] = error.message
+        return good, bad
 
     @classmethod
     def from_form(cls, form: Mapping[str, str], refresh: bool = False) -> "DetectionRequest":

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -10,11 +10,13 @@ from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.database import Database, Delivery, Job
-from app.errors import BrokerUnavailable, NotFound
+from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
 _LONGEST_HOST = 300
+# The heartbeat of a job for which no message could be sent.
+NEVER_SENT = 0.0
 Send = Callable[[Stage, str], None]
 
 
@@ -76,10 +78,11 @@ class JobStore:
                 found[delivery.job_id].append(delivery)
         return found
 
-    def list_unfinished_manifests(self) -> set[str]:
-        """Return the addresses of the manifests on which jobs work or will work."""
+    def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
+        """Return the addresses of the manifests on which jobs work or will work, apart from one job."""
         with self.database.session() as session:
-            requests = session.scalars(select(Job.request).where(Job.state.in_(UNFINISHED))).all()
+            others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
+            requests = session.scalars(select(Job.request).where(others)).all()
         return {request["manifest_url"] for request in requests}
 
     def list_parts(self, job: Job) -> Sequence[Job]:
@@ -87,52 +90,95 @@ class JobStore:
         with self.database.session() as session:
             return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
-    def cancel(self, job: Job) -> bool:
-        """Cancel a job unless it is finished; the stage at work stops at its next step, and nothing more is sent."""
-        pending = (Delivery.job_id == job.id) & (Delivery.status == "pending")
+    def cancel(self, job: Job) -> int:
+        """Cancel a job and, of a collection, its parts, unless finished; return how many were cancelled.
+
+        A stage at work stops at its next step, and nothing more is sent.
+        """
+        mine = (Job.id == job.id) | (Job.parent_id == job.id)
+        theirs = Delivery.job_id.in_(select(Job.id).where(mine, Job.state == State.CANCELLED))
+        ending = build_ending(State.CANCELLED, updated=time.time())
         with self.database.session() as session:
-            if not _update(session, job.id, Job.state.in_(UNFINISHED), **build_ending(State.CANCELLED)):
-                return False
+            at_work = mine & (Job.state == State.DOWNLOADING) & Job.claim.is_not(None)
+            hosts = session.scalars(select(Job.host).where(at_work).distinct()).all()
+            result = session.execute(update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending))
+            pending = theirs & (Delivery.status == "pending")
             session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
-        self.admit_next(job.host)
-        return True
+        for host in hosts:
+            self.admit_next(host)
+        return cast(CursorResult[Any], result).rowcount
 
     def retry(self, job: Job) -> bool:
         """Queue a finished job once more, for what failed in it; False when it is no longer finished as it was.
 
-        Its deliveries wait for the new result, which is another one: they get other ids.
+        What is still to be delivered of it is held back: a newer result is on its way.
+
+        Raises:
+            BrokerUnavailable: It could not be queued; then it is as it was.
         """
-        values: dict[str, Any] = {"state": State.QUEUED, "finished": None, "error_code": None, "error_message": None}
-        values |= {"retries": Job.retries + 1, "starts": 0, "heartbeat": time.time()}
+        before: dict[str, Any] = {"state": job.state, "retries": job.retries, "finished": job.finished}
+        before |= {"error_code": job.error_code, "error_message": job.error_message}
+        now: dict[str, Any] = {"state": State.QUEUED, "retries": job.retries + 1, "finished": None}
+        now |= {"error_code": None, "error_message": None, "starts": 0, "heartbeat": time.time()}
         with self.database.session() as session:
-            if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
+            if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **now):
                 return False
-            for delivery in session.scalars(select(Delivery).where(Delivery.job_id == job.id)):
-                delivery.id, delivery.status = uuid.uuid4().hex, "pending"
-                delivery.attempts, delivery.next_attempt = 0, None
-        with suppress(BrokerUnavailable):  # then the sweep queues it
+            _hold_deliveries(session, job.id, None)
+        try:
             self.send(self.find(job.id))
+        except BrokerUnavailable:
+            waits = (Job.state == State.QUEUED) & (Job.retries == job.retries + 1) & Job.claim.is_(None)
+            with self.database.session() as session:
+                if _update(session, job.id, waits, **before):
+                    _hold_deliveries(session, job.id, time.time())
+            raise
         return True
 
-    def split(self, job: Job, requests: Sequence[DetectionRequest]) -> None:
-        """Make a job of each manifest of a collection. Doing it again adds none twice."""
-        name = uuid.UUID(job.id)
-        parts = [_build_job(uuid.uuid5(name, each.manifest_url).hex, job.app_id, each) for each in requests]
+    def fail(self, job_id: str, condition: Any, error: ExtractorError) -> bool:
+        """End a job with the reason if a condition holds; what is to be delivered of an earlier result goes on."""
+        ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
         with self.database.session() as session:
+            if not _update(session, job_id, condition, **ending):
+                return False
+            _hold_deliveries(session, job_id, time.time())
+        return True
+
+    def split(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
+        """Make a job of each manifest of a collection. Doing it again adds none twice.
+
+        Args:
+            job: Of the collection, as it was claimed.
+            parts: A request for each manifest.
+            refused: The addresses that cannot be used, each with the reason: they are jobs that have failed.
+
+        Raises:
+            ClaimLost: The job was cancelled, or another worker has it; then no part is made.
+        """
+        jobs = [_build_job(_name_part(job, part.manifest_url), job.app_id, part, job.id) for part in parts]
+        total = len(parts) + len(refused)
+        with self.database.session() as session:
+            if not _update(session, job.id, Job.claim == job.claim, kind="collection", done=total, total=total):
+                raise ClaimLost(f"Job {job.id} is no longer this worker's.")
             there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
-            new = [part for part in parts if part.id not in there]
-            for part in new:
-                part.parent_id = job.id
+            new = [part for part in jobs if part.id not in there]
             session.add_all(new)
-        self.change(job.id, Job.claim == job.claim, kind="collection", done=len(parts), total=len(parts))
+            session.add_all(each for each in _build_refused(job, refused) if each.id not in there)
         for part in new:
             self.send(part)
 
     def send(self, job: Job) -> None:
-        """Put a job on the queue of its next stage."""
+        """Put a job on the queue of its next stage.
+
+        Raises:
+            BrokerUnavailable: It is not there; the sweep will put it there.
+        """
         stage = stage_of(State(job.state))
-        if stage:
-            self._send(stage, job.id)
+        try:
+            if stage:
+                self._send(stage, job.id)
+        except BrokerUnavailable:
+            self.change(job.id, Job.claim.is_(None), touch=False, heartbeat=NEVER_SENT)
+            raise
 
     def admit_next(self, host: str) -> None:
         """Queue the job that has waited longest for room at a host."""
@@ -159,9 +205,29 @@ def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True
     return cast(CursorResult[Any], result).rowcount == 1
 
 
-def _build_job(job_id: str, app_id: int, request: DetectionRequest) -> Job:
+def _hold_deliveries(session: Session, job_id: str, till: float | None) -> None:
+    """Set when the pending deliveries of a job are tried next; None: not now."""
+    pending = (Delivery.job_id == job_id) & (Delivery.status == "pending")
+    session.execute(update(Delivery).where(pending).values(next_attempt=till))
+
+
+def _name_part(job: Job, url: str) -> str:
+    """Return the id of the job of a collection's manifest: always the same, so that it is made once."""
+    return uuid.uuid5(uuid.UUID(job.id), url).hex
+
+
+def _build_job(job_id: str, app_id: int, request: DetectionRequest, parent_id: str | None = None) -> Job:
     host = request.host[:_LONGEST_HOST]
-    return Job(id=job_id, app_id=app_id, kind="detection", host=host, request=request.as_json())
+    return Job(id=job_id, app_id=app_id, kind="detection", host=host, request=request.as_json(), parent_id=parent_id)
+
+
+def _build_refused(job: Job, refused: Mapping[str, str]) -> Iterator[Job]:
+    for url, reason in refused.items():
+        ending = build_ending(State.FAILED, error_code=RequestError.code, error_message=reason)
+        request = job.request | {"manifest_url": url[:200]}
+        yield Job(
+            id=_name_part(job, url), app_id=job.app_id, kind="detection", request=request, parent_id=job.id, **ending
+        )
 
 
 def build_ending(state: State, **values: Any) -> dict[str, Any]:

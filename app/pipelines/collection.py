@@ -1,6 +1,8 @@
 """A collection → the addresses of the manifests in it, and in the collections in it."""
 
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 
 from app.errors import FetchError, ManifestError
 from app.iiif.collection import Collection
@@ -8,7 +10,7 @@ from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
 
 
-def expand(first: Collection, fetcher: Fetcher, most: int) -> list[str]:
+def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[], None]) -> list[str]:
     """Return the addresses of all manifests of a collection, none twice: its own, then those of the collections in it.
 
     A part that does not come, or is no collection, stands among the manifests: the job that fetches it will say what
@@ -17,25 +19,21 @@ def expand(first: Collection, fetcher: Fetcher, most: int) -> list[str]:
     Args:
         first: The collection.
         fetcher: Fetches the collections in it.
-        most: At most so many manifests, and so many collections.
+        most: At most so many manifests, and so many collections in the first.
+        report: Called before each fetch; raises when the job is no longer wanted.
 
     Raises:
         ManifestError: There are more.
     """
-    manifests = dict.fromkeys(first.manifests)
-    seen = {first.url, first.id}
-    waiting = deque(first.collections)
-    while waiting and max(len(manifests), len(seen)) <= most:
-        url = waiting.popleft()
-        if url in seen:
-            continue
-        seen.add(url)
-        part = _fetch_part(url, fetcher)
-        if part is None:
-            manifests[url] = None
-        else:
-            manifests |= dict.fromkeys(part.manifests)
-            waiting.extend(part.collections)
+    manifests, waiting = dict.fromkeys(first.manifests), deque(first.collections)
+    seen, fetched = {first.url, first.id, *first.collections}, 0
+    while waiting and len(manifests) <= most and fetched + len(waiting) <= most:
+        report()
+        part = _fetch_part(waiting.popleft(), fetcher, most)
+        fetched += 1
+        manifests |= dict.fromkeys(part.manifests)
+        waiting.extend(url for url in part.collections if url not in seen)
+        seen.update(part.collections)
     if waiting or len(manifests) > most:
         raise ManifestError(
             f"{first.url} is a collection of more than {most} manifests (MAX_MANIFESTS): send its parts one by one."
@@ -43,9 +41,9 @@ def expand(first: Collection, fetcher: Fetcher, most: int) -> list[str]:
     return list(manifests)
 
 
-def _fetch_part(url: str, fetcher: Fetcher) -> Collection | None:
-    try:
-        part = parse_document(fetcher.fetch_document(url), url)
-    except (FetchError, ManifestError):
-        return None
-    return part if isinstance(part, Collection) else None
+def _fetch_part(url: str, fetcher: Fetcher, most: int) -> Collection:
+    with suppress(FetchError, ManifestError):
+        part = parse_document(fetcher.fetch_document(url), url, max_members=most)
+        if isinstance(part, Collection):
+            return part
+    return Collection(url, "", manifests=(url,), collections=())

@@ -7,7 +7,7 @@ when the job is no longer wanted; a coverage of None is the same as before.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,10 @@ from app.storage import JobFolder, write_atomic
 if TYPE_CHECKING:
     from app.detection.detector import Detector
 
+# How often a download says how far it is, and learns whether it is still wanted.
+REPORT_SECONDS = 0.5
+LONGEST_REASON = 500
+
 Report = Callable[[int, int, Coverage | None], None]
 
 
@@ -49,12 +53,14 @@ class DownloadPlan:
         threads: Images fetched at the same time.
         max_canvases: A longer manifest is refused.
         retries: How often the canvases that failed have been asked for again.
+        forget: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
     """
 
     longest: int | None = 640
     threads: int = 4
     max_canvases: int = 5000
     retries: int = 0
+    forget: bool = True
 
 
 def fetch_manifest(
@@ -91,29 +97,32 @@ def download(
         folder: The job's own.
         fetcher: The HTTP client.
         plan: Size and number of the requests.
-        report: Called after every image.
+        report: Called twice a second.
 
     Raises:
         FetchError: Not one image could be fetched.
     """
     cache = ImageCache(images, fetcher, plan.longest, gently=not request.image_size, refresh=request.refresh)
-    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, images, folder, plan.retries)}
+    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
+    seen = count_coverage(load_annotated(folder, []))
     patience = Patience()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
     try:
-        waiting = [executor.submit(_fetch_page, cache, manifest, canvas, patience, plan.retries) for canvas in missing]
-        report(len(pages), len(manifest.canvases), _count_failures(pages.values()))
-        for future in as_completed(waiting):
-            page = future.result()
-            save_fetched(folder, page)
-            pages[page.number] = page
-            report(len(pages), len(manifest.canvases), None if page.file else _count_failures(pages.values()))
+        waiting = {executor.submit(_fetch_page, cache, manifest, canvas, patience, plan.retries) for canvas in missing}
+        while True:
+            # Also while nothing comes: whether the job is still wanted is learned here.
+            report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
+            if not waiting:
+                break
+            for page in _take_finished(waiting, REPORT_SECONDS):
+                save_fetched(folder, page)
+                pages[page.number] = page
     finally:
         # A job that is no longer wanted does not wait for a library that lets it wait.
         executor.shutdown(wait=False, cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}
-    if request.refresh:
+    if request.refresh and plan.forget:
         cache.forget_all_but(files)
     if not files:
         raise FetchError(
@@ -122,11 +131,18 @@ def download(
         )
 
 
-def _is_settled(page: FetchedPage, images: Path, folder: JobFolder, retries: int) -> bool:
+def _take_finished(waiting: set[Future[FetchedPage]], seconds: float) -> list[FetchedPage]:
+    """Wait for some seconds, and take what has finished by then from among what is waited for."""
+    finished, _ = wait(waiting, timeout=seconds)
+    waiting -= finished
+    return [future.result() for future in finished]
+
+
+def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries: int) -> bool:
     """Tell whether a canvas needs no more fetching: it was looked at, its image is there, or it failed this time."""
     if page.file is None:
         return page.retries == retries
-    return folder.has("detections", page.number) or (images / page.file).exists()
+    return folder.has("detections", page.number) or cache.holds(page.file)
 
 
 def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas, patience: Patience, retries: int) -> FetchedPage:
@@ -137,13 +153,13 @@ def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas, patience:
         cached = cache.fetch(canvas.image)
     except FetchError as error:
         patience.note(error)
-        return replace(page, reason=error.message)
+        return replace(page, reason=error.message[:LONGEST_REASON])
     patience.note(None)
     return replace(page, file=cached.file, width=cached.width, height=cached.height)
 
 
-def _count_failures(pages: Iterable[FetchedPage]) -> Coverage:
-    return Coverage(failed=tuple(sorted((page.number, page.reason) for page in pages if page.file is None)))
+def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
 def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report) -> None:

@@ -5,8 +5,9 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.addresses import read_host
 from app.iiif.canvas import CanvasImage
-from app.iiif.fetch import Fetcher, find_host
+from app.iiif.fetch import Fetcher
 from app.iiif.images import fetch_canvas_image
 from app.storage import build_key, write_atomic
 
@@ -51,32 +52,44 @@ class ImageCache:
         base = image.service.id if image.service else image.url
         longest = self._choose_longest(base)
         key = build_key(f"{base} {image.url} {longest}")
-        record = self.folder / f"{key}.json"
-        if not self._refresh and (known := _load(record)):
+        path = self.folder / f"{key}.image"
+        if not self._refresh and (known := _load(path)):
             return known
         fetched = fetch_canvas_image(self._fetcher, image, longest)
-        cached = CachedImage(f"{key}.image", fetched.full_width, fetched.full_height)
-        write_atomic(self.folder / cached.file, fetched.data)
-        write_atomic(record, json.dumps(asdict(cached)).encode())
+        cached = CachedImage(path.name, fetched.full_width, fetched.full_height)
+        write_atomic(path, fetched.data)
+        write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached
 
     def _choose_longest(self, base: str) -> int | None:
-        rule = self._fetcher.rules.find(find_host(base))
+        rule = self._fetcher.rules.find(read_host(base))
         if self._gently and rule.image_size and rule.is_large(self._longest):
             return rule.image_size
         return self._longest
 
+    def holds(self, file: str) -> bool:
+        """Tell whether an image is there whole."""
+        return _load(self.folder / file) is not None
+
     def forget_all_but(self, files: set[str]) -> None:
         """Remove what is not among the given image files."""
         stems = {Path(file).stem for file in files}
-        for path in self.folder.glob("*"):
-            if path.stem not in stems and not path.name.startswith(".part-"):
-                path.unlink(missing_ok=True)
+        for path in {path.with_suffix("") for path in self.folder.glob("*") if not path.name.startswith(".part-")}:
+            if path.name not in stems:
+                forget(path)
 
 
-def _load(record: Path) -> CachedImage | None:
+def forget(path: Path) -> None:
+    """Remove an image from the cache: first its record, without which nobody takes it for whole."""
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.with_suffix(".image").unlink(missing_ok=True)
+
+
+def _load(path: Path) -> CachedImage | None:
+    """Return what the record of an image says; None when either is missing or the record cannot be read."""
+    record = path.with_suffix(".json")
     try:
         os.utime(record)  # retention counts from the last use
-        return CachedImage(**json.loads(record.read_bytes()))
-    except FileNotFoundError:
+        return CachedImage(**json.loads(record.read_bytes())) if path.with_suffix(".image").exists() else None
+    except (FileNotFoundError, ValueError, TypeError):
         return None

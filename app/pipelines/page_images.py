@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.iiif.image_file import IMAGE_FORMATS
+from app.pipelines.image_cache import forget
 from app.pipelines.pages import FetchedPage
 
 
@@ -55,11 +56,13 @@ def load_batches(images: Path, pages: list[FetchedPage], batch_size: int, least:
 
 
 def load_page_image(images: Path, page: FetchedPage, least: int) -> PageImage:
-    """Decode the image of a page; one that is gone from the cache has no pixels."""
+    """Decode the image of a page. One that is gone from the cache or damaged there has no pixels, and is forgotten."""
+    path = images / str(page.file)
     try:
-        with (images / str(page.file)).open("rb") as file:
+        with path.open("rb") as file:
             return PageImage(page, *decode_image(file, least))
-    except OSError:
+    except (OSError, SyntaxError, ValueError):
+        forget(path)
         return PageImage(page)
 
 
@@ -73,4 +76,13 @@ def decode_image(file: BinaryIO, least: int) -> tuple[NDArray[np.uint8], tuple[f
         factor = min(1.0, least / max(image.size))
         drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
         size = drafted[1][2:] if drafted and drafted[1] else image.size
-        return np.asarray(image.convert("RGB")), size
+        return np.asarray(_reduce_depth(image).convert("RGB")), size
+
+
+def _reduce_depth(image: Image.Image) -> Image.Image:
+    """Return an image of 16 or 32 bits a pixel in 8, scaled to its lightest: Pillow would cut off all above 255."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image, dtype=np.float32)
+    lightest = float(np.max(values, initial=0))
+    return Image.fromarray((values.clip(0) * (255 / lightest if lightest > 0 else 1)).astype(np.uint8))

@@ -45,10 +45,10 @@ def show(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel a job; of a collection, the jobs of its manifests."""
     job = _find(job_id)
-    cancelled = [each for each in (job, *_store().list_parts(job)) if _store().cancel(each)]
+    cancelled = _store().cancel(job)
     if not cancelled:
         raise RequestError(f"Job {job_id} is {_find(job_id).state} already: there is nothing to cancel.")
-    message = "The job is cancelled." if cancelled == [job] else f"{len(cancelled)} jobs are cancelled."
+    message = "The job is cancelled." if job.kind != "collection" else f"{cancelled} jobs are cancelled."
     return jsonify(message=message, job_id=job_id)
 
 
@@ -58,8 +58,8 @@ def retry(job_id: str) -> ResponseReturnValue:
     """Fetch and look at what failed, and deliver the completed file."""
     job = _find(job_id)
     failed = len(job.coverage["failed"]) if job.coverage else 0
-    if job.state not in (State.DONE, State.FAILED):
-        raise RequestError(f"Job {job_id} is {job.state}: only a job that is done or failed can be tried again.")
+    if not job.finished:
+        raise RequestError(f"Job {job_id} is {job.state}: only a job that is finished can be tried again.")
     if job.state == State.DONE and not failed:
         raise RequestError(f"Job {job_id} has no canvas that failed: there is nothing to try again.")
     if not _store().retry(job):
@@ -72,8 +72,8 @@ def retry(job_id: str) -> ResponseReturnValue:
 @key_required
 def redeliver(job_id: str) -> ResponseReturnValue:
     job = _find(job_id)
-    if job.state != State.DONE:
-        raise RequestError(f"Job {job_id} is {job.state}: only the result of a job that is done can be sent again.")
+    if not (job.finished and current_app.extensions["storage"].job(job.id).annotations.exists()):
+        raise RequestError(f"Job {job_id} is {job.state}: only the result of a finished job can be sent again.")
     if not current_app.extensions["queue"].courier.renew(job_id):
         raise RequestError(f"Job {job_id} has no address to send to: neither a callback nor CLIENT_APP_URL was set.")
     return jsonify(message="The result will be sent again.", job_id=job_id)

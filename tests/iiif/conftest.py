@@ -1,6 +1,8 @@
 """A client with little patience."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -65,3 +67,30 @@ def make_fetcher(clock: Clock) -> Callable[..., Fetcher]:
 @pytest.fixture
 def fetcher(make_fetcher: Callable[..., Fetcher]) -> Fetcher:
     return make_fetcher()
+
+
+def check_small_go_between(limits: HostLimits, waiting: threading.Event, go_on: threading.Event) -> None:
+    """Check that small requests get turns while several large ones wait, and that the large ones get theirs then.
+
+    Args:
+        limits: Of one request at a time, and of a long interval between large ones.
+        waiting: Set when a thread sleeps.
+        go_on: Lets the sleepers sleep no longer than they must.
+    """
+
+    def ask(longest: int | None) -> None:
+        with limits.turn("library.example", longest):
+            pass
+
+    ask(None)
+    with ThreadPoolExecutor(4) as executor:
+        large = [executor.submit(ask, None) for _ in range(3)]
+        try:
+            assert waiting.wait(20)
+            for _ in range(5):
+                executor.submit(ask, 1000).result(10)
+            assert not any(future.done() for future in large)
+        finally:
+            go_on.set()
+        for future in large:
+            future.result(20)

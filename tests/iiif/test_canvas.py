@@ -1,8 +1,9 @@
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from app.iiif.canvas import CanvasImage
+from app.iiif.canvas import CanvasImage, parse_canvas
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageService
 from app.iiif.images import fetch_canvas_image
@@ -280,3 +281,23 @@ def test_a_size_may_be_written_in_several_ways(size: Any) -> None:
 def test_half_a_character_in_an_id_can_still_be_written_to_a_file() -> None:
     canvas = parse_body({"id": f"{BASE}/\ud800.jpg", "type": "Image"})
     assert Manifest("", "", (canvas,)).image_name(canvas) == "\N{REPLACEMENT CHARACTER}.jpg"
+
+
+def test_a_service_that_is_referred_to_again_and_again_is_looked_at_once_and_not_copied() -> None:
+    service = {"id": "s"} | {f"k{number}": 0 for number in range(20_000)}
+    body = {**IMAGE, "service": ["s"] * 500}
+    canvas = {"items": [{"items": [{"motivation": "painting", "body": body}]}]}
+    tracemalloc.start()
+    try:
+        parse_canvas(1, canvas, {"s": service})
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_stands_at_a_service_goes_before_what_the_manifest_says_of_it_once() -> None:
+    once = {SERVICE["id"]: {**SERVICE, "width": 5, "height": 7, "profile": "level0"}}
+    body = {**IMAGE, "service": ["other", {"@id": SERVICE["id"], "profile": "level2"}]}
+    image = image_of(parse_canvas(1, {"items": [{"items": [{"body": body}]}]}, once))
+    assert image.service is not None
+    assert (image.service.level, image.width, image.height) == (2, 5, 7)

@@ -132,3 +132,17 @@ def test_an_empty_collection_is_refused_in_one_sentence(document: Any) -> None:
     with pytest.raises(ManifestError, match="is a collection that lists no manifests") as caught:
         parse(document)
     assert caught.value.message.startswith(URL)
+
+
+@pytest.mark.parametrize("place", ["manifests", "collections", "members", "items"])
+def test_a_collection_that_is_too_long_is_not_read_to_its_end(place: str) -> None:
+    kind = "Collection" if place == "collections" else "Manifest"
+    document = {"@type": "sc:Collection", place: [refer(f"{number // 2}", kind) for number in range(1000)]}
+    read = parse_document(json.dumps(document).encode(), URL, max_members=10)
+    assert isinstance(read, Collection)
+    assert names(read.manifests or read.collections) == [str(number) for number in range(11)]
+
+
+def test_the_id_of_a_collection_is_of_a_sane_length() -> None:
+    document = {"id": "x" * 1_000_000, "type": "Collection", "items": [refer("a")]}
+    assert len(parse(document).id) == 2000

@@ -16,8 +16,9 @@ from PIL import Image
 
 from app.addresses import AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
-from app.iiif.fetch import Fetcher, find_host, parse_retry_after
+from app.iiif.fetch import LONGEST_URL, Fetcher, parse_retry_after
 from app.iiif.hosts import HostRule
+from app.iiif.image_requests import ImageRequest
 from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, draw_image, redirect
 
@@ -180,7 +181,7 @@ def test_a_body_that_is_cut_short_is_asked_for_again(library: Library, fetcher: 
 def test_a_body_that_is_always_cut_short_is_an_error(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x.jpg", Answer(body=JPEG[:-500], missing=500))
     with pytest.raises(FetchError, match="could not be reached"):
-        fetcher.fetch_image([url])
+        fetcher.fetch_image([ImageRequest(url)])
     assert len(library.asked) == POLICY.attempts
 
 
@@ -343,20 +344,15 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fet
         fetcher.fetch_document(tls_url.replace("library.example", "localhost"))
 
 
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://Gallica.BnF.fr/ark:/1", "gallica.bnf.fr"),
-        ("https://gallica.bnf.fr./ark:/1", "gallica.bnf.fr"),
-        ("https://user:secret@gallica.bnf.fr/x", "gallica.bnf.fr"),
-        ("http://127.0.0.1:8182/x", "127.0.0.1:8182"),
-        ("http://[::1]:80/x", "::1:80"),
-        ("http://a:b:c/x", ""),
-        ("nothing", ""),
-    ],
-)
-def test_a_host_is_known_however_its_address_is_written(url: str, host: str) -> None:
-    assert find_host(url) == host
+def test_an_address_that_no_server_takes_is_not_asked_for_and_not_quoted_whole(
+    library: Library, fetcher: Fetcher
+) -> None:
+    longer = f"{library.url}/{'x' * LONGEST_URL}"
+    for url in (longer, library.answer("/x", redirect(longer))):
+        with pytest.raises(FetchError, match="an address of more than 4096 characters") as caught:
+            fetcher.fetch_document(url)
+        assert len(caught.value.message) < 200
+    assert library.paths == ["/x"]
 
 
 def test_threads_may_share_a_fetcher(library: Library) -> None:
@@ -370,7 +366,7 @@ def test_threads_may_share_a_fetcher(library: Library) -> None:
 
 
 def test_an_image_comes_whole_with_its_size(library: Library, fetcher: Fetcher) -> None:
-    assert fetcher.fetch_image([library.answer("/x.jpg", Answer(body=JPEG))]) == (JPEG, 600, 800)
+    assert fetcher.fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))]) == (JPEG, 600, 800)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -395,14 +391,14 @@ def test_what_is_no_whole_image_is_named_for_what_it_is(
 ) -> None:
     url = library.answer("/x.jpg", Answer(body=body))
     with pytest.raises(NotAnImage, match=said) as caught:
-        fetcher.fetch_image([url])
+        fetcher.fetch_image([ImageRequest(url)])
     assert caught.value.message.startswith(url)
     assert len(library.asked) == 1
 
 
 def test_an_image_of_too_many_bytes_is_refused(library: Library, make_fetcher: MakeFetcher) -> None:
     with pytest.raises(FetchError, match="larger than"):
-        make_fetcher(max_image_bytes=1000).fetch_image([library.answer("/x.jpg", Answer(body=JPEG))])
+        make_fetcher(max_image_bytes=1000).fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))])
 
 
 def test_the_size_of_an_image_is_that_of_its_pixels(library: Library, fetcher: Fetcher) -> None:
@@ -411,4 +407,15 @@ def test_the_size_of_an_image_is_that_of_its_pixels(library: Library, fetcher: F
     exif[0x0112] = 6  # "turn me": boxes are in the pixels of the file
     body = io.BytesIO()
     image.save(body, "JPEG", exif=exif)
-    assert fetcher.fetch_image([library.answer("/x.jpg", Answer(body=body.getvalue()))])[1:] == (30, 20)
+    url = library.answer("/x.jpg", Answer(body=body.getvalue()))
+    assert fetcher.fetch_image([ImageRequest(url)])[1:] == (30, 20)
+
+
+def test_each_form_of_a_request_is_timed_by_its_own_size(library: Library, clock: Clock) -> None:
+    rule = HostRule(4, 1, image_size=1000, large_interval_seconds=15)
+    fetcher = Fetcher(POLICY, build_limits(rule, clock), AddressGuard(frozenset({"127.0.0.1"})))
+    forms = [ImageRequest(f"{library.url}/small.jpg", 1000), ImageRequest(f"{library.url}/full.jpg", 6000)]
+    library.answer("/full.jpg", Answer(body=JPEG))
+    for _ in range(2):
+        fetcher.fetch_image(forms)
+    assert sum(clock.slept) == 1 + 15

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from app.addresses import read_host
 from app.config import ROOT
 from app.errors import SettingsError
 from app.iiif.hosts import HostRule, HostRules
+from app.jobs import DetectionRequest
 
 DEFAULT = HostRule(connections=4, interval_seconds=0.1)
 RULE = """
@@ -79,3 +81,48 @@ def test_the_file_of_the_project_knows_gallica() -> None:
     rule = HostRules.load(ROOT / "iiif" / "hosts.toml", DEFAULT).find("gallica.bnf.fr")
     assert rule.image_size == 1000
     assert rule.large_interval_seconds >= 12
+
+
+@pytest.mark.parametrize(
+    "host", ["IMAGES.example.org", "images.example.org.", "user@images.example.org", "images.example.org.:443"]
+)
+def test_a_known_host_has_its_rule_however_it_is_written(rules: HostRules, host: str) -> None:
+    assert rules.find(host).interval_seconds == 1.5
+
+
+def test_a_rule_may_be_given_in_letters_of_any_script() -> None:
+    rule = HostRule(1)
+    rules = HostRules(DEFAULT, {"Bücher.example": rule, ".Été.example": rule, "[::1]": rule})
+    for host in ("xn--bcher-kva.example", "bücher.example:8182", "www.xn--t-9fab.example", "[::1]:8182", "[::1]"):
+        assert rules.find(host) is rule, host
+
+
+@pytest.mark.parametrize("host", [".", "[", "a:b:c", "::1", "\ud800", "é" * 300, "/", "a\nb"])
+def test_what_is_no_host_has_the_settings(rules: HostRules, host: str) -> None:
+    assert rules.find(host) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Gallica.BnF.fr/ark:/1", "gallica.bnf.fr"),
+        ("https://gallica.bnf.fr./ark:/1", "gallica.bnf.fr"),
+        ("https://gallica.bnf.fr:443/ark:/1", "gallica.bnf.fr"),
+        ("http://gallica.bnf.fr.:80", "gallica.bnf.fr"),
+        ("http://gallica.bnf.fr:443/x", "gallica.bnf.fr:443"),
+        ("https://user:secret@gallica.bnf.fr/x", "gallica.bnf.fr"),
+        ("https://Bücher.example。/x", "xn--bcher-kva.example"),
+        ("https://XN--BCHER-KVA.example/x", "xn--bcher-kva.example"),
+        ("http://127.0.0.1:8182/x", "127.0.0.1:8182"),
+        ("http://[::1]:80/x", "[::1]"),
+        ("http://[2001:DB8::1]:8182/x", "[2001:db8::1]:8182"),
+        ("http://a:b:c/x", ""),
+        ("http://[", ""),
+        ("http://\ud800/", "\ud800"),
+        (f"http://{'a.' * 126}a/", f"{'a.' * 126}a"),
+        (f"http://{'a.' * 127}a/", ""),
+        ("nothing", ""),
+    ],
+)
+def test_a_host_has_one_spelling_for_jobs_and_for_turns(url: str, host: str) -> None:
+    assert read_host(url) == DetectionRequest(url).host == host

@@ -4,12 +4,14 @@ import json
 import pytest
 from PIL import Image
 
+from app.addresses import AddressGuard
 from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
+from app.iiif.hosts import HostRule
 from app.iiif.images import FetchedImage, fetch_canvas_image
 from app.iiif.manifest import parse_manifest
-from tests.iiif.conftest import POLICY
+from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
 
 SCAN = Scan(1200, 1600)
@@ -208,3 +210,38 @@ def test_the_images_own_address_is_asked_when_every_form_is_refused(library: Lib
     url = library.answer("/iiif/1/full/full/0/default.png", Answer(body=draw_image(1200, 1600, "PNG")))
     fetched = fetch_canvas_image(fetcher, CanvasImage(url, None, None, service), 800)
     assert (f"{library.url}{library.paths[-1]}", size_of(fetched)) == (url, (1200, 1600))
+
+
+@pytest.fixture
+def slow_library(library: Library, clock: Clock) -> Fetcher:
+    """A fetcher that knows the library for one that gives larger images every 15 seconds only."""
+    rule = HostRule(4, 0, image_size=1000, large_interval_seconds=15)
+    return Fetcher(POLICY, build_limits(rule, clock), AddressGuard(frozenset({"127.0.0.1"})))
+
+
+@pytest.mark.parametrize("sizes", [(), ((400, 602), (797, 1200))])
+def test_the_size_that_a_host_gives_freely_is_not_passed(
+    library: Library, slow_library: Fetcher, clock: Clock, sizes: tuple[tuple[int, int], ...]
+) -> None:
+    image = find_image(library, Scan(2000, 3011, sizes=sizes))
+    for longest in (1000, 1000, 900):
+        assert max(size_of(fetch_canvas_image(slow_library, image, longest))) <= 1000
+    assert clock.slept == []
+
+
+def test_the_full_image_is_asked_for_slowly_also_where_it_is_the_last_form(
+    library: Library, slow_library: Fetcher, clock: Clock
+) -> None:
+    image = find_image(library, Scan(forms=("full",)))
+    for _ in range(3):
+        fetch_canvas_image(slow_library, image, 800)
+    assert clock.slept == [15, 15]
+
+
+def test_a_full_image_that_is_small_is_not_asked_for_slowly(
+    library: Library, slow_library: Fetcher, clock: Clock
+) -> None:
+    image = find_image(library, Scan(600, 800))
+    for _ in range(3):
+        fetch_canvas_image(slow_library, image, None)
+    assert clock.slept == []

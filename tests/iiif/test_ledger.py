@@ -1,5 +1,6 @@
 """Turns that several workers share, on a real broker; each ledger here stands for a worker."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import redis
 from app.iiif.hosts import HostRule, HostRules
 from app.iiif.ledger import SharedLedger
 from app.iiif.turns import HostLimits
+from tests.iiif.conftest import check_small_go_between
 
 HOST = "library.example"
 
@@ -94,3 +96,24 @@ def test_many_threads_of_two_workers_never_hold_more_than_allowed(make_ledger: C
         list(executor.map(ask, range(60)))
     assert len(most) == 60
     assert max(most) <= 2
+
+
+def test_a_turn_whose_answer_was_lost_is_not_in_its_own_way(make_ledger: Callable[..., SharedLedger]) -> None:
+    rule = HostRule(connections=1, interval_seconds=0)
+    ledger = make_ledger()
+    assert ledger.take(HOST, "a", rule, False) == 0
+    assert ledger.take(HOST, "a", rule, False) == 0
+    assert ledger.take(HOST, "b", rule, False) > 0
+
+
+def test_small_requests_of_a_worker_go_on_while_large_ones_wait(make_ledger: Callable[..., SharedLedger]) -> None:
+    rules = HostRules(HostRule(connections=1, interval_seconds=0, image_size=1000, large_interval_seconds=0.5))
+    go_on, waiting = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        waiting.set()
+        go_on.wait(20)
+        time.sleep(seconds)
+
+    limits = HostLimits(rules, make_ledger(), sleep)
+    check_small_go_between(limits, waiting, go_on)

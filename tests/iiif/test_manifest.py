@@ -86,6 +86,19 @@ def test_image_name_of_an_image_without_a_service_is_read_from_its_address(url: 
     assert Manifest("", "", (canvas,)).image_name(canvas) == name
 
 
+@pytest.mark.parametrize("endless", [f"{BASE}/{'x' * 1_000_000}", f"{BASE}/iiif/{'x' * 1_000_000}/manifest.json"])
+def test_names_and_ids_are_of_a_sane_length(endless: str) -> None:
+    document = build_manifest_3(BASE, [Scan(), Scan()])
+    document["id"] = document["items"][0]["id"] = endless
+    document["items"][0]["items"][0]["items"][0]["body"] = {"id": f"{BASE}/{'x' * 1000}.jpg", "type": "Image"}
+    manifest = parse(document)
+    names = [manifest.image_name(canvas) for canvas in manifest.canvases]
+    assert len(manifest.ref) <= 200
+    assert len(manifest.id) == len(manifest.canvases[0].id) == 2000
+    assert [len(name) <= 200 for name in names] == [True, True]
+    assert [name[-9:] for name in names] == ["_0001.jpg", "_0002.jpg"]
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(("build", "level", "ref"), [(build_manifest_2, 0, "ms-2"), (build_manifest_3, 2, "ms-3")])
 def test_both_presentations_are_read(version: int, build: Callable[..., Any], level: int, ref: str) -> None:

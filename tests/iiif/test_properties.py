@@ -14,7 +14,8 @@ from app.config import ROOT
 from app.errors import FetchError, ManifestError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
-from app.iiif.image_api import ImageInfo, ImageService, build_image_urls, choose_size, parse_image_info
+from app.iiif.image_api import ImageInfo, ImageService, parse_image_info
+from app.iiif.image_requests import build_requests, choose_size
 from app.iiif.manifest import Manifest, parse_document
 from tests.library import Scan, build_manifest_2, build_manifest_3
 
@@ -276,7 +277,7 @@ def check_urls(info: ImageInfo, longest: int) -> None:
     """Check that no request asks for more than there is, or than is allowed."""
     most = min(info.width, info.max_width or info.width), min(info.height, info.max_height or info.height)
     sizes = [choose_size(info, longest)]
-    for url in build_image_urls(info, longest):
+    for url in [request.url for request in build_requests(info, longest)]:
         check_text(url)
         asked = re.fullmatch(rf"{re.escape(info.service.id)}/full/(?:(\d+),(\d*)|full|max)/0/(default|native).jpg", url)
         assert asked, url

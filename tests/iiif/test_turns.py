@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.iiif.hosts import HostRule
-from tests.iiif.conftest import Clock, build_limits
+from tests.iiif.conftest import Clock, build_limits, check_small_go_between
 
 
 class Counter:
@@ -102,3 +102,41 @@ def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -
     limits._sleep = sleep_and_be_paused
     with limits.turn("library.example"):
         assert clock.now == 1060
+
+
+def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
+    limits = build_limits(HostRule(1, 0, image_size=1000, large_interval_seconds=60), clock)
+    go_on, waiting = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        waiting.set()
+        go_on.wait(20)
+        clock.sleep(seconds)
+
+    limits._sleep = sleep
+    check_small_go_between(limits, waiting, go_on)
+    assert clock.now == 1000 + 3 * 60
+
+
+def test_large_requests_may_run_beside_each_other_once_they_have_their_turn(clock: Clock) -> None:
+    limits = build_limits(HostRule(2, 0, image_size=1000, large_interval_seconds=60), clock)
+    with limits.turn("library.example", None), limits.turn("library.example", None):
+        assert clock.now == 1060
+
+
+def test_a_turn_that_is_interrupted_while_it_waits_leaves_no_place_taken(clock: Clock) -> None:
+    limits = build_limits(HostRule(1, 1, image_size=1000, large_interval_seconds=60), clock)
+    with limits.turn("library.example", None):
+        pass
+
+    def interrupt(seconds: float) -> None:
+        raise InterruptedError
+
+    for longest in (0, None):
+        limits._sleep = interrupt
+        with pytest.raises(InterruptedError), limits.turn("library.example", longest):
+            pass
+        limits._sleep = clock.sleep
+        with limits.turn("library.example", longest):
+            pass
+    assert clock.now == 1060

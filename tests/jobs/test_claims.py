@@ -192,3 +192,35 @@ def test_no_more_stranded_downloads_are_queued_than_their_host_has_room_for(stor
     for job in jobs[1:]:
         age(store, job)
     assert len(claims.free_stranded(lambda queue: True)) == 1
+
+
+def test_a_download_that_kills_its_worker_makes_room_for_the_next(
+    store: JobStore, claims: Claims, queues: Queues
+) -> None:
+    killer, waiting = submit(store), submit(store)
+    for number in range(2):
+        start_again(claims, killer, number)
+    queues.sent.clear()
+    assert claims.claim(killer.id, DOWNLOAD, "message:2", dead="message:1") is None
+    assert queues.sent == [("io", waiting.id)]
+
+
+def test_a_job_that_could_not_be_sent_is_sent_by_the_sweep_whatever_its_queue_holds(
+    store: JobStore, claims: Claims, queues: Queues
+) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    queues.down = True
+    with pytest.raises(BrokerUnavailable):
+        claims.hand_over(job, DOWNLOAD, 1)
+    assert [freed.id for freed in claims.free_stranded(lambda queue: False)] == [job.id]
+
+
+def test_a_job_that_was_sent_too_early_keeps_its_place_in_the_line(
+    store: JobStore, claims: Claims, queues: Queues
+) -> None:
+    jobs = [submit(store) for _ in range(4)]
+    first, _ = (claimed(claims, job, DOWNLOAD, job.id) for job in jobs[:2])
+    store.admit_next(first.host)  # though the host is full
+    assert claims.claim(jobs[2].id, DOWNLOAD, "early") is None
+    claims.hand_over(first, DOWNLOAD, 1)
+    assert queues.sent[-2:] == [("io", jobs[2].id), ("gpu", first.id)]

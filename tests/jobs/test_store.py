@@ -4,7 +4,7 @@ from app.database import Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError, NotFound
 from app.jobs import Claims, DetectionRequest, JobStore, State
 from app.jobs.states import DOWNLOAD, FINISHED, STAGES, UNFINISHED, stage_of
-from tests.jobs.conftest import REQUEST, Queues, age, claimed, submit
+from tests.jobs.conftest import REQUEST, Queues, claimed, submit
 
 
 def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore, claims: Claims) -> None:
@@ -82,41 +82,82 @@ def test_a_failed_job_that_is_tried_again_forgets_its_error(store: JobStore, cla
     assert (job.state, job.error_code, job.error_message) == (State.QUEUED, None, None)
 
 
-def test_the_deliveries_of_a_retry_wait_for_the_new_result_under_other_ids(store: JobStore, claims: Claims) -> None:
-    job = store.find(finish(claims, submit(store)).id)
+def add_delivery(store: JobStore, job: Job, status: str) -> None:
     with store.database.session() as session:
-        session.add(Delivery(id="old", job_id=job.id, url="https://a.example", status="delivered", attempts=1))
-    store.retry(job)
-    (delivery,) = store.deliveries([job])[job.id]
-    assert delivery.id != "old"
-    assert (delivery.status, delivery.attempts, delivery.next_attempt) == ("pending", 0, None)
+        session.add(Delivery(id=status, job_id=job.id, url=f"https://{status}.example", status=status))
 
 
-def test_a_retry_while_the_broker_is_away_is_queued_later(store: JobStore, claims: Claims, queues: Queues) -> None:
+def find_deliveries(store: JobStore, job: Job) -> dict[str, float | None]:
+    return {delivery.status: delivery.next_attempt for delivery in store.deliveries([job])[job.id]}
+
+
+def test_a_retry_holds_back_what_is_still_to_be_delivered(store: JobStore, claims: Claims) -> None:
     job = store.find(finish(claims, submit(store)).id)
+    add_delivery(store, job, "pending")
+    store.retry(job)
+    assert find_deliveries(store, job) == {"pending": None}
+
+
+def test_a_retry_that_fails_lets_the_earlier_result_be_delivered(store: JobStore, claims: Claims) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+    add_delivery(store, job, "pending")
+    store.retry(job)
+    claims.fail(claimed(claims, job, DOWNLOAD, "again"), ManifestError("no"))
+    assert find_deliveries(store, job)["pending"]
+
+
+def test_a_retry_while_the_broker_is_away_changes_nothing(store: JobStore, claims: Claims, queues: Queues) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+    add_delivery(store, job, "pending")
     queues.down = True
-    assert store.retry(job)
-    age(store, job)
-    assert [freed.id for freed in claims.free_stranded(lambda queue: True)] == [job.id]
+    with pytest.raises(BrokerUnavailable):
+        store.retry(job)
+    after = store.find(job.id)
+    assert (after.state, after.retries, after.finished) == (job.state, job.retries, job.finished)
+    assert find_deliveries(store, job)["pending"]
+
+
+def build_collection(store: JobStore, claims: Claims) -> tuple[Job, DetectionRequest]:
+    request = DetectionRequest("https://example.org/collection.json", callback="https://app.example/a")
+    (job,) = store.submit(7, [request])
+    return claimed(claims, job, DOWNLOAD), request
 
 
 def test_every_manifest_of_a_collection_is_a_job_of_its_own(store: JobStore, claims: Claims, queues: Queues) -> None:
-    request = DetectionRequest("https://example.org/collection.json", callback="https://app.example/a")
-    (job,) = store.submit(7, [request])
-    job = claimed(claims, job, DOWNLOAD)
+    job, request = build_collection(store, claims)
     urls = [f"https://example.org/{number}.json" for number in range(3)]
     for _ in range(2):  # as after a crash in the middle
-        store.split(job, [request.for_manifest(url) for url in urls])
+        store.split(job, *request.for_manifests([*urls, "http://[bad/2"]))
     claims.hand_over(job, DOWNLOAD, 1, State.DONE)
-    parts = store.list_parts(job)
+    *parts, refused = store.list_parts(job)
     assert [part.request["manifest_url"] for part in parts] == urls
     assert {(part.app_id, part.request["callback"]) for part in parts} == {(7, "https://app.example/a")}
     assert [job_id for _, job_id in queues.sent[1:4]] == [part.id for part in parts]
+    assert (refused.state, refused.error_code) == (State.FAILED, "bad_request")
+    assert "http://[bad/2" in (refused.error_message or "")
     job = store.find(job.id)
-    assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 3, 3)
+    assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 4, 4)
+
+
+def test_a_collection_that_was_cancelled_meanwhile_makes_no_job(store: JobStore, claims: Claims) -> None:
+    job, request = build_collection(store, claims)
+    store.cancel(job)
+    with pytest.raises(ClaimLost):
+        store.split(job, *request.for_manifests(["https://example.org/1"]))
+    assert store.list_parts(job) == []
+
+
+def test_a_collection_is_cancelled_with_its_parts(store: JobStore, claims: Claims) -> None:
+    job, request = build_collection(store, claims)
+    store.split(job, *request.for_manifests([f"https://example.org/{number}" for number in range(3)]))
+    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
+    finish(claims, store.list_parts(job)[0])
+    assert store.cancel(store.find(job.id)) == 2
+    assert [part.state for part in store.list_parts(job)] == ["done", "cancelled", "cancelled"]
 
 
 def test_the_manifests_on_which_jobs_work_are_known(store: JobStore, claims: Claims) -> None:
     done, waiting = submit(store, url="https://example.org/1"), submit(store, url="https://example.org/2")
     finish(claims, done)
     assert store.list_unfinished_manifests() == {waiting.request["manifest_url"]}
+    assert store.list_unfinished_manifests(apart_from=waiting.id) == set()

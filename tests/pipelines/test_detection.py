@@ -260,12 +260,15 @@ def test_a_retry_that_is_interrupted_does_not_begin_anew(run: Run, document: Pat
     assert [report[:2] for report in run.reports] == [(4, 4)]
 
 
-def test_an_image_that_left_the_cache_is_fetched_by_a_retry(run: Run) -> None:
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
+def test_an_image_that_left_the_cache_or_is_damaged_there_is_fetched_by_a_retry(
+    run: Run, damage: Callable[[Path], object]
+) -> None:
     run.download()
     first = load_fetched(run.folder)[0]
-    (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
-    (run.storage.images(run.request.manifest_url) / str(first.file)).with_suffix(".json").unlink()
+    damage(run.storage.images(run.request.manifest_url) / str(first.file))
     run.detect()
+    assert run.reports[-1][2].failed  # type: ignore[union-attr]
     run.download(plan=replace(PLAN, retries=1))
     run.detect()
     assert run.annotated()[0].status is PageStatus.DETECTED
@@ -306,3 +309,41 @@ def test_a_library_that_is_down_is_not_asked_for_every_page(tmp_path: Path) -> N
     assert [page.file is None for page in pages] == [False] * 2 + [True] * 58
     assert "Not asked for, after 8 images in a row" in pages[-1].reason
     assert len(asked) <= 2 + 8 + PLAN.threads
+
+
+def test_a_retry_counts_what_was_looked_at_from_its_beginning(run: Run, document: Path) -> None:
+    (document / "ms_0002.jpg").write_bytes(b"")
+    run.download()
+    run.detect()
+    run.reports.clear()
+    run.download(plan=replace(PLAN, retries=1))
+    first, last = run.reports[0][2], run.reports[-1][2]
+    assert first == Coverage(3, 0, ())
+    assert last == Coverage(3, 0, ((2, last.failed[0][1]),))  # type: ignore[union-attr]
+
+
+def test_a_refresh_leaves_the_images_of_other_jobs_while_they_need_them(run: Run) -> None:
+    run.request = replace(run.request, image_size="full")
+    run.download(plan=DownloadPlan(None))
+    again = Run(run.storage.root, run.request.manifest_url.removesuffix("/manifest.json"), run.fetcher, "again", True)
+    again.download(plan=replace(PLAN, forget=False))
+    run.detect()
+    assert run.reports[-1][2] == Coverage(3, 1)
+
+
+def test_a_job_that_is_no_longer_wanted_does_not_wait_for_a_library_that_hangs(tmp_path: Path) -> None:
+    with Library().open() as shelf:
+        run = Run(tmp_path / "data", shelf.url, build_fetcher())
+        shelf.offer_manifest([Scan(30, 40)] * 3)
+        for number in (1, 2, 3):
+            shelf.answer(f"/iiif/{number}/info.json", Answer(hang=True))
+        asked: list[int] = []
+
+        def report(done: int, total: int, coverage: Coverage | None) -> None:
+            asked.append(done)
+            if len(asked) == 3:
+                raise ClaimLost("cancelled")
+
+        with pytest.raises(ClaimLost):
+            run.download(report)
+    assert asked == [0, 0, 0]

@@ -70,3 +70,18 @@ def test_another_size_is_another_file(shelf: Library, cache: ImageCache, fetcher
     image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
     larger = ImageCache(cache.folder, fetcher, 1280)
     assert cache.fetch(image).file != larger.fetch(image).file
+
+
+@pytest.mark.parametrize("record", [b"", b"[]", b'{"file": 1}', None])
+def test_an_image_whose_record_cannot_be_read_is_fetched_again(
+    shelf: Library, cache: ImageCache, record: bytes | None
+) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    path = cache.folder / cache.fetch(image).file
+    if record is None:
+        path.unlink()
+    else:
+        path.with_suffix(".json").write_bytes(record)
+    assert not cache.holds(path.name)
+    assert cache.fetch(image).width == 300
+    assert cache.holds(path.name)

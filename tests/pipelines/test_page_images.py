@@ -1,11 +1,12 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from app.pipelines.page_images import decode_image, load_batches
+from app.pipelines.page_images import decode_image, load_batches, load_page_image
 from app.pipelines.pages import FetchedPage
 from tests.detection.networks import EdgeFinder
 
@@ -50,3 +51,23 @@ def test_pages_come_in_batches_and_one_that_is_gone_has_no_pixels(tmp_path: Path
     batches = list(load_batches(tmp_path, pages, 2, 640))
     assert [[image.page.number for image in batch] for batch in batches] == [[1, 2], [3]]
     assert [image.pixels is None for batch in batches for image in batch] == [False, True, False]
+
+
+@pytest.mark.parametrize(("mode", "form"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16", "JPEG2000"), ("F", "TIFF")])
+def test_an_image_of_more_than_8_bits_a_pixel_is_not_blank(mode: str, form: str) -> None:
+    values = np.full((80, 60), 60_000, dtype=np.uint16)
+    values[20:40, 10:50] = 5_000
+    page, file = Image.fromarray(values), io.BytesIO()
+    (page.convert("F") if mode == "F" else page).save(file, form)
+    file.seek(0)
+    pixels, _ = decode_image(file, 640)
+    assert pixels[:10].min() > 200
+    assert pixels[25:35, 20:40].max() < 60
+
+
+def test_a_damaged_file_is_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "a.image"
+    file.write_bytes(draw(600, 800, (1, 1, 9, 9)).getvalue()[:2000])
+    file.with_suffix(".json").write_text("{}")
+    assert load_page_image(tmp_path, FetchedPage(1, "", "", file.name), 640).pixels is None
+    assert list(tmp_path.iterdir()) == []

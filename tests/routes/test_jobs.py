@@ -148,10 +148,11 @@ def test_a_job_without_failed_canvases_is_not_tried_again(
     assert (answer.status_code, "nothing to try again" in answer.json["message"]) == (400, True)
 
 
-def test_a_cancelled_job_is_not_tried_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+def test_a_cancelled_job_goes_on_where_it_stopped(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
     client.post(f"/jobs/{job_id}/cancel", headers=headers)
     answer = client.post(f"/jobs/{job_id}/retry", headers=headers)
-    assert (answer.status_code, "cancelled" in answer.json["message"]) == (400, True)
+    assert (answer.status_code, answer.json["message"]) == (200, "The job is tried again.")
+    assert client.get(f"/jobs/{job_id}", headers=headers).json["state"] == "queued"
 
 
 def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
@@ -160,7 +161,7 @@ def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
     queue = app.extensions["queue"]
     job = queue.claims.claim(job_id, DOWNLOAD, "message")
     request = DetectionRequest(MANIFEST)
-    queue.jobs.split(job, [request.for_manifest(f"https://example.org/{number}") for number in (1, 2)])
+    queue.jobs.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
     queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
