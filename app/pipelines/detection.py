@@ -52,6 +52,7 @@ class DownloadPlan:
         longest: Longer side to ask for, in pixels; None for the full size.
         threads: Images fetched at the same time.
         max_canvases: A longer manifest is refused.
+        max_manifests: No more of a collection is read than shows that it has more.
         retries: How often the canvases that failed have been asked for again.
         forget: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
     """
@@ -59,6 +60,7 @@ class DownloadPlan:
     longest: int | None = 640
     threads: int = 4
     max_canvases: int = 5000
+    max_manifests: int = 1000
     retries: int = 0
     forget: bool = True
 
@@ -71,11 +73,11 @@ def fetch_manifest(
     Raises:
         FetchError, ManifestError: It did not come, or is neither a manifest nor a collection of some.
     """
-    if folder.manifest.exists():
-        return parse_document(folder.manifest.read_bytes(), request.manifest_url, plan.max_canvases)
-    data = fetcher.fetch_document(request.manifest_url)
-    document = parse_document(data, request.manifest_url, plan.max_canvases)
-    write_atomic(folder.manifest, data)
+    is_new = not folder.manifest.exists()
+    data = fetcher.fetch_document(request.manifest_url) if is_new else folder.manifest.read_bytes()
+    document = parse_document(data, request.manifest_url, plan.max_canvases, plan.max_manifests)
+    if is_new:
+        write_atomic(folder.manifest, data)
     return document
 
 
