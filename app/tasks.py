@@ -187,7 +187,7 @@ def detect(self: QueueTask, job_id: str) -> None:
         queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
         images = queue.storage.images(request.manifest_url)
-        detection.detect(images, queue.storage.job(job_id), detector, _build_report(queue.claims, job))
+        detection.detect(request, images, queue.storage.job(job_id), detector, _build_report(queue.claims, job))
         return None
 
     run_stage(self, job_id, DETECT, work)

@@ -164,10 +164,11 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
-def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report) -> None:
+def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector: "Detector", report: Report) -> None:
     """Look at every page that was fetched, a batch at a time, and write the result.
 
     Args:
+        request: Who asks for the full size has every pixel given to the detector, as the original did.
         images: The folder of the manifest's cached images.
         folder: The job's own.
         detector: Loaded beforehand.
@@ -177,7 +178,8 @@ def detect(images: Path, folder: JobFolder, detector: "Detector", report: Report
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
-    for batch in load_batches(images, waiting, detector.config.batch_size, detector.config.size):
+    least = None if request.image_size == "full" else detector.config.size
+    for batch in load_batches(images, waiting, detector.config.batch_size, least):
         for page in _detect_batch(batch, detector):
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)

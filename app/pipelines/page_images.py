@@ -32,14 +32,16 @@ class PageImage:
     size: tuple[float, float] = (0.0, 0.0)
 
 
-def load_batches(images: Path, pages: list[FetchedPage], batch_size: int, least: int) -> Iterator[list[PageImage]]:
+def load_batches(
+    images: Path, pages: list[FetchedPage], batch_size: int, least: int | None
+) -> Iterator[list[PageImage]]:
     """Yield pages with their pixels; the next batch is decoded while the present one is looked at.
 
     Args:
         images: The folder of the cached images.
         pages: With a file each.
         batch_size: Pages a batch.
-        least: The longer side that is needed, in pixels.
+        least: The longer side that is needed, in pixels; None for every pixel.
     """
     batches = [pages[start : start + batch_size] for start in range(0, len(pages), batch_size)]
 
@@ -55,7 +57,7 @@ def load_batches(images: Path, pages: list[FetchedPage], batch_size: int, least:
             yield ready
 
 
-def load_page_image(images: Path, page: FetchedPage, least: int) -> PageImage:
+def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:
     """Decode the image of a page. One that is gone from the cache or damaged there has no pixels, and is forgotten."""
     path = images / str(page.file)
     try:
@@ -66,14 +68,14 @@ def load_page_image(images: Path, page: FetchedPage, least: int) -> PageImage:
         return PageImage(page)
 
 
-def decode_image(file: BinaryIO, least: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+def decode_image(file: BinaryIO, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """Return the pixels of an image and the (width, height) of the image in them, as :class:`PageImage` has them.
 
     A JPEG much larger than needed is decoded at a half, a quarter or an eighth: several times faster, and nothing is
     passed over, as it would be by the detector's own scaling, which has no filter (bench/README.md, request size).
     """
     with Image.open(file, formats=IMAGE_FORMATS) as image:
-        factor = min(1.0, least / max(image.size))
+        factor = min(1.0, least / max(image.size)) if least else 1.0
         drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
         size = drafted[1][2:] if drafted and drafted[1] else image.size
         return np.asarray(_reduce_depth(image).convert("RGB")), size

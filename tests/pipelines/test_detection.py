@@ -57,7 +57,7 @@ class Run:
 
     def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
         images = self.storage.images(self.request.manifest_url)
-        detect(images, self.folder, self.detector, report or self.report)
+        detect(self.request, images, self.folder, self.detector, report or self.report)
 
 
 @pytest.fixture
@@ -347,3 +347,18 @@ def test_a_job_that_is_no_longer_wanted_does_not_wait_for_a_library_that_hangs(t
         with pytest.raises(ClaimLost):
             run.download(report)
     assert asked == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("image_size", "longest"), [("full", 2400), ("2400", 1200)])
+def test_every_pixel_is_given_to_the_detector_when_the_full_size_was_asked_for(
+    run: Run, image_size: str, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.request = replace(run.request, image_size=image_size)
+    run.download(plan=DownloadPlan(run.request.choose_longest(640)))
+    seen: list[int] = []
+    given = run.detector.detect
+    monkeypatch.setattr(
+        run.detector, "detect", lambda images: seen.extend(max(image.shape) for image in images) or given(images)
+    )
+    run.detect()
+    assert seen[0] == longest
