@@ -41,15 +41,10 @@ class JobStore:
         jobs = [_build_job(uuid.uuid4().hex, app_id, each) for each in requests]
         with self.database.session() as session:
             session.add_all(jobs)
-        for place, job in enumerate(jobs):
-            try:
-                self.send(job)
-            except BrokerUnavailable:
-                if place > 0:
-                    break  # the broker went away in the middle: free_stranded queues the rest
-                with self.database.session() as session:
-                    session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
-                raise
+        if not self._send_all(jobs):
+            with self.database.session() as session:
+                session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
+            raise BrokerUnavailable("The jobs cannot be queued now: the broker does not answer. Try later.")
         return jobs
 
     def list_recent(self, app_id: int, state: State | None = None, limit: int = 50) -> Sequence[Job]:
@@ -163,8 +158,19 @@ class JobStore:
             new = [part for part in jobs if part.id not in there]
             session.add_all(new)
             session.add_all(each for each in _build_refused(job, refused) if each.id not in there)
-        for part in new:
-            self.send(part)
+        self._send_all(new)
+
+    def _send_all(self, jobs: Sequence[Job]) -> int:
+        """Put jobs on their queues, and return how many: when the broker goes away, the sweep queues the rest."""
+        for place, job in enumerate(jobs):
+            try:
+                self.send(job)
+            except BrokerUnavailable:
+                unsent = Job.id.in_([job.id for job in jobs[place:]]) & Job.claim.is_(None)
+                with self.database.session() as session:
+                    session.execute(update(Job).where(unsent).values(heartbeat=NEVER_SENT))
+                return place
+        return len(jobs)
 
     def send(self, job: Job) -> None:
         """Put a job on the queue of its next stage.

@@ -139,6 +139,17 @@ def test_every_manifest_of_a_collection_is_a_job_of_its_own(store: JobStore, cla
     assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 4, 4)
 
 
+def test_the_parts_of_a_collection_are_queued_later_when_the_broker_is_away(
+    store: JobStore, claims: Claims, queues: Queues
+) -> None:
+    job, request = build_collection(store, claims)
+    queues.down = True
+    store.split(job, *request.for_manifests([f"https://{number}.example/1" for number in range(3)]))
+    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
+    freed = claims.free_stranded(lambda queue: False)
+    assert {part.id for part in freed} == {part.id for part in store.list_parts(job)}
+
+
 def test_a_collection_that_was_cancelled_meanwhile_makes_no_job(store: JobStore, claims: Claims) -> None:
     job, request = build_collection(store, claims)
     store.cancel(job)
