@@ -27,9 +27,9 @@ def test_variables_of_the_original_manual_are_read(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("values", "longest"), [({}, 640), ({"model_size": 1280}, 1280), ({"image_size": 1000, "model_size": 1280}, 1000)]
+    ("values", "longest"), [({}, 800), ({"model_size": 1280}, 1600), ({"image_size": 1000, "model_size": 1280}, 1000)]
 )
-def test_images_are_asked_for_as_large_as_the_network_sees_them(values: dict[str, int], longest: int) -> None:
+def test_images_are_asked_for_a_little_larger_than_the_network_sees_them(values: dict[str, int], longest: int) -> None:
     assert Settings.load(**values).longest_image == longest
 
 

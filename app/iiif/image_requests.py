@@ -23,7 +23,7 @@ class ImageRequest:
 def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tuple[int, int]:
     """Return the (width, height) to ask for, so that the longer side is ``longest`` where possible.
 
-    A size that the server has ready is taken instead when it is at most a quarter larger; never more than the full
+    A size that the server has ready is taken instead when it is at most 15 % larger; never more than the full
     size, nor more than the server allows.
 
     Args:
@@ -33,7 +33,7 @@ def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tupl
     """
     if info.service.level == 0:
         return _choose_ready(info, longest, limit)
-    most = min(1.25 * longest, limit or math.inf)
+    most = min(1.15 * longest, limit or math.inf)
     near = [size for size in _find_ready(info) if longest <= max(size) <= most]
     return min(near, key=max, default=_scale(info, longest))
 

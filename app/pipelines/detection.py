@@ -57,7 +57,7 @@ class DownloadPlan:
         forget: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
     """
 
-    longest: int | None = 640
+    longest: int | None = 800
     threads: int = 4
     max_canvases: int = 5000
     max_manifests: int = 1000

@@ -94,7 +94,7 @@ def test_nothing_is_enlarged(longest: int) -> None:
 
 def test_a_size_that_is_ready_is_taken_when_it_is_near() -> None:
     info = replace(INFO, sizes=((250, 375), (1000, 1500), (2000, 3000)))
-    assert choose_size(info, 1280) == (1000, 1500)
+    assert choose_size(info, 1320) == (1000, 1500)
     assert choose_size(info, 900) == (600, 900)
 
 
@@ -145,10 +145,10 @@ def test_a_width_gives_no_height_that_is_longer_than_wanted_however_the_server_r
 
 
 def test_a_size_that_is_ready_is_not_taken_beyond_the_limit() -> None:
-    info = replace(INFO, sizes=((400, 600), (800, 1200)))
-    assert choose_size(info, 1000) == (800, 1200)
+    info = replace(INFO, sizes=((400, 600), (760, 1140)))
+    assert choose_size(info, 1000) == (760, 1140)
     assert choose_size(info, 1000, limit=1000) == (666, 1000)
-    assert choose_size(info, 1000, limit=1200) == (800, 1200)
+    assert choose_size(info, 1000, limit=1140) == (760, 1140)
 
 
 def test_level_0_is_asked_for_a_size_beyond_the_limit_only_when_in_no_other_something_is_seen() -> None:
