@@ -14,6 +14,7 @@ import idna
 
 from app.errors import AddressRefused
 
+LONGEST_URL = 4096  # servers take little more, and it stands in the sentence of an error
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _LONGEST_NAME = 254  # of the DNS, with the last dot

@@ -144,7 +144,7 @@ def download(self: QueueTask, job_id: str) -> None:
 
         queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
         folder, longest = queue.storage.job(job_id), request.choose_longest(s.longest_image)
-        in_use = request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job_id)
+        in_use = request.refresh and request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job_id)
         plan = detection.DownloadPlan(
             longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
         )

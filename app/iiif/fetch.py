@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
-from app.addresses import AddressGuard, read_host
+from app.addresses import LONGEST_URL, AddressGuard, read_host
 from app.errors import FetchError
 from app.iiif.hosts import HostRules
 from app.iiif.image_file import check_image
@@ -32,7 +32,6 @@ _OVERLOAD = frozenset({429, 503, 509})
 # A form of an image request that this server does not serve; another may do.
 _WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
-LONGEST_URL = 4096  # servers take little more, and it stands in the error's sentence
 
 
 @dataclass(frozen=True)

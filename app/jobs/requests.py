@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.addresses import read_host
+from app.addresses import LONGEST_URL, read_host
 from app.errors import RequestError
 
-LONGEST_URL = 4096
 LONGEST_LABEL = 200
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")

@@ -14,7 +14,6 @@ from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, R
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
-_LONGEST_HOST = 300
 # The heartbeat of a job for which no message could be sent.
 NEVER_SENT = 0.0
 Send = Callable[[Stage, str], None]
@@ -223,8 +222,9 @@ def _name_part(job: Job, url: str) -> str:
 
 
 def _build_job(job_id: str, app_id: int, request: DetectionRequest, parent_id: str | None = None) -> Job:
-    host = request.host[:_LONGEST_HOST]
-    return Job(id=job_id, app_id=app_id, kind="detection", host=host, request=request.as_json(), parent_id=parent_id)
+    return Job(
+        id=job_id, app_id=app_id, kind="detection", host=request.host, request=request.as_json(), parent_id=parent_id
+    )
 
 
 def _build_refused(job: Job, refused: Mapping[str, str]) -> Iterator[Job]:

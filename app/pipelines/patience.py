@@ -25,13 +25,15 @@ class Patience:
         """Why the rest is not asked for, or ""."""
         if self._in_a_row < self._most:
             return ""
-        return f"Not asked for, after {self._most} images in a row that did not come: {self._last}"
+        return (
+            f"Not asked for, after {self._most} images in a row that did not come: {self._last} Ask for a retry later."
+        )
 
     def note(self, error: FetchError | None) -> None:
         """Count how an image ended. One that is refused for good says that the server answers."""
         with self._lock:
             if error is not None and error.temporary:
                 self._in_a_row += 1
-                self._last = error.message
+                self._last = error.message[:300]
             else:
                 self._in_a_row = 0

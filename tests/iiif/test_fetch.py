@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from app.addresses import AddressGuard
+from app.addresses import LONGEST_URL, AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
-from app.iiif.fetch import LONGEST_URL, Fetcher, parse_retry_after
+from app.iiif.fetch import Fetcher, parse_retry_after
 from app.iiif.hosts import HostRule
 from app.iiif.image_requests import ImageRequest
 from tests.iiif.conftest import POLICY, Clock, build_limits
