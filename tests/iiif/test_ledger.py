@@ -90,6 +90,7 @@ def test_many_threads_of_two_workers_never_hold_more_than_allowed(make_ledger: C
         with workers[number % 2].turn(HOST):
             inside.append(number)
             most.append(len(inside))
+            time.sleep(0.01)  # as a request takes: without a limit, others come in meanwhile
             inside.remove(number)
 
     with ThreadPoolExecutor(8) as executor:
