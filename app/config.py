@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5, gt=0)
     stale_seconds: float = Field(30, gt=0)
     max_starts: int = Field(2, ge=1)
+    download_hours: float = Field(72, gt=0)
+    detect_hours: float = Field(24, gt=0)
+    stall_minutes: float = Field(30, gt=0)
+    visibility_hours: float = Field(24, gt=0)
     io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
 

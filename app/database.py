@@ -1,4 +1,4 @@
-"""The database: tables ``apps``, ``jobs`` and ``deliveries``.
+"""The database: tables ``apps``, ``jobs``, ``turns`` and ``deliveries``.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -55,6 +55,7 @@ class Job(Table):
         claim: Who works on the present stage (message id and number of retries); None while it waits.
         starts: How often the stage began since it last got on.
         heartbeat: Last sign of life; of a waiting job, when it was queued.
+        began, advanced: When the present stage began, and when it last got on.
         done, total: Canvases of the present stage.
     """
 
@@ -74,6 +75,8 @@ class Job(Table):
     claim: Mapped[str | None] = mapped_column(String(64))
     starts: Mapped[int] = mapped_column(default=0)
     heartbeat: Mapped[float] = mapped_column(default=time.time)
+    began: Mapped[float] = mapped_column(default=time.time, server_default="0")
+    advanced: Mapped[float] = mapped_column(default=time.time, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     coverage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -83,6 +86,16 @@ class Job(Table):
     created: Mapped[float] = mapped_column(default=time.time)
     updated: Mapped[float] = mapped_column(default=time.time)
     finished: Mapped[float | None]
+
+
+class Turn(Table):
+    """When a client app was last served by a queue: the one that has waited longest is served next."""
+
+    __tablename__ = "turns"
+
+    app_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    queue: Mapped[str] = mapped_column(String(20), primary_key=True)
+    served: Mapped[float]
 
 
 class Delivery(Table):

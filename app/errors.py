@@ -14,6 +14,7 @@
     ├── WeightsError                     a weights file that is absent, broken or unsafe
     ├── NoSpace                          the disk is full
     ├── WorkerLost                       the process of a stage died, and died again
+    ├── TimeLimit                        a stage did not get on, or took longer than it may
     └── ClaimLost                        another worker, or a cancel, took the job away
 
 The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
@@ -110,6 +111,10 @@ class NoSpace(ExtractorError):
 
 class WorkerLost(ExtractorError):
     code = "worker_lost"
+
+
+class TimeLimit(ExtractorError):
+    code = "time_limit"
 
 
 class ClaimLost(ExtractorError):

@@ -2,7 +2,7 @@
 
 Three queues: ``io`` (downloads; many threads), ``gpu`` (one job at a time, in a process of its own), ``post``
 (deliveries and the sweep, which must not wait behind a thousand downloads). A message carries a job's id and nothing
-else; what is to be done stands in the job's row.
+else; what is to be done stands in the job's row. It is a place in the line: see ``app/jobs/line.py``.
 """
 
 from functools import cached_property
@@ -113,7 +113,11 @@ def _configure(settings: Settings) -> dict[str, Any]:
         # A running task survives a broker that goes away for a while.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
-        "broker_transport_options": {"visibility_timeout": DAY, "socket_connect_timeout": 2, "socket_timeout": 30},
+        "broker_transport_options": {
+            "visibility_timeout": round(3600 * settings.visibility_hours),
+            "socket_connect_timeout": 2,
+            "socket_timeout": 30,
+        },
         "beat_schedule": {
             "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
             "tidy": {"task": "tidy", "schedule": DAY},

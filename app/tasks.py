@@ -1,5 +1,7 @@
 """The tasks: one short task a stage, and what happens when one fails, is cancelled or dies.
 
+The job that a message names has made a place in the line; the task works on the one whose turn it is.
+
 What a task does stands in ``app/pipelines``; it is imported inside the task, so that the web process and the worker's
 parent stay free of torch and CUDA.
 """
@@ -69,31 +71,31 @@ class QueueTask(Task):
     default_retry_delay = 1
 
 
-def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], State | None]) -> None:
-    """Claim a stage, keep the claim alive while it works, and hand the job on or fail it with the reason.
+def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]) -> None:
+    """Claim a stage of the job whose turn it is, keep the claim alive, and hand the job on or fail it with the reason.
 
     ``work`` returns the state that follows, or None for the one that follows as a rule.
     """
     claims = task.app.claims
-    job = claims.claim(job_id, stage, *_build_tokens(task.request.id, task.request.retries))
+    job = claims.claim(stage, *_build_tokens(task.request.id, task.request.retries))
     if job is None:
         return
-    log.info("job %s: %s begins", job_id, stage.task)
+    log.info("job %s: %s begins", job.id, stage.task)
     started = time.monotonic()
     try:
         with heartbeat(claims, job, task.app.settings.heartbeat_seconds):
             leads_to = work(job)
         claims.hand_over(job, stage, time.monotonic() - started, leads_to)
-        log.info("job %s: %s is done after %.1f s", job_id, stage.task, time.monotonic() - started)
+        log.info("job %s: %s is done after %.1f s", job.id, stage.task, time.monotonic() - started)
     except ClaimLost:
-        log.info("job %s: %s stops, the job was cancelled or taken over", job_id, stage.task)
+        log.info("job %s: %s stops, the job was cancelled or taken over", job.id, stage.task)
     except BrokerUnavailable:
-        log.warning("job %s: %s is done, the broker is away: the sweep will queue what follows", job_id, stage.task)
+        log.warning("job %s: %s is done, the broker is away: the sweep will queue what follows", job.id, stage.task)
     except ExtractorError as error:
-        log.warning("job %s: %s failed: %s", job_id, stage.task, error.message)
+        log.warning("job %s: %s failed: %s", job.id, stage.task, error.message)
         claims.fail(job, error)
     except Exception as error:
-        log.exception("job %s: %s failed", job_id, stage.task)
+        log.exception("job %s: %s failed", job.id, stage.task)
         claims.fail(job, _explain(error))
 
 
@@ -143,8 +145,8 @@ def download(self: QueueTask, job_id: str) -> None:
         from app.pipelines import detection
 
         queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
-        folder, longest = queue.storage.job(job_id), request.choose_longest(s.longest_image)
-        in_use = request.refresh and request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job_id)
+        folder, longest = queue.storage.job(job.id), request.choose_longest(s.longest_image)
+        in_use = request.refresh and request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job.id)
         plan = detection.DownloadPlan(
             longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
         )
@@ -156,7 +158,7 @@ def download(self: QueueTask, job_id: str) -> None:
         detection.download(request, document, images, folder, queue.fetcher, plan, report)
         return None
 
-    run_stage(self, job_id, DOWNLOAD, work)
+    run_stage(self, DOWNLOAD, work)
 
 
 def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
@@ -166,7 +168,11 @@ def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
     request = DetectionRequest(**job.request)
     if job.parent_id:
         raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
-    urls = expand(collection, queue.fetcher, queue.settings.max_manifests, lambda: queue.claims.beat(job))
+
+    def report(fetched: int) -> None:
+        queue.claims.record_progress(job, fetched, 0, None)
+
+    urls = expand(collection, queue.fetcher, queue.settings.max_manifests, report)
     queue.jobs.split(job, *request.for_manifests(urls))
     return State.DONE
 
@@ -187,10 +193,10 @@ def detect(self: QueueTask, job_id: str) -> None:
         queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
         images = queue.storage.images(request.manifest_url)
-        detection.detect(request, images, queue.storage.job(job_id), detector, _build_report(queue.claims, job))
+        detection.detect(request, images, queue.storage.job(job.id), detector, _build_report(queue.claims, job))
         return None
 
-    run_stage(self, job_id, DETECT, work)
+    run_stage(self, DETECT, work)
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver")
@@ -208,7 +214,7 @@ def deliver(self: QueueTask, job_id: str) -> None:
             _attempt_deliveries(self.app, job)
         return None
 
-    run_stage(self, job_id, DELIVER, work)
+    run_stage(self, DELIVER, work)
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver_due")
@@ -219,7 +225,11 @@ def deliver_due(self: QueueTask, job_id: str) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="sweep")
 def sweep(self: QueueTask) -> None:
-    """Queue again what nobody works on any more, and the deliveries that are due."""
+    """End what takes too long; queue again what nobody works on any more, and the deliveries that are due."""
+    s = self.app.settings
+    for stage, hours in ((DOWNLOAD, s.download_hours), (DETECT, s.detect_hours)):
+        for job in self.app.claims.end_overdue(stage, hours, s.stall_minutes):
+            log.warning("job %s: %s was ended: it took too long", job.id, stage.task)
     for job in self.app.claims.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
         self.app.jobs.send(job)

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, case, select
 
 from app.database import Job
-from app.errors import ClaimLost, ExtractorError, WorkerLost
+from app.errors import ClaimLost, ExtractorError, TimeLimit, WorkerLost
+from app.jobs.line import Line
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 from app.jobs.store import NEVER_SENT, JobStore, build_ending
 
@@ -21,44 +21,36 @@ class Claims:
         jobs: Whose rows these are.
         stale_seconds: A claim without a heartbeat for so long is nobody's.
         max_starts: How often a stage may start without getting anywhere.
-        host_jobs: How many jobs may be downloaded from one host at a time: the others wait, and hold up nobody.
+        host_jobs: How many jobs may be downloaded from one host at a time.
     """
 
     def __init__(self, jobs: JobStore, stale_seconds: float, max_starts: int, host_jobs: int) -> None:
         self._jobs = jobs
+        self._line = Line(jobs.database, stale_seconds, host_jobs)
         self._stale_seconds = stale_seconds
         self._max_starts = max_starts
         self._host_jobs = host_jobs
 
-    def claim(self, job_id: str, stage: Stage, token: str, dead: str = "") -> Job | None:
-        """Take a stage of a job; None when it is done, taken, or not this job's turn.
+    def claim(self, stage: Stage, token: str, dead: str = "") -> Job | None:
+        """Take the job whose turn it is at a stage; None when none waits there that may be taken.
 
-        A download for which its host has no room yet is left: when another is over, it is queued again.
-        A stage that started ``max_starts`` times without getting anywhere fails the job instead: whatever
-        kills the worker would kill it again.
+        One whose stage started ``max_starts`` times without getting anywhere fails instead: whatever kills the worker
+        would kill it again.
 
         Args:
-            job_id: Of the job.
             stage: To be claimed.
             token: Names the claim.
-            dead: A claim whose worker is known to have died; it holds nothing any more.
+            dead: A claim whose worker is known to have died.
         """
-        now = time.time()
-        free = Job.claim.is_(None) | (Job.claim == dead) | (Job.heartbeat < now - self._stale_seconds)
-        turn = Job.state.in_(stage.starts_from) & free
-        if stage is DOWNLOAD:
-            turn &= self._count_busy() < self._host_jobs
-        values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
-        if self._jobs.change(job_id, turn & (Job.starts < self._max_starts), **values):
-            return self._jobs.find(job_id)
-        worker_lost = WorkerLost(
-            f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
-        )
-        if self._jobs.fail(job_id, turn & (Job.starts >= self._max_starts), worker_lost) and stage is DOWNLOAD:
-            self._jobs.admit_next(self._jobs.find(job_id).host)
-        if stage is DOWNLOAD:  # there is no room: it keeps its place in the line
-            waits = Job.state.in_(stage.starts_from) & Job.claim.is_(None)
-            self._jobs.change(job_id, waits, touch=False, heartbeat=Job.created)
+        while job := self._line.find_next(stage, dead):
+            now, free = time.time(), self._line.is_free(stage, dead)
+            values: dict[str, Any] = {"state": stage.state, "claim": token, "heartbeat": now, "advanced": now}
+            values |= {"starts": Job.starts + 1, "began": case((Job.starts == 0, now), else_=Job.began)}
+            if self._jobs.change(job.id, free & (Job.starts < self._max_starts), **values):
+                self._line.note_turn(job, stage)
+                return self._jobs.find(job.id)
+            lost = f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
+            self._fail(job, free & (Job.starts >= self._max_starts), WorkerLost(lost))
         return None
 
     def beat(self, job: Job, **values: Any) -> None:
@@ -77,16 +69,19 @@ class Claims:
             ClaimLost: The job was cancelled, or another worker has it.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
-        starts = case((Job.done < done, 1), else_=Job.starts)
-        self.beat(job, done=done, total=total, starts=starts, **values)
+        gets_on = Job.done < done
+        values["starts"] = case((gets_on, 1), else_=Job.starts)
+        values["advanced"] = case((gets_on, time.time()), else_=Job.advanced)
+        self.beat(job, done=done, total=total, **values)
 
     def release(self, token: str) -> None:
         """Give a claim back: its worker shuts down. The start does not count, and the job is queued again."""
         with self._jobs.database.session() as session:
-            job_id = session.scalar(select(Job.id).where(Job.claim == token))
-        now = time.time()
-        if job_id and self._jobs.change(job_id, Job.claim == token, claim=None, starts=Job.starts - 1, heartbeat=now):
-            self._jobs.send(self._jobs.find(job_id))
+            job_ids = session.scalars(select(Job.id).where(Job.claim == token)).all()
+        values: dict[str, Any] = {"claim": None, "starts": Job.starts - 1, "heartbeat": time.time()}
+        for job_id in job_ids:
+            if self._jobs.change(job_id, Job.claim == token, **values):
+                self._jobs.send(self._jobs.find(job_id))
 
     def hand_over(self, job: Job, stage: Stage, seconds: float, leads_to: State | None = None) -> None:
         """End a stage: the next one may be claimed, and its queue is told.
@@ -115,8 +110,37 @@ class Claims:
 
     def fail(self, job: Job, error: ExtractorError) -> None:
         """End a job with the reason, if it is still this worker's."""
-        if self._jobs.fail(job.id, Job.claim == job.claim, error):
+        self._fail(job, Job.claim == job.claim, error)
+
+    def _fail(self, job: Job, condition: ColumnElement[bool], error: ExtractorError) -> bool:
+        failed = self._jobs.fail(job.id, condition, error)
+        if failed:
             self._jobs.admit_next(job.host)
+        return failed
+
+    def end_overdue(self, stage: Stage, hours: float, stall_minutes: float) -> list[Job]:
+        """Fail the jobs whose stage takes longer than it may, or does not get on, and return them.
+
+        Their workers learn it at the next heartbeat.
+
+        Args:
+            stage: At work.
+            hours: The whole stage may take.
+            stall_minutes: May pass without another page.
+        """
+        now = time.time()
+        limits = (
+            (Job.began < now - 3600 * hours, f"took longer than {hours:g} hours"),
+            (Job.advanced < now - 60 * stall_minutes, f"did not get on for {stall_minutes:g} minutes"),
+        )
+        ended = []
+        for overdue, what in limits:
+            late = (Job.state == stage.state) & Job.claim.is_not(None) & overdue
+            with self._jobs.database.session() as session:
+                jobs = session.scalars(select(Job).where(late)).all()
+            error = TimeLimit(f"The {stage.task} stage {what}, the limit of this server: ask for a retry.")
+            ended += [job for job in jobs if self._fail(job, late & (Job.claim == job.claim), error)]
+        return ended
 
     def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
         """Free the jobs that nobody works on and no message stands for, and return them.
@@ -141,14 +165,6 @@ class Claims:
                 busy[job.host] += downloads
                 freed.append(job)
         return freed
-
-    def _count_busy(self) -> ColumnElement[int]:
-        """Count the other jobs that are now downloaded from a job's host."""
-        other = aliased(Job)
-        at_work = (other.state == State.DOWNLOADING) & other.claim.is_not(None)
-        alive = other.heartbeat >= time.time() - self._stale_seconds
-        same_host = (other.host == Job.host) & (other.id != Job.id)
-        return select(func.count(other.id)).where(same_host, at_work, alive).correlate(Job).scalar_subquery()
 
 
 def _queue(job: Job) -> str:

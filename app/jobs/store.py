@@ -110,10 +110,15 @@ class JobStore:
         Raises:
             BrokerUnavailable: It could not be queued; then it is as it was.
         """
-        before: dict[str, Any] = {"state": job.state, "retries": job.retries, "finished": job.finished}
+        before: dict[str, Any] = {
+            "state": job.state,
+            "retries": job.retries,
+            "finished": job.finished,
+            "done": job.done,
+        }
         before |= {"error_code": job.error_code, "error_message": job.error_message}
         now: dict[str, Any] = {"state": State.QUEUED, "retries": job.retries + 1, "finished": None}
-        now |= {"error_code": None, "error_message": None, "starts": 0, "heartbeat": time.time()}
+        now |= {"error_code": None, "error_message": None, "starts": 0, "done": 0, "heartbeat": time.time()}
         with self.database.session() as session:
             if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **now):
                 return False
@@ -186,16 +191,13 @@ class JobStore:
             raise
 
     def admit_next(self, host: str) -> None:
-        """Queue the job that has waited longest for room at a host."""
+        """Make a place in the line for one of the jobs that wait for room at a host."""
         waiting = (Job.host == host) & Job.state.in_(DOWNLOAD.starts_from) & Job.claim.is_(None)
         with self.database.session() as session:
-            first = session.scalars(select(Job).where(waiting).order_by(Job.heartbeat).limit(5)).all()
-        for job in first:
-            # Two downloads that end together admit two jobs: each marks its own.
-            if self.change(job.id, waiting & (Job.heartbeat == job.heartbeat), touch=False, heartbeat=time.time()):
-                with suppress(BrokerUnavailable):  # then the sweep queues it
-                    self.send(job)
-                return
+            job = session.scalars(select(Job).where(waiting).order_by(Job.created).limit(1)).first()
+        if job:
+            with suppress(BrokerUnavailable):  # then the sweep queues it
+                self.send(job)
 
     def change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
         """Change a job's row if a condition holds, and return whether it did; ``touch`` counts it as an update."""

@@ -10,7 +10,7 @@ from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
 
 
-def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[], None]) -> list[str]:
+def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int], None]) -> list[str]:
     """Return the addresses of all manifests of a collection, none twice: its own, then those of the collections in it.
 
     A part that does not come, or is no collection, stands among the manifests: the job that fetches it will say what
@@ -20,7 +20,7 @@ def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[], 
         first: The collection.
         fetcher: Fetches the collections in it.
         most: At most so many manifests, and so many collections in the first.
-        report: Called before each fetch; raises when the job is no longer wanted.
+        report: Called before each fetch with how many there were; raises when the job is no longer wanted.
 
     Raises:
         ManifestError: There are more.
@@ -28,7 +28,7 @@ def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[], 
     manifests, waiting = dict.fromkeys(first.manifests), deque(first.collections)
     seen, fetched = {first.url, first.id, *first.collections}, 0
     while waiting and len(manifests) <= most and fetched + len(waiting) <= most:
-        report()
+        report(fetched)
         part = _fetch_part(waiting.popleft(), fetcher, most)
         fetched += 1
         manifests |= dict.fromkeys(part.manifests)

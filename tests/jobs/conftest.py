@@ -46,10 +46,10 @@ def claims(store: JobStore) -> Claims:
     return Claims(store, stale_seconds=30, max_starts=2, host_jobs=2)
 
 
-def age(store: JobStore, job: Job, seconds: float = 3600) -> None:
-    """Make a job's last sign of life older."""
+def age(store: JobStore, job: Job, seconds: float = 3600, what: str = "heartbeat") -> None:
+    """Make a job's last sign of life older, or another of its times."""
     with store.database.session() as session:
-        session.execute(update(Job).where(Job.id == job.id).values(heartbeat=time.time() - seconds))
+        session.execute(update(Job).where(Job.id == job.id).values({what: time.time() - seconds}))
 
 
 def submit(store: JobStore, app_id: int = 1, url: str = REQUEST.manifest_url) -> Job:
@@ -58,13 +58,16 @@ def submit(store: JobStore, app_id: int = 1, url: str = REQUEST.manifest_url) ->
 
 
 def claimed(claims: Claims, job: Job, stage: Stage, token: str = "message") -> Job:
-    found = claims.claim(job.id, stage, token)
+    """Claim a stage, which must be the given job's."""
+    found = claims.claim(stage, token)
     assert found is not None
+    assert found.id == job.id
     return found
 
 
 def start_again(claims: Claims, job: Job, number: int) -> Job:
     """Claim the download after the try before has died."""
-    found = claims.claim(job.id, DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}")
+    found = claims.claim(DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}")
     assert found is not None
+    assert found.id == job.id
     return found

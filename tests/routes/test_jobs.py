@@ -21,7 +21,7 @@ def finished(app: Flask, job_id: str) -> str:
     """A job that has gone all the way, with its files."""
     claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(job_id)
     for stage in STAGES:
-        claims.hand_over(claims.claim(job_id, stage, "message"), stage, 1.0)
+        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     folder.path.mkdir(parents=True)
     folder.annotations.write_text("1 é.jpg\n1 2 3 4\n")
     folder.annotations_json.write_text('[{"number": 1}]')
@@ -159,7 +159,7 @@ def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     queue = app.extensions["queue"]
-    job = queue.claims.claim(job_id, DOWNLOAD, "message")
+    job = queue.claims.claim(DOWNLOAD, "message")
     request = DetectionRequest(MANIFEST)
     queue.jobs.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
     queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)

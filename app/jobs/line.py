@@ -1,0 +1,70 @@
+"""The line: whose turn it is at a stage.
+
+A message on a queue is a place in the line, not an order to work on the job that it names: whoever takes it works on
+the job whose turn it is. Client apps take turns, and the jobs of one app are taken in the order in which they were
+made. So a thousand manifests of one app hold up another's single one for no longer than the job in hand.
+"""
+
+import time
+from contextlib import suppress
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from app.database import Database, Job, Turn
+from app.jobs.states import DOWNLOAD, Stage, State
+
+
+class Line:
+    """The jobs that wait for a stage, in the order in which they are served.
+
+    Args:
+        database: Where the jobs are.
+        stale_seconds: A claim without a heartbeat for so long is nobody's.
+        host_jobs: How many jobs may be downloaded from one host at a time: the others wait, and hold up nobody.
+    """
+
+    def __init__(self, database: Database, stale_seconds: float, host_jobs: int) -> None:
+        self._database = database
+        self._stale_seconds = stale_seconds
+        self._host_jobs = host_jobs
+
+    def find_next(self, stage: Stage, dead: str = "") -> Job | None:
+        """Return the job whose turn it is: the oldest of the app that was served least recently.
+
+        A job whose worker has died is the first to go on.
+
+        Args:
+            stage: At which it waits.
+            dead: A claim whose worker is known to have died; it holds nothing any more.
+        """
+        turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
+        order = (case((Job.claim == dead, 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
+        with self._database.session() as session:
+            return session.scalars(waiting.limit(1)).first()
+
+    def is_free(self, stage: Stage, dead: str = "") -> ColumnElement[bool]:
+        """Tell of a job whether a stage of it may be taken now."""
+        nobodys = Job.claim.is_(None) | (Job.claim == dead) | (Job.heartbeat < time.time() - self._stale_seconds)
+        free = Job.state.in_(stage.starts_from) & nobodys
+        return free & Job.host.not_in(self._find_full_hosts(dead)) if stage is DOWNLOAD else free
+
+    def note_turn(self, job: Job, stage: Stage) -> None:
+        """Record that a job's app was served now: the others come first."""
+        now, mine = time.time(), (Turn.app_id == job.app_id) & (Turn.queue == stage.queue)
+        with self._database.session() as session:
+            result = session.execute(update(Turn).where(mine).values(served=now))
+        if not cast(CursorResult[Any], result).rowcount:
+            with suppress(IntegrityError), self._database.session() as session:  # another worker was quicker
+                session.add(Turn(app_id=job.app_id, queue=stage.queue, served=now))
+
+    def _find_full_hosts(self, dead: str) -> Select[str]:
+        """Select the hosts from which as many jobs are downloaded as may be at a time."""
+        other = aliased(Job)
+        at_work = (other.state == State.DOWNLOADING) & other.claim.is_not(None) & (other.claim != dead)
+        alive = other.heartbeat >= time.time() - self._stale_seconds
+        full = func.count(other.id) >= self._host_jobs
+        return select(other.host).where(at_work, alive).group_by(other.host).having(full)

@@ -1,0 +1,93 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.errors import ManifestError
+from app.jobs import Claims, JobStore, Stage
+from app.jobs.states import DETECT, DOWNLOAD
+from tests.jobs.conftest import submit
+
+
+def urls(number: int) -> list[str]:
+    """Return addresses at as many hosts."""
+    return [f"https://{place}.example/manifest.json" for place in range(number)]
+
+
+def serve(claims: Claims, stage: Stage = DOWNLOAD) -> int:
+    """Take the next job and end its stage; return whose it was."""
+    job = claims.claim(stage, "message")
+    assert job is not None
+    claims.hand_over(job, stage, 1)
+    return job.app_id
+
+
+def test_a_thousand_jobs_of_one_app_hold_up_another_for_one_job_only(store: JobStore, claims: Claims) -> None:
+    for url in urls(1000):
+        submit(store, 1, url)
+    assert serve(claims) == 1
+    submit(store, 2)
+    assert [serve(claims) for _ in range(3)] == [2, 1, 1]
+
+
+def test_apps_take_turns(store: JobStore, claims: Claims) -> None:
+    for app_id in (1, 1, 1, 2, 2, 3):
+        submit(store, app_id)
+    assert [serve(claims) for _ in range(6)] == [1, 2, 3, 1, 2, 1]
+
+
+def test_each_queue_has_turns_of_its_own(store: JobStore, claims: Claims) -> None:
+    for app_id in (1, 1, 2, 2):
+        submit(store, app_id)
+        serve(claims)  # downloads of the same app, one after the other
+    assert [serve(claims, DETECT) for _ in range(4)] == [1, 2, 1, 2]
+
+
+def test_the_jobs_of_an_app_are_taken_in_the_order_in_which_they_were_made(store: JobStore, claims: Claims) -> None:
+    jobs = [submit(store, url=url) for url in urls(20)]
+    taken = [claims.claim(DOWNLOAD, "message") for _ in jobs]
+    assert [job.id for job in taken if job] == [job.id for job in jobs]
+
+
+def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(store: JobStore, claims: Claims) -> None:
+    first, second = (claims.claim(DOWNLOAD, "m") for _ in range(2) if submit(store, 1))
+    submit(store, 1)
+    mine = submit(store, 2)
+    assert claims.claim(DOWNLOAD, "early") is None
+    assert first is not None
+    assert second is not None
+    claims.fail(first, ManifestError("no"))
+    taken = claims.claim(DOWNLOAD, "now")
+    assert taken is not None
+    assert taken.id == mine.id
+
+
+def test_a_worker_that_died_goes_on_with_its_own_job_first(store: JobStore, claims: Claims) -> None:
+    for app_id in (1, 1, 2):
+        submit(store, app_id)
+    mine = claims.claim(DOWNLOAD, "message:0")
+    again = claims.claim(DOWNLOAD, "message:1", dead="message:0")
+    assert mine is not None
+    assert again is not None
+    assert again.id == mine.id
+
+
+def test_a_dead_workers_job_goes_on_although_its_host_is_full(store: JobStore, claims: Claims) -> None:
+    for number in range(2):
+        submit(store)
+        claims.claim(DOWNLOAD, f"message{number}:0")
+    assert claims.claim(DOWNLOAD, "message0:1", dead="message0:0") is not None
+
+
+@pytest.mark.parametrize("threads", [8])
+def test_threads_that_take_at_the_same_time_take_each_job_once(store: JobStore, claims: Claims, threads: int) -> None:
+    jobs = [submit(store, app_id, url) for app_id in (1, 2) for url in urls(20)]
+    together = threading.Barrier(threads)
+
+    def take_all() -> list[str]:
+        together.wait()
+        return [job.id for job in iter(lambda: claims.claim(DOWNLOAD, "message"), None)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        taken = [job_id for each in [pool.submit(take_all) for _ in range(threads)] for job_id in each.result()]
+    assert sorted(taken) == sorted(job.id for job in jobs)
