@@ -53,7 +53,8 @@ class Job(Table):
         host: Where its manifest is; only so many jobs of one host are downloaded at a time.
         retries: How often its failed canvases were asked for again.
         claim: Who works on the present stage (message id and number of retries); None while it waits.
-        starts: How often the stage began since it last got on.
+        worker: The process that has the claim, or had the last one.
+        starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
         heartbeat: Last sign of life; of a waiting job, when it was queued.
         began, advanced: When the present stage began, and when it last got on.
         done, total: Canvases of the present stage.
@@ -73,7 +74,9 @@ class Job(Table):
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
     claim: Mapped[str | None] = mapped_column(String(64))
+    worker: Mapped[str | None] = mapped_column(String(100))
     starts: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0, server_default="0")
     heartbeat: Mapped[float] = mapped_column(default=time.time)
     began: Mapped[float] = mapped_column(default=time.time, server_default="0")
     advanced: Mapped[float] = mapped_column(default=time.time, server_default="0")

@@ -192,6 +192,7 @@ def detect(self: QueueTask, job_id: str) -> None:
         config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
         queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
+        queue.claims.begin_page(job)
         images = queue.storage.images(request.manifest_url)
         detection.detect(request, images, queue.storage.job(job.id), detector, _build_report(queue.claims, job))
         return None

@@ -12,6 +12,10 @@ from app.errors import ClaimLost, ExtractorError, TimeLimit, WorkerLost
 from app.jobs.line import Line
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 from app.jobs.store import NEVER_SENT, JobStore, build_ending
+from app.jobs.workers import is_gone, name_worker
+
+# How often a stage is taken up that does not even get to its first page: weights that end the process, say.
+MOST_TRIES = 8
 
 
 class Claims:
@@ -20,7 +24,7 @@ class Claims:
     Args:
         jobs: Whose rows these are.
         stale_seconds: A claim without a heartbeat for so long is nobody's.
-        max_starts: How often a stage may start without getting anywhere.
+        max_starts: How often the pages of a job may be begun without getting anywhere.
         host_jobs: How many jobs may be downloaded from one host at a time.
     """
 
@@ -34,8 +38,9 @@ class Claims:
     def claim(self, stage: Stage, token: str, dead: str = "") -> Job | None:
         """Take the job whose turn it is at a stage; None when none waits there that may be taken.
 
-        One whose stage started ``max_starts`` times without getting anywhere fails instead: whatever kills the worker
-        would kill it again.
+        One whose pages were begun ``max_starts`` times without getting anywhere fails instead: whatever kills the
+        worker would kill it again. Before its first page a worker may also have been killed with others', and not by
+        this job: that counts less.
 
         Args:
             stage: To be claimed.
@@ -44,14 +49,24 @@ class Claims:
         """
         while job := self._line.find_next(stage, dead):
             now, free = time.time(), self._line.is_free(stage, dead)
-            values: dict[str, Any] = {"state": stage.state, "claim": token, "heartbeat": now, "advanced": now}
-            values |= {"starts": Job.starts + 1, "began": case((Job.starts == 0, now), else_=Job.began)}
-            if self._jobs.change(job.id, free & (Job.starts < self._max_starts), **values):
+            values: dict[str, Any] = {"state": stage.state, "claim": token, "worker": name_worker(), "heartbeat": now}
+            values |= {"tries": Job.tries + 1, "advanced": now, "began": case((Job.tries == 0, now), else_=Job.began)}
+            hopeless = (Job.starts >= self._max_starts) | (Job.tries >= MOST_TRIES)
+            if self._jobs.change(job.id, free & ~hopeless, **values):
                 self._line.note_turn(job, stage)
                 return self._jobs.find(job.id)
-            lost = f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
-            self._fail(job, free & (Job.starts >= self._max_starts), WorkerLost(lost))
+            times = job.starts if job.starts >= self._max_starts else job.tries
+            lost = f"The {stage.task} stage ended {times} times without a word, as when memory runs out."
+            self._fail(job, free & hopeless, WorkerLost(lost))
         return None
+
+    def begin_page(self, job: Job) -> None:
+        """Count a start: what ends the process from now on may be the page that it looks at.
+
+        Raises:
+            ClaimLost: The job was cancelled, or another worker has it.
+        """
+        self.beat(job, starts=Job.starts + 1)
 
     def beat(self, job: Job, **values: Any) -> None:
         """Keep a claim alive, and record values of the row.
@@ -70,15 +85,16 @@ class Claims:
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
         gets_on = Job.done < done
-        values["starts"] = case((gets_on, 1), else_=Job.starts)
+        values["starts"] = case((gets_on & (Job.starts > 0), 1), else_=Job.starts)
+        values["tries"] = case((gets_on, 1), else_=Job.tries)
         values["advanced"] = case((gets_on, time.time()), else_=Job.advanced)
         self.beat(job, done=done, total=total, **values)
 
     def release(self, token: str) -> None:
-        """Give a claim back: its worker shuts down. The start does not count, and the job is queued again."""
+        """Give a claim back: its worker shuts down. The try does not count, and the job is queued again."""
         with self._jobs.database.session() as session:
             job_ids = session.scalars(select(Job.id).where(Job.claim == token)).all()
-        values: dict[str, Any] = {"claim": None, "starts": Job.starts - 1, "heartbeat": time.time()}
+        values: dict[str, Any] = {"claim": None, "starts": 0, "tries": Job.tries - 1, "heartbeat": time.time()}
         for job_id in job_ids:
             if self._jobs.change(job_id, Job.claim == token, **values):
                 self._jobs.send(self._jobs.find(job_id))
@@ -97,7 +113,7 @@ class Claims:
         """
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
         state = leads_to or stage.leads_to
-        values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "timings": timings}
+        values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "tries": 0, "timings": timings}
         if state is State.RUNNING:
             values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
         if state is State.DONE:
@@ -145,24 +161,25 @@ class Claims:
     def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
         """Free the jobs that nobody works on and no message stands for, and return them.
 
-        These are claims without a recent heartbeat, jobs that could not be sent, and jobs that wait while their queue
-        is empty and their host has room.
+        These are claims whose process is gone or which have no recent heartbeat, jobs that could not be sent, and jobs
+        that wait while their queue is empty and their host has room.
         """
         limit = time.time() - self._stale_seconds
         with self._jobs.database.session() as session:
-            quiet = select(Job).where(Job.state.in_(UNFINISHED), Job.heartbeat < limit).order_by(Job.heartbeat)
-            jobs = session.scalars(quiet).all()
-            at_work = select(Job.host).where(Job.state == State.DOWNLOADING, Job.claim.is_not(None))
-            busy = Counter(session.scalars(at_work.where(Job.heartbeat >= limit)))
+            quiet = (Job.heartbeat < limit) | Job.claim.is_not(None)
+            jobs = session.scalars(select(Job).where(Job.state.in_(UNFINISHED), quiet).order_by(Job.created)).all()
+        dead = {job.id for job in jobs if job.claim and (job.heartbeat < limit or is_gone(job.worker))}
+        busy = Counter(job.host for job in jobs if job.claim and _downloads(job) and job.id not in dead)
         empty = {queue: queue_is_empty(queue) for queue in {_queue(job) for job in jobs}}
-        still = Job.heartbeat < limit
         freed = []
         for job in jobs:
-            downloads = _queue(job) == DOWNLOAD.queue
-            has_room = not downloads or busy[job.host] < self._host_jobs
-            is_lost = job.claim or job.heartbeat == NEVER_SENT or (empty[_queue(job)] and has_room)
-            if is_lost and self._jobs.change(job.id, still, claim=None, heartbeat=time.time(), touch=False):
-                busy[job.host] += downloads
+            has_room = not _downloads(job) or busy[job.host] < self._host_jobs
+            waits = not job.claim and empty[_queue(job)] and has_room
+            unseen = Job.heartbeat == job.heartbeat
+            if (job.id in dead or waits or job.heartbeat == NEVER_SENT) and self._jobs.change(
+                job.id, unseen, claim=None, heartbeat=time.time(), touch=False
+            ):
+                busy[job.host] += _downloads(job)
                 freed.append(job)
         return freed
 
@@ -170,3 +187,7 @@ class Claims:
 def _queue(job: Job) -> str:
     stage = stage_of(State(job.state))
     return stage.queue if stage else ""
+
+
+def _downloads(job: Job) -> bool:
+    return _queue(job) == DOWNLOAD.queue

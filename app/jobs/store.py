@@ -118,7 +118,8 @@ class JobStore:
         }
         before |= {"error_code": job.error_code, "error_message": job.error_message}
         now: dict[str, Any] = {"state": State.QUEUED, "retries": job.retries + 1, "finished": None}
-        now |= {"error_code": None, "error_message": None, "starts": 0, "done": 0, "heartbeat": time.time()}
+        now |= {"error_code": None, "error_message": None, "starts": 0, "tries": 0, "done": 0}
+        now["heartbeat"] = time.time()
         with self.database.session() as session:
             if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **now):
                 return False

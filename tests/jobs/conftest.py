@@ -66,8 +66,9 @@ def claimed(claims: Claims, job: Job, stage: Stage, token: str = "message") -> J
 
 
 def start_again(claims: Claims, job: Job, number: int) -> Job:
-    """Claim the download after the try before has died."""
+    """Claim the download after the try before has died, and begin its pages."""
     found = claims.claim(DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}")
     assert found is not None
     assert found.id == job.id
+    claims.begin_page(found)
     return found

@@ -1,10 +1,14 @@
+import subprocess
+
 import pytest
 from sqlalchemy import update
 
 from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError
 from app.jobs import Claims, JobStore, Stage, State
+from app.jobs.claims import MOST_TRIES
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES
+from app.jobs.workers import name_worker
 from tests.jobs.conftest import REQUEST, Queues, age, claimed, start_again, submit
 
 
@@ -48,8 +52,7 @@ def test_the_claim_of_a_dead_worker_is_taken_over_at_once(store: JobStore, claim
     job = claimed(claims, submit(store), DOWNLOAD, "message:0")
     again = claims.claim(DOWNLOAD, "message:1", dead="message:0")
     assert again is not None
-    assert again.id == job.id
-    assert again.starts == 2
+    assert (again.id, again.tries) == (job.id, 2)
 
 
 def test_the_same_message_again_does_not_disturb_the_worker_that_has_it(store: JobStore, claims: Claims) -> None:
@@ -65,7 +68,7 @@ def test_a_released_claim_is_queued_again_and_does_not_count(store: JobStore, cl
     assert queues.sent == [("io", job.id), ("io", job.id)]
     with pytest.raises(ClaimLost):
         claims.beat(job)
-    assert claimed(claims, job, DOWNLOAD, "other:0").starts == 1
+    assert claimed(claims, job, DOWNLOAD, "other:0").tries == 1
     claims.release("unknown:0")
 
 
@@ -87,6 +90,30 @@ def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore, clai
     assert claims.claim(DOWNLOAD, "message:2", dead="message:1") is None
     job = store.find(job.id)
     assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
+
+
+def test_a_worker_that_is_killed_before_the_first_page_may_try_again(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    for number in range(MOST_TRIES):
+        assert claims.claim(DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}") is not None
+    assert claims.claim(DOWNLOAD, "message:n", dead=f"message:{MOST_TRIES - 1}") is None
+    assert store.find(job.id).error_code == "worker_lost"
+
+
+def test_a_job_whose_process_is_gone_is_freed_at_once(store: JobStore, claims: Claims) -> None:
+    ended = subprocess.Popen(["/bin/true"])
+    ended.wait()
+    gone, alive = (claimed(claims, submit(store), DOWNLOAD) for _ in range(2))
+    machine = name_worker().rpartition(":")[0]
+    store.change(gone.id, Job.id == gone.id, worker=f"{machine}:{ended.pid}")
+    assert [job.id for job in claims.free_stranded(lambda queue: False)] == [gone.id]
+    claims.beat(alive)
+
+
+def test_a_worker_of_another_machine_is_known_by_its_heartbeat_only(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    store.change(job.id, Job.id == job.id, worker="elsewhere:999999")
+    assert claims.free_stranded(lambda queue: False) == []
 
 
 def test_getting_on_counts_as_a_fresh_start(store: JobStore, claims: Claims) -> None:
