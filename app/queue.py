@@ -115,6 +115,7 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
             "visibility_timeout": round(3600 * settings.visibility_hours),
+            "unacked_restore_throttle": 1,  # looked for every 10 s instead of every 100
             "socket_connect_timeout": 2,
             "socket_timeout": 30,
         },

@@ -1,7 +1,10 @@
 """A running service, with real processes, as a client app sees it."""
 
+import copy
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ import requests
 
 from app.auth import add_app
 from app.config import Settings
-from app.database import Database
+from app.database import Database, Job
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import choose_settings, run_service
+from app.storage import Storage
 
 
 class Service:
@@ -23,6 +27,7 @@ class Service:
         self.api = api
         self.settings = settings
         self.receiver = receiver
+        self.storage = Storage(settings.data_folder)
         self.headers = {"X-API-Key": add_app(Database(settings.sqlalchemy_url), "front")}
 
     def post(self, path: str, **fields: Any) -> dict[str, Any]:
@@ -48,18 +53,46 @@ class Service:
     def finish(self, job_id: str) -> dict[str, Any]:
         return self.wait(job_id, lambda job: job["finished"])
 
+    def wait_for_row(self, job_id: str, until: Callable[[Job], Any]) -> Job:
+        """Look into the database until something is true of a job's row."""
+        database = Database(self.settings.sqlalchemy_url)
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            with database.session() as session:
+                job = session.get(Job, job_id)
+            if job and until(job):
+                database.close()
+                return job
+            time.sleep(0.02)
+        raise AssertionError(f"This did not come to be: {job and vars(job)}")
+
+    def join(self, name: str) -> "Service":
+        """Return the same service as another client app sees it."""
+        other = copy.copy(self)
+        other.headers = {"X-API-Key": add_app(Database(self.settings.sqlalchemy_url), name)}
+        return other
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        return psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
+
     def processes(self, word: str) -> list[psutil.Process]:
         """Return the processes of the service that have a word on their command line, the parent first."""
-        supervisor = psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
-        return [child for child in supervisor.children(recursive=True) if word in " ".join(child.cmdline())]
+        return [child for child in self.supervisor.children(recursive=True) if word in " ".join(child.cmdline())]
+
+    def control(self, action: str, program: str) -> None:
+        """Stop or start one of the service's programs."""
+        address = f"unix://{self.settings.data_folder}/supervisor.sock"
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", address, action, program]
+        subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager
-def open_service(folder: Path, **settings: Any) -> Iterator[Service]:
+def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
     """Run a service with little patience, its data in a folder."""
     receiver = ClientApp()
     impatient = {"batch_size": 1, "heartbeat_seconds": 0.5, "stale_seconds": 3, "fetch_attempts": 2}
     with serve(receiver.create_app()) as client_url:
         chosen = choose_settings(folder, client_app_url=client_url, **(impatient | settings))
-        with run_service(chosen) as api:
+        with run_service(chosen, wrapper=wrapper) as api:
             yield Service(api, chosen, receiver)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,14 @@ def _format_value(value: Any) -> str:
 
 
 @contextmanager
-def run_service(settings: Settings, start_broker: bool = True) -> Iterator[str]:
-    """Run every process of the service; yields the address of the API once it answers."""
+def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence[str] = ()) -> Iterator[str]:
+    """Run every process of the service; yields the address of the API once it answers.
+
+    Args:
+        settings: Of the service.
+        start_broker: Whether a broker is among the processes.
+        wrapper: A command that runs what follows it, such as ``("nice",)``.
+    """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)
     Database(settings.sqlalchemy_url).create_tables()
     environment = build_environment(settings) | {
@@ -64,7 +70,7 @@ def run_service(settings: Settings, start_broker: bool = True) -> Iterator[str]:
         "IO_THREADS": str(settings.io_threads),
     }
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "app" / "supervisord.conf")]
-    process = subprocess.Popen(command, env=environment, cwd=ROOT)  # noqa: S603 (no word of it from outside)
+    process = subprocess.Popen([*wrapper, *command], env=environment, cwd=ROOT)  # noqa: S603 (no word of it from outside)
     api = f"http://{settings.api_host}:{settings.api_port}"
     try:
         wait_for_api(api, settings.data_folder)
