@@ -13,6 +13,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     from flask import Flask
 
     from app import auth, gate, routes
+    from app.body import BoundedRequest
     from app.config import Settings
     from app.database import Database
     from app.detection.weights import ModelStore
@@ -25,6 +26,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
     app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     rate_limit: str = "600/minute"
     rate_limit_address: str = "120/minute"
     max_request_mb: float = Field(16, gt=0)
+    request_seconds: float = Field(60, gt=0)
 
     # Jobs
     heartbeat_seconds: float = Field(5, gt=0)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from app.database import Delivery, Job
-from app.errors import RequestError
+from app.errors import NotFound, RequestError
 from app.jobs import JobStore, State
 
 routes = Blueprint("jobs", __name__)
@@ -142,4 +142,6 @@ def _store() -> JobStore:
 
 
 def _find(job_id: str) -> Job:
+    if not re.fullmatch("[0-9a-f]{32}", job_id):  # PostgreSQL takes no NUL in a text, not even to look for it
+        raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
     return _store().find(job_id, g.client.id)
