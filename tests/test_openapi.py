@@ -26,6 +26,7 @@ from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, form
 from app.gate import OPEN
 from app.jobs import DetectionRequest
 from app.jobs.states import STAGES
+from app.openapi import build_document
 from app.openapi.paths import PATHS
 from app.openapi.schemas import DELIVERY, JOB, OPTIONS
 
@@ -98,11 +99,14 @@ def test_every_field_of_a_form_is_described(app: Flask) -> None:
 def test_whatever_is_asked_the_answer_is_a_documented_one(
     app: Flask, headers: dict[str, str], job_ids: list[str], path: str, method: str
 ) -> None:
-    operation = openapi.from_wsgi("/openapi.json", app)[path][method]
+    # Keys are left to this test: a generator that makes them up gets no further than the gate.
+    schema = openapi.from_dict(build_document() | {"security": []})
+    schema.app = app
+    operation = schema[path][method]
     kinds = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
     @examples(
-        max_examples=1000 if NIGHTLY else 40,
+        max_examples=1500 if NIGHTLY else 40,
         deadline=None,
         derandomize=not NIGHTLY,
         database=None,
@@ -112,7 +116,7 @@ def test_whatever_is_asked_the_answer_is_a_documented_one(
         case=st.one_of(kinds),
         job_id=st.sampled_from(job_ids),
         usable=st.sampled_from([True, True, False]),
-        key=st.sampled_from([headers] * 9 + [{}]),
+        key=st.sampled_from([headers] * 8 + [{}, {"X-API-Key": "no"}]),
     )
     def hold(case: Case, job_id: str, usable: bool, key: dict[str, str]) -> None:
         if usable:
