@@ -8,6 +8,8 @@ from app.errors import SettingsError
 from app.iiif.hosts import HostRule, HostRules
 
 GUNICORN_OPTIONS = [
+    "--worker-class",
+    "app.worker.BoundedWorker",
     "--workers",
     "2",
     "--threads",

@@ -12,7 +12,8 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """Join the parts: settings, database, queue, routes, commands. The one place where that is done."""
     from flask import Flask
 
-    from app import auth, routes
+    from app import auth, gate, routes
+    from app.body import BoundedRequest
     from app.config import Settings
     from app.database import Database
     from app.detection.weights import ModelStore
@@ -23,7 +24,9 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     database.create_tables()
     queue = TaskQueue(settings, database)
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
     app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -36,5 +39,6 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "models": ModelStore(settings.models_folder, settings.default_model),
     }
     app.register_blueprint(auth.commands)
+    gate.register(app)
     routes.register(app)
     return app

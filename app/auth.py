@@ -1,16 +1,14 @@
-"""API keys: header ``X-API-Key`` → client app, and the commands that make, list and revoke keys."""
+"""API keys: whose a key is, and the commands that make, hash, list and revoke keys."""
 
 import hashlib
 import hmac
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, Protocol
 
 import click
-from flask import Blueprint, current_app, g, request
-from sqlalchemy import delete, func, select
+from flask import Blueprint, current_app
+from sqlalchemy import ColumnElement, delete, func, select
 
 from app.database import App, Database
 from app.errors import Forbidden, RequestError, Unauthenticated
@@ -18,20 +16,18 @@ from app.errors import Forbidden, RequestError, Unauthenticated
 DIGEST_PREFIX = "sha256:"
 
 commands = Blueprint("apps", __name__, cli_group="apps")
-commands.cli.short_help = "Make, list and revoke the API keys of client apps."
-
-
-class View(Protocol):
-    """What Flask calls to answer a request."""
-
-    __name__: str
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+commands.cli.short_help = "Make, hash, list and revoke the API keys of client apps."
 
 
 def hash_key(key: str) -> str:
     """Return the digest under which a key is stored. A random key of 256 bits needs no slow hash."""
     return DIGEST_PREFIX + hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_plain(app: App) -> bool:
+    """Tell whether a key is stored as it is, in a row that was inserted by hand."""
+    stored = app.app_key.strip()
+    return bool(stored) and not stored.startswith(DIGEST_PREFIX)
 
 
 def find_app(database: Database, key: str | None) -> App:
@@ -52,7 +48,7 @@ def find_app(database: Database, key: str | None) -> App:
     for app in apps:
         stored = app.app_key.strip().encode()
         # A digest is only ever compared with a digest: sending the stored one opens nothing.
-        expected = digest if stored.startswith(DIGEST_PREFIX.encode()) else sent
+        expected = sent if is_plain(app) else digest
         if hmac.compare_digest(stored, expected):
             owner = app
     if owner is None and key.startswith(DIGEST_PREFIX):
@@ -60,17 +56,6 @@ def find_app(database: Database, key: str | None) -> App:
     if owner is None:
         raise Forbidden("This API key is not known here: check it, or ask for a new one.")
     return owner
-
-
-def key_required(view: View) -> View:
-    """Let a view run only for a known client app, which it finds in ``g.client``."""
-
-    @wraps(view)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        g.client = find_app(current_app.extensions["database"], request.headers.get("X-API-Key"))
-        return view(*args, **kwargs)
-
-    return checked
 
 
 def add_app(database: Database, name: str) -> str:
@@ -84,7 +69,7 @@ def add_app(database: Database, name: str) -> str:
         raise RequestError("The name of a client app has 1 to 50 characters.")
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        if session.scalar(select(func.count()).select_from(App).where(App.app_name == name)):
+        if session.scalar(select(func.count()).select_from(App).where(_is_named(name))):
             raise RequestError(f"A client app named {name} is there already: revoke it first, or take another name.")
         session.add(App(app_name=name, app_key=hash_key(key)))
     return key
@@ -94,14 +79,16 @@ def renew_app(database: Database, name: str) -> str:
     """Give a client app a new key, which is returned; the old one opens nothing from now on. Its jobs stay its own.
 
     Raises:
-        RequestError: There is no such client app.
+        RequestError: There is no such client app, or more than one.
     """
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        app = session.scalar(select(App).where(App.app_name == name))
-        if app is None:
+        apps = session.scalars(select(App).where(_is_named(name))).all()
+        if not apps:
             raise RequestError(f"There is no client app named {name}.")
-        app.app_key = hash_key(key)
+        if len(apps) > 1:  # rows inserted by hand
+            raise RequestError(f"There are several client apps named {name}: give each a name of its own first.")
+        apps[0].app_key = hash_key(key)
     return key
 
 
@@ -112,8 +99,33 @@ def revoke_app(database: Database, name: str) -> None:
         RequestError: There is no such client app.
     """
     with database.session() as session:
-        if not session.execute(delete(App).where(App.app_name == name)).rowcount:  # type: ignore[attr-defined]
+        if not session.execute(delete(App).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
             raise RequestError(f"There is no client app named {name}.")
+
+
+def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:
+    """Store the digest in place of every plain key, or of those of one client app; the keys themselves keep working.
+
+    Returns:
+        The client apps whose key was plain.
+
+    Raises:
+        RequestError: There is no client app of this name.
+    """
+    with database.session() as session:
+        named = select(App) if name is None else select(App).where(_is_named(name))
+        apps = session.scalars(named.order_by(App.id)).all()
+        if name is not None and not apps:
+            raise RequestError(f"There is no client app named {name}.")
+        plain = [app for app in apps if is_plain(app)]
+        for app in plain:
+            app.app_key = hash_key(app.app_key.strip())
+    return [app.app_name.strip() for app in plain]
+
+
+def _is_named(name: str) -> ColumnElement[bool]:
+    """Compare a name without the spaces that a row inserted by hand, or a database that pads ``CHAR``, has after it."""
+    return func.trim(App.app_name) == name.strip()
 
 
 @contextmanager
@@ -149,10 +161,25 @@ def revoke_command(name: str) -> None:
     click.echo(f"{name} is revoked.")
 
 
+@commands.cli.command("hash")
+@click.argument("name", required=False)
+def hash_command(name: str | None) -> None:
+    """Store plain keys hashed: every one, or that of client app NAME. They keep working."""
+    with _errors_in_a_sentence():
+        hashed = hash_plain_keys(current_app.extensions["database"], name)
+    for each in hashed:
+        click.echo(f"The key of {each} is stored hashed now, and works as before.")
+    if not hashed:
+        click.echo("Every key is stored hashed already." if name is None else f"The key of {name} is hashed already.")
+
+
 @commands.cli.command("list")
 def list_command() -> None:
     """List the client apps."""
     with current_app.extensions["database"].session() as session:
-        for app in session.scalars(select(App).order_by(App.id)):
-            kind = "hashed" if app.app_key.startswith(DIGEST_PREFIX) else "plain"
-            click.echo(f"{app.id}\t{app.app_name}\t{kind} key")
+        apps = session.scalars(select(App).order_by(App.id)).all()
+    for app in apps:
+        kind = "plain" if is_plain(app) else "hashed" if app.app_key.strip() else "no"
+        click.echo(f"{app.id}\t{app.app_name.strip()}\t{kind} key")
+    if any(map(is_plain, apps)):
+        click.echo("Whoever reads the database reads the plain keys: flask --app app.app apps hash", err=True)

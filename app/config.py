@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     celery_broker_url: str = "redis://localhost:6379"
     api_host: str = "127.0.0.1"
     api_port: int = Field(5000, ge=1, le=65535)
+    proxies: int = Field(0, ge=0, le=9)
     debug: bool = False
     client_app_url: str = ""
 
@@ -77,8 +79,13 @@ class Settings(BaseSettings):
     max_manifests: int = Field(1000, ge=1)
     retention_days: float = Field(7, gt=0)
 
-    # Jobs
+    # Requests
+    rate_limit: str = "600/minute"
+    rate_limit_address: str = "120/minute"
     max_request_mb: float = Field(16, gt=0)
+    request_seconds: float = Field(60, gt=0)
+
+    # Jobs
     heartbeat_seconds: float = Field(5, gt=0)
     stale_seconds: float = Field(30, gt=0)
     max_starts: int = Field(2, ge=1)
@@ -107,6 +114,15 @@ class Settings(BaseSettings):
         if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
             raise ValueError("must be a whole address, as in https://app.example.org")
         return value.rstrip("/")
+
+    @field_validator("rate_limit", "rate_limit_address")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        try:
+            parse_many("1/second" if value == "off" else value)
+        except ValueError as error:
+            raise ValueError("must be as in 600/minute, or off") from error
+        return value
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":

@@ -61,8 +61,8 @@ class TaskQueue(Celery):
             raise BrokerUnavailable("The job cannot be queued now: the broker does not answer. Try later.") from error
 
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
-        """Return a connection for sending: a request does not wait for a broker that hangs."""
-        hurried = {"socket_timeout": 2} | (transport_options or {})
+        """Return a connection for sending: a request does not wait for a broker that is away or hangs."""
+        hurried = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0} | (transport_options or {})
         return super().connection_for_write(*arguments, transport_options=hurried, **options)
 
     def queue_is_empty(self, queue: str) -> bool:

@@ -91,7 +91,13 @@ class Service:
 def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
     """Run a service with little patience, its data in a folder."""
     receiver = ClientApp()
-    impatient = {"batch_size": 1, "heartbeat_seconds": 0.5, "stale_seconds": 3, "fetch_attempts": 2}
+    impatient: dict[str, Any] = {
+        "batch_size": 1,
+        "heartbeat_seconds": 0.5,
+        "stale_seconds": 3,
+        "fetch_attempts": 2,
+        "rate_limit": "off",
+    }
     with serve(receiver.create_app()) as client_url:
         chosen = choose_settings(folder, client_app_url=client_url, **(impatient | settings))
         with run_service(chosen, wrapper=wrapper) as api:

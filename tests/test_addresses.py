@@ -52,7 +52,7 @@ def get(url: str, *trusted: str, verify: str | bool = True) -> requests.Response
         "100.64.0.1",
         "169.254.169.254",
         "224.0.0.1",
-        "0.0.0.0",  # noqa: S104
+        "0.0.0.0",  # noqa: S104 (asked for, not listened on)
         "255.255.255.255",
         "::1",
         "::",

@@ -1,45 +1,19 @@
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from app.auth import add_app, find_app, hash_key, renew_app, revoke_app
+from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, revoke_app
 from app.database import App, Database
 from app.errors import Forbidden, RequestError, Unauthenticated
-
-PROTECTED = [
-    ("POST", "/run_detect"),
-    ("POST", "/delete_detect"),
-    ("POST", "/detect_all"),
-    ("GET", "/jobs"),
-    ("GET", "/jobs/x"),
-    ("GET", "/jobs/x/annotations"),
-    ("POST", "/jobs/x/cancel"),
-    ("POST", "/jobs/x/redeliver"),
-    ("POST", "/jobs/x/retry"),
-]
 
 
 @pytest.fixture
 def database(app: Flask) -> Database:
     return app.extensions["database"]
-
-
-@pytest.mark.parametrize(("method", "path"), PROTECTED)
-def test_every_route_but_models_asks_for_a_key(client: FlaskClient, method: str, path: str) -> None:
-    missing, wrong = client.open(path, method=method), client.open(path, method=method, headers={"X-API-Key": "no"})
-    assert (missing.status_code, wrong.status_code) == (400, 403)
-    assert "X-API-Key" in missing.json["message"]
-    assert "key" in wrong.json["message"]
-
-
-def test_the_list_above_names_every_protected_route(app: Flask) -> None:
-    open_routes = {"/models", "/static/<path:filename>"}
-    rules = {rule.rule.replace("<job_id>", "x") for rule in app.url_map.iter_rules()} - open_routes
-    assert rules == {path for _, path in PROTECTED}
 
 
 def test_a_key_is_stored_hashed_and_opens(database: Database) -> None:
@@ -57,7 +31,9 @@ def test_a_stored_hash_is_not_a_key(database: Database) -> None:
         find_app(database, hash_key(key))
 
 
-def test_rows_of_the_original_manual_keep_working(tmp_path: Path) -> None:
+@pytest.fixture
+def manual(tmp_path: Path) -> Iterator[Database]:
+    """The table of the original manual, with keys inserted by hand: one with spaces around it, two of one name."""
     with sqlite3.connect(tmp_path / "keys.db") as connection:
         connection.executescript(
             """
@@ -66,15 +42,65 @@ def test_rows_of_the_original_manual_keep_working(tmp_path: Path) -> None:
                app_name CHAR(50) NOT NULL,
                app_key CHAR(80) NOT NULL
             );
-            INSERT INTO apps (app_name, app_key) VALUES ('front', 'q+plain=');
+            INSERT INTO apps (app_name, app_key)
+            VALUES ('front', 'q+plain='), ('back ', ' spaces  '), ('twin', 'one'), ('twin', 'two'), ('none', '  ');
             """
         )
     connection.close()
     database = Database(f"sqlite:///{tmp_path}/keys.db")
     database.create_tables()
-    assert find_app(database, "q+plain=").app_name == "front"
-    assert find_app(database, add_app(database, "second")).app_name == "second"
+    yield database
     database.close()
+
+
+def read_keys(database: Database) -> list[str]:
+    with database.session() as session:
+        return list(session.scalars(select(App.app_key).order_by(App.id)))
+
+
+def test_rows_of_the_original_manual_keep_working(manual: Database) -> None:
+    assert find_app(manual, "q+plain=").app_name == "front"
+    assert find_app(manual, "spaces").app_name.strip() == "back"
+    assert find_app(manual, add_app(manual, "second")).app_name == "second"
+
+
+def test_plain_keys_are_hashed_and_keep_working(manual: Database) -> None:
+    keys = ["q+plain=", "spaces", "one", "two"]
+    before = [find_app(manual, key).id for key in keys]
+    assert hash_plain_keys(manual) == ["front", "back", "twin", "twin"]
+    assert [find_app(manual, key).id for key in keys] == before
+    stored = read_keys(manual)
+    assert all(key.startswith("sha256:") and len(key) <= 80 for key in stored[:4])
+    assert hash_plain_keys(manual) == []
+    assert read_keys(manual) == stored
+
+
+def test_the_keys_of_one_client_app_are_hashed(manual: Database) -> None:
+    assert hash_plain_keys(manual, "back") == ["back"]
+    assert [key.startswith("sha256:") for key in read_keys(manual)] == [False, True, False, False, False]
+    with pytest.raises(RequestError, match="nobody"):
+        hash_plain_keys(manual, "nobody")
+
+
+def test_a_row_without_a_key_opens_nothing(manual: Database) -> None:
+    hash_plain_keys(manual)
+    for key in (" ", "  ", hash_key("")):
+        with pytest.raises(Forbidden):
+            find_app(manual, key)
+
+
+def test_a_name_with_spaces_after_it_is_found(manual: Database) -> None:
+    key = renew_app(manual, "back")
+    assert find_app(manual, key).id == 2
+    revoke_app(manual, "back")
+    with pytest.raises(Forbidden):
+        find_app(manual, key)
+
+
+def test_of_two_client_apps_of_one_name_neither_is_renewed(manual: Database) -> None:
+    with pytest.raises(RequestError, match="several"):
+        renew_app(manual, "twin")
+    assert find_app(manual, "one").id != find_app(manual, "two").id
 
 
 def test_a_revoked_key_opens_nothing(database: Database) -> None:
@@ -115,3 +141,18 @@ def test_commands_add_list_and_revoke(app: Flask) -> None:
     assert run(args=["apps", "revoke", "front"]).exit_code == 0
     assert run(args=["apps", "renew", "front"]).exit_code == 1
     assert run(args=["apps", "revoke", "front"]).exit_code == 1
+
+
+def test_commands_offer_to_hash_plain_keys(app: Flask) -> None:
+    run = app.test_cli_runner().invoke
+    with app.extensions["database"].session() as session:
+        session.add(App(app_name="old", app_key="plain"))
+    listed = run(args=["apps", "list"]).output
+    assert "old\tplain key" in listed
+    assert "apps hash" in listed
+    assert "old" in run(args=["apps", "hash"]).output
+    listed = run(args=["apps", "list"]).output
+    assert "old\thashed key" in listed
+    assert "apps hash" not in listed
+    assert "already" in run(args=["apps", "hash", "old"]).output
+    assert run(args=["apps", "hash", "nobody"]).exit_code == 1

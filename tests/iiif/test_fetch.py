@@ -90,7 +90,7 @@ def test_a_final_no_is_asked_once(library: Library, fetcher: Fetcher, status: in
 def test_an_error_keeps_its_status_through_the_broker(library: Library, fetcher: Fetcher) -> None:
     with pytest.raises(FetchError) as caught:
         fetcher.fetch_document(f"{library.url}/nowhere")
-    assert pickle.loads(pickle.dumps(caught.value)).http_status == 404  # noqa: S301
+    assert pickle.loads(pickle.dumps(caught.value)).http_status == 404  # noqa: S301 (our own bytes)
 
 
 @pytest.mark.parametrize("status", [204, 206, 304])

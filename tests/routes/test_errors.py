@@ -15,12 +15,12 @@ def test_errors_of_http_are_json_too(client: FlaskClient, method: str, path: str
     assert answer.json["message"]
 
 
-def test_an_unforeseen_error_shows_no_traceback(app: Flask, client: FlaskClient) -> None:
+def test_an_unforeseen_error_shows_no_traceback(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     @app.get("/broken")
     def broken() -> None:
         raise KeyError("secret")
 
-    answer = client.get("/broken")
+    answer = client.get("/broken", headers=headers)
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text

@@ -1,0 +1,44 @@
+"""Request bodies: read whole, or refused. Werkzeug's own reading takes the beginning of a form for all of it when it
+comes in chunks and grows over ``MAX_REQUEST_MB``, or when the client goes away in the middle.
+"""
+
+import io
+from functools import cached_property
+from typing import IO, Any, cast
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.wsgi import LimitedStream, get_input_stream
+
+
+class ChunkedBody(LimitedStream):
+    """A body of unknown length, which raises an error where it grows over its limit."""
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(64 * 1024), b""))
+
+
+class BoundedForm(FormDataParser):
+    """Holds every form to ``MAX_FORM_PARTS`` fields, as werkzeug does for multipart ones only."""
+
+    def _parse_urlencoded(self, stream: IO[bytes], *arguments: Any) -> Any:
+        body = stream.read()
+        if self.max_form_parts is not None and body.count(b"&") >= self.max_form_parts:
+            raise RequestEntityTooLarge
+        return super()._parse_urlencoded(io.BytesIO(body), *arguments)
+
+
+class BoundedRequest(Request):
+    """A request whose body is as long as it says, and no longer than it may be."""
+
+    form_data_parser_class = BoundedForm
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        limit = self.max_content_length
+        if self.content_length is None and self.environ.get("wsgi.input_terminated") and limit is not None:
+            return cast(IO[bytes], ChunkedBody(self.environ["wsgi.input"], limit, is_max=True))
+        # A server that ends the body where the client goes away is not believed: the length is counted.
+        counted = {name: value for name, value in self.environ.items() if name != "wsgi.input_terminated"}
+        return get_input_stream(counted, max_content_length=limit)

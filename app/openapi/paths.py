@@ -1,0 +1,80 @@
+"""The routes. A new one is added here in a few lines, its records in ``schemas``."""
+
+from typing import Any
+
+from app.jobs import State
+from app.openapi.responses import answers
+from app.openapi.schemas import ADDRESS, OPTIONS, TEXT, refer
+from app.routes.jobs import MOST_JOBS
+
+KEYED = (400, 403, 429)
+OPEN = (400, 429)
+
+_JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": TEXT}
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": refer(name)}
+
+
+def _option(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _form(*kinds: str, **required: Any) -> dict[str, Any]:
+    """Return a form with some fields that must be there and those that every detection may have."""
+    schema = {"type": "object", "required": list(required), "properties": required | OPTIONS}
+    return {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}
+
+
+def _submit(summary: str) -> dict[str, Any]:
+    form = _form("multipart/form-data", "application/x-www-form-urlencoded", manifest_url=ADDRESS)
+    return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413, 503)}}
+
+
+def _act(summary: str, *refusals: int) -> dict[str, Any]:
+    """Return a route that does something with a job."""
+    responses = answers(_json("Done"), *KEYED, 404, *refusals)
+    return {"post": {"summary": summary, "parameters": [_JOB_ID], "responses": responses}}
+
+
+def _show(summary: str, *parameters: Any, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _show_openly(summary: str, name: str) -> dict[str, Any]:
+    """Return a route that needs no key."""
+    return {"get": {"summary": summary, "security": [], "responses": answers(_json(name), *OPEN)}}
+
+
+PATHS: dict[str, Any] = {
+    "/run_detect": _submit("Find the illustrations of one manifest, or of each manifest of a collection."),
+    "/delete_detect": _submit("The same, with every image fetched anew."),
+    "/detect_all": {
+        "post": {
+            "summary": "Find the illustrations of the manifests in a text file, one address a line.",
+            "requestBody": _form("multipart/form-data", url_file={"type": "string", "format": "binary"}),
+            "responses": answers(_json("QueuedList"), *KEYED, 413, 503),
+        }
+    },
+    "/jobs": _show(
+        "Your jobs, newest first.",
+        _option("state", {"enum": [state.value for state in State]}),
+        _option("limit", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS, "default": 50}),
+        responses=answers(_json("Jobs"), *KEYED),
+    ),
+    "/jobs/{job_id}": _show(
+        "How far a job is, and what came of it.", _JOB_ID, responses=answers(_json("Job"), *KEYED, 404)
+    ),
+    "/jobs/{job_id}/annotations": _show(
+        "The annotation file; as JSON, every box with confidence, class and canvas, in pixels of the full-size image.",
+        _JOB_ID,
+        _option("format", {"enum": ["text", "json"], "default": "text"}),
+        responses=answers({"text/plain": TEXT} | _json("Annotations"), *KEYED, 404),
+    ),
+    "/jobs/{job_id}/cancel": _act("Stop a job; of a collection, the jobs of its manifests."),
+    "/jobs/{job_id}/retry": _act("Fetch and look at what failed, and only that, and send the completed file.", 503),
+    "/jobs/{job_id}/redeliver": _act("Send the result again."),
+    "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
+    "/openapi.json": _show_openly("This document.", "Document"),
+}

@@ -1,0 +1,118 @@
+"""The records of requests and answers, as JSON schemas."""
+
+from typing import Any
+
+from app.addresses import LONGEST_URL
+from app.jobs import State
+from app.jobs.requests import LARGEST_IMAGE, LONGEST_LABEL, SMALLEST_IMAGE
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+JOB_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+LABEL: Schema = {"type": "string", "maxLength": LONGEST_LABEL}
+ADDRESS: Schema = {
+    "type": "string",
+    "pattern": "^https?://[A-Za-z0-9]",
+    "maxLength": LONGEST_URL,
+    "description": "A web address, without a user or a password.",
+}
+
+
+def record(**fields: Schema) -> Schema:
+    """Return the schema of an object that has all of these fields."""
+    return {"type": "object", "required": list(fields), "properties": fields}
+
+
+def listing(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+def maybe(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def refer(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+OPTIONS: Schema = {
+    "model": LABEL | {"description": "Weights, by a name of GET /models; else the default of this server."},
+    "callback": ADDRESS | {"description": "Receives the result, in place of CLIENT_APP_URL/annotate."},
+    "experiment_id": LABEL | {"description": "Passed through to the callback."},
+    "image_size": {
+        "type": "string",
+        "pattern": "^([0-9]{2,6}|full)?$",
+        "description": f"Longer side of the images to ask for: {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels, or «full».",
+    },
+}
+
+DELIVERY = record(
+    url=TEXT,
+    attempts=COUNT,
+    status=TEXT,
+    http_status=maybe({"type": "integer"}),
+    error=maybe(TEXT),
+    next_attempt=maybe(TIME),
+)
+
+JOB = record(
+    job_id=JOB_ID,
+    kind={"enum": ["detection", "collection"]},
+    state={"enum": [state.value for state in State]},
+    progress=record(stage=TEXT, done=COUNT, total=COUNT),
+    created=TIME,
+    updated=TIME,
+    finished=maybe(TIME),
+    manifest_url=TEXT,
+    manifest_ref=maybe(TEXT),
+    model=maybe(TEXT),
+    coverage=record(
+        detected=COUNT, empty=COUNT, failed=listing(record(canvas_number={"type": "integer"}, reason=TEXT))
+    ),
+    deliveries=listing(DELIVERY),
+    timings={"type": "object", "additionalProperties": NUMBER, "description": "Seconds in each stage."},
+    error=maybe(record(code=TEXT, message=TEXT)),
+)
+# Of a collection, the jobs of its manifests.
+JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, state=TEXT))
+
+DETECTION = record(
+    xywh={"type": "array", "items": NUMBER, "minItems": 4, "maxItems": 4},
+    confidence=NUMBER,
+    class_id=COUNT,
+    class_name=TEXT,
+)
+
+CANVAS = record(
+    number={"type": "integer", "minimum": 1},
+    canvas_id=TEXT,
+    image_name=TEXT,
+    width=maybe(COUNT),
+    height=maybe(COUNT),
+    status={"enum": ["detected", "empty", "failed"]},
+    detections=listing(DETECTION),
+)
+CANVAS["properties"]["reason"] = TEXT  # of a failed one
+
+SCHEMAS: dict[str, Schema] = {
+    "Error": record(message=TEXT | {"description": "One sentence for a person."}, code=TEXT),
+    "Done": record(message=TEXT, job_id=JOB_ID),
+    "Queued": record(message=TEXT, job_id=JOB_ID, status_url=TEXT),
+    "QueuedList": record(
+        message=TEXT,
+        job_id=JOB_ID,
+        status_url=TEXT,
+        jobs=listing(record(manifest_url=TEXT, job_id=JOB_ID, status_url=TEXT)),
+        refused=listing(record(line={"type": "integer", "minimum": 1}, text=TEXT, message=TEXT)),
+    ),
+    "Job": JOB,
+    "Jobs": record(jobs=listing(refer("Job"))),
+    "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
+    "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
+    "Document": {"type": "object", "description": "An OpenAPI document."},
+}

@@ -1,0 +1,61 @@
+"""The API alone, on gunicorn as in production, for what only real connections show."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from app.auth import add_app
+from app.config import ROOT
+from app.database import Database
+from app.demo.service import build_environment, choose_settings, wait_for_api
+
+
+class Api:
+    """The API at an address, and a key to it."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.port = port
+        self.headers = {"X-API-Key": key}
+        lines = ["POST /run_detect HTTP/1.1", "Host: api", f"X-API-Key: {key}"]
+        self.head = "\r\n".join([*lines, "Content-Type: application/x-www-form-urlencoded", ""]).encode()
+
+    def connect(self, content: bytes) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(content)
+        return connection
+
+    def send(self, content: bytes) -> list[int]:
+        """Send bytes and no more, and return the statuses of all answers."""
+        with self.connect(content) as connection, connection.makefile("rb") as answers:
+            connection.shutdown(socket.SHUT_WR)
+            return [int(line.split()[1]) for line in answers if line.startswith(b"HTTP/1.1 ")]
+
+    def count_jobs(self) -> int:
+        return len(requests.get(f"{self.address}/jobs", headers=self.headers, timeout=30).json()["jobs"])
+
+
+@contextmanager
+def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
+    """Run the API, its data in a folder; the broker is one that runs already."""
+    chosen = choose_settings(folder, models_folder=folder / "models", **settings)
+    chosen.models_folder.mkdir()
+    (chosen.models_folder / chosen.default_model).touch()
+    database = Database(chosen.sqlalchemy_url)
+    database.create_tables()
+    key = add_app(database, "front")
+    database.close()
+    command = [sys.executable, "run.py"]
+    with (
+        (folder / "api.log").open("wb") as log,
+        subprocess.Popen(command, env=build_environment(chosen), cwd=ROOT, stdout=log, stderr=log) as process,
+    ):
+        wait_for_api(f"http://127.0.0.1:{chosen.api_port}", folder)
+        yield Api(chosen.api_port, key)
+        process.terminate()
