@@ -9,7 +9,7 @@ from app.iiif.hosts import HostRule, HostRules
 
 GUNICORN_OPTIONS = [
     "--worker-class",
-    "app.worker.BoundedWorker",
+    "app.gunicorn_worker.BoundedWorker",
     "--workers",
     "2",
     "--threads",

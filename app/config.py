@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     retention_days: float = Field(7, gt=0)
 
     # Requests
-    rate_limit: str = "600/minute"
-    rate_limit_address: str = "120/minute"
+    rate_limit: str = "6000/minute"
+    rate_limit_address: str = "600/minute"
     max_request_mb: float = Field(16, gt=0)
     request_seconds: float = Field(60, gt=0)
 
