@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from billiard.process import current_process
@@ -125,7 +126,7 @@ def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
             except Exception:  # the database may be locked for a moment: the next beat tries again
                 log.exception("job %s: a heartbeat failed", job.id)
 
-    thread = threading.Thread(target=beat, name=f"heartbeat-{job.id[:8]}", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(beat,), name=f"heartbeat-{job.id[:8]}", daemon=True)
     thread.start()
     try:
         yield
@@ -153,7 +154,7 @@ def download(self: QueueTask, job_id: str) -> None:
             return _split(queue, job, document)
         queue.claims.beat(job, manifest_ref=document.ref)
         images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
-        detection.download(request, document, images, folder, queue.fetcher, plan, report)
+        detection.download(request, document, images, folder, queue.fetcher, plan, report, queue.count_page)
         return None
 
     run_stage(self, job_id, DOWNLOAD, work)
@@ -186,8 +187,8 @@ def detect(self: QueueTask, job_id: str) -> None:
         config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
         queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
-        images = queue.storage.images(request.manifest_url)
-        detection.detect(request, images, queue.storage.job(job_id), detector, _build_report(queue.claims, job))
+        images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
+        detection.detect(request, images, queue.storage.job(job_id), detector, report, queue.count_page)
         return None
 
     run_stage(self, job_id, DETECT, work)
