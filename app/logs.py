@@ -31,6 +31,7 @@ def configure_logs(log_format: Literal["text", "json"], level: int = logging.INF
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.captureWarnings(True)
     for name in CHATTER:
         logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
 

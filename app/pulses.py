@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.database import Database, Job, Pulse
-from app.jobs.states import STAGES
+from app.jobs.states import STAGES, State, stage_of
 
 QUEUES = tuple(stage.queue for stage in STAGES)
 # A process writes the pulse of a queue no more often.
@@ -23,7 +23,7 @@ class Pulses:
     """When each queue last gave a sign of life.
 
     Args:
-        database: Where pulses and jobs are.
+        database: Where pulses are.
     """
 
     def __init__(self, database: Database) -> None:
@@ -42,15 +42,14 @@ class Pulses:
             with suppress(IntegrityError), self._database.session() as session:  # another process was first
                 session.add(Pulse(queue=queue, at=now))
 
+    def record_job(self, job: Job) -> None:
+        """Note the heartbeat of a job at work as a sign of life of the queue through which it came."""
+        if stage := stage_of(State(job.state)):
+            self.record(stage.queue)
+
     def find_silences(self) -> dict[str, float | None]:
         """Return the seconds since the last sign of life of each queue; None when there was none yet."""
         now = time.time()
-        beats = select(Job.state, func.max(Job.heartbeat)).where(
-            Job.state.in_([stage.state for stage in STAGES]), Job.claim.is_not(None)
-        )
         with self._database.session() as session:
             pulses = {pulse.queue: pulse.at for pulse in session.scalars(select(Pulse))}
-            at_work = {row[0]: row[1] for row in session.execute(beats.group_by(Job.state))}
-        signs = {stage.queue: [pulses.get(stage.queue), at_work.get(stage.state)] for stage in STAGES}
-        last = {queue: max((at for at in times if at is not None), default=None) for queue, times in signs.items()}
-        return {queue: None if at is None else max(0.0, now - at) for queue, at in last.items()}
+        return {queue: max(0.0, now - pulses[queue]) if queue in pulses else None for queue in QUEUES}

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -127,8 +127,9 @@ class TaskQueue(Celery):
         return Courier(self.database, guard, self.settings.user_agent, self.settings.delivery_timeout_seconds)
 
 
+@celeryd_init.connect  # before the worker's first warning
 @setup_logging.connect
-def _set_up_logs(loglevel: int | None, **_: Any) -> None:
+def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
     """Take the place of what Celery does about logs; what libraries print becomes lines of a log."""
     configure_logs(current_app.settings.log_format, loglevel or logging.INFO)
     current_app.log.redirect_stdouts()

@@ -23,6 +23,7 @@ from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
 from app.jobs import Claims, DetectionRequest, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.pulses import Pulses
 from app.queue import TaskQueue
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run_stage(task: QueueTask, job_id: str, stage: Stage, work: Callable[[Job], 
     log.info("job %s: %s begins", job_id, stage.task)
     started = time.monotonic()
     try:
-        with heartbeat(claims, job, task.app.settings.heartbeat_seconds):
+        with heartbeat(claims, job, task.app.settings.heartbeat_seconds, task.app.pulses):
             leads_to = work(job)
         claims.hand_over(job, stage, time.monotonic() - started, leads_to)
         log.info("job %s: %s is done after %.1f s", job_id, stage.task, time.monotonic() - started)
@@ -106,7 +107,7 @@ def _explain(error: Exception) -> ExtractorError:
 
 
 @contextmanager
-def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
+def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Iterator[None]:
     """Keep a claim alive from a thread of its own, however long one step of the work takes.
 
     When the claim is lost and the work does not stop by itself, a worker's child ends itself; its parent starts
@@ -118,6 +119,7 @@ def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
         while not over.wait(seconds):
             try:
                 claims.beat(job)
+                pulses.record_job(job)
             except ClaimLost:
                 if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
                     log.error("job %s: was taken away and does not stop: this process ends", job.id)

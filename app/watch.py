@@ -7,7 +7,7 @@ is logged by Celery and holds up neither the others nor the task.
 import sys
 from typing import Any
 
-from celery import Task, current_app, shared_task
+from celery import Task, shared_task
 from celery.signals import task_postrun, task_prerun
 
 from app.logs import set_job
@@ -47,13 +47,13 @@ def _name_job(args: Any, **_: Any) -> None:
 @task_prerun.connect
 @task_postrun.connect
 def _note_sign_of_life(task: Task, **_: Any) -> None:
-    current_app.pulses.record(task.request.delivery_info["routing_key"])
+    task.app.pulses.record(task.request.delivery_info["routing_key"])
 
 
 @task_postrun.connect
-def _show_gpu_memory(**_: Any) -> None:
+def _show_gpu_memory(task: Task, **_: Any) -> None:
     if memory := _read_gpu_memory():
-        current_app.meter.show(GPU_MEMORY, memory, READING_SECONDS)
+        task.app.meter.show(GPU_MEMORY, memory, READING_SECONDS)
 
 
 @task_postrun.connect

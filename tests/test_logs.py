@@ -20,6 +20,7 @@ def _logs_as_they_were() -> Iterator[None]:
     chatter = {name: logging.getLogger(name).level for name in CHATTER}
     yield
     set_job("")
+    logging.captureWarnings(False)
     root.handlers, root.level = handlers, level
     for name, before in chatter.items():
         logging.getLogger(name).setLevel(before)

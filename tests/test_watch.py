@@ -1,12 +1,10 @@
 """When a canary is sent; that one comes through is seen in test_operating.py, with real workers."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 
-from app.database import Job
 from app.queue import TaskQueue
 
 
@@ -37,11 +35,3 @@ def test_canaries_do_not_pile_up_before_a_worker_that_is_dead(queue: TaskQueue) 
 def test_a_queue_through_which_something_just_came_needs_no_canary(queue: TaskQueue) -> None:
     queue.pulses.record("gpu")
     assert (send_canary(queue, "gpu"), send_canary(queue, "io")) == (0, 1)
-
-
-def test_a_queue_whose_worker_is_at_work_needs_no_canary(queue: TaskQueue) -> None:
-    with queue.database.session() as session:
-        session.add(
-            Job(id="a", app_id=1, kind="detection", request={}, state="running", claim="m", heartbeat=time.time())
-        )
-    assert send_canary(queue, "gpu") == 0
