@@ -6,6 +6,7 @@ import sys
 from app.config import Settings
 from app.errors import SettingsError
 from app.iiif.hosts import HostRule, HostRules
+from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
     "--worker-class",
@@ -16,6 +17,8 @@ GUNICORN_OPTIONS = [
     "8",
     "--access-logfile",
     "-",
+    "--logger-class",
+    "app.access_log.ServerLog",
     "--graceful-timeout",
     "20",
     "--no-control-socket",
@@ -31,6 +34,7 @@ def main() -> None:
     if settings.debug:
         from app.app import app
 
+        configure_logs(settings.log_format)
         # The page of the debugger would let whoever sees it run code: the log has the traceback.
         app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False)
         return

@@ -8,7 +8,7 @@ checked at start: a malformed value stops the program with a sentence that names
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from limits import parse_many
@@ -95,6 +95,11 @@ class Settings(BaseSettings):
     visibility_hours: float = Field(24, gt=0)
     io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
+
+    # Watching
+    ready_seconds: float = Field(60, ge=1)
+    metrics_token: str = ""
+    log_format: Literal["text", "json"] = "text"
 
     # Kept for training
     comet_api_key: str = ""

@@ -1,4 +1,4 @@
-"""The database: tables ``apps``, ``jobs``, ``turns`` and ``deliveries``.
+"""The database: tables ``apps``, ``jobs``, ``turns``, ``deliveries`` and ``pulses``.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -121,6 +121,15 @@ class Delivery(Table):
     http_status: Mapped[int | None]
     error: Mapped[str | None]
     next_attempt: Mapped[float | None] = mapped_column(default=time.time)
+
+
+class Pulse(Table):
+    """When something last came through a queue."""
+
+    __tablename__ = "pulses"
+
+    queue: Mapped[str] = mapped_column(String(20), primary_key=True)
+    at: Mapped[float]
 
 
 class Database:

@@ -5,10 +5,12 @@ Three queues: ``io`` (downloads; many threads), ``gpu`` (one job at a time, in a
 else; what is to be done stands in the job's row. It is a place in the line: see ``app/jobs/line.py``.
 """
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, current_app
+from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -20,12 +22,17 @@ from app.database import Database
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Stage
+from app.logs import configure_logs
+from app.meter import ANSWERS, BYTES, PAGES, Meter
+from app.pulses import QUEUES, Pulses
 from app.storage import Storage
 
 if TYPE_CHECKING:
     from app.delivery import Courier
     from app.iiif.fetch import Fetcher
 
+CANARY = "canary"
+CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
 DAY = 86400
 
@@ -39,12 +46,15 @@ class TaskQueue(Celery):
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        super().__init__("extractor", broker=settings.broker_url, include=["app.tasks"], set_as_current=True)
+        super().__init__(
+            "extractor", broker=settings.broker_url, include=["app.tasks", "app.watch"], set_as_current=True
+        )
         self.settings = settings
         self.database = database
         self.jobs = JobStore(database, self.enqueue)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
+        self.pulses = Pulses(database)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
         self.host_rules = HostRules.load(settings.host_rules, default)
         self.conf.update(_configure(settings))
@@ -70,6 +80,23 @@ class TaskQueue(Celery):
             return connection.default_channel.client.llen(queue) == 0
 
     @cached_property
+    def broker(self) -> Redis:
+        """The broker for what must not wait for it: it answers within a second, or an error says so."""
+        url = self.settings.broker_url
+        return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+
+    @cached_property
+    def meter(self) -> Meter:
+        return Meter(self.broker)
+
+    def count_page(self, status: str) -> None:
+        self.meter.add(PAGES, status)
+
+    def _count_answer(self, host: str, size: int) -> None:
+        self.meter.add(ANSWERS, host)
+        self.meter.add(BYTES, host, size)
+
+    @cached_property
     def fetcher(self) -> "Fetcher":
         from app.addresses import AddressGuard
         from app.iiif.fetch import Fetcher, FetchPolicy
@@ -88,7 +115,8 @@ class TaskQueue(Celery):
             max_image_pixels=int(s.max_image_megapixels * 1e6),
         )
         broker = Redis.from_url(s.broker_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
-        return Fetcher(policy, HostLimits(self.host_rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses))
+        limits, guard = HostLimits(self.host_rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses)
+        return Fetcher(policy, limits, guard, self._count_answer)
 
     @cached_property
     def courier(self) -> "Courier":
@@ -97,6 +125,14 @@ class TaskQueue(Celery):
 
         guard = AddressGuard(self.settings.trusted_addresses)
         return Courier(self.database, guard, self.settings.user_agent, self.settings.delivery_timeout_seconds)
+
+
+@celeryd_init.connect  # before the worker's first warning
+@setup_logging.connect
+def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
+    """Take the place of what Celery does about logs; what libraries print becomes lines of a log."""
+    configure_logs(current_app.settings.log_format, loglevel or logging.INFO)
+    current_app.log.redirect_stdouts()
 
 
 def _configure(settings: Settings) -> dict[str, Any]:
@@ -122,7 +158,13 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "beat_schedule": {
             "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
             "tidy": {"task": "tidy", "schedule": DAY},
+            **{f"{CANARY}-{queue}": _schedule_canary(queue, settings.ready_seconds) for queue in QUEUES},
         },
         "beat_schedule_filename": str(settings.data_folder / "schedule"),
         "worker_hijack_root_logger": False,
     }
+
+
+def _schedule_canary(queue: str, ready_seconds: float) -> dict[str, Any]:
+    seconds = min(CANARY_SECONDS, ready_seconds / 4)
+    return {"task": CANARY, "schedule": seconds, "options": {"queue": queue, "expires": seconds}}

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from billiard.process import current_process
@@ -24,6 +25,7 @@ from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
 from app.jobs import Claims, DetectionRequest, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.pulses import Pulses
 from app.queue import TaskQueue
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
     log.info("job %s: %s begins", job.id, stage.task)
     started = time.monotonic()
     try:
-        with heartbeat(claims, job, task.app.settings.heartbeat_seconds):
+        with heartbeat(claims, job, task.app.settings.heartbeat_seconds, task.app.pulses):
             leads_to = work(job)
         claims.hand_over(job, stage, time.monotonic() - started, leads_to)
         log.info("job %s: %s is done after %.1f s", job.id, stage.task, time.monotonic() - started)
@@ -107,7 +109,7 @@ def _explain(error: Exception) -> ExtractorError:
 
 
 @contextmanager
-def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
+def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Iterator[None]:
     """Keep a claim alive from a thread of its own, however long one step of the work takes.
 
     When the claim is lost and the work does not stop by itself, a worker's child ends itself; its parent starts
@@ -119,6 +121,7 @@ def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
         while not over.wait(seconds):
             try:
                 claims.beat(job)
+                pulses.record_job(job)
             except ClaimLost:
                 if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
                     log.error("job %s: was taken away and does not stop: this process ends", job.id)
@@ -127,7 +130,7 @@ def heartbeat(claims: Claims, job: Job, seconds: float) -> Iterator[None]:
             except Exception:  # the database may be locked for a moment: the next beat tries again
                 log.exception("job %s: a heartbeat failed", job.id)
 
-    thread = threading.Thread(target=beat, name=f"heartbeat-{job.id[:8]}", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(beat,), name=f"heartbeat-{job.id[:8]}", daemon=True)
     thread.start()
     try:
         yield
@@ -155,7 +158,7 @@ def download(self: QueueTask, job_id: str) -> None:
             return _split(queue, job, document)
         queue.claims.beat(job, manifest_ref=document.ref)
         images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
-        detection.download(request, document, images, folder, queue.fetcher, plan, report)
+        detection.download(request, document, images, folder, queue.fetcher, plan, report, queue.count_page)
         return None
 
     run_stage(self, DOWNLOAD, work)
@@ -193,8 +196,8 @@ def detect(self: QueueTask, job_id: str) -> None:
         queue.claims.beat(job, model_label=weights.label)
         detector = load_detector(weights, config)
         queue.claims.begin_page(job)
-        images = queue.storage.images(request.manifest_url)
-        detection.detect(request, images, queue.storage.job(job.id), detector, _build_report(queue.claims, job))
+        images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
+        detection.detect(request, images, queue.storage.job(job.id), detector, report, queue.count_page)
         return None
 
     run_stage(self, DETECT, work)

@@ -55,7 +55,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str]) -> list[st
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
     claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(done)
     for stage in STAGES:
-        claims.hand_over(claims.claim(done, stage, "message"), stage, 1.0)
+        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
     app.extensions["jobs"].change(done, True, coverage=coverage)
     app.extensions["queue"].courier.enlist(done, "https://app.example/annotate/x")

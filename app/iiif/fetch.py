@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -66,12 +66,20 @@ class Fetcher:
         policy: The bounds of a request.
         limits: Turns at each host; share one among the fetchers of a process.
         guard: The addresses that may be reached.
+        count: Told the host of each answer and the bytes that came, whatever became of it.
     """
 
-    def __init__(self, policy: FetchPolicy, limits: HostLimits, guard: AddressGuard) -> None:
+    def __init__(
+        self,
+        policy: FetchPolicy,
+        limits: HostLimits,
+        guard: AddressGuard,
+        count: Callable[[str, int], None] = lambda host, size: None,
+    ) -> None:
         self.policy = policy
         self._limits = limits
         self._guard = guard
+        self._count = count
         self._local = threading.local()
         # A large page takes half a gigabyte while it is decoded, and a core.
         self._decoders = threading.Semaphore(os.cpu_count() or 1)
@@ -142,7 +150,8 @@ class Fetcher:
         late = _Retriable(url, f"{url} did not come whole within {self.policy.deadline:g} seconds.")
         with Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
-                with session.get(url, headers=headers, stream=True, timeout=self.policy.timeout) as response:
+                response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
+                with response, self._counted(url, response):
                     # The session's own method says None, so that requests follows nothing.
                     location = requests.Session.get_redirect_target(session, response)
                     if location is not None:
@@ -154,6 +163,13 @@ class Fetcher:
             if deadline.expired:
                 raise late
             return body, None
+
+    @contextlib.contextmanager
+    def _counted(self, url: str, response: requests.Response) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._count(read_host(url), response.raw.tell())
 
     def _translate(self, url: str, error: Exception) -> Exception:
         """Return what an error of ``requests`` means: final, or worth another try."""

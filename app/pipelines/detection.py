@@ -2,12 +2,14 @@
 
 ``download`` and ``detect`` are its stages. Each works on the job's folder, skips what lies there already, and so can
 be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which raises
-when the job is no longer wanted; a coverage of None is the same as before.
+when the job is no longer wanted; a coverage of None is the same as before. ``count(status)`` is told each page once:
+when it could not be fetched, or was looked at.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +44,7 @@ REPORT_SECONDS = 0.5
 LONGEST_REASON = 500
 
 Report = Callable[[int, int, Coverage | None], None]
+Count = Callable[[PageStatus], None]
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def download(
     fetcher: Fetcher,
     plan: DownloadPlan,
     report: Report,
+    count: Count = lambda _: None,
 ) -> None:
     """Fetch the image of every canvas into the cache, and keep a record of what came of each.
 
@@ -100,6 +104,7 @@ def download(
         fetcher: The HTTP client.
         plan: Size and number of the requests.
         report: Called twice a second.
+        count: Told the pages that could not be fetched.
 
     Raises:
         FetchError: Not one image could be fetched.
@@ -111,7 +116,11 @@ def download(
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
     try:
-        waiting = {executor.submit(_fetch_page, cache, manifest, canvas, patience, plan.retries) for canvas in missing}
+        # Each thread in a copy of this one's context: its log lines belong to the same job.
+        waiting = {
+            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, patience, plan.retries)
+            for canvas in missing
+        }
         while True:
             # Also while nothing comes: whether the job is still wanted is learned here.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
@@ -120,6 +129,8 @@ def download(
             for page in _take_finished(waiting, REPORT_SECONDS):
                 save_fetched(folder, page)
                 pages[page.number] = page
+                if page.file is None:
+                    count(PageStatus.FAILED)
     finally:
         # A job that is no longer wanted does not wait for a library that lets it wait.
         executor.shutdown(wait=False, cancel_futures=True)
@@ -164,7 +175,14 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
-def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector: "Detector", report: Report) -> None:
+def detect(
+    request: DetectionRequest,
+    images: Path,
+    folder: JobFolder,
+    detector: "Detector",
+    report: Report,
+    count: Count = lambda _: None,
+) -> None:
     """Look at every page that was fetched, a batch at a time, and write the result.
 
     Args:
@@ -173,6 +191,7 @@ def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector:
         folder: The job's own.
         detector: Loaded beforehand.
         report: Called after every page; the coverage is counted once a batch.
+        count: Told what came of each page.
     """
     fetched = load_fetched(folder)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
@@ -184,6 +203,7 @@ def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector:
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
             annotated[page.number] = page
+            count(page.status)
             report(len(annotated), len(fetched), None)
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
     pages = [annotated[number] for number in sorted(annotated)]

@@ -49,6 +49,19 @@ def test_every_request_names_the_software_and_whom_to_write_to(library: Library,
     assert [asked.headers["User-Agent"] for asked in library.asked] == [POLICY.user_agent] * 2
 
 
+def test_every_answer_is_counted_with_the_bytes_that_came(library: Library) -> None:
+    counted: list[tuple[str, int]] = []
+    limits, guard = build_limits(HostRule(4, 0)), AddressGuard(frozenset({"127.0.0.1"}))
+    fetcher = Fetcher(POLICY, limits, guard, lambda host, size: counted.append((host, size)))
+    fetcher.fetch_document(library.answer("/x", Answer(body=b"x" * 1234)))
+    with pytest.raises(FetchError):
+        fetcher.fetch_document(library.answer("/y", Answer(404, body=b"gone")))
+    packed = gzip.compress(b"x" * 10_000)
+    fetcher.fetch_document(library.answer("/z", Answer(body=packed, headers={"Content-Encoding": "gzip"})))
+    host = library.url.removeprefix("http://")
+    assert counted == [(host, 1234), (host, 0), (host, len(packed))]
+
+
 def test_no_setting_of_the_machine_changes_a_request(
     library: Library, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

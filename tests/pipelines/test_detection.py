@@ -39,6 +39,7 @@ class Run:
         self.network = RectangleFinder()
         self.detector = Detector(self.network, DetectorConfig(batch_size=2, device="cpu"))  # type: ignore[arg-type]
         self.reports: list[tuple[int, int, Coverage | None]] = []
+        self.counted: list[PageStatus] = []
 
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))
@@ -49,7 +50,9 @@ class Run:
         manifest = fetch_manifest(self.request, self.folder, self.fetcher, plan)
         assert isinstance(manifest, Manifest)
         images = self.storage.images(self.request.manifest_url)
-        download(self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report)
+        download(
+            self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report, self.counted.append
+        )
         return manifest
 
     def annotated(self) -> list[AnnotatedPage]:
@@ -57,7 +60,7 @@ class Run:
 
     def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
         images = self.storage.images(self.request.manifest_url)
-        detect(self.request, images, self.folder, self.detector, report or self.report)
+        detect(self.request, images, self.folder, self.detector, report or self.report, self.counted.append)
 
 
 @pytest.fixture
@@ -120,6 +123,15 @@ def test_only_the_pixels_that_are_needed_are_fetched(run: Run) -> None:
     for path in files:
         with Image.open(path) as image:
             assert max(image.size) <= 641
+
+
+def test_every_page_is_counted_once_whatever_interrupts_the_stages(run: Run, document: Path) -> None:
+    (document / "ms_0003.jpg").write_bytes(b"<html>gone</html>")
+    for stage in (run.download, run.detect):
+        with pytest.raises(ClaimLost):
+            stage(stop_after(2))
+        stage()
+    assert sorted(run.counted) == [PageStatus.DETECTED] * 2 + [PageStatus.EMPTY, PageStatus.FAILED]
 
 
 def test_an_unreachable_page_is_named_and_shifts_nobody(run: Run, document: Path) -> None:

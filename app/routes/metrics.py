@@ -1,0 +1,26 @@
+"""``GET /metrics``: what Prometheus scrapes. Open unless ``METRICS_TOKEN`` is set."""
+
+import hmac
+
+from flask import Blueprint, Response, current_app, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from app.errors import Forbidden
+from app.metrics import ServiceCollector
+
+routes = Blueprint("metrics", __name__)
+
+
+@routes.get("/metrics")
+def metrics() -> Response:
+    _check_token(current_app.extensions["settings"].metrics_token)
+    registry = CollectorRegistry()
+    registry.register(ServiceCollector(current_app.extensions["queue"]))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _check_token(token: str) -> None:
+    """Refuse a request without the token of the settings, if there is one there."""
+    sent = request.headers.get("Authorization", "")
+    if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+        raise Forbidden("The metrics are for those who know METRICS_TOKEN: send it as Authorization: Bearer <token>.")

@@ -1,0 +1,95 @@
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextvars import copy_context
+
+import pytest
+
+from app.logs import CHATTER, configure_logs, set_job
+
+JOB = "0123456789abcdef0123456789abcdef"
+log = logging.getLogger("app.test")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    chatter = {name: logging.getLogger(name).level for name in CHATTER}
+    yield
+    set_job("")
+    logging.captureWarnings(False)
+    root.handlers, root.level = handlers, level
+    for name, before in chatter.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def read_json(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_a_line_of_text_has_time_in_utc_level_logger_and_message(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text")
+    log.info("%d pages", 3)
+    line = capfd.readouterr().out
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO app\.test: 3 pages\n", line), line
+
+
+def test_a_line_of_text_names_its_job_once(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text")
+    set_job(JOB)
+    log.info("begins")
+    log.info("job %s: ends", JOB)
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.endswith(f"app.test: job {JOB}: begins")
+    assert second.endswith(f"app.test: job {JOB}: ends")
+
+
+def test_a_line_of_json_is_an_object_with_the_job(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    set_job(JOB)
+    log.warning("«%s»\nand more", "ü", extra={"ms": 5})
+    (line,) = read_json(capfd)
+    assert re.fullmatch(r"[0-9T:.-]+Z", str(line.pop("time")))
+    assert line == {
+        "level": "WARNING", "logger": "app.test", "message": "«ü»\nand more", "job_id": JOB, "ms": 5,
+    }  # fmt: skip
+
+
+def test_a_line_that_belongs_to_no_job_has_no_id(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    log.info("ready")
+    (line,) = read_json(capfd)
+    assert line.keys() == {"time", "level", "logger", "message"}
+
+
+def test_a_traceback_is_one_field(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    try:
+        {}["missing"]
+    except KeyError:
+        log.exception("it failed")
+    (line,) = read_json(capfd)
+    assert str(line["exception"]).startswith("Traceback")
+    assert str(line["exception"]).endswith("KeyError: 'missing'")
+
+
+def test_the_lines_of_a_thread_that_works_for_a_job_have_its_id(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    set_job(JOB)
+    thread = threading.Thread(target=copy_context().run, args=(log.info, "fetched"))
+    thread.start()
+    thread.join()
+    assert [line["job_id"] for line in read_json(capfd)] == [JOB]
+
+
+def test_celery_does_not_tell_of_every_message(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text")
+    for name in CHATTER:
+        logging.getLogger(name).info("Task canary received")
+        logging.getLogger(name).error("Task sweep failed")
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == len(CHATTER)
+    assert all("failed" in line for line in lines)
