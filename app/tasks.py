@@ -25,6 +25,7 @@ from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
 from app.jobs import Claims, DetectionRequest, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.logs import set_job
 from app.pulses import Pulses
 from app.queue import TaskQueue
 
@@ -82,6 +83,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
     job = claims.claim(stage, *_build_tokens(task.request.id, task.request.retries))
     if job is None:
         return
+    set_job(job.id)
     log.info("job %s: %s begins", job.id, stage.task)
     started = time.monotonic()
     try:

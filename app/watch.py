@@ -40,11 +40,6 @@ def canary() -> None:
 
 
 @task_prerun.connect
-def _name_job(args: Any, **_: Any) -> None:
-    set_job(args[0] if args else "")
-
-
-@task_prerun.connect
 @task_postrun.connect
 def _note_sign_of_life(task: Task, **_: Any) -> None:
     task.app.pulses.record(task.request.delivery_info["routing_key"])
