@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     max_starts: int = Field(2, ge=1)
     io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
+    notify_seconds: float = Field(10, ge=0)
 
     # Kept for training
     comet_api_key: str = ""

@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 
 from app.database import Job
 from app.errors import ClaimLost, ExtractorError, WorkerLost
+from app.jobs.announcements import Then
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 from app.jobs.store import NEVER_SENT, JobStore, build_ending
 
@@ -61,13 +62,14 @@ class Claims:
             self._jobs.change(job_id, waits, touch=False, heartbeat=Job.created)
         return None
 
-    def beat(self, job: Job, **values: Any) -> None:
-        """Keep a claim alive, and record values of the row.
+    def beat(self, job: Job, then: Then | None = None, **values: Any) -> None:
+        """Keep a claim alive, and record values of the row; ``then`` is done in the same transaction.
 
         Raises:
             ClaimLost: The job was cancelled, or another worker has it.
         """
-        if not self._jobs.change(job.id, Job.claim == job.claim, touch=bool(values), heartbeat=time.time(), **values):
+        mine, touch = Job.claim == job.claim, bool(values)
+        if not self._jobs.change(job.id, mine, touch=touch, then=then, heartbeat=time.time(), **values):
             raise ClaimLost(f"Job {job.id} is no longer this worker's.")
 
     def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:

@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from app.database import Database, Delivery, Job
+from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
+from app.jobs.announcements import Then
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
@@ -65,10 +67,11 @@ class JobStore:
         return job
 
     def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
-        """Return the deliveries of some jobs, by the job's id."""
+        """Return the deliveries of some jobs, each with its tries, by the job's id."""
         found: dict[str, list[Delivery]] = {job.id: [] for job in jobs}
         with self.database.session() as session:
-            for delivery in session.scalars(select(Delivery).where(Delivery.job_id.in_(found))):
+            mine = select(Delivery).where(Delivery.job_id.in_(found)).order_by(Delivery.created)
+            for delivery in session.scalars(mine.options(selectinload(Delivery.history))):
                 found[delivery.job_id].append(delivery)
         return found
 
@@ -197,10 +200,23 @@ class JobStore:
                     self.send(job)
                 return
 
-    def change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
-        """Change a job's row if a condition holds, and return whether it did; ``touch`` counts it as an update."""
+    def change(
+        self, job_id: str, condition: Any, *, touch: bool = True, then: Then | None = None, **values: Any
+    ) -> bool:
+        """Change a job's row if a condition holds, and return whether it did.
+
+        Args:
+            job_id: Of the job.
+            condition: That its row must meet.
+            touch: Counts it as an update.
+            then: Is done in the same transaction.
+            values: Of the row.
+        """
         with self.database.session() as session:
-            return _update(session, job_id, condition, touch=touch, **values)
+            changed = _update(session, job_id, condition, touch=touch, **values)
+            if changed and then:
+                then(session)
+        return changed
 
 
 def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
@@ -211,8 +227,8 @@ def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True
 
 
 def _hold_deliveries(session: Session, job_id: str, till: float | None) -> None:
-    """Set when the pending deliveries of a job are tried next; None: not now."""
-    pending = (Delivery.job_id == job_id) & (Delivery.status == "pending")
+    """Set when the pending results of a job are tried next; None: not now."""
+    pending = (Delivery.job_id == job_id) & (Delivery.kind == Kind.RESULT) & (Delivery.status == Status.PENDING)
     session.execute(update(Delivery).where(pending).values(next_attempt=till))
 
 
