@@ -1,4 +1,7 @@
-"""API keys: whose a key is, and the commands that make, hash, list and revoke keys."""
+"""API keys: whose a key is, and the commands that make, hash, list and revoke keys.
+
+A client app may have a secret beside its key: what is sent to it is then signed with that.
+"""
 
 import hashlib
 import hmac
@@ -10,7 +13,8 @@ import click
 from flask import Blueprint, current_app
 from sqlalchemy import ColumnElement, delete, func, select
 
-from app.database import App, Database
+from app.database import App, Database, Secret
+from app.delivery.signature import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 DIGEST_PREFIX = "sha256:"
@@ -92,13 +96,43 @@ def renew_app(database: Database, name: str) -> str:
     return key
 
 
-def revoke_app(database: Database, name: str) -> None:
-    """Forget a client app: its key opens nothing from now on.
+def renew_secret(database: Database, name: str) -> str:
+    """Give a client app a new secret, which is returned: what is sent to it is signed with that from now on.
 
     Raises:
         RequestError: There is no such client app.
     """
+    secret = make_secret()
     with database.session() as session:
+        app = session.scalar(select(App).where(_is_named(name)))
+        if app is None:
+            raise RequestError(f"There is no client app named {name}.")
+        session.merge(Secret(app_id=app.id, secret=secret))
+    return secret
+
+
+def remove_secret(database: Database, name: str) -> None:
+    """Forget the secret of a client app: nothing that is sent to it is signed.
+
+    Raises:
+        RequestError: It has none.
+    """
+    named = select(App.id).where(_is_named(name))
+    with database.session() as session:
+        removed = session.execute(delete(Secret).where(Secret.app_id.in_(named)))
+        if not removed.rowcount:  # type: ignore[attr-defined]
+            raise RequestError(f"There is no client app named {name} that has a secret.")
+
+
+def revoke_app(database: Database, name: str) -> None:
+    """Forget a client app: its key opens nothing from now on, and nothing more is signed for it.
+
+    Raises:
+        RequestError: There is no such client app.
+    """
+    named = select(App.id).where(_is_named(name))
+    with database.session() as session:
+        session.execute(delete(Secret).where(Secret.app_id.in_(named)))
         if not session.execute(delete(App).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
             raise RequestError(f"There is no client app named {name}.")
 
@@ -139,9 +173,12 @@ def _errors_in_a_sentence() -> Iterator[None]:
 @commands.cli.command("add")
 @click.argument("name")
 def add_command(name: str) -> None:
-    """Register client app NAME and print its key, once."""
+    """Register client app NAME and print its key, once; then, as a message, its secret."""
+    database = current_app.extensions["database"]
     with _errors_in_a_sentence():
-        click.echo(add_app(current_app.extensions["database"], name))
+        click.echo(add_app(database, name))
+        # Not on the standard output, which holds the key alone: scripts read it.
+        click.echo(f"What is sent to {name} is signed with the secret {renew_secret(database, name)}", err=True)
 
 
 @commands.cli.command("renew")
@@ -150,6 +187,19 @@ def renew_command(name: str) -> None:
     """Replace the key of client app NAME and print the new one, once."""
     with _errors_in_a_sentence():
         click.echo(renew_app(current_app.extensions["database"], name))
+
+
+@commands.cli.command("secret")
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Sign nothing that is sent to NAME any more.")
+def secret_command(name: str, remove: bool) -> None:
+    """Replace the secret of client app NAME and print the new one, once."""
+    with _errors_in_a_sentence():
+        if remove:
+            remove_secret(current_app.extensions["database"], name)
+            click.echo(f"What is sent to {name} is no longer signed.")
+        else:
+            click.echo(renew_secret(current_app.extensions["database"], name))
 
 
 @commands.cli.command("revoke")

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     visibility_hours: float = Field(24, gt=0)
     io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
+    notify_seconds: float = Field(10, ge=0)
 
     # Watching
     ready_seconds: float = Field(60, ge=1)

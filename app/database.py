@@ -1,4 +1,4 @@
-"""The database: tables ``apps``, ``jobs``, ``turns``, ``deliveries`` and ``pulses``.
+"""The database: tables ``apps``, ``secrets``, ``jobs``, ``turns``, ``deliveries``, ``attempts`` and ``pulses``.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -7,7 +7,7 @@ Times are seconds since the epoch (UTC).
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
-    UniqueConstraint,
+    Text,
     create_engine,
     event,
     inspect,
 )
 from sqlalchemy import Table as SchemaTable
 from sqlalchemy.engine import make_url
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+
+from app.migration import migrate_deliveries
 
 
 class Table(DeclarativeBase):
@@ -102,25 +104,66 @@ class Turn(Table):
 
 
 class Delivery(Table):
-    """One result on its way to a client app, with the number of tries and what came of the last.
+    """One message on its way to a client app, with the number of tries and what came of the last.
 
     Attributes:
-        result: Which result of the job it carries: the first is 0, that of its first retry 1.
+        id: Goes with every try, as ``webhook-id``.
+        endpoint: The address of the client app under which the URL is: the one that the request named.
+        kind: What it carries: ``result``, or the type of an event.
+        result: Which result of the job it is about: the first is 0, that of its first retry 1.
+        body: Of an event, as it was when it happened; a result is read from the job's files.
         next_attempt: None when it is over, or held back because a newer result is on its way.
+        reserved_till: Until when nobody else may try it; when it is not being tried, the end of the last try.
     """
 
     __tablename__ = "deliveries"
-    __table_args__ = (UniqueConstraint("job_id", "url"), Index("deliveries_due", "status", "next_attempt"))
+    __table_args__ = (
+        Index("deliveries_due", "status", "next_attempt"),
+        Index("deliveries_by_app", "app_id", "reserved_till"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    app_id: Mapped[int] = mapped_column(default=0, server_default="0")
     url: Mapped[str]
+    endpoint: Mapped[str] = mapped_column(default="", server_default="")
+    kind: Mapped[str] = mapped_column(String(20), default="result", server_default="result")
     result: Mapped[int] = mapped_column(default=0, server_default="0")
+    body: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
     http_status: Mapped[int | None]
     error: Mapped[str | None]
     next_attempt: Mapped[float | None] = mapped_column(default=time.time)
+    reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    created: Mapped[float] = mapped_column(default=time.time, server_default="0")
+    history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
+
+
+class Attempt(Table):
+    """One try of a delivery, and what came of it.
+
+    Attributes:
+        seconds: That it took.
+    """
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"), index=True)
+    at: Mapped[float]
+    http_status: Mapped[int | None]
+    error: Mapped[str | None]
+    seconds: Mapped[float]
+
+
+class Secret(Table):
+    """The secret by which a client app knows what is from here; apart, for nothing may be added to ``apps``."""
+
+    __tablename__ = "secrets"
+
+    app_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    secret: Mapped[str] = mapped_column(String(80))
 
 
 class Pulse(Table):
@@ -164,6 +207,8 @@ class Database:
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 _add_missing_columns(connection, table)
+                if table.name == Delivery.__tablename__:
+                    migrate_deliveries(connection, table)
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
@@ -172,6 +217,10 @@ class Database:
         """A session that commits at the end, or rolls back when an error passes through."""
         with self._sessions.begin() as session:
             yield session
+
+    def on_commit(self, call: Callable[[Session], None]) -> None:
+        """Have a function called with every session that has just been committed, in its thread."""
+        event.listen(self._sessions, "after_commit", call)
 
     def close(self) -> None:
         """Close the connections; the next session opens new ones."""

@@ -13,6 +13,7 @@
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
     ├── NoSpace                          the disk is full
+    ├── ResultGone                       the files of a job are no longer here
     ├── WorkerLost                       the process of a stage died, and died again
     ├── TimeLimit                        a stage did not get on, or took longer than it may
     └── ClaimLost                        another worker, or a cancel, took the job away
@@ -107,6 +108,10 @@ class WeightsError(ExtractorError):
 
 class NoSpace(ExtractorError):
     code = "no_space"
+
+
+class ResultGone(ExtractorError):
+    code = "result_gone"
 
 
 class WorkerLost(ExtractorError):

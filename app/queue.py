@@ -2,11 +2,13 @@
 
 Three queues: ``io`` (downloads; many threads), ``gpu`` (one job at a time, in a process of its own), ``post``
 (deliveries and the sweep, which must not wait behind a thousand downloads). A message carries a job's id and nothing
-else; what is to be done stands in the job's row. It is a place in the line: see ``app/jobs/line.py``.
+else, and is a place in the line: what is to be done and whose turn it is stands in the table (``app/jobs/line.py``). A
+ticket for the courier carries nothing at all: what is due stands in the outbox. A message too many does nothing.
 """
 
 import logging
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
@@ -16,19 +18,22 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.database import Database
+from app.delivery.outbox import ENLISTED, Outbox
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Stage
+from app.jobs.announcements import Announcements
 from app.logs import configure_logs
 from app.meter import ANSWERS, BYTES, PAGES, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
 
 if TYPE_CHECKING:
-    from app.delivery import Courier
+    from app.delivery.courier import Courier
     from app.iiif.fetch import Fetcher
 
 CANARY = "canary"
@@ -51,10 +56,12 @@ class TaskQueue(Celery):
         )
         self.settings = settings
         self.database = database
-        self.jobs = JobStore(database, self.enqueue)
+        self.jobs = JobStore(database, self.enqueue, Announcements(settings.notify_seconds))
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.pulses = Pulses(database)
+        self.outbox = Outbox(database)
+        database.on_commit(self._call_courier_for)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
         self.host_rules = HostRules.load(settings.host_rules, default)
         self.conf.update(_configure(settings))
@@ -69,6 +76,15 @@ class TaskQueue(Celery):
             self.send_task(stage.task, [job_id], queue=stage.queue, retry=False)
         except OperationalError as error:
             raise BrokerUnavailable("The job cannot be queued now: the broker does not answer. Try later.") from error
+
+    def call_courier(self) -> None:
+        """Put a ticket on the queue, for the delivery whose turn it is. Without a broker, the sweep does so later."""
+        with suppress(OperationalError):
+            self.send_task("deliver_next", queue="post", retry=False)
+
+    def _call_courier_for(self, session: Session) -> None:
+        if session.info.pop(ENLISTED, False):
+            self.call_courier()
 
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
         """Return a connection for sending: a request does not wait for a broker that is away or hangs."""
@@ -121,10 +137,11 @@ class TaskQueue(Celery):
     @cached_property
     def courier(self) -> "Courier":
         from app.addresses import AddressGuard
-        from app.delivery import Courier
+        from app.delivery.courier import Courier
+        from app.pipelines.parcels import load_parcel
 
-        guard = AddressGuard(self.settings.trusted_addresses)
-        return Courier(self.database, guard, self.settings.user_agent, self.settings.delivery_timeout_seconds)
+        s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
+        return Courier(self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds)
 
 
 @celeryd_init.connect  # before the worker's first warning

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # Seconds in which a stage whose job was taken away must come to an end by itself.
 GRACE_SECONDS = 5.0
+# Deliveries for which the sweep calls the courier at once: as many as the worker has threads.
+MOST_CALLS = 16
 
 
 @worker_process_init.connect
@@ -207,31 +209,32 @@ def detect(self: QueueTask, job_id: str) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="deliver")
 def deliver(self: QueueTask, job_id: str) -> None:
-    """Enlist the annotation file for delivery and try once; what does not arrive is tried again by the schedule."""
+    """Put the result in the outbox: a client app that hangs holds up no job."""
 
     def work(job: Job) -> State | None:
-        from app.delivery import build_annotation_url
+        from app.delivery.kinds import Kind
+        from app.delivery.outbox import enlist
+        from app.delivery.parcels import find_annotation_destination
 
-        request = DetectionRequest(**job.request)
-        url = build_annotation_url(request.callback, self.app.settings.client_app_url, job.manifest_ref or "")
-        if url:
-            self.app.courier.enlist(job.id, url, job.retries)
-            self.app.claims.beat(job)
-            _attempt_deliveries(self.app, job)
+        callback, client_app_url = DetectionRequest(**job.request).callback, self.app.settings.client_app_url
+        to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
+        if to:
+            self.app.claims.beat(job, then=lambda session: enlist(session, job, Kind.RESULT, to))
         return None
 
     run_stage(self, DELIVER, work)
 
 
-@shared_task(bind=True, base=QueueTask, name="deliver_due")
-def deliver_due(self: QueueTask, job_id: str) -> None:
-    """Try the deliveries of a job that are due."""
-    _attempt_deliveries(self.app, self.app.jobs.find(job_id))
+@shared_task(bind=True, base=QueueTask, name="deliver_next")
+def deliver_next(self: QueueTask) -> None:
+    """Try the delivery whose turn it is, if any, once; then ask for the next."""
+    if self.app.courier.deliver_next():
+        self.app.call_courier()
 
 
 @shared_task(bind=True, base=QueueTask, name="sweep")
 def sweep(self: QueueTask) -> None:
-    """End what takes too long; queue again what nobody works on any more, and the deliveries that are due."""
+    """End what takes too long; queue again what nobody works on any more, and call the courier for what is due."""
     s = self.app.settings
     for stage, hours in ((DOWNLOAD, s.download_hours), (DETECT, s.detect_hours)):
         for job in self.app.claims.end_overdue(stage, hours, s.stall_minutes):
@@ -239,8 +242,9 @@ def sweep(self: QueueTask) -> None:
     for job in self.app.claims.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
         self.app.jobs.send(job)
-    for job_id in {delivery.job_id for delivery in self.app.courier.find_due()}:
-        self.app.send_task("deliver_due", [job_id], queue="post")
+    if self.app.queue_is_empty("post"):  # else those who are called already see to what is due
+        for _ in range(self.app.outbox.count_due(MOST_CALLS)):
+            self.app.call_courier()
 
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
@@ -249,20 +253,6 @@ def tidy(self: QueueTask) -> None:
     wanted = self.app.jobs.list_unfinished_manifests()
     removed = self.app.storage.remove_old_images(self.app.settings.retention_days, wanted)
     log.info("%d images were removed: no job has used them for %g days", removed, self.app.settings.retention_days)
-
-
-def _attempt_deliveries(queue: TaskQueue, job: Job) -> None:
-    from app.delivery import build_annotation_parcel
-
-    try:
-        annotations = queue.storage.job(job.id).annotations.read_bytes()
-    except FileNotFoundError:
-        queue.courier.give_up(job.id, "The result is no longer on this server: send the manifest again.")
-        return
-    experiment_id = DetectionRequest(**job.request).experiment_id
-    parcel = build_annotation_parcel(job.manifest_ref or "", annotations, job.model_label or "", experiment_id)
-    for delivery in queue.jobs.deliveries([job])[job.id]:
-        queue.courier.attempt(delivery, parcel)
 
 
 def _build_report(claims: Claims, job: Job) -> Callable[[int, int, Any], None]:

@@ -4,8 +4,10 @@ Both ways out use it: fetching from libraries and delivering to client apps.
 """
 
 import contextlib
+import email.utils
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -125,3 +127,17 @@ class Deadline:
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, as a number or a date; None when it is nonsense.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError, OverflowError):
+        return float(int(value)) if int(value) >= 0 else None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, revoke_app
-from app.database import App, Database
+from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, renew_secret, revoke_app
+from app.database import App, Database, Secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 
@@ -133,8 +133,9 @@ def test_unusable_names_are_refused(database: Database, name: str) -> None:
 
 def test_commands_add_list_and_revoke(app: Flask) -> None:
     run = app.test_cli_runner().invoke
-    key = run(args=["apps", "add", "front"]).output.strip()
-    assert find_app(app.extensions["database"], key).app_name == "front"
+    added = run(args=["apps", "add", "front"])
+    assert find_app(app.extensions["database"], added.stdout.strip()).app_name == "front"  # the key alone
+    assert "whsec_" in added.stderr
     assert "front\thashed key" in run(args=["apps", "list"]).output
     assert run(args=["apps", "add", "front"]).exit_code == 1
     assert find_app(app.extensions["database"], run(args=["apps", "renew", "front"]).output.strip())
@@ -156,3 +157,30 @@ def test_commands_offer_to_hash_plain_keys(app: Flask) -> None:
     assert "apps hash" not in listed
     assert "already" in run(args=["apps", "hash", "old"]).output
     assert run(args=["apps", "hash", "nobody"]).exit_code == 1
+
+
+def find_secrets(database: Database) -> list[str]:
+    with database.session() as session:
+        return list(session.scalars(select(Secret.secret)))
+
+
+def test_a_client_app_whose_row_was_made_by_hand_gets_a_secret_too(app: Flask, database: Database) -> None:
+    with database.session() as session:
+        session.add(App(app_name="old", app_key="plain"))
+    run = app.test_cli_runner().invoke
+    first, second = (run(args=["apps", "secret", "old"]).stdout.strip() for _ in range(2))
+    assert first != second
+    assert find_secrets(database) == [second]
+    assert run(args=["apps", "secret", "old", "--remove"]).exit_code == 0
+    assert find_secrets(database) == []
+    assert run(args=["apps", "secret", "old", "--remove"]).exit_code == 1
+    assert run(args=["apps", "secret", "nobody"]).exit_code == 1
+
+
+def test_the_secret_of_a_revoked_client_app_is_forgotten(database: Database) -> None:
+    for name in ("front", "other"):
+        add_app(database, name)
+    kept = renew_secret(database, "other")
+    renew_secret(database, "front")
+    revoke_app(database, "front")
+    assert find_secrets(database) == [kept]

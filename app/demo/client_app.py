@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 
 @dataclass(frozen=True)
 class Received:
-    """One POST: its path, form fields and files (field name → (file name, content))."""
+    """One POST: its path, headers and body; of a form, the fields and files (field name → (file name, content))."""
 
     path: str
+    headers: dict[str, str]
+    body: bytes
     fields: dict[str, str]
     files: dict[str, tuple[str, bytes]]
 
@@ -24,12 +26,12 @@ class ClientApp:
 
     Attributes:
         received: In the order of arrival.
-        answers: HTTP statuses for the next requests; then 200.
-        on_receive: Called with every request, before it is answered.
+        answers: HTTP statuses for the next requests, or a status with headers; then 200.
+        on_receive: Called at every request, before it is answered.
     """
 
     received: list[Received] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
+    answers: list[int | tuple[int, dict[str, str]]] = field(default_factory=list)
     on_receive: Callable[[], object] = bool
     _news: threading.Condition = field(default_factory=threading.Condition)
 
@@ -43,13 +45,17 @@ class ClientApp:
         app = Flask("client_app")
 
         @app.post("/<path:path>")
-        def receive(path: str) -> tuple[str, int]:
+        def receive(path: str) -> Response:
+            body = request.get_data()  # before the form, which uses it up
             files = {name: (file.filename or "", file.read()) for name, file in request.files.items()}
+            received = Received(f"/{path}", dict(request.headers), body, request.form.to_dict(), files)
             with self._news:
-                self.received.append(Received(f"/{path}", request.form.to_dict(), files))
+                self.received.append(received)
                 self._news.notify_all()
-                self.on_receive()
-                return "", self.answers.pop(0) if self.answers else 200
+                answer = self.answers.pop(0) if self.answers else 200
+            self.on_receive()
+            status, headers = answer if isinstance(answer, tuple) else (answer, {})
+            return Response(status=status, headers=headers)
 
         return app
 

@@ -4,7 +4,6 @@ This is the boundary of ``requests``: nothing of it passes through but :class:`~
 """
 
 import contextlib
-import email.utils
 import os
 import random
 import re
@@ -24,7 +23,7 @@ from app.iiif.hosts import HostRules
 from app.iiif.image_file import check_image
 from app.iiif.image_requests import ImageRequest
 from app.iiif.turns import HostLimits
-from app.transport import Deadline, GuardedSession
+from app.transport import Deadline, GuardedSession, parse_retry_after
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # Too much was asked of the whole server, not of this address: everybody waits.
@@ -226,20 +225,6 @@ def _read_body(url: str, response: requests.Response, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise FetchError(f"{url} is larger than {max_bytes / 1e6:.3g} MB.")
     return bytes(body)
-
-
-def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, as a number or a date; None when it is nonsense.
-
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError, OverflowError):
-        return float(int(value)) if int(value) >= 0 else None
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, select
 
 from app.database import Job
+from app.delivery.kinds import Kind
 from app.errors import ClaimLost, ExtractorError, TimeLimit, WorkerLost
+from app.jobs.announcements import Then
 from app.jobs.line import Line
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 from app.jobs.store import NEVER_SENT, JobStore, build_ending
@@ -52,7 +54,7 @@ class Claims:
             values: dict[str, Any] = {"state": stage.state, "claim": token, "worker": name_worker(), "heartbeat": now}
             values |= {"tries": Job.tries + 1, "advanced": now, "began": case((Job.tries == 0, now), else_=Job.began)}
             hopeless = (Job.starts >= self._max_starts) | (Job.tries >= MOST_TRIES)
-            if self._jobs.change(job.id, free & ~hopeless, **values):
+            if self._jobs.change(job.id, free & ~hopeless, then=self._tell(Kind.STARTED, job), **values):
                 self._line.note_turn(job, stage)
                 return self._jobs.find(job.id)
             times = job.starts if job.starts >= self._max_starts else job.tries
@@ -68,13 +70,14 @@ class Claims:
         """
         self.beat(job, starts=Job.starts + 1)
 
-    def beat(self, job: Job, **values: Any) -> None:
-        """Keep a claim alive, and record values of the row.
+    def beat(self, job: Job, then: Then | None = None, **values: Any) -> None:
+        """Keep a claim alive, and record values of the row; ``then`` is done in the same transaction.
 
         Raises:
             ClaimLost: The job was cancelled, or another worker has it.
         """
-        if not self._jobs.change(job.id, Job.claim == job.claim, touch=bool(values), heartbeat=time.time(), **values):
+        mine, touch = Job.claim == job.claim, bool(values)
+        if not self._jobs.change(job.id, mine, touch=touch, then=then, heartbeat=time.time(), **values):
             raise ClaimLost(f"Job {job.id} is no longer this worker's.")
 
     def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:
@@ -88,7 +91,7 @@ class Claims:
         values["starts"] = case((gets_on & (Job.starts > 0), 1), else_=Job.starts)
         values["tries"] = case((gets_on, 1), else_=Job.tries)
         values["advanced"] = case((gets_on, time.time()), else_=Job.advanced)
-        self.beat(job, done=done, total=total, **values)
+        self.beat(job, self._tell(Kind.PROGRESS, job), done=done, total=total, **values)
 
     def release(self, token: str) -> None:
         """Give a claim back: its worker shuts down. The try does not count, and the job is queued again."""
@@ -116,9 +119,11 @@ class Claims:
         values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "tries": 0, "timings": timings}
         if state is State.RUNNING:
             values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
+        then = None
         if state is State.DONE:
             values |= build_ending(State.DONE)
-        self.beat(job, **values)
+            then = self._tell(Kind.DONE, job)
+        self.beat(job, then, **values)
         if stage is DOWNLOAD:
             self._jobs.admit_next(job.host)
         if state is not State.DONE:
@@ -157,6 +162,9 @@ class Claims:
             error = TimeLimit(f"The {stage.task} stage {what}, the limit of this server: ask for a retry.")
             ended += [job for job in jobs if self._fail(job, late & (Job.claim == job.claim), error)]
         return ended
+
+    def _tell(self, kind: Kind, job: Job) -> Then:
+        return self._jobs.announcements.of(kind, job.id)
 
     def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
         """Free the jobs that nobody works on and no message stands for, and return them.

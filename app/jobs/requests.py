@@ -28,6 +28,7 @@ class DetectionRequest:
         callback: Address that receives the annotation file; empty for the client app's own, if it has one.
         experiment_id: Passed through to the callback.
         image_size: Longer side of the images to ask for, in pixels, or ``full``; empty for the server's choice.
+        notify_url: Address that is told of what becomes of the job; empty for none.
         refresh: Fetch every image anew, whatever is in the cache.
     """
 
@@ -36,6 +37,7 @@ class DetectionRequest:
     callback: str = ""
     experiment_id: str = ""
     image_size: str = ""
+    notify_url: str = ""
     refresh: bool = False
 
     @property
@@ -100,15 +102,20 @@ class RefusedLine:
     message: str
 
 
-def _read_options(form: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """Return model, callback, experiment_id and image_size of a form."""
-    callback = form.get("callback", "").strip()
+def _read_options(form: Mapping[str, str]) -> tuple[str, str, str, str, str]:
+    """Return model, callback, experiment_id, image_size and notify_url of a form."""
     return (
         check_label("model", form.get("model", "")),
-        check_url("callback", callback) if callback else "",
+        _check_optional_url("callback", form),
         check_label("experiment_id", form.get("experiment_id", "")),
         check_image_size(form.get("image_size", "")),
+        _check_optional_url("notify_url", form),
     )
+
+
+def _check_optional_url(field: str, form: Mapping[str, str]) -> str:
+    value = form.get(field, "")
+    return check_url(field, value) if value.strip() else ""
 
 
 def check_image_size(value: str) -> str:

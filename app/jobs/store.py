@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from app.database import Database, Delivery, Job
+from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
+from app.jobs.announcements import Announcements, Then
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
@@ -25,10 +27,12 @@ class JobStore:
     Args:
         database: Where the rows are.
         send: Puts the id of a job on the queue of a stage; raises ``BrokerUnavailable``.
+        announcements: Tell client apps what becomes of their jobs.
     """
 
-    def __init__(self, database: Database, send: Send) -> None:
+    def __init__(self, database: Database, send: Send, announcements: Announcements | None = None) -> None:
         self.database = database
+        self.announcements = announcements or Announcements()
         self._send = send
 
     def submit(self, app_id: int, requests: Sequence[DetectionRequest]) -> list[Job]:
@@ -65,10 +69,11 @@ class JobStore:
         return job
 
     def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
-        """Return the deliveries of some jobs, by the job's id."""
+        """Return the deliveries of some jobs, each with its tries, by the job's id."""
         found: dict[str, list[Delivery]] = {job.id: [] for job in jobs}
         with self.database.session() as session:
-            for delivery in session.scalars(select(Delivery).where(Delivery.job_id.in_(found))):
+            mine = select(Delivery).where(Delivery.job_id.in_(found)).order_by(Delivery.created)
+            for delivery in session.scalars(mine.options(selectinload(Delivery.history))):
                 found[delivery.job_id].append(delivery)
         return found
 
@@ -90,17 +95,19 @@ class JobStore:
         A stage at work stops at its next step, and nothing more is sent.
         """
         mine = (Job.id == job.id) | (Job.parent_id == job.id)
-        theirs = Delivery.job_id.in_(select(Job.id).where(mine, Job.state == State.CANCELLED))
         ending = build_ending(State.CANCELLED, updated=time.time())
         with self.database.session() as session:
             at_work = mine & (Job.state == State.DOWNLOADING) & Job.claim.is_not(None)
             hosts = session.scalars(select(Job.host).where(at_work).distinct()).all()
-            result = session.execute(update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending))
-            pending = theirs & (Delivery.status == "pending")
-            session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
+            end = update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
+            cancelled = session.scalars(end).all()
+            pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
+            session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
+            for job_id in cancelled:
+                self.announcements.announce(session, Kind.CANCELLED, job_id)
         for host in hosts:
             self.admit_next(host)
-        return cast(CursorResult[Any], result).rowcount
+        return len(cancelled)
 
     def retry(self, job: Job) -> bool:
         """Queue a finished job once more, for what failed in it; False when it is no longer finished as it was.
@@ -141,6 +148,7 @@ class JobStore:
             if not _update(session, job_id, condition, **ending):
                 return False
             _hold_deliveries(session, job_id, time.time())
+            self.announcements.announce(session, Kind.FAILED, job_id)
         return True
 
     def split(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
@@ -162,7 +170,11 @@ class JobStore:
             there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
             new = [part for part in jobs if part.id not in there]
             session.add_all(new)
-            session.add_all(each for each in _build_refused(job, refused) if each.id not in there)
+            bad = [each for each in _build_refused(job, refused) if each.id not in there]
+            session.add_all(bad)
+            session.flush()
+            for each in bad:
+                self.announcements.announce(session, Kind.FAILED, each.id)
         self._send_all(new)
 
     def _send_all(self, jobs: Sequence[Job]) -> int:
@@ -200,10 +212,23 @@ class JobStore:
             with suppress(BrokerUnavailable):  # then the sweep queues it
                 self.send(job)
 
-    def change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
-        """Change a job's row if a condition holds, and return whether it did; ``touch`` counts it as an update."""
+    def change(
+        self, job_id: str, condition: Any, *, touch: bool = True, then: Then | None = None, **values: Any
+    ) -> bool:
+        """Change a job's row if a condition holds, and return whether it did.
+
+        Args:
+            job_id: Of the job.
+            condition: That its row must meet.
+            touch: Counts it as an update.
+            then: Is done in the same transaction.
+            values: Of the row.
+        """
         with self.database.session() as session:
-            return _update(session, job_id, condition, touch=touch, **values)
+            changed = _update(session, job_id, condition, touch=touch, **values)
+            if changed and then:
+                then(session)
+        return changed
 
 
 def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
@@ -214,8 +239,8 @@ def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True
 
 
 def _hold_deliveries(session: Session, job_id: str, till: float | None) -> None:
-    """Set when the pending deliveries of a job are tried next; None: not now."""
-    pending = (Delivery.job_id == job_id) & (Delivery.status == "pending")
+    """Set when the pending results of a job are tried next; None: not now."""
+    pending = (Delivery.job_id == job_id) & (Delivery.kind == Kind.RESULT) & (Delivery.status == Status.PENDING)
     session.execute(update(Delivery).where(pending).values(next_attempt=till))
 
 

@@ -1,7 +1,6 @@
 """``/jobs``: how far a job is, what came of it; cancel, try again, send again. A client app sees its own jobs."""
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
@@ -10,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from app.database import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import JobStore, State
+from app.jobs.description import describe, describe_delivery, describe_part
 
 routes = Blueprint("jobs", __name__)
 
@@ -25,15 +25,15 @@ def index() -> ResponseReturnValue:
         raise RequestError(f"limit must be a whole number from 1 to {MOST_JOBS}.")
     jobs = _store().list_recent(g.client.id, State(state) if state else None, int(limit))
     deliveries = _store().deliveries(jobs)
-    return jsonify(jobs=[describe(job, deliveries[job.id]) for job in jobs])
+    return jsonify(jobs=[_describe(job, deliveries[job.id]) for job in jobs])
 
 
 @routes.get("/jobs/<job_id>")
 def show(job_id: str) -> ResponseReturnValue:
     job = _find(job_id)
-    described = describe(job, _store().deliveries([job])[job_id])
+    described = _describe(job, _store().deliveries([job])[job_id])
     if job.kind == "collection":
-        described["jobs"] = [_describe_part(part) for part in _store().list_parts(job)]
+        described["jobs"] = [describe_part(part) for part in _store().list_parts(job)]
     return jsonify(described)
 
 
@@ -65,12 +65,13 @@ def retry(job_id: str) -> ResponseReturnValue:
 
 @routes.post("/jobs/<job_id>/redeliver")
 def redeliver(job_id: str) -> ResponseReturnValue:
+    """Send the result again, or word of the end of a job that has none; an address that was closed is open again."""
     job = _find(job_id)
-    if not (job.finished and current_app.extensions["storage"].job(job.id).annotations.exists()):
-        raise RequestError(f"Job {job_id} is {job.state}: only the result of a finished job can be sent again.")
-    if not current_app.extensions["queue"].courier.renew(job_id):
-        raise RequestError(f"Job {job_id} has no address to send to: neither a callback nor CLIENT_APP_URL was set.")
-    return jsonify(message="The result will be sent again.", job_id=job_id)
+    if not job.finished:
+        raise RequestError(f"Job {job_id} is {job.state}: only what a finished job has to tell can be sent again.")
+    if not current_app.extensions["queue"].outbox.renew(job_id):
+        raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
+    return jsonify(message="It will be sent again.", job_id=job_id)
 
 
 @routes.get("/jobs/<job_id>/annotations")
@@ -90,51 +91,18 @@ def annotations(job_id: str) -> ResponseReturnValue:
     return jsonify(head | {"canvases": canvases})
 
 
+def _explain_silence(job: Job) -> str:
+    if current_app.extensions["storage"].job(job.id).annotations.exists():
+        return "neither a callback nor CLIENT_APP_URL was set, and no notify_url"
+    return "it has no result, and its request had no notify_url"
+
+
 def _advise(job: Job) -> str:
     return "." if job.finished else " yet; ask again when it is done."
 
 
-def describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
-    """Return a job as clients see it."""
-    described = [
-        {
-            "url": delivery.url,
-            "attempts": delivery.attempts,
-            "status": delivery.status,
-            "http_status": delivery.http_status,
-            "error": delivery.error,
-            "next_attempt": _format_time(delivery.next_attempt),
-        }
-        for delivery in deliveries
-    ]
-    error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
-    return {
-        "job_id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "progress": {"stage": job.state, "done": job.done, "total": job.total},
-        "created": _format_time(job.created),
-        "updated": _format_time(job.updated),
-        "finished": _format_time(job.finished),
-        "manifest_url": job.request["manifest_url"],
-        "manifest_ref": job.manifest_ref,
-        "model": job.model_label or job.request["model"] or None,
-        "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
-        "deliveries": described,
-        "timings": job.timings,
-        "error": error,
-    }
-
-
-def _describe_part(part: Job) -> dict[str, Any]:
-    return {"job_id": part.id, "manifest_url": part.request["manifest_url"], "state": part.state}
-
-
-def _format_time(seconds: float | None) -> str | None:
-    """Return a time as RFC 3339 in UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
+    return describe(job) | {"deliveries": [describe_delivery(delivery) for delivery in deliveries]}
 
 
 def _store() -> JobStore:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.addresses import LONGEST_URL, AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
-from app.iiif.fetch import Fetcher, parse_retry_after
+from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.image_requests import ImageRequest
 from tests.iiif.conftest import POLICY, Clock, build_limits
@@ -160,27 +160,6 @@ def test_retry_after_holds_for_every_request_to_that_host(library: Library, cloc
 def test_nonsense_in_retry_after_leaves_the_back_off(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     fetcher.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "soon"}), Answer(body="found")))
     assert 0 < sum(clock.slept) <= POLICY.backoff
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("1.5", None),
-        ("9" * 400, None),
-        ("9" * 5000, None),
-        ("0", 0),
-        (" 120 ", 120),
-        ("Thu, 01 Dec 1994 16:00:00 GMT", 0),
-        ("Thu, 01 Dec 1994 16:00:00 -0000", 0),
-        ("Thu, 99 Dec 1994 16:00:00 GMT", None),
-    ],
-)
-def test_retry_after_is_read_as_a_number_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value) == seconds
 
 
 # Bodies

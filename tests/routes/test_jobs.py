@@ -3,8 +3,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
 from app.auth import add_app
+from app.database import Delivery
+from app.delivery.kinds import Kind
+from app.delivery.outbox import Outcome, enlist
+from app.delivery.parcels import Destination
 from app.jobs import DetectionRequest, State
 from app.jobs.states import DOWNLOAD, STAGES
 
@@ -109,13 +114,54 @@ def test_a_result_without_an_address_cannot_be_sent_again(
     assert (answer.status_code, "callback" in answer.json["message"]) == (400, True)
 
 
+def test_a_job_without_a_result_and_nobody_to_tell_has_nothing_to_send_again(
+    client: FlaskClient, headers: dict[str, str], job_id: str
+) -> None:
+    client.post(f"/jobs/{job_id}/cancel", headers=headers)
+    answer = client.post(f"/jobs/{job_id}/redeliver", headers=headers)
+    assert (answer.status_code, "no result" in answer.json["message"]) == (400, True)
+
+
+def add_delivery(app: Flask, job_id: str) -> None:
+    """A result that could not be delivered, at its last try."""
+    job = app.extensions["jobs"].find(job_id)
+    with app.extensions["database"].session() as session:
+        enlist(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
+    outbox = app.extensions["queue"].outbox
+    delivery = outbox.claim_next(60)
+    outbox.record(delivery, Outcome(500, "It answered 500.", None, 0.25))
+    with app.extensions["database"].session() as session:
+        session.execute(update(Delivery).values(status="failed", next_attempt=None))
+
+
+def test_a_delivery_shows_what_came_of_every_try(
+    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    add_delivery(app, finished)
+    (delivery,) = client.get(f"/jobs/{finished}", headers=headers).json["deliveries"]
+    (attempt,) = delivery.pop("history")
+    assert attempt.pop("at").endswith("Z")
+    assert attempt == {"http_status": 500, "error": "It answered 500.", "seconds": 0.25}
+    assert len(delivery.pop("id")) == 32
+    assert delivery == {
+        "kind": "result",
+        "url": "https://a.example/in/x",
+        "attempts": 1,
+        "status": "failed",
+        "http_status": 500,
+        "error": "It answered 500.",
+        "next_attempt": None,
+    }
+    (listed,) = client.get("/jobs", headers=headers).json["jobs"]
+    assert len(listed["deliveries"][0]["history"]) == 1
+
+
 def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
-    courier = app.extensions["queue"].courier
-    courier.enlist(finished, "https://a.example/x")
-    courier.give_up(finished, "It was tried for three days.")
-    assert courier.find_due() == []
+    add_delivery(app, finished)
+    outbox = app.extensions["queue"].outbox
+    assert outbox.count_due(1) == 0
     assert client.post(f"/jobs/{finished}/redeliver", headers=headers).status_code == 200
-    assert [delivery.job_id for delivery in courier.find_due()] == [finished]
+    assert outbox.claim_next(60).job_id == finished
 
 
 def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
