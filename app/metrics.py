@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import VERSION
 from app.database import Delivery, Job
+from app.delivery.kinds import Status
 from app.jobs.states import UNFINISHED, State, stage_of
 from app.meter import ANSWERS, BYTES, GPU_MEMORY, PAGES
 from app.pulses import QUEUES
@@ -23,7 +24,6 @@ from app.queue import TaskQueue
 # Hosts are named by client apps: those that sent most are shown.
 MOST_HOSTS = 200
 PAGE_STATUSES = ("detected", "empty", "failed")
-DELIVERY_STATUSES = ("pending", "delivered", "failed", "cancelled")
 
 
 class ServiceCollector(Collector):
@@ -80,7 +80,7 @@ class ServiceCollector(Collector):
         totals = select(Delivery.status, func.count(), func.sum(Delivery.attempts)).group_by(Delivery.status)
         with self._queue.database.session() as session:
             rows = session.execute(totals).all()
-        none = dict.fromkeys(DELIVERY_STATUSES, 0)
+        none = dict.fromkeys(Status, 0)
         counts = none | {status: count for status, count, _ in rows}
         attempts = none | {status: tries for status, _, tries in rows}
         yield _gauge("deliveries", "Results on their way to client apps, by status.", "status", counts)

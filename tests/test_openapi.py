@@ -22,6 +22,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.config import Settings
+from app.database import Job
+from app.delivery.kinds import Kind
+from app.delivery.outbox import enlist
+from app.delivery.parcels import Destination
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
 from app.gate import OPEN
 from app.jobs import DetectionRequest
@@ -58,7 +62,10 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str]) -> list[st
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
     app.extensions["jobs"].change(done, True, coverage=coverage)
-    app.extensions["queue"].courier.enlist(done, "https://app.example/annotate/x")
+    with app.extensions["database"].session() as session:
+        enlist(
+            session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
+        )
     folder.path.mkdir(parents=True)
     folder.annotations.write_text(format_text(PAGES))
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))

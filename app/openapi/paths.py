@@ -17,6 +17,10 @@ def _json(name: str) -> dict[str, Any]:
     return {"application/json": refer(name)}
 
 
+def _content(name: str) -> dict[str, Any]:
+    return {kind: {"schema": schema} for kind, schema in _json(name).items()}
+
+
 def _option(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema}
 
@@ -45,6 +49,12 @@ def _show(summary: str, *parameters: Any, responses: dict[str, Any]) -> dict[str
 def _show_openly(summary: str, name: str) -> dict[str, Any]:
     """Return a route that needs no key."""
     return {"get": {"summary": summary, "security": [], "responses": answers(_json(name), *OPEN)}}
+
+
+def _probe(summary: str, well: str, unwell: str) -> dict[str, Any]:
+    """Return a route for a load balancer or a watchdog, who read the status."""
+    responses = answers(_json(well)) | {"503": {"description": "It does not.", "content": _content(unwell)}}
+    return {"get": {"summary": summary, "security": [], "responses": responses}}
 
 
 PATHS: dict[str, Any] = {
@@ -76,5 +86,14 @@ PATHS: dict[str, Any] = {
     "/jobs/{job_id}/retry": _act("Fetch and look at what failed, and only that, and send the completed file.", 503),
     "/jobs/{job_id}/redeliver": _act("Send the result again."),
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
+    "/healthz": _probe("Whether the database and the broker answer.", "Health", "NotHealthy"),
+    "/readyz": _probe("Whether something came through every queue lately.", "Ready", "NotReady"),
+    "/metrics": {
+        "get": {
+            "summary": "What Prometheus scrapes; with METRICS_TOKEN, for those who know it.",
+            "security": [],
+            "responses": answers({"text/plain": TEXT}, 403),
+        }
+    },
     "/openapi.json": _show_openly("This document.", "Document"),
 }

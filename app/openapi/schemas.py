@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.addresses import LONGEST_URL
+from app.delivery.kinds import Kind, Status
 from app.jobs import State
 from app.jobs.requests import LARGEST_IMAGE, LONGEST_LABEL, SMALLEST_IMAGE
 
@@ -43,6 +44,8 @@ def refer(name: str) -> Schema:
 OPTIONS: Schema = {
     "model": LABEL | {"description": "Weights, by a name of GET /models; else the default of this server."},
     "callback": ADDRESS | {"description": "Receives the result, in place of CLIENT_APP_URL/annotate."},
+    "notify_url": ADDRESS
+    | {"description": "Is told what becomes of the job: started, progress, done, failed, cancelled."},
     "experiment_id": LABEL | {"description": "Passed through to the callback."},
     "image_size": {
         "type": "string",
@@ -51,13 +54,18 @@ OPTIONS: Schema = {
     },
 }
 
+ATTEMPT = record(at=TIME, http_status=maybe({"type": "integer"}), error=maybe(TEXT), seconds=NUMBER)
+
 DELIVERY = record(
+    id=TEXT | {"description": "Goes with every try, as webhook-id."},
+    kind={"enum": list(Kind)},
     url=TEXT,
     attempts=COUNT,
-    status=TEXT,
+    status={"enum": list(Status)},
     http_status=maybe({"type": "integer"}),
     error=maybe(TEXT),
     next_attempt=maybe(TIME),
+    history=listing(ATTEMPT),
 )
 
 JOB = record(
@@ -99,6 +107,9 @@ CANVAS = record(
 )
 CANVAS["properties"]["reason"] = TEXT  # of a failed one
 
+# Seconds since something last came through each queue.
+SILENCES: Schema = {"type": "object", "additionalProperties": maybe(NUMBER)}
+
 SCHEMAS: dict[str, Schema] = {
     "Error": record(message=TEXT | {"description": "One sentence for a person."}, code=TEXT),
     "Done": record(message=TEXT, job_id=JOB_ID),
@@ -114,5 +125,9 @@ SCHEMAS: dict[str, Schema] = {
     "Jobs": record(jobs=listing(refer("Job"))),
     "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
+    "Health": record(status={"const": "ok"}, database=TEXT, broker=TEXT),
+    "NotHealthy": record(status={"const": "not ok"}, message=TEXT),
+    "Ready": record(status={"const": "ready"}, queues=SILENCES),
+    "NotReady": record(status={"const": "not ready"}, message=TEXT),
     "Document": {"type": "object", "description": "An OpenAPI document."},
 }

@@ -76,7 +76,7 @@ def test_a_failed_job_tells_why_once(store: JobStore, claims: Claims, job: Job) 
 def test_a_job_that_kills_its_worker_tells_that_it_failed(store: JobStore, claims: Claims, job: Job) -> None:
     for number in range(2):
         start_again(claims, job, number)
-    assert claims.claim(job.id, DOWNLOAD, "message:2", dead="message:1") is None
+    assert claims.claim(DOWNLOAD, "message:2", dead="message:1") is None
     assert find_kinds(store, job) == ["job.started", "job.failed"]
 
 
