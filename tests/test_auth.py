@@ -37,7 +37,7 @@ def test_every_route_but_models_asks_for_a_key(client: FlaskClient, method: str,
 
 
 def test_the_list_above_names_every_protected_route(app: Flask) -> None:
-    open_routes = {"/models", "/static/<path:filename>"}
+    open_routes = {"/models", "/healthz", "/readyz", "/metrics", "/static/<path:filename>"}
     rules = {rule.rule.replace("<job_id>", "x") for rule in app.url_map.iter_rules()} - open_routes
     assert rules == {path for _, path in PROTECTED}
 
