@@ -15,6 +15,7 @@ from app.delivery.outbox import Outbox, Outcome
 from app.delivery.parcels import Parcel
 from app.delivery.signature import build_headers
 from app.errors import AddressRefused, ResultGone
+from app.logs import set_job
 from app.transport import Deadline, GuardedSession, parse_retry_after
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Courier:
         delivery = self._outbox.claim_next(self._timeout + MARGIN)
         if delivery is None:
             return False
+        set_job(delivery.job_id)
         started = time.monotonic()
         try:
             answer = self._post(delivery, self._load_parcel(delivery))
