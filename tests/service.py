@@ -48,6 +48,15 @@ class Service:
     def finish(self, job_id: str) -> dict[str, Any]:
         return self.wait(job_id, lambda job: job["finished"])
 
+    def settle(self, job_id: str) -> list[dict[str, Any]]:
+        """Wait until nothing of a job is on its way any more; return its deliveries."""
+
+        def is_settled(job: dict[str, Any]) -> bool:
+            return all(delivery["status"] != "pending" for delivery in job["deliveries"])
+
+        deliveries: list[dict[str, Any]] = self.wait(job_id, is_settled)["deliveries"]
+        return deliveries
+
     def processes(self, word: str) -> list[psutil.Process]:
         """Return the processes of the service that have a word on their command line, the parent first."""
         supervisor = psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
