@@ -24,6 +24,7 @@ from app.delivery.outbox import ENLISTED, Outbox
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Stage
+from app.jobs.announcements import Announcements
 from app.storage import Storage
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TaskQueue(Celery):
         super().__init__("extractor", broker=settings.broker_url, include=["app.tasks"], set_as_current=True)
         self.settings = settings
         self.database = database
-        self.jobs = JobStore(database, self.enqueue)
+        self.jobs = JobStore(database, self.enqueue, Announcements(settings.notify_seconds))
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.outbox = Outbox(database)

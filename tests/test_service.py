@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +18,12 @@ import psutil
 import pytest
 import redis
 import requests
+from sqlalchemy import update
+from standardwebhooks import Webhook
 
+from app.auth import remove_secret, renew_secret
 from app.config import ROOT, Settings
-from app.database import Database
+from app.database import Database, Delivery
 from app.demo.client_app import ClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.overlay import parse_annotations
@@ -153,6 +158,7 @@ def test_a_cancelled_stage_that_is_stuck_is_ended_and_the_next_job_runs(service:
         service.post(f"/jobs/{job_id}/cancel")
         assert service.finish(after)["state"] == "done"
         assert service.look(job_id)["state"] == "cancelled"
+        service.receiver.wait(2)
 
 
 def test_a_worker_that_is_told_to_stop_hands_its_job_to_the_next(service: Service, library: str) -> None:
@@ -185,15 +191,95 @@ def test_a_private_address_is_refused_with_a_sentence(service: Service) -> None:
     assert "TRUSTED_HOSTS" in job["error"]["message"]
 
 
-def test_a_client_app_that_is_down_gets_the_result_later(service: Service) -> None:
-    service.receiver.answers.append(500)
+def test_a_client_app_that_fails_three_times_gets_the_result_at_the_fourth(service: Service) -> None:
+    service.receiver.answers += [500] * 3
+    secret = renew_secret(Database(service.settings.sqlalchemy_url), "front")
     with serve(create_iiif_server(SAMPLE)) as sample:
         job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
         assert service.finish(job_id)["state"] == "done"
-    first, second = service.receiver.wait(2)
-    assert first.files == second.files
-    (delivery,) = service.wait(job_id, lambda job: job["deliveries"][0]["status"] == "delivered")["deliveries"]
-    assert delivery["attempts"] == 2
+    for tries in range(1, 4):
+        service.wait(job_id, lambda job, tries=tries: job["deliveries"][0]["attempts"] == tries)
+        let_time_pass(service, job_id)
+    (delivery,) = service.settle(job_id)
+    received = service.receiver.wait(4)
+    assert (delivery["status"], delivery["attempts"], len(received)) == ("delivered", 4, 4)
+    assert [attempt["http_status"] for attempt in delivery["history"]] == [500, 500, 500, 200]
+    assert {each.headers["Webhook-Id"] for each in received} == {delivery["id"]}
+    for each in received:
+        Webhook(secret).verify(each.body, each.headers, json_parse=False)
+    remove_secret(Database(service.settings.sqlalchemy_url), "front")
+
+
+def let_time_pass(service: Service, job_id: str) -> None:
+    """Let the waits of a job's deliveries be over, and the reservation of whoever died in the middle of a try."""
+    database = Database(service.settings.sqlalchemy_url)
+    pending = update(Delivery).where(Delivery.job_id == job_id, Delivery.status == "pending")
+    with database.session() as session:
+        session.execute(pending.values(next_attempt=0, reserved_till=0))
+    database.close()
+
+
+def test_a_worker_that_dies_when_the_client_app_has_the_result_sends_the_same_message_again(service: Service) -> None:
+    def kill() -> None:
+        service.receiver.on_receive = bool
+        for process in service.processes("post@"):
+            process.send_signal(signal.SIGKILL)
+
+    service.receiver.on_receive = kill
+    with serve(create_iiif_server(SAMPLE)) as sample:
+        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
+        service.finish(job_id)
+        service.receiver.wait()
+    let_time_pass(service, job_id)
+    (delivery,) = service.settle(job_id)
+    assert {received.headers["Webhook-Id"] for received in service.receiver.wait(2)} == {delivery["id"]}
+    assert (delivery["status"], len(service.receiver.received)) == ("delivered", 2)
+
+
+def test_a_detection_that_is_killed_when_its_results_are_saved_detects_nothing_again(
+    service: Service, library: str
+) -> None:
+    job_id = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"]
+    seen = service.settings.data_folder / "jobs" / job_id / "detections"
+    end = time.monotonic() + 120
+    while len(written := {path.name: path.stat().st_ino for path in seen.glob("*.json")}) < 4 * COPIES:
+        assert time.monotonic() < end, "the detection does not get on"
+    *_, child = service.processes("gpu@")
+    child.send_signal(signal.SIGKILL)
+    assert service.finish(job_id)["state"] == "done"
+    assert {path.name: path.stat().st_ino for path in seen.glob("*.json")} == written
+    (delivery,) = service.settle(job_id)
+    assert [received.headers["Webhook-Id"] for received in service.receiver.wait()] == [delivery["id"]]
+
+
+def test_a_client_app_that_hangs_holds_up_no_job(service: Service) -> None:
+    released = threading.Event()
+    service.receiver.on_receive = lambda: released.wait(60)
+    try:
+        with serve(create_iiif_server(SAMPLE)) as sample:
+            jobs = [service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"}) for _ in range(2)]
+            assert [service.finish(job["job_id"])["state"] for job in jobs] == ["done"] * 2
+    finally:
+        released.set()
+        service.receiver.on_receive = bool
+    assert [service.settle(job["job_id"])[0]["status"] for job in jobs] == ["delivered"] * 2
+
+
+def test_a_job_tells_of_its_life_to_the_address_that_its_request_names(service: Service, library: str) -> None:
+    news = f"{service.settings.client_app_url}/news"
+    form = {"manifest_url": f"{library}/manifest.json", "notify_url": news}
+    done = service.post("/run_detect", data=form)["job_id"]
+    service.finish(done)
+    service.settle(done)
+    failed = service.post("/run_detect", data=form | {"manifest_url": f"{library}/nowhere.json"})["job_id"]
+    service.finish(failed)
+    service.settle(failed)
+    events = [json.loads(each.body) for each in service.receiver.received if each.path == "/news"]
+    told = {event["type"] for event in events if event["data"]["job_id"] == done}
+    assert {"job.started", "job.done"} <= told
+    assert "job.failed" not in told
+    (last,) = [event for event in events if event["type"] == "job.failed"]
+    assert (last["data"]["job_id"], last["data"]["error"]["code"]) == (failed, "fetch_failed")
 
 
 def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import aliased
 
 from app.database import Job
+from app.delivery.kinds import Kind
 from app.errors import ClaimLost, ExtractorError, WorkerLost
 from app.jobs.announcements import Then
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
@@ -50,7 +51,8 @@ class Claims:
         if stage is DOWNLOAD:
             turn &= self._count_busy() < self._host_jobs
         values: dict[str, Any] = {"state": stage.state, "claim": token, "starts": Job.starts + 1, "heartbeat": now}
-        if self._jobs.change(job_id, turn & (Job.starts < self._max_starts), **values):
+        began = self._jobs.announcements.of(Kind.STARTED, job_id)
+        if self._jobs.change(job_id, turn & (Job.starts < self._max_starts), then=began, **values):
             return self._jobs.find(job_id)
         worker_lost = WorkerLost(
             f"The {stage.task} stage ended {self._max_starts} times without a word, as when memory runs out."
@@ -80,7 +82,8 @@ class Claims:
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
         starts = case((Job.done < done, 1), else_=Job.starts)
-        self.beat(job, done=done, total=total, starts=starts, **values)
+        then = self._jobs.announcements.of(Kind.PROGRESS, job.id)
+        self.beat(job, then, done=done, total=total, starts=starts, **values)
 
     def release(self, token: str) -> None:
         """Give a claim back: its worker shuts down. The start does not count, and the job is queued again."""
@@ -107,9 +110,11 @@ class Claims:
         values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "timings": timings}
         if state is State.RUNNING:
             values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
+        then = None
         if state is State.DONE:
             values |= build_ending(State.DONE)
-        self.beat(job, **values)
+            then = self._jobs.announcements.of(Kind.DONE, job.id)
+        self.beat(job, then, **values)
         if stage is DOWNLOAD:
             self._jobs.admit_next(job.host)
         if state is not State.DONE:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 from app.database import Database, Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
-from app.jobs.announcements import Then
+from app.jobs.announcements import Announcements, Then
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
@@ -27,10 +27,12 @@ class JobStore:
     Args:
         database: Where the rows are.
         send: Puts the id of a job on the queue of a stage; raises ``BrokerUnavailable``.
+        announcements: Tell client apps what becomes of their jobs.
     """
 
-    def __init__(self, database: Database, send: Send) -> None:
+    def __init__(self, database: Database, send: Send, announcements: Announcements | None = None) -> None:
         self.database = database
+        self.announcements = announcements or Announcements()
         self._send = send
 
     def submit(self, app_id: int, requests: Sequence[DetectionRequest]) -> list[Job]:
@@ -93,17 +95,19 @@ class JobStore:
         A stage at work stops at its next step, and nothing more is sent.
         """
         mine = (Job.id == job.id) | (Job.parent_id == job.id)
-        theirs = Delivery.job_id.in_(select(Job.id).where(mine, Job.state == State.CANCELLED))
         ending = build_ending(State.CANCELLED, updated=time.time())
         with self.database.session() as session:
             at_work = mine & (Job.state == State.DOWNLOADING) & Job.claim.is_not(None)
             hosts = session.scalars(select(Job.host).where(at_work).distinct()).all()
-            result = session.execute(update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending))
-            pending = theirs & (Delivery.status == "pending")
-            session.execute(update(Delivery).where(pending).values(status="cancelled", next_attempt=None))
+            end = update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
+            cancelled = session.scalars(end).all()
+            pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
+            session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
+            for job_id in cancelled:
+                self.announcements.announce(session, Kind.CANCELLED, job_id)
         for host in hosts:
             self.admit_next(host)
-        return cast(CursorResult[Any], result).rowcount
+        return len(cancelled)
 
     def retry(self, job: Job) -> bool:
         """Queue a finished job once more, for what failed in it; False when it is no longer finished as it was.
@@ -138,6 +142,7 @@ class JobStore:
             if not _update(session, job_id, condition, **ending):
                 return False
             _hold_deliveries(session, job_id, time.time())
+            self.announcements.announce(session, Kind.FAILED, job_id)
         return True
 
     def split(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
@@ -159,7 +164,11 @@ class JobStore:
             there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
             new = [part for part in jobs if part.id not in there]
             session.add_all(new)
-            session.add_all(each for each in _build_refused(job, refused) if each.id not in there)
+            bad = [each for each in _build_refused(job, refused) if each.id not in there]
+            session.add_all(bad)
+            session.flush()
+            for each in bad:
+                self.announcements.announce(session, Kind.FAILED, each.id)
         self._send_all(new)
 
     def _send_all(self, jobs: Sequence[Job]) -> int:
