@@ -204,6 +204,8 @@ class Database:
 
     def _create_tables(self) -> None:
         with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # «if not exists» is no lock there
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 _add_missing_columns(connection, table)

@@ -218,7 +218,8 @@ def test_a_full_disk_fails_the_job_with_the_reason_and_leaves_nothing_half_writt
         for path in left:
             check_whole(path)
             path.unlink()
-        assert service.finish(detect(service, library.offer_manifest([SMALL])))["state"] == "done"
+        job = service.finish(detect(service, library.offer_manifest([SMALL])))
+        assert job["state"] == "done", job["error"]
 
 
 def check_whole(path: Path) -> None:
