@@ -206,8 +206,8 @@ def test_a_full_disk_fails_the_job_with_the_reason_and_leaves_nothing_half_writt
     images.mkdir()
     if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("needs a small file system of its own: unshare is not allowed here")
-    # Every file takes a block of 4 kB: there is room for the two of three pages and a half.
-    mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=28k none "{images}" && exec "$0" "$@"']
+    # Every file takes a block of 4 kB and a page is two files: there is room for five pages of eight.
+    mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=40k none "{images}" && exec "$0" "$@"']
     with open_service(tmp_path, mount) as service:
         job = service.finish(detect(service, library.offer_manifest([SMALL] * 8)))
         assert (job["state"], job["error"]["code"]) == ("failed", "no_space")
