@@ -3,7 +3,7 @@
     python bench/submit_latency.py [--queued 1000] [--requests 200]
 
 Printed beside each other: POST /run_detect with nothing queued and with a thousand jobs queued, one client and eight at
-a time, and the floor, the same server answering GET /models.
+a time, with a broker that hangs and one that is dead, and the floor, the same server answering GET /models.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from tests.library import Answer, Library
 from tests.service import Service, open_service
 
 
-def measure(ask: Callable[[requests.Session, int], requests.Response], count: int, clients: int) -> list[float]:
-    """Return the milliseconds that each of some requests took."""
+def measure(
+    ask: Callable[[requests.Session, int], requests.Response], count: int, clients: int = 1, status: int = 200
+) -> list[float]:
+    """Return the milliseconds that each of some requests took, all of which must be answered with a status."""
 
     def run(client: int) -> list[float]:
         taken = []
@@ -33,7 +35,7 @@ def measure(ask: Callable[[requests.Session, int], requests.Response], count: in
                 started = time.perf_counter()
                 answer = ask(session, number)
                 taken.append(1000 * (time.perf_counter() - started))
-                assert answer.status_code == 200, answer.text
+                assert answer.status_code == status, answer.text
         return taken
 
     with ThreadPoolExecutor(clients) as pool:
@@ -54,14 +56,20 @@ def run(service: Service, library: Library, queued: int, count: int) -> None:
         return session.get(f"{service.api}/models", timeout=30)
 
     print("| request | p50, ms | p95, ms | longest, ms |\n| --- | --- | --- | --- |")
-    report("floor: GET /models", measure(list_models, count, 1))
-    report("POST /run_detect, nothing queued", measure(submit, count, 1))
+    report("floor: GET /models", measure(list_models, count))
+    report("POST /run_detect, nothing queued", measure(submit, count))
     listed = "\n".join(library.answer(f"/queued/{number}", Answer(hang=True)) for number in range(queued))
     started = time.perf_counter()
     service.post("/detect_all", files={"url_file": ("list.txt", listed)})
     print(f"| POST /detect_all of {queued} manifests | {1000 * (time.perf_counter() - started):.0f} | | |")
-    report(f"POST /run_detect, {queued} queued", measure(submit, count, 1))
+    report(f"POST /run_detect, {queued} queued", measure(submit, count))
     report(f"POST /run_detect, {queued} queued, 8 at a time", measure(submit, count, 8))
+    (broker,) = service.processes("-server")
+    broker.suspend()
+    report("503: the broker hangs", measure(submit, 10, status=503))
+    broker.resume()
+    service.control("stop", "broker")
+    report("503: the broker is dead", measure(submit, 10, status=503))
 
 
 def main() -> None:

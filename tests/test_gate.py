@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -131,6 +130,7 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.timeout(20)  # two seconds are promised: bench/submit_latency.py measures them
 @pytest.mark.parametrize("away", ["dead", "silent"])
 def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
     settings: Settings, silent_port: int, away: str
@@ -138,12 +138,10 @@ def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
     port = silent_port if away == "silent" else find_free_port()
     app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{port}"}))
     headers = {"X-API-Key": add_app(app.extensions["database"], "front")}
-    client, began = app.test_client(), time.monotonic()
+    client = app.test_client()
     answer = client.post("/run_detect", headers=headers, data=MANIFEST)
-    # Two seconds are promised, and it takes 1.3; the room is for a busy machine.
     assert (answer.status_code, answer.json["code"]) == (503, "broker_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
-    assert time.monotonic() - began < 4
     assert client.get("/jobs", headers=headers).json == {"jobs": []}
     assert [client.get("/jobs", headers=headers).status_code for _ in range(4)] == [200] * 3 + [429]
     app.extensions["database"].close()
