@@ -1,4 +1,4 @@
-"""What a new column does not do: the table ``deliveries`` of version 1.0 brought up to date, without loss."""
+"""What a new column does not do: the table ``deliveries`` of an earlier version brought up to date, without loss."""
 
 from sqlalchemy import Connection, Table, inspect
 from sqlalchemy.schema import CreateTable

@@ -187,7 +187,7 @@ def report(service: Service, feeder: Feeder, watch: Watch, taken: dict[str, list
     watch.stop()
     ids = defaultdict(set)
     for each in service.receiver.received:
-        ids[each.path].add(each.headers["webhook-id"])
+        ids[each.path].add(each.headers["Webhook-Id"])
     lost = len(feeder.jobs) - states["done"]
     missing, doubled = len(feeder.jobs) - len(ids), sum(len(each) > 1 for each in ids.values())
     print(f"{len(feeder.jobs)} jobs of {PAGES} pages ({feeder.refused} requests refused while the broker was away)")

@@ -60,7 +60,7 @@ def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | 
     """
     name = f"{job.id} {job.retries} {kind} {to.url}" + (f" {job.state} {job.done}" if kind is Kind.PROGRESS else "")
     message_id = uuid.uuid5(uuid.NAMESPACE_URL, name).hex
-    # The ids of version 1.0 were left to chance: there, the columns tell.
+    # The ids of an earlier version were left to chance: there, the columns tell.
     there = Delivery.id == message_id
     if kind is Kind.RESULT:
         there |= _is_of(job, kind) & (Delivery.result == job.retries) & (Delivery.url == to.url)
