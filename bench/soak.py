@@ -5,7 +5,8 @@
 Manifests are sent one after the other, so that some are always under way. Meanwhile worker trees (a worker and its
 children, by SIGKILL) and the broker are killed, and in the end the broker's data is wiped. Counted: jobs that did not
 end as done, pages whose detection was saved twice, images fetched twice, results that did not arrive or came under two
-webhook ids; and the seconds after each blow until the next page or result.
+webhook ids; and the seconds after each blow until whoever was hit does something again: fetches a page (io), looks at
+one (gpu), delivers a result (post); after a blow to the broker, all three.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -33,7 +34,8 @@ from tests.service import Service, open_service
 
 PAGES = 12
 UNDER_WAY = 6
-WORKERS = ("io@", "gpu@", "post@")
+# What comes of each worker's work.
+WORKERS = {"io@": "pages", "gpu@": "detections", "post@": "results"}
 LONGEST_PAUSE = 180
 
 
@@ -63,7 +65,7 @@ class Watch:
         self._service = service
         self._seen: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
         self.again: Counter[str] = Counter()
-        self.last_news = time.monotonic()
+        self.last_news = dict.fromkeys(WORKERS.values(), 0.0)
         self._results = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -81,18 +83,15 @@ class Watch:
                     continue
                 self.again[kind] += path in seen
                 seen[path] = inode
-                self.last_news = time.monotonic()
+                self.last_news[kind] = time.monotonic()
         if len(self._service.receiver.received) > self._results:
             self._results = len(self._service.receiver.received)
-            self.last_news = time.monotonic()
+            self.last_news["results"] = time.monotonic()
 
-    def wait_for_news(self, since: float) -> float:
-        """Return the seconds from a moment to the next page or result."""
-        while self.last_news <= since:
-            if time.monotonic() - since > LONGEST_PAUSE:
-                raise TimeoutError("The service does not go on.")
-            time.sleep(0.02)
-        return self.last_news - since
+    def wait_for_news(self, since: float, kinds: Iterable[str]) -> float:
+        """Return the seconds from a moment until there was something new of each kind."""
+        wait_until(lambda: all(self.last_news[kind] > since for kind in kinds), LONGEST_PAUSE)
+        return time.monotonic() - since
 
     def stop(self) -> None:
         self._over.set()
@@ -129,27 +128,29 @@ class Feeder:
         self._thread.join()
 
 
-def kill_worker(service: Service) -> str:
-    """Kill one of the workers with its children, or its child alone; return what was killed."""
-    word = random.choice(WORKERS)
+def kill_worker(service: Service) -> list[str]:
+    """Kill one of the workers with its children, or its child alone; return what comes of its work."""
+    word = random.choice(list(WORKERS))
     tree = service.processes(word)
     victims = tree[-1:] if word == "gpu@" and random.random() < 0.5 else tree
     for process in victims:
         process.send_signal(signal.SIGKILL)
     psutil.wait_procs(victims, timeout=10)
-    return word
+    return [WORKERS[word]]
 
 
-def restart_broker(service: Service) -> None:
+def restart_broker(service: Service) -> list[str]:
     for process in service.processes("-server"):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     wait_until(lambda: broker_answers(service))
+    return list(WORKERS.values())
 
 
-def wipe_broker(service: Service) -> None:
+def wipe_broker(service: Service) -> list[str]:
     with redis.Redis.from_url(service.settings.broker_url) as broker:
         broker.flushall()
+    return list(WORKERS.values())
 
 
 def broker_answers(service: Service) -> bool:
@@ -174,8 +175,8 @@ def strike(service: Service, watch: Watch, blows: list[str]) -> dict[str, list[f
     taken = defaultdict(list)
     for number, blow in enumerate(blows, 1):
         time.sleep(random.uniform(0.2, 3))
-        deal[blow](service)
-        taken[blow].append(watch.wait_for_news(time.monotonic()))
+        hit = deal[blow](service)
+        taken[blow].append(watch.wait_for_news(time.monotonic(), hit))
         print(f"\r{number} of {len(blows)} blows", end="", flush=True)
     print()
     return taken
