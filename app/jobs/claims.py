@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, select
+from sqlalchemy.orm import load_only
 
 from app.database import Job
 from app.delivery.kinds import Kind
@@ -18,6 +19,9 @@ from app.jobs.workers import is_gone, name_worker
 
 # How often a stage is taken up that does not even get to its first page: weights that end the process, say.
 MOST_TRIES = 8
+
+# Thousands may wait: their requests and coverages are left where they are.
+_SEEN_BY_SWEEP = (Job.state, Job.host, Job.claim, Job.worker, Job.heartbeat, Job.created)
 
 
 class Claims:
@@ -175,7 +179,8 @@ class Claims:
         limit = time.time() - self._stale_seconds
         with self._jobs.database.session() as session:
             quiet = (Job.heartbeat < limit) | Job.claim.is_not(None)
-            jobs = session.scalars(select(Job).where(Job.state.in_(UNFINISHED), quiet).order_by(Job.created)).all()
+            found = select(Job).where(Job.state.in_(UNFINISHED), quiet).order_by(Job.created)
+            jobs = session.scalars(found.options(load_only(*_SEEN_BY_SWEEP))).all()
         dead = {job.id for job in jobs if job.claim and (job.heartbeat < limit or is_gone(job.worker))}
         busy = Counter(job.host for job in jobs if job.claim and _downloads(job) and job.id not in dead)
         empty = {queue: queue_is_empty(queue) for queue in {_queue(job) for job in jobs}}
