@@ -18,6 +18,7 @@ def _logs_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     chatter = {name: logging.getLogger(name).level for name in CHATTER}
+    set_job("")
     yield
     set_job("")
     logging.captureWarnings(False)
