@@ -125,7 +125,7 @@ def test_a_job_that_takes_longer_than_the_patience_leaves_the_service_ready(serv
 
 
 def test_what_was_done_is_counted_once(service: Service, library: Library) -> None:
-    before = read_metrics(service)
+    before = wait_till_counted(service)
     url = library.offer_manifest([SMALL, SMALL, Scan(4, 4), SMALL])
     library.offer(Scan(300, 400, info=False, forms=()), "2")
     job = service.finish(service.post("/run_detect", data={"manifest_url": url})["job_id"])
@@ -140,6 +140,20 @@ def test_what_was_done_is_counted_once(service: Service, library: Library) -> No
     assert after[f"extractor_fetched_bytes_total {host}"] > 1000
     assert after[f"extractor_fetch_answers_total {host}"] == len(library.asked)
     assert after["extractor_queue_jobs gpu waiting"] == 0
+
+
+def wait_till_counted(service: Service) -> dict[str, float]:
+    """Wait until the pages of every job so far are counted, and return the metrics then."""
+    jobs = requests.get(f"{service.api}/jobs", headers=service.headers, timeout=10).json()["jobs"]
+    covered = [job["coverage"] for job in jobs]
+    pages = sum(each["detected"] + each["empty"] + len(each["failed"]) for each in covered)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        metrics = read_metrics(service)
+        if sum(value for name, value in metrics.items() if name.startswith("extractor_pages_total ")) == pages:
+            return metrics
+        time.sleep(0.1)
+    raise AssertionError(f"{pages} pages were looked at, and this is counted: {metrics}")
 
 
 def count(service: Service, before: dict[str, float]) -> dict[str, float]:
