@@ -136,7 +136,7 @@ def check_url(field: str, value: str) -> str:
     shown = value if len(value) <= 100 else value[:100] + "…"
     try:
         parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        whole = parts.scheme in {"http", "https"} and bool(read_host(value)) and (parts.port or 1) > 0
     except ValueError:
         whole = False
     if not whole or _UNPRINTABLE.search(value):

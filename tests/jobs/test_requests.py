@@ -21,6 +21,7 @@ def test_every_field_is_taken() -> None:
         "file:///etc/passwd",
         "http://",
         "http://[::1",
+        "http://.:80/",
         "http://example.org:99999/",
         "http://example.org/a b",
         "http://example.org/\nX",
