@@ -160,7 +160,8 @@ class Claims:
         )
         ended = []
         for overdue, what in limits:
-            late = (Job.state == stage.state) & Job.claim.is_not(None) & overdue
+            alive = Job.claim.is_not(None) & (Job.heartbeat >= now - self._stale_seconds)  # others wait to go on
+            late = (Job.state == stage.state) & alive & overdue
             with self._jobs.database.session() as session:
                 jobs = session.scalars(select(Job).where(late)).all()
             error = TimeLimit(f"The {stage.task} stage {what}, the limit of this server: ask for a retry.")
