@@ -18,7 +18,7 @@ class Transposition(StrEnum):
 
 
 def transpose(image: NDArray[np.uint8], transposition: Transposition) -> NDArray[np.uint8]:
-    """Return a view of an image ``(height, width, …)``, turned: ``hflip`` swaps left and right, ``vflip`` top and bottom."""
+    """Return a view of an image ``(height, width, …)``: ``hflip`` swaps left and right, ``vflip`` top and bottom."""
     match transposition:
         case Transposition.NONE:
             return image
