@@ -12,6 +12,7 @@
     │   └── NotAnImage                   bytes that are not an image, or a damaged one
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
+    │   └── BackboneError                such a file of a backbone, or a backbone that does not exist
     ├── NoSpace                          the disk is full
     ├── ResultGone                       the files of a job are no longer here
     ├── WorkerLost                       the process of a stage died, and died again
@@ -104,6 +105,10 @@ class ManifestError(ExtractorError):
 
 class WeightsError(ExtractorError):
     code = "bad_weights"
+
+
+class BackboneError(WeightsError):
+    code = "bad_backbone"
 
 
 class NoSpace(ExtractorError):
