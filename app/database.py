@@ -1,4 +1,5 @@
-"""The database: tables ``apps``, ``secrets``, ``jobs``, ``turns``, ``deliveries``, ``attempts`` and ``pulses``.
+"""The database: tables ``apps``, ``secrets``, ``jobs``, ``documents``, ``turns``, ``deliveries``, ``attempts`` and
+``pulses``.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -93,6 +94,27 @@ class Job(Table):
     finished: Mapped[float | None]
 
 
+class Document(Table):
+    """A document of a similarity job, from the moment at which its images are fetched: what of the disk it uses.
+
+    Attributes:
+        number: 1-based place in the job's request.
+        doc_id: By which its client app knows it.
+        source: Names the folder of its cached images.
+        content: Stands for the pixels of all of them, under which embeddings and scores are kept; None till then.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (Index("documents_by_app", "app_id", "doc_id"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    app_id: Mapped[int]
+    doc_id: Mapped[str]
+    source: Mapped[str] = mapped_column(index=True)
+    content: Mapped[str | None] = mapped_column(String(40), index=True)
+
+
 class Turn(Table):
     """When a client app was last served by a queue: the one that has waited longest is served next."""
 
@@ -110,6 +132,7 @@ class Delivery(Table):
         id: Goes with every try, as ``webhook-id``.
         endpoint: The address of the client app under which the URL is: the one that the request named.
         kind: What it carries: ``result``, or the type of an event.
+        part: Of a result that goes out in parts, which this is: the name of a pair of documents.
         result: Which result of the job it is about: the first is 0, that of its first retry 1.
         body: Of an event, as it was when it happened; a result is read from the job's files.
         next_attempt: None when it is over, or held back because a newer result is on its way.
@@ -128,6 +151,7 @@ class Delivery(Table):
     url: Mapped[str]
     endpoint: Mapped[str] = mapped_column(default="", server_default="")
     kind: Mapped[str] = mapped_column(String(20), default="result", server_default="result")
+    part: Mapped[str] = mapped_column(default="", server_default="")
     result: Mapped[int] = mapped_column(default=0, server_default="0")
     body: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20), default="pending")

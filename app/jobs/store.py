@@ -13,7 +13,7 @@ from app.database import Database, Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
 from app.jobs.announcements import Announcements, Then
-from app.jobs.requests import DetectionRequest
+from app.jobs.requests import DetectionRequest, Request
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
 # The heartbeat of a job for which no message could be sent.
@@ -35,7 +35,7 @@ class JobStore:
         self.announcements = announcements or Announcements()
         self._send = send
 
-    def submit(self, app_id: int, requests: Sequence[DetectionRequest]) -> list[Job]:
+    def submit(self, app_id: int, requests: Sequence[Request]) -> list[Job]:
         """Record a job for each request, all or none, and queue them.
 
         Raises:
@@ -82,7 +82,7 @@ class JobStore:
         with self.database.session() as session:
             others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
             requests = session.scalars(select(Job.request).where(others)).all()
-        return {request["manifest_url"] for request in requests}
+        return {request["manifest_url"] for request in requests if "manifest_url" in request}
 
     def list_parts(self, job: Job) -> Sequence[Job]:
         """Return the jobs of a collection's manifests, in its order."""
@@ -249,9 +249,9 @@ def _name_part(job: Job, url: str) -> str:
     return uuid.uuid5(uuid.UUID(job.id), url).hex
 
 
-def _build_job(job_id: str, app_id: int, request: DetectionRequest, parent_id: str | None = None) -> Job:
+def _build_job(job_id: str, app_id: int, request: Request, parent_id: str | None = None) -> Job:
     return Job(
-        id=job_id, app_id=app_id, kind="detection", host=request.host, request=request.as_json(), parent_id=parent_id
+        id=job_id, app_id=app_id, kind=request.kind, host=request.host, request=request.as_json(), parent_id=parent_id
     )
 
 
@@ -260,7 +260,12 @@ def _build_refused(job: Job, refused: Mapping[str, str]) -> Iterator[Job]:
         ending = build_ending(State.FAILED, error_code=RequestError.code, error_message=reason)
         request = job.request | {"manifest_url": url[:200]}
         yield Job(
-            id=_name_part(job, url), app_id=job.app_id, kind="detection", request=request, parent_id=job.id, **ending
+            id=_name_part(job, url),
+            app_id=job.app_id,
+            kind=DetectionRequest.kind,
+            request=request,
+            parent_id=job.id,
+            **ending,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from app.jobs.requests.detection import DetectionRequest, RefusedLine
 from app.jobs.requests.similarity import SimilarityRequest, Source, SourceKind
 
-__all__ = ["DetectionRequest", "RefusedLine", "SimilarityRequest", "Source", "SourceKind", "read_request"]
+__all__ = ["DetectionRequest", "RefusedLine", "Request", "SimilarityRequest", "Source", "SourceKind", "read_request"]
 
 Request = DetectionRequest | SimilarityRequest
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from app.addresses import read_host
 from app.errors import RequestError
@@ -33,6 +33,8 @@ class DetectionRequest:
     image_size: str = ""
     notify_url: str = ""
     refresh: bool = False
+
+    kind: ClassVar[str] = "detection"
 
     @property
     def host(self) -> str:
