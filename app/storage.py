@@ -9,7 +9,7 @@
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
     data/embeddings/<content>/images                                 the digests of the images of a document
-    data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, under a transposition
+    data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
 
 A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
@@ -94,7 +94,7 @@ class JobFolder:
             yield json.loads(path.read_bytes())
 
     def document(self, number: int, suffix: str) -> Path:
-        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared`` what was used."""
+        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
         return self.path / "documents" / f"{number:04d}{suffix}"
 
     def scores(self, first: int, second: int, name: str) -> Path:
@@ -149,7 +149,7 @@ class Storage:
             path.unlink(missing_ok=True)
 
     def remove_old_comparisons(self, days: float) -> int:
-        """Remove the embeddings and the cached scores that nobody has used for some days; return how many documents'."""
+        """Remove embeddings and cached scores that nobody has used for some days; return how many documents'."""
         limit = time.time() - days * 86400
         for folder in self.scores.glob("*"):
             _remove_unused(folder, limit)

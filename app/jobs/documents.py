@@ -1,7 +1,8 @@
-"""The documents of similarity jobs: where their images come from, what of the disk they use, and how they are forgotten."""
+"""The documents of similarity jobs: where their images come from, what of the disk they use, how they are forgotten."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -120,8 +121,6 @@ class Documents:
         )
 
 
-def _keep_unused(session: Session, values: set[str], column: object) -> set[str]:
+def _keep_unused(session: Session, values: set[str], column: Any) -> set[str]:
     """Return those values that no document has."""
-    return {
-        value for value in values if session.scalar(select(Document.number).where(column == value).limit(1)) is None
-    }
+    return values - {each for each in values if session.scalars(select(column).where(column == each).limit(1)).first()}

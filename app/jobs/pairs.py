@@ -1,7 +1,7 @@
 """The pairs of a similarity job: every two of its documents, and each with itself.
 
-A pair is named by its two ids in order, with a hyphen between them; so are its field and its file at the client app. Ids
-may have hyphens too, and so a name says which pair it is only among the pairs of one job.
+A pair is named by its two ids in order, with a hyphen between them; so are its field and its file at the client app.
+Ids may have hyphens too, and so a name says which pair it is only among the pairs of one job.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -4,8 +4,8 @@
     <content>/<key>/none.npy            (n, d) float16, read through a memory map
     <content>/<key>/none.part           an array in the making, and in progress.json how many of its rows are there
 
-The rows of an array in the making are written in order, each at its place: whoever goes on with it, or makes the same at
-the same moment, writes the same numbers to the same places. A row that some other document has already is copied.
+The rows of an array in the making are written in order, each at its place: whoever goes on with it, or makes the same
+at the same moment, writes the same numbers to the same places. A row that some other document has is copied.
 """
 
 import io

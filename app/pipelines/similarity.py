@@ -1,16 +1,13 @@
 """The order of work of a similarity job: lists → images → embeddings → the best matches of every pair.
 
-``download`` and ``compare`` are its stages. Each works on the job's folder, skips what lies there or in the cache already,
+``download`` and ``compare`` are its stages. Each works on the folder of the job, skips what lies there or in the cache,
 and so can be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which
 raises when the job is no longer wanted; a coverage of None is the same as before.
 """
 
-import errno
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,16 +29,13 @@ from app.pipelines.documents import (
 from app.pipelines.embedding import DocumentEmbedder
 from app.pipelines.host_pools import work_at_hosts
 from app.pipelines.image_sources import ImageSource
+from app.pipelines.pair_scores import PairScores, link
 from app.pipelines.patience import Patience
-from app.similarity.matching import MatchConfig, Matches, match, match_within
-from app.similarity.scores import pack_scores
-from app.storage import JobFolder, Storage, build_key, name_scores, write_atomic
+from app.storage import JobFolder, name_scores
 
 # The coverage of a hundred thousand images is not written twice a second.
 COVERAGE_SECONDS = 2.0
 REPORT_SECONDS = 0.5
-# A file system that knows no second name of a file, or no more of them.
-_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
 
 Report = Callable[[int, int, Coverage | None], None]
 # Told what became of how many: images ``embedded``, ``known``, ``failed``; pairs ``compared``, ``known``.
@@ -191,27 +185,11 @@ def _check_usable(documents: Sequence[DocumentRecords]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How documents are compared, and where what comes of it is kept.
-
-    Attributes:
-        storage: Has the caches.
-        folder: The job's own.
-        identity: Names all that the embedding of an image depends on.
-        config: Of the matching.
-    """
-
-    storage: Storage
-    folder: JobFolder
-    identity: str
-    config: MatchConfig
-
-
 def compare(
-    comparison: Comparison,
-    embedder: DocumentEmbedder,
+    folder: JobFolder,
     images: Mapping[str, Path],
+    embedder: DocumentEmbedder,
+    scores: PairScores,
     note: Callable[[str, str], None],
     report: Report,
     count: Count = lambda *_: None,
@@ -219,9 +197,10 @@ def compare(
     """Embed every document, and find the best matches of every pair.
 
     Args:
-        comparison: How.
-        embedder: Knows what is embedded already.
+        folder: The job's own.
         images: The folder of the cached images of each document, by id.
+        embedder: Knows what is embedded already.
+        scores: Knows which pairs are compared already.
         note: Told the content of each document before it is used.
         report: Called at least at every batch and every half second.
         count: Told images and pairs.
@@ -229,93 +208,70 @@ def compare(
     Raises:
         FetchError: Not one document has an image any more.
     """
-    documents = load_all(comparison.folder, images)
+    documents = load_all(folder, images)
+    usable = {each.doc_id: len(each.order_usable()) for each in documents}
+    pairs = len(list(list_pairs(doc_id for doc_id, number in usable.items() if number)))
+    progress = _Count(sum(usable.values()) + pairs, report, count)
+    report(0, progress.total, cover(documents))
     contents: dict[str, str] = {}
-    total = sum(len(each.order_usable()) for each in documents)
-    pairs = sum(1 for _ in list_pairs(each.doc_id for each in documents if each.order_usable()))
-    done = 0
-    report(0, total + pairs, cover(documents))
     for records in documents:
-
-        def tell(rows: int, computed: int, before: int = done) -> None:
-            count("embedded", computed)
-            report(before + rows, total + pairs, None)
-
+        doc_id = records.doc_id
         try:
-            content = embedder.embed(records, images[records.doc_id], partial(note, records.doc_id), tell)
+            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.tell_rows)
         finally:
             records.close()
         if content:
-            contents[records.doc_id] = content
-        done += len(records.order_usable())
+            contents[doc_id] = content
+        progress.done += usable[doc_id]
     _check_usable(documents)
-    _match_pairs(comparison, embedder, contents, documents, partial(_add, report, done, cover(documents)), count)
+    report(progress.done, progress.total, cover(documents))
+    _compare_pairs(folder, documents, contents, scores, progress)
 
 
-def _add(report: Report, before: int, coverage: Coverage, done: int, total: int) -> None:
-    report(before + done, before + total, coverage if done == 0 else None)
+class _Count:
+    """Counts what is done of a comparison: images first, then pairs."""
+
+    def __init__(self, total: int, report: Report, count: Count) -> None:
+        self.total = total
+        self.done = 0
+        self._report = report
+        self._count = count
+        self._last = 0.0
+
+    def tell_rows(self, rows: int, computed: int) -> None:
+        """Say how far the document in hand is."""
+        self._count("embedded", computed)
+        self._report(self.done + rows, self.total, None)
+
+    def tell_pair(self, is_known: bool) -> None:
+        """Say that a pair is done; of many that are known, now and then."""
+        self._count("pair known" if is_known else "pair compared", 1)
+        self.done += 1
+        if not is_known or self.done >= self.total or time.monotonic() - self._last >= REPORT_SECONDS:
+            self._report(self.done, self.total, None)
+            self._last = time.monotonic()
 
 
-def _match_pairs(
-    comparison: Comparison,
-    embedder: DocumentEmbedder,
-    contents: Mapping[str, str],
+def _compare_pairs(
+    folder: JobFolder,
     documents: Sequence[DocumentRecords],
-    report: Callable[[int, int], None],
-    count: Count,
+    contents: Mapping[str, str],
+    scores: PairScores,
+    progress: _Count,
 ) -> None:
     numbers = {records.doc_id: records.number for records in documents}
-    pairs = list(list_pairs(contents))
-    kept, last = set(), 0.0
-    for done, (a, b) in enumerate(pairs):
-        if time.monotonic() - last >= REPORT_SECONDS:
-            report(done, len(pairs))
-            last = time.monotonic()
-        cached = _name_cached(comparison, embedder, (contents[a], contents[b]), within=a == b)
-        is_known = cached.exists()
-        if not is_known:
-            write_atomic(cached, pack_scores(_match(embedder, (contents[a], contents[b]), comparison.config, a == b)))
-        count("pair known" if is_known else "pair compared", 1)
-        target = comparison.folder.scores(numbers[a], numbers[b], name_scores(contents[a], contents[b]))
-        _link(cached, target)
+    kept = set()
+    for a, b in list_pairs(contents):
+        path, is_known = scores.find_or_compute(contents[a], contents[b], within=a == b)
+        target = folder.scores(numbers[a], numbers[b], name_scores(contents[a], contents[b]))
+        link(path, target)
         kept.add(target.name)
+        progress.tell_pair(is_known)
     for records in documents:
         if records.doc_id in contents:
             save_compared(records, contents[records.doc_id])
         else:
-            comparison.folder.document(records.number, ".compared").unlink(missing_ok=True)
-    for path in (comparison.folder.path / "scores").glob("*.scores"):
+            folder.document(records.number, ".compared").unlink(missing_ok=True)
+    for path in (folder.path / "scores").glob("*.scores"):
         if path.name not in kept:  # of an earlier try
             path.unlink(missing_ok=True)
-    report(len(pairs), len(pairs))
-
-
-def _name_cached(
-    comparison: Comparison, embedder: DocumentEmbedder, contents: tuple[str, str], *, within: bool
-) -> Path:
-    """Return the file in the cache that has the scores of two documents; it stands for all that they depend on."""
-    how = f"{comparison.identity} {comparison.config.topk} {' '.join(embedder.transpositions)} {within}"
-    return comparison.storage.scores / contents[0] / f"{contents[1]}-{build_key(how)}.scores"
-
-
-def _match(embedder: DocumentEmbedder, contents: tuple[str, str], config: MatchConfig, within: bool) -> Matches:
-    first = embedder.store.open(contents[0], embedder.transpositions)
-    if within:
-        return match_within(first, config)
-    (second,) = embedder.store.open(contents[1], embedder.transpositions[:1])
-    return match(first, second, config)
-
-
-def _link(cached: Path, target: Path) -> None:
-    """Give a file of the cache a second name in the job's folder: the result stays when the cache is tidied."""
-    with suppress(FileNotFoundError):
-        os.utime(cached)  # retention counts from the last use
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        return
-    try:
-        os.link(cached, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        write_atomic(target, cached.read_bytes())

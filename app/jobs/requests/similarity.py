@@ -53,7 +53,7 @@ class SimilarityRequest:
         experiment_id: Passed through to the callback.
         notify_url: Address that is told of what becomes of the job; empty for none.
         topk: So many best matches of each image are kept.
-        transpositions: Under which the first image of a pair is looked at; the best of them counts. As it is comes first.
+        transpositions: Of the first image of a pair, of which the best counts; first of them, the image as it is.
         pooling: Of the backbone's maps; empty for its own.
     """
 
