@@ -207,7 +207,7 @@ def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
     queue = app.extensions["queue"]
     job = queue.claims.claim(DOWNLOAD, "message")
     request = DetectionRequest(MANIFEST)
-    queue.jobs.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
+    queue.parts.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
     queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
