@@ -28,7 +28,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Parts, Stage
 from app.jobs.announcements import Announcements
 from app.logs import configure_logs
-from app.meter import ANSWERS, BYTES, PAGES, Meter
+from app.meter import ANSWERS, BYTES, COMPARISONS, PAGES, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
 
@@ -108,6 +108,11 @@ class TaskQueue(Celery):
 
     def count_page(self, status: str) -> None:
         self.meter.add(PAGES, status)
+
+    def count_comparison(self, what: str, number: int) -> None:
+        """Count images and pairs of similarity jobs."""
+        if number:
+            self.meter.add(COMPARISONS, what, number)
 
     def _count_answer(self, host: str, size: int) -> None:
         self.meter.add(ANSWERS, host)

@@ -23,7 +23,8 @@ from celery.worker import state as worker_state
 
 from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
-from app.jobs import Claims, DetectionRequest, Stage, State
+from app.jobs import Claims, DetectionRequest, SimilarityRequest, Stage, State
+from app.jobs.documents import Documents
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.jobs.workers import name_worker
 from app.logs import set_job
@@ -140,9 +141,15 @@ def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Itera
 
 @shared_task(bind=True, base=QueueTask, name="download")
 def download(self: QueueTask, job_id: str) -> None:
-    """Fetch the manifest and its images."""
+    """Fetch the manifest and its images; of a similarity job, those of its documents."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.download(self.app, job)
+            return None
+
         from app.iiif.collection import Collection
         from app.pipelines import detection
 
@@ -181,9 +188,15 @@ def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
 
 @shared_task(bind=True, base=QueueTask, name="detect")
 def detect(self: QueueTask, job_id: str) -> None:
-    """Find the illustrations on the images."""
+    """Find the illustrations on the images; of a similarity job, compare them."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.compare(self.app, job)
+            return None
+
         from app.detection.detector import DetectorConfig, load_detector
         from app.detection.weights import ModelStore, isolate_ultralytics
         from app.pipelines import detection
@@ -207,6 +220,12 @@ def deliver(self: QueueTask, job_id: str) -> None:
     """Put the result in the outbox: a client app that hangs holds up no job."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.deliver(self.app, job)
+            return None
+
         from app.delivery.kinds import Kind
         from app.delivery.outbox import enlist
         from app.delivery.parcels import find_annotation_destination
@@ -244,10 +263,17 @@ def sweep(self: QueueTask) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
 def tidy(self: QueueTask) -> None:
-    """Remove the images that no job has used for ``RETENTION_DAYS``."""
-    wanted = self.app.jobs.list_unfinished_manifests()
-    removed = self.app.storage.remove_old_images(self.app.settings.retention_days, wanted)
-    log.info("%d images were removed: no job has used them for %g days", removed, self.app.settings.retention_days)
+    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``."""
+    storage, days = self.app.storage, self.app.settings.retention_days
+    documents = Documents(self.app.database, storage)
+    wanted = self.app.jobs.list_unfinished_manifests() | documents.list_wanted()
+    images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
+    log.info(
+        "%d images and the embeddings of %d documents were removed: no job has used them for %g days",
+        images,
+        embeddings,
+        days,
+    )
 
 
 def _build_report(claims: Claims, job: Job) -> Callable[[int, int, Any], None]:

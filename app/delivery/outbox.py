@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.database import Attempt, Database, Delivery, Job, Secret
+from app.database import Attempt, Database, Delivery, Endpoint, Job, Secret
 from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
 from app.delivery.kinds import LASTING, Kind, Status
 from app.delivery.parcels import Destination
@@ -77,15 +77,22 @@ def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | 
     if session.scalar(select(Delivery.id).where(there)) is not None:
         return
     endpoint = find_endpoint(session, job.app_id, to.endpoint)
-    closed = endpoint.closed if endpoint else None
-    if closed and is_progress:
+    if endpoint and endpoint.closed and is_progress:
         return
-    new = Delivery(id=message_id.hex, job_id=job.id, app_id=job.app_id, kind=kind, result=job.retries, body=body)
+    session.add(build_delivery(message_id.hex, job, kind, to, endpoint, body=body))
+    session.info[ENLISTED] = True
+
+
+def build_delivery(
+    message_id: str, job: Job, kind: Kind, to: Destination, endpoint: Endpoint | None, **values: Any
+) -> Delivery:
+    """Return the row of a new message, which waits as long as its address rests."""
+    closed = endpoint.closed if endpoint else None
+    new = Delivery(id=message_id, job_id=job.id, app_id=job.app_id, kind=kind, result=job.retries, **values)
     new.url, new.endpoint, new.error = to.url, to.endpoint, closed
     new.status = Status.DISABLED if closed else Status.PENDING
     new.next_attempt = None if closed else max(time.time(), endpoint.rests_till if endpoint else 0.0)
-    session.add(new)
-    session.info[ENLISTED] = True
+    return new
 
 
 class Outbox:

@@ -80,12 +80,16 @@ class Documents:
                     row = Document(job_id=job.id, number=number, app_id=job.app_id, doc_id=doc_id, source=source)
                     session.add(row)
 
-    def record_contents(self, job: Job, contents: Mapping[str, str]) -> None:
-        """Write down under what contents the embeddings and scores of a job's documents are kept."""
-        mine = update(Document).where(Document.job_id == job.id)
+    def record_content(self, job: Job, doc_id: str, content: str) -> None:
+        """Write down under what content the embeddings and scores of a job's document are kept."""
+        mine = (Document.job_id == job.id) & (Document.doc_id == doc_id)
         with self._database.session() as session:
-            for doc_id, content in contents.items():
-                session.execute(mine.where(Document.doc_id == doc_id).values(content=content))
+            session.execute(update(Document).where(mine).values(content=content))
+
+    def list_of(self, job: Job) -> Sequence[Document]:
+        """Return the documents of a job, in the order of its request."""
+        with self._database.session() as session:
+            return session.scalars(select(Document).where(Document.job_id == job.id).order_by(Document.number)).all()
 
     def list_wanted(self) -> set[str]:
         """Return the sources of the documents on which jobs work."""

@@ -4,7 +4,7 @@ A pair is named by its two ids in order, with a hyphen between them; so are its 
 Ids may have hyphens too, and so a name says which pair it is only among the pairs of one job.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations_with_replacement
 
 Pair = tuple[str, str]
@@ -33,7 +33,7 @@ def find_ambiguous(doc_ids: Iterable[str]) -> tuple[Pair, Pair] | None:
     return None
 
 
-def find_pairs(name: str, doc_ids: Sequence[str]) -> list[Pair]:
+def find_pairs(name: str, doc_ids: Iterable[str]) -> list[Pair]:
     """Return the pair of a name; else those whose ids, the other way round, make that name.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.database import Database, Delivery, Job
@@ -86,6 +86,15 @@ class JobStore:
             for delivery in session.scalars(mine.options(selectinload(Delivery.history))):
                 found[delivery.job_id].append(delivery)
         return found
+
+    def count_deliveries(self, jobs: Sequence[Job]) -> dict[str, dict[str, int]]:
+        """Return how many deliveries some jobs have, by the job's id and by status."""
+        counts: dict[str, dict[str, int]] = {job.id: {} for job in jobs}
+        rows = select(Delivery.job_id, Delivery.status, func.count()).where(Delivery.job_id.in_(counts))
+        with self.database.session() as session:
+            for job_id, status, count in session.execute(rows.group_by(Delivery.job_id, Delivery.status)):
+                counts[job_id][status] = count
+        return counts
 
     def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
         """Return the addresses of the manifests on which jobs work or will work, apart from one job."""

@@ -60,9 +60,9 @@ class EmbeddingStore:
         """
         return [np.load(self.folder(content) / f"{each}.npy", mmap_mode="r") for each in transpositions]
 
-    def find_digests(self, contents: Iterable[str]) -> set[str]:
-        """Return the digests of the images of documents whose embeddings are there."""
-        there = (content for content in contents if any(self.folder(content).glob("*.npy")))
+    def find_digests(self, contents: Iterable[str], transpositions: Sequence[str]) -> set[str]:
+        """Return the digests of the images of documents whose embeddings are there under some transpositions."""
+        there = (content for content in contents if not self.find_missing(content, transpositions))
         return {digest for content in there for digest in _load_digests(self._root / content)}
 
     def find_rows(self, digests: Iterable[str], transpositions: Sequence[str]) -> dict[str, list[Rows]]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from PIL import Image
 
 from app.addresses import read_host
-from app.errors import FetchError
+from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import derive_service
@@ -32,11 +32,13 @@ class ImageSource(Protocol):
     """Where the images of a document come from.
 
     Attributes:
+        name: Of the folder in which its images are kept.
         cache: Of its images.
         host: Where its list is; "" when it is here.
         may_grow: Whether its list is read anew when the job is tried again.
     """
 
+    name: str
     cache: ImageCache
     host: str
     may_grow: bool
@@ -66,7 +68,7 @@ class ListSource:
     may_grow = False
 
     def __init__(self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, most: int) -> None:
-        self.url = url
+        self.name = url
         self.cache = cache
         self.host = read_host(url)
         self._fetcher = fetcher
@@ -74,10 +76,34 @@ class ListSource:
         self._most = most
 
     def list_images(self) -> ImageList:
-        return parse_image_list(self._fetcher.fetch_document(self.url), self.url, self._most)
+        return parse_image_list(self._fetcher.fetch_document(self.name), self.name, self._most)
 
     def fetch(self, image: ListedImage) -> CachedImage:
         return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
+
+
+class MissingSource:
+    """No source at all.
+
+    Args:
+        name: Of the folder in which its images would be.
+        cache: Of the images.
+        error: Says why.
+    """
+
+    host = ""
+    may_grow = True
+
+    def __init__(self, name: str, cache: ImageCache, error: ExtractorError) -> None:
+        self.name = name
+        self.cache = cache
+        self._error = error
+
+    def list_images(self) -> ImageList:
+        raise self._error
+
+    def fetch(self, image: ListedImage) -> CachedImage:
+        raise self._error
 
 
 class DetectionSource:
@@ -106,6 +132,7 @@ class DetectionSource:
         shortest: int,
         most: int,
     ) -> None:
+        self.name = f"{manifest_url} illustrations"
         self.cache = cache
         self._folder = folder
         self._manifest_url = manifest_url

@@ -45,6 +45,11 @@ class Backbone:
     checksum: str = ""
     prefix: str = ""
 
+    @property
+    def input_size(self) -> int:
+        """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
+        return 224 if self.name in BACKBONES else 518
+
     def identity(self, pooling: Pooling | None, folder: Path) -> str:
         """Return a text that names all that an embedding depends on; it changes when the weights file does.
 
