@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-Embeddings = NDArray[np.float32] | NDArray[np.float16]
+from app.similarity.best import BestPartners
+from app.similarity.tiles import Embeddings, Product, TiledProducts
 
 
 @dataclass(frozen=True)
@@ -43,37 +45,81 @@ class Matches:
 def match(first: Embeddings, second: Embeddings, config: MatchConfig) -> Matches:
     """Find for each image of two documents its best matches in the other.
 
+    The images of the first document are the ones that are turned. A pair has one score, whichever of the two it is a
+    best match of.
+
     Args:
         first: ``(t, n, d)``: the images of the first document under each of t transpositions.
-        second: ``(m, d)``: those of the second, untransposed.
+        second: ``(m, d)``: those of the second, as they are.
         config: How many matches.
     """
-    products = np.stack([each.astype(np.float32) @ second.astype(np.float32).T for each in first])
-    return _select(products.max(axis=0), products.argmax(axis=0), config.topk, within=False)
+    device = _choose_device(config)
+    products = [Product(turned, second, code) for code, turned in enumerate(first)]
+    count, others = first.shape[1], len(second)
+    best_of_first = BestPartners(count, min(config.topk, others), len(products), device)
+    best_of_second = BestPartners(others, min(config.topk, count), len(products), device)
+    if count and others:
+        for tile in TiledProducts(products, config.memory_mb << 20, device, upper=False):
+            codes = tile.codes
+            best_of_first.add(tile.scores, codes, tile.row, tile.column)
+            best_of_second.add(tile.scores.T, codes.T if codes is not None else None, tile.column, tile.row)
+    found, back = best_of_first.collect(), best_of_second.collect()
+    return _sort(
+        torch.cat([found.owners, back.partners]),
+        torch.cat([found.partners, back.owners]),
+        torch.cat([found.scores, back.scores]),
+        torch.cat([found.codes, back.codes]),
+    )
 
 
 def match_within(images: Embeddings, config: MatchConfig) -> Matches:
-    """Find for each image of a document its best matches among the others: never itself, and (i, j) once.
+    """Find for each image of a document its best matches among the others: never itself, and no pair twice.
+
+    Of two images either may be turned; the one that was is ``first``. Where none was, ``first`` comes before ``second``.
 
     Args:
-        images: ``(t, n, d)``; the first transposition is ``none``.
+        images: ``(t, n, d)`` under each of t transpositions, of which the first is ``none``.
         config: How many matches.
     """
-    products = np.stack([each.astype(np.float32) @ images[0].astype(np.float32).T for each in images])
-    scores, chosen = products.max(axis=0), products.argmax(axis=0)
-    np.fill_diagonal(scores, -np.inf)
-    return _select(scores, chosen, config.topk, within=True)
+    device = _choose_device(config)
+    straight = images[0]
+    products = [Product(straight, straight, 0)]
+    for number, turned in enumerate(images[1:], start=1):
+        products += [Product(turned, straight, 2 * number), Product(straight, turned, 2 * number + 1)]
+    count = len(straight)
+    best = BestPartners(count, min(config.topk, max(count - 1, 0)), 2 * len(images), device)
+    if count > 1:
+        for tile in TiledProducts(products, config.memory_mb << 20, device, upper=True):
+            if tile.row == tile.column:
+                tile.scores.fill_diagonal_(-torch.inf)
+            else:
+                # Seen from the other side, it is the other image that was turned.
+                other = (tile.codes ^ (tile.codes > 1)).T if tile.codes is not None else None
+                best.add(tile.scores.T, other, tile.column, tile.row)
+            best.add(tile.scores, tile.codes, tile.row, tile.column)
+    found = best.collect()
+    turned, swapped = found.codes // 2, (found.codes % 2).bool()
+    swapped = torch.where(turned > 0, swapped, found.owners > found.partners)
+    return _sort(
+        torch.where(swapped, found.partners, found.owners),
+        torch.where(swapped, found.owners, found.partners),
+        found.scores,
+        turned,
+        either_way=True,
+    )
 
 
-def _select(scores: NDArray[np.float32], chosen: NDArray[np.int64], topk: int, within: bool) -> Matches:
-    kept = np.zeros(scores.shape, dtype=bool)
-    np.put_along_axis(kept, np.argsort(-scores, axis=1, kind="stable")[:, :topk], True, axis=1)
-    np.put_along_axis(kept, np.argsort(-scores, axis=0, kind="stable")[:topk], True, axis=0)
-    kept &= np.isfinite(scores)
-    if within:
-        scores = np.maximum(scores, scores.T)
-        kept = np.triu(kept | kept.T, 1)
-    first, second = np.nonzero(kept)
-    order = np.argsort(-scores[first, second], kind="stable")
-    first, second = first[order], second[order]
-    return Matches(first, second, scores[first, second], chosen[first, second])
+def _choose_device(config: MatchConfig) -> torch.device:
+    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _sort(
+    first: torch.Tensor, second: torch.Tensor, scores: torch.Tensor, codes: torch.Tensor, either_way: bool = False
+) -> Matches:
+    """Return matches best first, of a pair that stands there twice the better."""
+    one, two, score, code = (each.cpu().numpy() for each in (first, second, scores, codes))
+    low, high = (np.minimum(one, two), np.maximum(one, two)) if either_way else (one, two)
+    pairs = low * (high.max(initial=0) + 1) + high
+    _, places = np.unique(pairs, return_index=True)
+    kept = places[np.argsort(-score[places], kind="stable")]
+    return Matches(one[kept], two[kept], score[kept].clip(-1, 1), code[kept])
