@@ -17,9 +17,9 @@ from app.delivery.parcels import Destination
 def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str, str]) -> None:
     """Put the parts of a job's result in the outbox, in a few statements, however many there are.
 
-    A part that is there already, as when the stage runs again, stays as it is. So does one that has not changed when the
-    job was tried again, under its id; one that was held back meanwhile is due. What has changed takes the place of what
-    has not arrived.
+    A part that is there already, as when the stage runs again, stays as it is. So does one that has not changed when
+    the job was tried again, under its id; one that was held back meanwhile is due. What has changed takes the place of
+    what has not arrived.
 
     Args:
         session: Of the transaction of the stage.
