@@ -170,11 +170,11 @@ class Storage:
 
 def _remove_embeddings(folder: Path, limit: float) -> bool:
     """Remove the embeddings of a document that are older than a time; return whether nothing is left of it."""
-    backbones = [path for path in folder.glob("*") if path.is_dir()]
     with contextlib.suppress(FileNotFoundError):
-        for path in (path for path in backbones if path.stat().st_mtime < limit):
+        used = {path: path.stat().st_mtime for path in (folder, *folder.glob("*/"))}
+        for path in (path for path in used if path != folder and used[path] < limit):
             shutil.rmtree(path, ignore_errors=True)
-        if any(path.exists() for path in backbones) or folder.stat().st_mtime >= limit:
+        if max(used.values()) >= limit:
             return False
         shutil.rmtree(folder, ignore_errors=True)
     return True

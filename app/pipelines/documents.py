@@ -162,7 +162,8 @@ class DocumentRecords:
         """Account for every image."""
         if self.listing is None:
             return DocumentCoverage(self.doc_id)
-        failed = tuple((each.name, each.reason) for each in self.fetched.values() if each.file is None)
+        known = (self.fetched.get(image.name) for image in self.listing.images)
+        failed = tuple((each.name, each.reason) for each in known if each and each.file is None)
         usable = len(self.fetched) - len(failed)
         error = self.listing.error
         if not error and self.listing.images and len(failed) == len(self.listing.images):

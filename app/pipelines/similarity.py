@@ -240,7 +240,8 @@ class _Count:
 
     def tell_rows(self, rows: int, computed: int) -> None:
         """Say how far the document in hand is."""
-        self._count("embedded", computed)
+        if computed:
+            self._count("embedded", computed)
         self._report(self.done + rows, self.total, None)
 
     def tell_pair(self, is_known: bool) -> None:

@@ -18,6 +18,7 @@ from app.similarity.transpositions import Transposition
 
 # n documents make n (n + 1) / 2 pairs, each a message.
 MOST_DOCUMENTS = 200
+MOST_FORGOTTEN = 1000
 DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
 
 
@@ -122,6 +123,24 @@ def check_doc_id(value: Any) -> str:
     return value
 
 
+def check_doc_ids(value: Any) -> list[str]:
+    """Return the ids in a list of documents, or raise a sentence."""
+    if isinstance(value, str):
+        value = _parse_documents(value)
+    if not isinstance(value, list) or not value:
+        raise RequestError('documents must be a list of ids, with at least one: ["id"].')
+    if len(value) > MOST_FORGOTTEN:
+        raise RequestError(f"documents has {len(value)} ids: send at most {MOST_FORGOTTEN} at a time.")
+    return list(dict.fromkeys(map(check_doc_id, value)))
+
+
+def _parse_documents(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise RequestError("documents is not JSON.") from error
+
+
 def _check_encodable(name: str, value: str) -> str:
     # JSON can hold halves of a character (\ud800), which no file and no address can.
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
@@ -131,10 +150,7 @@ def _check_encodable(name: str, value: str) -> str:
 
 def _check_documents(value: Any) -> dict[str, Source]:
     if isinstance(value, str):
-        try:
-            value = parse_json(value)
-        except ValueError as error:
-            raise RequestError("documents is not JSON: send an object with an address for each document.") from error
+        value = _parse_documents(value)
     if not isinstance(value, JsonObject):
         raise RequestError('documents must be an object with an address for each document: {"id": "https://…"}.')
     if value.repeated:
