@@ -30,7 +30,8 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     names = {_name(job, to, part, content): part for part, content in parts.items()}
     results = (Delivery.job_id == job.id) & (Delivery.kind == Kind.RESULT)
     known = set(session.scalars(select(Delivery.id).where(results)))
-    session.execute(update(Delivery), [{"id": each, "result": job.retries} for each in known & names.keys()] or [])
+    if unchanged := [{"id": each, "result": job.retries} for each in known & names.keys()]:
+        session.execute(update(Delivery), unchanged)
     held = results & (Delivery.status == Status.PENDING) & Delivery.next_attempt.is_(None)
     session.execute(update(Delivery).where(held, Delivery.result == job.retries).values(next_attempt=time.time()))
     older = results & (Delivery.status == Status.PENDING) & (Delivery.result < job.retries)
