@@ -15,10 +15,13 @@ import pytest
 import redis
 import requests
 from PIL import Image
+from sqlalchemy import update
 
 from app.config import ROOT
+from app.database import Database, Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
+from app.demo.service import run_service
 from tests.library import Library, Scan
 from tests.service import Service, open_service
 
@@ -195,6 +198,19 @@ def test_a_broker_that_stays_away_for_three_seconds_loses_nothing(service: Servi
     assert len(service.receiver.wait(2)) == 2
     known = requests.get(f"{service.api}/jobs?limit=1", headers=service.headers, timeout=5).json()["jobs"]
     assert known[0]["job_id"] == jobs[1], "a job that was refused is there"
+
+
+def test_jobs_in_hand_go_on_after_the_power_was_off_for_days(tmp_path: Path, document: str) -> None:
+    with open_service(tmp_path / "service") as service, page_that_hangs(service, document) as page:
+        job_id = detect(service, document)
+        service.wait_for_row(job_id, lambda job: job.starts == 1)
+        kill_tree([service.supervisor, *service.supervisor.children(recursive=True)])
+        with Database(service.settings.sqlalchemy_url).session() as session:
+            session.execute(update(Job).values(heartbeat=Job.heartbeat - 3 * 86400))
+        with run_service(service.settings):
+            let_go_on(page)
+            assert service.finish(job_id)["state"] == "done"
+            assert len(service.receiver.wait()) == 1
 
 
 def test_a_full_disk_fails_the_job_with_the_reason_and_leaves_nothing_half_written(
