@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     batch_size: int = Field(8, ge=1, le=512)
     device: str = ""
 
+    # Similarity
+    embedding_batch_size: int = Field(16, ge=1, le=1024)
+    match_memory_mb: int = Field(512, ge=16)
+
     # Fetching
     image_size: int | None = Field(None, ge=64)
     operator_contact: str = ""
@@ -77,6 +81,7 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(170, gt=0, le=178)  # above, Pillow takes any image for a bomb
     max_canvases: int = Field(5000, ge=1)
     max_manifests: int = Field(1000, ge=1)
+    max_images: int = Field(20_000, ge=1)
     retention_days: float = Field(7, gt=0)
 
     # Requests
@@ -158,6 +163,10 @@ class Settings(BaseSettings):
         So the detector reduces every image and enlarges none; bench/README.md has what other sizes cost and find.
         """
         return self.image_size or round(1.25 * self.model_size)
+
+    @property
+    def backbones_folder(self) -> Path:
+        return self.models_folder / "backbones"
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The database: tables ``apps``, ``secrets``, ``jobs``, ``turns``, ``deliveries``, ``attempts`` and ``pulses``.
+"""The database: tables of client apps, of jobs and whose turn it is, of deliveries and their tries, of signs of life.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -15,21 +15,18 @@ from typing import Any
 from sqlalchemy import (
     CHAR,
     JSON,
-    Connection,
     ForeignKey,
     Index,
     String,
     Text,
     create_engine,
     event,
-    inspect,
 )
-from sqlalchemy import Table as SchemaTable
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from app.migration import migrate_deliveries
+from app.migration import add_missing_columns, migrate_deliveries
 
 
 class Table(DeclarativeBase):
@@ -58,8 +55,10 @@ class Job(Table):
         worker: The process that has the claim, or had the last one.
         starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
         heartbeat: Last sign of life; of a waiting job, when it was queued.
-        began, advanced: When the present stage began, and when it last got on.
-        done, total: Canvases of the present stage.
+        worked, stalled: Seconds for which the present stage has been at work, in all and since it last got on. Those
+            in which nobody was at work, and a power cut was, do not count.
+        done, total: Canvases of the present stage. Of ``done`` the most that it has reached: a stage that goes on after
+            an interruption counts from the beginning again.
     """
 
     __tablename__ = "jobs"
@@ -80,8 +79,8 @@ class Job(Table):
     starts: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0, server_default="0")
     heartbeat: Mapped[float] = mapped_column(default=time.time)
-    began: Mapped[float] = mapped_column(default=time.time, server_default="0")
-    advanced: Mapped[float] = mapped_column(default=time.time, server_default="0")
+    worked: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    stalled: Mapped[float] = mapped_column(default=0.0, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     coverage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -91,6 +90,27 @@ class Job(Table):
     created: Mapped[float] = mapped_column(default=time.time)
     updated: Mapped[float] = mapped_column(default=time.time)
     finished: Mapped[float | None]
+
+
+class Document(Table):
+    """A document of a similarity job, from the moment at which its images are fetched: what of the disk it uses.
+
+    Attributes:
+        number: 1-based place in the job's request.
+        doc_id: By which its client app knows it.
+        source: Names the folder of its cached images.
+        content: Stands for the pixels of all of them, under which embeddings and scores are kept; None till then.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (Index("documents_by_app", "app_id", "doc_id"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    app_id: Mapped[int]
+    doc_id: Mapped[str]
+    source: Mapped[str] = mapped_column(index=True)
+    content: Mapped[str | None] = mapped_column(String(40), index=True)
 
 
 class Turn(Table):
@@ -110,6 +130,7 @@ class Delivery(Table):
         id: Goes with every try, as ``webhook-id``.
         endpoint: The address of the client app under which the URL is: the one that the request named.
         kind: What it carries: ``result``, or the type of an event.
+        part: Of a result that goes out in parts, which this is: the name of a pair of documents.
         result: Which result of the job it is about: the first is 0, that of its first retry 1.
         body: Of an event, as it was when it happened; a result is read from the job's files.
         next_attempt: None when it is over, or held back because a newer result is on its way.
@@ -128,16 +149,36 @@ class Delivery(Table):
     url: Mapped[str]
     endpoint: Mapped[str] = mapped_column(default="", server_default="")
     kind: Mapped[str] = mapped_column(String(20), default="result", server_default="result")
+    part: Mapped[str] = mapped_column(default="", server_default="")
     result: Mapped[int] = mapped_column(default=0, server_default="0")
     body: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
     http_status: Mapped[int | None]
     error: Mapped[str | None]
-    next_attempt: Mapped[float | None] = mapped_column(default=time.time)
+    next_attempt: Mapped[float | None]
     reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created: Mapped[float] = mapped_column(default=time.time, server_default="0")
     history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
+
+
+class Endpoint(Table):
+    """An address of a client app that wants to be left alone; of one that answers there is no row.
+
+    Attributes:
+        id: Stands for the client app and the address, which may be too long for an index.
+        url: The address, under which deliveries have theirs.
+        rests_till: Nothing is sent there before.
+        closed: Why nothing is sent there any more; None while something is.
+    """
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    app_id: Mapped[int]
+    url: Mapped[str]
+    rests_till: Mapped[float] = mapped_column(default=0.0)
+    closed: Mapped[str | None]
 
 
 class Attempt(Table):
@@ -208,7 +249,8 @@ class Database:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
-                _add_missing_columns(connection, table)
+                if table.name != App.__tablename__:  # the users' own, which is left as it is
+                    add_missing_columns(connection, table)
                 if table.name == Delivery.__tablename__:
                     migrate_deliveries(connection, table)
                 for index in table.indexes:
@@ -231,17 +273,6 @@ class Database:
     def leave_to_parent(self) -> None:
         """Use none of the connections that a forked process has from its parent, and leave them open for it."""
         self.engine.dispose(close=False)
-
-
-def _add_missing_columns(connection: Connection, table: SchemaTable) -> None:
-    """Bring a table of an earlier version up to date. ``apps`` is the users' own, and is left as it is."""
-    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-    for column in table.columns:
-        if column.name not in there and table.name != App.__tablename__:
-            # Several processes may start at once. On SQLite each is alone here, and the words are not known.
-            unless_there = "" if connection.dialect.name == "sqlite" else "IF NOT EXISTS "
-            definition = CreateColumn(column).compile(dialect=connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {unless_there}{definition}")
 
 
 @contextmanager

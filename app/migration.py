@@ -1,7 +1,7 @@
-"""What a new column does not do: the table ``deliveries`` of an earlier version brought up to date, without loss."""
+"""Tables of an earlier version brought up to date, without loss: new columns, and what these alone do not do."""
 
 from sqlalchemy import Connection, Table, inspect
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateColumn, CreateTable
 
 # The client app of a delivery is its job's. Its endpoint is its URL without the last part, which was the manifest's
 # label: ``rtrim`` takes away all that is no slash, then the slash.
@@ -12,6 +12,17 @@ _COMPLETE = """
         endpoint = rtrim(rtrim(url, replace(url, '/', '')), '/')
     WHERE endpoint = '' AND created = 0
 """
+
+
+def add_missing_columns(connection: Connection, table: Table) -> None:
+    """Bring a table of an earlier version up to date."""
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in there:
+            # Several processes may start at once. On SQLite each is alone here, and the words are not known.
+            unless_there = "" if connection.dialect.name == "sqlite" else "IF NOT EXISTS "
+            definition = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {unless_there}{definition}")
 
 
 def migrate_deliveries(connection: Connection, table: Table) -> None:

@@ -25,10 +25,10 @@ from app.database import Database
 from app.delivery.outbox import ENLISTED, Outbox
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
-from app.jobs import Claims, JobStore, Stage
+from app.jobs import Claims, JobStore, Parts, Stage
 from app.jobs.announcements import Announcements
 from app.logs import configure_logs
-from app.meter import ANSWERS, BYTES, PAGES, Meter
+from app.meter import ANSWERS, BYTES, COMPARISONS, PAGES, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
 
@@ -57,6 +57,7 @@ class TaskQueue(Celery):
         self.settings = settings
         self.database = database
         self.jobs = JobStore(database, self.enqueue, Announcements(settings.notify_seconds))
+        self.parts = Parts(self.jobs)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.pulses = Pulses(database)
@@ -107,6 +108,11 @@ class TaskQueue(Celery):
 
     def count_page(self, status: str) -> None:
         self.meter.add(PAGES, status)
+
+    def count_comparison(self, what: str, number: int) -> None:
+        """Count images and pairs of similarity jobs."""
+        if number:
+            self.meter.add(COMPARISONS, what, number)
 
     def _count_answer(self, host: str, size: int) -> None:
         self.meter.add(ANSWERS, host)

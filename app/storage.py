@@ -5,14 +5,22 @@
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
     data/jobs/<job id>/annotations.txt, annotations.json             the result
+    data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
+    data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
+    data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/embeddings/<content>/images                                 the digests of the images of a document
+    data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
+    data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
 
-A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder.
+A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
+key of the digests of a document's images: whoever compares the same pixels, under whatever names, finds what is there.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +31,11 @@ from typing import Any, BinaryIO
 def build_key(text: str) -> str:
     """Return a name for a file that stands for a text (a URL, say) and for no other."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def name_scores(first: str, second: str) -> str:
+    """Return a short name for the scores of two contents, beside others of the same two documents."""
+    return build_key(f"{first} {second}")[:16]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -87,6 +100,25 @@ class JobFolder:
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
 
+    def document(self, number: int, suffix: str) -> Path:
+        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
+        return self.path / "documents" / f"{number:04d}{suffix}"
+
+    def scores(self, first: int, second: int, name: str) -> Path:
+        """Return the file with the scores of two documents, of the contents for which :func:`name_scores` stands."""
+        return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
+
+    def forget_document(self, number: int) -> None:
+        """Remove all that is known of a document, and what it was compared to."""
+        name = f"{number:04d}"
+        found = [
+            self.path.glob(f"documents/{name}.*"),
+            self.path.glob(f"scores/{name}-*"),
+            self.path.glob(f"scores/*-{name}-*"),
+        ]
+        for path in {path for paths in found for path in paths}:
+            path.unlink(missing_ok=True)
+
     def _record(self, kind: str, number: int) -> Path:
         return self.path / kind / f"{number:04d}.json"
 
@@ -104,6 +136,32 @@ class Storage:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
 
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "embeddings"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores"
+
+    def forget_images(self, source: str) -> None:
+        """Remove the cached images of a manifest or a document."""
+        shutil.rmtree(self.images(source), ignore_errors=True)
+
+    def forget_content(self, content: str) -> None:
+        """Remove the embeddings of some images, and the scores of a document that has just these."""
+        for folder in (self.embeddings / content, self.scores / content):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in self.scores.glob(f"*/{content}-*"):
+            path.unlink(missing_ok=True)
+
+    def remove_old_comparisons(self, days: float) -> int:
+        """Remove embeddings and cached scores that nobody has used for some days; return how many documents'."""
+        limit = time.time() - days * 86400
+        for folder in self.scores.glob("*"):
+            _remove_unused(folder, limit)
+        return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
+
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove the images that nobody has used for some days, and return how many.
 
@@ -115,6 +173,18 @@ class Storage:
         limit = time.time() - days * 86400
         folders = [folder for folder in (self.root / "images").glob("*") if folder not in kept]
         return sum(_remove_unused(folder, limit) for folder in folders)
+
+
+def _remove_embeddings(folder: Path, limit: float) -> bool:
+    """Remove the embeddings of a document that are older than a time; return whether nothing is left of it."""
+    with contextlib.suppress(FileNotFoundError):
+        used = {path: path.stat().st_mtime for path in (folder, *folder.glob("*/"))}
+        for path in (path for path in used if path != folder and used[path] < limit):
+            shutil.rmtree(path, ignore_errors=True)
+        if max(used.values()) >= limit:
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _remove_unused(folder: Path, limit: float) -> int:

@@ -23,8 +23,10 @@ from celery.worker import state as worker_state
 
 from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
-from app.jobs import Claims, DetectionRequest, Stage, State
+from app.jobs import Claims, DetectionRequest, SimilarityRequest, Stage, State
+from app.jobs.documents import Documents
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.jobs.workers import name_worker
 from app.logs import set_job
 from app.pulses import Pulses
 from app.queue import TaskQueue
@@ -49,23 +51,17 @@ def _leave_parent_connections(**_: Any) -> None:
 @worker_shutting_down.connect
 def _give_claims_back(**_: Any) -> None:
     """Let others go on with what this worker does: its stages stop at their next step. Called in a signal handler."""
-    tokens = [_build_tokens(each.id, each.request_dict.get("retries", 0))[0] for each in worker_state.active_requests]
-    threading.Thread(target=_release, args=(current_app.claims, tokens), name="release").start()
+    at_work = [
+        (each.id, each.request_dict.get("retries", 0), name_worker(each.worker_pid))
+        for each in worker_state.active_requests
+    ]
+    threading.Thread(target=_release, args=(current_app.claims, at_work), name="release").start()
 
 
-def _release(claims: Claims, tokens: list[str]) -> None:
-    for token in tokens:
+def _release(claims: Claims, at_work: list[tuple[str, int, str]]) -> None:
+    for message, retries, worker in at_work:
         with suppress(BrokerUnavailable):  # the job is free all the same: the sweep queues it
-            claims.release(token)
-
-
-def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:
-    """Return the claim of a message, and the claim of its try before, whose process is known to have died.
-
-    The same message with the same number of retries comes again when the broker's connection breaks: then the first
-    may well be at work, and its claim holds.
-    """
-    return f"{message_id}:{retries}", f"{message_id}:{retries - 1}"
+            claims.release(message, retries, worker)
 
 
 class QueueTask(Task):
@@ -82,7 +78,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
     ``work`` returns the state that follows, or None for the one that follows as a rule.
     """
     claims = task.app.claims
-    job = claims.claim(stage, *_build_tokens(task.request.id, task.request.retries))
+    job = claims.claim(stage, task.request.id, task.request.retries)
     if job is None:
         return
     set_job(job.id)
@@ -145,9 +141,15 @@ def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Itera
 
 @shared_task(bind=True, base=QueueTask, name="download")
 def download(self: QueueTask, job_id: str) -> None:
-    """Fetch the manifest and its images."""
+    """Fetch the manifest and its images; of a similarity job, those of its documents."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.download(self.app, job)
+            return None
+
         from app.iiif.collection import Collection
         from app.pipelines import detection
 
@@ -180,15 +182,21 @@ def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
         queue.claims.record_progress(job, fetched, 0, None)
 
     urls = expand(collection, queue.fetcher, queue.settings.max_manifests, report)
-    queue.jobs.split(job, *request.for_manifests(urls))
+    queue.parts.split(job, *request.for_manifests(urls))
     return State.DONE
 
 
 @shared_task(bind=True, base=QueueTask, name="detect")
 def detect(self: QueueTask, job_id: str) -> None:
-    """Find the illustrations on the images."""
+    """Find the illustrations on the images; of a similarity job, compare them."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.compare(self.app, job)
+            return None
+
         from app.detection.detector import DetectorConfig, load_detector
         from app.detection.weights import ModelStore, isolate_ultralytics
         from app.pipelines import detection
@@ -212,6 +220,12 @@ def deliver(self: QueueTask, job_id: str) -> None:
     """Put the result in the outbox: a client app that hangs holds up no job."""
 
     def work(job: Job) -> State | None:
+        if job.kind == SimilarityRequest.kind:
+            from app import similarity_stages
+
+            similarity_stages.deliver(self.app, job)
+            return None
+
         from app.delivery.kinds import Kind
         from app.delivery.outbox import enlist
         from app.delivery.parcels import find_annotation_destination
@@ -249,10 +263,17 @@ def sweep(self: QueueTask) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
 def tidy(self: QueueTask) -> None:
-    """Remove the images that no job has used for ``RETENTION_DAYS``."""
-    wanted = self.app.jobs.list_unfinished_manifests()
-    removed = self.app.storage.remove_old_images(self.app.settings.retention_days, wanted)
-    log.info("%d images were removed: no job has used them for %g days", removed, self.app.settings.retention_days)
+    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``."""
+    storage, days = self.app.storage, self.app.settings.retention_days
+    documents = Documents(self.app.database, storage)
+    wanted = self.app.jobs.list_unfinished_manifests() | documents.list_wanted()
+    images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
+    log.info(
+        "%d images and the embeddings of %d documents were removed: no job has used them for %g days",
+        images,
+        embeddings,
+        days,
+    )
 
 
 def _build_report(claims: Claims, job: Job) -> Callable[[int, int, Any], None]:

@@ -42,6 +42,18 @@ def build_annotation_parcel(manifest_ref: str, annotations: bytes, model_label: 
     return _build_form(fields, {"annotation_file": (f"{manifest_ref}.txt", annotations)})
 
 
+def find_scores_destination(callback: str, client_app_url: str) -> Destination | None:
+    """Return where the scores of every pair go; None when neither the request nor the settings name a place."""
+    url = callback or (f"{client_app_url}/similarity" if client_app_url else "")
+    return Destination(url, url) if url else None
+
+
+def build_scores_parcel(pair: str, scores: bytes, model: str, experiment_id: str) -> Parcel:
+    """Return the scores of a pair of documents as client apps expect them: a multipart form."""
+    fields = {"model": model} | ({"experiment_id": experiment_id} if experiment_id else {})
+    return _build_form(fields, {pair: (f"{pair}.npy", scores)})
+
+
 def build_event_parcel(text: str) -> Parcel:
     return Parcel(text.encode(), "application/json")
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.database import Attempt, Delivery, Job
+from app.jobs.requests import SimilarityRequest
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -17,13 +18,39 @@ def describe(job: Job) -> dict[str, Any]:
         "created": format_time(job.created),
         "updated": format_time(job.updated),
         "finished": format_time(job.finished),
+        **(_describe_comparison(job) if job.kind == SimilarityRequest.kind else _describe_detection(job)),
+        "timings": job.timings,
+        "error": error,
+    }
+
+
+def _describe_detection(job: Job) -> dict[str, Any]:
+    return {
         "manifest_url": job.request["manifest_url"],
         "manifest_ref": job.manifest_ref,
         "model": job.model_label or job.request["model"] or None,
         "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
-        "timings": job.timings,
-        "error": error,
     }
+
+
+def _describe_comparison(job: Job) -> dict[str, Any]:
+    return {
+        "documents": job.request["documents"],
+        "model": job.request["model"],
+        "topk": job.request["topk"],
+        "transpositions": job.request["transpositions"],
+        "pooling": job.request["pooling"] or None,
+        "coverage": job.coverage or {"documents": []},
+    }
+
+
+def count_failed(job: Job) -> int:
+    """Return how many canvases failed; of a similarity job, images, and documents that have no image to fail."""
+    coverage = job.coverage or {}
+    failed = len(coverage.get("failed", ()))
+    for document in coverage.get("documents", ()):
+        failed += len(document["failed"]) or (1 if document["error"] else 0)
+    return failed
 
 
 def describe_delivery(delivery: Delivery) -> dict[str, Any]:
@@ -31,6 +58,7 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "kind": delivery.kind,
+        **({"part": delivery.part} if delivery.part else {}),
         "url": delivery.url,
         "attempts": delivery.attempts,
         "status": delivery.status,

@@ -5,7 +5,8 @@ from typing import Any
 from app.addresses import LONGEST_URL
 from app.delivery.kinds import Kind, Status
 from app.jobs import State
-from app.jobs.requests import LARGEST_IMAGE, LONGEST_LABEL, SMALLEST_IMAGE
+from app.jobs.requests.detection import LARGEST_IMAGE, SMALLEST_IMAGE
+from app.jobs.requests.fields import LONGEST_LABEL
 
 Schema = dict[str, Any]
 

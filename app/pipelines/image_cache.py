@@ -1,14 +1,15 @@
-"""The images of one manifest on disk: what is there is not asked for again."""
+"""The images of one manifest or document on disk: what is there is not asked for again."""
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.addresses import read_host
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.images import fetch_canvas_image
+from app.iiif.images import FetchedImage, fetch_canvas_image
 from app.storage import build_key, write_atomic
 
 
@@ -27,7 +28,7 @@ class ImageCache:
     Beside each image lies a record of its full size, written after it: an image without a record is not whole.
 
     Args:
-        folder: The manifest's own.
+        folder: The manifest's or document's own.
         fetcher: The HTTP client.
         longest: Longer side to ask for, in pixels; None for the full size.
         gently: Ask for less where the rule of a known host says so.
@@ -51,11 +52,18 @@ class ImageCache:
         """
         base = image.service.id if image.service else image.url
         longest = self._choose_longest(base)
-        key = build_key(f"{base} {image.url} {longest}")
-        path = self.folder / f"{key}.image"
+        return self.keep(f"{base} {image.url} {longest}", lambda: fetch_canvas_image(self._fetcher, image, longest))
+
+    def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
+        """Return what is cached under a name, which stands for all that it depends on; fetched first if need be.
+
+        Raises:
+            FetchError: It could not be fetched.
+        """
+        path = self.folder / f"{build_key(name)}.image"
         if not self._refresh and (known := _load(path)):
             return known
-        fetched = fetch_canvas_image(self._fetcher, image, longest)
+        fetched = fetch()
         cached = CachedImage(path.name, fetched.full_width, fetched.full_height)
         write_atomic(path, fetched.data)
         write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())

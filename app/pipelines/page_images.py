@@ -1,11 +1,12 @@
 """The pixels of fetched pages, decoded a batch ahead of the detector and no larger than it can use."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from PIL import Image
 from app.iiif.image_file import IMAGE_FORMATS
 from app.pipelines.image_cache import forget
 from app.pipelines.pages import FetchedPage
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,20 @@ def load_batches(
         batch_size: Pages a batch.
         least: The longer side that is needed, in pixels; None for every pixel.
     """
-    batches = [pages[start : start + batch_size] for start in range(0, len(pages), batch_size)]
+    batches = (pages[start : start + batch_size] for start in range(0, len(pages), batch_size))
+    return load_ahead(batches, lambda page: load_page_image(images, page, least))
 
-    def load(batch: list[FetchedPage]) -> list[PageImage]:
-        return [load_page_image(images, page, least) for page in batch]
 
+def load_ahead(
+    batches: Iterable[Sequence[Item]], load: Callable[[Item], Loaded], threads: int = 1
+) -> Iterator[list[Loaded]]:
+    """Yield what is loaded of each item of a batch; meanwhile the next batch is loaded by some threads."""
     following = iter(batches)
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as executor:
-        ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
+        ahead = deque([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
         while ahead:
-            ready = ahead.pop().result()
-            ahead = [executor.submit(load, batch) for batch in islice(following, 1)]
+            ready = [future.result() for future in ahead.popleft()]
+            ahead.extend([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
             yield ready
 
 
@@ -68,14 +75,21 @@ def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageI
         return PageImage(page)
 
 
-def decode_image(file: BinaryIO, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+def decode_image(
+    file: BinaryIO, least: int | None, side: Callable[[Sequence[int]], int] = max
+) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """Return the pixels of an image and the (width, height) of the image in them, as :class:`PageImage` has them.
 
     A JPEG much larger than needed is decoded at a half, a quarter or an eighth: several times faster, and nothing is
     passed over, as it would be by the detector's own scaling, which has no filter (bench/README.md, request size).
+
+    Args:
+        file: The image file.
+        least: Length of a side that is needed, in pixels; None for every pixel.
+        side: Which: the longer one, or ``min`` for the shorter.
     """
     with Image.open(file, formats=IMAGE_FORMATS) as image:
-        factor = min(1.0, least / max(image.size)) if least else 1.0
+        factor = min(1.0, least / side(image.size)) if least else 1.0
         drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
         size = drafted[1][2:] if drafted and drafted[1] else image.size
         return np.asarray(_reduce_depth(image).convert("RGB")), size

@@ -55,15 +55,22 @@ class Backbone:
         """The name of the network in that library."""
         return self.architecture.partition(":")[2]
 
+    @property
+    def input_size(self) -> int:
+        """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
+        return 224 if self.name in BACKBONES else 518
+
     def identity(self, pooling: Pooling | None, folder: Path) -> str:
         """Return a text that names all that an embedding depends on; it changes when the weights file does.
 
-        Raises:
-            BackboneError: The weights are not there.
-        """
-        from app.similarity.weights import compute_digest, find_weights
+        Published weights that are absent are downloaded.
 
-        digest = compute_digest(find_weights(self, folder))
+        Raises:
+            BackboneError: The weights are not there, and did not come.
+        """
+        from app.similarity.weights import compute_digest, fetch_weights
+
+        digest = compute_digest(fetch_weights(self, folder))
         return f"{self.name} {digest} {pooling or 'own'} {PREPROCESSING}"
 
 

@@ -1,5 +1,6 @@
 """The best matches among the images of two documents, from their embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,20 +43,20 @@ class Matches:
     transpositions: NDArray[np.int64]
 
 
-def match(first: Embeddings, second: Embeddings, config: MatchConfig) -> Matches:
+def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) -> Matches:
     """Find for each image of two documents its best matches in the other.
 
     The images of the first document are the ones that are turned. A pair has one score, whichever of the two it is a
     best match of.
 
     Args:
-        first: ``(t, n, d)``: the images of the first document under each of t transpositions.
+        first: ``(n, d)`` for each of t transpositions: the images of the first document, turned.
         second: ``(m, d)``: those of the second, as they are.
         config: How many matches.
     """
     device = _choose_device(config)
     products = [Product(turned, second, code) for code, turned in enumerate(first)]
-    count, others = first.shape[1], len(second)
+    count, others = len(first[0]), len(second)
     best_of_first = BestPartners(count, min(config.topk, others), len(products), device)
     best_of_second = BestPartners(others, min(config.topk, count), len(products), device)
     if count and others:
@@ -72,13 +73,13 @@ def match(first: Embeddings, second: Embeddings, config: MatchConfig) -> Matches
     )
 
 
-def match_within(images: Embeddings, config: MatchConfig) -> Matches:
+def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
     """Find for each image of a document its best matches among the others: never itself, and no pair twice.
 
     Of two images either may be turned; the one that was is ``first``. Where none was, the earlier one is.
 
     Args:
-        images: ``(t, n, d)`` under each of t transpositions, of which the first is ``none``.
+        images: ``(n, d)`` under each of t transpositions, of which the first is ``none``.
         config: How many matches.
     """
     device = _choose_device(config)
@@ -98,13 +99,13 @@ def match_within(images: Embeddings, config: MatchConfig) -> Matches:
                 best.add(tile.scores.T, other, tile.column, tile.row)
             best.add(tile.scores, tile.codes, tile.row, tile.column)
     found = best.collect()
-    turned, swapped = found.codes // 2, (found.codes % 2).bool()
-    swapped = torch.where(turned > 0, swapped, found.owners > found.partners)
+    transpositions = found.codes // 2
+    swapped = torch.where(transpositions > 0, found.codes % 2 == 1, found.owners > found.partners)
     return _sort(
         torch.where(swapped, found.partners, found.owners),
         torch.where(swapped, found.owners, found.partners),
         found.scores,
-        turned,
+        transpositions,
         either_way=True,
     )
 

@@ -1,45 +1,104 @@
-"""The result of comparing two documents, as client apps read it."""
+"""The scores of a pair of documents: kept in a compact file, and given to client apps as ``.npy`` or as JSON.
 
-import io
-from collections.abc import Sequence
-from typing import Any
+No numpy here: the web process reads and formats them.
+"""
 
-import numpy as np
+import struct
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from app.similarity.matching import Matches
-from app.similarity.transpositions import Transposition
+if TYPE_CHECKING:
+    from app.similarity.matching import Matches
+
+_MAGIC = b"scores 1"
+# https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+_NPY_MAGIC, _NPY_ALIGNMENT = b"\x93NUMPY\x01\x00", 64
 
 
-def format_scores(matches: Matches, names_a: Sequence[str], names_b: Sequence[str]) -> bytes:
+@dataclass(frozen=True)
+class Scores:
+    """Pairs of images, best first.
+
+    Attributes:
+        first, second: Places of the images in the two documents.
+        scores: Cosine similarities.
+        transpositions: Which of the transpositions of the first image gave the score.
+    """
+
+    first: Sequence[int]
+    second: Sequence[int]
+    scores: Sequence[float]
+    transpositions: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class ComparedDocument:
+    """The images of a document in the order in which they were compared.
+
+    Attributes:
+        doc_id: Of the document.
+        content: Stands for the pixels of all of them, in this order.
+        names: Of the images.
+        urls: Where they are.
+    """
+
+    doc_id: str
+    content: str
+    names: Sequence[str]
+    urls: Sequence[str]
+
+
+def pack_scores(matches: "Matches") -> bytes:
+    """Return matches as a file, 13 bytes each: four columns, little-endian."""
+    columns = (matches.first, "<i4"), (matches.second, "<i4"), (matches.scores, "<f4"), (matches.transpositions, "u1")
+    count = struct.pack("<q", len(matches.scores))
+    return b"".join([_MAGIC, count, *(values.astype(form).tobytes() for values, form in columns)])
+
+
+def unpack_scores(data: bytes) -> Scores:
+    """Return what :func:`pack_scores` packed."""
+    start = len(_MAGIC) + 8
+    (count,) = struct.unpack("<q", data[len(_MAGIC) : start])
+    columns = []
+    for code, size in ("i", 4), ("i", 4), ("f", 4), ("B", 1):
+        column = array(code, data[start : start + count * size])
+        if sys.byteorder == "big":
+            column.byteswap()
+        columns.append(column)
+        start += count * size
+    return Scores(*columns)
+
+
+def format_scores(scores: Scores, a: ComparedDocument, b: ComparedDocument) -> bytes:
     """Return the score file: ``.npy``, an array ``(m, 3)`` of strings, which ``np.load`` reads without pickle.
 
     Each row is ``score, image name of document a, image name of document b``, best first; ``float(row[0])`` parses.
     """
-    rows = [
-        (f"{score:.7g}", names_a[first], names_b[second])
-        for first, second, score in zip(matches.first, matches.second, matches.scores, strict=True)
-    ]
-    file = io.BytesIO()
-    np.save(file, np.array(rows, dtype=np.str_).reshape(-1, 3), allow_pickle=False)
-    return file.getvalue()
+    rows = zip(scores.scores, scores.first, scores.second, strict=True)
+    texts = [text for score, i, j in rows for text in (f"{score:.7g}", a.names[i], b.names[j])]
+    width = max(map(len, texts), default=1)
+    header = f"{{'descr': '<U{width}', 'fortran_order': False, 'shape': ({len(scores)}, 3), }}"
+    length = len(header) + 1
+    length += -(len(_NPY_MAGIC) + 2 + length) % _NPY_ALIGNMENT
+    start = _NPY_MAGIC + struct.pack("<H", length) + header.ljust(length - 1).encode() + b"\n"
+    return start + "".join(text.ljust(width, "\0") for text in texts).encode("utf-32-le")
 
 
 def format_scores_json(
-    matches: Matches,
-    names_a: Sequence[str],
-    names_b: Sequence[str],
-    urls_a: Sequence[str],
-    urls_b: Sequence[str],
-    transpositions: Sequence[Transposition],
-) -> list[dict[str, Any]]:
-    """Return a record a pair, best first."""
-    rows = zip(matches.first, matches.second, matches.scores, matches.transpositions, strict=True)
-    return [
-        {
+    scores: Scores, a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield a record a pair of images, best first."""
+    rows = zip(scores.scores, scores.first, scores.second, scores.transpositions, strict=True)
+    for score, i, j, transposition in rows:
+        yield {
             "score": float(f"{score:.7g}"),
-            "transposition": str(transpositions[transposition]),
-            "image_1": {"name": names_a[first], "url": urls_a[first]},
-            "image_2": {"name": names_b[second], "url": urls_b[second]},
+            "transposition": transpositions[transposition],
+            "image_1": {"name": a.names[i], "url": a.urls[i]},
+            "image_2": {"name": b.names[j], "url": b.urls[j]},
         }
-        for first, second, score, transposition in rows
-    ]

@@ -1,9 +1,11 @@
 """Ways to turn an image over: plates are often printed mirrored, and scans lie on their side."""
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Transposition(StrEnum):
@@ -17,8 +19,10 @@ class Transposition(StrEnum):
     ROT270 = "rot270"
 
 
-def transpose(image: NDArray[np.uint8], transposition: Transposition) -> NDArray[np.uint8]:
+def transpose(image: "NDArray[np.uint8]", transposition: Transposition) -> "NDArray[np.uint8]":
     """Return a view of an image ``(height, width, …)``: ``hflip`` swaps left and right, ``vflip`` top and bottom."""
+    import numpy as np  # the web process knows the names only
+
     match transposition:
         case Transposition.NONE:
             return image

@@ -1,49 +1,62 @@
 import io
-import json
+import subprocess
+import sys
 
 import numpy as np
+import pytest
 
+from app.config import ROOT
 from app.similarity.matching import Matches
-from app.similarity.scores import format_scores, format_scores_json
-from app.similarity.transpositions import Transposition
-
-MATCHES = Matches(
-    np.array([1, 0]),
-    np.array([0, 2]),
-    np.array([0.98765432, -0.00001234567], np.float32),
-    np.array([1, 0]),
+from app.similarity.scores import (
+    ComparedDocument,
+    Scores,
+    format_scores,
+    format_scores_json,
+    pack_scores,
+    unpack_scores,
 )
-A, B = ["wit1_man191_0009_166,1325,578,516", "ē n.jpg"], ["x.jpg", "y.jpg", "z" * 300]
+
+A = ComparedDocument("a", "1", ["a1.jpg", "é\U0001d11e.jpg"], ["https://a.example/1", "https://a.example/2"])
+B = ComparedDocument("b", "2", ["b1.jpg"], ["https://b.example/1"])
 
 
-def test_a_score_file_is_read_without_pickle() -> None:
-    rows = np.load(io.BytesIO(format_scores(MATCHES, A, B)), allow_pickle=False)
-    assert rows.shape == (2, 3)
-    assert rows.dtype.kind == "U"
-    assert rows[:, 1:].tolist() == [["ē n.jpg", "x.jpg"], ["wit1_man191_0009_166,1325,578,516", "z" * 300]]
+def build_matches(*rows: tuple[int, int, float, int]) -> Matches:
+    first, second, scores, transpositions = zip(*rows, strict=True) if rows else ((), (), (), ())
+    kinds = (first, np.int64), (second, np.int64), (scores, np.float32), (transpositions, np.int64)
+    return Matches(*(np.array(values, dtype=kind) for values, kind in kinds))
 
 
-def test_scores_parse_with_at_least_six_digits() -> None:
-    rows = np.load(io.BytesIO(format_scores(MATCHES, A, B)))
-    for row, score in zip(rows, MATCHES.scores, strict=True):
-        assert abs(float(row[0]) / float(score) - 1) < 1e-6
+def test_scores_come_back_as_they_were() -> None:
+    found = unpack_scores(pack_scores(build_matches((1, 0, 0.75, 1), (70_000, 3, -0.5, 0))))
+    assert found == Scores(*map(type(found.first), ("i", "i", "f", "B"), ([1, 70_000], [0, 3], [0.75, -0.5], [1, 0])))
 
 
-def test_documents_without_matches_have_a_score_file_too() -> None:
-    nobody = np.empty(0, np.int64)
-    rows = np.load(io.BytesIO(format_scores(Matches(nobody, nobody, np.empty(0, np.float32), nobody), [], [])))
-    assert rows.shape == (0, 3)
+@pytest.mark.parametrize("rows", [[], [(1, 0, 0.1234567, 0)], [(1, 0, 1.0, 0), (0, 0, -0.25, 1)]])
+def test_the_file_is_what_numpy_would_have_written(rows: list[tuple[int, int, float, int]]) -> None:
+    data = format_scores(unpack_scores(pack_scores(build_matches(*rows))), A, B)
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    expected = [(f"{score:.7g}", A.names[i], B.names[j]) for i, j, score, _ in rows]
+    assert array.shape == (len(rows), 3)
+    assert [tuple(row) for row in array.tolist()] == expected
+    assert [float(row[0]) for row in array] == pytest.approx([row[2] for row in rows])
+    if rows:
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        assert file.getvalue() == data
 
 
-def test_records_say_names_addresses_and_how_the_first_was_turned() -> None:
-    records = format_scores_json(
-        MATCHES, A, B, ["http://a/0", "http://a/1"], ["http://b/0", "http://b/1", "http://b/2"],
-        [Transposition.NONE, Transposition.HFLIP],
-    )  # fmt: skip
-    assert json.loads(json.dumps(records))[0] == {
-        "score": 0.9876543,
-        "transposition": "hflip",
-        "image_1": {"name": "ē n.jpg", "url": "http://a/1"},
-        "image_2": {"name": "x.jpg", "url": "http://b/0"},
-    }
-    assert records[1]["transposition"] == "none"
+def test_the_json_names_the_transposition_and_the_addresses() -> None:
+    scores = unpack_scores(pack_scores(build_matches((1, 0, 0.5, 1))))
+    assert list(format_scores_json(scores, A, B, ["none", "hflip"])) == [
+        {
+            "score": 0.5,
+            "transposition": "hflip",
+            "image_1": {"name": A.names[1], "url": A.urls[1]},
+            "image_2": {"name": "b1.jpg", "url": "https://b.example/1"},
+        }
+    ]
+
+
+def test_scores_are_formatted_without_numpy() -> None:
+    code = "import sys; import app.similarity.scores, app.similarity.transpositions; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,21 +1,15 @@
-"""What client apps may ask for, as validated records.
-
-A record exists only when every field in it can be used: making one from a form raises
-:class:`~app.errors.RequestError` with a sentence that names the field.
-"""
+"""A request to find illustrations."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, ClassVar
 
-from app.addresses import LONGEST_URL, read_host
+from app.addresses import read_host
 from app.errors import RequestError
+from app.jobs.requests.fields import check_label, check_optional_url, check_url
 
-LONGEST_LABEL = 200
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,8 @@ class DetectionRequest:
     image_size: str = ""
     notify_url: str = ""
     refresh: bool = False
+
+    kind: ClassVar[str] = "detection"
 
     @property
     def host(self) -> str:
@@ -106,16 +102,11 @@ def _read_options(form: Mapping[str, str]) -> tuple[str, str, str, str, str]:
     """Return model, callback, experiment_id, image_size and notify_url of a form."""
     return (
         check_label("model", form.get("model", "")),
-        _check_optional_url("callback", form),
+        check_optional_url("callback", form.get("callback", "")),
         check_label("experiment_id", form.get("experiment_id", "")),
         check_image_size(form.get("image_size", "")),
-        _check_optional_url("notify_url", form),
+        check_optional_url("notify_url", form.get("notify_url", "")),
     )
-
-
-def _check_optional_url(field: str, form: Mapping[str, str]) -> str:
-    value = form.get(field, "")
-    return check_url(field, value) if value.strip() else ""
 
 
 def check_image_size(value: str) -> str:
@@ -128,29 +119,3 @@ def check_image_size(value: str) -> str:
         "image_size must be «full» or the longer side in pixels, "
         f"a whole number from {SMALLEST_IMAGE} to {LARGEST_IMAGE}."
     )
-
-
-def check_url(field: str, value: str) -> str:
-    """Return a web address, or raise a sentence that names the field."""
-    value = value.strip()
-    shown = value if len(value) <= 100 else value[:100] + "…"
-    try:
-        parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and bool(read_host(value)) and (parts.port or 1) > 0
-    except ValueError:
-        whole = False
-    if not whole or _UNPRINTABLE.search(value):
-        raise RequestError(f"{field} is not a web address: {shown!r}; send one that starts with http:// or https://.")
-    if len(value) > LONGEST_URL:
-        raise RequestError(f"{field} is too long: an address has at most {LONGEST_URL} characters.")
-    if parts.username or parts.password:
-        raise RequestError(f"{field} must not contain a user name or a password.")
-    return value
-
-
-def check_label(field: str, value: str) -> str:
-    """Return a short line of text, or raise a sentence that names the field."""
-    value = value.strip()
-    if len(value) > LONGEST_LABEL or re.search(r"[\x00-\x1f\x7f]", value):
-        raise RequestError(f"{field} must be one line of at most {LONGEST_LABEL} characters.")
-    return value

@@ -1,0 +1,130 @@
+"""The documents of similarity jobs: where their images come from, what of the disk they use, how they are forgotten."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.database import Database, Document, Job
+from app.errors import RequestError
+from app.jobs.requests import DetectionRequest, SimilarityRequest, Source, SourceKind
+from app.jobs.requests.names import show_name
+from app.jobs.states import FINISHED, UNFINISHED, State
+from app.storage import Storage
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of a wish to forget documents, by their ids."""
+
+    forgotten: tuple[str, ...]
+    in_use: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class Documents:
+    """The rows of documents.
+
+    Args:
+        database: Where they are.
+        storage: Where their files are.
+    """
+
+    def __init__(self, database: Database, storage: Storage) -> None:
+        self._database = database
+        self._storage = storage
+
+    def find_detection(self, app_id: int, doc_id: str, source: Source) -> Job:
+        """Return the finished detection job of which a document has its images: of a manifest, the newest.
+
+        Raises:
+            RequestError: The client app has no such job.
+        """
+        named = f"documents: {show_name(doc_id)} names"
+        mine = select(Job).where(Job.app_id == app_id)
+        with self._database.session() as session:
+            if source.kind is SourceKind.MANIFEST:
+                mine = mine.where(Job.kind == DetectionRequest.kind, Job.state == State.DONE)
+                manifest = Job.request["manifest_url"].as_string() == source.value
+                job = session.scalars(mine.where(manifest).order_by(Job.created.desc()).limit(1)).first()
+                if job is None:
+                    raise RequestError(f"{named} a manifest in which no finished job of yours has found illustrations.")
+                return job
+            job = session.scalars(mine.where(Job.id == source.value)).first()
+        if job is None:
+            raise RequestError(f"{named} a job that is not there: {source.value!r}.")
+        if job.kind != DetectionRequest.kind:
+            raise RequestError(f"{named} a job that finds no illustrations: {source.value} is a {job.kind}.")
+        if job.state != State.DONE:
+            raise RequestError(f"{named} a job that is not done: {source.value} is {job.state}.")
+        return job
+
+    def check(self, app_id: int, request: SimilarityRequest) -> None:
+        """Refuse a request with documents whose detection jobs are not there.
+
+        Raises:
+            RequestError: Which.
+        """
+        for doc_id, source in request.documents.items():
+            if source.kind is not SourceKind.LIST:
+                self.find_detection(app_id, doc_id, source)
+
+    def record(self, job: Job, sources: Mapping[str, str]) -> None:
+        """Write down what a job's documents use of the disk: the folder of images of each, by the document's id."""
+        with self._database.session() as session:
+            there = set(session.scalars(select(Document.number).where(Document.job_id == job.id)))
+            for number, (doc_id, source) in enumerate(sources.items(), 1):
+                if number not in there:
+                    row = Document(job_id=job.id, number=number, app_id=job.app_id, doc_id=doc_id, source=source)
+                    session.add(row)
+
+    def record_content(self, job: Job, doc_id: str, content: str) -> None:
+        """Write down under what content the embeddings and scores of a job's document are kept."""
+        mine = (Document.job_id == job.id) & (Document.doc_id == doc_id)
+        with self._database.session() as session:
+            session.execute(update(Document).where(mine).values(content=content))
+
+    def list_of(self, job: Job) -> Sequence[Document]:
+        """Return the documents of a job, in the order of its request."""
+        with self._database.session() as session:
+            return session.scalars(select(Document).where(Document.job_id == job.id).order_by(Document.number)).all()
+
+    def list_wanted(self) -> set[str]:
+        """Return the sources of the documents on which jobs work."""
+        with self._database.session() as session:
+            working = select(Document.source).join(Job).where(Job.state.in_(UNFINISHED))
+            return set(session.scalars(working.distinct()))
+
+    def forget(self, app_id: int, doc_ids: Sequence[str]) -> Forgotten:
+        """Forget images, embeddings and scores of documents of a client app, but for those on which a job works.
+
+        What another document or another client app uses as well is left to it.
+        """
+        with self._database.session() as session:
+            mine = select(Document, Job.state).join(Job).where(Document.app_id == app_id, Document.doc_id.in_(doc_ids))
+            found = session.execute(mine).tuples().all()
+            in_use = {row.doc_id for row, state in found if state not in FINISHED}
+            gone = [row for row, _ in found if row.doc_id not in in_use]
+            for row in gone:
+                session.execute(delete(Document).where(Document.job_id == row.job_id, Document.number == row.number))
+            sources = _keep_unused(session, {row.source for row in gone}, Document.source)
+            contents = _keep_unused(session, {row.content for row in gone if row.content}, Document.content)
+        for row in gone:
+            self._storage.job(row.job_id).forget_document(row.number)
+        for source in sources:
+            self._storage.forget_images(source)
+        for content in contents:
+            self._storage.forget_content(content)
+        known = {row.doc_id for row, _ in found}
+        return Forgotten(
+            tuple(each for each in doc_ids if each in known - in_use),
+            tuple(each for each in doc_ids if each in in_use),
+            tuple(each for each in doc_ids if each not in known),
+        )
+
+
+def _keep_unused(session: Session, values: set[str], column: Any) -> set[str]:
+    """Return those values that no document has."""
+    return values - {each for each in values if session.scalars(select(column).where(column == each).limit(1)).first()}

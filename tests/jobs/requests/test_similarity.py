@@ -1,0 +1,149 @@
+import json
+from typing import Any
+
+import pytest
+
+from app.errors import RequestError
+from app.jobs import SimilarityRequest, read_request
+from app.jobs.requests import Source, SourceKind
+from app.jobs.requests.similarity import MOST_DOCUMENTS, check_doc_ids
+from app.jobs.requests.strict_json import parse_json
+from app.similarity.transpositions import Transposition
+
+LIST = "https://app.example/list/1"
+JOB = "0123456789abcdef" * 2
+
+
+def build(**fields: Any) -> SimilarityRequest:
+    """Build a request as it comes, through JSON."""
+    return SimilarityRequest.from_fields(parse_json(json.dumps({"documents": {"a": LIST}} | fields)))
+
+
+def test_every_field_is_taken() -> None:
+    request = build(
+        documents={"a": LIST, "b": {"url": LIST}, "c": {"job_id": JOB}, "d": {"manifest_url": "https://l.example/m"}},
+        model="resnet34",
+        callback="https://app.example/in/",
+        experiment_id=17,
+        notify_url="https://app.example/news",
+        topk=5,
+        transpositions=["hflip", "none", "hflip"],
+        pooling="gem",
+    )
+    assert request == SimilarityRequest(
+        {
+            "a": Source(SourceKind.LIST, LIST),
+            "b": Source(SourceKind.LIST, LIST),
+            "c": Source(SourceKind.JOB, JOB),
+            "d": Source(SourceKind.MANIFEST, "https://l.example/m"),
+        },
+        "resnet34",
+        "https://app.example/in/",
+        "17",
+        "https://app.example/news",
+        5,
+        (Transposition.NONE, Transposition.HFLIP),
+        "gem",
+    )
+    assert read_request("similarity", json.loads(json.dumps(request.as_json()))) == request
+
+
+def test_what_is_not_named_has_its_default() -> None:
+    request = build(model=None, topk=None, transpositions=None, pooling="")
+    assert (request.model, request.topk, request.transpositions) == ("moco_v2_800ep_pretrain", 20, ("none",))
+
+
+def test_the_fields_of_a_form_are_taken() -> None:
+    form = {"documents": json.dumps({"a": LIST}), "topk": "7", "transpositions": "hflip, rot90"}
+    request = SimilarityRequest.from_fields(form)
+    assert (request.topk, request.transpositions) == (7, ("none", "hflip", "rot90"))
+    assert SimilarityRequest.from_fields(form | {"transpositions": '["vflip"]'}).transpositions == ("none", "vflip")
+
+
+@pytest.mark.parametrize("doc_id", ["ms-3", "wit1-man-191", "é", "a b", "a.b", "...", "-", "1" * 200])
+def test_an_id_may_be_any_name(doc_id: str) -> None:
+    assert list(build(documents={doc_id: LIST}).documents) == [doc_id]
+
+
+@pytest.mark.parametrize(
+    "doc_id",
+    [
+        "", " ", "a ", "..", ".", "../secret", "/etc/passwd", "a/b", "C:\\x", "a\0", "a\nb", "\ud800", "\u202egpj",
+        "1" * 201,
+    ],
+)  # fmt: skip
+def test_an_id_that_cannot_be_used_is_named(doc_id: str) -> None:
+    with pytest.raises(RequestError, match=r"^documents has an id") as caught:
+        build(documents={"good": LIST, doc_id: LIST})
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("documents", [None, {}, [], [LIST], 1, True, "", "no JSON", "[]", "{}", '{"a": NaN}', "null"])
+def test_documents_that_are_no_mapping_are_named(documents: Any) -> None:
+    with pytest.raises(RequestError, match=r"^documents"):
+        build(documents=documents)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        None, 1, [], {}, {"url": 1}, {"url": "nowhere"}, {"url": LIST, "job_id": JOB}, {"job_id": "1"}, {"odd": LIST},
+        "file:///etc/passwd", "https://me:secret@a.example/", "https://a.example/\ud800", {"job_id": "../" + JOB},
+    ],
+)  # fmt: skip
+def test_a_source_that_cannot_be_used_names_its_document(source: Any) -> None:
+    with pytest.raises(RequestError, match=r"^documents: 'b'"):
+        build(documents={"a": LIST, "b": source})
+
+
+@pytest.mark.parametrize("text", ['{"a": "%s", "b": "%s", "a": "%s"}', '{"a": "%s", "\\u0061": "%s", "b": "%s"}'])
+def test_two_documents_of_one_id_are_named(text: str) -> None:
+    documents = text % ((LIST,) * 3)
+    for fields in (parse_json(f'{{"documents": {documents}}}'), {"documents": documents}):
+        with pytest.raises(RequestError, match="documents has two documents of the id 'a'"):
+            SimilarityRequest.from_fields(fields)
+
+
+def test_ids_that_make_one_name_for_two_pairs_are_refused_and_others_with_hyphens_are_not() -> None:
+    with pytest.raises(RequestError, match="both 'a-b-c'"):
+        build(documents=dict.fromkeys(("a-b", "c", "a", "b-c"), LIST))
+    assert build(documents=dict.fromkeys(("ms-1", "ms-2", "ms", "ms-10"), LIST))
+
+
+def test_too_many_documents_are_refused() -> None:
+    assert build(documents={f"ms{number}": LIST for number in range(MOST_DOCUMENTS)})
+    with pytest.raises(RequestError, match=f"has {MOST_DOCUMENTS + 1} documents"):
+        build(documents={f"ms{number}": LIST for number in range(MOST_DOCUMENTS + 1)})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "resnet"), ("model", "../x"), ("model", 1.5), ("model", "a\nb"), ("model", "timm:../x"),
+        ("callback", "nowhere"), ("callback", []), ("notify_url", "nowhere"), ("experiment_id", "x" * 201),
+        ("experiment_id", "\ud800"), ("experiment_id", {}), ("experiment_id", True),
+        ("topk", 0), ("topk", -1), ("topk", 1001), ("topk", 2.5), ("topk", True), ("topk", "many"), ("topk", [1]),
+        ("transpositions", ["odd"]), ("transpositions", [1]), ("transpositions", {}), ("transpositions", "odd"),
+        ("transpositions", 1), ("pooling", "max"), ("pooling", 1.5),
+    ],
+)  # fmt: skip
+def test_a_field_that_cannot_be_used_is_named(field: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=rf"\b{field}\b"):
+        build(**{field: value})
+
+
+def test_a_job_waits_for_the_host_of_most_of_its_lists() -> None:
+    lists = {"a": "https://b.example/1", "b": "https://c.example/1", "c": "https://c.example/2", "d": {"job_id": JOB}}
+    assert build(documents=lists).host == "c.example"
+    assert build(documents={"a": {"job_id": JOB}}).host == ""
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "a", ["a", 1], [".."], ["a/b"], ["x" * 201], ["a"] * 1001])
+def test_a_list_of_ids_that_cannot_be_used_is_named(value: Any) -> None:
+    with pytest.raises(RequestError, match=r"^documents"):
+        check_doc_ids(value)
+
+
+def test_ids_are_taken_once() -> None:
+    assert check_doc_ids(["b", "a", "b"]) == check_doc_ids('["b", "a"]') == ["b", "a"]
