@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def build_key(text: str) -> str:
@@ -40,10 +40,17 @@ def name_scores(first: str, second: str) -> str:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file that other processes see whole or not at all, also after a crash."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which others see when all went well: whole or not at all, also after a crash."""
     descriptor, temporary = _open_part(path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -50,6 +50,16 @@ class Backbone:
         """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
         return 224 if self.name in BACKBONES else 518
 
+    @property
+    def source(self) -> str:
+        """The library that builds the network: ``torchvision`` or ``timm``."""
+        return self.architecture.partition(":")[0]
+
+    @property
+    def model(self) -> str:
+        """The name of the network in that library."""
+        return self.architecture.partition(":")[2]
+
     def identity(self, pooling: Pooling | None, folder: Path) -> str:
         """Return a text that names all that an embedding depends on; it changes when the weights file does.
 

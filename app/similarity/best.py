@@ -122,7 +122,7 @@ def _build_levels(scores: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _find_bounds(levels: list[torch.Tensor], topk: int) -> torch.Tensor:
-    """Return for each row a number that at least ``topk`` of its scores exceed, or -inf: found among maxima of groups."""
+    """Return for each row a number that at least ``topk`` of its scores exceed, from maxima of groups; or -inf."""
     maxima = next((level for level in reversed(levels) if level.shape[1] >= _ENOUGH * topk), levels[0])
     if maxima.shape[1] < topk:
         return maxima.new_full((len(maxima),), -torch.inf)

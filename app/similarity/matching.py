@@ -76,7 +76,7 @@ def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) 
 def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
     """Find for each image of a document its best matches among the others: never itself, and no pair twice.
 
-    Of two images either may be turned; the one that was is ``first``. Where none was, ``first`` comes before ``second``.
+    Of two images either may be turned; the one that was is ``first``. Where none was, the earlier one is.
 
     Args:
         images: ``(n, d)`` under each of t transpositions, of which the first is ``none``.

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+
+from app.config import ROOT
+from app.errors import RequestError
+from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, find_backbone
+
+
+def test_names_are_checked_without_torch() -> None:
+    code = "import sys, app.similarity.backbones; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_the_published_backbones_are_found_by_name() -> None:
+    assert list(BACKBONES) == [
+        "resnet34",
+        "moco_v2_800ep_pretrain",
+        "dino_deitsmall16_pretrain",
+        "dino_vitbase8_pretrain",
+    ]
+    assert all(find_backbone(name).name == name for name in BACKBONES)
+    assert DEFAULT_BACKBONE in BACKBONES
+
+
+def test_the_network_of_800_epochs_is_the_one_of_800_epochs() -> None:
+    assert find_backbone("moco_v2_800ep_pretrain").url.endswith("/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar")
+
+
+def test_a_model_of_timm_is_found_by_its_name() -> None:
+    backbone = find_backbone("timm:vit_small_patch14_dinov2.lvd142m")
+    assert (backbone.source, backbone.model) == ("timm", "vit_small_patch14_dinov2.lvd142m")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "resnet35",
+        "timm:",
+        "timm:hf-hub:someone/something",
+        "timm:hf_hub:someone/something",
+        "hf-hub:someone/something",
+        "timm:local-dir:/etc",
+        "local-dir:/etc",
+        "timm:../../etc/passwd",
+        "timm:..",
+        "timm:a.b.c",
+        "timm:a/b",
+        "timm:a%2fb",
+        "timm:a\0",
+        "timm:a\n",
+        "timm:" + "a" * 300,
+        "../resnet34",
+        "resnet34.pth",
+    ],
+)
+def test_other_names_are_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(RequestError, match="dino_vitbase8_pretrain, or timm:<model name>"):
+        find_backbone(name)

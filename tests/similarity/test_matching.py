@@ -1,0 +1,198 @@
+"""Matching finds what the full matrix has."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from app.config import ROOT
+from app.similarity.matching import MatchConfig, Matches, match, match_within
+
+Array = NDArray[np.float32]
+Pairs = dict[tuple[int, int], tuple[float, int]]
+
+
+def embed(*shape: int, seed: int = 0) -> Array:
+    """Return random embeddings ``(…, n, d)``."""
+    values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+
+def draw_equal(*shape: int, seed: int = 0) -> Array:
+    """Return vectors of which many are the same and whose products are exact: ties at every turn."""
+    return np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32) / 2
+
+
+def find_best(scores: Array, topk: int) -> set[tuple[int, int]]:
+    """Return (row, column) of the best of each row; of equal ones the first."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :topk]
+    return {(row, int(column)) for row in range(len(scores)) for column in order[row]}
+
+
+def match_in_full(first: Array, second: Array, topk: int) -> Pairs:
+    """Return what :func:`match` should find, from the full matrices."""
+    products = np.stack([turned.astype(np.float64) @ second.T.astype(np.float64) for turned in first])
+    scores, codes = products.max(0), products.argmax(0)
+    pairs = find_best(scores, topk) | {(row, column) for column, row in find_best(scores.T, topk)}
+    return {pair: (scores[pair], int(codes[pair])) for pair in pairs}
+
+
+def match_within_in_full(images: Array, topk: int) -> dict[tuple[int, int], float]:
+    """Return what :func:`match_within` should find: the pairs, the smaller place first, and their scores."""
+    products = np.stack([turned.astype(np.float64) @ images[0].T.astype(np.float64) for turned in images])
+    scores = np.maximum(products, products.transpose(0, 2, 1)).max(0)
+    np.fill_diagonal(scores, -np.inf)
+    pairs = find_best(scores, min(topk, len(scores) - 1))
+    return {(min(pair), max(pair)): scores[pair] for pair in pairs}
+
+
+def read(matches: Matches) -> Pairs:
+    columns = (matches.first, matches.second, matches.scores, matches.transpositions)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    pairs = {(one, other): (score, code) for one, other, score, code in rows}
+    assert len(pairs) == len(rows), "a pair stands there twice"
+    assert (np.diff(matches.scores) <= 0).all(), "not the best first"
+    assert [column.dtype for column in columns] == [np.int64, np.int64, np.float32, np.int64]
+    return pairs
+
+
+def assert_same(found: Pairs, expected: Pairs) -> None:
+    assert found.keys() == expected.keys()
+    for pair, (score, code) in expected.items():
+        assert found[pair] == (pytest.approx(score, abs=1e-6), code)
+
+
+sizes = st.integers(1, 150)
+
+
+# The least memory makes tiles of 64 images: a hundred images lie in several.
+@settings(deadline=None, max_examples=60)
+@given(sizes, sizes, st.integers(1, 3), st.integers(1, 25), st.integers(0, 9), st.booleans())
+def test_matches_are_those_of_the_full_matrix(n: int, m: int, t: int, topk: int, seed: int, equal: bool) -> None:
+    make = draw_equal if equal else embed
+    width = 4 if equal else 24
+    first, second = make(t, n, width, seed=seed), make(m, width, seed=seed + 100)
+    found = read(match(first, second, MatchConfig(topk, memory_mb=0, device="cpu")))
+    assert_same(found, match_in_full(first, second, topk))
+
+
+@settings(deadline=None, max_examples=60)
+@given(sizes, st.integers(1, 3), st.integers(1, 25), st.integers(0, 9), st.booleans())
+def test_matches_within_a_document_are_those_of_the_full_matrix(
+    n: int, t: int, topk: int, seed: int, equal: bool
+) -> None:
+    images = draw_equal(t, n, 4, seed=seed) if equal else embed(t, n, 24, seed=seed)
+    found = read(match_within(images, MatchConfig(topk, memory_mb=0, device="cpu")))
+    unordered = {(min(pair), max(pair)): score for pair, (score, _) in found.items()}
+    assert len(unordered) == len(found), "a pair stands there in both directions"
+    expected = match_within_in_full(images, topk) if n > 1 else {}
+    assert unordered == {pair: pytest.approx(score, abs=1e-6) for pair, score in expected.items()}
+    for (first, second), (score, code) in found.items():
+        assert first != second
+        assert score == pytest.approx(float(images[code, first] @ images[0, second]), abs=1e-6)
+        assert code or first < second
+
+
+def test_large_documents_are_matched_in_large_tiles() -> None:
+    first, second = embed(2, 700, 32), embed(2300, 32, seed=9)
+    expected = match_in_full(first, second, 20)
+    for memory_mb in (1, 512):
+        assert_same(read(match(first, second, MatchConfig(20, memory_mb, "cpu"))), expected)
+
+
+def test_images_in_ascending_order_of_likeness_are_matched() -> None:
+    angles = np.linspace(1.5, 0.01, 3000, dtype=np.float32)
+    second = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    first = np.array([[[1, 0], [0, 1]]], np.float32)
+    assert_same(read(match(first, second, MatchConfig(20, 1, "cpu"))), match_in_full(first, second, 20))
+
+
+def test_a_long_embedding_is_read_in_parts() -> None:
+    first, second = embed(1, 5, 60_000), embed(4, 60_000, seed=1)
+    assert_same(read(match(first, second, MatchConfig(3, 1, "cpu"))), match_in_full(first, second, 3))
+
+
+def test_embeddings_in_half_precision_on_disk_lose_nothing_more(tmp_path: Path) -> None:
+    first, second = embed(2, 90, 64).astype(np.float16), embed(80, 64, seed=1).astype(np.float16)
+    np.save(tmp_path / "first.npy", first)
+    np.save(tmp_path / "second.npy", second)
+    mapped = [np.load(tmp_path / name, mmap_mode="r") for name in ("first.npy", "second.npy")]
+    found = read(match(mapped[0], mapped[1], MatchConfig(5, 1, "cpu")))
+    assert_same(found, match_in_full(first, second, 5))
+    assert read(match_within(mapped[0], MatchConfig(5, 1, "cpu")))
+
+
+def test_a_mirrored_image_is_found_by_its_transposition() -> None:
+    images = embed(1, 30, 64)
+    mirrored = embed(30, 64, seed=5)
+    turned = np.concatenate([images, mirrored[None]])  # under the second transposition they are what the others are
+    found = read(match(turned, mirrored, MatchConfig(1, 1, "cpu")))
+    assert found == {(i, i): (pytest.approx(1.0, abs=1e-6), 1) for i in range(30)}
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
+def test_a_document_without_images_has_no_matches(n: int, m: int) -> None:
+    assert read(match(embed(1, n, 8), embed(m, 8), MatchConfig(device="cpu"))) == {}
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_an_image_alone_has_no_matches(n: int) -> None:
+    assert read(match_within(embed(2, n, 8), MatchConfig(device="cpu"))) == {}
+
+
+def test_an_image_like_nothing_scores_zero() -> None:
+    second = embed(3, 8)
+    assert set(read(match(np.zeros((1, 1, 8), np.float32), second, MatchConfig(device="cpu"))).values()) == {(0.0, 0)}
+
+
+def test_no_score_is_beyond_one() -> None:
+    images = np.full((1, 40, 30), 1 / np.sqrt(30), np.float32) * np.float32(1.000001)
+    assert match_within(images, MatchConfig(device="cpu")).scores.max() == 1
+
+
+def test_the_result_does_not_depend_on_the_memory() -> None:
+    first, second = draw_equal(2, 300, 4), draw_equal(400, 4, seed=1)
+    one, other = (match(first, second, MatchConfig(7, memory, "cpu")) for memory in (0, 512))
+    for name in ("first", "second", "scores", "transpositions"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+# Peak memory of a process that matches, less what it had before; the files are mapped and count as well.
+PROGRAM = r"""
+import re, sys
+from pathlib import Path
+import numpy as np
+from app.similarity.matching import MatchConfig, match
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+small = np.eye(200, dtype=np.float32)
+match(small[None], small, MatchConfig(device="cpu", memory_mb=8))
+before = peak()
+first, second = (np.load(path, mmap_mode="r") for path in sys.argv[1:3])
+matches = match(first[None], second, MatchConfig(device="cpu", memory_mb=int(sys.argv[3])))
+print(len(matches.first), peak() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("images", "dimension", "memory_mb"),
+    [
+        (8000, 32, 48),  # the full matrix: 256 MB
+        (120, 200_704, 24),  # both documents in float32: 193 MB
+    ],
+)
+def test_memory_is_bounded(tmp_path: Path, images: int, dimension: int, memory_mb: int) -> None:
+    paths = [tmp_path / "first.npy", tmp_path / "second.npy"]
+    for seed, path in enumerate(paths):
+        np.save(path, embed(images, dimension, seed=seed).astype(np.float16))
+    files = sum(path.stat().st_size for path in paths) / (1 << 20)
+    command = [sys.executable, "-c", PROGRAM, *map(str, paths), str(memory_mb)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    count, used = map(float, run.stdout.split())
+    result = count * 200 / (1 << 20)  # a match, twice as a candidate, and once more while they are sorted
+    print(f"{used:.0f} MB, of which {files:.0f} files and at most {result:.0f} result")
+    assert used < memory_mb + files + result
