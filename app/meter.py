@@ -14,9 +14,9 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-# Counters: pages by what came of them; images and pairs of comparisons; bytes and answers by host. A reading: the GPU's
+# Counters: pages, images and pairs of documents by what came of them; bytes and answers by host. A reading: the GPU's
 # memory by «device kind».
-PAGES, COMPARISONS, BYTES, ANSWERS, GPU_MEMORY = "pages", "comparisons", "bytes", "answers", "gpu_memory"
+PAGES, IMAGES, PAIRS, BYTES, ANSWERS, GPU_MEMORY = "pages", "images", "pairs", "bytes", "answers", "gpu_memory"
 
 PREFIX = "extractor:meter:"
 FLUSH_SECONDS = 1.0

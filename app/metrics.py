@@ -17,13 +17,15 @@ from app.config import VERSION
 from app.database import Delivery, Job
 from app.delivery.kinds import Status
 from app.jobs.states import UNFINISHED, State, stage_of
-from app.meter import ANSWERS, BYTES, GPU_MEMORY, PAGES
+from app.meter import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
 from app.pulses import QUEUES
 from app.queue import TaskQueue
 
 # Hosts are named by client apps: those that sent most are shown.
 MOST_HOSTS = 200
 PAGE_STATUSES = ("detected", "empty", "failed")
+IMAGE_STATUSES = ("embedded", "failed")
+PAIR_STATUSES = ("compared", "known")
 
 
 class ServiceCollector(Collector):
@@ -92,6 +94,10 @@ class ServiceCollector(Collector):
         yield _gauge("queue_messages", "Messages that wait on the broker.", "queue", lengths)
         pages = dict.fromkeys(PAGE_STATUSES, 0) | meter.read(PAGES)
         yield _counter("pages", "Pages looked at, and pages that could not be.", "status", pages)
+        images = dict.fromkeys(IMAGE_STATUSES, 0) | meter.read(IMAGES)
+        yield _counter("images", "Images embedded, and images that could not be had.", "status", images)
+        pairs = dict.fromkeys(PAIR_STATUSES, 0) | meter.read(PAIRS)
+        yield _counter("pairs", "Pairs of documents compared, and pairs that were known.", "status", pairs)
         rates = meter.read_rates(PAGES)
         rate = rates.get("detected", 0.0) + rates.get("empty", 0.0)
         yield GaugeMetricFamily("extractor_pages_per_second", "Pages looked at in the last minute, a second.", rate)

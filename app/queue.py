@@ -28,7 +28,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Parts, Stage
 from app.jobs.announcements import Announcements
 from app.logs import configure_logs
-from app.meter import ANSWERS, BYTES, COMPARISONS, PAGES, Meter
+from app.meter import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
 
@@ -110,9 +110,9 @@ class TaskQueue(Celery):
         self.meter.add(PAGES, status)
 
     def count_comparison(self, what: str, number: int) -> None:
-        """Count images and pairs of similarity jobs."""
-        if number:
-            self.meter.add(COMPARISONS, what, number)
+        """Count what became of images or pairs of similarity jobs: ``image embedded``, ``pair known``."""
+        thing, status = what.split(" ")
+        self.meter.add(IMAGES if thing == "image" else PAIRS, status, number)
 
     def _count_answer(self, host: str, size: int) -> None:
         self.meter.add(ANSWERS, host)

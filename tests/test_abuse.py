@@ -32,6 +32,7 @@ from tests.api import Api, open_api
 from tests.service import open_service
 
 MANIFEST = "https://library.example/manifest.json"
+LIST = "https://app.example/list.json"
 SECRET = "what stands in a file beside the data folder"
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 
@@ -156,6 +157,38 @@ PART = b'--b\r\nContent-Disposition: form-data; name="manifest_url"\r\n\r\nhttps
 NAMED = b"manifest_url=https://a.example/1"
 
 
+def build_comparison_cases() -> Iterator[Case]:
+    def compare(name: str, body: Any, path: str = "/run_similarity", **options: Any) -> Case:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return Case(f"{path}: {name}", path=path, body=text, kind="application/json", **options)
+
+    documents = {"a": LIST}
+    for text in HOSTILE:
+        shown = repr(text[:30])
+        is_path = "/" in text or "\\" in text or text == ".." or not text.isprintable() or len(text) > 200
+        name = {"status": 400} if is_path else {"harmless": True}
+        yield compare(f"id {shown}", {"documents": {text: LIST}}, **name)
+        yield compare(f"id {shown}", {"documents": [text]}, "/delete_similarity", **name)
+        for source in (text, {"job_id": text}, {"manifest_url": text}, {text: LIST}):
+            yield compare(f"source {str(source)[:30]}", {"documents": {"a": source}}, status=400)
+        for option in ("model", "callback", "notify_url", "topk", "transpositions", "pooling"):
+            harmless = option == "transpositions" and text == ""
+            yield compare(f"{option} {shown}", {"documents": documents, option: text}, harmless=harmless)
+        yield compare(f"experiment_id {shown}", {"documents": documents, "experiment_id": text}, harmless=True)
+        yield Case(f"form {shown}", path="/run_similarity", form={"documents": text}, status=400)
+        segment = quote(text[:3000], safe="")
+        yield Case(f"scores {shown}", "GET", f"/jobs/{{job}}/scores/{segment}", status=404)
+    for option in ("documents", "model", "callback", "topk", "transpositions", "pooling", "experiment_id"):
+        for value in (True, 1.5, -1, 10**40, [], {}, [[]], [{"a": 1}], {"a": [1]}):
+            harmless = option == "transpositions" and value == []
+            harmless |= type(value) is int and option == "experiment_id"
+            yield compare(f"{option} is {value}", {"documents": documents} | {option: value}, harmless=harmless)
+    deep = b'{"documents": ' + b'{"a": ' * 100_000
+    many = {"documents": {str(number): LIST for number in range(201)}}
+    for name, body in {"deep": deep, "201 documents": many, "NUL": b"\0", "a number": b"1"}.items():
+        yield compare(name, body, status=400)
+
+
 def build_body_cases() -> Iterator[Case]:
     bodies = {
         "nothing": (FORM, b"", 400),
@@ -215,7 +248,7 @@ def build_key_cases() -> Iterator[Case]:
         for method, operation in methods.items():
             if "security" in operation:
                 continue
-            place = path.replace("{job_id}", "{job}")
+            place = path.replace("{job_id}", "{job}").replace("{pair}", "a-b")
             for key, status in refused.items():
                 yield Case(f"{method} {path} with the key {key}", method.upper(), place, key=key, status=status)
             if "{job_id}" in path:
@@ -229,6 +262,7 @@ CASES = [
     *build_field_cases(),
     *build_path_cases(),
     *build_upload_cases(),
+    *build_comparison_cases(),
     *build_body_cases(),
     *build_header_cases(),
     *build_key_cases(),

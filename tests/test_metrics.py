@@ -78,6 +78,14 @@ def test_pages_bytes_and_answers_are_what_the_workers_counted(queue: TaskQueue, 
     assert read("fetch_answers_total", host="library.example") == 2
 
 
+def test_what_became_of_images_and_pairs_is_counted(queue: TaskQueue, read: Read) -> None:
+    for what, number in {"image embedded": 5, "image failed": 2, "pair known": 7}.items():
+        queue.count_comparison(what, number)
+    queue.meter.flush()
+    assert [read("images_total", status=status) for status in ("embedded", "failed")] == [5, 2]
+    assert [read("pairs_total", status=status) for status in ("compared", "known")] == [0, 7]
+
+
 def test_the_hosts_that_sent_most_are_shown(queue: TaskQueue, read: Read) -> None:
     for number in range(MOST_HOSTS + 1):
         queue.meter.add("bytes", f"{number}.example", number + 1)

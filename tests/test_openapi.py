@@ -26,13 +26,15 @@ from app.database import Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.parcels import Destination
+from app.delivery.parts import enlist_parts
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
 from app.gate import OPEN
-from app.jobs import DetectionRequest
+from app.jobs import DetectionRequest, SimilarityRequest
 from app.jobs.states import STAGES
 from app.openapi import build_document
 from app.openapi.paths import PATHS
-from app.openapi.schemas import DELIVERY, JOB, OPTIONS
+from app.openapi.schemas import COMPARISON_OPTIONS, DELIVERY, JOB, OPTIONS, SIMILARITY_JOB
+from tests.results import save_result
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
@@ -53,8 +55,26 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str]) -> list[str]:
-    """A job that is done, with a canvas that failed, one that is cancelled, and two that wait."""
+def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
+    """A similarity job that is done, with an image that failed."""
+    body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
+    job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
+    claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(job_id)
+    for stage in STAGES:
+        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+    failed = [{"image_name": "x", "reason": "It is gone."}]
+    documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
+    app.extensions["jobs"].change(job_id, True, coverage={"documents": documents})
+    with app.extensions["database"].session() as session:
+        to = Destination("https://app.example/similarity", "https://app.example")
+        enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
+    save_result(folder, ["a", "b"])
+    return job_id
+
+
+@pytest.fixture
+def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> list[str]:
+    """A job that is done, with a canvas that failed, one that is cancelled, two that wait, and one that compared."""
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
@@ -70,7 +90,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str]) -> list[st
     folder.path.mkdir(parents=True)
     folder.annotations.write_text(format_text(PAGES))
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
-    return [done, cancelled, *waiting]
+    return [done, cancelled, *waiting, compared]
 
 
 def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
@@ -95,11 +115,16 @@ def test_every_field_of_a_job_is_described(client: FlaskClient, headers: dict[st
     job = client.get(f"/jobs/{job_ids[0]}", headers=headers).json
     assert job.keys() == set(JOB["required"])
     assert job["deliveries"][0].keys() == set(DELIVERY["required"])
+    job = client.get(f"/jobs/{job_ids[-1]}", headers=headers).json
+    assert job.keys() == {*SIMILARITY_JOB["required"], "deliveries"}
+    assert job["deliveries"][0].keys() == {*DELIVERY["required"], "part"}
 
 
 def test_every_field_of_a_form_is_described(app: Flask) -> None:
     fields = {field.name for field in dataclasses.fields(DetectionRequest)} - {"manifest_url", "refresh"}
     assert set(OPTIONS) == fields
+    fields = {field.name for field in dataclasses.fields(SimilarityRequest)} - {"documents"}
+    assert set(COMPARISON_OPTIONS) == fields
 
 
 @pytest.mark.timeout(3600 if NIGHTLY else 300)
@@ -138,6 +163,9 @@ def name_what_is_there(case: Case, job_id: str) -> None:
     """Put into a request what no generator guesses: the id of a job, the name of weights, addresses."""
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = job_id
+    if "pair" in case.path_parameters:
+        case.path_parameters["pair"] = "b-a"
     if isinstance(case.body, dict):
-        there = {"model": "illustrations", "url_file": f"{MANIFEST}\nnowhere\n".encode()}
+        model = "timm:x" if "documents" in case.body else "illustrations"
+        there = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         case.body |= {name: value for name, value in there.items() if name in case.body}

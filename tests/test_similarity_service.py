@@ -212,7 +212,7 @@ def test_documents_are_forgotten(service: Service, library: Library) -> None:
     theirs = other.post("/run_similarity", json={"documents": {"theirs": documents["v"]}, "model": MODEL})["job_id"]
     other.finish(theirs)
     data = service.settings.data_folder
-    kept = {path for path in data.rglob("*.npy")}
+    kept = set(data.rglob("*.npy"))
     answer = service.post("/delete_similarity", json={"documents": ["u", "v", "nobody"]})
     assert (answer["forgotten"], answer["in_use"], answer["unknown"]) == (["u", "v"], [], ["nobody"])
     assert len(kept - set(data.rglob("*.npy"))) == 1  # that of v is another app's too

@@ -65,7 +65,7 @@ class Claims:
                 self._line.note_turn(job, stage)
                 return self._jobs.find(job.id)
             times = job.starts if job.starts >= self._max_starts else job.tries
-            lost = f"The {stage.task} stage ended {times} times without a word, as when memory runs out."
+            lost = f"The {stage.state} stage ended {times} times without a word, as when memory runs out."
             self._fail(job, free & hopeless, WorkerLost(lost))
         return None
 
@@ -192,7 +192,7 @@ class Claims:
             late = (Job.state == stage.state) & Job.claim.is_not(None) & overdue  # others wait to go on
             with self._jobs.database.session() as session:
                 jobs = session.scalars(select(Job).where(late)).all()
-            error = TimeLimit(f"The {stage.task} stage {what}, the limit of this server: ask for a retry.")
+            error = TimeLimit(f"The {stage.state} stage {what}, the limit of this server: ask for a retry.")
             ended += [job for job in jobs if self._fail(job, late & (Job.claim == job.claim), error)]
         return ended
 

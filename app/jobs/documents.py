@@ -104,7 +104,7 @@ class Documents:
         """
         with self._database.session() as session:
             mine = select(Document, Job.state).join(Job).where(Document.app_id == app_id, Document.doc_id.in_(doc_ids))
-            found = session.execute(mine).tuples().all()
+            found = session.execute(mine).all()
             in_use = {row.doc_id for row, state in found if state not in FINISHED}
             gone = [row for row, _ in found if row.doc_id not in in_use]
             for row in gone:

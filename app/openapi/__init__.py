@@ -12,8 +12,9 @@ from app.openapi.responses import RESPONSES
 from app.openapi.schemas import SCHEMAS
 
 INTRODUCTION = (
-    "Finds the illustrations in digitised historical documents: takes the address of a IIIF manifest, and posts the "
-    "boxes to the client app that asked. Fields that are not named here may be added to any answer."
+    "Finds the illustrations in digitised historical documents, and compares them: takes the address of a IIIF "
+    "manifest, or of lists of images, and posts boxes or scores to the client app that asked. Fields that are not "
+    "named here may be added to any answer."
 )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.jobs import State
 from app.openapi.responses import answers
-from app.openapi.schemas import ADDRESS, OPTIONS, TEXT, refer
+from app.openapi.schemas import ADDRESS, COMPARISON_OPTIONS, DOC_IDS, DOCUMENTS, OPTIONS, TEXT, Schema, refer
 from app.routes.jobs import MOST_JOBS
 
 KEYED = (400, 403, 429)
@@ -34,6 +34,19 @@ def _form(*kinds: str, **required: Any) -> dict[str, Any]:
 def _submit(summary: str) -> dict[str, Any]:
     form = _form("multipart/form-data", "application/x-www-form-urlencoded", manifest_url=ADDRESS)
     return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413, 503)}}
+
+
+def _compare(summary: str, documents: Schema, options: Schema, answer: str, *refusals: int) -> dict[str, Any]:
+    """Return a route that takes documents, as JSON or, as a JSON text, in a form."""
+    as_text = TEXT | {"contentMediaType": "application/json", "contentSchema": documents}
+    forms = ("multipart/form-data", "application/x-www-form-urlencoded")
+    kinds = {"application/json": documents, **dict.fromkeys(forms, as_text)}
+    content = {
+        kind: {"schema": {"type": "object", "required": ["documents"], "properties": {"documents": each} | options}}
+        for kind, each in kinds.items()
+    }
+    responses = answers(_json(answer), *KEYED, 413, *refusals)
+    return {"post": {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}}
 
 
 def _act(summary: str, *refusals: int) -> dict[str, Any]:
@@ -67,6 +80,16 @@ PATHS: dict[str, Any] = {
             "responses": answers(_json("QueuedList"), *KEYED, 413, 503),
         }
     },
+    "/run_similarity": _compare(
+        "Compare the images of every two documents, and of each with itself.",
+        DOCUMENTS,
+        COMPARISON_OPTIONS,
+        "Queued",
+        503,
+    ),
+    "/delete_similarity": _compare(
+        "Forget images, embeddings and scores of documents of yours.", DOC_IDS, {}, "Forgotten"
+    ),
     "/jobs": _show(
         "Your jobs, newest first.",
         _option("state", {"enum": [state.value for state in State]}),
@@ -81,6 +104,15 @@ PATHS: dict[str, Any] = {
         _JOB_ID,
         _option("format", {"enum": ["text", "json"], "default": "text"}),
         responses=answers({"text/plain": TEXT} | _json("Annotations"), *KEYED, 404),
+    ),
+    "/jobs/{job_id}/scores/{pair}": _show(
+        "The scores of two documents of a similarity job, by their ids in either order: <id>-<id>.",
+        _JOB_ID,
+        {"name": "pair", "in": "path", "required": True, "schema": TEXT},
+        _option("format", {"enum": ["npy", "json"], "default": "npy"}),
+        responses=answers(
+            {"application/octet-stream": {"type": "string", "format": "binary"}} | _json("Scores"), *KEYED, 404
+        ),
     ),
     "/jobs/{job_id}/cancel": _act("Stop a job; of a collection, the jobs of its manifests."),
     "/jobs/{job_id}/retry": _act(

@@ -7,6 +7,10 @@ from app.delivery.kinds import Kind, Status
 from app.jobs import State
 from app.jobs.requests.detection import LARGEST_IMAGE, SMALLEST_IMAGE
 from app.jobs.requests.fields import LONGEST_LABEL
+from app.jobs.requests.names import LONGEST_NAME
+from app.jobs.requests.similarity import DEFAULT_TOPK, LARGEST_TOPK, MOST_DOCUMENTS, MOST_FORGOTTEN
+from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling
+from app.similarity.transpositions import Transposition
 
 Schema = dict[str, Any]
 
@@ -55,6 +59,35 @@ OPTIONS: Schema = {
     },
 }
 
+DOC_ID: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "description": "A name, not a path."}
+
+DOCUMENTS: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": MOST_DOCUMENTS,
+    "propertyNames": DOC_ID,
+    "additionalProperties": {
+        "anyOf": [
+            ADDRESS | {"description": "Of a list {image name: image address}."},
+            record(url=ADDRESS),
+            record(job_id=JOB_ID | {"description": "A detection job of yours that is done."}),
+            record(manifest_url=ADDRESS | {"description": "Of the newest detection job of yours on it."}),
+        ]
+    },
+}
+
+COMPARISON_OPTIONS: Schema = {
+    "model": LABEL | {"description": f"{', '.join(BACKBONES)}, or timm:<name>.", "default": DEFAULT_BACKBONE},
+    "callback": ADDRESS | {"description": "Receives the score files, in place of CLIENT_APP_URL/similarity."},
+    "notify_url": OPTIONS["notify_url"],
+    "experiment_id": OPTIONS["experiment_id"],
+    "topk": {"type": "integer", "minimum": 1, "maximum": LARGEST_TOPK, "default": DEFAULT_TOPK},
+    "transpositions": {"type": "array", "items": {"enum": list(Transposition)}},
+    "pooling": {"enum": ["", *Pooling], "description": "Of the backbone's maps; else its own."},
+}
+
+DOC_IDS: Schema = {"type": "array", "items": DOC_ID, "minItems": 1, "maxItems": MOST_FORGOTTEN}
+
 ATTEMPT = record(at=TIME, http_status=maybe({"type": "integer"}), error=maybe(TEXT), seconds=NUMBER)
 
 DELIVERY = record(
@@ -68,15 +101,24 @@ DELIVERY = record(
     next_attempt=maybe(TIME),
     history=listing(ATTEMPT),
 )
+DELIVERY["properties"]["part"] = TEXT | {"description": "Of a similarity job: which pair of documents."}
+
+_PROGRESS: Schema = {
+    "state": {"enum": [state.value for state in State]},
+    "progress": record(stage=TEXT, done=COUNT, total=COUNT),
+    "created": TIME,
+    "updated": TIME,
+    "finished": maybe(TIME),
+}
+_END: Schema = {
+    "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds in each stage."},
+    "error": maybe(record(code=TEXT, message=TEXT)),
+}
 
 JOB = record(
     job_id=JOB_ID,
     kind={"enum": ["detection", "collection"]},
-    state={"enum": [state.value for state in State]},
-    progress=record(stage=TEXT, done=COUNT, total=COUNT),
-    created=TIME,
-    updated=TIME,
-    finished=maybe(TIME),
+    **_PROGRESS,
     manifest_url=TEXT,
     manifest_ref=maybe(TEXT),
     model=maybe(TEXT),
@@ -84,11 +126,40 @@ JOB = record(
         detected=COUNT, empty=COUNT, failed=listing(record(canvas_number={"type": "integer"}, reason=TEXT))
     ),
     deliveries=listing(DELIVERY),
-    timings={"type": "object", "additionalProperties": NUMBER, "description": "Seconds in each stage."},
-    error=maybe(record(code=TEXT, message=TEXT)),
+    **_END,
 )
 # Of a collection, the jobs of its manifests.
 JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, state=TEXT))
+
+SIMILARITY_JOB = record(
+    job_id=JOB_ID,
+    kind={"const": "similarity"},
+    **_PROGRESS,
+    documents={"type": "object", "additionalProperties": {"type": "object", "additionalProperties": TEXT}},
+    model=TEXT,
+    topk=COUNT,
+    transpositions=listing({"enum": list(Transposition)}),
+    pooling=maybe({"enum": list(Pooling)}),
+    coverage=record(
+        documents=listing(
+            record(
+                doc_id=TEXT,
+                images=COUNT,
+                usable=COUNT,
+                failed=listing(record(image_name=TEXT, reason=TEXT)),
+                error=maybe(TEXT),
+            )
+        )
+    ),
+    **_END,
+)
+SIMILARITY_JOB["properties"] |= {
+    "deliveries": listing(DELIVERY) | {"description": "Of GET /jobs/<id>."},
+    "deliveries_by_status": {"type": "object", "additionalProperties": COUNT, "description": "Of GET /jobs."},
+}
+
+_IMAGE = record(name=TEXT, url=TEXT)
+SIMILAR = record(score=NUMBER, transposition={"enum": list(Transposition)}, image_1=_IMAGE, image_2=_IMAGE)
 
 DETECTION = record(
     xywh={"type": "array", "items": NUMBER, "minItems": 4, "maxItems": 4},
@@ -122,9 +193,13 @@ SCHEMAS: dict[str, Schema] = {
         jobs=listing(record(manifest_url=TEXT, job_id=JOB_ID, status_url=TEXT)),
         refused=listing(record(line={"type": "integer", "minimum": 1}, text=TEXT, message=TEXT)),
     ),
-    "Job": JOB,
+    "DetectionJob": JOB,
+    "SimilarityJob": SIMILARITY_JOB,
+    "Job": {"anyOf": [refer("DetectionJob"), refer("SimilarityJob")]},
     "Jobs": record(jobs=listing(refer("Job"))),
     "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
+    "Scores": record(job_id=JOB_ID, documents=listing(TEXT), model=TEXT, pairs=listing(SIMILAR)),
+    "Forgotten": record(message=TEXT, forgotten=listing(TEXT), in_use=listing(TEXT), unknown=listing(TEXT)),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
     "Health": record(status={"const": "ok"}, database=TEXT, broker=TEXT),
     "NotHealthy": record(status={"const": "not ok"}, message=TEXT),

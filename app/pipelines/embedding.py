@@ -14,7 +14,7 @@ from app.pipelines.documents import DocumentRecords
 from app.pipelines.embeddings import Draft, EmbeddingStore, Rows, build_content
 from app.pipelines.image_cache import forget
 from app.pipelines.page_images import decode_image, load_ahead
-from app.similarity.transpositions import Transposition, transpose
+from app.similarity.transpositions import Transposition
 
 if TYPE_CHECKING:
     from app.similarity.embedder import Embedder
@@ -125,8 +125,8 @@ class DocumentEmbedder:
             raise ImagesGone(gone)
         if not images:
             return {}
-        turned = [transpose(pixels, each) for each in missing for _, pixels in images if pixels is not None]
-        rows = self._load_embedder().embed(turned).astype(np.float16).reshape(len(missing), len(images), -1)
+        pixels = [each for _, each in images if each is not None]
+        rows = self._load_embedder().embed_transposed(pixels, missing).astype(np.float16)
         return {place: [each[index] for each in rows] for index, (place, _) in enumerate(images)}
 
 

@@ -38,7 +38,7 @@ COVERAGE_SECONDS = 2.0
 REPORT_SECONDS = 0.5
 
 Report = Callable[[int, int, Coverage | None], None]
-# Told what became of how many: images ``embedded``, ``known``, ``failed``; pairs ``compared``, ``known``.
+# Told what became of how many: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
 Count = Callable[[str, int], None]
 
 
@@ -89,7 +89,7 @@ def download(
             records, fetched = found
             records.add(fetched)
             if fetched.file is None:
-                count("failed", 1)
+                count("image failed", 1)
 
         work_at_hosts(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
         progress.tick(at_once=True)
@@ -241,7 +241,7 @@ class _Count:
     def tell_rows(self, rows: int, computed: int) -> None:
         """Say how far the document in hand is."""
         if computed:
-            self._count("embedded", computed)
+            self._count("image embedded", computed)
         self._report(self.done + rows, self.total, None)
 
     def tell_pair(self, is_known: bool) -> None:

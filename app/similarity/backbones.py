@@ -46,6 +46,11 @@ class Backbone:
     prefix: str = ""
 
     @property
+    def input_size(self) -> int:
+        """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
+        return 224 if self.name in BACKBONES else 518
+
+    @property
     def source(self) -> str:
         """The library that builds the network: ``torchvision`` or ``timm``."""
         return self.architecture.partition(":")[0]
@@ -55,22 +60,15 @@ class Backbone:
         """The name of the network in that library."""
         return self.architecture.partition(":")[2]
 
-    @property
-    def input_size(self) -> int:
-        """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
-        return 224 if self.name in BACKBONES else 518
-
     def identity(self, pooling: Pooling | None, folder: Path) -> str:
         """Return a text that names all that an embedding depends on; it changes when the weights file does.
 
-        Published weights that are absent are downloaded.
-
         Raises:
-            BackboneError: The weights are not there, and did not come.
+            BackboneError: The weights are not there.
         """
-        from app.similarity.weights import compute_digest, fetch_weights
+        from app.similarity.weights import compute_digest, find_weights
 
-        digest = compute_digest(fetch_weights(self, folder))
+        digest = compute_digest(find_weights(self, folder))
         return f"{self.name} {digest} {pooling or 'own'} {PREPROCESSING}"
 
 

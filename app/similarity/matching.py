@@ -85,8 +85,8 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
     device = _choose_device(config)
     straight = images[0]
     products = [Product(straight, straight, 0)]
-    for number, turned in enumerate(images[1:], start=1):
-        products += [Product(turned, straight, 2 * number), Product(straight, turned, 2 * number + 1)]
+    for number, each in enumerate(images[1:], start=1):
+        products += [Product(each, straight, 2 * number), Product(straight, each, 2 * number + 1)]
     count = len(straight)
     best = BestPartners(count, min(config.topk, max(count - 1, 0)), 2 * len(images), device)
     if count > 1:

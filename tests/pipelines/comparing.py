@@ -22,7 +22,7 @@ from app.pipelines.image_sources import ImageSource, ListSource
 from app.pipelines.pair_scores import PairScores
 from app.pipelines.similarity import DownloadPlan, compare, download
 from app.similarity.matching import MatchConfig
-from app.similarity.transpositions import Transposition
+from app.similarity.transpositions import Transposition, transpose
 from app.storage import Storage
 from tests.library import Answer, Library
 
@@ -59,12 +59,15 @@ class Thumbnails:
         self.loads += 1
         return self
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed_transposed(
+        self, images: Sequence[NDArray[np.uint8]], transpositions: Sequence[Transposition]
+    ) -> NDArray[np.float32]:
         self.before()
-        self.embedded += len(images)
-        small = [cv2.resize(np.ascontiguousarray(each), (8, 8), interpolation=cv2.INTER_AREA) for each in images]
-        rows = np.stack(small).reshape(len(images), -1).astype(np.float32) - 127.5
-        normed: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        self.embedded += len(images) * len(transpositions)
+        turned = [np.ascontiguousarray(transpose(image, each)) for each in transpositions for image in images]
+        small = np.stack([cv2.resize(each, (8, 8), interpolation=cv2.INTER_AREA) for each in turned])
+        rows = small.reshape(len(transpositions), len(images), -1).astype(np.float32) - 127.5
+        normed: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=2, keepdims=True)
         return normed
 
 

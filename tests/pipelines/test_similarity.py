@@ -90,7 +90,7 @@ def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> Non
     assert run.find("a", "c").b.names == ["good"]
     assert run.find_best("a", "c") == ("2.jpg", "good", 1.0, "none")
     assert len(run.find("c", "c").scores) == 0
-    assert run.counted["failed"] == 3
+    assert run.counted["image failed"] == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,25 @@
+"""The result of a similarity job, as the worker leaves it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from app.similarity.matching import Matches
+from app.similarity.scores import ComparedDocument, pack_scores
+from app.storage import JobFolder, name_scores, write_atomic
+
+
+def save_result(folder: JobFolder, doc_ids: Sequence[str]) -> None:
+    """Save the scores of documents of two images each: 1 of one is 2 of the other, mirrored."""
+    for number, doc_id in enumerate(doc_ids, 1):
+        urls = [f"https://library.example/{doc_id}/{name}" for name in (1, 2)]
+        compared = ComparedDocument(doc_id, f"content of {doc_id}", ["1", "2"], urls)
+        write_atomic(folder.document(number, ".compared"), json.dumps(asdict(compared)).encode())
+    places = {doc_id: number for number, doc_id in enumerate(doc_ids, 1)}
+    matches = Matches(np.array([0, 1]), np.array([1, 0]), np.array([0.9, 0.5], np.float32), np.array([1, 0]))
+    for a, b in combinations_with_replacement(sorted(doc_ids), 2):
+        name = name_scores(f"content of {a}", f"content of {b}")
+        write_atomic(folder.scores(places[a], places[b], name), pack_scores(matches))
