@@ -1,9 +1,20 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.similarity.backbones import BACKBONES
 from tests.similarity.published import save_published
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of one computation wait for each other: long, where other processes are at work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

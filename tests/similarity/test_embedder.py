@@ -8,12 +8,12 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
-from app.similarity.backbones import BACKBONES, Pooling, find_backbone
+from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.networks import Network
 from app.similarity.preprocessing import Preprocessing
 from app.similarity.transpositions import Transposition, transpose
-from tests.similarity.published import build_resnet, build_vit_state, compute_vit_tokens
+from tests.similarity.published import build_resnet, compute_vit_tokens
 
 Image = NDArray[np.uint8]
 
@@ -46,16 +46,17 @@ def prepare(image: Image, interpolation: v2.InterpolationMode) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def compute_places(name: str, images: list[Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
+def compute_places(name: str, images: list[Image], folder: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return features ``(n, channels, places)`` and class tokens of a published backbone, computed independently."""
     if name in CHANNELS:
         whole = build_resnet("resnet34" if name == "resnet34" else "resnet50")
         extractor = create_feature_extractor(whole, {"layer3": "conv4"})
         batch = torch.stack([prepare(image, v2.InterpolationMode.BILINEAR) for image in images])
         return extractor(batch)["conv4"].flatten(2), None
-    model, patch = BACKBONES[name].model, 8 if name == "dino_vitbase8_pretrain" else 16
+    state = torch.load(folder / f"{name}.pth", weights_only=True)
+    patch = state["patch_embed.proj.weight"].shape[-1]
     batch = torch.stack([prepare(image, v2.InterpolationMode.BICUBIC) for image in images])
-    tokens = compute_vit_tokens(batch, build_vit_state(model), patch, HEADS[name])
+    tokens = compute_vit_tokens(batch, state, patch, HEADS[name])
     return tokens[:, 1:].transpose(1, 2), tokens[:, 0]
 
 
@@ -67,7 +68,7 @@ def assert_alike(found: NDArray[np.float32], expected: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("name", ["resnet34", "moco_v2_800ep_pretrain", "dino_deitsmall16_pretrain"])
 def test_embeddings_are_those_of_an_independent_computation(published: Path, name: str) -> None:
-    places, token = compute_places(name, IMAGES)
+    places, token = compute_places(name, IMAGES, published)
     expected = {
         None: places.flatten(1) if token is None else token,
         Pooling.NONE: places.flatten(1),
@@ -82,7 +83,7 @@ def test_embeddings_are_those_of_an_independent_computation(published: Path, nam
 
 
 def test_the_largest_backbone_gives_the_class_token(published: Path) -> None:
-    _, token = compute_places("dino_vitbase8_pretrain", IMAGES[:1])
+    _, token = compute_places("dino_vitbase8_pretrain", IMAGES[:1], published)
     embedder = load_embedder(find_backbone("dino_vitbase8_pretrain"), published, EmbedderConfig(device="cpu"))
     assert token is not None
     assert_alike(embedder.embed(IMAGES[:1]), token)
