@@ -24,6 +24,9 @@ GUNICORN_OPTIONS = [
     "--graceful-timeout",
     "20",
     "--no-control-socket",
+    # Of what a proxy says, only that is believed for which PROXIES asks: see app/gate.py.
+    "--forwarded-allow-ips",
+    "",
 ]
 
 
