@@ -23,7 +23,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.auth import find_app
 from app.config import Settings
 from app.connections import wait_at_most
-from app.errors import RequestError
+from app.errors import DatabaseUnavailable, RequestError
 
 # The blueprints that need no key, and those of them that may be asked as often as one likes. All else needs one.
 OPEN = frozenset({"models", "openapi", "health", "metrics"})
@@ -60,13 +60,13 @@ def _hurry(answer: Any) -> Any:
 
 
 def find_client() -> None:
-    """Find out who asks. That it is nobody is said after the counting: wrong keys count too."""
+    """Find out who asks. That it is nobody, or cannot be known, is said after the counting: wrong keys count too."""
     g.client, g.refusal = None, None
     if request.endpoint is None or request.blueprint in UNLIMITED:
         return
     try:
         g.client = find_app(current_app.extensions["database"], request.headers.get("X-API-Key"))
-    except RequestError as refusal:
+    except (RequestError, DatabaseUnavailable) as refusal:
         g.refusal = refusal
 
 

@@ -52,6 +52,16 @@ def test_a_file_that_is_no_database_is_503(
     assert client.get("/healthz").json["message"] == "The database does not answer."
 
 
+def test_what_needs_no_database_is_answered_without_one(
+    app: Flask, client: FlaskClient, headers: dict[str, str], file: Path
+) -> None:
+    app.extensions["database"].close()
+    file.write_bytes(b"garbage" * 10_000)
+    assert client.get("/models", headers=headers).status_code == 200
+    assert "extractor_database_up 0.0" in client.get("/metrics").text
+    assert client.get("/readyz").json["message"] == "The database does not answer."
+
+
 def test_a_file_that_is_no_database_is_said_at_start(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"garbage" * 10_000)
     with pytest.raises(DatabaseUnavailable):
