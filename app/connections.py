@@ -11,10 +11,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from app.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
-# A worker waits so long for all that is done in a session, and to make a connection.
+# A worker waits so long for all that is done in a session.
 PATIENCE_SECONDS = 30.0
-CONNECT_SECONDS = 10.0
+# What took longer than this failed because nobody answered.
+SILENCE_SECONDS = 1.0
 
 _patience: ContextVar[float] = ContextVar("patience", default=PATIENCE_SECONDS)
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
@@ -52,13 +53,22 @@ def _seconds_left() -> float:
     return max(0.0, min(_patience.get(), _deadline.get() - time.monotonic()))
 
 
+def _seconds_to_begin() -> float:
+    """Return how long the server is waited for before it has done anything: a statement may take its time."""
+    return min(_seconds_left(), max(SILENCE_SECONDS, min(_patience.get(), PATIENCE_SECONDS) / 5))
+
+
 class Outage:
     """What becomes of the errors of a database.
 
     When it was silent, one request at a time tries it again; others are refused at once, and hold no thread.
+
+    Args:
+        is_server: A file is never silent, only locked for writing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_server: bool) -> None:
+        self._is_server = is_server
         self._silent = False
         self._trial = threading.RLock()
 
@@ -82,13 +92,14 @@ class Outage:
                 raise DatabaseUnavailable("The database does not answer: try again later.")
 
     def _translate(self, is_request: bool) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
             self._silent = False
         except (exc.DBAPIError, exc.TimeoutError) as error:
             if not _is_outage(error):
                 raise
-            self._silent = is_request and not _seconds_left()
+            self._silent = self._is_server and is_request and time.monotonic() - began > SILENCE_SECONDS
             # Neither the statement nor its parameters, in which there are addresses of all kinds.
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             log.error("The database cannot be used: %s", reason)
@@ -114,6 +125,7 @@ def prepare(engine: Engine) -> None:
     elif engine.dialect.driver == "psycopg":
         event.listen(engine, "do_connect", _connect_to_postgresql)
         event.listen(engine, "connect", _tune_postgresql)
+        engine.dialect.do_ping = partial(_ping_postgresql, engine.dialect.do_ping)  # type: ignore[method-assign]
 
 
 def _open_file(dialect: Any, record: Any, cargs: Any, cparams: Any) -> Any:
@@ -150,7 +162,9 @@ def _identify(path: str) -> tuple[int, int] | None:
 
 
 def _connect_to_postgresql(dialect: Any, record: Any, cargs: Any, cparams: Any) -> Any:
-    seconds = max(2, math.ceil(min(_seconds_left(), CONNECT_SECONDS)))  # psycopg knows no shorter wait
+    if not _seconds_left():
+        raise dialect.dbapi.OperationalError("the server does not answer")
+    seconds = max(2, math.ceil(_seconds_to_begin()))  # psycopg knows no shorter wait
     return _build_patient_connection().connect(*cargs, **{"connect_timeout": seconds} | cparams)
 
 
@@ -169,6 +183,17 @@ def _build_patient_connection() -> Any:
                 raise psycopg.OperationalError("the server does not answer") from error
 
     return PatientConnection
+
+
+def _ping_postgresql(ping: Callable[[Any], bool], connection: Any) -> bool:
+    """Ask whether a connection of the pool still stands; when nobody says so, the session is over."""
+    deadline = _deadline.get()
+    _deadline.set(time.monotonic() + _seconds_to_begin())
+    try:
+        return ping(connection)
+    finally:
+        if _seconds_left():
+            _deadline.set(deadline)
 
 
 def _tune_postgresql(connection: Any, _: Any) -> None:

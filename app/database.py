@@ -1,4 +1,4 @@
-"""The database: tables ``apps``, ``secrets``, ``jobs``, ``turns``, ``deliveries``, ``attempts`` and ``pulses``.
+"""The database: tables of client apps, of jobs and whose turn it is, of deliveries and their tries, of signs of life.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
@@ -62,8 +62,10 @@ class Job(Table):
         worker: The process that has the claim, or had the last one.
         starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
         heartbeat: Last sign of life; of a waiting job, when it was queued.
-        began, advanced: When the present stage began, and when it last got on.
-        done, total: Canvases of the present stage.
+        worked, stalled: Seconds for which the present stage has been at work, in all and since it last got on. Those
+            in which nobody was at work, and a power cut was, do not count.
+        done, total: Canvases of the present stage. Of ``done`` the most that it has reached: a stage that goes on after
+            an interruption counts from the beginning again.
     """
 
     __tablename__ = "jobs"
@@ -84,8 +86,8 @@ class Job(Table):
     starts: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0, server_default="0")
     heartbeat: Mapped[float] = mapped_column(default=time.time)
-    began: Mapped[float] = mapped_column(default=time.time, server_default="0")
-    advanced: Mapped[float] = mapped_column(default=time.time, server_default="0")
+    worked: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    stalled: Mapped[float] = mapped_column(default=0.0, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     coverage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -138,10 +140,29 @@ class Delivery(Table):
     attempts: Mapped[int] = mapped_column(default=0)
     http_status: Mapped[int | None]
     error: Mapped[str | None]
-    next_attempt: Mapped[float | None] = mapped_column(default=time.time)
+    next_attempt: Mapped[float | None]
     reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created: Mapped[float] = mapped_column(default=time.time, server_default="0")
     history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
+
+
+class Endpoint(Table):
+    """An address of a client app that wants to be left alone; of one that answers there is no row.
+
+    Attributes:
+        id: Stands for the client app and the address, which may be too long for an index.
+        url: The address, under which deliveries have theirs.
+        rests_till: Nothing is sent there before.
+        closed: Why nothing is sent there any more; None while something is.
+    """
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    app_id: Mapped[int]
+    url: Mapped[str]
+    rests_till: Mapped[float] = mapped_column(default=0.0)
+    closed: Mapped[str | None]
 
 
 class Attempt(Table):
@@ -190,7 +211,7 @@ class Database:
         # Every thread of a worker and its heartbeat may ask at the same moment.
         self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
         prepare(self.engine)
-        self._outage = Outage()
+        self._outage = Outage(self.engine.dialect.name != "sqlite")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def create_tables(self) -> None:

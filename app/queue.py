@@ -25,7 +25,7 @@ from app.database import Database
 from app.delivery.outbox import ENLISTED, Outbox
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
-from app.jobs import Claims, JobStore, Stage
+from app.jobs import Claims, JobStore, Parts, Stage
 from app.jobs.announcements import Announcements
 from app.logs import configure_logs
 from app.meter import ANSWERS, BYTES, PAGES, Meter
@@ -57,6 +57,7 @@ class TaskQueue(Celery):
         self.settings = settings
         self.database = database
         self.jobs = JobStore(database, self.enqueue, Announcements(settings.notify_seconds))
+        self.parts = Parts(self.jobs)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)

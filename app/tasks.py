@@ -25,6 +25,7 @@ from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, ManifestError, NoSpace
 from app.jobs import Claims, DetectionRequest, Stage, State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.jobs.workers import name_worker
 from app.logs import set_job
 from app.pulses import Pulses
 from app.queue import TaskQueue
@@ -49,23 +50,17 @@ def _leave_parent_connections(**_: Any) -> None:
 @worker_shutting_down.connect
 def _give_claims_back(**_: Any) -> None:
     """Let others go on with what this worker does: its stages stop at their next step. Called in a signal handler."""
-    tokens = [_build_tokens(each.id, each.request_dict.get("retries", 0))[0] for each in worker_state.active_requests]
-    threading.Thread(target=_release, args=(current_app.claims, tokens), name="release").start()
+    at_work = [
+        (each.id, each.request_dict.get("retries", 0), name_worker(each.worker_pid))
+        for each in worker_state.active_requests
+    ]
+    threading.Thread(target=_release, args=(current_app.claims, at_work), name="release").start()
 
 
-def _release(claims: Claims, tokens: list[str]) -> None:
-    for token in tokens:
+def _release(claims: Claims, at_work: list[tuple[str, int, str]]) -> None:
+    for message, retries, worker in at_work:
         with suppress(BrokerUnavailable):  # the job is free all the same: the sweep queues it
-            claims.release(token)
-
-
-def _build_tokens(message_id: str, retries: int) -> tuple[str, str]:
-    """Return the claim of a message, and the claim of its try before, whose process is known to have died.
-
-    The same message with the same number of retries comes again when the broker's connection breaks: then the first
-    may well be at work, and its claim holds.
-    """
-    return f"{message_id}:{retries}", f"{message_id}:{retries - 1}"
+            claims.release(message, retries, worker)
 
 
 class QueueTask(Task):
@@ -82,7 +77,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
     ``work`` returns the state that follows, or None for the one that follows as a rule.
     """
     claims = task.app.claims
-    job = claims.claim(stage, *_build_tokens(task.request.id, task.request.retries))
+    job = claims.claim(stage, task.request.id, task.request.retries)
     if job is None:
         return
     set_job(job.id)
@@ -182,7 +177,7 @@ def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
         queue.claims.record_progress(job, fetched, 0, None)
 
     urls = expand(collection, queue.fetcher, queue.settings.max_manifests, report)
-    queue.jobs.split(job, *request.for_manifests(urls))
+    queue.parts.split(job, *request.for_manifests(urls))
     return State.DONE
 
 

@@ -1,10 +1,11 @@
 """A running service, with real processes, as a client app sees it."""
 
 import copy
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ class Service:
                 return job
             time.sleep(0.02)
         raise AssertionError(f"This did not come to be: {job and vars(job)}")
+
+    def read_order(self, jobs: Collection[str]) -> list[str]:
+        """Return some jobs in the order in which the detector began them, as its log says."""
+        log = (self.settings.data_folder / "logs" / "gpu.log").read_text()
+        return [job_id for job_id in re.findall(r"job ([0-9a-f]{32}): detect begins", log) if job_id in jobs]
 
     def join(self, name: str) -> "Service":
         """Return the same service as another client app sees it."""

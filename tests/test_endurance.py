@@ -15,10 +15,13 @@ import pytest
 import redis
 import requests
 from PIL import Image
+from sqlalchemy import update
 
 from app.config import ROOT
+from app.database import Database, Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
+from app.demo.service import run_service
 from tests.library import Library, Scan
 from tests.service import Service, open_service
 
@@ -141,8 +144,7 @@ def test_a_job_longer_than_the_brokers_patience_runs_once_and_those_behind_it_in
         assert len(service.receiver.wait(21)) == 21
     assert [job["state"] for job in jobs] == ["done"] * 21
     assert sum(job["progress"]["done"] for job in jobs) == PAGES + 20
-    begun = [service.wait_for_row(job_id, bool).began for job_id in (first, *behind)]
-    assert begun == sorted(begun)
+    assert service.read_order([first, *behind]) == [first, *behind]
 
 
 def wait_for_redelivery(service: Service, queue: str) -> None:
@@ -170,8 +172,7 @@ def test_one_apps_many_manifests_hold_up_anothers_single_one_for_the_job_in_hand
         let_go_on(page)
         assert [service.finish(job_id)["state"] for job_id in many] == ["done"] * 30
     assert other.finish(single)["state"] == "done"
-    begun = sorted((service.wait_for_row(job_id, bool).began, job_id) for job_id in (in_hand, *many, single))
-    assert [job_id for _, job_id in begun].index(single) <= 2
+    assert service.read_order([in_hand, *many, single]).index(single) <= 1
 
 
 def test_connections_that_are_cut_ten_times_lose_nothing(service: Service, document: str) -> None:
@@ -197,6 +198,19 @@ def test_a_broker_that_stays_away_for_three_seconds_loses_nothing(service: Servi
     assert len(service.receiver.wait(2)) == 2
     known = requests.get(f"{service.api}/jobs?limit=1", headers=service.headers, timeout=5).json()["jobs"]
     assert known[0]["job_id"] == jobs[1], "a job that was refused is there"
+
+
+def test_jobs_in_hand_go_on_after_the_power_was_off_for_days(tmp_path: Path, document: str) -> None:
+    with open_service(tmp_path / "service") as service, page_that_hangs(service, document) as page:
+        job_id = detect(service, document)
+        service.wait_for_row(job_id, lambda job: job.starts == 1)
+        kill_tree([service.supervisor, *service.supervisor.children(recursive=True)])
+        with Database(service.settings.sqlalchemy_url).session() as session:
+            session.execute(update(Job).values(heartbeat=Job.heartbeat - 3 * 86400))
+        with run_service(service.settings):
+            let_go_on(page)
+            assert service.finish(job_id)["state"] == "done"
+            assert len(service.receiver.wait()) == 1
 
 
 def test_a_full_disk_fails_the_job_with_the_reason_and_leaves_nothing_half_written(

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.database import Attempt, Database, Delivery, Job, Secret
+from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
 from app.delivery.kinds import LASTING, Kind, Status
 from app.delivery.parcels import Destination
 
@@ -47,6 +48,11 @@ class Outcome:
     retry_after: float | None
     seconds: float
 
+    @property
+    def pause(self) -> float:
+        """Seconds for which the client app is left alone because it asks for it."""
+        return min(self.retry_after or 0.0, LONGEST_WAIT)
+
 
 def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> None:
     """Put a message in the outbox, in the transaction of what it tells of. One that is there already stays as it is.
@@ -58,19 +64,28 @@ def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | 
         to: Where it goes.
         body: Of an event; a result is read from the job's files when it is sent.
     """
-    name = f"{job.id} {job.retries} {kind} {to.url}" + (f" {job.state} {job.done}" if kind is Kind.PROGRESS else "")
-    message_id = uuid.uuid5(uuid.NAMESPACE_URL, name).hex
+    is_progress = kind is Kind.PROGRESS
+    message_id = (
+        uuid.uuid4() if is_progress else uuid.uuid5(uuid.NAMESPACE_URL, f"{job.id} {job.retries} {kind} {to.url}")
+    )
     # The ids of an earlier version were left to chance: there, the columns tell.
-    there = Delivery.id == message_id
+    there = Delivery.id == message_id.hex
     if kind is Kind.RESULT:
         there |= _is_of(job, kind) & (Delivery.result == job.retries) & (Delivery.url == to.url)
         older = _is_of(job, kind) & (Delivery.result < job.retries) & (Delivery.status == Status.PENDING)
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    if session.scalar(select(Delivery.id).where(there)) is None:
-        new = Delivery(id=message_id, job_id=job.id, app_id=job.app_id, kind=kind, result=job.retries, body=body)
-        new.url, new.endpoint = to.url, to.endpoint
-        session.add(new)
-        session.info[ENLISTED] = True
+    if session.scalar(select(Delivery.id).where(there)) is not None:
+        return
+    endpoint = find_endpoint(session, job.app_id, to.endpoint)
+    closed = endpoint.closed if endpoint else None
+    if closed and is_progress:
+        return
+    new = Delivery(id=message_id.hex, job_id=job.id, app_id=job.app_id, kind=kind, result=job.retries, body=body)
+    new.url, new.endpoint, new.error = to.url, to.endpoint, closed
+    new.status = Status.DISABLED if closed else Status.PENDING
+    new.next_attempt = None if closed else max(time.time(), endpoint.rests_till if endpoint else 0.0)
+    session.add(new)
+    session.info[ENLISTED] = True
 
 
 class Outbox:
@@ -93,58 +108,63 @@ class Outbox:
         """
         for app_id in self._list_turns():
             while delivery := self._reserve(app_id, seconds):
-                closed = self._find_closure(delivery)
-                if closed is None:
+                if not self._is_put_off(delivery):
                     return delivery
-                self.end(delivery, Status.DISABLED, closed)
         return None
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Write down what came of a try, and when the next one is."""
-        waits = PROGRESS_WAITS if delivery.kind == Kind.PROGRESS else WAITS
-        pause = min(outcome.retry_after or 0, LONGEST_WAIT)
+        """Write down what came of a try, and when the next one is.
+
+        What arrived has arrived, also when the job was cancelled or tried again meanwhile. What did not is tried again
+        only as far as nobody has decided otherwise by now.
+        """
         now, tries = time.time(), delivery.attempts + 1
-        wait = max(waits[tries - 1], pause) if tries <= len(waits) else None
-        if outcome.error is None:
-            status, wait = Status.DELIVERED, None
-        elif outcome.http_status == 410:
-            status, wait = Status.DISABLED, None
-        else:
-            status = Status.FAILED if wait is None else Status.PENDING
-        error = _explain_closure(delivery) if status is Status.DISABLED else outcome.error
-        values: dict[str, Any] = {"status": status, "attempts": tries, "http_status": outcome.http_status}
-        values |= {"error": error, "next_attempt": now + wait if wait else None, "reserved_till": now}
+        ours = (Delivery.id == delivery.id) & (Delivery.reserved_till == delivery.reserved_till)
+        tried = {"attempts": tries, "http_status": outcome.http_status, "error": outcome.error, "reserved_till": now}
         with self._database.session() as session:
-            ours = session.execute(update(Delivery).where(_is_claimed(delivery)).values(**values))
-            if not _count(ours) and session.get(Delivery, delivery.id) is None:
-                return  # a newer event took its place
-            attempt = Attempt(delivery_id=delivery.id, at=now - outcome.seconds, http_status=outcome.http_status)
+            # A write comes first: from then on nobody else changes the row.
+            is_ours = _count(session.execute(update(Delivery).where(ours).values(**tried)))
+            row = session.get(Delivery, delivery.id, populate_existing=True)
+            if row is None:  # a newer event took its place
+                return
+            attempt = Attempt(delivery_id=row.id, at=now - outcome.seconds, http_status=outcome.http_status)
             attempt.error, attempt.seconds = outcome.error, round(outcome.seconds, 3)
             session.add(attempt)
-            waiting = _waits_beside(delivery, now)
-            if status is Status.DISABLED:
-                closed = {"status": status, "error": error, "next_attempt": None}
-                session.execute(update(Delivery).where(waiting).values(**closed))
-            elif outcome.http_status is None or pause:
-                till = now + max(pause, min(wait or LONGEST_REST, LONGEST_REST))
-                session.execute(update(Delivery).where(waiting, Delivery.next_attempt < till).values(next_attempt=till))
+            if not is_ours:  # somebody has asked for it to be sent again, from the first try
+                return
+            wait = _settle(row, delivery.next_attempt, outcome)
+        self._note_endpoint(delivery, outcome, wait)
+
+    def _note_endpoint(self, delivery: Delivery, outcome: Outcome, wait: float | None) -> None:
+        """Leave an address alone that did not answer or asks for it, and for good one that is gone."""
+        with self._database.session() as session:
+            if outcome.error is None:
+                forget_endpoint(session, delivery.app_id, delivery.endpoint)
+            elif outcome.http_status == 410:
+                remember_endpoint(session, delivery.app_id, delivery.endpoint, closed=_explain_closure(delivery))
+            elif outcome.http_status is None or outcome.pause:
+                rest = max(outcome.pause, min(wait or LONGEST_REST, LONGEST_REST))
+                remember_endpoint(session, delivery.app_id, delivery.endpoint, rests_till=time.time() + rest)
 
     def end(self, delivery: Delivery, status: Status, reason: str) -> None:
         """End a claimed delivery that cannot be made, without a try."""
-        values = {"status": status, "error": reason, "next_attempt": None, "reserved_till": time.time()}
+        values: dict[str, Any] = {"status": status, "error": reason, "next_attempt": None, "reserved_till": time.time()}
         with self._database.session() as session:
             session.execute(update(Delivery).where(_is_claimed(delivery)).values(**values))
 
     def renew(self, job_id: str) -> int:
         """Make what a job has to tell due now, with all its tries; return how many messages there are.
 
-        An address that was closed is open again, and what was kept from it meanwhile is due as well.
+        That is its newest result, and its newest end. An address that was closed or rests is open again, and what was
+        kept from a closed one meanwhile is due as well.
         """
-        latest = (Delivery.job_id == job_id) & Delivery.kind.in_(LASTING) & (Delivery.status != Status.SUPERSEDED)
+        latest = (Delivery.job_id == job_id) & Delivery.kind.in_(LASTING) & ~_is_outdated()
         with self._database.session() as session:
-            closed = select(Delivery.app_id, Delivery.endpoint).where(latest, Delivery.status == Status.DISABLED)
-            for app_id, endpoint in session.execute(closed.distinct()).all():
-                kept = (Delivery.app_id == app_id) & (Delivery.endpoint == endpoint)
+            for app_id, url in session.execute(
+                select(Delivery.app_id, Delivery.endpoint).where(latest).distinct()
+            ).all():
+                forget_endpoint(session, app_id, url)
+                kept = (Delivery.app_id == app_id) & (Delivery.endpoint == url)
                 _reopen(session, kept & (Delivery.status == Status.DISABLED))
             return _make_due(session, latest)
 
@@ -180,12 +200,34 @@ class Outbox:
         with self._database.session() as session:
             return session.scalars(values, execution_options={"synchronize_session": False}).one_or_none()
 
-    def _find_closure(self, delivery: Delivery) -> str | None:
-        """Return why an address is closed to a client app. That a delivery to it is disabled says so."""
-        beside = (Delivery.app_id == delivery.app_id) & (Delivery.endpoint == delivery.endpoint)
-        closed = select(Delivery.error).where(beside, Delivery.status == Status.DISABLED).limit(1)
+    def _is_put_off(self, delivery: Delivery) -> bool:
+        """Put a reserved delivery off, with all that waits beside it, if its address has come to rest or is closed."""
         with self._database.session() as session:
-            return session.scalar(closed)
+            if find_endpoint(session, delivery.app_id, delivery.endpoint) is None:
+                return False
+            session.execute(update(Delivery).where(_is_claimed(delivery)).values(reserved_till=time.time()))
+        with self._database.session() as session:
+            hold_back(session, delivery.app_id, delivery.endpoint)
+        return True
+
+
+def _settle(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
+    """Decide what becomes of a delivery after a try, and return the wait before the next in seconds, if there is one.
+
+    Args:
+        row: Of the delivery, with the try counted.
+        due: When it was due; another time now means that it is held back, because a newer result is on its way.
+        outcome: Of the try.
+    """
+    if outcome.error is None:
+        row.status, row.next_attempt = Status.DELIVERED, None
+        return None
+    waits = PROGRESS_WAITS if row.kind == Kind.PROGRESS else WAITS
+    wait = max(waits[row.attempts - 1], outcome.pause) if row.attempts <= len(waits) else None
+    if row.status == Status.PENDING and row.next_attempt == due:
+        row.status = Status.FAILED if wait is None else Status.PENDING
+        row.next_attempt = None if wait is None else time.time() + wait
+    return wait
 
 
 def _is_of(job: Job, kind: Kind) -> ColumnElement[bool]:
@@ -204,13 +246,6 @@ def _is_claimed(delivery: Delivery) -> ColumnElement[bool]:
     return (Delivery.id == delivery.id) & (Delivery.status == Status.PENDING) & same
 
 
-def _waits_beside(delivery: Delivery, now: float) -> ColumnElement[bool]:
-    """Tell what else waits for the address of a delivery, and is not being tried."""
-    beside = (Delivery.app_id == delivery.app_id) & (Delivery.endpoint == delivery.endpoint)
-    waits = (Delivery.status == Status.PENDING) & (Delivery.reserved_till <= now)
-    return beside & waits & (Delivery.id != delivery.id)
-
-
 def _explain_closure(delivery: Delivery) -> str:
     return (
         f"{delivery.endpoint} answered 410: nothing more is sent there, "
@@ -220,11 +255,17 @@ def _explain_closure(delivery: Delivery) -> str:
 
 def _reopen(session: Session, kept: ColumnElement[bool]) -> None:
     """Make due what was kept from an address, but for what is no longer true."""
-    newer = aliased(Delivery)
-    is_older = (newer.job_id == Delivery.job_id) & (newer.kind == Delivery.kind) & (newer.result > Delivery.result)
-    stale = (Delivery.kind == Kind.PROGRESS) | select(newer.id).where(is_older).exists()
+    stale = (Delivery.kind == Kind.PROGRESS) | _is_outdated()
     session.execute(update(Delivery).where(kept, stale).values(status=Status.SUPERSEDED))
     _make_due(session, kept)
+
+
+def _is_outdated() -> ColumnElement[bool]:
+    """Tell whether a job has a newer result than the one that a delivery carries, or has ended anew since."""
+    newer = aliased(Delivery)
+    alike = (newer.kind == Kind.RESULT) == (Delivery.kind == Kind.RESULT)
+    is_newer = (newer.job_id == Delivery.job_id) & (newer.result > Delivery.result) & newer.kind.in_(LASTING)
+    return select(newer.id).where(is_newer, alike).exists()
 
 
 def _make_due(session: Session, which: ColumnElement[bool]) -> int:

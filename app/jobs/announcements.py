@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.database import Delivery, Job
-from app.delivery.kinds import Kind, Status
+from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.parcels import Destination, format_event
 from app.jobs.description import describe, format_moment
@@ -40,8 +40,7 @@ class Announcements:
         if job is None or not url or (kind is Kind.PROGRESS and self._told_lately(session, job)):
             return
         if kind is not Kind.STARTED:
-            # One whose address is closed stays: that it is disabled says so.
-            session.execute(delete(Delivery).where(_is_progress(job), Delivery.status != Status.DISABLED))
+            session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))
         enlist(session, job, kind, Destination(url, url), event)
 

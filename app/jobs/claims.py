@@ -1,8 +1,9 @@
 """Claims: how a worker takes a stage of a job, keeps it, and hands it on; and what becomes of a dead worker's."""
 
+import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, select
@@ -41,7 +42,7 @@ class Claims:
         self._max_starts = max_starts
         self._host_jobs = host_jobs
 
-    def claim(self, stage: Stage, token: str, dead: str = "") -> Job | None:
+    def claim(self, stage: Stage, message: str, retries: int = 0) -> Job | None:
         """Take the job whose turn it is at a stage; None when none waits there that may be taken.
 
         One whose pages were begun ``max_starts`` times without getting anywhere fails instead: whatever kills the
@@ -50,13 +51,15 @@ class Claims:
 
         Args:
             stage: To be claimed.
-            token: Names the claim.
-            dead: A claim whose worker is known to have died.
+            message: That made this place in the line. A broker may give it out twice: each makes a claim of its own.
+            retries: How often it comes again because the worker's child that had it died.
         """
+        token = f"{_name_try(message, retries)}{secrets.token_hex(4)}"
+        dead = self._list_dead(message, retries - 1)
         while job := self._line.find_next(stage, dead):
-            now, free = time.time(), self._line.is_free(stage, dead)
-            values: dict[str, Any] = {"state": stage.state, "claim": token, "worker": name_worker(), "heartbeat": now}
-            values |= {"tries": Job.tries + 1, "advanced": now, "began": case((Job.tries == 0, now), else_=Job.began)}
+            free = self._line.is_free(stage, dead)
+            values: dict[str, Any] = {"state": stage.state, "claim": token, "worker": name_worker()}
+            values |= {"heartbeat": time.time(), "tries": Job.tries + 1, "stalled": 0.0}
             hopeless = (Job.starts >= self._max_starts) | (Job.tries >= MOST_TRIES)
             if self._jobs.change(job.id, free & ~hopeless, then=self._tell(Kind.STARTED, job), **values):
                 self._line.note_turn(job, stage)
@@ -65,6 +68,15 @@ class Claims:
             lost = f"The {stage.task} stage ended {times} times without a word, as when memory runs out."
             self._fail(job, free & hopeless, WorkerLost(lost))
         return None
+
+    def _list_dead(self, message: str, retries: int) -> Sequence[str]:
+        """Return the claims of a try of a message whose process has ended."""
+        if retries < 0:
+            return []
+        mine = Job.claim.startswith(_name_try(message, retries), autoescape=True)
+        with self._jobs.database.session() as session:
+            jobs = session.execute(select(Job.claim, Job.worker).where(mine)).all()
+        return [claim for claim, worker in jobs if claim and is_gone(worker)]
 
     def begin_page(self, job: Job) -> None:
         """Count a start: what ends the process from now on may be the page that it looks at.
@@ -80,12 +92,21 @@ class Claims:
         Raises:
             ClaimLost: The job was cancelled, or another worker has it.
         """
-        mine, touch = Job.claim == job.claim, bool(values)
-        if not self._jobs.change(job.id, mine, touch=touch, then=then, heartbeat=time.time(), **values):
+        touch, since = bool(values), self._since_heartbeat()
+        values = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()} | values
+        if not self._jobs.change(job.id, Job.claim == job.claim, touch=touch, then=then, **values):
             raise ClaimLost(f"Job {job.id} is no longer this worker's.")
+
+    def _since_heartbeat(self) -> ColumnElement[float]:
+        """Return the seconds at work since a job's last heartbeat: no more than a claim holds, for clocks are set."""
+        now = time.time()
+        return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
 
     def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:
         """Record how far a stage is. One that gets on has not started in vain, however often it was killed.
+
+        To get on is to be further than ever before: a stage that goes on after an interruption counts from its
+        beginning, or from what could be read of it, and comes to the page that killed it again.
 
         Raises:
             ClaimLost: The job was cancelled, or another worker has it.
@@ -94,16 +115,24 @@ class Claims:
         gets_on = Job.done < done
         values["starts"] = case((gets_on & (Job.starts > 0), 1), else_=Job.starts)
         values["tries"] = case((gets_on, 1), else_=Job.tries)
-        values["advanced"] = case((gets_on, time.time()), else_=Job.advanced)
-        self.beat(job, self._tell(Kind.PROGRESS, job), done=done, total=total, **values)
+        values["stalled"] = case((gets_on, 0.0), else_=Job.stalled + self._since_heartbeat())
+        values["done"] = case((gets_on, done), else_=Job.done)
+        self.beat(job, self._tell(Kind.PROGRESS, job), total=total, **values)
 
-    def release(self, token: str) -> None:
-        """Give a claim back: its worker shuts down. The try does not count, and the job is queued again."""
+    def release(self, message: str, retries: int, worker: str) -> None:
+        """Give back the claim of a message: its worker shuts down. The try does not count, and the job is queued again.
+
+        Args:
+            message: That brought the claim about.
+            retries: How often it had come again by then.
+            worker: The process that has the claim; the same message may have been given to another.
+        """
+        mine = Job.claim.startswith(_name_try(message, retries), autoescape=True) & (Job.worker == worker)
         with self._jobs.database.session() as session:
-            job_ids = session.scalars(select(Job.id).where(Job.claim == token)).all()
+            job_ids = session.scalars(select(Job.id).where(mine)).all()
         values: dict[str, Any] = {"claim": None, "starts": 0, "tries": Job.tries - 1, "heartbeat": time.time()}
         for job_id in job_ids:
-            if self._jobs.change(job_id, Job.claim == token, **values):
+            if self._jobs.change(job_id, mine, **values):
                 self._jobs.send(self._jobs.find(job_id))
 
     def hand_over(self, job: Job, stage: Stage, seconds: float, leads_to: State | None = None) -> None:
@@ -121,6 +150,7 @@ class Claims:
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
         state = leads_to or stage.leads_to
         values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "tries": 0, "timings": timings}
+        values["worked"] = 0.0
         if state is State.RUNNING:
             values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
         then = None
@@ -153,15 +183,13 @@ class Claims:
             hours: The whole stage may take.
             stall_minutes: May pass without another page.
         """
-        now = time.time()
         limits = (
-            (Job.began < now - 3600 * hours, f"took longer than {hours:g} hours"),
-            (Job.advanced < now - 60 * stall_minutes, f"did not get on for {stall_minutes:g} minutes"),
+            (Job.worked > 3600 * hours, f"took longer than {hours:g} hours"),
+            (Job.stalled > 60 * stall_minutes, f"did not get on for {stall_minutes:g} minutes"),
         )
         ended = []
         for overdue, what in limits:
-            alive = Job.claim.is_not(None) & (Job.heartbeat >= now - self._stale_seconds)  # others wait to go on
-            late = (Job.state == stage.state) & alive & overdue
+            late = (Job.state == stage.state) & Job.claim.is_not(None) & overdue  # others wait to go on
             with self._jobs.database.session() as session:
                 jobs = session.scalars(select(Job).where(late)).all()
             error = TimeLimit(f"The {stage.task} stage {what}, the limit of this server: ask for a retry.")
@@ -196,6 +224,11 @@ class Claims:
                 busy[job.host] += _downloads(job)
                 freed.append(job)
         return freed
+
+
+def _name_try(message: str, retries: int) -> str:
+    """Return what the claims of a message begin with that were made when it had come again so often."""
+    return f"{message}:{retries}:"
 
 
 def _queue(job: Job) -> str:

@@ -6,6 +6,7 @@ made. So a thousand manifests of one app hold up another's single one for no lon
 """
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, cast
 
@@ -31,24 +32,24 @@ class Line:
         self._stale_seconds = stale_seconds
         self._host_jobs = host_jobs
 
-    def find_next(self, stage: Stage, dead: str = "") -> Job | None:
+    def find_next(self, stage: Stage, dead: Collection[str] = ()) -> Job | None:
         """Return the job whose turn it is: the oldest of the app that was served least recently.
 
         A job whose worker has died is the first to go on.
 
         Args:
             stage: At which it waits.
-            dead: A claim whose worker is known to have died; it holds nothing any more.
+            dead: Claims whose worker is known to have died; they hold nothing any more.
         """
         turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
-        order = (case((Job.claim == dead, 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        order = (case((Job.claim.in_(dead), 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
         waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
 
-    def is_free(self, stage: Stage, dead: str = "") -> ColumnElement[bool]:
+    def is_free(self, stage: Stage, dead: Collection[str] = ()) -> ColumnElement[bool]:
         """Tell of a job whether a stage of it may be taken now."""
-        nobodys = Job.claim.is_(None) | (Job.claim == dead) | (Job.heartbeat < time.time() - self._stale_seconds)
+        nobodys = Job.claim.is_(None) | Job.claim.in_(dead) | (Job.heartbeat < time.time() - self._stale_seconds)
         free = Job.state.in_(stage.starts_from) & nobodys
         return free & Job.host.not_in(self._find_full_hosts(dead)) if stage is DOWNLOAD else free
 
@@ -61,10 +62,10 @@ class Line:
             with suppress(IntegrityError), self._database.session() as session:  # another worker was quicker
                 session.add(Turn(app_id=job.app_id, queue=stage.queue, served=now))
 
-    def _find_full_hosts(self, dead: str) -> Select[str]:
+    def _find_full_hosts(self, dead: Collection[str]) -> Select[str]:
         """Select the hosts from which as many jobs are downloaded as may be at a time."""
         other = aliased(Job)
-        at_work = (other.state == State.DOWNLOADING) & other.claim.is_not(None) & (other.claim != dead)
+        at_work = (other.state == State.DOWNLOADING) & other.claim.is_not(None) & other.claim.not_in(dead)
         alive = other.heartbeat >= time.time() - self._stale_seconds
         full = func.count(other.id) >= self._host_jobs
         return select(other.host).where(at_work, alive).group_by(other.host).having(full)

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from app.database import Database, Delivery, Job
 from app.delivery.kinds import Kind, Status
-from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, NotFound, RequestError
+from app.errors import BrokerUnavailable, ExtractorError, NotFound
 from app.jobs.announcements import Announcements, Then
 from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
@@ -41,14 +41,24 @@ class JobStore:
         Raises:
             BrokerUnavailable: They could not be queued; then they are not recorded either.
         """
-        jobs = [_build_job(uuid.uuid4().hex, app_id, each) for each in requests]
+        jobs = [build_job(uuid.uuid4().hex, app_id, each) for each in requests]
         with self.database.session() as session:
             session.add_all(jobs)
-        if not self._send_all(jobs):
-            with self.database.session() as session:
-                session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
+        if not self.send_all(jobs) and self._take_back([job.id for job in jobs]):
             raise BrokerUnavailable("The jobs cannot be queued now: the broker does not answer. Try later.")
         return jobs
+
+    def _take_back(self, job_ids: Sequence[str]) -> bool:
+        """Remove jobs that nobody has begun; False, and none is removed, when a worker has taken one already.
+
+        A broker may take a message and not say so in time; any message makes a worker take whose turn it is.
+        """
+        untouched = Job.id.in_(job_ids) & (Job.state == State.QUEUED) & Job.claim.is_(None)
+        with self.database.session() as session:
+            if cast(CursorResult[Any], session.execute(delete(Job).where(untouched))).rowcount == len(job_ids):
+                return True
+            session.rollback()
+        return False
 
     def list_recent(self, app_id: int, state: State | None = None, limit: int = 50) -> Sequence[Job]:
         """Return a client app's jobs, newest first."""
@@ -83,11 +93,6 @@ class JobStore:
             others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
             requests = session.scalars(select(Job.request).where(others)).all()
         return {request["manifest_url"] for request in requests}
-
-    def list_parts(self, job: Job) -> Sequence[Job]:
-        """Return the jobs of a collection's manifests, in its order."""
-        with self.database.session() as session:
-            return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
     def cancel(self, job: Job) -> int:
         """Cancel a job and, of a collection, its parts, unless finished; return how many were cancelled.
@@ -125,10 +130,10 @@ class JobStore:
         }
         before |= {"error_code": job.error_code, "error_message": job.error_message}
         now: dict[str, Any] = {"state": State.QUEUED, "retries": job.retries + 1, "finished": None}
-        now |= {"error_code": None, "error_message": None, "starts": 0, "tries": 0, "done": 0}
+        now |= {"error_code": None, "error_message": None, "starts": 0, "tries": 0, "worked": 0.0, "done": 0}
         now["heartbeat"] = time.time()
         with self.database.session() as session:
-            if not _update(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **now):
+            if not update_job(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **now):
                 return False
             _hold_deliveries(session, job.id, None)
         try:
@@ -136,7 +141,7 @@ class JobStore:
         except BrokerUnavailable:
             waits = (Job.state == State.QUEUED) & (Job.retries == job.retries + 1) & Job.claim.is_(None)
             with self.database.session() as session:
-                if _update(session, job.id, waits, **before):
+                if update_job(session, job.id, waits, **before):
                     _hold_deliveries(session, job.id, time.time())
             raise
         return True
@@ -145,39 +150,13 @@ class JobStore:
         """End a job with the reason if a condition holds; what is to be delivered of an earlier result goes on."""
         ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
         with self.database.session() as session:
-            if not _update(session, job_id, condition, **ending):
+            if not update_job(session, job_id, condition, **ending):
                 return False
             _hold_deliveries(session, job_id, time.time())
             self.announcements.announce(session, Kind.FAILED, job_id)
         return True
 
-    def split(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
-        """Make a job of each manifest of a collection. Doing it again adds none twice.
-
-        Args:
-            job: Of the collection, as it was claimed.
-            parts: A request for each manifest.
-            refused: The addresses that cannot be used, each with the reason: they are jobs that have failed.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it; then no part is made.
-        """
-        jobs = [_build_job(_name_part(job, part.manifest_url), job.app_id, part, job.id) for part in parts]
-        total = len(parts) + len(refused)
-        with self.database.session() as session:
-            if not _update(session, job.id, Job.claim == job.claim, kind="collection", done=total, total=total):
-                raise ClaimLost(f"Job {job.id} is no longer this worker's.")
-            there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
-            new = [part for part in jobs if part.id not in there]
-            session.add_all(new)
-            bad = [each for each in _build_refused(job, refused) if each.id not in there]
-            session.add_all(bad)
-            session.flush()
-            for each in bad:
-                self.announcements.announce(session, Kind.FAILED, each.id)
-        self._send_all(new)
-
-    def _send_all(self, jobs: Sequence[Job]) -> int:
+    def send_all(self, jobs: Sequence[Job]) -> int:
         """Put jobs on their queues, and return how many: when the broker goes away, the sweep queues the rest."""
         for place, job in enumerate(jobs):
             try:
@@ -225,13 +204,14 @@ class JobStore:
             values: Of the row.
         """
         with self.database.session() as session:
-            changed = _update(session, job_id, condition, touch=touch, **values)
+            changed = update_job(session, job_id, condition, touch=touch, **values)
             if changed and then:
                 then(session)
         return changed
 
 
-def _update(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+    """Change a job's row in a transaction if a condition holds, and return whether it did."""
     if touch:
         values |= {"updated": time.time()}
     result = session.execute(update(Job).where(Job.id == job_id, condition).values(**values))
@@ -244,24 +224,11 @@ def _hold_deliveries(session: Session, job_id: str, till: float | None) -> None:
     session.execute(update(Delivery).where(pending).values(next_attempt=till))
 
 
-def _name_part(job: Job, url: str) -> str:
-    """Return the id of the job of a collection's manifest: always the same, so that it is made once."""
-    return uuid.uuid5(uuid.UUID(job.id), url).hex
-
-
-def _build_job(job_id: str, app_id: int, request: DetectionRequest, parent_id: str | None = None) -> Job:
+def build_job(job_id: str, app_id: int, request: DetectionRequest, parent_id: str | None = None) -> Job:
+    """Return the row of a new job."""
     return Job(
         id=job_id, app_id=app_id, kind="detection", host=request.host, request=request.as_json(), parent_id=parent_id
     )
-
-
-def _build_refused(job: Job, refused: Mapping[str, str]) -> Iterator[Job]:
-    for url, reason in refused.items():
-        ending = build_ending(State.FAILED, error_code=RequestError.code, error_message=reason)
-        request = job.request | {"manifest_url": url[:200]}
-        yield Job(
-            id=_name_part(job, url), app_id=job.app_id, kind="detection", request=request, parent_id=job.id, **ending
-        )
 
 
 def build_ending(state: State, **values: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 
-def name_worker() -> str:
-    """Return a name for this process."""
-    return f"{_read_machine()}:{os.getpid()}"
+def name_worker(pid: int | None = None) -> str:
+    """Return a name for a process of this machine: this one, unless another is given."""
+    return f"{_read_machine()}:{pid or os.getpid()}"
 
 
 def is_gone(worker: str | None) -> bool:

@@ -83,7 +83,9 @@ PATHS: dict[str, Any] = {
         responses=answers({"text/plain": TEXT} | _json("Annotations"), *KEYED, 404),
     ),
     "/jobs/{job_id}/cancel": _act("Stop a job; of a collection, the jobs of its manifests."),
-    "/jobs/{job_id}/retry": _act("Fetch and look at what failed, and only that, and send the completed file."),
+    "/jobs/{job_id}/retry": _act(
+        "Fetch and look at what failed, and only that, and send the completed file; of a collection, its jobs."
+    ),
     "/jobs/{job_id}/redeliver": _act("Send the result again."),
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
     "/healthz": _probe("Whether the database answers, and the broker takes what is sent.", "Health", "NotHealthy"),

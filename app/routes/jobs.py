@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.database import Delivery, Job
 from app.errors import NotFound, RequestError
-from app.jobs import JobStore, State
+from app.jobs import JobStore, Parts, State
 from app.jobs.description import describe, describe_delivery, describe_part
 
 routes = Blueprint("jobs", __name__)
@@ -33,7 +33,7 @@ def show(job_id: str) -> ResponseReturnValue:
     job = _find(job_id)
     described = _describe(job, _store().deliveries([job])[job_id])
     if job.kind == "collection":
-        described["jobs"] = [describe_part(part) for part in _store().list_parts(job)]
+        described["jobs"] = [describe_part(part) for part in _parts().list(job)]
     return jsonify(described)
 
 
@@ -50,17 +50,27 @@ def cancel(job_id: str) -> ResponseReturnValue:
 
 @routes.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> ResponseReturnValue:
-    """Fetch and look at what failed, and deliver the completed file."""
+    """Fetch and look at what failed, and deliver the completed file; of a collection, the jobs of its manifests."""
     job = _find(job_id)
     failed = len(job.coverage["failed"]) if job.coverage else 0
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only a job that is finished can be tried again.")
+    if job.kind == "collection":
+        return _retry_parts(job)
     if job.state == State.DONE and not failed:
         raise RequestError(f"Job {job_id} has no canvas that failed: there is nothing to try again.")
     if not _store().retry(job):
         raise RequestError(f"Job {job_id} is being tried again already.")
     canvases = "The canvas that failed is" if failed == 1 else f"The {failed} canvases that failed are"
     return jsonify(message=f"{canvases if failed else 'The job is'} tried again.", job_id=job_id)
+
+
+def _retry_parts(job: Job) -> ResponseReturnValue:
+    again = _parts().retry(job)
+    if not again:
+        raise RequestError(f"Job {job.id} has no manifest that failed or was cancelled: there is nothing to try again.")
+    which = "1 job of the collection is" if again == 1 else f"{again} jobs of the collection are"
+    return jsonify(message=f"{which} tried again.", job_id=job.id)
 
 
 @routes.post("/jobs/<job_id>/redeliver")
@@ -107,6 +117,11 @@ def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
 
 def _store() -> JobStore:
     return current_app.extensions["jobs"]
+
+
+def _parts() -> Parts:
+    parts: Parts = current_app.extensions["queue"].parts
+    return parts
 
 
 def _find(job_id: str) -> Job:

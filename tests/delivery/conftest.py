@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.addresses import AddressGuard
-from app.database import Attempt, Database, Delivery, Job, Secret
+from app.database import Attempt, Database, Delivery, Endpoint, Job, Secret
 from app.delivery.courier import Courier
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
@@ -57,10 +57,11 @@ class Post:
             return list(session.scalars(mine))
 
     def make_due(self, *conditions: object) -> None:
-        """Let the time pass that pending deliveries wait."""
+        """Let the time pass that pending deliveries wait, and that their addresses rest."""
         pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
         with self.database.session() as session:
             session.execute(pending.values(next_attempt=0, reserved_till=0))
+            session.execute(update(Endpoint).values(rests_till=0))
 
     def give_secret(self, secret: str, app_id: int = 1) -> None:
         with self.database.session() as session:

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, select, update
 
 from app.database import Delivery, Job
 from app.delivery.kinds import Kind
@@ -164,3 +164,106 @@ def test_what_is_due_is_counted_up_to_a_bound(post: Post) -> None:
     assert [post.outbox.count_due(most) for most in (2, 100)] == [2, 5]
     claim(post)
     assert post.outbox.count_due(100) == 4
+
+
+def test_what_is_enlisted_while_an_address_rests_waits_too(post: Post) -> None:
+    post.send(BASE, "first")
+    post.outbox.record(claim(post), Outcome(429, "It answered 429.", 7200, 0.1))
+    later = post.send(BASE, "later")
+    assert 7100 < (later.next_attempt or 0) - time.time() <= 7200
+    assert post.outbox.claim_next(60) is None
+    post.send(BASE, "other app", app_id=2)
+    assert claim(post).app_id == 2
+
+
+def test_what_came_to_be_due_while_an_address_rests_is_put_off(post: Post) -> None:
+    post.send(BASE, "first")
+    post.outbox.record(claim(post), Outcome(429, "It answered 429.", 7200, 0.1))
+    with post.database.session() as session:
+        session.execute(update(Delivery).values(next_attempt=0.0))  # as when a retry that failed lets go of it
+    assert post.outbox.claim_next(60) is None
+    (delivery,) = post.find("first")
+    assert 7100 < (delivery.next_attempt or 0) - time.time() <= 7200
+
+
+def test_a_redelivery_does_not_wait_for_an_address_to_have_rested(post: Post) -> None:
+    post.send(BASE)
+    post.outbox.record(claim(post), Outcome(503, "It answered 503.", 80000, 0.1))
+    post.outbox.renew("job")
+    assert claim(post).attempts == 0
+
+
+def test_an_address_that_answers_again_has_rested(post: Post) -> None:
+    for number in range(3):
+        post.send(BASE, f"job{number}")
+    silent, good, waiting = claim(post), claim(post), claim(post)
+    post.outbox.record(silent, SILENT)
+    post.outbox.record(good, TAKEN)
+    post.outbox.record(waiting, TAKEN)
+    assert (post.send(BASE, "next").next_attempt or 0) <= time.time()
+
+
+def test_thousands_at_a_closed_address_are_disabled_together(post: Post) -> None:
+    with post.database.session() as session:
+        session.add_all(Job(id=f"{n:04}", app_id=1, kind="detection", request={}, retries=0) for n in range(2000))
+        session.flush()
+        for job in session.scalars(select(Job)):
+            enlist(session, job, Kind.RESULT, Destination(f"{BASE}/{job.id}", BASE))
+    claimed = claim(post)
+    post.outbox.record(claimed, Outcome(410, "gone", None, 0.1))
+    with post.database.session() as session:
+        assert session.scalars(select(Delivery.status).distinct()).all() == ["disabled"]
+        session.execute(update(Delivery).values(status="pending", next_attempt=0.0))  # whatever made them due
+    statements: list[str] = []
+    event.listen(post.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    assert post.outbox.claim_next(60) is None
+    assert len(statements) < 20
+
+
+def test_how_far_a_job_is_leaves_nothing_at_a_closed_address(post: Post) -> None:
+    post.send(BASE, kind=Kind.PROGRESS)
+    post.outbox.record(claim(post), Outcome(410, "gone", None, 0.1))
+    for _ in range(5):
+        post.send(BASE, kind=Kind.PROGRESS)
+    assert [delivery.status for delivery in post.find()] == ["disabled"]
+
+
+def test_no_two_events_that_say_how_far_a_job_is_have_the_same_id(post: Post) -> None:
+    first = post.send(BASE, kind=Kind.PROGRESS)
+    assert post.send(BASE, kind=Kind.PROGRESS).id != first.id
+
+
+@pytest.mark.parametrize("status", ["pending", "cancelled", "superseded"])
+def test_what_arrived_has_arrived_whatever_was_decided_meanwhile(post: Post, status: str) -> None:
+    delivery = post.send(BASE)
+    claimed = claim(post)
+    with post.database.session() as session:
+        session.execute(update(Delivery).values(status=status, next_attempt=None))
+    post.outbox.record(claimed, TAKEN)
+    delivery = post.look(delivery)
+    assert (delivery.status, delivery.attempts, delivery.http_status) == ("delivered", 1, 200)
+
+
+@pytest.mark.parametrize("status", ["pending", "cancelled", "superseded"])
+def test_a_try_that_failed_changes_no_decision_but_is_counted(post: Post, status: str) -> None:
+    delivery = post.send(BASE)
+    claimed = claim(post)
+    with post.database.session() as session:
+        session.execute(update(Delivery).values(status=status, next_attempt=None))
+    post.outbox.record(claimed, FAILED)
+    delivery = post.look(delivery)
+    assert (delivery.status, delivery.next_attempt, delivery.attempts) == (status, None, 1)
+    assert delivery.error == "It answered 500."
+
+
+def test_of_the_ends_of_a_job_the_last_is_sent_again_with_the_newest_result(post: Post) -> None:
+    for retries, kinds in ((0, (Kind.RESULT, Kind.DONE)), (1, (Kind.FAILED,))):
+        for kind in kinds:
+            post.send(BASE, retries=retries, kind=kind)
+            post.outbox.record(claim(post), TAKEN)
+    assert post.outbox.renew("job") == 2
+    assert {delivery.kind: delivery.status for delivery in post.find()} == {
+        "result": "pending",
+        "job.done": "delivered",
+        "job.failed": "pending",
+    }

@@ -10,10 +10,10 @@ from sqlalchemy import select, update
 
 from app.database import Delivery, Job
 from app.errors import ClaimLost, ManifestError
-from app.jobs import Claims, DetectionRequest, JobStore, State
+from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
 from app.jobs.announcements import Announcements
 from app.jobs.states import DETECT, DOWNLOAD, STAGES
-from tests.jobs.conftest import Queues, claimed, start_again
+from tests.jobs.conftest import Queues, claimed, die, start_again
 
 NEWS = "https://app.example/news"
 REQUEST = DetectionRequest("https://example.org/manifest.json", notify_url=NEWS)
@@ -75,8 +75,9 @@ def test_a_failed_job_tells_why_once(store: JobStore, claims: Claims, job: Job) 
 
 def test_a_job_that_kills_its_worker_tells_that_it_failed(store: JobStore, claims: Claims, job: Job) -> None:
     for number in range(2):
-        start_again(claims, job, number)
-    assert claims.claim(DOWNLOAD, "message:2", dead="message:1") is None
+        start_again(store, claims, job, number)
+    die(store, job)
+    assert claims.claim(DOWNLOAD, "message", 2) is None
     assert find_kinds(store, job) == ["job.started", "job.failed"]
 
 
@@ -91,8 +92,8 @@ def test_a_cancelled_job_tells_so_and_nothing_else(store: JobStore, claims: Clai
 
 
 def test_a_stage_that_starts_again_does_not_tell_of_its_start_again(store: JobStore, claims: Claims, job: Job) -> None:
-    start_again(claims, job, 0)
-    start_again(claims, job, 1)
+    start_again(store, claims, job, 0)
+    start_again(store, claims, job, 1)
     assert find_kinds(store, job) == ["job.started"]
 
 
@@ -147,12 +148,12 @@ def test_a_retry_is_told_of_anew_and_holds_back_no_event(store: JobStore, claims
     assert find_kinds(store, job) == ["job.started", "job.failed", "job.started", "job.done"]
 
 
-def test_the_jobs_of_a_collection_tell_for_themselves(store: JobStore, claims: Claims, job: Job) -> None:
+def test_the_jobs_of_a_collection_tell_for_themselves(store: JobStore, parts: Parts, claims: Claims, job: Job) -> None:
     at_work = claimed(claims, job, DOWNLOAD)
     for _ in range(2):  # as after a crash in the middle
-        store.split(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
+        parts.split(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
     claims.hand_over(at_work, DOWNLOAD, 1, State.DONE)
-    good, bad = store.list_parts(job)
+    good, bad = parts.list(job)
     assert (find_kinds(store, good), find_kinds(store, bad)) == ([], ["job.failed"])
     store.cancel(job)
     assert find_kinds(store, good) == ["job.cancelled"]

@@ -1,5 +1,3 @@
-import subprocess
-
 import pytest
 from sqlalchemy import update
 
@@ -9,7 +7,7 @@ from app.jobs import Claims, JobStore, Stage, State
 from app.jobs.claims import MOST_TRIES
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES
 from app.jobs.workers import name_worker
-from tests.jobs.conftest import REQUEST, Queues, age, claimed, start_again, submit
+from tests.jobs.conftest import REQUEST, Queues, age, claimed, die, start_again, submit
 
 
 def test_a_job_goes_through_its_stages_to_done(store: JobStore, claims: Claims, queues: Queues) -> None:
@@ -49,27 +47,26 @@ def test_a_second_message_for_a_finished_job_changes_nothing(store: JobStore, cl
 
 
 def test_the_claim_of_a_dead_worker_is_taken_over_at_once(store: JobStore, claims: Claims) -> None:
-    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
-    again = claims.claim(DOWNLOAD, "message:1", dead="message:0")
-    assert again is not None
-    assert (again.id, again.tries) == (job.id, 2)
+    job = claimed(claims, submit(store), DOWNLOAD)
+    die(store, job)
+    assert claimed(claims, job, DOWNLOAD, retries=1).tries == 2
 
 
-def test_the_same_message_again_does_not_disturb_the_worker_that_has_it(store: JobStore, claims: Claims) -> None:
-    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
-    for _ in range(3):
-        assert claims.claim(DOWNLOAD, "message:0", dead="message:-1") is None
+def test_a_message_that_comes_again_disturbs_no_worker_that_lives(store: JobStore, claims: Claims) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    for retries in (0, 0, 1):
+        assert claims.claim(DOWNLOAD, "message", retries) is None
     claims.beat(job)
 
 
 def test_a_released_claim_is_queued_again_and_does_not_count(store: JobStore, claims: Claims, queues: Queues) -> None:
-    job = claimed(claims, submit(store), DOWNLOAD, "message:0")
-    claims.release("message:0")
+    job = claimed(claims, submit(store), DOWNLOAD)
+    claims.release("message", 0, name_worker())
     assert queues.sent == [("io", job.id), ("io", job.id)]
     with pytest.raises(ClaimLost):
         claims.beat(job)
-    assert claimed(claims, job, DOWNLOAD, "other:0").tries == 1
-    claims.release("unknown:0")
+    assert claimed(claims, job, DOWNLOAD, "other").tries == 1
+    claims.release("unknown", 0, name_worker())
 
 
 def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore, claims: Claims) -> None:
@@ -85,9 +82,10 @@ def test_a_stale_claim_is_taken_over_and_the_old_owner_learns_it(store: JobStore
 
 def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore, claims: Claims) -> None:
     job = submit(store)
-    start_again(claims, job, 0)
-    start_again(claims, job, 1)
-    assert claims.claim(DOWNLOAD, "message:2", dead="message:1") is None
+    start_again(store, claims, job, 0)
+    start_again(store, claims, job, 1)
+    die(store, job)
+    assert claims.claim(DOWNLOAD, "message", 2) is None
     job = store.find(job.id)
     assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
 
@@ -95,17 +93,15 @@ def test_a_stage_that_kills_its_worker_twice_fails_the_job(store: JobStore, clai
 def test_a_worker_that_is_killed_before_the_first_page_may_try_again(store: JobStore, claims: Claims) -> None:
     job = submit(store)
     for number in range(MOST_TRIES):
-        assert claims.claim(DOWNLOAD, f"message:{number}", dead=f"message:{number - 1}") is not None
-    assert claims.claim(DOWNLOAD, "message:n", dead=f"message:{MOST_TRIES - 1}") is None
+        claimed(claims, job, DOWNLOAD, retries=number)
+        die(store, job)
+    assert claims.claim(DOWNLOAD, "message", MOST_TRIES) is None
     assert store.find(job.id).error_code == "worker_lost"
 
 
 def test_a_job_whose_process_is_gone_is_freed_at_once(store: JobStore, claims: Claims) -> None:
-    ended = subprocess.Popen(["/bin/true"])
-    ended.wait()
     gone, alive = (claimed(claims, submit(store), DOWNLOAD) for _ in range(2))
-    machine = name_worker().rpartition(":")[0]
-    store.change(gone.id, Job.id == gone.id, worker=f"{machine}:{ended.pid}")
+    die(store, gone)
     assert [job.id for job in claims.free_stranded(lambda queue: False)] == [gone.id]
     claims.beat(alive)
 
@@ -119,16 +115,31 @@ def test_a_worker_of_another_machine_is_known_by_its_heartbeat_only(store: JobSt
 def test_getting_on_counts_as_a_fresh_start(store: JobStore, claims: Claims) -> None:
     job = submit(store)
     for done in range(1, 6):
-        claims.record_progress(start_again(claims, job, done), done, 10, {})
+        claims.record_progress(start_again(store, claims, job, done - 1), done, 10, {})
     assert store.find(job.id).state == State.DOWNLOADING
 
 
 def test_reporting_the_same_progress_is_not_getting_on(store: JobStore, claims: Claims) -> None:
     job = submit(store)
     for number in range(2):
-        claims.record_progress(start_again(claims, job, number), 0, 10, None)
-    assert claims.claim(DOWNLOAD, "message:2", dead="message:1") is None
+        claims.record_progress(start_again(store, claims, job, number), 0, 10, None)
+    die(store, job)
+    assert claims.claim(DOWNLOAD, "message", 2) is None
     assert store.find(job.id).state == State.FAILED
+
+
+def test_to_count_again_after_an_interruption_is_not_getting_on(store: JobStore, claims: Claims) -> None:
+    job = submit(store)
+    for number in range(2):  # pages 1 to 4 are gone from the cache and pass at once; the fifth kills
+        at_work = start_again(store, claims, job, number)
+        for done in range(5):
+            claims.record_progress(at_work, done, 10, None)
+    assert store.find(job.id).done == 4
+    claims.record_progress(at_work, 0, 10, None)
+    assert store.find(job.id).done == 4
+    die(store, job)
+    assert claims.claim(DOWNLOAD, "message", 2) is None
+    assert store.find(job.id).error_code == "worker_lost"
 
 
 def test_a_failed_stage_says_why(store: JobStore, claims: Claims) -> None:
@@ -226,8 +237,9 @@ def test_no_more_stranded_downloads_are_queued_than_their_host_has_room_for(stor
 def test_a_download_that_kills_its_worker_makes_room_for_the_next(store: JobStore, claims: Claims) -> None:
     killer, waiting = submit(store), submit(store)
     for number in range(2):
-        start_again(claims, killer, number)
-    found = claims.claim(DOWNLOAD, "message:2", dead="message:1")
+        start_again(store, claims, killer, number)
+    die(store, killer)
+    found = claims.claim(DOWNLOAD, "message", 2)
     assert found is not None
     assert found.id == waiting.id
     assert store.find(killer.id).state == State.FAILED
@@ -243,16 +255,24 @@ def test_a_job_that_could_not_be_sent_is_sent_by_the_sweep_whatever_its_queue_ho
     assert [freed.id for freed in claims.free_stranded(lambda queue: False)] == [job.id]
 
 
-def test_a_released_worker_gives_back_every_job_of_its_message(store: JobStore, claims: Claims) -> None:
-    jobs = [claimed(claims, submit(store), DOWNLOAD, "message:0") for _ in range(2)]
-    claims.release("message:0")
-    assert [store.find(job.id).claim for job in jobs] == [None, None]
+def test_of_a_message_given_out_twice_each_worker_gives_back_its_own(store: JobStore, claims: Claims) -> None:
+    mine, another = (claimed(claims, submit(store), DOWNLOAD) for _ in range(2))
+    assert mine.claim != another.claim
+    store.change(another.id, Job.id == another.id, worker="elsewhere:1")
+    claims.release("message", 0, name_worker())
+    assert store.find(mine.id).claim is None
+    claims.beat(another)
 
 
-@pytest.mark.parametrize(("what", "reason"), [("began", "longer than 2 hours"), ("advanced", "for 30 minutes")])
+def spend(store: JobStore, job: Job, seconds: float, what: str) -> None:
+    """Let a stage have been at work for some seconds more."""
+    store.change(job.id, Job.id == job.id, **{what: getattr(Job, what) + seconds})
+
+
+@pytest.mark.parametrize(("what", "reason"), [("worked", "longer than 2 hours"), ("stalled", "for 30 minutes")])
 def test_a_stage_that_takes_too_long_fails_its_job(store: JobStore, claims: Claims, what: str, reason: str) -> None:
     job, quick = (claimed(claims, submit(store), DOWNLOAD) for _ in range(2))
-    age(store, job, 2 * 3600 + 1, what)
+    spend(store, job, 2 * 3600 + 1, what)
     assert [each.id for each in claims.end_overdue(DOWNLOAD, 2, 30)] == [job.id]
     ended = store.find(job.id)
     assert (ended.state, ended.error_code) == (State.FAILED, "time_limit")
@@ -262,29 +282,62 @@ def test_a_stage_that_takes_too_long_fails_its_job(store: JobStore, claims: Clai
     claims.beat(quick)
 
 
+@pytest.mark.parametrize("reports", [False, True])
+def test_the_time_at_work_is_counted_by_heartbeats(store: JobStore, claims: Claims, reports: bool) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    for _ in range(5):
+        age(store, job, 20)
+        if reports:
+            claims.record_progress(job, 0, 10, None)  # twice a second, and gets nowhere
+        else:
+            claims.beat(job)
+    row = store.find(job.id)
+    assert row.worked == pytest.approx(100, abs=5)
+    assert row.stalled == pytest.approx(100, abs=5)
+
+
 def test_a_long_stage_that_gets_on_is_left_alone(store: JobStore, claims: Claims) -> None:
     job = claimed(claims, submit(store), DOWNLOAD)
-    age(store, job, 3600, "began")
-    age(store, job, 3600, "advanced")
+    spend(store, job, 3600, "worked")
+    spend(store, job, 3600, "stalled")
     claims.record_progress(job, 1, 10, None)
     assert claims.end_overdue(DOWNLOAD, 2, 30) == []
 
 
-def test_a_job_that_waits_is_not_too_late(store: JobStore, claims: Claims) -> None:
-    age(store, submit(store), 1e6, "began")
+def test_the_time_for_which_the_power_was_off_does_not_count(store: JobStore, claims: Claims) -> None:
+    job = start_again(store, claims, submit(store), 0)
+    age(store, job, 48 * 3600)  # its heartbeat, when everything comes up again
+    assert claims.end_overdue(DOWNLOAD, 2, 30) == []
+    assert [found.id for found in claims.free_stranded(lambda queue: True)] == [job.id]
+    job = claimed(claims, job, DOWNLOAD, "after")
+    claims.beat(job)
     assert claims.end_overdue(DOWNLOAD, 2, 30) == []
 
 
+@pytest.mark.parametrize("seconds", [-1e6, 1e9])
+def test_a_clock_that_is_set_counts_for_nothing(store: JobStore, claims: Claims, seconds: float) -> None:
+    job = claimed(claims, submit(store), DOWNLOAD)
+    age(store, job, seconds)
+    claims.beat(job)
+    assert store.find(job.id).worked == pytest.approx(0, abs=5)
+
+
 def test_a_stage_that_was_killed_is_timed_from_its_first_start(store: JobStore, claims: Claims) -> None:
-    job = start_again(claims, submit(store), 0)
-    age(store, job, 2 * 3600 + 1, "began")
-    start_again(claims, job, 1)
+    job = start_again(store, claims, submit(store), 0)
+    spend(store, job, 2 * 3600 + 1, "worked")
+    start_again(store, claims, job, 1)
     assert len(claims.end_overdue(DOWNLOAD, 2, 30)) == 1
 
 
-def test_the_time_of_a_stage_begins_anew_with_the_next(store: JobStore, claims: Claims) -> None:
+@pytest.mark.parametrize("ending", ["hand_over", "retry"])
+def test_the_time_of_a_stage_begins_anew_with_the_next(store: JobStore, claims: Claims, ending: str) -> None:
     job = claimed(claims, submit(store), DOWNLOAD)
-    age(store, job, 2 * 3600 + 1, "began")
-    claims.hand_over(job, DOWNLOAD, 1)
-    claimed(claims, job, DETECT)
-    assert claims.end_overdue(DETECT, 2, 30) == []
+    spend(store, job, 2 * 3600 + 1, "worked")
+    if ending == "hand_over":
+        claims.hand_over(job, DOWNLOAD, 1)
+        claimed(claims, job, DETECT)
+    else:
+        claims.end_overdue(DOWNLOAD, 2, 30)
+        store.retry(store.find(job.id))
+        claimed(claims, job, DOWNLOAD)
+    assert claims.end_overdue(DOWNLOAD, 2, 30) == claims.end_overdue(DETECT, 2, 30) == []

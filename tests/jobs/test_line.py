@@ -6,7 +6,7 @@ import pytest
 from app.errors import ManifestError
 from app.jobs import Claims, JobStore, Stage
 from app.jobs.states import DETECT, DOWNLOAD
-from tests.jobs.conftest import submit
+from tests.jobs.conftest import claimed, die, submit
 
 
 def urls(number: int) -> list[str]:
@@ -65,18 +65,18 @@ def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(store: JobStor
 def test_a_worker_that_died_goes_on_with_its_own_job_first(store: JobStore, claims: Claims) -> None:
     for app_id in (1, 1, 2):
         submit(store, app_id)
-    mine = claims.claim(DOWNLOAD, "message:0")
-    again = claims.claim(DOWNLOAD, "message:1", dead="message:0")
+    mine = claims.claim(DOWNLOAD, "message")
     assert mine is not None
+    die(store, mine)
+    again = claims.claim(DOWNLOAD, "message", 1)
     assert again is not None
     assert again.id == mine.id
 
 
 def test_a_dead_workers_job_goes_on_although_its_host_is_full(store: JobStore, claims: Claims) -> None:
-    for number in range(2):
-        submit(store)
-        claims.claim(DOWNLOAD, f"message{number}:0")
-    assert claims.claim(DOWNLOAD, "message0:1", dead="message0:0") is not None
+    first, _ = (claimed(claims, submit(store), DOWNLOAD, f"message {number}") for number in range(2))
+    die(store, first)
+    claimed(claims, first, DOWNLOAD, "message 0", retries=1)
 
 
 @pytest.mark.parametrize("threads", [8])

@@ -1,10 +1,12 @@
+import time
+
 import pytest
 
 from app.database import Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError, NotFound
-from app.jobs import Claims, DetectionRequest, JobStore, State
-from app.jobs.states import DOWNLOAD, FINISHED, STAGES, UNFINISHED, stage_of
-from tests.jobs.conftest import REQUEST, Queues, claimed, submit
+from app.jobs import Claims, JobStore, Stage, State
+from app.jobs.states import DOWNLOAD, FINISHED, UNFINISHED, stage_of
+from tests.jobs.conftest import REQUEST, Queues, claimed, finish, submit
 
 
 def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore, claims: Claims) -> None:
@@ -20,7 +22,7 @@ def test_cancel_takes_the_job_from_the_stage_at_work(store: JobStore, claims: Cl
 def test_a_cancelled_job_sends_nothing_more(store: JobStore) -> None:
     job = submit(store)
     with store.database.session() as session:
-        session.add(Delivery(id="d", job_id=job.id, url="https://a.example"))
+        session.add(Delivery(id="d", job_id=job.id, url="https://a.example", next_attempt=time.time()))
     store.cancel(job)
     (delivery,) = store.deliveries([job])[job.id]
     assert (delivery.status, delivery.next_attempt) == ("cancelled", None)
@@ -31,6 +33,18 @@ def test_no_phantom_job_when_the_broker_is_down(store: JobStore, queues: Queues)
     with pytest.raises(BrokerUnavailable):
         store.submit(1, [REQUEST, REQUEST])
     assert store.list_recent(1) == []
+
+
+def test_jobs_of_which_a_worker_has_taken_one_although_the_broker_did_not_answer_are_accepted(
+    store: JobStore, claims: Claims
+) -> None:
+    def take(stage: Stage, job_id: str) -> None:
+        claims.claim(stage, "message")
+        raise BrokerUnavailable("It took the message, and did not say so in time.")
+
+    jobs = JobStore(store.database, take).submit(1, [REQUEST] * 3)
+    assert {job.id for job in store.list_recent(1)} == {job.id for job in jobs}
+    assert len(claims.free_stranded(lambda queue: False)) == 2  # the sweep queues the rest
 
 
 def test_another_apps_job_reads_as_absent(store: JobStore) -> None:
@@ -54,16 +68,6 @@ def test_every_unfinished_state_has_a_stage() -> None:
     assert not any(stage_of(state) for state in FINISHED)
 
 
-def finish(claims: Claims, job: Job, failed: int = 1) -> Job:
-    """Take a job to its end, with some canvases that could not be fetched."""
-    coverage = {"detected": 2, "empty": 0, "failed": [{"canvas_number": 3, "reason": "gone"}] * failed}
-    for stage in STAGES:
-        job = claimed(claims, job, stage)
-        claims.record_progress(job, 3, 3, coverage)
-        claims.hand_over(job, stage, 1)
-    return job
-
-
 def test_a_retry_queues_a_finished_job_once_more(store: JobStore, claims: Claims, queues: Queues) -> None:
     job = store.find(finish(claims, submit(store)).id)
     assert store.retry(job)
@@ -84,7 +88,8 @@ def test_a_failed_job_that_is_tried_again_forgets_its_error(store: JobStore, cla
 
 def add_delivery(store: JobStore, job: Job, status: str) -> None:
     with store.database.session() as session:
-        session.add(Delivery(id=status, job_id=job.id, url=f"https://{status}.example", status=status))
+        url = f"https://{status}.example"
+        session.add(Delivery(id=status, job_id=job.id, url=url, status=status, next_attempt=time.time()))
 
 
 def find_deliveries(store: JobStore, job: Job) -> dict[str, float | None]:
@@ -115,56 +120,6 @@ def test_a_retry_while_the_broker_is_away_changes_nothing(store: JobStore, claim
     after = store.find(job.id)
     assert (after.state, after.retries, after.finished) == (job.state, job.retries, job.finished)
     assert find_deliveries(store, job)["pending"]
-
-
-def build_collection(store: JobStore, claims: Claims) -> tuple[Job, DetectionRequest]:
-    request = DetectionRequest("https://example.org/collection.json", callback="https://app.example/a")
-    (job,) = store.submit(7, [request])
-    return claimed(claims, job, DOWNLOAD), request
-
-
-def test_every_manifest_of_a_collection_is_a_job_of_its_own(store: JobStore, claims: Claims, queues: Queues) -> None:
-    job, request = build_collection(store, claims)
-    urls = [f"https://example.org/{number}.json" for number in range(3)]
-    for _ in range(2):  # as after a crash in the middle
-        store.split(job, *request.for_manifests([*urls, "http://[bad/2"]))
-    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
-    *parts, refused = store.list_parts(job)
-    assert [part.request["manifest_url"] for part in parts] == urls
-    assert {(part.app_id, part.request["callback"]) for part in parts} == {(7, "https://app.example/a")}
-    assert [job_id for _, job_id in queues.sent[1:4]] == [part.id for part in parts]
-    assert (refused.state, refused.error_code) == (State.FAILED, "bad_request")
-    assert "http://[bad/2" in (refused.error_message or "")
-    job = store.find(job.id)
-    assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 4, 4)
-
-
-def test_the_parts_of_a_collection_are_queued_later_when_the_broker_is_away(
-    store: JobStore, claims: Claims, queues: Queues
-) -> None:
-    job, request = build_collection(store, claims)
-    queues.down = True
-    store.split(job, *request.for_manifests([f"https://{number}.example/1" for number in range(3)]))
-    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
-    freed = claims.free_stranded(lambda queue: False)
-    assert {part.id for part in freed} == {part.id for part in store.list_parts(job)}
-
-
-def test_a_collection_that_was_cancelled_meanwhile_makes_no_job(store: JobStore, claims: Claims) -> None:
-    job, request = build_collection(store, claims)
-    store.cancel(job)
-    with pytest.raises(ClaimLost):
-        store.split(job, *request.for_manifests(["https://example.org/1"]))
-    assert store.list_parts(job) == []
-
-
-def test_a_collection_is_cancelled_with_its_parts(store: JobStore, claims: Claims) -> None:
-    job, request = build_collection(store, claims)
-    store.split(job, *request.for_manifests([f"https://example.org/{number}" for number in range(3)]))
-    claims.hand_over(job, DOWNLOAD, 1, State.DONE)
-    finish(claims, store.list_parts(job)[0])
-    assert store.cancel(store.find(job.id)) == 2
-    assert [part.state for part in store.list_parts(job)] == ["done", "cancelled", "cancelled"]
 
 
 def test_the_manifests_on_which_jobs_work_are_known(store: JobStore, claims: Claims) -> None:

@@ -201,13 +201,13 @@ def test_a_cancelled_job_goes_on_where_it_stopped(client: FlaskClient, headers: 
     assert client.get(f"/jobs/{job_id}", headers=headers).json["state"] == "queued"
 
 
-def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
+def test_a_collection_shows_its_jobs_and_is_cancelled_and_tried_again_with_them(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     queue = app.extensions["queue"]
     job = queue.claims.claim(DOWNLOAD, "message")
     request = DetectionRequest(MANIFEST)
-    queue.jobs.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
+    queue.parts.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
     queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
@@ -217,3 +217,7 @@ def test_a_collection_shows_its_jobs_and_is_cancelled_with_them(
     assert (cancelled.status_code, cancelled.json["message"]) == (200, "2 jobs are cancelled.")
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert {part["state"] for part in shown["jobs"]} == {"cancelled"}
+    again = client.post(f"/jobs/{job_id}/retry", headers=headers)
+    assert (again.status_code, again.json["message"]) == (200, "2 jobs of the collection are tried again.")
+    refused = client.post(f"/jobs/{job_id}/retry", headers=headers)
+    assert (refused.status_code, refused.json["message"][-30:]) == (400, "there is nothing to try again.")
