@@ -9,6 +9,7 @@ there, is cut when the request takes longer than ``REQUEST_SECONDS``, and is clo
 import contextlib
 import math
 import re
+import selectors
 import socket
 import threading
 import time
@@ -85,6 +86,8 @@ class BoundedWorker(ThreadWorker):
         """Take what came of a head; a thread gets the connection when that is whole."""
         piece = _receive(client)
         conn.received += piece or b""
+        if conn not in self.pending_conns:  # it made room, in the same round of the loop
+            return
         if piece == b"":
             self.pending_conns.remove(conn)
             self._drop(conn)
@@ -136,7 +139,7 @@ class BoundedWorker(ThreadWorker):
             self._watch(conn, self.closing_conns, LINGER_SECONDS, self._drain)
 
     def _drain(self, conn: Connection, client: socket.socket) -> None:
-        if _receive(client) == b"":
+        if _receive(client) == b"" and conn in self.closing_conns:
             self.closing_conns.remove(conn)
             self._drop(conn)
 
@@ -145,7 +148,7 @@ class BoundedWorker(ThreadWorker):
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + seconds
         conns.append(conn)
-        self.poller.register(conn.sock, 1, partial(when_readable, conn))
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(when_readable, conn))
 
     def murder_pending(self) -> None:
         """Give up whoever was waited for long enough; a worker that ends waits for nobody."""
