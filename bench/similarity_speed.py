@@ -3,7 +3,8 @@
     python bench/similarity_speed.py extraction FOLDER-OF-IMAGES
     python bench/similarity_speed.py matching
 
-Extraction: every way reads the same JPEG files, but for the floor: the bare forward pass on ready tensors. The
+Extraction: every way reads the same JPEG files, or these at the size at which image services are asked for them; the
+floor is the bare forward pass on ready tensors. The
 original's way: OpenCV decodes at full size, BGR from 0 to 255 is stretched to 224 x 224, torchvision's whole ResNet-50
 looks at it in float32. The weights are made up: they do not change the speed.
 
@@ -34,6 +35,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from PIL import Image  # noqa: E402
 from torchvision.models.feature_extraction import create_feature_extractor  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,15 +65,26 @@ def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[
     extractor = create_feature_extractor(whole, {"layer3.5.bn3": "conv4", "avgpool": "avgpool"})
     sizes = [min(batch_size, len(paths) - start) for start in range(0, len(paths), batch_size)]
     ready = [torch.rand(size, 3, 224, 224).to(embedder.device, memory_format=torch.channels_last) for size in sizes]
+    asked = [save_as_asked(path, folder, embedder.input_size) for path in paths]
     return {
-        "this project": lambda: embed(paths, embedder),
-        "this project, half precision": lambda: embed(paths, half),
+        "this project, images of the size that it asks for": lambda: embed(asked, embedder),
+        "this project, images of full size": lambda: embed(paths, embedder),
+        "this project, the size that it asks for, half precision": lambda: embed(asked, half),
         "the original's way": lambda: embed_as_the_original(paths, extractor, batch_size),
         "floor: bare forward pass": lambda: [forward(embedder, batch) for batch in ready],
         "the original's network, bare": lambda: [forward_whole(extractor, batch) for batch in ready],
         "decoding alone, full size": lambda: [decode(path, None) for path in paths],
         "decoding alone, reduced": lambda: [decode(path, 224) for path in paths],
     }
+
+
+def save_as_asked(path: Path, folder: Path, input_size: int) -> Path:
+    """Save an image as an image service sends it when the service asks: the shorter side 1.25 times the network's."""
+    with Image.open(path) as image:
+        factor = min(1.0, 1.25 * input_size / min(image.size))
+        small = image.convert("RGB").resize((round(image.width * factor), round(image.height * factor)), Image.LANCZOS)
+    small.save(folder / path.name, quality=80)
+    return folder / path.name
 
 
 def decode(path: Path, least: int | None) -> NDArray[np.uint8]:
