@@ -19,9 +19,14 @@ GUNICORN_OPTIONS = [
     "-",
     "--logger-class",
     "app.access_log.ServerLog",
+    "--worker-connections",
+    "400",
     "--graceful-timeout",
     "20",
     "--no-control-socket",
+    # Of what a proxy says, only that is believed for which PROXIES asks: see app/gate.py.
+    "--forwarded-allow-ips",
+    "",
 ]
 
 
@@ -33,10 +38,11 @@ def main() -> None:
         sys.exit(error.message)
     if settings.debug:
         from app.app import app
+        from app.development import RequestHandler
 
         configure_logs(settings.log_format)
         # The page of the debugger would let whoever sees it run code: the log has the traceback.
-        app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False)
+        app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False, request_handler=RequestHandler)
         return
     address = f"{settings.api_host}:{settings.api_port}"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])

@@ -89,11 +89,10 @@ announce() {
 api_answers() { venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/models", timeout=2)' "$1" 2>/dev/null; }
 
 serve() {
-    local broker data host port threads url
+    local broker data host port url
     data=$(setting data_folder)
     host=$(setting api_host)
     port=$(setting api_port)
-    threads=$(setting io_threads)
     url="http://$host:$port"
     if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
         fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
@@ -102,7 +101,7 @@ serve() {
     broker=$(venv/bin/python -m app.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
     announce "$url" "$data" &
-    ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data IO_THREADS=$threads \
+    ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data \
         START_BROKER=$([[ $broker == absent ]] && echo true || echo false) \
         exec venv/bin/supervisord -c app/supervisord.conf
 }

@@ -3,10 +3,10 @@
 import sys
 
 from app import create_app
-from app.errors import SettingsError
+from app.errors import ExtractorError
 
 try:
     app = create_app()
-except SettingsError as error:
+except ExtractorError as error:
     sys.exit(error.message)
 celery = app.extensions["queue"]

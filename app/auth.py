@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 
 from app.database import App, Database, Secret
 from app.delivery.signature import make_secret
-from app.errors import Forbidden, RequestError, Unauthenticated
+from app.errors import ExtractorError, Forbidden, RequestError, Unauthenticated
 
 DIGEST_PREFIX = "sha256:"
 
@@ -166,7 +166,7 @@ def _is_named(name: str) -> ColumnElement[bool]:
 def _errors_in_a_sentence() -> Iterator[None]:
     try:
         yield
-    except RequestError as error:
+    except ExtractorError as error:
         raise click.ClickException(error.message) from error
 
 

@@ -7,13 +7,20 @@ from functools import cached_property
 from typing import IO, Any, cast
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import LimitedStream, get_input_stream
 
 
 class ChunkedBody(LimitedStream):
-    """A body of unknown length, which raises an error where it grows over its limit."""
+    """A body of unknown length, which raises an error where it grows over its limit, or is not what it says."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except ParseException as error:
+            raise BadRequest("The body of the request is not made of chunks, as its header says.") from error
 
     def readall(self) -> bytes:
         return b"".join(iter(lambda: self.read(64 * 1024), b""))

@@ -4,8 +4,6 @@
 Times are seconds since the epoch (UTC).
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +24,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from app.connections import Outage, alone_in, prepare, wait_at_most
 from app.migration import add_missing_columns, migrate_deliveries
+
+# To bring large tables up to date takes a while.
+MIGRATION_SECONDS = 3600.0
 
 
 class Table(DeclarativeBase):
@@ -225,27 +227,35 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Every thread of a worker and its heartbeat may ask at the same moment.
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _tune_sqlite)
+        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
+        prepare(self.engine)
+        self._outage = Outage(self.engine.dialect.name != "sqlite")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def create_tables(self) -> None:
-        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so."""
+        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or the file is none.
+        """
         file = make_url(self.engine.url).database
         if self.engine.dialect.name != "sqlite" or not file:
-            self._create_tables()
+            with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
+                self._create_tables()
             return
         folder = Path(file).parent
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone_in(folder), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        with self._outage.watch(), alone_in(folder):
+            Path(file).touch()
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             self._create_tables()
 
     def _create_tables(self) -> None:
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":  # «if not exists» is no lock there
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
             for table in Table.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
@@ -258,8 +268,12 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back when an error passes through."""
-        with self._sessions.begin() as session:
+        """A session that commits at the end, or rolls back when an error passes through.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be used now.
+        """
+        with self._outage.watch(), self._sessions.begin() as session:
             yield session
 
     def on_commit(self, call: Callable[[Session], None]) -> None:
@@ -273,21 +287,3 @@ class Database:
     def leave_to_parent(self) -> None:
         """Use none of the connections that a forked process has from its parent, and leave them open for it."""
         self.engine.dispose(close=False)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep every other process out that enters the same folder this way."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _tune_sqlite(connection: Any, _record: Any) -> None:
-    # Readers and one writer at a time, across processes; a writer waits instead of failing. WAL with
-    # NORMAL may lose the last moment in a power cut, never the file: https://sqlite.org/wal.html
-    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")

@@ -6,7 +6,9 @@
     │   ├── Unauthenticated         400  no API key (400 and not 401: the clients' contract)
     │   ├── Forbidden               403  an API key that nobody has
     │   └── NotFound                404  no such job, or another client app's
-    ├── BrokerUnavailable           503  the job cannot be queued now
+    ├── Unavailable                 503  something that this service needs cannot be used now
+    │   ├── BrokerUnavailable       503  the job cannot be queued
+    │   └── DatabaseUnavailable     503  nothing can be looked up or written down
     ├── FetchError                       a library did not give what was asked
     │   ├── AddressRefused               a private address that no setting trusts
     │   └── NotAnImage                   bytes that are not an image, or a damaged one
@@ -65,13 +67,21 @@ class NotFound(RequestError):
     code = "not_found"
 
 
-class BrokerUnavailable(ExtractorError):
+class Unavailable(ExtractorError):
     status = 503
-    code = "broker_unavailable"
+    code = "unavailable"
 
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": "30"}
+
+
+class BrokerUnavailable(Unavailable):
+    code = "broker_unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
 
 
 class FetchError(ExtractorError):

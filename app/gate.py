@@ -22,7 +22,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.auth import find_app
 from app.config import Settings
-from app.errors import RequestError
+from app.connections import wait_at_most
+from app.errors import DatabaseUnavailable, RequestError
 
 # The blueprints that need no key, and those of them that may be asked as often as one likes. All else needs one.
 OPEN = frozenset({"models", "openapi", "health", "metrics"})
@@ -30,6 +31,8 @@ UNLIMITED = frozenset({"health", "metrics"})
 
 # A broker that hangs delays a request by this much, once: then the counts are kept in memory until it answers again.
 BROKER_SECONDS = 0.3
+# A request waits for each thing that it asks of the database no longer than this.
+DATABASE_SECONDS = 10.0
 
 
 def register(app: Flask) -> None:
@@ -39,20 +42,31 @@ def register(app: Flask) -> None:
         # The host stays the one that is asked for: X-Forwarded-Host may come from anybody through a proxy.
         proxied = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=settings.proxies, x_host=0)
         app.wsgi_app = proxied  # type: ignore[method-assign]
+    app.wsgi_app = _hurry(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(find_client)
     _build_limiter(settings).init_app(app)
     app.before_request(require_key)
     app.register_error_handler(RateLimitExceeded, answer_too_many)
 
 
+def _hurry(answer: Any) -> Any:
+    """Let no request wait for the database as patiently as a worker does."""
+
+    def answer_soon(environ: Any, start_response: Any) -> Any:
+        with wait_at_most(DATABASE_SECONDS):
+            return answer(environ, start_response)
+
+    return answer_soon
+
+
 def find_client() -> None:
-    """Find out who asks. That it is nobody is said after the counting: wrong keys count too."""
+    """Find out who asks. That it is nobody, or cannot be known, is said after the counting: wrong keys count too."""
     g.client, g.refusal = None, None
     if request.endpoint is None or request.blueprint in UNLIMITED:
         return
     try:
         g.client = find_app(current_app.extensions["database"], request.headers.get("X-API-Key"))
-    except RequestError as refusal:
+    except (RequestError, DatabaseUnavailable) as refusal:
         g.refusal = refusal
 
 

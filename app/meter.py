@@ -3,13 +3,19 @@
 A counter must never fail or delay a job: counts are gathered in memory and written by a thread once a second. While the
 broker is away they wait; when it loses its data they begin anew, which Prometheus knows of any counter. A process that
 is killed takes up to a second's counts with it.
+
+When the answer to a write is lost, nobody knows whether it was done: the same batch is written again under the same
+number, and the broker adds it once.
 """
 
+import itertools
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis, RedisError
@@ -26,6 +32,28 @@ WINDOWS = 6
 # Hosts are named by client apps: a counter with more labels than this is begun anew.
 MOST_LABELS = 10_000
 
+# Adds a batch to its counters and to their present window, unless the last number of its writer says that it was added.
+_ADD = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', 86400)
+for i = 5, #ARGV, 3 do
+    local name, label, amount = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local window = name .. ':' .. ARGV[2]
+    redis.call('HINCRBY', name, label, amount)
+    redis.call('HINCRBY', window, label, amount)
+    redis.call('EXPIRE', window, ARGV[3])
+    if redis.call('HLEN', name) > tonumber(ARGV[4]) then redis.call('DEL', name) end
+end
+"""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is written at once; later batches have larger numbers."""
+
+    number: int
+    counts: Mapping[tuple[str, str], int]
+
 
 class Meter:
     """Counters with one label each, and readings.
@@ -38,6 +66,10 @@ class Meter:
         self._broker = broker
         self._lock = threading.Lock()
         self._pending: Counter[tuple[str, str]] = Counter()
+        self._writing = threading.Lock()
+        self._writer = f"{PREFIX}writer:{uuid.uuid4().hex}"
+        self._numbers = itertools.count(1)
+        self._unsure: _Batch | None = None
         self._timer: threading.Timer | None = None
 
     def add(self, name: str, label: str, amount: int = 1) -> None:
@@ -80,14 +112,19 @@ class Meter:
 
     def flush(self) -> None:
         """Write what has been counted; what cannot be written waits for another time."""
+        with self._writing:
+            try:
+                self._write()
+                self._unsure = self._take()
+                self._write()
+            except RedisError:
+                with self._lock:
+                    self._schedule()
+
+    def _take(self) -> _Batch:
         with self._lock:
-            pending, self._pending, self._timer = self._pending, Counter(), None
-        try:
-            self._write(pending)
-        except RedisError:
-            with self._lock:
-                self._pending.update(pending)
-                self._schedule()
+            counts, self._pending, self._timer = self._pending, Counter(), None
+        return _Batch(next(self._numbers), counts)
 
     def _schedule(self) -> None:
         if self._timer is None:
@@ -98,19 +135,15 @@ class Meter:
             except RuntimeError:  # no thread can be started: the process is at its end, or the machine is
                 self._timer = None
 
-    def _write(self, counts: Counter[tuple[str, str]]) -> None:
-        window = int(time.time()) // WINDOW_SECONDS
-        names = sorted({name for name, _ in counts})
-        with self._broker.pipeline() as pipeline:
-            for (name, label), amount in counts.items():
-                pipeline.hincrby(PREFIX + name, label, amount)
-                pipeline.hincrby(_name_window(name, window), label, amount)
-            for name in names:
-                pipeline.expire(_name_window(name, window), (WINDOWS + 2) * WINDOW_SECONDS)
-            pipeline.execute()
-        for name in names:
-            if self._broker.hlen(PREFIX + name) > MOST_LABELS:
-                self._broker.delete(PREFIX + name)
+    def _write(self) -> None:
+        """Write the batch of which it is not sure that it was written."""
+        if self._unsure and self._unsure.counts:
+            window = int(time.time()) // WINDOW_SECONDS
+            values: list[int | str] = [self._unsure.number, window, (WINDOWS + 2) * WINDOW_SECONDS, MOST_LABELS]
+            for (name, label), amount in self._unsure.counts.items():
+                values += [PREFIX + name, label, amount]
+            self._broker.eval(_ADD, 1, self._writer, *values)
+        self._unsure = None
 
 
 def _name_window(name: str, window: int) -> str:

@@ -11,11 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 from redis import RedisError
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import VERSION
 from app.database import Delivery, Job
 from app.delivery.kinds import Status
+from app.errors import DatabaseUnavailable
 from app.jobs.states import UNFINISHED, State, stage_of
 from app.meter import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
 from app.pulses import QUEUES
@@ -40,7 +40,7 @@ class ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("extractor_build", "Version of the service.", value={"version": VERSION})
-        yield from self._collect("database", self._read_database, SQLAlchemyError)
+        yield from self._collect("database", self._read_database, DatabaseUnavailable)
         yield from self._collect("broker", self._read_broker, RedisError)
 
     def _collect(self, part: str, read: Callable[[], Iterator[Metric]], failure: type[Exception]) -> list[Metric]:

@@ -5,6 +5,7 @@ a time, and nothing else comes through while it does. A queue that is idle is se
 """
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -24,10 +25,12 @@ class Pulses:
 
     Args:
         database: Where pulses are.
+        list_served: Returns the queues from which this process takes.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, list_served: Callable[[], Iterable[str]] = lambda: ()) -> None:
         self._database = database
+        self._list_served = list_served
         self._written: dict[str, float] = {}
 
     def record(self, queue: str) -> None:
@@ -43,9 +46,10 @@ class Pulses:
                 session.add(Pulse(queue=queue, at=now))
 
     def record_job(self, job: Job) -> None:
-        """Note the heartbeat of a job at work as a sign of life of the queue through which it came."""
+        """Note the heartbeat of a job at work as a sign of life of the queues that its process serves."""
         if stage := stage_of(State(job.state)):
-            self.record(stage.queue)
+            for queue in {stage.queue, *self._list_served()}:
+                self.record(queue)
 
     def find_silences(self) -> dict[str, float | None]:
         """Return the seconds since the last sign of life of each queue; None when there was none yet."""

@@ -60,7 +60,7 @@ class TaskQueue(Celery):
         self.parts = Parts(self.jobs)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
-        self.pulses = Pulses(database)
+        self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)
         self.outbox = Outbox(database)
         database.on_commit(self._call_courier_for)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)

@@ -22,7 +22,7 @@ from celery.signals import worker_process_init, worker_shutting_down
 from celery.worker import state as worker_state
 
 from app.database import Job
-from app.errors import BrokerUnavailable, ClaimLost, ExtractorError, ManifestError, NoSpace
+from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, ManifestError, NoSpace
 from app.jobs import Claims, DetectionRequest, SimilarityRequest, Stage, State
 from app.jobs.documents import Documents
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
@@ -93,6 +93,8 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
         log.info("job %s: %s stops, the job was cancelled or taken over", job.id, stage.task)
     except BrokerUnavailable:
         log.warning("job %s: %s is done, the broker is away: the sweep will queue what follows", job.id, stage.task)
+    except DatabaseUnavailable:
+        log.warning("job %s: %s stops, the database cannot be used: the sweep takes it up again", job.id, stage.task)
     except ExtractorError as error:
         log.warning("job %s: %s failed: %s", job.id, stage.task, error.message)
         claims.fail(job, error)

@@ -1,5 +1,7 @@
 """The API alone, on gunicorn as in production, for what only real connections show."""
 
+import json
+import re
 import socket
 import subprocess
 import sys
@@ -19,9 +21,10 @@ from app.demo.service import build_environment, choose_settings, wait_for_api
 class Api:
     """The API at an address, and a key to it."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, log: Path) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.port = port
+        self.log = log
         self.headers = {"X-API-Key": key}
         lines = ["POST /run_detect HTTP/1.1", "Host: api", f"X-API-Key: {key}"]
         self.head = "\r\n".join([*lines, "Content-Type: application/x-www-form-urlencoded", ""]).encode()
@@ -33,9 +36,16 @@ class Api:
 
     def send(self, content: bytes) -> list[int]:
         """Send bytes and no more, and return the statuses of all answers."""
+        return [int(answer[:3]) for answer in self._ask(content)]
+
+    def send_and_read(self, content: bytes) -> list[Any]:
+        """Send bytes and no more, and return the JSON of all answers."""
+        return [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in self._ask(content)]
+
+    def _ask(self, content: bytes) -> list[bytes]:
         with self.connect(content) as connection, connection.makefile("rb") as answers:
             connection.shutdown(socket.SHUT_WR)
-            return [int(line.split()[1]) for line in answers if line.startswith(b"HTTP/1.1 ")]
+            return re.split(rb"HTTP/1\.1 (?=\d{3} )", answers.read())[1:]
 
     def count_jobs(self) -> int:
         return len(requests.get(f"{self.address}/jobs", headers=self.headers, timeout=30).json()["jobs"])
@@ -57,5 +67,5 @@ def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
         subprocess.Popen(command, env=build_environment(chosen), cwd=ROOT, stdout=log, stderr=log) as process,
     ):
         wait_for_api(f"http://127.0.0.1:{chosen.api_port}", folder)
-        yield Api(chosen.api_port, key)
+        yield Api(chosen.api_port, key, folder / "api.log")
         process.terminate()

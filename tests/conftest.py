@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,25 +101,61 @@ def library(open_library: Library) -> Iterator[Library]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for ``library.example`` that nobody vouches for; its key lies beside it."""
+    """A certificate for ``library.example`` and ``localhost`` that nobody vouches for; its key lies beside it."""
+    return make_certificate(tmp_path_factory.mktemp("tls"), "20200101000000Z", "21200101000000Z")
+
+
+@pytest.fixture(scope="session")
+def expired_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but for a year that is over."""
+    return make_certificate(tmp_path_factory.mktemp("expired"), "20200101000000Z", "20210101000000Z")
+
+
+def make_certificate(folder: Path, start: str, end: str) -> Path:
+    """Make a certificate that signs itself."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    command = [openssl, "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-subj", "/CN=library.example", "-addext", "subjectAltName=DNS:library.example"]
-    subprocess.run([*command, "-keyout", path.with_suffix(".key"), "-out", path], check=True, capture_output=True)
+    path = folder / "certificate.pem"
+    key, wish, config = path.with_suffix(".key"), folder / "wish.pem", folder / "ca.cnf"
+    (folder / "index.txt").touch()
+    config.write_text(
+        "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n"
+        "new_certs_dir=.\nx509_extensions=names\n[any]\ncommonName=supplied\n"
+        "[names]\nsubjectAltName=DNS:library.example,DNS:localhost\n"
+    )
+    ask = [
+        "req",
+        "-new",
+        "-nodes",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-subj",
+        "/CN=library.example",
+    ]
+    sign = ["ca", "-batch", "-selfsign", "-config", config, "-startdate", start, "-enddate", end, "-notext"]
+    for command in ([*ask, "-keyout", key, "-out", wish], [*sign, "-keyfile", key, "-in", wish, "-out", path]):
+        subprocess.run([openssl, *command], check=True, capture_output=True, cwd=folder)
     return path
 
 
 @pytest.fixture(scope="session")
 def tls_url(certificate: Path) -> Iterator[str]:
     """An address that answers ``found`` over TLS, on loopback under the name ``library.example``."""
+    with serve_tls(certificate) as port:
+        yield f"https://library.example:{port}/x"
+
+
+@contextmanager
+def serve_tls(certificate: Path) -> Iterator[int]:
+    """Answer ``found`` over TLS, on a port of loopback."""
     context = (str(certificate), str(certificate.with_suffix(".key")))
     server = make_server("127.0.0.1", 0, Response("found"), ssl_context=context)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"https://library.example:{server.server_port}/x"
+    yield server.server_port
     server.shutdown()
     thread.join()
     server.server_close()

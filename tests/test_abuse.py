@@ -401,6 +401,9 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused(api: Api, tally: Coun
     assert statuses
     assert all(400 <= status < 500 or status in (501, 505) for status in statuses), statuses
     assert api.count_jobs() == 0
+    for answer in api.send_and_read(content):
+        assert answer["message"].endswith(".")
+        assert answer["code"]
     tally["refused"] += 1
 
 

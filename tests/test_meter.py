@@ -3,9 +3,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app import meter as module
 from app.config import ROOT
@@ -55,6 +58,50 @@ def test_what_is_counted_while_the_broker_is_away_is_written_when_it_is_back(tmp
             found = counted.read("pages")
             process.terminate()
     assert found == {"detected": 7}
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
+    """A broker of its own, to be stopped, and a connection to it with little patience."""
+    settings = choose_settings(tmp_path)
+    command = [sys.executable, "-m", "app.broker", "serve"]
+    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_for_broker(settings.broker_url)
+        with Redis.from_url(settings.broker_url, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)) as broker:
+            yield psutil.Process(process.pid), broker
+        process.terminate()
+
+
+def test_what_a_broker_that_hangs_has_got_already_is_counted_once(hanging: tuple[psutil.Process, Redis]) -> None:
+    process, broker = hanging
+    counted = Meter(broker)
+    counted.add("pages", "empty")
+    counted.flush()
+    for amount in (10, 100):
+        process.suspend()
+        counted.add("pages", "empty", amount)
+        counted.flush()  # the broker has it in its buffer, and does not answer
+        counted.add("pages", "detected", amount)
+        counted.flush()
+        process.resume()
+        wait_for_broker(f"redis://127.0.0.1:{broker.connection_pool.connection_kwargs['port']}/0")
+        counted.flush()
+    assert counted.read("pages") == {"empty": 111, "detected": 110}
+
+
+def test_counts_that_come_while_a_write_is_unsure_follow_it(hanging: tuple[psutil.Process, Redis]) -> None:
+    process, broker = hanging
+    counted = Meter(broker)
+    process.suspend()
+    for _ in range(3):
+        counted.add("pages", "empty")
+        counted.flush()
+    process.resume()
+    timer = counted._timer
+    assert timer is not None
+    timer.join(30)
+    counted.flush()
+    assert counted.read("pages") == {"empty": 3}
 
 
 def test_a_rate_is_of_the_last_full_minute(broker: Redis) -> None:

@@ -3,10 +3,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from sqlalchemy import update
 
 from app.database import Database, Job, Pulse
 from app.pulses import Pulses
+from app.queue import TaskQueue
 
 
 @pytest.fixture
@@ -55,5 +57,20 @@ def test_the_heartbeat_of_a_job_is_a_sign_of_life_of_the_queue_of_its_stage(data
     pulses = Pulses(database)
     pulses.record_job(Job(state="running"))
     silences = pulses.find_silences()
+    assert silences["gpu"] == pytest.approx(0, abs=30)
+    assert (silences["io"], silences["post"]) == (None, None)
+
+
+def test_the_heartbeat_of_a_process_that_serves_every_queue_is_a_sign_of_life_of_each(app: Flask) -> None:
+    queue: TaskQueue = app.extensions["queue"]
+    queue.pulses.record_job(Job(state="running"))  # no -Q on its command line
+    assert all(silence is not None for silence in queue.pulses.find_silences().values())
+
+
+def test_the_heartbeat_of_a_process_that_serves_one_queue_is_none_of_another(app: Flask) -> None:
+    queue: TaskQueue = app.extensions["queue"]
+    queue.select_queues(["gpu"])
+    queue.pulses.record_job(Job(state="running"))
+    silences = queue.pulses.find_silences()
     assert silences["gpu"] == pytest.approx(0, abs=30)
     assert (silences["io"], silences["post"]) == (None, None)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -282,15 +282,15 @@ def test_a_job_tells_of_its_life_to_the_address_that_its_request_names(service: 
     assert (last["data"]["job_id"], last["data"]["error"]["code"]) == (failed, "fetch_failed")
 
 
-def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
+@contextmanager
+def run_as_the_manual_has_it(folder: Path, **values: Any) -> Iterator[Service]:
     """One worker that serves every queue, the API by ``python run.py`` with DEBUG, a broker with a password."""
     receiver = ClientApp()
     binaries = Path(sys.executable).parent
     with ExitStack() as stack:
-        sample = stack.enter_context(serve(create_iiif_server(SAMPLE)))
         client_url = stack.enter_context(serve(receiver.create_app()))
         url = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
-        settings = choose_settings(tmp_path, celery_broker_url=url, debug=True, client_app_url=client_url)
+        settings = choose_settings(folder, celery_broker_url=url, debug=True, client_app_url=client_url, **values)
         Database(settings.sqlalchemy_url).create_tables()
         worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
         commands = [
@@ -303,11 +303,26 @@ def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
             if "app.broker" in command:
                 wait_for_broker(settings.broker_url)
         api = f"http://127.0.0.1:{settings.api_port}"
-        wait_for_api(api, tmp_path)
-        service = Service(api, settings, receiver)
+        wait_for_api(api, folder)
+        yield Service(api, settings, receiver)
+
+
+def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
+    with serve(create_iiif_server(SAMPLE)) as sample, run_as_the_manual_has_it(tmp_path) as service:
         job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
         assert service.finish(job_id)["state"] == "done"
-        assert [received.path for received in receiver.wait()] == ["/annotate/sample"]
+        assert [received.path for received in service.receiver.wait()] == ["/annotate/sample"]
+
+
+def test_a_single_worker_is_ready_while_a_long_stage_holds_it(tmp_path: Path, library: str) -> None:
+    values: dict[str, Any] = {"heartbeat_seconds": 0.5, "ready_seconds": 4, "batch_size": 1}
+    with run_as_the_manual_has_it(tmp_path, **values) as service:
+        job_id, ready = service.post("/run_detect", data={"manifest_url": f"{library}/manifest.json"})["job_id"], False
+        while not service.look(job_id)["finished"]:
+            answer = requests.get(f"{service.api}/readyz", timeout=10)
+            assert answer.status_code == 200 or not ready, answer.text
+            ready = ready or answer.status_code == 200
+        assert ready
 
 
 @pytest.fixture

@@ -31,11 +31,16 @@ def test_every_unit_is_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("queue", ["io", "gpu", "post"])
-def test_a_worker_has_the_same_options_under_systemd_and_under_supervisor(queue: str) -> None:
+def test_a_worker_is_started_in_the_same_way_under_systemd_and_under_supervisor(queue: str) -> None:
     supervisor = ConfigParser(interpolation=None)
     supervisor.read(ROOT / "app" / "supervisord.conf")
-    command = supervisor[f"program:{queue}"]["command"].replace("%(ENV_IO_THREADS)s", "32")
     unit = (ROOT / "app" / "systemd" / "extractor-worker@.service").read_text()
-    (line,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
-    options = dict(re.findall(r'"(\w+)=([^"]*)"', unit))
-    assert line.replace("$%i", options[queue]).replace("%i", queue) == command.split(" ", 1)[1]
+    (line,) = re.findall(r"^ExecStart=/srv/extractor/api/venv/bin/(.*)$", unit, re.MULTILINE)
+    command = supervisor[f"program:{queue}"]["command"].removeprefix('"%(ENV_BIN)s/').replace('"', "")
+    assert line.replace("%i", queue) == command
+
+
+def test_no_command_line_of_supervisor_knows_a_setting_that_the_units_do_not() -> None:
+    """What settings say is read by the process itself; supervisor is told where things are, and which it starts."""
+    told = re.findall(r"%\(ENV_(\w+)\)s", (ROOT / "app" / "supervisord.conf").read_text())
+    assert set(told) == {"ROOT", "BIN", "DATA_FOLDER", "START_BROKER"}

@@ -1,6 +1,8 @@
 """What the schedule does; the tasks of a job are tested with real workers in test_service.py and test_libraries.py."""
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,17 @@ from flask.testing import FlaskClient
 from redis import Redis
 from sqlalchemy import update
 
+from app.connections import wait_at_most
 from app.database import Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.parcels import Destination
 from app.demo.client_app import ClientApp
 from app.jobs import State
+from app.jobs.states import DELIVER
 from app.queue import TaskQueue
 from app.storage import Storage, write_atomic
+from app.tasks import run_stage
 
 
 def add_old_image(storage: Storage, url: str) -> Path:
@@ -131,3 +136,23 @@ def test_a_broker_that_is_away_loses_no_delivery(queue: TaskQueue, monkeypatch: 
     monkeypatch.setitem(queue.conf, "broker_write_url", "redis://127.0.0.1:1/0")
     enlist_results(queue, "https://a.example")
     assert queue.outbox.count_due(9) == 1
+
+
+def test_a_database_that_is_locked_for_a_while_fails_no_job(
+    queue: TaskQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/m"}).json["job_id"]
+    queue.jobs.change(job_id, True, state=State.DELIVERING)
+
+    def work(job: Job) -> State | None:
+        with closing(sqlite3.connect(queue.database.engine.url.database or "")) as other, wait_at_most(0.1):
+            other.execute("BEGIN IMMEDIATE")
+            queue.claims.beat(job)
+        return None
+
+    task = queue.tasks["deliver"]
+    task.push_request(id="message", retries=0)
+    run_stage(task, DELIVER, work)
+    task.pop_request()
+    job = queue.jobs.find(job_id)
+    assert (job.state, bool(job.claim)) == (State.DELIVERING, True)  # the sweep frees a claim without a heartbeat

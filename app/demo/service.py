@@ -67,7 +67,6 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
         "BIN": str(Path(sys.executable).parent),
         "DATA_FOLDER": str(settings.data_folder),
         "START_BROKER": str(start_broker).lower(),
-        "IO_THREADS": str(settings.io_threads),
     }
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "app" / "supervisord.conf")]
     process = subprocess.Popen([*wrapper, *command], env=environment, cwd=ROOT)  # noqa: S603 (no word of it from outside)

@@ -7,7 +7,7 @@ from app.openapi.responses import answers
 from app.openapi.schemas import ADDRESS, COMPARISON_OPTIONS, DOC_IDS, DOCUMENTS, OPTIONS, TEXT, Schema, refer
 from app.routes.jobs import MOST_JOBS
 
-KEYED = (400, 403, 429)
+KEYED = (400, 403, 429, 503)
 OPEN = (400, 429)
 
 _JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": TEXT}
@@ -33,10 +33,10 @@ def _form(*kinds: str, **required: Any) -> dict[str, Any]:
 
 def _submit(summary: str) -> dict[str, Any]:
     form = _form("multipart/form-data", "application/x-www-form-urlencoded", manifest_url=ADDRESS)
-    return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413, 503)}}
+    return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413)}}
 
 
-def _compare(summary: str, documents: Schema, options: Schema, answer: str, *refusals: int) -> dict[str, Any]:
+def _compare(summary: str, documents: Schema, options: Schema, answer: str) -> dict[str, Any]:
     """Return a route that takes documents, as JSON or, as a JSON text, in a form."""
     as_text = TEXT | {"contentMediaType": "application/json", "contentSchema": documents}
     forms = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -45,13 +45,13 @@ def _compare(summary: str, documents: Schema, options: Schema, answer: str, *ref
         kind: {"schema": {"type": "object", "required": ["documents"], "properties": {"documents": each} | options}}
         for kind, each in kinds.items()
     }
-    responses = answers(_json(answer), *KEYED, 413, *refusals)
+    responses = answers(_json(answer), *KEYED, 413)
     return {"post": {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}}
 
 
-def _act(summary: str, *refusals: int) -> dict[str, Any]:
+def _act(summary: str) -> dict[str, Any]:
     """Return a route that does something with a job."""
-    responses = answers(_json("Done"), *KEYED, 404, *refusals)
+    responses = answers(_json("Done"), *KEYED, 404)
     return {"post": {"summary": summary, "parameters": [_JOB_ID], "responses": responses}}
 
 
@@ -77,7 +77,7 @@ PATHS: dict[str, Any] = {
         "post": {
             "summary": "Find the illustrations of the manifests in a text file, one address a line.",
             "requestBody": _form("multipart/form-data", url_file={"type": "string", "format": "binary"}),
-            "responses": answers(_json("QueuedList"), *KEYED, 413, 503),
+            "responses": answers(_json("QueuedList"), *KEYED, 413),
         }
     },
     "/run_similarity": _compare(
@@ -85,7 +85,6 @@ PATHS: dict[str, Any] = {
         DOCUMENTS,
         COMPARISON_OPTIONS,
         "Queued",
-        503,
     ),
     "/delete_similarity": _compare(
         "Forget images, embeddings and scores of documents of yours.", DOC_IDS, {}, "Forgotten"
@@ -116,11 +115,11 @@ PATHS: dict[str, Any] = {
     ),
     "/jobs/{job_id}/cancel": _act("Stop a job; of a collection, the jobs of its manifests."),
     "/jobs/{job_id}/retry": _act(
-        "Fetch and look at what failed, and only that, and send the completed file; of a collection, its jobs.", 503
+        "Fetch and look at what failed, and only that, and send the completed file; of a collection, its jobs."
     ),
     "/jobs/{job_id}/redeliver": _act("Send the result again."),
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
-    "/healthz": _probe("Whether the database and the broker answer.", "Health", "NotHealthy"),
+    "/healthz": _probe("Whether the database answers, and the broker takes what is sent.", "Health", "NotHealthy"),
     "/readyz": _probe("Whether something came through every queue lately.", "Ready", "NotReady"),
     "/metrics": {
         "get": {

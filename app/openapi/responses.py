@@ -10,7 +10,7 @@ _REASONS = {
     404: "There is no such job of yours, or nothing of that name in it.",
     413: "The request is too large.",
     429: "There were too many requests.",
-    503: "The broker does not answer: nothing was queued.",
+    503: "The database or the broker cannot be used now: nothing was done.",
 }
 _WAITS = {"Retry-After": {"required": True, "description": "Seconds to wait.", "schema": {"type": "integer"}}}
 

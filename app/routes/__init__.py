@@ -4,7 +4,7 @@ import logging
 
 from flask import Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from app.errors import ExtractorError, RequestError
 
@@ -19,6 +19,7 @@ def register(app: Flask) -> None:
         app.register_blueprint(module.routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
+    app.register_error_handler(NotFound, answer_nothing_there)
     app.register_error_handler(RequestEntityTooLarge, answer_too_large)
     app.before_request(check_host)
     app.register_error_handler(Exception, answer_unforeseen)
@@ -26,6 +27,11 @@ def register(app: Flask) -> None:
 
 def answer_error(error: ExtractorError) -> ResponseReturnValue:
     return jsonify(message=error.message, code=error.code), error.status, dict(error.headers)
+
+
+def answer_nothing_there(_: NotFound) -> ResponseReturnValue:
+    message = "There is nothing at this address: GET /openapi.json says what there is."
+    return jsonify(message=message, code="not_found"), 404
 
 
 def answer_http_error(error: HTTPException) -> ResponseReturnValue:

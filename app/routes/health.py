@@ -1,28 +1,33 @@
 """``GET /healthz``, ``GET /readyz``: does the service stand, and does it work? Open to everyone, for probes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
-from redis import RedisError
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from redis import Redis, RedisError, ResponseError
+from sqlalchemy import select
+
+from app.connections import wait_at_most
+from app.database import App, Database
+from app.errors import DatabaseUnavailable
 
 routes = Blueprint("health", __name__)
+
+# What has not answered by then does not answer.
+PROBE_SECONDS = 1.5
+SILENT = "does not answer"
 
 
 @routes.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Tell whether the database and the broker answer."""
-    silent = [
-        name for name, answers in (("database", _database_answers()), ("broker", _broker_answers())) if not answers
-    ]
-    if not silent:
+    """Tell whether the database can be read, and whether the broker takes what is sent."""
+    database, queue = current_app.extensions["database"], current_app.extensions["queue"]
+    faults = _probe({"database": lambda: _read(database), "broker": lambda: _write(queue.broker)})
+    if not faults:
         return jsonify(status="ok", database="ok", broker="ok")
-    message = (
-        f"The {silent[0]} does not answer." if len(silent) == 1 else "Neither the database nor the broker answers."
-    )
-    return jsonify(status="not ok", message=message), 503
+    message = ", and ".join(f"the {name} {fault}" for name, fault in faults.items()) + "."
+    return jsonify(status="not ok", message=message[0].upper() + message[1:]), 503
 
 
 @routes.get("/readyz")
@@ -30,7 +35,7 @@ def readyz() -> ResponseReturnValue:
     """Tell whether something came through every queue lately: a worker that consumes nothing is found out."""
     try:
         silences = current_app.extensions["queue"].pulses.find_silences()
-    except SQLAlchemyError:
+    except DatabaseUnavailable:
         return jsonify(status="not ready", message="The database does not answer."), 503
     limit = current_app.extensions["settings"].ready_seconds
     queues = {queue: None if seconds is None else round(seconds, 1) for queue, seconds in silences.items()}
@@ -51,17 +56,34 @@ def _describe_silence(silent: Mapping[str, float | None], queues: int) -> str:
     return f"Nothing has come through {which} {since}: see {logs}{also}."
 
 
-def _database_answers() -> bool:
-    try:
-        with current_app.extensions["database"].session() as session:
-            session.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        return False
-    return True
+def _probe(checks: Mapping[str, Callable[[], str]]) -> dict[str, str]:
+    """Make all checks at once, and return what is wrong with whom."""
+    executor = ThreadPoolExecutor(len(checks), "probe")
+    probes = {name: executor.submit(check) for name, check in checks.items()}
+    wait(probes.values(), PROBE_SECONDS)
+    executor.shutdown(wait=False)
+    return {name: fault for name, probe in probes.items() if (fault := _take(probe))}
 
 
-def _broker_answers() -> bool:
+def _take(probe: Future[str]) -> str:
+    return probe.result() if probe.done() else SILENT
+
+
+def _read(database: Database) -> str:
     try:
-        return bool(current_app.extensions["queue"].broker.ping())
+        with wait_at_most(PROBE_SECONDS), database.session() as session:
+            session.scalar(select(App.id).limit(1))
+    except DatabaseUnavailable:
+        return SILENT
+    return ""
+
+
+def _write(broker: Redis) -> str:
+    """Write: a broker that is full, or a copy of another, answers all the same."""
+    try:
+        broker.set("extractor:health", "", ex=60)
+    except ResponseError:
+        return "takes no messages: it is full, or can only be read"
     except RedisError:
-        return False
+        return SILENT
+    return ""

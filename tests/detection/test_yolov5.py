@@ -178,7 +178,7 @@ CALLS = {
     "posix.system": Call(os.system, f"mkdir {MARK}"),
     "builtins.eval": Call(eval, f"__import__('os').mkdir({MARK!r})"),
     "builtins.exec": Call(exec, f"import os; os.mkdir({MARK!r})"),
-    "io.open": Call(open, MARK, "w"),
+    f"{open.__module__}.open": Call(open, MARK, "w"),
     "builtins.__import__": Call(builtins.__import__, "antigravity"),
     "itertools.imap": Call(map, os.mkdir, [MARK]),
     "commands.Popen": Call(subprocess.Popen, ["mkdir", MARK]),

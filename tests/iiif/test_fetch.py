@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from app.errors import AddressRefused, FetchError, NotAnImage
 from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.image_requests import ImageRequest
+from tests.conftest import serve_tls
 from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, draw_image, redirect
 
@@ -334,6 +336,20 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fet
     fetcher = make_fetcher(trusted=frozenset({"localhost"}))
     with pytest.raises(FetchError, match=r"https://localhost:\d+/x has no valid certificate"):
         fetcher.fetch_document(tls_url.replace("library.example", "localhost"))
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_certificate_that_has_expired_is_refused_with_the_reason(
+    certificate: Path, expired_certificate: Path, make_fetcher: MakeFetcher, is_over: bool
+) -> None:
+    fetcher, chosen = make_fetcher(trusted=frozenset({"localhost"})), expired_certificate if is_over else certificate
+    fetcher._session().verify = str(chosen)  # somebody vouches for it: nothing else is wrong with it
+    with serve_tls(chosen) as port:
+        if is_over:
+            with pytest.raises(FetchError, match=r"/x has no valid certificate \(certificate has expired\)\."):
+                fetcher.fetch_document(f"https://localhost:{port}/x")
+        else:
+            assert fetcher.fetch_document(f"https://localhost:{port}/x") == b"found"
 
 
 def test_an_address_that_no_server_takes_is_not_asked_for_and_not_quoted_whole(

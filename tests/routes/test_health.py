@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +8,16 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 from sqlalchemy import update
 
 from app import create_app
-from app.config import Settings
+from app.auth import add_app
+from app.config import ROOT, Settings
 from app.database import Pulse
-from app.demo.service import find_free_port
+from app.demo.service import build_environment, choose_settings, find_free_port
 from app.pulses import QUEUES
+from tests.conftest import wait_for_broker
 
 
 @pytest.fixture
@@ -51,6 +56,48 @@ def test_a_broker_that_is_away_is_named(settings: Settings) -> None:
 def test_a_broker_that_hangs_is_named(settings: Settings, hanging_broker: str) -> None:
     hanging = settings.model_copy(update={"celery_broker_url": hanging_broker})
     assert ask(hanging, "/healthz") == (503, {"status": "not ok", "message": "The broker does not answer."})
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path, settings: Settings) -> Iterator[tuple[Settings, Redis]]:
+    """A broker that may be spoilt, and settings that name it."""
+    chosen = choose_settings(tmp_path / "own", models_folder=settings.models_folder)
+    command = [sys.executable, "-m", "app.broker", "serve"]
+    with subprocess.Popen(command, env=build_environment(chosen), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_for_broker(chosen.broker_url)
+        with Redis.from_url(chosen.broker_url) as broker:
+            yield chosen, broker
+        process.terminate()
+
+
+@pytest.mark.parametrize("trouble", ["full", "a copy"])
+def test_a_broker_that_takes_nothing_is_named_and_no_job_is_left(
+    own_broker: tuple[Settings, Redis], trouble: str
+) -> None:
+    settings, broker = own_broker
+    app = create_app(settings)
+    client, headers = app.test_client(), {"X-API-Key": add_app(app.extensions["database"], "front")}
+    if trouble == "full":
+        broker.config_set("maxmemory", "1")
+    else:
+        broker.replicaof("127.0.0.1", find_free_port())
+    healthz = client.get("/healthz")
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": "https://library.example/m.json"})
+    assert (healthz.status_code, healthz.json["message"]) == (
+        503,
+        "The broker takes no messages: it is full, or can only be read.",
+    )
+    assert (answer.status_code, answer.json["code"]) == (503, "broker_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/jobs", headers=headers).json == {"jobs": []}
+    if trouble == "full":
+        broker.config_set("maxmemory", "0")
+    else:
+        broker.replicaof("no", "one")
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/1"}).status_code == 200
+    app.extensions["queue"].close()
+    app.extensions["database"].close()
 
 
 def test_a_database_that_is_away_is_named(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
