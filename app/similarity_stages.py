@@ -10,7 +10,7 @@ from typing import Any
 from app.database import Job
 from app.delivery.parcels import find_scores_destination
 from app.delivery.parts import enlist_parts
-from app.errors import RequestError
+from app.errors import BackboneError, RequestError
 from app.jobs import SimilarityRequest, read_request
 from app.jobs.documents import Documents
 from app.jobs.pairs import name_pair
@@ -51,9 +51,11 @@ def compare(queue: TaskQueue, job: Job) -> None:
     from app.pipelines.pair_scores import PairScores
     from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
+    from app.similarity.weights import fetch_weights
 
     s, request, documents = queue.settings, _read(job), Documents(queue.database, queue.storage)
     backbone, pooling = find_backbone(request.model), _read_pooling(request)
+    fetch_weights(backbone, s.backbones_folder)
     identity = backbone.identity(pooling, s.backbones_folder)
     store = EmbeddingStore(queue.storage.embeddings, identity)
     config = EmbedderConfig(pooling, s.embedding_batch_size, s.device)
@@ -128,8 +130,10 @@ def _find_embedded(queue: TaskQueue, job: Job, request: SimilarityRequest) -> fr
         return frozenset()
     from app.pipelines.embeddings import EmbeddingStore
 
-    backbone = find_backbone(request.model)
-    identity = backbone.identity(_read_pooling(request), queue.settings.backbones_folder)
+    try:
+        identity = find_backbone(request.model).identity(_read_pooling(request), queue.settings.backbones_folder)
+    except BackboneError:  # it never came to that
+        return frozenset()
     contents = (row.content for row in Documents(queue.database, queue.storage).list_of(job))
     store = EmbeddingStore(queue.storage.embeddings, identity)
     return frozenset(store.find_digests((content for content in contents if content), request.transpositions))

@@ -53,6 +53,7 @@ def test_the_deliveries_of_an_earlier_version_are_kept(old: Database) -> None:
     assert (first.next_attempt, first.app_id, first.created, first.kind) == (99.5, 7, 1234.5, "result")
     assert (first.endpoint, second.endpoint) == ("https://a.example/in", "https://b.example")
     assert (second.status, second.http_status, second.next_attempt) == ("delivered", 200, None)
+    assert (first.part, second.part) == ("", "")
 
 
 def test_a_job_may_then_have_several_deliveries_to_an_address(old: Database) -> None:

@@ -228,6 +228,6 @@ def test_documents_are_forgotten(service: Service, library: Library) -> None:
 
 def test_weights_that_are_not_there_are_named(service: Service, library: Library) -> None:
     url = offer(library, "alone", {"1": draw(1)})
-    job = service.finish(run(service, {"alone": url}, model="dino_vitbase8_pretrain")["job_id"])
+    job = service.finish(run(service, {"alone": url}, model="timm:no_such_model")["job_id"])
     assert (job["state"], job["error"]["code"]) == ("failed", "bad_backbone")
-    assert "dino_vitbase8_pretrain" in job["error"]["message"]
+    assert "timm:no_such_model" in job["error"]["message"]

@@ -137,7 +137,10 @@ class DocumentRecords:
         return found
 
     def save_list(self, images: ImageList) -> None:
+        """Keep the list of the document, and forget what came of images that are not on it any more."""
+        names = {image.name for image in images.images}
         self.listing = images
+        self.fetched = {name: fetched for name, fetched in self.fetched.items() if name in names}
         rows = [(image.name, image.url, image.canvas_number, image.xywh) for image in images.images]
         record = {"images": rows, "failed": images.failed, "error": images.error, "retries": images.retries}
         write_atomic(self.folder.document(self.number, ".json"), json.dumps(record, ensure_ascii=False).encode())

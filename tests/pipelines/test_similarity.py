@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +276,15 @@ def test_a_retry_asks_for_the_failed_images_only(run: Comparing) -> None:
     assert run.find_best("a", "c")[2] == 1.0
     assert sorted(run.find("c", "c").a.names) == ["good", "late"]
     assert len(list((run.folder.path / "scores").iterdir())) == 6
+
+
+def test_a_list_that_has_changed_knows_nothing_of_what_it_had(run: Comparing) -> None:
+    run.download()
+    records = DocumentRecords.load(run.folder, 1, "a")
+    assert records.listing is not None
+    records.save_list(replace(records.listing, images=records.listing.images[:2]))
+    for known in (records, DocumentRecords.load(run.folder, 1, "a")):
+        assert (known.cover().images, known.cover().usable, len(known.order_usable())) == (2, 2, 2)
 
 
 def test_a_retry_asks_again_for_a_list_that_did_not_come(run: Comparing) -> None:
