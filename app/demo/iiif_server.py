@@ -42,13 +42,16 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
         service = _build_service(request.host_url.rstrip("/"), name)
         return jsonify(service | {"protocol": "http://iiif.io/api/image", "width": width, "height": height})
 
-    @app.get("/iiif/<name>/full/<size>/0/default.jpg")
-    def image(name: str, size: str) -> Response:
-        full = sizes.get(name) or abort(404)
+    @app.get("/iiif/<name>/<region>/<size>/0/default.jpg")
+    def image(name: str, region: str, size: str) -> Response:
+        left, top, right, bottom = _parse_region(region, *(sizes.get(name) or abort(404)))
+        target = _parse_size(size, right - left, bottom - top)
         with Image.open(images[name]) as picture:
-            target = _parse_size(size, *full)
-            # A reduced decode ends with a part of a pixel where the size is odd: its box says how large a part.
-            _, box = picture.draft("RGB", target) or ("", None)
+            if region == "full":
+                # A reduced decode ends with a part of a pixel where the size is odd: its box says how large a part.
+                _, box = picture.draft("RGB", target) or ("", None)
+            else:
+                box = (left, top, right, bottom)
             reduced = picture.convert("RGB").resize(target, Image.Resampling.LANCZOS, box)
         body = io.BytesIO()
         reduced.save(body, "JPEG", quality=quality)
@@ -60,6 +63,18 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
 def _read_size(path: Path) -> tuple[int, int]:
     with Image.open(path) as picture:
         return picture.size
+
+
+def _parse_region(region: str, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the left, top, right and bottom edge of the part that a request asks for: ``full`` or ``x,y,w,h``."""
+    if region == "full":
+        return 0, 0, width, height
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", region)
+    x, y, w, h = map(int, match.groups()) if match else abort(400, "The region is neither full nor x,y,w,h.")
+    right, bottom = min(x + w, width), min(y + h, height)
+    if right <= x or bottom <= y:
+        abort(400, "The region is outside of the image, or has no pixel.")
+    return x, y, right, bottom
 
 
 def _parse_size(size: str, width: int, height: int) -> tuple[int, int]:

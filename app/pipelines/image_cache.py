@@ -60,14 +60,20 @@ class ImageCache:
         Raises:
             FetchError: It could not be fetched.
         """
-        path = self.folder / f"{build_key(name)}.image"
-        if not self._refresh and (known := _load(path)):
+        if known := self.find(name):
             return known
-        fetched = fetch()
+        path, fetched = self._place(name), fetch()
         cached = CachedImage(path.name, fetched.full_width, fetched.full_height)
         write_atomic(path, fetched.data)
         write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached
+
+    def find(self, name: str) -> CachedImage | None:
+        """Return what is cached under a name, if it is and may be used."""
+        return None if self._refresh else _load(self._place(name))
+
+    def _place(self, name: str) -> Path:
+        return self.folder / f"{build_key(name)}.image"
 
     def _choose_longest(self, base: str) -> int | None:
         rule = self._fetcher.rules.find(read_host(base))

@@ -162,7 +162,7 @@ class DetectionSource:
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._most)
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        if "#" in image.url:
+        if "#" in image.url or self.cache.find(self._name_cut(image)):
             return self._cut(image)
         try:
             return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
@@ -177,7 +177,10 @@ class DetectionSource:
             x, y, w, h = image.xywh
             return cut_out(self._pages, page, (x, y, w, h))
 
-        return self.cache.keep(f"{self._manifest_url} {image.canvas_number} {image.xywh}", cut)
+        return self.cache.keep(self._name_cut(image), cut)
+
+    def _name_cut(self, image: ListedImage) -> str:
+        return f"{self._manifest_url} {image.canvas_number} {image.xywh}"
 
     @cached_property
     def _images(self) -> dict[int, CanvasImage]:

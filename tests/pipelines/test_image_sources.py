@@ -139,6 +139,15 @@ def test_illustrations_are_cut_from_the_page_where_no_service_cuts_them_out(shel
         assert image.url.partition("#")[2] == expected.partition("#")[2]
 
 
+def test_a_service_that_gives_no_regions_is_asked_for_one_only_once(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(level=1)])
+    (image,) = source.list_images().images
+    source.fetch(image)
+    asked = list(shelf.library.paths)
+    source.fetch(image)
+    assert shelf.library.paths == asked
+
+
 def test_a_page_is_fetched_once_for_its_illustrations(shelf: Shelf) -> None:
     boxes = [(300, 400, 100, 100), (500, 400, 100, 100)]
     source = shelf.detect([Scan(level=0, sizes=((600, 800),))], [build_canvas(1, *boxes)])
