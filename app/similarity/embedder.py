@@ -31,7 +31,7 @@ class EmbedderConfig:
         batch_size: Images a forward pass.
         device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
         half_precision: None for half precision on a GPU and float32 on the processor. True also takes bfloat16 there,
-            twice as fast where it has instructions for it; scores then differ in the fourth digit.
+            twice as fast where it has instructions for it; scores then differ by up to a hundredth.
     """
 
     pooling: Pooling | None = None
