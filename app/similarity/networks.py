@@ -1,5 +1,6 @@
 """The networks of backbones, built and filled with their weights."""
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ _LEAST = 1e-6
 _INTERPOLATIONS = ("bilinear", "bicubic")
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network whose features can be pooled in several ways.
 
     Attributes:
@@ -32,9 +33,9 @@ class Network(nn.Module):
         super().__init__()
         self.preprocessing = preprocessing
 
+    @abstractmethod
     def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
         """Return ``(n, d)`` features of ``(n, 3, height, width)`` images; pooling None is the network's own."""
-        raise NotImplementedError
 
 
 class ResNet(Network):
