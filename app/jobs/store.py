@@ -108,13 +108,15 @@ class JobStore:
 
         A stage at work stops at its next step, and nothing more is sent.
         """
-        mine = (Job.id == job.id) | (Job.parent_id == job.id)
         ending = build_ending(State.CANCELLED, updated=time.time())
+        end = update(Job).where(Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
         with self.database.session() as session:
+            mine = (Job.id == job.id) | (Job.parent_id == job.id)
             at_work = mine & (Job.state == State.DOWNLOADING) & Job.claim.is_not(None)
             hosts = session.scalars(select(Job.host).where(at_work).distinct()).all()
-            end = update(Job).where(mine, Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
-            cancelled = session.scalars(end).all()
+            # The job itself first: from then on no part is made of it, and those that were are seen.
+            cancelled = [*session.scalars(end.where(Job.id == job.id))]
+            cancelled += session.scalars(end.where(Job.parent_id == job.id))
             pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
             session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
             for job_id in cancelled:
@@ -150,8 +152,9 @@ class JobStore:
         except BrokerUnavailable:
             waits = (Job.state == State.QUEUED) & (Job.retries == job.retries + 1) & Job.claim.is_(None)
             with self.database.session() as session:
-                if update_job(session, job.id, waits, **before):
-                    _hold_deliveries(session, job.id, time.time())
+                if not update_job(session, job.id, waits, **before):
+                    return True  # a worker has taken it all the same
+                _hold_deliveries(session, job.id, time.time())
             raise
         return True
 

@@ -122,6 +122,19 @@ def test_a_retry_while_the_broker_is_away_changes_nothing(store: JobStore, claim
     assert find_deliveries(store, job)["pending"]
 
 
+def test_a_retry_that_a_worker_has_taken_although_the_broker_did_not_answer_is_made(
+    store: JobStore, claims: Claims
+) -> None:
+    job = store.find(finish(claims, submit(store)).id)
+
+    def take(stage: Stage, job_id: str) -> None:
+        claims.claim(stage, "message")
+        raise BrokerUnavailable("It took the message, and did not say so in time.")
+
+    assert JobStore(store.database, take).retry(job)
+    assert store.find(job.id).state == State.DOWNLOADING
+
+
 def test_the_manifests_on_which_jobs_work_are_known(store: JobStore, claims: Claims) -> None:
     done, waiting = submit(store, url="https://example.org/1"), submit(store, url="https://example.org/2")
     finish(claims, done)
