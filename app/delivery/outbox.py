@@ -197,7 +197,10 @@ class Outbox:
         now = time.time()
         first, other = aliased(Delivery), aliased(Delivery)
         due = select(first.id).where(first.app_id == app_id, _is_due(first)).order_by(first.next_attempt, first.created)
-        at_work = select(func.count(other.id)).where(other.app_id == app_id, other.reserved_till > now)
+        # Whatever ended later than a try can last ended before the clock was set back.
+        at_work = select(func.count(other.id)).where(
+            other.app_id == app_id, other.reserved_till > now, other.reserved_till <= now + seconds
+        )
         reserve = update(Delivery).where(
             Delivery.id == due.limit(1).with_for_update(skip_locked=True).scalar_subquery(),
             _is_due(Delivery),

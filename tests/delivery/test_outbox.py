@@ -80,6 +80,16 @@ def test_one_client_app_does_not_take_every_courier(post: Post) -> None:
     assert claim(post).app_id == 1
 
 
+def test_a_clock_that_was_set_back_keeps_no_courier_away(post: Post) -> None:
+    for number in range(APP_DELIVERIES):
+        post.send(BASE, f"earlier{number}")
+        post.outbox.record(claim(post), TAKEN)
+    with post.database.session() as session:
+        session.execute(update(Delivery).values(reserved_till=time.time() + 3600))
+    new = post.send(BASE, "new")
+    assert claim(post).id == new.id
+
+
 def test_the_client_app_that_was_served_least_recently_goes_first(post: Post) -> None:
     for app_id in (1, 2, 3):
         for number in range(2):
