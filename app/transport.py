@@ -129,6 +129,11 @@ class Deadline:
         self._timer.cancel()
 
 
+def read_reason(response: requests.Response) -> str:
+    """Return the words beside the status of an answer, as far as they can be shown, and kept in any database."""
+    return "".join(filter(str.isprintable, response.reason or ""))[:100].strip()
+
+
 def parse_retry_after(value: str | None) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks for, as a number or a date; None when it is nonsense.
 

@@ -16,7 +16,7 @@ from app.delivery.parcels import Parcel
 from app.delivery.signature import build_headers
 from app.errors import AddressRefused, ResultGone
 from app.logs import set_job
-from app.transport import Deadline, GuardedSession, parse_retry_after
+from app.transport import Deadline, GuardedSession, parse_retry_after, read_reason
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _read(url: str, answer: requests.Response) -> _Answer:
     status = answer.status_code
     if 200 <= status < 300:
         return _Answer(status)
-    said = f"{url} answered {status} {(answer.reason or '')[:100]}".rstrip()
+    said = f"{url} answered {status} {read_reason(answer)}".rstrip()
     said += ": redirects are not followed." if 300 <= status < 400 else "."
     retry_after = parse_retry_after(answer.headers.get("Retry-After")) if status in _PAUSES else None
     return _Answer(status, said, retry_after)

@@ -23,7 +23,7 @@ from app.iiif.hosts import HostRules
 from app.iiif.image_file import check_image
 from app.iiif.image_requests import ImageRequest
 from app.iiif.turns import HostLimits
-from app.transport import Deadline, GuardedSession, parse_retry_after
+from app.transport import Deadline, GuardedSession, parse_retry_after, read_reason
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # Too much was asked of the whole server, not of this address: everybody waits.
@@ -211,7 +211,7 @@ def _check_status(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status == 200:
         return
-    message = f"{url} answered {status} {(response.reason or '')[:100]}".rstrip() + "."
+    message = f"{url} answered {status} {read_reason(response)}".rstrip() + "."
     if status in TRY_AGAIN:
         raise _Retriable(url, message, status, parse_retry_after(response.headers.get("Retry-After")))
     raise FetchError(message, status)

@@ -123,6 +123,13 @@ def test_a_redirect_is_not_followed(post: Post, deliver: Deliver, library: Libra
     assert "redirects are not followed" in (delivery.error or "")
 
 
+def test_what_cannot_be_shown_of_an_answer_is_left_out(post: Post, deliver: Deliver, library: Library) -> None:
+    url = library.answer("/x/job", Answer(raw=b"HTTP/1.1 500 no\0 \x1b[1mroom\r\nContent-Length: 0\r\n\r\n"))
+    delivery = post.send(url.removesuffix("/job"))
+    deliver()
+    assert post.look(delivery).error == f"{url} answered 500 no [1mroom."
+
+
 def test_a_private_address_is_not_posted_to(post: Post, client_app: Receiver) -> None:
     receiver, url = client_app
     delivery = post.send(url)
