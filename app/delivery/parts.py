@@ -18,8 +18,8 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     """Put the parts of a job's result in the outbox, in a few statements, however many there are.
 
     A part that is there already, as when the stage runs again, stays as it is. So does one that has not changed when
-    the job was tried again, under its id; one that was held back meanwhile is due. What has changed takes the place of
-    what has not arrived.
+    the job was tried again, under its id; one that was held back, cancelled or replaced meanwhile is due, with all its
+    tries. What has changed takes the place of what has not arrived.
 
     Args:
         session: Of the transaction of the stage.
@@ -32,8 +32,10 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     known = set(session.scalars(select(Delivery.id).where(results)))
     if unchanged := [{"id": each, "result": job.retries} for each in known & names.keys()]:
         session.execute(update(Delivery), unchanged)
-    held = results & (Delivery.status == Status.PENDING) & Delivery.next_attempt.is_(None)
-    session.execute(update(Delivery).where(held, Delivery.result == job.retries).values(next_attempt=time.time()))
+    held = (Delivery.status == Status.PENDING) & Delivery.next_attempt.is_(None)
+    stopped = held | Delivery.status.in_((Status.CANCELLED, Status.SUPERSEDED))
+    due = {"status": Status.PENDING, "attempts": 0, "next_attempt": time.time()}
+    session.execute(update(Delivery).where(results, Delivery.result == job.retries, stopped).values(due))
     older = results & (Delivery.status == Status.PENDING) & (Delivery.result < job.retries)
     session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
     endpoint = find_endpoint(session, job.app_id, to.endpoint)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from sqlalchemy import update
+
 from app.database import Delivery, Job
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outcome
@@ -59,6 +61,20 @@ def test_after_a_retry_only_what_has_changed_is_sent_anew(post: Post) -> None:
     assert post.look(first["a-b"]).status == ("delivered" if "a-b" in arrived else "superseded")
     due = {each.part for each in again.values() if each.status == "pending" and each.next_attempt}
     assert due == {"a-a", "a-b", "b-b"} - (arrived - {"a-b"})
+
+
+def test_a_part_that_was_cancelled_with_a_retry_is_due_when_the_next_one_brings_it_again(post: Post) -> None:
+    send(post, {"a-a": "1"})
+    with post.database.session() as session:  # as a cancel of the retry does
+        session.execute(update(Delivery).values(status=Status.CANCELLED, next_attempt=None))
+    again = send(post, {"a-a": "1"}, retries=2)["a-a"]
+    assert (again.status, post.outbox.count_due(9)) == (Status.PENDING, 1)
+
+
+def test_a_part_that_becomes_what_it_was_before_it_arrived_is_due(post: Post) -> None:
+    for retries, content in enumerate(("1", "2", "1")):
+        found = send(post, {"a-a": content}, retries)
+    assert (found["a-a"].status, post.outbox.count_due(9)) == (Status.PENDING, 1)
 
 
 def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
