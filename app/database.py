@@ -143,6 +143,7 @@ class Delivery(Table):
     __table_args__ = (
         Index("deliveries_due", "status", "next_attempt"),
         Index("deliveries_by_app", "app_id", "reserved_till"),
+        Index("deliveries_at_work", "reserved_till"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -28,6 +28,8 @@ LONGEST_WAIT = 86400.0
 LONGEST_REST = 60.0
 # Tries at work for one client app: one that hangs takes a quarter of the worker's 16 threads.
 APP_DELIVERIES = 4
+# Tries at work for all: the other threads are for the sweep and the stages that come through the same queue.
+ALL_DELIVERIES = 12
 # Stands in the ``info`` of a session that has put something in the outbox: a courier is wanted when it is committed.
 ENLISTED = "enlisted"
 
@@ -198,13 +200,12 @@ class Outbox:
         first, other = aliased(Delivery), aliased(Delivery)
         due = select(first.id).where(first.app_id == app_id, _is_due(first)).order_by(first.next_attempt, first.created)
         # Whatever ended later than a try can last ended before the clock was set back.
-        at_work = select(func.count(other.id)).where(
-            other.app_id == app_id, other.reserved_till > now, other.reserved_till <= now + seconds
-        )
+        at_work = select(func.count(other.id)).where(other.reserved_till > now, other.reserved_till <= now + seconds)
         reserve = update(Delivery).where(
             Delivery.id == due.limit(1).with_for_update(skip_locked=True).scalar_subquery(),
             _is_due(Delivery),
-            at_work.scalar_subquery() < APP_DELIVERIES,
+            at_work.where(other.app_id == app_id).scalar_subquery() < APP_DELIVERIES,
+            at_work.scalar_subquery() < ALL_DELIVERIES,
         )
         values = reserve.values(reserved_till=now + seconds).returning(Delivery)
         with self._database.session() as session:

@@ -8,7 +8,7 @@ from sqlalchemy import event, select, update
 
 from app.database import Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import APP_DELIVERIES, LONGEST_REST, Outcome, enlist
+from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_REST, Outcome, enlist
 from app.delivery.parcels import Destination
 from tests.delivery.conftest import Post
 
@@ -78,6 +78,16 @@ def test_one_client_app_does_not_take_every_courier(post: Post) -> None:
     first = next(delivery for delivery in taken if delivery.app_id == 1)
     post.outbox.record(first, TAKEN)
     assert claim(post).app_id == 1
+
+
+def test_client_apps_that_hang_leave_threads_for_what_is_no_delivery(post: Post) -> None:
+    for app_id in range(1, 6):
+        for number in range(APP_DELIVERIES):
+            post.send(BASE, f"{app_id}-{number}", app_id)
+    taken = [claim(post) for _ in range(ALL_DELIVERIES)]
+    assert post.outbox.claim_next(60) is None
+    post.outbox.record(taken[0], TAKEN)
+    assert claim(post).app_id != taken[0].app_id
 
 
 def test_a_clock_that_was_set_back_keeps_no_courier_away(post: Post) -> None:
