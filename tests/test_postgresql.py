@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.connections import wait_at_most
 from app.database import Database
 from app.demo.service import find_free_port
 from app.errors import DatabaseUnavailable
+from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
+from app.jobs.states import DOWNLOAD
 from tests.api import Api, open_api
 
 MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
@@ -121,4 +124,33 @@ def test_a_table_that_is_locked_is_waited_for_no_longer_than_a_request_may(serve
             session.execute(text("SELECT count(*) FROM jobs"))
     with database.session() as session:
         session.execute(text("SELECT count(*) FROM jobs"))
+    database.close()
+
+
+def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_them(
+    server: tuple[psutil.Process, str],
+) -> None:
+    database = Database(server[1])
+    database.create_tables()
+    store = JobStore(database, lambda stage, job_id: None)
+    claims = Claims(store, stale_seconds=30, max_starts=2, host_jobs=1000)
+    (job,) = store.submit(1, [DetectionRequest("https://library.example/collection")])
+    while (found := claims.claim(DOWNLOAD, "message")) and found.id != job.id:
+        pass  # of the tests before
+    assert found is not None
+    parts = DetectionRequest("").for_manifests(f"https://library.example/{number}" for number in range(3))
+    with ThreadPoolExecutor() as executor:
+
+        def cancel(_: Any) -> None:
+            """Cancel it after its parts were added, and before they are there."""
+            cancelled.append(executor.submit(store.cancel, job))
+            with database.session() as session:
+                while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                    time.sleep(0.01)
+
+        cancelled: list[Future[int]] = []
+        event.listen(database._sessions, "before_commit", cancel, once=True)
+        Parts(store).split(found, *parts)
+        assert cancelled[0].result() == 4
+    assert {part.state for part in Parts(store).list(job)} == {State.CANCELLED}
     database.close()

@@ -14,8 +14,10 @@ class Kind(StrEnum):
     CANCELLED = "job.cancelled"
 
 
+# How a job may end: one of these for each time that it is tried.
+ENDS = (Kind.DONE, Kind.FAILED, Kind.CANCELLED)
 # What is worth sending again when somebody asks for it.
-LASTING = (Kind.RESULT, Kind.DONE, Kind.FAILED, Kind.CANCELLED)
+LASTING = (Kind.RESULT, *ENDS)
 
 
 class Status(StrEnum):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.database import Attempt, Database, Delivery, Endpoint, Job, Secret
 from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
-from app.delivery.kinds import LASTING, Kind, Status
+from app.delivery.kinds import ENDS, LASTING, Kind, Status
 from app.delivery.parcels import Destination
 
 # Seconds before the second try, the third …: three days in all, as the Standard Webhooks specification proposes
@@ -74,7 +74,10 @@ def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | 
     there = Delivery.id == message_id.hex
     if kind is Kind.RESULT:
         there |= _is_of(job, kind) & (Delivery.result == job.retries) & (Delivery.url == to.url)
-        older = _is_of(job, kind) & (Delivery.result < job.retries) & (Delivery.status == Status.PENDING)
+    if kind in LASTING:  # of results, and of the ends of a job, the newest is what is still true
+        alike = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(ENDS)
+        older = (Delivery.job_id == job.id) & alike & (Delivery.result < job.retries)
+        older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
     if session.scalar(select(Delivery.id).where(there)) is not None:
         return

@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -27,9 +28,15 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
         to: Where all of it goes.
         parts: What stands for the content of each part, by its name.
     """
-    names = {_name(job, to, part, content): part for part, content in parts.items()}
     results = (Delivery.job_id == job.id) & (Delivery.kind == Kind.RESULT)
-    known = set(session.scalars(select(Delivery.id).where(results)))
+    rows = session.execute(
+        select(Delivery.id, Delivery.part, Delivery.attempts).where(results).order_by(Delivery.result, Delivery.created)
+    ).all()
+    known, tried = {row.id for row in rows}, defaultdict(list)
+    for row in rows:
+        if row.attempts:  # it may have arrived, whatever was answered
+            tried[row.part].append(row.id)
+    names = {_choose_id(job, to, part, content, known, tried[part]): part for part, content in parts.items()}
     if unchanged := [{"id": each, "result": job.retries} for each in known & names.keys()]:
         session.execute(update(Delivery), unchanged)
     held = (Delivery.status == Status.PENDING) & Delivery.next_attempt.is_(None)
@@ -48,5 +55,22 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     session.info[ENLISTED] = True
 
 
-def _name(job: Job, to: Destination, part: str, content: str) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"{job.id} {Kind.RESULT} {to.url} {part} {content}").hex
+def _choose_id(job: Job, to: Destination, part: str, content: str, known: Set[str], tried: Sequence[str]) -> str:
+    """Return the id of a part: that which its content has had, unless another content has been sent since.
+
+    A client app that takes no id twice would else keep the other.
+
+    Args:
+        job: Whose result it is.
+        to: Where it goes.
+        part: Its name.
+        content: What stands for its content.
+        known: Ids of all messages of the job's results.
+        tried: Ids of those of this part that were sent, in the order of the results.
+    """
+    name = f"{job.id} {Kind.RESULT} {to.url} {part} {content}"
+    anew = [uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {retries}").hex for retries in range(1, job.retries + 1)]
+    own = [uuid.uuid5(uuid.NAMESPACE_URL, name).hex, *anew]
+    if tried and tried[-1] not in own and not set(own).isdisjoint(tried):
+        return own[-1]
+    return next((each for each in reversed(own) if each in known), own[0])

@@ -287,3 +287,12 @@ def test_of_the_ends_of_a_job_the_last_is_sent_again_with_the_newest_result(post
         "job.done": "delivered",
         "job.failed": "pending",
     }
+
+
+def test_the_end_of_a_job_takes_the_place_of_an_older_one_that_has_not_arrived(post: Post) -> None:
+    post.send(BASE, kind=Kind.FAILED)
+    post.send(BASE, retries=1, kind=Kind.DONE)
+    assert {delivery.kind: delivery.status for delivery in post.find()} == {
+        "job.failed": "superseded",
+        "job.done": "pending",
+    }

@@ -77,6 +77,17 @@ def test_a_part_that_becomes_what_it_was_before_it_arrived_is_due(post: Post) ->
     assert (found["a-a"].status, post.outbox.count_due(9)) == (Status.PENDING, 1)
 
 
+def test_a_part_that_becomes_what_it_was_after_another_has_arrived_is_sent_anew_once(post: Post) -> None:
+    ids = []
+    for retries, content in enumerate(("1", "2", "1", "1")):
+        for _ in range(2):  # as when the stage runs again
+            send(post, {"a-a": content}, retries)
+        while claimed := post.outbox.claim_next(60):
+            ids.append(claimed.id)
+            post.outbox.record(claimed, Outcome(200, None, None, 0.1))
+    assert len(ids) == len(set(ids)) == 3  # the last retry has changed nothing
+
+
 def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
     send(post, {"a-a": "1", "a-b": "2"})
     while claimed := post.outbox.claim_next(60):
