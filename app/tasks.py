@@ -2,8 +2,8 @@
 
 The job that a message names has made a place in the line; the task works on the one whose turn it is.
 
-What a task does stands in ``app/pipelines``; it is imported inside the task, so that the web process and the worker's
-parent stay free of torch and CUDA.
+What a stage does stands in ``app/stages`` and ``app/pipelines``; it is imported inside the task, so that the web
+process and the worker's parent stay free of torch and CUDA.
 """
 
 import errno
@@ -22,8 +22,8 @@ from celery.signals import worker_process_init, worker_shutting_down
 from celery.worker import state as worker_state
 
 from app.database import Job
-from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, ManifestError, NoSpace
-from app.jobs import Claims, DetectionRequest, SimilarityRequest, Stage, State
+from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, NoSpace
+from app.jobs import Claims, Stage, State
 from app.jobs.documents import Documents
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.jobs.workers import name_worker
@@ -32,7 +32,7 @@ from app.pulses import Pulses
 from app.queue import TaskQueue
 
 if TYPE_CHECKING:
-    from app.iiif.collection import Collection
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -143,102 +143,26 @@ def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Itera
 
 @shared_task(bind=True, base=QueueTask, name="download")
 def download(self: QueueTask, job_id: str) -> None:
-    """Fetch the manifest and its images; of a similarity job, those of its documents."""
+    """Fetch what a job is about, and its images."""
+    from app.stages import choose_stages
 
-    def work(job: Job) -> State | None:
-        if job.kind == SimilarityRequest.kind:
-            from app import similarity_stages
-
-            similarity_stages.download(self.app, job)
-            return None
-
-        from app.iiif.collection import Collection
-        from app.pipelines import detection
-
-        queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
-        folder, longest = queue.storage.job(job.id), request.choose_longest(s.longest_image)
-        in_use = request.refresh and request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job.id)
-        plan = detection.DownloadPlan(
-            longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
-        )
-        document = detection.fetch_manifest(request, folder, queue.fetcher, plan)
-        if isinstance(document, Collection):
-            return _split(queue, job, document)
-        queue.claims.beat(job, manifest_ref=document.ref)
-        images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
-        detection.download(request, document, images, folder, queue.fetcher, plan, report, queue.count_page)
-        return None
-
-    run_stage(self, DOWNLOAD, work)
-
-
-def _split(queue: TaskQueue, job: Job, collection: "Collection") -> State:
-    """Make a job of each manifest of a collection; the collection's own is then done."""
-    from app.pipelines.collection import expand
-
-    request = DetectionRequest(**job.request)
-    if job.parent_id:
-        raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
-
-    def report(fetched: int) -> None:
-        queue.claims.record_progress(job, fetched, 0, None)
-
-    urls = expand(collection, queue.fetcher, queue.settings.max_manifests, report)
-    queue.parts.split(job, *request.for_manifests(urls))
-    return State.DONE
+    run_stage(self, DOWNLOAD, lambda job: choose_stages(job).download(self.app, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="detect")
 def detect(self: QueueTask, job_id: str) -> None:
-    """Find the illustrations on the images; of a similarity job, compare them."""
+    """Look at the images of a job: find illustrations, or compare them."""
+    from app.stages import choose_stages
 
-    def work(job: Job) -> State | None:
-        if job.kind == SimilarityRequest.kind:
-            from app import similarity_stages
-
-            similarity_stages.compare(self.app, job)
-            return None
-
-        from app.detection.detector import DetectorConfig, load_detector
-        from app.detection.weights import ModelStore, isolate_ultralytics
-        from app.pipelines import detection
-
-        queue, request, s = self.app, DetectionRequest(**job.request), self.app.settings
-        isolate_ultralytics(s.data_folder / "ultralytics")
-        weights = ModelStore(s.models_folder, s.default_model).find(request.model)
-        config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
-        queue.claims.beat(job, model_label=weights.label)
-        detector = load_detector(weights, config)
-        queue.claims.begin_page(job)
-        images, report = queue.storage.images(request.manifest_url), _build_report(queue.claims, job)
-        detection.detect(request, images, queue.storage.job(job.id), detector, report, queue.count_page)
-        return None
-
-    run_stage(self, DETECT, work)
+    run_stage(self, DETECT, lambda job: choose_stages(job).run(self.app, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver")
 def deliver(self: QueueTask, job_id: str) -> None:
-    """Put the result in the outbox: a client app that hangs holds up no job."""
+    """Put the result of a job in the outbox."""
+    from app.stages import choose_stages
 
-    def work(job: Job) -> State | None:
-        if job.kind == SimilarityRequest.kind:
-            from app import similarity_stages
-
-            similarity_stages.deliver(self.app, job)
-            return None
-
-        from app.delivery.kinds import Kind
-        from app.delivery.outbox import enlist
-        from app.delivery.parcels import find_annotation_destination
-
-        callback, client_app_url = DetectionRequest(**job.request).callback, self.app.settings.client_app_url
-        to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
-        if to:
-            self.app.claims.beat(job, then=lambda session: enlist(session, job, Kind.RESULT, to))
-        return None
-
-    run_stage(self, DELIVER, work)
+    run_stage(self, DELIVER, lambda job: choose_stages(job).deliver(self.app, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver_next")
@@ -276,10 +200,3 @@ def tidy(self: QueueTask) -> None:
         embeddings,
         days,
     )
-
-
-def _build_report(claims: Claims, job: Job) -> Callable[[int, int, Any], None]:
-    def report(done: int, total: int, coverage: Any) -> None:
-        claims.record_progress(job, done, total, coverage.as_json() if coverage else None)
-
-    return report

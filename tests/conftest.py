@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -152,7 +153,14 @@ def tls_url(certificate: Path) -> Iterator[str]:
 def serve_tls(certificate: Path) -> Iterator[int]:
     """Answer ``found`` over TLS, on a port of loopback."""
     context = (str(certificate), str(certificate.with_suffix(".key")))
-    server = make_server("127.0.0.1", 0, Response("found"), ssl_context=context)
+    with serve_on_loopback(Response("found"), ssl_context=context) as port:
+        yield port
+
+
+@contextmanager
+def serve_on_loopback(app: Any, **options: Any) -> Iterator[int]:
+    """Serve an application with werkzeug's own server, and its options; the port."""
+    server = make_server("127.0.0.1", 0, app, **options)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server.server_port

@@ -2,27 +2,21 @@ import json
 import logging
 import re
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from app.development import RequestHandler
+from tests.conftest import serve_on_loopback
 
 SECRET = "s3cret-0123456789"
 
 
 @pytest.fixture
 def port(app: Flask) -> Iterator[int]:
-    server = make_server("127.0.0.1", 0, app, request_handler=RequestHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_on_loopback(app, request_handler=RequestHandler) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import similarity_stages
 from app.database import Job
 from app.errors import BackboneError, FetchError
 from app.jobs.states import DETECT, DOWNLOAD
 from app.queue import TaskQueue
 from app.similarity import backbones
 from app.similarity.backbones import Backbone
+from app.stages import similarity
 from tests.library import Answer, Library
 from tests.pipelines.comparing import draw
 
@@ -51,11 +51,11 @@ def test_published_weights_that_are_absent_are_asked_for(
     elsewhere = Backbone("resnet34", "torchvision:resnet34", library.answer("/weights.pth", Answer(404)))
     monkeypatch.setitem(backbones.BACKBONES, "resnet34", elsewhere)  # type: ignore[arg-type]
     job = claim(queue, client, headers, {"a": offer(library)})
-    similarity_stages.download(queue, job)
+    similarity.download(queue, job)
     queue.claims.hand_over(job, DOWNLOAD, 1.0)
     job = queue.claims.claim(DETECT, "message")  # type: ignore[assignment]
     with pytest.raises(BackboneError, match="resnet34"):
-        similarity_stages.compare(queue, job)
+        similarity.run(queue, job)
     assert library.paths[-1] == "/weights.pth"
 
 
@@ -65,6 +65,6 @@ def test_a_document_is_written_down_before_anything_is_fetched(
     url = library.answer("/gone.json", Answer(404))
     job = claim(queue, client, headers, {"a": url})
     with pytest.raises(FetchError, match="None of the 1 documents"):
-        similarity_stages.download(queue, job)
+        similarity.download(queue, job)
     answer = client.post("/delete_similarity", headers=headers, json={"documents": ["a"]}).json
     assert answer["in_use"] == ["a"]

@@ -1,7 +1,4 @@
-"""The stages of a similarity job: each joins the settings and stores of a worker to the order of work in ``pipelines``.
-
-Imported inside the tasks, as the pipelines are.
-"""
+"""The stages of a similarity job."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +8,7 @@ from app.database import Job
 from app.delivery.parcels import find_scores_destination
 from app.delivery.parts import enlist_parts
 from app.errors import BackboneError, RequestError
-from app.jobs import SimilarityRequest, read_request
+from app.jobs import SimilarityRequest, State, read_request
 from app.jobs.documents import Documents
 from app.jobs.pairs import name_pair
 from app.jobs.requests import Source, SourceKind
@@ -32,7 +29,7 @@ from app.similarity.backbones import Pooling, find_backbone
 MARGIN = 1.25
 
 
-def download(queue: TaskQueue, job: Job) -> None:
+def download(queue: TaskQueue, job: Job) -> State | None:
     """Fetch the lists of the documents and their images."""
     from app.pipelines import similarity
 
@@ -41,9 +38,10 @@ def download(queue: TaskQueue, job: Job) -> None:
     documents.record(job, {doc_id: source.name for doc_id, source in sources.items()})
     plan = similarity.DownloadPlan(queue.settings.host_connections, job.retries, _find_embedded(queue, job, request))
     similarity.download(sources, queue.storage.job(job.id), plan, _build_report(queue, job), queue.count_comparison)
+    return None
 
 
-def compare(queue: TaskQueue, job: Job) -> None:
+def run(queue: TaskQueue, job: Job) -> State | None:
     """Embed the images, and find the best matches of every pair of documents."""
     from app.pipelines import similarity
     from app.pipelines.embedding import DocumentEmbedder
@@ -78,9 +76,10 @@ def compare(queue: TaskQueue, job: Job) -> None:
         _build_report(queue, job),
         queue.count_comparison,
     )
+    return None
 
 
-def deliver(queue: TaskQueue, job: Job) -> None:
+def deliver(queue: TaskQueue, job: Job) -> State | None:
     """Put the scores of every pair in the outbox."""
     request = _read(job)
     to = find_scores_destination(request.callback, queue.settings.client_app_url)
@@ -88,6 +87,7 @@ def deliver(queue: TaskQueue, job: Job) -> None:
         result = ComparisonResult(queue.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
         queue.claims.beat(job, then=lambda session: enlist_parts(session, job, to, parts))
+    return None
 
 
 def _read(job: Job) -> SimilarityRequest:

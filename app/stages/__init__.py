@@ -1,0 +1,31 @@
+"""The stages of a job, by its kind: each joins settings and stores of a worker to the order of work in ``pipelines``.
+
+``download``, ``run`` and ``deliver`` are the work of the three stages in ``app/jobs/states.py``. Imported inside the
+tasks, as the pipelines are; what needs torch is imported inside ``run``.
+"""
+
+from typing import Protocol
+
+from app.database import Job
+from app.jobs import SimilarityRequest, State
+from app.queue import TaskQueue
+
+
+class Stages(Protocol):
+    """What a worker does at each stage of a kind of job; returns the state that follows, None for the usual one."""
+
+    def download(self, queue: TaskQueue, job: Job) -> State | None:
+        """Fetch what the job is about, and its images."""
+
+    def run(self, queue: TaskQueue, job: Job) -> State | None:
+        """Look at the images."""
+
+    def deliver(self, queue: TaskQueue, job: Job) -> State | None:
+        """Put the result in the outbox: a client app that hangs holds up no job."""
+
+
+def choose_stages(job: Job) -> Stages:
+    """Return the stages of a job's kind."""
+    from app.stages import detection, similarity
+
+    return similarity if job.kind == SimilarityRequest.kind else detection
