@@ -1,0 +1,59 @@
+"""Write synthetic pages.
+
+    python -m bench.synthesis --pages PAGES --out data/training/synthetic --count 3000
+
+PAGES is a folder with ``images/train`` and ``labels/train``; ``out`` gets the same.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench.synthesis.composition import set_page
+from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_sheet
+
+LONGER = 800  # pixels; the network looks at 640
+
+
+def write(sheet: Sheet, folder: Path, stem: str, quality: int) -> None:
+    """Write a page and its labels."""
+    width, height = sheet.pixels.shape[1], sheet.pixels.shape[0]
+    boxes = sheet.boxes / np.array([width, height] * 2)
+    labels = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    pixels = np.ascontiguousarray(sheet.pixels[..., ::-1]).astype(np.uint8)
+    cv2.imwrite(str(folder / "images" / "train" / f"{stem}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    (folder / "labels" / "train" / f"{stem}.txt").write_text(format_labels(labels))
+
+
+def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) -> None:
+    """Write so many pages, numbered from ``first``; a number, a seed and the same pages give the same bytes."""
+    for part in ("images", "labels"):
+        (out / part / "train").mkdir(parents=True, exist_ok=True)
+    sheets = [load_sheet(path, LONGER) for path in sorted((pages / "images" / "train").glob("*.jpg"))]
+    cuts = [cut for sheet in sheets for cut in cut_illustrations(sheet)]
+    kinds = sorted({sheet.kind for sheet in sheets})
+    for number in range(first, first + count):
+        rng = np.random.default_rng([seed, number])
+        kind = kinds[rng.integers(len(kinds))]
+        chosen = [sheet for sheet in sheets if sheet.kind == kind]
+        sheet, back = chosen[rng.integers(len(chosen))], sheets[rng.integers(len(sheets))]
+        page = set_page(sheet, cuts, back.pixels, rng)
+        write(page, out, f"synthetic_{number:05}", int(rng.integers(55, 95)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.synthesis", description="Write synthetic pages.")
+    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first page")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    synthesise(arguments.pages, arguments.out, arguments.count, arguments.seed, arguments.first)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Diagrams as manuscripts and treatises have them, in thin lines: spheres, volvelles, charts, figures of geometry."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, dye, waver
+from bench.synthesis.letters import draw_letters, say
+
+FINE = 3  # drawn so many times as large, then reduced: lines may be thinner than a pixel
+SIDE = 320
+
+Pen = Callable[[np.ndarray, bool], None]  # (points, closed)
+
+
+class Drawing:
+    """A sheet of ``SIDE`` pixels with two pens, one for lines and one for letters and washes.
+
+    Attributes:
+        ink: ``(SIDE, SIDE, 3)``, what has been drawn so far.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.ink = np.ones((SIDE, SIDE, 3), np.float32)
+        inks = [BLACK, BROWN, RED, BLUE]
+        first, second = rng.choice(4, 2, p=(0.35, 0.25, 0.3, 0.1))
+        self.inks = (inks[first], inks[second])
+        self.strength = rng.uniform(0.45, 1)
+        self.width = int(rng.integers(2, 6))
+
+    def line(self, points: np.ndarray, closed: bool = False, second: bool = False) -> None:
+        """Draw a line through ``(n, 2)`` points of the unit square."""
+        mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
+        corners = (np.asarray(points) * SIDE * FINE).round().astype(np.int32)
+        cv2.polylines(mask, [corners], closed, 255, self.width, cv2.LINE_AA)
+        self._lay(mask, self.inks[second], self.strength)
+
+    def circle(self, x: float, y: float, radius: float, second: bool = False) -> None:
+        self.line(on_circle(x, y, radius, np.linspace(0, 2 * np.pi, 90)), closed=True, second=second)
+
+    def wash(self, points: np.ndarray) -> None:
+        """Fill an outline thinly with a colour."""
+        mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
+        cv2.fillPoly(mask, [(np.asarray(points) * SIDE * FINE).round().astype(np.int32)], 255)
+        colour = (RED, BLUE, GREEN, YELLOW)[self.rng.integers(4)]
+        self._lay(mask, colour, self.rng.uniform(0.2, 0.7))
+
+    def write(self, x: float, y: float, words: int = 1, turn: float = 0) -> None:
+        """Write small letters about a point, turned by some degrees."""
+        text = say(self.rng, words, capitals=self.rng.random() < 0.3)[: int(self.rng.integers(1, 14))]
+        word = draw_letters(text, int(self.rng.integers(9, 15)), "STIXGeneral.ttf")
+        mask = np.zeros((SIDE, SIDE), np.float32)
+        top, left = int(y * SIDE - word.shape[0] / 2), int(x * SIDE - word.shape[1] / 2)
+        if top < 0 or left < 0:
+            return
+        spot = mask[top : top + word.shape[0], left : left + word.shape[1]]
+        spot[:] = word[: spot.shape[0], : spot.shape[1]]
+        middle = cv2.getRotationMatrix2D((x * SIDE, y * SIDE), turn, 1)
+        self.ink *= dye(cv2.warpAffine(mask, middle, (SIDE, SIDE)), self.inks[1], self.strength)
+
+    def _lay(self, mask: np.ndarray, colour: tuple[float, float, float], strength: float) -> None:
+        reduced = cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        self.ink *= dye(reduced, colour, strength)
+
+
+def on_circle(x: float, y: float, radius: float, angles: np.ndarray) -> np.ndarray:
+    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+
+
+def draw_spheres(d: Drawing) -> None:
+    """Circles within circles, divided, with words in the rings: the heavens, a volvelle, a wheel."""
+    radii = np.sort(d.rng.uniform(0.05, 0.48, d.rng.integers(2, 8)))
+    if d.rng.random() < 0.3:
+        d.wash(on_circle(0.5, 0.5, radii[-1], np.linspace(0, 2 * np.pi, 60)))
+    for radius in (*radii, 0.48):
+        d.circle(0.5, 0.5, radius, second=bool(d.rng.random() < 0.3))
+    parts, turn = int(d.rng.choice([0, 0, 4, 6, 7, 8, 12, 24])), d.rng.uniform(0, 1)
+    for angle in turn + np.arange(parts) * 2 * np.pi / max(parts, 1):
+        inner = radii[0] if d.rng.random() < 0.9 else 0
+        d.line(np.concatenate([on_circle(0.5, 0.5, r, np.array([angle])) for r in (inner, 0.48)]))
+    for radius in radii:
+        for angle in d.rng.uniform(0, 2 * np.pi, d.rng.integers(0, 4)):
+            d.write(*on_circle(0.5, 0.5, radius, np.array([angle]))[0], turn=-np.degrees(angle) - 90)
+
+
+def draw_circles(d: Drawing) -> None:
+    """Circles side by side or across each other: eclipses, the Trinity, the humours."""
+    for x, y in d.rng.uniform(0.25, 0.75, (d.rng.integers(2, 6), 2)):
+        radius = d.rng.uniform(0.08, 0.24)
+        d.circle(x, y, radius, second=bool(d.rng.random() < 0.4))
+        if d.rng.random() < 0.25:
+            d.wash(on_circle(x, y, radius, np.linspace(0, 2 * np.pi, 60)))
+        if d.rng.random() < 0.6:
+            d.write(x, y)
+        if d.rng.random() < 0.3:
+            d.line(np.array([(x, y), *d.rng.uniform(0.05, 0.95, (1, 2))]))
+
+
+def draw_chart(d: Drawing) -> None:
+    """A square within squares, cut by its diagonals: a nativity, a table of opposites."""
+    for inset in (0.03, *d.rng.uniform(0.06, 0.35, d.rng.integers(1, 3))):
+        d.line(np.array([(inset, inset), (1 - inset, inset), (1 - inset, 1 - inset), (inset, 1 - inset)]), closed=True)
+    d.line(np.array([(0.5, 0.03), (0.97, 0.5), (0.5, 0.97), (0.03, 0.5)]), closed=True)
+    for points in ((0.03, 0.03, 0.97, 0.97), (0.97, 0.03, 0.03, 0.97)):
+        if d.rng.random() < 0.8:
+            d.line(np.array(points).reshape(2, 2), second=bool(d.rng.random() < 0.3))
+    for x, y in d.rng.uniform(0.1, 0.9, (d.rng.integers(2, 12), 2)):
+        d.write(x, y)
+
+
+def draw_geometry(d: Drawing) -> None:
+    """A polygon or a star in a circle, with letters at its corners."""
+    corners = int(d.rng.integers(3, 10))
+    angles = d.rng.uniform(0, 6) + np.arange(corners) * 2 * np.pi / corners + d.rng.normal(0, 0.15, corners)
+    points = on_circle(0.5, 0.5, 0.42, angles)
+    if d.rng.random() < 0.6:
+        d.circle(0.5, 0.5, 0.42, second=True)
+    step = int(d.rng.integers(1, max(2, corners // 2)))
+    for k in range(corners):
+        d.line(points[[k, (k + step) % corners]])
+        d.write(*on_circle(0.5, 0.5, 0.45, angles[k : k + 1])[0])
+    for a, b in d.rng.integers(0, corners, (d.rng.integers(0, 4), 2)):
+        d.line(points[[a, b]], second=True)
+
+
+def draw_tree(d: Drawing) -> None:
+    """Roundels joined by lines: a genealogy, a division of knowledge."""
+    rows = int(d.rng.integers(2, 5))
+    above = np.array([(0.5, 0.1)])
+    for row in range(1, rows):
+        below = _spread(min(row + int(d.rng.integers(1, 3)), 6), 0.1 + 0.8 * row / (rows - 1))
+        for point in below:
+            d.line(np.array([point, above[np.abs(above[:, 0] - point[0]).argmin()]]), second=True)
+        for x, y in above:
+            d.circle(x, y, 0.07)
+            d.write(x, y)
+        above = below
+    for x, y in above:
+        d.circle(x, y, 0.07)
+        d.write(x, y)
+
+
+def _spread(count: int, y: float) -> np.ndarray:
+    return np.stack([np.linspace(0.1, 0.9, count), np.full(count, y)], axis=1)
+
+
+def draw_diagram(rng: np.random.Generator) -> Array:
+    """Return the ink of some diagram, cut close to what is drawn."""
+    drawing = Drawing(rng)
+    kinds = (draw_spheres, draw_circles, draw_chart, draw_geometry, draw_tree)
+    kinds[rng.choice(5, p=(0.45, 0.2, 0.1, 0.15, 0.1))](drawing)
+    ink = waver(drawing.ink, rng.uniform(0, 2.5), rng)
+    return trim(ink)
+
+
+def trim(ink: Array) -> Array:
+    """Return ink without the empty paper around it."""
+    ys, xs = np.nonzero(ink.min(axis=2) < 0.9)
+    return ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] if len(ys) else ink

@@ -1,0 +1,35 @@
+"""Letters and glyphs, as masks of ink."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from bench.synthesis.ink import Array
+
+SERIFS = ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSerif-Italic.ttf", "STIXGeneral.ttf", "cmr10.ttf")
+GLYPHS = "DejaVuSans.ttf"
+ALPHABET = list("AABCDEEFGHILMNOPQRSTVX")
+
+
+@lru_cache(maxsize=512)
+def _load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def draw_letters(text: str, height: int, font: str) -> Array:
+    """Return a mask of words whose type is so many pixels high, without any margin."""
+    face = _load_font(font, max(6, height))
+    left, top, right, bottom = face.getbbox(text)
+    image = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
+    ImageDraw.Draw(image).text((-left, -top), text, 255, face)
+    return np.asarray(image, np.float32) / 255
+
+
+def say(rng: np.random.Generator, words: int, capitals: bool = True) -> str:
+    """Return so many words that mean nothing."""
+    said = ["".join(rng.choice(ALPHABET, rng.integers(2, 9))) for _ in range(words)]
+    return " ".join(said if capitals else map(str.lower, said))

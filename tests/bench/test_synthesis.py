@@ -1,0 +1,153 @@
+"""Synthetic pages, on pages that the tests make themselves: grey lines of text, one with a picture."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.detection.boxes import compute_iou
+from bench.synthesis.__main__ import synthesise
+from bench.synthesis.composition import STEPS, is_visible, set_page
+from bench.synthesis.diagrams import draw_diagram
+from bench.synthesis.distractors import rubricate, strew
+from bench.synthesis.ink import dye, estimate_paper, lay, lift
+from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
+from bench.synthesis.setting import Setting
+from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
+from bench.synthesis.wear import age
+
+PAPER = (230, 220, 200)
+PICTURE = (150, 500, 350, 650)
+
+
+def draw_page(picture: bool = False) -> np.ndarray:
+    """Return a page of 500 by 800 pixels with lines of text, and a picture under them."""
+    page = np.full((800, 500, 3), PAPER, np.float32)
+    for y in range(80, 420, 18):
+        page[y : y + 6, 60:440:3] = 60
+    if picture:
+        x1, y1, x2, y2 = PICTURE
+        page[y1:y2, x1:x2] = np.random.default_rng(1).integers(20, 140, (y2 - y1, x2 - x1, 1))
+    return page
+
+
+def draw_sheet(picture: bool = False, name: str = "print16_a") -> Sheet:
+    return Sheet(name, draw_page(picture), np.array([PICTURE] if picture else [], float).reshape(-1, 4))
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """A folder with two training pages of a print, one with a picture, and a manuscript with a filler of lines."""
+    for part in ("images", "labels"):
+        (tmp_path / part / "train").mkdir(parents=True)
+    rows = {"print16_a": "", "print16_b": "0 0.5 0.71875 0.4 0.1875\n"}
+    rows["cremma_c"] = "0 0.5 0.71875 0.4 0.1875\n0 0.5 0.2 0.3 0.02\n"
+    for name, text in rows.items():
+        cv2.imwrite(str(tmp_path / "images" / "train" / f"{name}.jpg"), draw_page(bool(text))[..., ::-1])
+        (tmp_path / "labels" / "train" / f"{name}.txt").write_text(text)
+    return tmp_path
+
+
+def test_fillers_of_lines_are_no_illustrations(pages: Path) -> None:
+    assert len(load_labels(pages / "images" / "train" / "cremma_c.jpg")) == 1
+    assert len(load_labels(pages / "images" / "train" / "print16_a.jpg")) == 0
+
+
+def test_labels_are_written_as_they_are_read(pages: Path) -> None:
+    labels = load_labels(pages / "images" / "train" / "print16_b.jpg")
+    assert format_labels(labels) == "0 0.50000 0.71875 0.40000 0.18750\n"
+
+
+def test_a_sheet_has_its_boxes_in_its_own_pixels(pages: Path) -> None:
+    sheet = load_sheet(pages / "images" / "train" / "print16_b.jpg", 400)
+    assert sheet.pixels.shape == (400, 250, 3)
+    assert sheet.boxes.tolist() == [[75, 250, 175, 325]]
+
+
+def test_an_illustration_laid_on_the_same_paper_looks_as_before() -> None:
+    sheet = draw_sheet(picture=True)
+    (cut,) = cut_illustrations(sheet)
+    page = np.full_like(sheet.pixels, PAPER)
+    x1, y1, x2, y2 = PICTURE
+    lay(page, cut.ink, x1, y1)
+    assert np.abs(page - sheet.pixels)[y1:y2, x1:x2].max() < 1.5
+    assert cut.share == 0.4
+
+
+def test_the_paper_is_what_is_left_without_the_text() -> None:
+    assert np.abs(estimate_paper(draw_page()) - np.array(PAPER)).max() < 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_drawings_have_ink_and_paper(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for ink in (draw_diagram(rng), draw_fleuron(rng), draw_tailpiece(rng), draw_band(rng, [])):
+        assert ink.dtype == np.float32
+        assert ink.shape[2] == 3
+        assert ink.min() >= 0
+        assert ink.max() <= 1
+        assert ink.min() < 0.7
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_what_is_set_is_where_its_box_is(step) -> None:
+    cuts = cut_illustrations(draw_sheet(picture=True))
+    for seed in range(12):
+        s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(seed))
+        step(s, cuts)
+        outside = lift(s.page, s.paper).min(axis=2) < 0.8
+        for x1, y1, x2, y2 in s.boxes:
+            assert is_visible(s.page, (x1, y1, x2, y2))
+            outside[y1:y2, x1:x2] = False
+        if step.__name__ not in ("set_title", "set_title_page"):  # which also set text
+            assert not outside.any()
+
+
+def test_illustrations_do_not_cover_each_other() -> None:
+    cuts = cut_illustrations(draw_sheet(picture=True))
+    for seed in range(30):
+        page = set_page(draw_sheet(picture=True), cuts, draw_page(), np.random.default_rng(seed))
+        overlaps = compute_iou(page.boxes, page.boxes)
+        assert not overlaps[~np.eye(len(overlaps), dtype=bool)].any()
+        assert (page.boxes >= 0).all()
+        assert (page.boxes <= [500, 800, 500, 800]).all()
+
+
+def test_what_misleads_stays_off_the_illustrations() -> None:
+    for seed in range(30):
+        page, rng = draw_page(picture=True), np.random.default_rng(seed)
+        before = page.copy()
+        strew(page, estimate_paper(page), [PICTURE], rng)
+        x1, y1, x2, y2 = PICTURE
+        assert np.array_equal(page[y1:y2, x1:x2], before[y1:y2, x1:x2])
+
+
+def test_rubrics_are_red_or_blue() -> None:
+    page = draw_page()
+    rubricate(page, estimate_paper(page), np.random.default_rng(3))
+    assert (np.ptp(page, axis=2) > 60).any()
+
+
+def test_faint_lines_lost_in_two_tones_are_no_longer_labelled() -> None:
+    page = np.full((800, 500, 3), PAPER, np.float32)
+    lay(page, dye(np.ones((100, 100), np.float32), (0.97, 0.97, 0.97)), 100, 100)
+    assert not is_visible(page, (90, 90, 210, 210))
+    lay(page, dye(np.ones((100, 100), np.float32), (0.5, 0.5, 0.5)), 100, 100)
+    assert is_visible(page, (90, 90, 210, 210))
+
+
+def test_a_worn_page_stays_a_page() -> None:
+    for seed in range(30):
+        page = age(draw_page(), draw_page(picture=True), np.random.default_rng(seed))
+        assert page.shape == (800, 500, 3)
+        assert page.min() >= 0
+        assert page.max() <= 255
+
+
+def test_the_same_number_and_seed_give_the_same_page(pages: Path, tmp_path: Path) -> None:
+    synthesise(pages, tmp_path / "one", 4, seed=5)
+    synthesise(pages, tmp_path / "two", 1, seed=5, first=3)
+    for part in ("images/train/synthetic_00003.jpg", "labels/train/synthetic_00003.txt"):
+        assert (tmp_path / "one" / part).read_bytes() == (tmp_path / "two" / part).read_bytes()
+    assert len(list((tmp_path / "one" / "images" / "train").iterdir())) == 4
