@@ -3,14 +3,14 @@
     python bench/train_default_weights.py --pages PAGES --start yolov5n-custom.pt --out models/illustrations.pt
 
 PAGES is a folder with ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format, split by document. Backbone and
-neck start from a YOLOv5-nano checkpoint, by name and shape; the head is new, unless it fits too. Training itself never
-sees the validation documents: the last epoch is taken, not the best.
+neck start from a YOLOv5-nano checkpoint, by name and shape and without running pickled code; the head is new, unless it
+fits too. Training never sees the validation documents: the last epoch is taken, not the best.
 """
 
 import argparse
 import os
-import random
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,16 +27,23 @@ isolate_ultralytics()
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils.torch_utils import intersect_dicts  # noqa: E402
 
+from bench.synthesis.__main__ import synthesise  # noqa: E402
 from bench.synthesis.sheets import format_labels, load_labels  # noqa: E402
 
-ARCHITECTURE = "yolov5n.yaml"
+REPEAT = 5  # times that an epoch shows a page with illustrations
+
+# Of ultralytics; what is not named is as it comes.
 SETTINGS = {
+    "model": "yolov5n.yaml",
+    "name": "run",
     "exist_ok": True,
-    "workers": 0,
+    "workers": 1,
     "cache": "ram",
-    "optimizer": "AdamW",
+    "batch": 16,
     "nbs": 16,
+    "optimizer": "AdamW",
     "cos_lr": True,
+    "warmup_epochs": 0.3,
     "warmup_bias_lr": 0.0,
     "degrees": 2.0,
     "hsv_s": 0.9,
@@ -46,6 +53,37 @@ SETTINGS = {
     "plots": False,
     "amp": False,
 }
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the recipe.
+
+    Attributes:
+        synthetic: Number of synthetic pages, drawn anew for it.
+        epochs: How often everything is seen.
+        learning_rate: At its begin.
+        final_rate: Share of the learning rate that is left at its end.
+        mosaic: Share of the batches' images that are put together from four pages.
+        close_mosaic: Number of last epochs without that.
+        seed: Of the synthetic pages and of the training.
+        size: Longer side of the network's input, in pixels.
+    """
+
+    synthetic: int
+    epochs: int
+    learning_rate: float
+    final_rate: float
+    mosaic: float
+    close_mosaic: int
+    seed: int
+    size: int = 640
+
+
+STAGES = (
+    Stage(2400, epochs=4, learning_rate=0.001, final_rate=0.3, mosaic=0.5, close_mosaic=0, seed=0),
+    Stage(1800, epochs=4, learning_rate=0.0008, final_rate=0.01, mosaic=0.4, close_mosaic=1, seed=2),
+)
 
 
 def link_pages(pages: Path, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -66,19 +104,18 @@ def link_pages(pages: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     return found
 
 
-def write_dataset(arguments: argparse.Namespace) -> Path:
-    """List the pages of an epoch, each as often as it is seen, and describe them to ultralytics."""
-    folder = arguments.work.resolve()
-    illustrated, empty = link_pages(arguments.pages, folder / "pages")
-    synthetic = (
-        sorted((arguments.synthetic.resolve() / "images" / "train").glob("*.jpg")) if arguments.synthetic else []
-    )
-    empty = random.Random(arguments.seed).sample(empty, round(arguments.empty * len(empty)))
-    chosen = illustrated * arguments.repeat + empty + synthetic
-    print(f"{len(illustrated)} pages with illustrations, {len(empty)} without, {len(synthetic)} synthetic")
-    (folder / "train.txt").write_text("".join(f"{page}\n" for page in chosen))
-    data = {"train": str(folder / "train.txt"), "val": str(arguments.pages.resolve() / "images" / "val")}
-    (folder / "data.yaml").write_text(yaml.safe_dump({**data, "names": ["illustration"]}))
+def write_dataset(pages: Path, synthetic: Path, folder: Path) -> Path:
+    """List the pages of an epoch, each as often as it is seen, and describe them to ultralytics.
+
+    Returns:
+        The description, a YAML file in ``folder``.
+    """
+    illustrated, empty = link_pages(pages, folder / "pages")
+    drawn = sorted((synthetic / "images" / "train").glob("*.jpg"))
+    print(f"{len(illustrated)} pages with illustrations, {len(empty)} without, {len(drawn)} synthetic")
+    (folder / "train.txt").write_text("".join(f"{page}\n" for page in illustrated * REPEAT + empty + drawn))
+    data = {"train": str(folder / "train.txt"), "val": str(pages / "images" / "val"), "names": ["illustration"]}
+    (folder / "data.yaml").write_text(yaml.safe_dump(data))
     return folder / "data.yaml"
 
 
@@ -133,46 +170,41 @@ def in_float32(predictions: Any) -> Any:
     return predictions.float() if isinstance(predictions, torch.Tensor) else predictions
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--synthetic", type=Path, help="folder of `python -m bench.synthesis`")
-    parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint; without it, training starts from scratch")
-    parser.add_argument("--work", type=Path, default=Path("data/training"))
-    parser.add_argument("--out", type=Path, default=Path("models/illustrations.pt"))
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--image-size", type=int, default=640)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repeat", type=int, default=5, help="how often an epoch shows each page with illustrations")
-    parser.add_argument("--empty", type=float, default=1.0, help="share of the pages without illustrations")
-    parser.add_argument("--learning-rate", type=float, default=0.001)
-    parser.add_argument("--final-rate", type=float, default=0.01, help="of the learning rate, at the end")
-    parser.add_argument("--mosaic", type=float, default=0.5)
-    parser.add_argument("--close-mosaic", type=int, default=1, help="last epochs without")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    ProcessorTrainer.start = load_network(arguments.start).state_dict() if arguments.start else {}
+def train(stage: Stage, pages: Path, start: Path | None, folder: Path) -> Path:
+    """Go through a stage of the recipe, in a folder of its own, and return its weights."""
+    synthetic = folder / "synthetic"
+    synthesise(pages, synthetic, stage.synthetic, stage.seed)
+    ProcessorTrainer.start = load_network(start).state_dict() if start else {}
     overrides = {
         **SETTINGS,
-        "model": ARCHITECTURE,
-        "data": str(write_dataset(arguments)),
-        "epochs": arguments.epochs,
-        "imgsz": arguments.image_size,
-        "batch": arguments.batch,
-        "lr0": arguments.learning_rate,
-        "lrf": arguments.final_rate,
-        "mosaic": arguments.mosaic,
-        "close_mosaic": arguments.close_mosaic,
-        "warmup_epochs": 0.3,
-        "seed": arguments.seed,
-        "project": str(arguments.work.resolve()),
-        "name": "run",
+        "data": str(write_dataset(pages, synthetic, folder)),
+        "epochs": stage.epochs,
+        "lr0": stage.learning_rate,
+        "lrf": stage.final_rate,
+        "mosaic": stage.mosaic,
+        "close_mosaic": stage.close_mosaic,
+        "imgsz": stage.size,
+        "seed": stage.seed,
+        "project": str(folder),
     }
     trainer = ProcessorTrainer(overrides=overrides)
     trainer.train()
+    return Path(trainer.last)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint; without it, training starts from scratch")
+    parser.add_argument("--work", type=Path, default=Path("data/training"))
+    parser.add_argument("--out", type=Path, default=Path("models/illustrations.pt"))
+    arguments = parser.parse_args()
+
+    weights = arguments.start
+    for number, stage in enumerate(STAGES, 1):
+        weights = train(stage, arguments.pages.resolve(), weights, arguments.work.resolve() / f"stage_{number}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_bytes(trainer.last.read_bytes())
+    arguments.out.write_bytes(weights.read_bytes())
     print(f"written: {arguments.out}")
 
 

@@ -84,7 +84,7 @@ class Setting:
     def at_head(self, wide: int, high: int) -> tuple[int, int]:
         """Over the text, in its middle."""
         left, top, right, _ = self.block
-        return (left + right - wide) // 2, max(3, top - int(self.rng.integers(0, high + 12)))
+        return (left + right - wide) // 2, max(self.size[1] // 40, top - int(self.rng.integers(0, high + 12)))
 
     def below(self, wide: int, high: int) -> tuple[int, int]:
         """Under the text or in its lower half, in its middle."""

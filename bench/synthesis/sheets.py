@@ -11,7 +11,8 @@ from bench.synthesis.ink import Array, lift
 # On these manuscripts the ground truth counts the fillers of lines among the illustrations; no other document has that.
 FILLED = "cremma"
 LOWEST = 0.03
-LEAST = 0.015  # of the page's height: what an illustration is cut from a page for
+LEAST = 0.015  # of the page's height
+FLATTEST = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +70,16 @@ def load_sheet(page: Path, longer: int) -> Sheet:
 
 
 def cut_illustrations(sheet: Sheet) -> list[Cut]:
-    """Return the ink of every illustration of a page, but of none that is as small as an initial or nearly the page."""
+    """Return the ink of the illustrations of a page that can stand elsewhere.
+
+    Not of one as small as an initial, nor of one as large as the page, nor of rules: elsewhere they are none.
+    """
     height, width = sheet.pixels.shape[:2]
     paper = np.percentile(sheet.pixels.reshape(-1, 3), 85, axis=0)
     cuts = []
     for x1, y1, x2, y2 in sheet.boxes.round().astype(int):
         high, wide = y2 - y1, x2 - x1
-        if (
-            min(high, wide) >= LEAST * height
-            and max(high, wide) >= 2 * LEAST * height
-            and high * wide <= 0.6 * width * height
-        ):
-            cuts.append(Cut(sheet.kind, lift(sheet.pixels[y1:y2, x1:x2], paper), (x2 - x1) / width))
+        small = min(high, wide) < LEAST * height or max(high, wide) < 2 * LEAST * height
+        if not small and high * wide <= 0.6 * width * height and wide <= FLATTEST * high:
+            cuts.append(Cut(sheet.kind, lift(sheet.pixels[y1:y2, x1:x2], paper), wide / width))
     return cuts
