@@ -10,7 +10,7 @@ import yaml
 
 from app.detection.weights import isolate_ultralytics, load_network
 from bench import train_default_weights
-from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset
+from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset, write_weights
 
 SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
 
@@ -87,3 +87,16 @@ def test_a_stage_ends_with_weights_that_the_service_loads(
     second = load_network(train(still, pages, first, tmp_path / "two"))
     for name, parameter in network.named_parameters():
         assert torch.allclose(parameter, second.get_parameter(name), atol=1e-3), name
+
+
+def test_confidence_is_shifted_and_boxes_stay(tmp_path: Path) -> None:
+    network = build_network()
+    network.names, network.args = {0: "illustration"}, {"data": "/home/somebody/data.yaml", "epochs": 4}
+    torch.save({"model": network}, tmp_path / "before.pt")
+    write_weights(tmp_path / "before.pt", 0.5, tmp_path / "after.pt")
+    assert load_network(tmp_path / "after.pt").args == {"epochs": 4}
+    image = torch.rand(1, 3, 64, 64)
+    before, after = (load_network(tmp_path / name)(image)[0] for name in ("before.pt", "after.pt"))
+    odds = [confidence / (1 - confidence) for confidence in (before[:, 4], after[:, 4])]
+    assert torch.allclose(odds[1] * 3, odds[0], rtol=0.05)
+    assert torch.allclose(before[:, :4], after[:, :4], atol=0.5)
