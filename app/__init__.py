@@ -37,6 +37,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "jobs": queue.jobs,
         "storage": queue.storage,
         "models": ModelStore(settings.models_folder, settings.default_model),
+        "datasets": queue.datasets,
     }
     app.register_blueprint(auth.commands)
     gate.register(app)
