@@ -1,6 +1,7 @@
 """Data sets: sent, added to, replaced, kept for a job, removed."""
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -88,6 +89,51 @@ def test_other_classes_than_those_that_are_there_are_refused(store: DatasetStore
     assert store.list(OURS) == [before]
     store.add(OURS, "eida", make_zip({"images/a.jpg": PAGE, "labels/a.txt": BOX}), b"names: [initial]")
     assert store.find(OURS, "eida").classes == ("initial",)
+
+
+class Interrupted(io.BytesIO):
+    """An upload while whose archive is opened something else happens."""
+
+    def __init__(self, content: io.BytesIO, happen: Callable[[], Any]) -> None:
+        super().__init__(content.getvalue())
+        self.happen: Callable[[], Any] | None = happen
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.happen:
+            happen, self.happen = self.happen, None
+            happen()
+        return super().read(size)
+
+
+def test_classes_that_came_to_be_others_meanwhile_are_refused_too(store: DatasetStore) -> None:
+    images, labels = make_pages("p1")
+    other = b"names: [illustration]"
+    images = Interrupted(images, lambda: store.add_split(OURS, "eida", "val", *make_pages("p2"), other))
+    with pytest.raises(RequestError, match="has the classes illustration, and yaml_file illustration, initial"):
+        store.add_split(OURS, "eida", "train", images, labels, YAML)
+    assert store.find(OURS, "eida").splits.keys() == {"val"}
+
+
+def test_a_split_that_came_meanwhile_is_joined(store: DatasetStore) -> None:
+    images, labels = make_pages("p1")
+    images = Interrupted(images, lambda: store.add_split(OURS, "eida", "val", *make_pages("p2"), YAML))
+    store.add_split(OURS, "eida", "train", images, labels, YAML)
+    assert list(store.find(OURS, "eida").splits) == ["train", "val"]
+
+
+def test_nobody_else_changes_the_data_sets_while_one_gets_its_name(
+    store: DatasetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def try_lock() -> None:
+        with (store.folder / str(OURS) / ".lock").open("wb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tries.append("in vain")
+
+    monkeypatch.setattr(os, "sync", try_lock)
+    store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
+    assert tries == ["in vain"]
 
 
 def test_a_client_app_sees_its_own_data_sets_only(store: DatasetStore) -> None:
