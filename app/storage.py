@@ -8,6 +8,9 @@
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were then
+    data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
+    data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
@@ -86,6 +89,23 @@ class JobFolder:
     @property
     def annotations_json(self) -> Path:
         return self.path / "annotations.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset"
+
+    @property
+    def training(self) -> Path:
+        return self.path / "training"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    def forget_training(self) -> None:
+        """Remove what is needed only to go on with a training or a test."""
+        for folder in (self.dataset, self.training):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
         """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.errors import RequestError, WeightsError
 
@@ -93,7 +93,8 @@ def load_network(path: Path) -> "BaseModel":
         network = load_yolov5(path)
         if network is not None:
             return network
-        network = _load_ultralytics(path)
+        checkpoint = load_checkpoint(path)
+        network = (checkpoint.get("ema") or checkpoint["model"]).float().eval()
         # Networks for segmentation, poses and the like are subclasses of these.
         if type(network) not in (DetectionModel, RTDETRDetectionModel):
             raise WeightsError(f"{path.name} holds a {type(network).__name__}, which is not for detection: {advice}.")
@@ -105,7 +106,13 @@ def load_network(path: Path) -> "BaseModel":
     return network
 
 
-def _load_ultralytics(path: Path) -> "BaseModel":
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return all that is in a checkpoint of ultralytics.
+
+    Raises:
+        Exception: Of any kind; the file is damaged, or not what it says.
+    """
+    isolate_ultralytics()
     from ultralytics.nn.tasks import torch_safe_load
 
     # By its name the loader may take a file for another one, and fetch that: yolov5s.pt, or one with an apostrophe.
@@ -113,8 +120,7 @@ def _load_ultralytics(path: Path) -> "BaseModel":
         plain = Path(folder, "weights.pt")
         plain.symlink_to(path.absolute())
         checkpoint, _ = torch_safe_load(plain, safe_only=True)
-    network = checkpoint.get("ema") or checkpoint["model"]
-    return network.float().eval()
+    return dict(checkpoint)
 
 
 def isolate_ultralytics(folder: Path | None = None) -> None:
