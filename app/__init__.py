@@ -36,6 +36,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "queue": queue,
         "jobs": queue.jobs,
         "storage": queue.storage,
+        "datasets": queue.datasets,
         "models": ModelStore(settings.models_folder, settings.default_model),
     }
     app.register_blueprint(auth.commands)

@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     metrics_token: str = ""
     log_format: Literal["text", "json"] = "text"
 
-    # Kept for training
+    # Training
+    training_batch_size: int = Field(16, ge=1, le=512)
     comet_api_key: str = ""
     comet_project_name: str = ""
 

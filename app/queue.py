@@ -31,6 +31,7 @@ from app.logs import configure_logs
 from app.meter import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
+from app.training.datasets import DatasetStore
 
 if TYPE_CHECKING:
     from app.delivery.courier import Courier
@@ -60,6 +61,7 @@ class TaskQueue(Celery):
         self.parts = Parts(self.jobs)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
+        self.datasets = DatasetStore(self.storage.datasets)
         self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)
         self.outbox = Outbox(database)
         database.on_commit(self._call_courier_for)

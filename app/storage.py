@@ -99,6 +99,14 @@ class JobFolder:
         return self.path / "training"
 
     @property
+    def history(self) -> Path:
+        return self.results / "history.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        return self.results / "weights.pt"
+
+    @property
     def results(self) -> Path:
         return self.path / "results"
 
@@ -155,6 +163,10 @@ class Storage:
     def images(self, manifest_url: str) -> Path:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
 
     @property
     def embeddings(self) -> Path:

@@ -1,7 +1,8 @@
 """Training of detection weights: from any of the store's, on the pages of a data set.
 
-    train(load_network(path), dataset, folder, TrainingConfig(epochs=50), watch)
-    save_weights(folder, Path("models/mine.pt"))
+    config = TrainingConfig(epochs=50)
+    train(Path("models/illustrations.pt"), dataset, folder, config, watch)
+    save_weights(folder, Path("models/mine.pt"), config)
 
 What a training has learned lies in its folder after every epoch: called again, it goes on from there.
 """
@@ -14,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.detection.weights import isolate_ultralytics, load_checkpoint
+from app.detection.weights import isolate_ultralytics, load_checkpoint, load_network
 from app.errors import TrainingError, WeightsError
 from app.storage import write_atomic
 from app.training.datasets import Dataset
@@ -47,19 +48,19 @@ class TrainingConfig:
     seed: int = 0
 
 
-def train(start: "BaseModel", dataset: Dataset, folder: Path, config: TrainingConfig, watch: "Watch") -> None:
+def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, watch: "Watch") -> None:
     """Train on ``train`` of a data set, look at ``val`` after every epoch, and keep the best and the last in a folder.
 
     Args:
-        start: Network whose parameters are started from. A YOLOv5 becomes one with ultralytics' head without anchors:
-            backbone and neck are its own, the head is new.
+        start: Weights whose parameters are started from; not read when the training goes on. A YOLOv5 becomes a network
+            with ultralytics' head without anchors: backbone and neck are its own, the head is new.
         dataset: With both splits.
         folder: Of this training: what was learned there before an interruption is not learned again.
         config: How to train.
         watch: Told how far it is; ends it by raising.
 
     Raises:
-        WeightsError: The network is none that can be trained on.
+        WeightsError: The weights cannot be loaded, or not be trained on.
         TrainingError: The device's memory does not suffice.
     """
     import torch
@@ -72,13 +73,14 @@ def train(start: "BaseModel", dataset: Dataset, folder: Path, config: TrainingCo
     learned = count_epochs(folder)
     if learned >= config.epochs:
         return
+    network = load_network(_last(folder) if learned else start)
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     overrides = _build_overrides(config, device, folder)
     if learned:
         overrides["resume"] = str(_last(folder))
-    kind = TransformerTrainer if isinstance(start, RTDETRDetectionModel) else YoloTrainer
+    kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
-        kind(start, find_architecture(start), dataset, watch, overrides).train()
+        kind(network, find_architecture(network), dataset, watch, overrides).train()
     except torch.OutOfMemoryError as error:
         advice = f"set TRAINING_BATCH_SIZE below {config.batch_size}, or train smaller weights"
         raise TrainingError(f"The memory of the GPU does not suffice for this training: {advice}.") from error
@@ -146,6 +148,7 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
         "epochs": config.epochs,
         "imgsz": config.size,
         "batch": config.batch_size,
+        "nbs": config.batch_size,  # a step after every batch: small data sets have few
         "device": str(device.index or 0) if on_gpu else "cpu",
         "seed": config.seed,
         "save_dir": str(folder),

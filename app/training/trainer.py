@@ -13,7 +13,7 @@ from torch import nn
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.torch_utils import intersect_dicts
+from ultralytics.utils.torch_utils import init_seeds, intersect_dicts
 
 from app.storage import write_atomic
 from app.training.datasets import Dataset
@@ -70,7 +70,10 @@ class HeldTrainer(BaseTrainer):
 
     def setup_model(self) -> Any:
         if self.resume:
-            return super().setup_model()
+            checkpoint = super().setup_model()
+            # Else it would see in the same order and under the same changes what it has just seen.
+            init_seeds(self.args.seed + 2 + checkpoint["epoch"], deterministic=self.args.deterministic)
+            return checkpoint
         model = self.get_model(deepcopy(self._architecture), verbose=False)
         kept = intersect_dicts(self._start.state_dict(), model.state_dict())
         model.load_state_dict(kept, strict=False)

@@ -1,7 +1,7 @@
 """Requests to train detection weights on a data set, and to test them on one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -48,9 +48,19 @@ class TrainingRequest:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def name_weights(self, start: str, job_id: str) -> str:
-        """Return the file name of the new weights, of a job that started from some."""
-        return f"{self.name or f'{start}_{self.data}_{job_id[:8]}'}.pt"
+    def check_splits(self, there: Mapping[str, Any]) -> None:
+        """Raise a sentence if a data set of such splits cannot be trained on."""
+        for split, purpose in (("train", "to learn from"), ("val", "to hold the weights against")):
+            if split not in there:
+                has = ", ".join(there)
+                raise RequestError(f"The data set {self.data} has no pages for {split}, {purpose}: it has {has}.")
+            if not there[split].illustrations:
+                raise RequestError(f"The pages for {split} of the data set {self.data} have no illustration.")
+
+    def name_weights(self, start: str, job_id: str) -> list[str]:
+        """Return file names for the new weights of a job that started from some, the best first; nobody has the last."""
+        spare = f"{self.name or f'{start}_{self.data}'}_{job_id[:8]}.pt"
+        return [f"{self.name}.pt", spare] if self.name else [spare]
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,18 @@ class EvaluationRequest:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def choose_split(self, there: Collection[str]) -> str:
+        """Return the split to be tested, of those that a data set has.
+
+        Raises:
+            RequestError: It is not there.
+        """
+        wanted = [self.split] if self.split else ["test", "val"]
+        found = next((split for split in wanted if split in there), None)
+        if found is None:
+            raise RequestError(f"The data set {self.dataset} has no pages for {wanted[0]}: it has {', '.join(there)}.")
+        return found
 
 
 def read_dataset(form: Mapping[str, str], field: str) -> str:
