@@ -10,7 +10,7 @@ import pytest
 from app.config import ROOT
 
 MODULES = sorted((ROOT / "app").rglob("*.py"))
-LOWER = ("iiif", "detection", "similarity", "storage", "delivery")
+LOWER = ("iiif", "detection", "similarity", "storage", "delivery", "training")
 
 
 def imports_of(path: Path) -> set[str]:
