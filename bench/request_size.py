@@ -40,7 +40,7 @@ from app.iiif.hosts import HostRule, HostRules  # noqa: E402
 from app.iiif.images import fetch_canvas_image  # noqa: E402
 from app.iiif.manifest import parse_manifest  # noqa: E402
 from app.iiif.turns import HostLimits  # noqa: E402
-from app.pipelines.page_images import decode_image  # noqa: E402
+from app.pixels import decode_image  # noqa: E402
 from bench.evaluate_weights import Page, compute_ap, compute_precision_recall, load_labels  # noqa: E402
 
 SIZES = (640, 800, 900, 1000, 1280, 1600, None)
