@@ -8,7 +8,7 @@
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
-    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were then
+    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
     data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
     data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
     data/embeddings/<content>/images                                 the digests of the images of a document

@@ -18,7 +18,6 @@ from app.database import Database, Job, Turn
 from app.jobs.requests import TrainingRequest
 from app.jobs.states import DOWNLOAD, Stage, State
 
-
 # A training takes hours, and stops after every epoch when others wait.
 _GOES_LAST = case((Job.kind == TrainingRequest.kind, 1), else_=0)
 
@@ -47,7 +46,8 @@ class Line:
             dead: Claims whose worker is known to have died; they hold nothing any more.
         """
         turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
-        order = (_GOES_LAST, case((Job.claim.in_(dead), 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        interrupted = case((Job.claim.in_(dead), 0), else_=1)
+        order = (_GOES_LAST, interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
         waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()

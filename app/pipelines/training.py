@@ -58,7 +58,7 @@ class _Course:
     def record_epoch(self, record: EpochRecord) -> None:
         append_epoch(self._folder.history, record)
         draw_history(load_history(self._folder.history), self._folder.results / "training.png")
-        self._tracker.record_epoch(record.epoch, record.figures)
+        self._tracker.record_epoch(record)
         self._supervisor.report(record.epoch, {"last_epoch": record.as_json()})
         self._is_new_epoch = True
 
@@ -86,11 +86,17 @@ def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Su
     return True
 
 
-def examine(folder: JobFolder, config: DetectorConfig, tell_alive: Callable[[], None]) -> dict[str, Any]:
+def examine(
+    folder: JobFolder, config: DetectorConfig, confidence: float, tell_alive: Callable[[], None]
+) -> dict[str, Any]:
     """Look at what the new weights find on the pages that were held out, and return the figures by split."""
     dataset, detector = load_dataset(folder.dataset), Detector(load_network(folder.weights), config)
+
+    def report(*_: int) -> None:
+        tell_alive()
+
     return {
-        split: summarise(evaluate(detector, dataset, split, folder.results / split, lambda *_: tell_alive()))
+        split: summarise(evaluate(detector, dataset, split, folder.results / split, report, confidence))
         for split in ("val", "test")
         if split in dataset.splits
     }

@@ -1,4 +1,4 @@
-"""``POST /train-model``, ``/test-model``, ``GET /jobs/<id>/files``: train weights, test them, and see what came of it."""
+"""``POST /train-model``, ``/test-model``, ``GET /jobs/<id>/files``: train weights, test them, see what came of it."""
 
 from typing import Any
 

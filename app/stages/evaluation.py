@@ -1,5 +1,7 @@
 """The stages of a job that tests weights."""
 
+from dataclasses import replace
+
 from app.database import Job
 from app.jobs import EvaluationRequest, State
 from app.queue import TaskQueue
@@ -14,24 +16,26 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Look at the pages, and hold what is found against the labels."""
-    from app.detection.detector import DetectorConfig, load_detector
+    from app.detection.detector import load_detector
     from app.detection.weights import ModelStore, isolate_ultralytics
     from app.pipelines.training import summarise
     from app.training.datasets import load_dataset
-    from app.training.evaluate import evaluate
+    from app.training.evaluate import MEASURING, evaluate
 
     request, s, folder = EvaluationRequest(**job.request), queue.settings, queue.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     weights = ModelStore(s.models_folder, s.default_model).find(request.model)
     queue.claims.beat(job, model_label=weights.label)
-    detector = load_detector(weights, DetectorConfig(s.model_size, 0.001, s.overlap_iou, batch_size=s.batch_size))
+    config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    detector = load_detector(weights, config)
     queue.claims.begin_page(job)
     dataset = load_dataset(folder.dataset)
 
     def report(done: int, total: int) -> None:
         queue.claims.record_progress(job, done, total, None)
 
-    evaluation = evaluate(detector, dataset, request.choose_split(dataset.splits), folder.results, report)
+    split = request.choose_split(dataset.splits)
+    evaluation = evaluate(detector, dataset, split, folder.results, report, s.confidence)
     pages = evaluation.pages
     queue.claims.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
     return None

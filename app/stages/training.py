@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.database import Job
@@ -22,9 +23,9 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Train till the end, or till others wait; then look at what the new weights find."""
-    from app.detection.detector import DetectorConfig
     from app.detection.weights import ModelStore, isolate_ultralytics
     from app.pipelines import training
+    from app.training.evaluate import MEASURING
     from app.training.tracking import open_tracker
     from app.training.train import TrainingConfig, count_epochs
 
@@ -41,8 +42,8 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     tracker = open_tracker(s.comet_api_key, s.comet_project_name, job.id, folder.training)
     if not training.learn(folder, start, config, order, tracker):
         return State.RUNNING
-    detector = DetectorConfig(s.model_size, 0.001, s.overlap_iou, batch_size=s.batch_size, device=s.device)
-    figures = training.examine(folder, detector, order.tell_alive)
+    detector = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    figures = training.examine(folder, detector, s.confidence, order.tell_alive)
     order.report(request.epochs, {"figures": figures})
     return None
 

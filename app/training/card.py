@@ -7,6 +7,8 @@ from typing import Any
 
 from app.training.datasets import Dataset, Split
 
+_HEAD = "| class | illustrations | precision | recall | AP50 | AP50-95 |"
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -50,7 +52,8 @@ def format_card(name: str, sha256: str, run: TrainingRun) -> str:
 
 def _describe_data(dataset: Dataset) -> str:
     splits = "; ".join(f"{name}: {_count(split)}" for name, split in dataset.splits.items())
-    return f"The data set `{dataset.name}`. {splits}. Only `train` was learned; of all epochs, the best on `val` is kept."
+    kept = "Only `train` was learned; of all epochs, the one that was best on `val` is kept."
+    return f"The data set `{dataset.name}`. {splits}. {kept}"
 
 
 def _count(split: Split) -> str:
@@ -60,8 +63,8 @@ def _count(split: Split) -> str:
 def _format_reports(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for split, report in reports.items():
-        lines += ["", f"{report['pages']} pages of `{split}`, at confidence {report['confidence']:g} and IoU {report['iou']:g}:"]
-        lines += ["", "| class | illustrations | precision | recall | AP50 | AP50-95 |", "| --- | --- | --- | --- | --- | --- |"]
+        measured = f"at confidence {report['confidence']:g} and IoU {report['iou']:g}"
+        lines += ["", f"{report['pages']} pages of `{split}`, {measured}:", "", _HEAD, "| --- " * 6 + "|"]
         lines += [_format_class(each) for each in (report["overall"], *report["classes"])]
     return lines
 

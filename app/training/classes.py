@@ -15,7 +15,9 @@ def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> d
         RequestError: Weights and data set have nothing to do with each other.
     """
     places = {_normalise(name): place for place, name in reversed(list(enumerate(of_dataset)))}
-    shared = {class_id: place for class_id, name in of_weights.items() if (place := places.get(_normalise(name))) is not None}
+    shared = {
+        class_id: place for class_id, name in of_weights.items() if (place := places.get(_normalise(name))) is not None
+    }
     if shared:
         return shared
     if len(of_weights) == len(of_dataset) == 1:

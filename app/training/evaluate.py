@@ -7,25 +7,19 @@ Pages are looked at by the service's own detector, at the size at which it asks 
 ``report.json``, ``curve.png``, ``images/<page>.jpg`` and, of pages without true boxes, ``images-without-truth/<page>.jpg``.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.pixels import load_ahead
-from app.storage import write_atomic
 from app.training.classes import match_classes
-from app.training.comparison import draw_pages
-from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
 from app.training.figures import Evaluation, UnreadablePage
 from app.training.metrics import LabelledPage, evaluate_pages
-from app.training.pages import UNREADABLE, load_labels, load_page
 
 # How to detect for an evaluation: the average precision takes all that is found, however unsure.
 MEASURING = DetectorConfig(confidence=0.001, most=300)

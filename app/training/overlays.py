@@ -51,7 +51,9 @@ def draw_layer(image: Image.Image, layer: Layer) -> None:
             _write_label(draw, box, layer.colour, font)
 
 
-def draw_comparison(page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float) -> Image.Image:
+def draw_comparison(
+    page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float
+) -> Image.Image:
     """Return a page with what is on it in green, what was found in red, and a line below that says so."""
     width = max(2, round(max(page.size) / 500))
     layers = (
@@ -68,7 +70,9 @@ def _choose_font(image: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.Image
     return ImageFont.load_default(max(11, round(max(image.size) / 60)))
 
 
-def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+def _write_label(
+    draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
     """Write the label of a box in white on its colour, above its corner, or inside where there is no room."""
     left, top, right, bottom = draw.textbbox((0, 0), box.label, font=font)
     pad = round((bottom - top) / 3)

@@ -123,6 +123,8 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     Raises:
         WeightsError: It is a YOLOv5 of a size that its repository does not have.
     """
+    import torch
+
     description: dict[str, Any] | None = getattr(network, "yaml", None)
     if description:
         return description
@@ -130,7 +132,7 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     if size is None:
         sizes = ", ".join(_YOLOV5_SIZES.values())
         raise WeightsError(f"Training cannot start from this YOLOv5: it is of none of the sizes {sizes}.")
-    return f"yolov5{size}{'-p6' if len(network.stride) == 4 else ''}.yaml"
+    return f"yolov5{size}{'-p6' if torch.as_tensor(network.stride).numel() == 4 else ''}.yaml"
 
 
 def _last(folder: Path) -> Path:

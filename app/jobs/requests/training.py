@@ -58,7 +58,7 @@ class TrainingRequest:
                 raise RequestError(f"The pages for {split} of the data set {self.data} have no illustration.")
 
     def name_weights(self, start: str, job_id: str) -> list[str]:
-        """Return file names for the new weights of a job that started from some, the best first; nobody has the last."""
+        """Return file names for the new weights of a job that started from some; the last is sure to be free."""
         spare = f"{self.name or f'{start}_{self.data}'}_{job_id[:8]}.pt"
         return [f"{self.name}.pt", spare] if self.name else [spare]
 

@@ -1,0 +1,7 @@
+class Tracker:
+    def record_epoch(self, *a):
+        pass
+
+
+def open_tracker(*a):
+    return Tracker()
