@@ -5,8 +5,9 @@ from typing import Any
 from flask import Blueprint, current_app, g, jsonify, request, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
 
-from app.errors import RequestError
+from app.errors import NotFound, RequestError
 from app.jobs import EvaluationRequest, TrainingRequest
+from app.jobs.requests.names import show_name
 from app.routes.jobs import find_job
 
 routes = Blueprint("training", __name__)
@@ -42,6 +43,8 @@ def list_files(job_id: str) -> ResponseReturnValue:
 
 @routes.get("/jobs/<job_id>/files/<path:name>")
 def show_file(job_id: str, name: str) -> ResponseReturnValue:
+    if any(part.startswith(".") for part in name.split("/")):  # half-written
+        raise NotFound(f"Job {job_id} has no file {show_name(name)}.")
     return send_from_directory(current_app.extensions["storage"].job(find_job(job_id).id).results, name)
 
 
