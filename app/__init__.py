@@ -36,8 +36,8 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "queue": queue,
         "jobs": queue.jobs,
         "storage": queue.storage,
-        "datasets": queue.datasets,
         "models": ModelStore(settings.models_folder, settings.default_model),
+        "datasets": queue.datasets,
     }
     app.register_blueprint(auth.commands)
     gate.register(app)

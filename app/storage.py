@@ -14,12 +14,16 @@
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
+    data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
+    data/datasets/.parts                                             what is received and unpacked just now
 
 A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
 key of the digests of a document's images: whoever compares the same pixels, under whatever names, finds what is there.
+The name of a data set is from outside, and nothing but letters, digits, ``-``, ``_`` and ``.``.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +33,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from app.errors import NoSpace
+
+SPARE_BYTES = 200_000_000
 
 
 def build_key(text: str) -> str:
@@ -70,6 +78,31 @@ def _open_part(folder: Path) -> tuple[int, str]:
             folder.mkdir(parents=True, exist_ok=True)
             return tempfile.mkstemp(dir=folder, prefix=".part-")
     raise FileNotFoundError(f"{folder} cannot be made.")
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse what would fill the disk, on which jobs and the database want to write too.
+
+    Raises:
+        NoSpace: The disk of a folder has no room for so many bytes.
+    """
+    if needed + SPARE_BYTES > shutil.disk_usage(folder).free:
+        raise NoSpace(f"There is no space left on the server's disk for {needed / 1e6:.0f} MB more: make room first.")
+
+
+@contextlib.contextmanager
+def full_disk_in_a_sentence() -> Iterator[None]:
+    """Say in a sentence that the disk is full.
+
+    Raises:
+        NoSpace: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
 
 
 class JobFolder:
@@ -165,16 +198,16 @@ class Storage:
         return self.root / "images" / build_key(manifest_url)
 
     @property
-    def datasets(self) -> Path:
-        return self.root / "datasets"
-
-    @property
     def embeddings(self) -> Path:
         return self.root / "embeddings"
 
     @property
     def scores(self) -> Path:
         return self.root / "scores"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
 
     def forget_images(self, source: str) -> None:
         """Remove the cached images of a manifest or a document."""
