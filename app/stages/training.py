@@ -1,5 +1,6 @@
 """The stages of a training job. It gives way to others after every epoch: they take minutes, it takes hours."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,8 @@ from app.database import Job
 from app.jobs import State, TrainingRequest
 from app.jobs.states import DETECT
 from app.queue import TaskQueue
+
+log = logging.getLogger(__name__)
 
 # A training that nobody waits for goes back to its queue all the same: what a stage may take is measured from there.
 LONGEST_TURN = 3600.0
@@ -60,6 +63,7 @@ class _Order:
         self._queue.claims.beat(self._job, stalled=0.0)
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
+        log.info("job %s: epoch %d of %d is over", self._job.id, epochs, self._epochs)
         self._known |= record
         self._queue.claims.record_progress(self._job, epochs, self._epochs, self._known)
 

@@ -19,7 +19,6 @@ class TrainingRun:
         dataset: That was learned.
         epochs: Times that every page was seen.
         size: Longer side of the network's input, in pixels.
-        architecture: Of the network, in a few words.
         figures: By split, what :meth:`~app.training.figures.Evaluation.as_json` says of the new weights.
         finished: When, in seconds since the epoch.
     """
@@ -28,7 +27,6 @@ class TrainingRun:
     dataset: Dataset
     epochs: int
     size: int
-    architecture: str
     figures: Mapping[str, Mapping[str, Any]]
     finished: float
 
@@ -37,7 +35,7 @@ def format_card(name: str, sha256: str, run: TrainingRun) -> str:
     """Return the card of a weights file as Markdown."""
     date = datetime.fromtimestamp(run.finished, UTC).date().isoformat()
     rows = {
-        "architecture": f"{run.architecture}, {run.size} pixels",
+        "input size": f"{run.size} pixels",
         "classes": ", ".join(run.dataset.classes),
         "start weights": run.start,
         "epochs": str(run.epochs),

@@ -87,6 +87,7 @@ def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, 
     assert (file["name"], file["size"]) == ("val/images/1 é.jpg", 7)
     sent = client.get(file["url"], headers=headers)
     assert (sent.data, sent.mimetype) == (b"picture", "image/jpeg")
+    sent.close()
     for name in ("absent.png", "../secret", "%2e%2e/secret", ".part-x", "val"):
         assert client.get(f"{path}/{name}", headers=headers).status_code == 404, name
 

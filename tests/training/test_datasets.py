@@ -51,9 +51,7 @@ def test_pages_of_a_split_are_kept_with_their_labels(store: DatasetStore) -> Non
         ("p3.jpg", "p3.txt"),
     ]
     assert pages[1][0].read_bytes() == PAGE
-    assert pages[0][1].read_text() == (
-        "0 0.500000 0.500000 0.200000 0.400000\n1 0.100000 0.100000 0.100000 0.100000\n"
-    )
+    assert pages[0][1].read_text() == ("0 0.500000 0.500000 0.200000 0.400000\n1 0.100000 0.100000 0.100000 0.100000\n")
     assert pages[2][1].read_text() == ""
     assert dataset == load_dataset(dataset.folder) == store.find(OURS, "eida") == store.find(OURS, "eida.yaml")
 
@@ -82,7 +80,9 @@ def test_splits_that_are_sent_at_once_all_arrive(store: DatasetStore) -> None:
 
 def test_other_classes_than_those_that_are_there_are_refused(store: DatasetStore) -> None:
     before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    with pytest.raises(RequestError, match="has the classes illustration, initial, and yaml_file initial: send the same"):
+    with pytest.raises(
+        RequestError, match="has the classes illustration, initial, and yaml_file initial: send the same"
+    ):
         store.add_split(OURS, "eida", "val", *make_pages("p1"), b"names: [initial]")
     assert store.list(OURS) == [before]
     store.add(OURS, "eida", make_zip({"images/a.jpg": PAGE, "labels/a.txt": BOX}), b"names: [initial]")

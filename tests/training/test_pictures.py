@@ -36,7 +36,9 @@ def test_an_image_is_known_by_its_beginning_and_read(tmp_path: Path, kind: str, 
     check(tmp_path, content, f"p1{suffix}")
 
 
-@pytest.mark.parametrize("content", [b"", b"%PDF-1.4", b"<svg>", b"GIF89a", b"\0\0\0\x0cjP  \r\n\x87\n", b"RIFF\0\0\0\0WAVE"])
+@pytest.mark.parametrize(
+    "content", [b"", b"%PDF-1.4", b"<svg>", b"GIF89a", b"\0\0\0\x0cjP  \r\n\x87\n", b"RIFF\0\0\0\0WAVE"]
+)
 def test_what_is_no_image_of_these_kinds_has_no_ending(content: bytes) -> None:
     assert find_suffix(content) == ""
 

@@ -15,6 +15,7 @@ from app.training.trainer import WholeFile
 from tests.detection import yolov5_networks
 from tests.detection.yolov5_networks import SIZES
 from tests.training.drawing import draw_dataset
+from tests.training.networks import make_yolo, save_checkpoint
 
 CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 
@@ -45,17 +46,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return draw_dataset(tmp_path_factory.mktemp("pages"))
 
 
-def save_start(path: Path, network: torch.nn.Module) -> Path:
-    """Save a network as ultralytics saves checkpoints."""
-    torch.save({"epoch": -1, "ema": None, "model": network.half(), "train_args": {}}, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    network = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    return save_start(tmp_path_factory.mktemp("weights") / "start.pt", network)
+    return save_checkpoint(tmp_path_factory.mktemp("weights") / "start.pt", make_yolo())
 
 
 def test_every_epoch_is_told_and_the_new_weights_know_the_classes_of_the_data(
@@ -151,7 +144,7 @@ def test_a_yolov5_of_a_size_of_its_own_is_refused(tmp_path: Path) -> None:
 
 def test_an_rtdetr_is_trained_as_such(dataset: Dataset, tmp_path: Path) -> None:
     network = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=1, verbose=False)
-    start = save_start(tmp_path / "start.pt", network)
+    start = save_checkpoint(tmp_path / "start.pt", network)
     train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher(stop_at=3))
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     assert type(load_network(tmp_path / "mine.pt")) is RTDETRDetectionModel
