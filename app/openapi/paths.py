@@ -6,6 +6,7 @@ from app.jobs import State
 from app.openapi.responses import answers
 from app.openapi.schemas import ADDRESS, COMPARISON_OPTIONS, DOC_IDS, DOCUMENTS, OPTIONS, TEXT, Schema, refer
 from app.routes.jobs import MOST_JOBS
+from app.training.datasets import SPLITS
 
 KEYED = (400, 403, 429, 503)
 OPEN = (400, 429)
@@ -47,6 +48,17 @@ def _compare(summary: str, documents: Schema, options: Schema, answer: str) -> d
     }
     responses = answers(_json(answer), *KEYED, 413)
     return {"post": {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}}
+
+
+def _upload(summary: str, *files: str, required: list[str]) -> dict[str, Any]:
+    """Return a route that takes pages for training or testing."""
+    parts = {file: {"type": "string", "format": "binary"} for file in (*files, "yaml_file")}
+    fields = {"action": {"enum": list(SPLITS)}, "name": TEXT | {"description": "In place of that of yaml_file."}}
+    schema = {"type": "object", "required": [*parts, *required], "properties": parts | fields}
+    form = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    return {
+        "post": {"summary": summary, "requestBody": form, "responses": answers(_json("DatasetDone"), *KEYED, 413, 507)}
+    }
 
 
 def _act(summary: str) -> dict[str, Any]:
@@ -118,6 +130,18 @@ PATHS: dict[str, Any] = {
         "Fetch and look at what failed, and only that, and send the completed file; of a collection, its jobs."
     ),
     "/jobs/{job_id}/redeliver": _act("Send the result again."),
+    "/send-data": _upload(
+        "Pages for a purpose: a zip file of images and one of their labels.", "img_zip", "anno_zip", required=["action"]
+    ),
+    "/send-dataset": _upload("A whole data set: folders images and labels in a zip file.", "dataset_zip", required=[]),
+    "/datasets": _show("Your data sets, by name.", responses=answers(_json("Datasets"), *KEYED)),
+    "/datasets/{name}": {
+        "delete": {
+            "summary": "Remove a data set.",
+            "parameters": [{"name": "name", "in": "path", "required": True, "schema": TEXT}],
+            "responses": answers(_json("DatasetDone"), *KEYED, 404),
+        }
+    },
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
     "/healthz": _probe("Whether the database answers, and the broker takes what is sent.", "Health", "NotHealthy"),
     "/readyz": _probe("Whether something came through every queue lately.", "Ready", "NotReady"),

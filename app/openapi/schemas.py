@@ -11,6 +11,7 @@ from app.jobs.requests.names import LONGEST_NAME
 from app.jobs.requests.similarity import DEFAULT_TOPK, LARGEST_TOPK, MOST_DOCUMENTS, MOST_FORGOTTEN
 from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling
 from app.similarity.transpositions import Transposition
+from app.training.datasets import SPLITS
 
 Schema = dict[str, Any]
 
@@ -179,6 +180,17 @@ CANVAS = record(
 )
 CANVAS["properties"]["reason"] = TEXT  # of a failed one
 
+DATASET = record(
+    name=TEXT,
+    classes=listing(TEXT) | {"description": "The id of a class is its place, from 0."},
+    splits={
+        "type": "object",
+        "propertyNames": {"enum": list(SPLITS)},
+        "additionalProperties": record(images=COUNT, illustrations=COUNT, empty=COUNT),
+    },
+    changed=TIME,
+)
+
 # Seconds since something last came through each queue.
 SILENCES: Schema = {"type": "object", "additionalProperties": maybe(NUMBER)}
 
@@ -200,6 +212,9 @@ SCHEMAS: dict[str, Schema] = {
     "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
     "Scores": record(job_id=JOB_ID, documents=listing(TEXT), model=TEXT, pairs=listing(SIMILAR)),
     "Forgotten": record(message=TEXT, forgotten=listing(TEXT), in_use=listing(TEXT), unknown=listing(TEXT)),
+    "Dataset": DATASET,
+    "Datasets": record(datasets=listing(refer("Dataset"))),
+    "DatasetDone": record(message=TEXT, dataset=refer("Dataset")),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
     "Health": record(status={"const": "ok"}, database=TEXT, broker=TEXT),
     "NotHealthy": record(status={"const": "not ok"}, message=TEXT),

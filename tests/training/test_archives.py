@@ -1,5 +1,6 @@
 """Zip files that were made to harm, or are broken."""
 
+import contextlib
 import io
 import stat
 import struct
@@ -75,10 +76,8 @@ def test_an_archive_with_bytes_changed_is_read_or_refused(data: st.DataObject) -
     whole = bytearray(make_zip({"a.jpg": b"hello" * 20, "b.txt": b"x"}).getvalue())
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 9, 0x50, 0x7F, 0x80, 0xFF]))
-    try:
-        read(io.BytesIO(bytes(whole)))
-    except RequestError as error:
-        assert "img_zip" in error.message
+    with contextlib.suppress(RequestError):
+        assert read(io.BytesIO(bytes(whole))).keys() != {}
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,10 @@ def test_pages_of_a_split_are_kept_with_their_labels(store: DatasetStore) -> Non
         ("p3.jpg", "p3.txt"),
     ]
     assert pages[1][0].read_bytes() == PAGE
-    assert pages[0][1].read_text() == ("0 0.500000 0.500000 0.200000 0.400000\n1 0.100000 0.100000 0.100000 0.100000\n")
+    assert pages[0][1].read_text().splitlines() == [
+        "0 0.500000 0.500000 0.200000 0.400000",
+        "1 0.100000 0.100000 0.100000 0.100000",
+    ]
     assert pages[2][1].read_text() == ""
     assert dataset == load_dataset(dataset.folder) == store.find(OURS, "eida") == store.find(OURS, "eida.yaml")
 
@@ -80,9 +83,7 @@ def test_splits_that_are_sent_at_once_all_arrive(store: DatasetStore) -> None:
 
 def test_other_classes_than_those_that_are_there_are_refused(store: DatasetStore) -> None:
     before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    with pytest.raises(
-        RequestError, match="has the classes illustration, initial, and yaml_file initial: send the same"
-    ):
+    with pytest.raises(RequestError, match="has the classes illustration, initial, and yaml_file initial: send"):
         store.add_split(OURS, "eida", "val", *make_pages("p1"), b"names: [initial]")
     assert store.list(OURS) == [before]
     store.add(OURS, "eida", make_zip({"images/a.jpg": PAGE, "labels/a.txt": BOX}), b"names: [initial]")
@@ -229,9 +230,10 @@ def test_a_disk_that_fails_at_the_end_leaves_what_was_there(
 
     before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     files = list_files(store)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="broken"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, step, fail)
-        store.add_split(OURS, "eida", "train", *make_pages("p2"), YAML)
+        with pytest.raises(OSError, match="broken"):
+            store.add_split(OURS, "eida", "train", *make_pages("p2"), YAML)
     assert (store.list(OURS), list_files(store)) == ([before], files)
 
 
@@ -309,6 +311,6 @@ def test_the_record_of_a_data_set_is_json(store: DatasetStore) -> None:
 def test_a_broken_archive_is_refused_by_its_field(
     store: DatasetStore, send: Callable[[DatasetStore, io.BytesIO], Any]
 ) -> None:
-    with pytest.raises(ExtractorError, match="^(dataset_zip|img_zip|anno_zip) is not a zip file"):
+    with pytest.raises(ExtractorError, match=r"^(dataset_zip|img_zip|anno_zip) is not a zip file"):
         send(store, io.BytesIO(b"PK\x03\x04" + bytes(100)))
     assert store.list(OURS) == []
