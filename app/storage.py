@@ -4,10 +4,12 @@
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/detected-by.json                              by which weights
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/default-model.json                                          the weights chosen for requests that name none
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
@@ -80,6 +82,10 @@ class JobFolder:
         return self.path / "manifest.json"
 
     @property
+    def detected_by(self) -> Path:
+        return self.path / "detected-by.json"
+
+    @property
     def annotations(self) -> Path:
         return self.path / "annotations.txt"
 
@@ -99,6 +105,10 @@ class JobFolder:
         """Yield the records of a kind, in the order of the canvases."""
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
+
+    def forget(self, kind: str) -> None:
+        """Remove the records of a kind."""
+        shutil.rmtree(self.path / kind, ignore_errors=True)
 
     def document(self, number: int, suffix: str) -> Path:
         """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
@@ -135,6 +145,11 @@ class Storage:
     def images(self, manifest_url: str) -> Path:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
+
+    @property
+    def default_model(self) -> Path:
+        """Return the file that says which weights were chosen for requests that name none."""
+        return self.root / "default-model.json"
 
     @property
     def embeddings(self) -> Path:

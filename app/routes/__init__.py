@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Put the routes and the error answers on an application."""
-    from app.routes import detection, health, jobs, metrics, models, openapi, similarity
+    from app.routes import default_model, detection, health, jobs, metrics, models, openapi, similarity
 
-    for module in (detection, similarity, jobs, models, openapi, health, metrics):
+    for module in (detection, similarity, jobs, models, default_model, openapi, health, metrics):
         app.register_blueprint(module.routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
