@@ -1,4 +1,4 @@
-"""A checkpoint of YOLOv5 or of ultralytics as a file: an archive of torch.save, with a pickle and the numbers of tensors.
+"""A checkpoint of YOLOv5 or of ultralytics as a file: an archive of torch.save, with a pickle and the tensors' numbers.
 
 It is opened without torch, so that also the web process can say what a file holds, and nothing in it runs: see
 ``pickles``. What opening costs is bounded, whoever has made the file. ``permitted`` says which ones are loaded.

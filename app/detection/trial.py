@@ -6,6 +6,7 @@ Only torch knows. It stays out of the web process, and a file that brings its pr
                                                    settings in FOLDER
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ def try_weights(path: Path, folder: Path) -> None:
         raise Unavailable("Other weights are being tried at this moment: send it again in a minute.")
     try:
         command = [sys.executable, "-m", "app.detection.trial", str(path.absolute()), str(folder.absolute())]
-        trial = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)  # noqa: S603
+        gently = os.environ | {"OMP_NUM_THREADS": "1"}
+        trial = subprocess.run(  # noqa: S603
+            command, cwd=ROOT, env=gently, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{path.name} could not be tried within {SECONDS:g} seconds: send it again later.") from error
     finally:

@@ -1,8 +1,8 @@
 """The model store: detection weights in ``models/``, found by name and loaded without running what is in them.
 
 A ``.pt`` file is a pickle, and a pickle can run code. What a file holds is looked at first (``permitted``), and one
-that holds anything but a network is refused. Then it is loaded by ``torch.load(weights_only=True)`` with an allow list of
-model classes (ultralytics' safe loader); the networks of YOLOv5 are built anew (``yolov5``).
+that holds anything but a network is refused. Then it is loaded by ``torch.load(weights_only=True)`` with an allow list
+of model classes (ultralytics' safe loader); the networks of YOLOv5 are built anew (``yolov5``).
 """
 
 import hashlib
