@@ -4,6 +4,7 @@
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/detected-by.json                              by which weights
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
@@ -11,6 +12,7 @@
     data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
     data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
     data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
+    data/default-model.json                                          the weights chosen for requests that name none
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
@@ -116,6 +118,10 @@ class JobFolder:
         return self.path / "manifest.json"
 
     @property
+    def detected_by(self) -> Path:
+        return self.path / "detected-by.json"
+
+    @property
     def annotations(self) -> Path:
         return self.path / "annotations.txt"
 
@@ -161,6 +167,10 @@ class JobFolder:
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
 
+    def forget(self, kind: str) -> None:
+        """Remove the records of a kind."""
+        shutil.rmtree(self.path / kind, ignore_errors=True)
+
     def document(self, number: int, suffix: str) -> Path:
         """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
         return self.path / "documents" / f"{number:04d}{suffix}"
@@ -196,6 +206,11 @@ class Storage:
     def images(self, manifest_url: str) -> Path:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
+
+    @property
+    def default_model(self) -> Path:
+        """Return the file that says which weights were chosen for requests that name none."""
+        return self.root / "default-model.json"
 
     @property
     def embeddings(self) -> Path:

@@ -12,6 +12,7 @@ KEYED = (400, 403, 429, 503)
 OPEN = (400, 429)
 
 _JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": TEXT}
+_WEIGHTS = {"name": "name", "in": "path", "required": True, "schema": TEXT | {"description": "With or without .pt."}}
 
 
 def _json(name: str) -> dict[str, Any]:
@@ -61,10 +62,10 @@ def _upload(summary: str, *files: str, required: list[str]) -> dict[str, Any]:
     }
 
 
-def _act(summary: str) -> dict[str, Any]:
-    """Return a route that does something with a job."""
-    responses = answers(_json("Done"), *KEYED, 404)
-    return {"post": {"summary": summary, "parameters": [_JOB_ID], "responses": responses}}
+def _act(summary: str, of: dict[str, Any] = _JOB_ID, answer: str = "Done") -> dict[str, Any]:
+    """Return a route that does something with a job, or another thing that its address names."""
+    responses = answers(_json(answer), *KEYED, 404)
+    return {"post": {"summary": summary, "parameters": [of], "responses": responses}}
 
 
 def _show(summary: str, *parameters: Any, responses: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +144,16 @@ PATHS: dict[str, Any] = {
         }
     },
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
+    "/models/{name}": {
+        "get": {
+            "summary": "What one of them is: architecture, classes, input size, hash, card.",
+            "security": [],
+            "parameters": [_WEIGHTS],
+            "responses": answers(_json("Model"), *OPEN, 404),
+        }
+    },
+    "/models/default": _show_openly("Which one is used when a request names none, and which was before.", "Default"),
+    "/models/{name}/default": _act("Use it when a request names none, from now on.", _WEIGHTS, "NewDefault"),
     "/healthz": _probe("Whether the database answers, and the broker takes what is sent.", "Health", "NotHealthy"),
     "/readyz": _probe("Whether something came through every queue lately.", "Ready", "NotReady"),
     "/metrics": {

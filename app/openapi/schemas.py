@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
+FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 JOB_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 TIME: Schema = {"type": "string", "format": "date-time"}
@@ -194,6 +195,24 @@ DATASET = record(
 # Seconds since something last came through each queue.
 SILENCES: Schema = {"type": "object", "additionalProperties": maybe(NUMBER)}
 
+# Of weights; of those that cannot be used, which ``error`` says, no more is known than their file.
+MODEL: Schema = record(
+    name=TEXT,
+    label=TEXT | {"description": "As it goes with results."},
+    default=FLAG,
+    supported=FLAG,
+    error=maybe(TEXT),
+    architecture=maybe(TEXT),
+    parameters=maybe(COUNT),
+    classes={"type": "object", "additionalProperties": TEXT, "description": "Id → name."},
+    input_size=maybe(COUNT | {"description": "Longer side that it was trained on, in pixels."}),
+    sha256=maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+    size=COUNT | {"description": "Of the file, in bytes."},
+    changed=TIME,
+    card=maybe(TEXT | {"description": "In Markdown."}),
+)
+DEFAULT: Schema = record(default=TEXT, previous=maybe(TEXT), since=maybe(TIME))
+
 SCHEMAS: dict[str, Schema] = {
     "Error": record(message=TEXT | {"description": "One sentence for a person."}, code=TEXT),
     "Done": record(message=TEXT, job_id=JOB_ID),
@@ -216,6 +235,9 @@ SCHEMAS: dict[str, Schema] = {
     "Datasets": record(datasets=listing(refer("Dataset"))),
     "DatasetDone": record(message=TEXT, dataset=refer("Dataset")),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
+    "Model": MODEL,
+    "Default": {"allOf": [DEFAULT, record(error=maybe(TEXT))]},
+    "NewDefault": {"allOf": [DEFAULT, record(message=TEXT)]},
     "Health": record(status={"const": "ok"}, database=TEXT, broker=TEXT),
     "NotHealthy": record(status={"const": "not ok"}, message=TEXT),
     "Ready": record(status={"const": "ready"}, queues=SILENCES),
