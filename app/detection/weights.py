@@ -39,6 +39,12 @@ class Weights:
     changed: float
     size: int
 
+    @classmethod
+    def at(cls, path: Path) -> "Weights":
+        """Return the weights of a file that is there."""
+        status = path.stat()
+        return cls(path.name, path, status.st_mtime, status.st_size)
+
     @property
     def label(self) -> str:
         """Name and month, as client apps know a version of a model: ``best_eida_04_2024``."""
@@ -89,8 +95,7 @@ class ModelStore:
             # A file may be replaced while it is listed, and a link may lead nowhere.
             with suppress(FileNotFoundError):
                 if path.is_file():
-                    status = path.stat()
-                    found[path.name] = Weights(path.name, path, status.st_mtime, status.st_size)
+                    found[path.name] = Weights.at(path)
         return found
 
     def find(self, name: str = "") -> Weights:

@@ -5,6 +5,7 @@ from typing import Any
 from app.jobs import State
 from app.openapi.responses import answers
 from app.openapi.schemas import ADDRESS, COMPARISON_OPTIONS, DOC_IDS, DOCUMENTS, OPTIONS, TEXT, Schema, refer
+from app.openapi.training import TEST_OPTIONS, TRAINING_OPTIONS
 from app.routes.jobs import MOST_JOBS
 from app.training.datasets import SPLITS
 
@@ -27,15 +28,14 @@ def _option(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema}
 
 
-def _form(*kinds: str, **required: Any) -> dict[str, Any]:
-    """Return a form with some fields that must be there and those that every detection may have."""
-    schema = {"type": "object", "required": list(required), "properties": required | OPTIONS}
+def _form(*kinds: str, options: Schema = OPTIONS, **required: Any) -> dict[str, Any]:
+    """Return a form with some fields that must be there and those that may be: of every detection, as a rule."""
+    schema = {"type": "object", "required": list(required), "properties": required | options}
     return {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}
 
 
 def _submit(summary: str) -> dict[str, Any]:
-    form = _form("multipart/form-data", "application/x-www-form-urlencoded", manifest_url=ADDRESS)
-    return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413)}}
+    return _order(summary, OPTIONS | {"manifest_url": ADDRESS}, "manifest_url")
 
 
 def _compare(summary: str, documents: Schema, options: Schema, answer: str) -> dict[str, Any]:
@@ -49,6 +49,13 @@ def _compare(summary: str, documents: Schema, options: Schema, answer: str) -> d
     }
     responses = answers(_json(answer), *KEYED, 413)
     return {"post": {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}}
+
+
+def _order(summary: str, options: Schema, *required: str) -> dict[str, Any]:
+    """Return a route that takes a form and makes a job of it."""
+    fields = {name: options[name] for name in required}
+    form = _form("multipart/form-data", "application/x-www-form-urlencoded", options=options, **fields)
+    return {"post": {"summary": summary, "requestBody": form, "responses": answers(_json("Queued"), *KEYED, 413)}}
 
 
 def _upload(summary: str, *files: str, required: list[str]) -> dict[str, Any]:
@@ -143,6 +150,21 @@ PATHS: dict[str, Any] = {
             "responses": answers(_json("DatasetDone"), *KEYED, 404),
         }
     },
+    "/train-model": _order(
+        "Train weights on a data set of yours, which become weights of this server.", TRAINING_OPTIONS, "data", "epochs"
+    ),
+    "/test-model": _order("Hold what weights find against the labels of a data set.", TEST_OPTIONS, "dataset"),
+    "/jobs/{job_id}/files": _show(
+        "What came of a training or a test: figures, curves, pictures, weights.",
+        _JOB_ID,
+        responses=answers(_json("Files"), *KEYED, 404),
+    ),
+    "/jobs/{job_id}/files/{path}": _show(
+        "One of these files.",
+        _JOB_ID,
+        {"name": "path", "in": "path", "required": True, "schema": TEXT},
+        responses=answers({"*/*": {"type": "string", "format": "binary"}}, *KEYED, 404),
+    ),
     "/models": _show_openly("The detection weights of this server, with the time of their change.", "Models"),
     "/models/{name}": {
         "get": {

@@ -11,7 +11,6 @@ from app.jobs.requests.names import LONGEST_NAME
 from app.jobs.requests.similarity import DEFAULT_TOPK, LARGEST_TOPK, MOST_DOCUMENTS, MOST_FORGOTTEN
 from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling
 from app.similarity.transpositions import Transposition
-from app.training.datasets import SPLITS
 
 Schema = dict[str, Any]
 
@@ -105,14 +104,14 @@ DELIVERY = record(
 )
 DELIVERY["properties"]["part"] = TEXT | {"description": "Of a similarity job: which pair of documents."}
 
-_PROGRESS: Schema = {
+PROGRESS: Schema = {
     "state": {"enum": [state.value for state in State]},
     "progress": record(stage=TEXT, done=COUNT, total=COUNT),
     "created": TIME,
     "updated": TIME,
     "finished": maybe(TIME),
 }
-_END: Schema = {
+END: Schema = {
     "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds in each stage."},
     "error": maybe(record(code=TEXT, message=TEXT)),
 }
@@ -120,7 +119,7 @@ _END: Schema = {
 JOB = record(
     job_id=JOB_ID,
     kind={"enum": ["detection", "collection"]},
-    **_PROGRESS,
+    **PROGRESS,
     manifest_url=TEXT,
     manifest_ref=maybe(TEXT),
     model=maybe(TEXT),
@@ -128,7 +127,7 @@ JOB = record(
         detected=COUNT, empty=COUNT, failed=listing(record(canvas_number={"type": "integer"}, reason=TEXT))
     ),
     deliveries=listing(DELIVERY),
-    **_END,
+    **END,
 )
 # Of a collection, the jobs of its manifests.
 JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, state=TEXT))
@@ -136,7 +135,7 @@ JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, sta
 SIMILARITY_JOB = record(
     job_id=JOB_ID,
     kind={"const": "similarity"},
-    **_PROGRESS,
+    **PROGRESS,
     documents={"type": "object", "additionalProperties": {"type": "object", "additionalProperties": TEXT}},
     model=TEXT,
     topk=COUNT,
@@ -153,7 +152,7 @@ SIMILARITY_JOB = record(
             )
         )
     ),
-    **_END,
+    **END,
 )
 SIMILARITY_JOB["properties"] |= {
     "deliveries": listing(DELIVERY) | {"description": "Of GET /jobs/<id>."},
@@ -180,17 +179,6 @@ CANVAS = record(
     detections=listing(DETECTION),
 )
 CANVAS["properties"]["reason"] = TEXT  # of a failed one
-
-DATASET = record(
-    name=TEXT,
-    classes=listing(TEXT) | {"description": "The id of a class is its place, from 0."},
-    splits={
-        "type": "object",
-        "propertyNames": {"enum": list(SPLITS)},
-        "additionalProperties": record(images=COUNT, illustrations=COUNT, empty=COUNT),
-    },
-    changed=TIME,
-)
 
 # Seconds since something last came through each queue.
 SILENCES: Schema = {"type": "object", "additionalProperties": maybe(NUMBER)}
@@ -226,14 +214,11 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "DetectionJob": JOB,
     "SimilarityJob": SIMILARITY_JOB,
-    "Job": {"anyOf": [refer("DetectionJob"), refer("SimilarityJob")]},
+    "Job": {"anyOf": [refer(f"{kind}Job") for kind in ("Detection", "Similarity", "Training", "Test")]},
     "Jobs": record(jobs=listing(refer("Job"))),
     "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
     "Scores": record(job_id=JOB_ID, documents=listing(TEXT), model=TEXT, pairs=listing(SIMILAR)),
     "Forgotten": record(message=TEXT, forgotten=listing(TEXT), in_use=listing(TEXT), unknown=listing(TEXT)),
-    "Dataset": DATASET,
-    "Datasets": record(datasets=listing(refer("Dataset"))),
-    "DatasetDone": record(message=TEXT, dataset=refer("Dataset")),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
     "Model": MODEL,
     "Default": {"allOf": [DEFAULT, record(error=maybe(TEXT))]},

@@ -1,13 +1,13 @@
 """The order of work of a training: learn, epoch by epoch; look at what the new weights find; publish them."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from app.detection.description import describe
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.weights import load_network
+from app.detection.weights import Weights, load_network
 from app.storage import JobFolder, write_atomic
 from app.training.card import TrainingRun, format_card
 from app.training.curves import draw_history
@@ -116,15 +116,10 @@ def publish(folder: JobFolder, models: Path, names: Sequence[str], run: Training
 
     The card comes first, so that no weights are without. Called again, it finds what it has published.
     """
-    digest = hash_file(folder.weights)
-    name = next(name for name in names if not (models / name).exists() or hash_file(models / name) == digest)
+    weights = describe(Weights.at(folder.weights))
+    digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
+    name = next(name for name in names if digests.get(name, weights.sha256) == weights.sha256)
     path = models / name
-    write_atomic(path.with_suffix(".md"), format_card(name, digest, run).encode())
+    write_atomic(path.with_suffix(".md"), format_card(name, weights, run).encode())
     write_atomic(path, folder.weights.read_bytes())
     return name
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

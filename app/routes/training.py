@@ -1,5 +1,6 @@
 """``POST /train-model``, ``/test-model``, ``GET /jobs/<id>/files``: train weights, test them, see what came of it."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, current_app, g, jsonify, request, send_from_directory, url_for
@@ -15,9 +16,9 @@ routes = Blueprint("training", __name__)
 
 @routes.post("/train-model")
 def train_model() -> ResponseReturnValue:
-    wanted = TrainingRequest.from_form(request.form)
     models = current_app.extensions["models"]
-    models.find(wanted.model)
+    wanted = TrainingRequest.from_form(request.form)
+    wanted = replace(wanted, model=models.find(wanted.model).name)
     if f"{wanted.name}.pt" in models.list_weights():
         raise RequestError(f"name is that of weights of this server: {wanted.name}.pt; send another.")
     wanted.check_splits(current_app.extensions["datasets"].find(g.client.id, wanted.data).splits)
@@ -27,7 +28,7 @@ def train_model() -> ResponseReturnValue:
 @routes.post("/test-model")
 def test_model() -> ResponseReturnValue:
     wanted = EvaluationRequest.from_form(request.form)
-    current_app.extensions["models"].find(wanted.model)
+    wanted = replace(wanted, model=current_app.extensions["models"].find(wanted.model).name)
     split = wanted.choose_split(current_app.extensions["datasets"].find(g.client.id, wanted.dataset).splits)
     return _submit(wanted, f"The test is queued: pages for {split} of {wanted.dataset}.")
 
@@ -41,11 +42,11 @@ def list_files(job_id: str) -> ResponseReturnValue:
     return jsonify(files=[_describe_file(job_id, name, path) for name, path in zip(names, found, strict=True)])
 
 
-@routes.get("/jobs/<job_id>/files/<path:name>")
-def show_file(job_id: str, name: str) -> ResponseReturnValue:
-    if any(part.startswith(".") for part in name.split("/")):  # half-written
-        raise NotFound(f"Job {job_id} has no file {show_name(name)}.")
-    return send_from_directory(current_app.extensions["storage"].job(find_job(job_id).id).results, name)
+@routes.get("/jobs/<job_id>/files/<path:path>")
+def show_file(job_id: str, path: str) -> ResponseReturnValue:
+    if any(part.startswith(".") for part in path.split("/")):  # half-written
+        raise NotFound(f"Job {job_id} has no file {show_name(path)}.")
+    return send_from_directory(current_app.extensions["storage"].job(find_job(job_id).id).results, path)
 
 
 def _submit(wanted: TrainingRequest | EvaluationRequest, message: str) -> ResponseReturnValue:
@@ -54,4 +55,4 @@ def _submit(wanted: TrainingRequest | EvaluationRequest, message: str) -> Respon
 
 
 def _describe_file(job_id: str, name: str, path: Any) -> dict[str, Any]:
-    return {"name": name, "url": url_for("training.show_file", job_id=job_id, name=name), "size": path.stat().st_size}
+    return {"name": name, "url": url_for("training.show_file", job_id=job_id, path=name), "size": path.stat().st_size}

@@ -17,14 +17,14 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Look at the pages, and hold what is found against the labels."""
     from app.detection.detector import load_detector
-    from app.detection.weights import ModelStore, isolate_ultralytics
+    from app.detection.weights import isolate_ultralytics
     from app.pipelines.training import summarise
     from app.training.datasets import load_dataset
     from app.training.evaluate import MEASURING, evaluate
 
     request, s, folder = EvaluationRequest(**job.request), queue.settings, queue.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
-    weights = ModelStore(s.models_folder, s.default_model).find(request.model)
+    weights = queue.models.find(request.model)
     queue.claims.beat(job, model_label=weights.label)
     config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)

@@ -26,7 +26,7 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Train till the end, or till others wait; then look at what the new weights find."""
-    from app.detection.weights import ModelStore, isolate_ultralytics
+    from app.detection.weights import isolate_ultralytics
     from app.pipelines import training
     from app.training.evaluate import MEASURING
     from app.training.tracking import open_tracker
@@ -36,7 +36,7 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     isolate_ultralytics(s.data_folder / "ultralytics")
     start = folder.weights
     if not count_epochs(folder.training):
-        weights = ModelStore(s.models_folder, s.default_model).find(request.model)
+        weights = queue.models.find(request.model)
         queue.claims.beat(job, model_label=weights.label)
         start = weights.path
     queue.claims.begin_page(job)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.detection.description import Description
 from app.training.datasets import Dataset, Split
 
 _HEAD = "| class | illustrations | precision | recall | AP50 | AP50-95 |"
@@ -31,15 +32,15 @@ class TrainingRun:
     finished: float
 
 
-def format_card(name: str, sha256: str, run: TrainingRun) -> str:
+def format_card(name: str, weights: Description, run: TrainingRun) -> str:
     """Return the card of a weights file as Markdown."""
     date = datetime.fromtimestamp(run.finished, UTC).date().isoformat()
     rows = {
-        "input size": f"{run.size} pixels",
+        "architecture": f"{weights.architecture or 'unknown'}, {weights.parameters:,} parameters, {run.size} pixels",
         "classes": ", ".join(run.dataset.classes),
         "start weights": run.start,
         "epochs": str(run.epochs),
-        "sha256": f"`{sha256}`",
+        "sha256": f"`{weights.sha256}`",
         "date": date,
         "licence": "AGPL-3.0, as the code of the network",
     }

@@ -24,7 +24,7 @@ def test_a_training_is_queued_and_described(client: FlaskClient, headers: dict[s
     assert (status, answer["message"]) == (200, "The training is queued: 3 epochs on pages.")
     job = client.get(answer["status_url"], headers=headers).json
     assert (job["kind"], job["state"]) == ("training", "queued")
-    assert (job["data"], job["epochs"], job["model"]) == ("pages", 3, "illustrations")
+    assert (job["data"], job["epochs"], job["model"]) == ("pages", 3, "illustrations.pt")
     assert (job["weights"], job["last_epoch"], job["figures"]) == (None, None, None)
     assert client.get("/jobs", headers=headers).json["jobs"][0]["job_id"] == answer["job_id"]
 

@@ -28,7 +28,7 @@ def test_epochs_must_be_a_positive_number(epochs: str) -> None:
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "é", "a" * 81, "a\nb", "a b"])
 def test_new_weights_have_a_plain_name(name: str) -> None:
-    with pytest.raises(RequestError, match="^name must be"):
+    with pytest.raises(RequestError, match="name must be"):
         TrainingRequest.from_form(GOOD | {"name": name})
 
 
