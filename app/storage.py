@@ -32,7 +32,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -241,6 +241,20 @@ class Storage:
         for folder in self.scores.glob("*"):
             _remove_unused(folder, limit)
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
+
+    def remove_old_trainings(self, days: float, wanted: Collection[str] = ()) -> int:
+        """Remove pages and checkpoints of trainings that have not gone on for some days, and return how many jobs'.
+
+        Args:
+            days: Since it last did. Tried again later, it starts anew.
+            wanted: Ids of jobs that will go on.
+        """
+        limit = time.time() - days * 86400
+        folders = {path.parent for path in (self.root / "jobs").glob("*/dataset") if path.parent.name not in wanted}
+        old = [folder for folder in folders if folder.stat().st_mtime < limit]
+        for folder in old:
+            JobFolder(folder).forget_training()
+        return len(old)
 
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove the images that nobody has used for some days, and return how many.

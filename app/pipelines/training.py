@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from app.training.curves import draw_history
 from app.training.datasets import load_dataset
 from app.training.evaluate import evaluate
 from app.training.figures import Evaluation
-from app.training.history import EpochRecord, append_epoch, load_history
+from app.training.history import FIGURES, EpochRecord, append_epoch, load_history
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights, train
 
@@ -58,7 +59,8 @@ class _Course:
     def record_epoch(self, record: EpochRecord) -> None:
         append_epoch(self._folder.history, record)
         draw_history(load_history(self._folder.history), self._folder.results / "training.png")
-        self._tracker.record_epoch(record)
+        figures = {name: getattr(record, name) for name in FIGURES}
+        self._tracker.record_epoch(record.epoch, {**record.losses, **figures})
         self._supervisor.report(record.epoch, {"last_epoch": record.as_json()})
         self._is_new_epoch = True
 
@@ -77,11 +79,15 @@ def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Su
         False when it has given way, and goes on another time.
     """
     supervisor.report(count_epochs(folder.training), {})
-    course = _Course(folder, supervisor, tracker)
+    dataset, outcome = load_dataset(folder.dataset), "interrupted"
+    tracker.begin(asdict(config) | {"data": dataset.name, "start": start.name})
     try:
-        train(start, load_dataset(folder.dataset), folder.training, config, course)
+        train(start, dataset, folder.training, config, _Course(folder, supervisor, tracker))
+        outcome = "done"
     except _GivesWay:
         return False
+    finally:
+        tracker.end(outcome)
     save_weights(folder.training, folder.weights, config)
     return True
 
