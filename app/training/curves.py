@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from app.storage import write_atomic
 from app.training.figures import ClassFigures, Evaluation
@@ -34,8 +35,8 @@ def draw_precision_recall(evaluation: Evaluation, path: Path) -> None:
     if classes:
         axes.plot(recalls, evaluation.overall.precision_at_recall, color=_INK, lw=2.6, label=_label_all(evaluation))
     if evaluation.overall.precision is not None and evaluation.overall.recall is not None:
-        here = f"at confidence {evaluation.confidence:g}: P {evaluation.overall.precision:.2f}, R {evaluation.overall.recall:.2f}"
-        axes.plot(evaluation.overall.recall, evaluation.overall.precision, "o", color=_INK, ms=8, label=here)
+        here = evaluation.overall.recall, evaluation.overall.precision
+        axes.plot(*here, "o", color=_INK, ms=8, label=_label_dot(evaluation))
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title(
         f"{evaluation.overall.illustrations} illustrations on {evaluation.pages} pages, IoU {evaluation.iou:g}",
@@ -63,7 +64,7 @@ def draw_history(epochs: Sequence[EpochRecord], path: Path) -> None:
     figures.set(xlabel="epoch", ylim=(0, 1.02))
     figures.set_title("on the pages for validation", loc="left")
     for axes in (losses, figures):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(frameon=False, fontsize=10)
     _save(figure, path)
@@ -78,18 +79,18 @@ def _open_figure(width: float, height: float, panels: int) -> tuple[Figure, list
         axes.grid(color=_GRID, lw=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=10)
-        axes.xaxis.label.set_size(11)
-        axes.yaxis.label.set_size(11)
+        axes.xaxis.label.set_fontsize(11)
+        axes.yaxis.label.set_fontsize(11)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return figure, panes
 
 
-def _style(index: int) -> dict[str, str]:
+def _style(index: int) -> dict[str, Any]:
     return {"color": _COLOURS[index % len(_COLOURS)], "ls": _STYLES[index // len(_COLOURS) % len(_STYLES)]}
 
 
-def _mark(epochs: Sequence[EpochRecord]) -> dict[str, object]:
+def _mark(epochs: Sequence[EpochRecord]) -> dict[str, Any]:
     """Dots where a line would hardly be seen."""
     return {"marker": "o", "ms": 4} if len(epochs) <= 10 else {}
 
@@ -102,6 +103,11 @@ def _label_all(evaluation: Evaluation) -> str:
     one = len(evaluation.classes) == 1
     name = evaluation.classes[0].name[:40] if one else "all classes"
     return f"{evaluation.overall.ap50:.3f}  {name}"
+
+
+def _label_dot(evaluation: Evaluation) -> str:
+    figures = evaluation.overall
+    return f"confidence {evaluation.confidence:g}:\nP {figures.precision:.2f}, R {figures.recall:.2f}"
 
 
 def _add_legend(figure: Figure, axes: "Axes", title: str) -> None:

@@ -3,12 +3,13 @@
     detector = load_detector(weights, MEASURING)
     evaluation = evaluate(detector, dataset, "test", folder, report)
 
-Pages are looked at by the service's own detector, at the size at which it asks libraries for them. In the folder are then
-``report.json``, ``curve.png``, ``images/<page>.jpg`` and, of pages without true boxes, ``images-without-truth/<page>.jpg``.
+Pages are looked at by the service's own detector, at the size at which it asks libraries for them. What comes of it is
+written into the folder: ``report.json``, ``curve.png``, ``images/<page>.jpg``, and pages without a true box apart, as
+``images-without-truth/<page>.jpg``.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from app.detection.detector import Detector, DetectorConfig
 from app.pixels import load_ahead
 from app.storage import write_atomic
 from app.training.classes import match_classes
-from app.training.comparison import draw_pages
+from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
 from app.training.figures import Evaluation, UnreadablePage
-from app.training.metrics import LabelledPage, evaluate_pages
+from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages
 from app.training.pages import UNREADABLE, load_labels, load_page
 
 # How to detect for an evaluation: the average precision takes all that is found, however unsure.
@@ -34,12 +35,13 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class _Loaded:
-    """A page with its pixels; without them and with the reason, when it cannot be read."""
+class _Page:
+    """A page to look at: its pixels, its (width, height) in them, and what is on it."""
 
-    page: LabelledPage
-    pixels: NDArray[np.uint8] | None = None
-    reason: str = ""
+    image_name: str
+    pixels: NDArray[np.uint8]
+    size: tuple[float, float]
+    true: TrueBoxes
 
 
 def evaluate(
@@ -60,27 +62,56 @@ def evaluate(
     Raises:
         RequestError: The data set has no such split, or the weights know none of its classes.
     """
-    pages, same = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
-    looked_at: list[LabelledPage] = []
-    unreadable: list[UnreadablePage] = []
-    size, done = detector.config.batch_size, 0
-    # A little more than the network looks at, as the service asks of libraries.
-    least = round(1.25 * detector.config.size)
-    batches = [pages[start : start + size] for start in range(0, len(pages), size)]
-    for batch in load_ahead(batches, lambda paths: _load(*paths, least)):
-        readable = [each for each in batch if each.pixels is not None]
-        found = detector.detect([each.pixels for each in readable if each.pixels is not None])
-        looked_at += [
-            replace(each.page, found=_translate(detections, same, each.page.size, each.pixels))
-            for each, detections in zip(readable, found, strict=True)
-        ]
-        unreadable += [UnreadablePage(each.page.image_name, each.reason) for each in batch if each.pixels is None]
-        done += len(batch)
-        report(done, len(pages))
+    paths, same = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
+    pages, unreadable = _look_at(detector, paths, same, report)
     evaluation = replace(
-        evaluate_pages(looked_at, dataset.classes, confidence),
+        evaluate_pages(pages, dataset.classes, confidence),
         unreadable=tuple(unreadable),
         ignored_classes=tuple(name for class_id, name in detector.class_names.items() if class_id not in same),
         missing_classes=tuple(name for place, name in enumerate(dataset.classes) if place not in same.values()),
     )
-    return _write(evaluation, looked_at, dict(pages), dataset.classes, folder)
+    comparison = Comparison(folder, dataset.classes, confidence)
+    evaluation = replace(evaluation, drawn=comparison.draw(pages, {image.name: image for image, _ in paths}))
+    comparison.replace_images()
+    draw_precision_recall(evaluation, folder / "curve.png")
+    write_atomic(folder / "report.json", json.dumps(evaluation.as_json(), ensure_ascii=False, indent=1).encode())
+    return evaluation
+
+
+def _look_at(
+    detector: Detector, paths: Sequence[tuple[Path, Path]], same: Mapping[int, int], report: Report
+) -> tuple[list[LabelledPage], list[UnreadablePage]]:
+    """Detect on every page that can be read, a batch at a time; the next is decoded meanwhile."""
+    looked_at: list[LabelledPage] = []
+    unreadable: list[UnreadablePage] = []
+    size = detector.config.batch_size
+    # A little more than the network looks at, as the service asks of libraries.
+    least = round(1.25 * detector.config.size)
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    for batch in load_ahead(batches, lambda pair: _load(*pair, least)):
+        pages = [each for each in batch if isinstance(each, _Page)]
+        unreadable += [each for each in batch if isinstance(each, UnreadablePage)]
+        found = detector.detect([page.pixels for page in pages])
+        looked_at += [
+            LabelledPage(page.image_name, page.size, page.true, _translate(detections, same))
+            for page, detections in zip(pages, found, strict=True)
+        ]
+        report(len(looked_at) + len(unreadable), len(paths))
+    return looked_at, unreadable
+
+
+def _load(image: Path, label: Path, least: int) -> _Page | UnreadablePage:
+    try:
+        pixels, size = load_page(image, least)
+        return _Page(image.name, pixels, size, load_labels(label, size))
+    except UNREADABLE as error:
+        shown = (str(error) or type(error).__name__).splitlines()[0].replace(f"{image.parent}/", "")[:200]
+        return UnreadablePage(image.name, f"The page cannot be read: {shown}")
+
+
+def _translate(detections: Detections, same: Mapping[int, int]) -> Detections:
+    """Return the detections of classes that the data set knows, with its class ids."""
+    ids = [same.get(class_id, -1) for class_id in detections.class_id.tolist()]
+    class_id = np.array(ids, dtype=np.int64)
+    known = class_id >= 0
+    return Detections(detections.xyxy[known], detections.confidence[known], class_id[known])

@@ -6,7 +6,7 @@ precision is the mean of the interpolated precision at 101 recalls; AP50-95 is i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class LabelledPage:
 
 @dataclass(frozen=True, eq=False)
 class _Verdicts:
-    """The detections of all pages, the surest first, and whether each is right at each of ``t`` thresholds, ``(n, t)``."""
+    """The detections of all pages, the surest first, and whether each is right at each threshold, ``(n, t)``."""
 
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int64]
@@ -97,10 +97,10 @@ def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], co
 
 def count_errors(page: LabelledPage, confidence: float) -> int:
     """Return how many detections of a page are wrong at a confidence, and true boxes missed, together."""
-    verdicts = _judge([page])
-    found = _count_found(verdicts, confidence)
-    right = int(verdicts.right[:found, 0].sum())
-    return found - right + len(page.true) - right
+    sure = page.found.confidence >= np.float32(confidence)
+    found = Detections(page.found.xyxy[sure], page.found.confidence[sure], page.found.class_id[sure])
+    right = int(_judge([replace(page, found=found)]).right[:, 0].sum())
+    return len(found) - right + len(page.true) - right
 
 
 def _judge(pages: Sequence[LabelledPage]) -> _Verdicts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Corners = tuple[float, float, float, float]
 
 # Apart also for eyes that do not tell red from green: one is dark, and drawn wider.
@@ -41,7 +42,7 @@ class Layer:
 
 
 def draw_layer(image: Image.Image, layer: Layer) -> None:
-    """Draw boxes over an image, each with its label at its upper left corner, or at the lower one when ``below``."""
+    """Draw boxes over an image, each with its label at its upper left corner."""
     draw, font = ImageDraw.Draw(image), _choose_font(image)
     for box in layer.boxes:
         left, top, right, bottom = box.xyxy
@@ -51,7 +52,9 @@ def draw_layer(image: Image.Image, layer: Layer) -> None:
             _write_label(draw, box, layer.colour, font)
 
 
-def draw_comparison(page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float) -> Image.Image:
+def draw_comparison(
+    page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float
+) -> Image.Image:
     """Return a page with what is on it in green, what was found in red, and a line below that says so."""
     width = max(2, round(max(page.size) / 500))
     layers = (
@@ -64,11 +67,11 @@ def draw_comparison(page: Image.Image, truth: Sequence[DrawnBox], found: Sequenc
     return _add_legend(drawn, layers)
 
 
-def _choose_font(image: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _choose_font(image: Image.Image) -> Font:
     return ImageFont.load_default(max(11, round(max(image.size) / 60)))
 
 
-def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font: Font) -> None:
     """Write the label of a box in white on its colour, above its corner, or inside where there is no room."""
     left, top, right, bottom = draw.textbbox((0, 0), box.label, font=font)
     pad = round((bottom - top) / 3)
