@@ -3,7 +3,9 @@ comes in chunks and grows over ``MAX_REQUEST_MB``, or when the client goes away 
 """
 
 import io
+import tempfile
 from functools import cached_property
+from pathlib import Path
 from typing import IO, Any, cast
 
 from flask import Request
@@ -37,9 +39,19 @@ class BoundedForm(FormDataParser):
 
 
 class BoundedRequest(Request):
-    """A request whose body is as long as it says, and no longer than it may be."""
+    """A request whose body is as long as it says, and no longer than it may be.
+
+    Attributes:
+        spool: Where uploaded files lie while they are looked at, on a disk with room; else in the system's folder.
+    """
 
     form_data_parser_class = BoundedForm
+    spool: Path | None = None
+
+    def _get_file_stream(self, *arguments: Any, **named: Any) -> IO[bytes]:
+        if self.spool is None:
+            return super()._get_file_stream(*arguments, **named)
+        return cast(IO[bytes], tempfile.TemporaryFile(dir=self.spool))
 
     @cached_property
     def stream(self) -> IO[bytes]:

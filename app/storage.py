@@ -4,19 +4,28 @@
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/detected-by.json                              by which weights
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
+    data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
+    data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
+    data/default-model.json                                          the weights chosen for requests that name none
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
+    data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
+    data/datasets/.parts                                             what is received and unpacked just now
 
 A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
 key of the digests of a document's images: whoever compares the same pixels, under whatever names, finds what is there.
+The name of a data set is from outside, and nothing but letters, digits, ``-``, ``_`` and ``.``.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +35,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from app.errors import NoSpace
+
+SPARE_BYTES = 200_000_000
 
 
 def build_key(text: str) -> str:
@@ -69,6 +82,31 @@ def _open_part(folder: Path) -> tuple[int, str]:
     raise FileNotFoundError(f"{folder} cannot be made.")
 
 
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse what would fill the disk, on which jobs and the database want to write too.
+
+    Raises:
+        NoSpace: The disk of a folder has no room for so many bytes.
+    """
+    if needed + SPARE_BYTES > shutil.disk_usage(folder).free:
+        raise NoSpace(f"There is no space left on the server's disk for {needed / 1e6:.0f} MB more: make room first.")
+
+
+@contextlib.contextmanager
+def full_disk_in_a_sentence() -> Iterator[None]:
+    """Say in a sentence that the disk is full.
+
+    Raises:
+        NoSpace: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
+
+
 class JobFolder:
     """The files of one job."""
 
@@ -80,12 +118,41 @@ class JobFolder:
         return self.path / "manifest.json"
 
     @property
+    def detected_by(self) -> Path:
+        return self.path / "detected-by.json"
+
+    @property
     def annotations(self) -> Path:
         return self.path / "annotations.txt"
 
     @property
     def annotations_json(self) -> Path:
         return self.path / "annotations.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset"
+
+    @property
+    def training(self) -> Path:
+        return self.path / "training"
+
+    @property
+    def history(self) -> Path:
+        return self.results / "history.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        return self.results / "weights.pt"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    def forget_training(self) -> None:
+        """Remove what is needed only to go on with a training or a test."""
+        for folder in (self.dataset, self.training):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
         """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
@@ -99,6 +166,10 @@ class JobFolder:
         """Yield the records of a kind, in the order of the canvases."""
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
+
+    def forget(self, kind: str) -> None:
+        """Remove the records of a kind."""
+        shutil.rmtree(self.path / kind, ignore_errors=True)
 
     def document(self, number: int, suffix: str) -> Path:
         """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
@@ -137,12 +208,21 @@ class Storage:
         return self.root / "images" / build_key(manifest_url)
 
     @property
+    def default_model(self) -> Path:
+        """Return the file that says which weights were chosen for requests that name none."""
+        return self.root / "default-model.json"
+
+    @property
     def embeddings(self) -> Path:
         return self.root / "embeddings"
 
     @property
     def scores(self) -> Path:
         return self.root / "scores"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
 
     def forget_images(self, source: str) -> None:
         """Remove the cached images of a manifest or a document."""

@@ -189,11 +189,13 @@ def sweep(self: QueueTask) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
 def tidy(self: QueueTask) -> None:
-    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``."""
+    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``, and leftovers."""
     storage, days = self.app.storage, self.app.settings.retention_days
     documents = Documents(self.app.database, storage)
     wanted = self.app.jobs.list_unfinished_manifests() | documents.list_wanted()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
+    leftovers = self.app.datasets.remove_leftovers()
+    log.info("%d leftovers of uploads that were broken off were removed", leftovers)
     log.info(
         "%d images and the embeddings of %d documents were removed: no job has used them for %g days",
         images,

@@ -25,8 +25,8 @@ from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
 from app.training.figures import Evaluation, UnreadablePage
+from app.training.labelled_page import UNREADABLE, load_labels, load_page
 from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages
-from app.training.pages import UNREADABLE, load_labels, load_page
 
 # How to detect for an evaluation: the average precision takes all that is found, however unsure.
 MEASURING = DetectorConfig(confidence=0.001, most=300)

@@ -119,10 +119,9 @@ class CometTracker:
         # The lines of the log belong to the job of whoever trains.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="comet", daemon=True)
-        self._thread.start()
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        self._outgoing.put(
+        self._put(
             [("parameter", {"parameterName": name, "parameterValue": str(value)}) for name, value in parameters.items()]
         )
 
@@ -130,14 +129,17 @@ class CometTracker:
         # JSON knows no number that is none.
         told = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         place = {"step": epoch, "epoch": epoch}
-        self._outgoing.put(
-            [("metric", {"metricName": name, "metricValue": value, **place}) for name, value in told.items()]
-        )
+        self._put([("metric", {"metricName": name, "metricValue": value, **place}) for name, value in told.items()])
 
     def end(self, outcome: str = "done") -> None:
-        self._outgoing.put([("log-other", {"key": "outcome", "value": outcome})])
+        self._put([("log-other", {"key": "outcome", "value": outcome})])
         self._outgoing.put(None)
         self._thread.join(self._patience)
+
+    def _put(self, messages: list[Message]) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+        self._outgoing.put(messages)
 
     def _work(self) -> None:
         from app.training.comet import CometRefused, CometUnreachable
