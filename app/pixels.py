@@ -30,7 +30,10 @@ def load_ahead(
 
 
 def decode_image(
-    file: BinaryIO, least: int | None, side: Callable[[Sequence[int]], int] = max
+    file: BinaryIO,
+    least: int | None,
+    side: Callable[[Sequence[int]], int] = max,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """Return the pixels of an image and the (width, height) of the image in them.
 
@@ -43,8 +46,9 @@ def decode_image(
         file: The image file.
         least: Length of a side that is needed, in pixels; None for every pixel.
         side: Which: the longer one, or ``min`` for the shorter.
+        formats: Of files that are read.
     """
-    with Image.open(file, formats=IMAGE_FORMATS) as image:
+    with Image.open(file, formats=formats) as image:
         factor = min(1.0, least / side(image.size)) if least else 1.0
         drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
         size = drafted[1][2:] if drafted and drafted[1] else image.size

@@ -157,6 +157,8 @@ def isolate_ultralytics(folder: Path | None = None) -> None:
 
     Off are its usage reports, its downloads of weights and fonts, its installing of packages, and its replacement of
     ``PIL.Image.open``, which asks for one more package whenever a file is not an image. Its settings go to ``folder``.
+    Off is also what it tells of a training to Comet, ClearML, MLflow, DVC, Weights & Biases, its own platform and such,
+    whenever their package is installed.
     """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -167,6 +169,7 @@ def isolate_ultralytics(folder: Path | None = None) -> None:
         os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
 
     import PIL.Image
-    from ultralytics.utils import patches
+    from ultralytics.utils import callbacks, patches
 
     PIL.Image.open = patches._image_open
+    callbacks.add_integration_callbacks = lambda instance: None

@@ -15,7 +15,7 @@ from app.training.curves import draw_history
 from app.training.datasets import load_dataset
 from app.training.evaluate import evaluate
 from app.training.figures import Evaluation
-from app.training.history import FIGURES, EpochRecord, append_epoch, load_history
+from app.training.history import EpochRecord, append_epoch, load_history
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights, train
 
@@ -59,8 +59,7 @@ class _Course:
     def record_epoch(self, record: EpochRecord) -> None:
         append_epoch(self._folder.history, record)
         draw_history(load_history(self._folder.history), self._folder.results / "training.png")
-        figures = {name: getattr(record, name) for name in FIGURES}
-        self._tracker.record_epoch(record.epoch, {**record.losses, **figures})
+        self._tracker.record_epoch(record.epoch, record.figures)
         self._supervisor.report(record.epoch, {"last_epoch": record.as_json()})
         self._is_new_epoch = True
 
@@ -79,10 +78,11 @@ def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Su
         False when it has given way, and goes on another time.
     """
     supervisor.report(count_epochs(folder.training), {})
-    dataset, outcome = load_dataset(folder.dataset), "interrupted"
-    tracker.begin(asdict(config) | {"data": dataset.name, "start": start.name})
+    course, dataset = _Course(folder, supervisor, tracker), load_dataset(folder.dataset)
+    tracker.begin({"dataset": dataset.name, **asdict(config)})
+    outcome = "interrupted"
     try:
-        train(start, dataset, folder.training, config, _Course(folder, supervisor, tracker))
+        train(start, dataset, folder.training, config, course)
         outcome = "done"
     except _GivesWay:
         return False

@@ -42,8 +42,8 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     queue.claims.begin_page(job)
     order = _Order(queue, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    comet = {"workspace": s.comet_workspace, "url": s.comet_url_override}
-    tracker = open_tracker(s.comet_api_key, s.comet_project_name, job.id, folder.path, **comet)
+    comet = s.comet_api_key, s.comet_project_name, request.name or job.id, folder.path
+    tracker = open_tracker(*comet, s.comet_workspace, s.comet_url_override)
     if not training.learn(folder, start, config, order, tracker):
         return State.RUNNING
     detector = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)

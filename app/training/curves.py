@@ -42,7 +42,8 @@ def draw_precision_recall(evaluation: Evaluation, path: Path) -> None:
         f"{evaluation.overall.illustrations} illustrations on {evaluation.pages} pages, IoU {evaluation.iou:g}",
         loc="left",
     )
-    _add_legend(figure, axes, "AP50")
+    left_out = f" (the best {_MOST_LINES} of {len(classes)})" if len(classes) > _MOST_LINES else ""
+    _add_legend(figure, axes, f"AP50{left_out}")
     _save(figure, path)
 
 
@@ -51,9 +52,12 @@ def draw_history(epochs: Sequence[EpochRecord], path: Path) -> None:
     figure, (losses, figures) = _open_figure(11, 4.8, 2)
     numbers = [record.epoch for record in epochs]
     names = sorted({name for record in epochs for name in record.losses})
-    for index, name in enumerate(names):
+    kinds = sorted({name.rpartition("/")[2] for name in names})
+    for name in names:
         values = [record.losses.get(name, float("nan")) for record in epochs]
-        losses.plot(numbers, values, **_style(index), lw=1.8, label=name.replace("_", " "), **_mark(epochs))
+        # A loss has one colour, dashed on the pages for validation.
+        style = _style(kinds.index(name.rpartition("/")[2])) | ({"ls": "--"} if name.startswith("val/") else {})
+        losses.plot(numbers, values, **style, lw=1.8, label=name.replace("_", " "), **_mark(epochs))
     for index, (name, title) in enumerate(
         {"precision": "precision", "recall": "recall", "ap50": "AP50", "ap50_95": "AP50-95"}.items()
     ):

@@ -30,6 +30,11 @@ class EpochRecord:
     ap50: float
     ap50_95: float
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """All that was measured, by name."""
+        return {**self.losses, **{name: getattr(self, name) for name in FIGURES}}
+
     def as_json(self) -> dict[str, Any]:
         """Return it for JSON, which knows no number that is none: that is None."""
         fields = asdict(self) | {name: _round(getattr(self, name)) for name in FIGURES}

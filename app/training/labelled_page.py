@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from app.iiif.image_file import IMAGE_FORMATS
 from app.pixels import decode_image
 from app.training.metrics import TrueBoxes
+from app.training.pictures import FORMATS
 
 # What Pillow raises of a file that is no image, is cut short, or unpacks to far too much.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -29,10 +29,10 @@ def load_page(path: Path, least: int) -> tuple[NDArray[np.uint8], tuple[float, f
         OSError, SyntaxError, ValueError, DecompressionBombError: It cannot be read.
     """
     with path.open("rb") as file:
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         file.seek(0)
-        pixels, (width, height) = decode_image(file, least)
+        pixels, (width, height) = decode_image(file, least, formats=FORMATS)
     if orientation in _SIDEWAYS:
         width, height = height, width
     return _turn(pixels, orientation), (width, height)

@@ -56,7 +56,7 @@ def draw_comparison(
     page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float
 ) -> Image.Image:
     """Return a page with what is on it in green, what was found in red, and a line below that says so."""
-    width = max(2, round(max(page.size) / 500))
+    width = max(2, round(max(page.size) / 400))
     layers = (
         Layer(truth, TRUE, 2 * width, f"true: {len(truth)}"),
         Layer(found, FOUND, width, f"found at confidence {confidence:g} or more: {len(found)}"),
@@ -84,14 +84,13 @@ def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font:
 
 def _add_legend(image: Image.Image, layers: Sequence[Layer]) -> Image.Image:
     """Return an image with a line below it that says what the colours stand for."""
-    font = _choose_font(image)
-    size = round(max(image.size) / 60)
-    sheet = Image.new("RGB", (image.width, image.height + 3 * size), "white")
+    font, size = _choose_font(image), max(11, round(max(image.size) / 60))
+    widths = [3.5 * size + font.getlength(layer.title) for layer in layers]
+    sheet = Image.new("RGB", (max(image.width, round(size + sum(widths))), image.height + 3 * size), "white")
     sheet.paste(image)
     draw, x, middle = ImageDraw.Draw(sheet), float(size), image.height + 1.5 * size
-    for layer in layers:
-        half = size / 2
-        draw.rectangle((x, middle - half, x + size, middle + half), outline=layer.colour, width=layer.width)
+    for layer, width in zip(layers, widths, strict=True):
+        draw.rectangle((x, middle - size / 2, x + size, middle + size / 2), outline=layer.colour, width=layer.width)
         draw.text((x + 1.5 * size, middle), layer.title, fill=_TEXT, font=font, anchor="lm")
-        x += 1.5 * size + draw.textlength(layer.title, font=font) + 2 * size
+        x += width
     return sheet
