@@ -4,12 +4,16 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.database import Job
 from app.jobs import State, TrainingRequest
 from app.jobs.states import DETECT
 from app.queue import TaskQueue
+
+if TYPE_CHECKING:
+    from app.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -29,27 +33,38 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     from app.detection.weights import isolate_ultralytics
     from app.pipelines import training
     from app.training.evaluate import MEASURING
-    from app.training.tracking import open_tracker
-    from app.training.train import TrainingConfig, count_epochs
+    from app.training.train import TrainingConfig
 
     request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
-    start = folder.weights
-    if not count_epochs(folder.training):
-        weights = queue.models.find(request.model)
-        queue.claims.beat(job, model_label=weights.label)
-        start = weights.path
+    start = _find_start(queue, job)
     queue.claims.begin_page(job)
     order = _Order(queue, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    comet = s.comet_api_key, s.comet_project_name, request.name or job.id, folder.path
-    tracker = open_tracker(*comet, s.comet_workspace, s.comet_url_override)
-    if not training.learn(folder, start, config, order, tracker):
+    if not training.learn(folder, start, config, order, _open_tracker(queue, job)):
         return State.RUNNING
-    detector = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
-    figures = training.examine(folder, detector, s.confidence, order.tell_alive)
+    measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
     order.report(request.epochs, {"figures": figures})
     return None
+
+
+def _find_start(queue: TaskQueue, job: Job) -> Path:
+    """Return the weights from which a training starts; one that goes on has its own, and these may be gone by now."""
+    from app.training.train import count_epochs
+
+    if count_epochs(queue.storage.job(job.id).training):
+        return Path()
+    weights = queue.models.find(job.request["model"])
+    queue.claims.beat(job, model_label=weights.label)
+    return weights.path
+
+
+def _open_tracker(queue: TaskQueue, job: Job) -> "Tracker":
+    from app.training.tracking import open_tracker
+
+    s, name, folder = queue.settings, job.request["name"] or job.id, queue.storage.job(job.id).path
+    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, s.comet_url_override)
 
 
 class _Order:

@@ -30,10 +30,26 @@ import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from app.storage.files import build_key, name_scores, open_atomic, write_atomic
+from app.storage.files import (
+    build_key,
+    check_space,
+    full_disk_in_a_sentence,
+    name_scores,
+    open_atomic,
+    write_atomic,
+)
 from app.storage.job_folder import JobFolder
 
-__all__ = ["JobFolder", "Storage", "build_key", "name_scores", "open_atomic", "write_atomic"]
+__all__ = [
+    "JobFolder",
+    "Storage",
+    "build_key",
+    "check_space",
+    "full_disk_in_a_sentence",
+    "name_scores",
+    "open_atomic",
+    "write_atomic",
+]
 
 
 class Storage:

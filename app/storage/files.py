@@ -1,12 +1,18 @@
 """Files: how they are named for what comes from outside, and written: whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from app.errors import NoSpace
+
+SPARE_BYTES = 200_000_000
 
 
 def build_key(text: str) -> str:
