@@ -1,6 +1,7 @@
 """How long the request in hand may take: whoever serves it sets an end to it, and a view may ask for more time."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,20 +10,30 @@ from contextvars import ContextVar
 class Deadline:
     """Calls a function when the time is over, from a thread of its own."""
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, end: Callable[[], None]) -> None:
         self._end = end
-        self._timer: threading.Timer | None = None
+        self._at = time.monotonic() + seconds
+        self._over = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._watch, name="deadline", daemon=True).start()
 
     def set(self, seconds: float) -> None:
         """Let the time be over so many seconds from now, whatever was said before."""
-        self.cancel()
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._timer.start()
+        with self._changed:
+            self._at = time.monotonic() + seconds
+            self._changed.notify()
 
     def cancel(self) -> None:
-        if self._timer:
-            self._timer.cancel()
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._over and (left := self._at - time.monotonic()) > 0:
+                self._changed.wait(left)
+            if not self._over:
+                self._end()
 
 
 _current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
@@ -31,8 +42,7 @@ _current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 @contextmanager
 def end_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
     """Call a function when what is done here takes longer than some seconds, or than it is allowed meanwhile."""
-    deadline = Deadline(end)
-    deadline.set(seconds)
+    deadline = Deadline(seconds, end)
     token = _current.set(deadline)
     try:
         yield

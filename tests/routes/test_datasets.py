@@ -3,6 +3,9 @@
 import fcntl
 import io
 import shutil
+import socket
+import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -170,18 +173,32 @@ def test_who_has_no_key_is_answered_before_the_body_is_read(api: Api, key: str, 
         assert connection.recv(12) == b"HTTP/1.1 %d" % status
 
 
-def test_an_upload_that_comes_slowly_has_more_time_than_other_requests(api: Api) -> None:
-    form = fill_dataset()
+def begin_upload(api: Api, image: bytes = PAGE) -> tuple[socket.socket, bytes]:
+    """Send the head of an upload; return the connection, and the body that is to follow."""
+    content = make_zip({"images/a.jpg": image, "labels/a.txt": BOX}, zipfile.ZIP_STORED)
+    form = fill_dataset(dataset_zip=(content, "d.zip"))
     body = requests.Request("POST", "http://x", files=swap(form)).prepare()
     lines = ["POST /send-dataset HTTP/1.1", "Host: api", "Connection: close", f"X-API-Key: {api.headers['X-API-Key']}"]
     lines += [f"Content-Type: {body.headers['Content-Type']}", f"Content-Length: {len(body.body)}", "", ""]
-    with api.connect("\r\n".join(lines).encode() + body.body[:-1]) as connection:
-        connection.settimeout(4)  # twice what others have
-        with pytest.raises(TimeoutError):
-            connection.recv(1)
-        connection.settimeout(30)
-        connection.sendall(body.body[-1:])
+    return api.connect("\r\n".join(lines).encode()), body.body
+
+
+def test_an_upload_that_comes_steadily_may_take_longer_than_other_requests(api: Api) -> None:
+    connection, body = begin_upload(api, make_image("BMP", (800, 600)))
+    with connection:
+        pause = threading.Event()
+        for start in range(0, len(body), len(body) // 8):
+            connection.sendall(body[start : start + len(body) // 8])
+            pause.wait(0.5)  # eight of these are twice what other requests have
         assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_an_upload_that_stands_still_is_cut(api: Api) -> None:
+    connection, body = begin_upload(api)
+    with connection:
+        connection.sendall(body[:-1])
+        connection.settimeout(30)  # half of DATASET_SECONDS
+        assert connection.recv(12) in (b"", b"HTTP/1.1 400")
 
 
 def test_uploads_that_come_slowly_leave_threads_for_others(api: Api) -> None:
@@ -197,11 +214,11 @@ def test_uploads_that_come_slowly_leave_threads_for_others(api: Api) -> None:
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(api: Api) -> None:
-    form = fill_dataset(name=(io.BytesIO(b"broken"), ""))
-    body = requests.Request("POST", "http://x", files=swap(form)).prepare()
-    lines = ["POST /send-dataset HTTP/1.1", "Host: api", f"X-API-Key: {api.headers['X-API-Key']}"]
-    lines += [f"Content-Type: {body.headers['Content-Type']}", f"Content-Length: {len(body.body)}", "", ""]
-    (answer,) = api.send_and_read("\r\n".join(lines).encode() + body.body[:-20])
-    assert answer["code"] == "bad_request"
+    requests.delete(f"{api.address}/datasets/vhs", headers=api.headers, timeout=30)
+    connection, body = begin_upload(api)
+    with connection, connection.makefile("rb") as answer:
+        connection.sendall(body[:-20])
+        connection.shutdown(socket.SHUT_WR)
+        assert b"bad_request" in answer.read()
     listed = requests.get(f"{api.address}/datasets", headers=api.headers, timeout=30).json()["datasets"]
-    assert "broken" not in [dataset["name"] for dataset in listed]
+    assert "vhs" not in [dataset["name"] for dataset in listed]
