@@ -78,16 +78,14 @@ def test_networks_of_ultralytics_are_known_by_their_layout(tmp_path: Path, layou
 def test_the_input_size_is_a_number_of_pixels(tmp_path: Path, told: Any, size: int | None) -> None:
     arguments = Call("ultralytics.utils.IterableSimpleNamespace", (), {"imgsz": told})
     for each in (arguments, {"imgsz": told}):
-        assert (
-            describe(find_weights(save_records(tmp_path / "x.pt", make_module(), train_args=each))).input_size == size
-        )
+        path = save_records(tmp_path / "x.pt", make_module(), train_args=each)
+        assert describe(find_weights(path)).input_size == size
 
 
 def test_parameters_that_modules_share_count_once(tmp_path: Path) -> None:
     layer = make_module("torch.nn.modules.linear.Linear")
-    layer.state["_parameters"] = {
-        "weight": Call("torch._utils._rebuild_parameter", (make_tensor((4,), (1,)), True, {}))
-    }
+    parameter = Call("torch._utils._rebuild_parameter", (make_tensor((4,), (1,)), True, {}))
+    layer.state["_parameters"] = {"weight": parameter}
     found = describe(find_weights(save_records(tmp_path / "x.pt", make_module(a=layer, b=layer))))
     assert (found.error, found.parameters) == ("", 4)
 
@@ -114,11 +112,10 @@ def write_wide(path: Path) -> None:
     save_records(path, network, extra=Name("models.yolo.Model"))
 
 
-@pytest.mark.parametrize(
-    "write",
-    [Path.touch, write_text, write_nested, write_hostile, write_impostor, write_wide],
-    ids=lambda each: each.__name__,
-)
+HOSTILE = [Path.touch, write_text, write_nested, write_hostile, write_impostor, write_wide]
+
+
+@pytest.mark.parametrize("write", HOSTILE, ids=lambda each: each.__name__)
 def test_of_a_file_that_cannot_be_used_it_is_said_in_one_sentence(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "x.pt"
     write(path)

@@ -94,9 +94,7 @@ def make_circle() -> Record:
     return module
 
 
-@pytest.mark.parametrize(
-    "module", [nest(), make_circle(), {}, "x"], ids=["2**40 modules", "a circle", "no module", "x"]
-)
+@pytest.mark.parametrize("module", [nest(), make_circle(), {}, "x"], ids=["2**40", "a circle", "no module", "a text"])
 def test_networks_without_end_are_refused(tmp_path: Path, module: Any) -> None:
     with pytest.raises(WeightsError, match=DAMAGED):
         check(save_records(tmp_path / "x.pt", make_module(model=module)))

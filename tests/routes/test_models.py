@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.config import ROOT, Settings
+from app.detection.checkpoint import ADVICE
 from app.openapi.schemas import MODEL
 from app.routes import default_model
 from tests.detection.checkpoints import Call, make_module, save_records
@@ -74,22 +75,11 @@ def test_a_model_that_cannot_be_used_says_so(client: FlaskClient, folder: Path) 
     assert answer.json["architecture"] is None
 
 
-NAMES = [
-    "absent",
-    "..",
-    "%2e%2e",
-    "..%2f..%2fetc%2fpasswd",
-    "%00",
-    "best_eida.pt%00",
-    "%ff%fe",
-    "é" * 300,
-    "x" * 10_000,
-]
+NAMES = ["absent", "best_eida.md", "folder", "folder.pt", "gone", "loop", "/etc/passwd", "*", " ", "é" * 300]
+HOSTILE = ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "best_eida.pt%00", "%ff%fe", "x" * 10_000]
 
 
-@pytest.mark.parametrize(
-    "name", [*NAMES, "best_eida.md", "folder", "folder.pt", "gone", "loop", "/etc/passwd", "*", " "]
-)
+@pytest.mark.parametrize("name", NAMES + HOSTILE)
 def test_what_is_not_there_is_not_found_and_nothing_is_made_of_it(
     client: FlaskClient, headers: dict[str, str], folder: Path, tried: list[str], name: str
 ) -> None:
@@ -143,18 +133,16 @@ def test_what_cannot_be_used_does_not_become_the_default(
     ran = tmp_path / "ran"
     save_records(folder / "hostile.pt", make_module(), extra=Call("posix.system", (f"mkdir {ran}",)))
     (folder / "empty.pt").touch()
+    damaged = f"is not a checkpoint of torch, or a damaged one: {ADVICE}."
     reasons = {
-        "hostile.pt": "hostile.pt contains posix.system, which is not part of a detection network: it is not loaded.",
-        "empty.pt": "empty.pt is not a checkpoint of torch, or a damaged one: put a detection checkpoint of ultralytics or "
-        "YOLOv5 in its place.",
-        # It names nothing bad, and has no layers: that only torch finds out.
-        "other.pt": "other.pt is not a checkpoint of torch, or a damaged one: put a detection checkpoint of ultralytics or "
-        "YOLOv5 in its place.",
+        "hostile.pt": "contains posix.system, which is not part of a detection network: it is not loaded.",
+        "empty.pt": damaged,
+        "other.pt": damaged,  # it names nothing bad, and has no layers: that only torch finds out
     }
     for name, reason in reasons.items():
         answer = client.post(f"/models/{name}/default", headers=headers)
         assert answer.status_code == 400
-        assert answer.json == {"message": reason, "code": "bad_request"}
+        assert answer.json == {"message": f"{name} {reason}", "code": "bad_request"}
     assert client.get("/models/default").json["default"] == "illustrations.pt"
     assert not ran.exists()
 
