@@ -18,7 +18,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
 from app.iiif.turns import HostLimits
 from app.jobs import DetectionRequest
-from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest
+from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
 from app.pipelines.pages import Coverage, load_annotated, load_fetched
 from app.storage import Storage
 from tests.detection.networks import EdgeFinder, RectangleFinder
