@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from app.detection.pickles import Name, Reading, Record, parse_pickle
+from app.detection.pickles import LONGEST, Name, Reading, Record, parse_pickle
 from app.errors import WeightsError
 
 ADVICE = "put a detection checkpoint of ultralytics or YOLOv5 in its place"
@@ -62,6 +62,8 @@ class Checkpoint:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("an entry is compressed")
         self._folder = entries[0].filename.partition("/")[0]
+        if archive.getinfo(f"{self._folder}/data.pkl").file_size > LONGEST:
+            raise ValueError("an immense pickle")
         self.reading: Reading = parse_pickle(self._read("data.pkl"))
 
     @property
