@@ -109,9 +109,12 @@ class Settings(BaseSettings):
     metrics_token: str = ""
     log_format: Literal["text", "json"] = "text"
 
-    # Kept for training
+    # Training
+    training_batch_size: int = Field(16, ge=1, le=512)
     comet_api_key: str = ""
     comet_project_name: str = ""
+    comet_workspace: str = ""
+    comet_url_override: str = ""
 
     @field_validator("celery_broker_url")
     @classmethod
@@ -120,7 +123,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, as in redis://localhost:6379")
         return value
 
-    @field_validator("client_app_url")
+    @field_validator("client_app_url", "comet_url_override")
     @classmethod
     def _web_address(cls, value: str) -> str:
         parts = urlsplit(value)

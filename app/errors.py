@@ -17,6 +17,7 @@
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
     │   └── BackboneError                such a file of a backbone, or a backbone that does not exist
+    ├── TrainingError                    a training that cannot go on
     ├── NoSpace                     507  the disk is full
     ├── ResultGone                       the files of a job are no longer here
     ├── WorkerLost                       the process of a stage died, and died again
@@ -130,6 +131,10 @@ class WeightsError(ExtractorError):
 
 class BackboneError(WeightsError):
     code = "bad_backbone"
+
+
+class TrainingError(ExtractorError):
+    code = "training_failed"
 
 
 class NoSpace(ExtractorError):

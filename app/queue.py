@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.database import Database
 from app.delivery.outbox import ENLISTED, Outbox
+from app.detection.weights import ModelStore
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Parts, Stage
@@ -62,6 +63,7 @@ class TaskQueue(Celery):
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
         self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
+        self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
         self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)
         self.outbox = Outbox(database)
         database.on_commit(self._call_courier_for)

@@ -49,3 +49,12 @@ def test_imports_go_downwards_only() -> None:
         else:
             continue
         assert not [name for name in imported if name.startswith(forbidden)], path
+
+
+def test_the_lower_layers_know_neither_flask_nor_celery() -> None:
+    for path in MODULES:
+        if path.relative_to(ROOT / "app").parts[0].removesuffix(".py") in LOWER:
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+            names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+            assert not [name for name in names if name.split(".")[0] in ("flask", "celery", "werkzeug")], path

@@ -71,3 +71,19 @@ def test_what_a_killed_process_left_half_written_is_removed_in_time(tmp_path: Pa
 
 def test_nothing_to_remove_is_no_error(tmp_path: Path) -> None:
     assert Storage(tmp_path).remove_old_images(7) == 0
+
+
+def test_trainings_that_have_not_gone_on_for_days_lose_what_they_would_go_on_from(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for name, days in (("old", 9), ("wanted", 9), ("new", 1)):
+        folder = storage.job(name)
+        for path in (folder.dataset, folder.training, folder.results):
+            path.mkdir(parents=True)
+        os.utime(folder.path, (time.time() - days * 86400,) * 2)
+    assert storage.remove_old_trainings(7, {"wanted"}) == 1
+    assert storage.remove_old_trainings(7, {"wanted"}) == 0
+    left = {path.relative_to(tmp_path / "jobs").as_posix() for path in tmp_path.glob("jobs/*/*")}
+    assert left == {
+        "old/results",
+        *(f"{job}/{kind}" for job in ("wanted", "new") for kind in ("dataset", "training", "results")),
+    }

@@ -69,6 +69,10 @@ class Claims:
             self._fail(job, free & hopeless, WorkerLost(lost))
         return None
 
+    def is_awaited(self, stage: Stage) -> bool:
+        """Tell whether a job waits for a stage that goes before a training."""
+        return self._line.is_awaited(stage)
+
     def _list_dead(self, message: str, retries: int) -> Sequence[str]:
         """Return the claims of a try of a message whose process has ended."""
         if retries < 0:

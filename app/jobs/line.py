@@ -15,7 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from app.database import Database, Job, Turn
+from app.jobs.requests import TrainingRequest
 from app.jobs.states import DOWNLOAD, Stage, State
+
+# A training takes hours, and stops after every epoch when others wait.
+_GOES_LAST = case((Job.kind == TrainingRequest.kind, 1), else_=0)
 
 
 class Line:
@@ -42,7 +46,8 @@ class Line:
             dead: Claims whose worker is known to have died; they hold nothing any more.
         """
         turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
-        order = (case((Job.claim.in_(dead), 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        interrupted = case((Job.claim.in_(dead), 0), else_=1)
+        order = (_GOES_LAST, interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
         waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
@@ -52,6 +57,12 @@ class Line:
         nobodys = Job.claim.is_(None) | Job.claim.in_(dead) | (Job.heartbeat < time.time() - self._stale_seconds)
         free = Job.state.in_(stage.starts_from) & nobodys
         return free & Job.host.not_in(self._find_full_hosts(dead)) if stage is DOWNLOAD else free
+
+    def is_awaited(self, stage: Stage) -> bool:
+        """Tell whether a job waits for a stage that goes before a training."""
+        waiting = select(Job.id).where(self.is_free(stage), Job.kind != TrainingRequest.kind)
+        with self._database.session() as session:
+            return session.scalars(waiting.limit(1)).first() is not None
 
     def note_turn(self, job: Job, stage: Stage) -> None:
         """Record that a job's app was served now: the others come first."""

@@ -13,9 +13,21 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Put the routes and the error answers on an application."""
-    from app.routes import datasets, detection, health, jobs, metrics, models, openapi, similarity
+    from app.routes import (
+        datasets,
+        default_model,
+        detection,
+        health,
+        jobs,
+        metrics,
+        models,
+        openapi,
+        similarity,
+        training,
+    )
 
-    for module in (detection, similarity, datasets, jobs, models, openapi, health, metrics):
+    with_key = (detection, similarity, datasets, training, jobs, default_model)
+    for module in (*with_key, models, openapi, health, metrics):
         app.register_blueprint(module.routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)

@@ -3,8 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.database import Job
 from app.errors import ManifestError
-from app.jobs import Claims, JobStore, Stage
+from app.jobs import Claims, JobStore, Stage, State, TrainingRequest
 from app.jobs.states import DETECT, DOWNLOAD
 from tests.jobs.conftest import claimed, die, submit
 
@@ -91,3 +92,38 @@ def test_threads_that_take_at_the_same_time_take_each_job_once(store: JobStore, 
     with ThreadPoolExecutor(threads) as pool:
         taken = [job_id for each in [pool.submit(take_all) for _ in range(threads)] for job_id in each.result()]
     assert sorted(taken) == sorted(job.id for job in jobs)
+
+
+def begin_training(store: JobStore, claims: Claims, app_id: int = 1) -> Job:
+    """Submit a training, and take it as far as the GPU."""
+    (training,) = store.submit(app_id, [TrainingRequest("pages", 5)])
+    claims.hand_over(claimed(claims, training, DOWNLOAD), DOWNLOAD, 1)
+    return training
+
+
+def test_a_training_comes_after_all_that_is_shorter(store: JobStore, claims: Claims) -> None:
+    training = begin_training(store, claims, 2)
+    for _ in range(2):
+        submit(store, 1)
+        serve(claims)
+    assert [serve(claims, DETECT) for _ in range(3)] == [1, 1, 2]
+    assert store.find(training.id).state == "delivering"
+
+
+def test_a_training_that_gives_way_goes_on_when_nobody_else_waits(store: JobStore, claims: Claims) -> None:
+    training = claimed(claims, begin_training(store, claims), DETECT)
+    assert not claims.is_awaited(DETECT)
+    other = submit(store)
+    claims.hand_over(claimed(claims, other, DOWNLOAD), DOWNLOAD, 1)
+    assert claims.is_awaited(DETECT)
+    claims.hand_over(training, DETECT, 1, State.RUNNING)
+    claims.hand_over(claimed(claims, other, DETECT), DETECT, 1)
+    assert not claims.is_awaited(DETECT)
+    claimed(claims, training, DETECT)
+
+
+def test_two_trainings_do_not_interrupt_each_other(store: JobStore, claims: Claims) -> None:
+    first = begin_training(store, claims)
+    claimed(claims, first, DETECT)
+    begin_training(store, claims, 2)
+    assert not claims.is_awaited(DETECT)

@@ -4,10 +4,15 @@
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/detected-by.json                              by which weights
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
+    data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
+    data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
+    data/default-model.json                                          the weights chosen for requests that name none
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
@@ -20,140 +25,31 @@ The name of a data set is from outside, and nothing but letters, digits, ``-``, 
 """
 
 import contextlib
-import errno
-import hashlib
-import json
-import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from app.errors import NoSpace
+from app.storage.files import (
+    build_key,
+    check_space,
+    full_disk_in_a_sentence,
+    name_scores,
+    open_atomic,
+    write_atomic,
+)
+from app.storage.job_folder import JobFolder
 
-SPARE_BYTES = 200_000_000
-
-
-def build_key(text: str) -> str:
-    """Return a name for a file that stands for a text (a URL, say) and for no other."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def name_scores(first: str, second: str) -> str:
-    """Return a short name for the scores of two contents, beside others of the same two documents."""
-    return build_key(f"{first} {second}")[:16]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that other processes see whole or not at all, also after a crash."""
-    with open_atomic(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write to, which others see when all went well: whole or not at all, also after a crash."""
-    descriptor, temporary = _open_part(path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _open_part(folder: Path) -> tuple[int, str]:
-    """Open a file that is still to get its name, in a folder that may be removed by retention at this very moment."""
-    for _ in range(10):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return tempfile.mkstemp(dir=folder, prefix=".part-")
-    raise FileNotFoundError(f"{folder} cannot be made.")
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Refuse what would fill the disk, on which jobs and the database want to write too.
-
-    Raises:
-        NoSpace: The disk of a folder has no room for so many bytes.
-    """
-    if needed + SPARE_BYTES > shutil.disk_usage(folder).free:
-        raise NoSpace(f"There is no space left on the server's disk for {needed / 1e6:.0f} MB more: make room first.")
-
-
-@contextlib.contextmanager
-def full_disk_in_a_sentence() -> Iterator[None]:
-    """Say in a sentence that the disk is full.
-
-    Raises:
-        NoSpace: It is.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
-
-
-class JobFolder:
-    """The files of one job."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def manifest(self) -> Path:
-        return self.path / "manifest.json"
-
-    @property
-    def annotations(self) -> Path:
-        return self.path / "annotations.txt"
-
-    @property
-    def annotations_json(self) -> Path:
-        return self.path / "annotations.json"
-
-    def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
-        """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
-        write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
-
-    def has(self, kind: str, number: int) -> bool:
-        """Tell whether there is a record of a canvas."""
-        return self._record(kind, number).exists()
-
-    def load(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of a kind, in the order of the canvases."""
-        for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
-            yield json.loads(path.read_bytes())
-
-    def document(self, number: int, suffix: str) -> Path:
-        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
-        return self.path / "documents" / f"{number:04d}{suffix}"
-
-    def scores(self, first: int, second: int, name: str) -> Path:
-        """Return the file with the scores of two documents, of the contents for which :func:`name_scores` stands."""
-        return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
-
-    def forget_document(self, number: int) -> None:
-        """Remove all that is known of a document, and what it was compared to."""
-        name = f"{number:04d}"
-        found = [
-            self.path.glob(f"documents/{name}.*"),
-            self.path.glob(f"scores/{name}-*"),
-            self.path.glob(f"scores/*-{name}-*"),
-        ]
-        for path in {path for paths in found for path in paths}:
-            path.unlink(missing_ok=True)
-
-    def _record(self, kind: str, number: int) -> Path:
-        return self.path / kind / f"{number:04d}.json"
+__all__ = [
+    "JobFolder",
+    "Storage",
+    "build_key",
+    "check_space",
+    "full_disk_in_a_sentence",
+    "name_scores",
+    "open_atomic",
+    "write_atomic",
+]
 
 
 class Storage:
@@ -168,6 +64,11 @@ class Storage:
     def images(self, manifest_url: str) -> Path:
         """Return the folder of a manifest's cached images."""
         return self.root / "images" / build_key(manifest_url)
+
+    @property
+    def default_model(self) -> Path:
+        """Return the file that says which weights were chosen for requests that name none."""
+        return self.root / "default-model.json"
 
     @property
     def embeddings(self) -> Path:
@@ -198,6 +99,20 @@ class Storage:
         for folder in self.scores.glob("*"):
             _remove_unused(folder, limit)
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
+
+    def remove_old_trainings(self, days: float, wanted: Collection[str] = ()) -> int:
+        """Remove pages and checkpoints of trainings that have not gone on for some days, and return how many jobs'.
+
+        Args:
+            days: Since it last did. Tried again later, it starts anew.
+            wanted: Ids of jobs that will go on.
+        """
+        limit = time.time() - days * 86400
+        folders = {path.parent for path in (self.root / "jobs").glob("*/dataset") if path.parent.name not in wanted}
+        old = [folder for folder in folders if folder.stat().st_mtime < limit]
+        for folder in old:
+            JobFolder(folder).forget_training()
+        return len(old)
 
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove the images that nobody has used for some days, and return how many.

@@ -1,0 +1,105 @@
+"""The stages of a training job. It gives way to others after every epoch: they take minutes, it takes hours."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.database import Job
+from app.jobs import State, TrainingRequest
+from app.jobs.states import DETECT
+from app.queue import TaskQueue
+
+if TYPE_CHECKING:
+    from app.training.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+# A training that nobody waits for goes back to its queue all the same: what a stage may take is measured from there.
+LONGEST_TURN = 3600.0
+
+
+def download(queue: TaskQueue, job: Job) -> State | None:
+    """Keep the data set as it is now: what is uploaded later changes nothing."""
+    request = TrainingRequest(**job.request)
+    queue.datasets.keep(queue.datasets.find(job.app_id, request.data), queue.storage.job(job.id).dataset)
+    return None
+
+
+def run(queue: TaskQueue, job: Job) -> State | None:
+    """Train till the end, or till others wait; then look at what the new weights find."""
+    from app.detection.weights import isolate_ultralytics
+    from app.pipelines import training
+    from app.training.evaluate import MEASURING
+    from app.training.train import TrainingConfig
+
+    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    isolate_ultralytics(s.data_folder / "ultralytics")
+    start = _find_start(queue, job)
+    queue.claims.begin_page(job)
+    order = _Order(queue, job, request.epochs)
+    config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
+    if not training.learn(folder, start, config, order, _open_tracker(queue, job)):
+        return State.RUNNING
+    measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
+    order.report(request.epochs, {"figures": figures})
+    return None
+
+
+def _find_start(queue: TaskQueue, job: Job) -> Path:
+    """Return the weights from which a training starts; one that goes on has its own, and these may be gone by now."""
+    from app.training.train import count_epochs
+
+    if count_epochs(queue.storage.job(job.id).training):
+        return Path()
+    weights = queue.models.find(job.request["model"])
+    queue.claims.beat(job, model_label=weights.label)
+    return weights.path
+
+
+def _open_tracker(queue: TaskQueue, job: Job) -> "Tracker":
+    from app.training.tracking import open_tracker
+
+    s, name, folder = queue.settings, job.request["name"] or job.id, queue.storage.job(job.id).path
+    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, s.comet_url_override)
+
+
+class _Order:
+    """The supervisor of a training, for a job."""
+
+    def __init__(self, queue: TaskQueue, job: Job, epochs: int) -> None:
+        self._queue, self._job, self._epochs = queue, job, epochs
+        self._known: dict[str, Any] = dict(job.coverage or {})
+        self._began = time.monotonic()
+
+    def tell_alive(self) -> None:
+        self._queue.claims.beat(self._job, stalled=0.0)
+
+    def report(self, epochs: int, record: Mapping[str, Any]) -> None:
+        if "last_epoch" in record:
+            log.info("job %s: epoch %d of %d is over", self._job.id, epochs, self._epochs)
+        self._known |= record
+        self._queue.claims.record_progress(self._job, epochs, self._epochs, self._known)
+
+    def asks_for_room(self) -> bool:
+        return time.monotonic() - self._began > LONGEST_TURN or self._queue.claims.is_awaited(DETECT)
+
+
+def deliver(queue: TaskQueue, job: Job) -> State | None:
+    """Publish the new weights with their card, and forget what was needed to go on with the training."""
+    from app.pipelines import training
+    from app.training.card import TrainingRun
+    from app.training.datasets import load_dataset
+
+    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    known = job.coverage or {}
+    if "weights" not in known:  # else all is done but what follows
+        dataset, start = load_dataset(folder.dataset), job.model_label or ""
+        run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
+        name = training.publish(folder, s.models_folder, request.name_weights(start, job.id), run)
+        queue.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
+    folder.forget_training()
+    return None
