@@ -25,7 +25,7 @@ from app.training.pages import Pages, match_pages, sort_pages, unpack_pages
 from app.training.pictures import check_pictures
 from app.training.records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
 
-__all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset"]
+__all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 
 # Under a name that no client app's folder has.
 PARTS = ".parts"
