@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from app import storage
 from app.errors import ExtractorError, NoSpace, RequestError, TooLarge
+from app.storage import files
 from app.training.datasets import LEFTOVER_SECONDS, DatasetStore, Split, UploadLimits, load_dataset
 from tests.training.archives import BOX, YAML, make_image, make_pages, make_zip
 
@@ -215,7 +215,7 @@ def test_what_would_fill_the_disk_is_refused_before_it_is_unpacked(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=storage.SPARE_BYTES + 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=files.SPARE_BYTES + 100))
     with pytest.raises(NoSpace, match="There is no space left"):
         store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     assert list_files(store) == []
