@@ -39,7 +39,7 @@ def test_every_route_is_documented(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint != "static":
             (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-            path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>")
+            path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>").replace("<path:path>", "<path>")
             assert f"`{method} {path}`" in README, rule.rule
 
 

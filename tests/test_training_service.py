@@ -14,6 +14,7 @@ from PIL import Image
 from app.detection.weights import load_network
 from app.training.history import load_history
 from tests.library import Answer, Library
+from tests.pipelines.comparing import draw
 from tests.service import Service, open_service
 from tests.training.drawing import draw_dataset
 from tests.training.networks import make_yolo, save_checkpoint
@@ -111,7 +112,7 @@ def test_a_training_that_is_cancelled_stops_and_leaves_no_weights(service: Servi
 def test_a_training_gives_way_to_a_detection_and_goes_on(service: Service, library: Library) -> None:
     job_id = train(service, epochs=12)
     service.wait(job_id, lambda job: job["progress"]["done"] >= 1)
-    image = library.answer("/1.png", Answer(body=io.BytesIO(b"no image").getvalue()))
+    image = library.answer("/1.png", Answer(body=draw(1, (300, 400))))
     canvas = {"id": "c", "type": "Canvas", "items": [{"items": [{"body": {"id": image, "type": "Image"}}]}]}
     manifest = library.answer("/manifest.json", Answer(body={"type": "Manifest", "id": "x", "items": [canvas]}))
     detection = service.finish(service.post("/run_detect", data={"manifest_url": manifest})["job_id"])
