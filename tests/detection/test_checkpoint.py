@@ -41,8 +41,7 @@ def test_an_archive_that_was_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_compressed_archives_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", CONTENT)
-        archive.writestr("archive/data/0", bytes(2**20))
+        archive.writestr("archive/data.pkl", CONTENT)  # which does not even unpack to more than the file
     is_refused(tmp_path / "x.pt")
 
 
