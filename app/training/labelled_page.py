@@ -16,21 +16,22 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _SIDEWAYS = range(5, 9)
 
 
-def load_page(path: Path, least: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """Return the pixels of a page, upright, and its (width, height) in them.
 
     Labels are of the page as it is shown: turned as its EXIF data says.
 
     Args:
         path: The image file.
-        least: Length of the longer side that is needed, in pixels.
+        least: Length of the longer side that is needed, in pixels; None for every pixel.
 
     Raises:
         OSError, SyntaxError, ValueError, DecompressionBombError: It cannot be read.
     """
     with path.open("rb") as file:
         with Image.open(file, formats=FORMATS) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            # Pillow itself turns a TIFF.
+            orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
         file.seek(0)
         pixels, (width, height) = decode_image(file, least, formats=FORMATS)
     if orientation in _SIDEWAYS:

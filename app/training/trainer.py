@@ -9,15 +9,20 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
+from ultralytics.data import base
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.patches import imread
 from ultralytics.utils.torch_utils import init_seeds, intersect_dicts
 
 from app.storage import write_atomic
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
+from app.training.labelled_page import load_page
 
 
 class Watch(Protocol):
@@ -36,6 +41,17 @@ class WholeFile(type(Path())):  # type: ignore[misc]
     def write_bytes(self, data: Any) -> int:
         write_atomic(Path(self), data)
         return len(data)
+
+
+def read_page(path: str, flags: int = 1) -> NDArray[np.uint8] | None:
+    """Return the pixels (BGR) of a page; None when it cannot be read.
+
+    OpenCV knows fewer kinds of TIFF than Pillow, and cuts pages of 16 bits off to 8 where the detector scales them.
+    """
+    if not path.endswith((".tif", ".png")):
+        pixels: NDArray[np.uint8] | None = imread(path, flags)
+        return pixels
+    return np.ascontiguousarray(load_page(Path(path), None)[0][..., ::-1])
 
 
 class HeldTrainer(BaseTrainer):
@@ -58,6 +74,7 @@ class HeldTrainer(BaseTrainer):
         overrides: dict[str, Any],
     ) -> None:
         self._start, self._architecture, self._dataset, self._watch = start, architecture, dataset, watch
+        base.imread = read_page  # for the datasets of ultralytics
         super().__init__(overrides=overrides)
         self.callbacks = {}
         self.last, self.best = WholeFile(self.last), WholeFile(self.best)

@@ -147,12 +147,13 @@ def test_large_scans_are_drawn_small_with_their_boxes_in_place(detector: Detecto
         assert near(image.getpixel((246, 560)), TRUE)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_a_page_that_lies_on_its_side_in_its_file_is_looked_at_as_it_was_labelled(
-    detector: Detector, orientation: int, tmp_path: Path
+    detector: Detector, orientation: int, suffix: str, tmp_path: Path
 ) -> None:
-    dataset = build_dataset(tmp_path / "data", {"a.jpg": [BOX]})
-    path = dataset.folder / "images" / "test" / "a.jpg"
+    dataset = build_dataset(tmp_path / "data", {f"a{suffix}": [BOX]})
+    path = dataset.folder / "images" / "test" / f"a{suffix}"
     turn: Callable[[Image.Image], Image.Image] = {
         3: lambda image: image.transpose(Image.Transpose.ROTATE_180),
         6: lambda image: image.transpose(Image.Transpose.ROTATE_90),

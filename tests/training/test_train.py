@@ -2,8 +2,10 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 from app.detection.weights import load_network
@@ -11,7 +13,7 @@ from app.errors import WeightsError
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
-from app.training.trainer import WholeFile
+from app.training.trainer import WholeFile, read_page
 from tests.detection import yolov5_networks
 from tests.detection.yolov5_networks import SIZES
 from tests.training.drawing import draw_dataset
@@ -113,6 +115,31 @@ def test_the_new_weights_name_no_path_of_this_server(start: Path, dataset: Datas
         (content,) = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     for folder in (tmp_path, dataset.folder, Path.cwd()):
         assert str(folder).encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(np.float32, {}), (np.int32, {}), (np.uint8, {"compression": "zstd"})],
+)
+def test_pages_that_opencv_cannot_read_are_learned(
+    start: Path, tmp_path: Path, dtype: type, options: dict[str, str]
+) -> None:
+    dataset, watcher = draw_dataset(tmp_path / "pages", train=4, val=2), Watcher()
+    for path in dataset.folder.glob("images/*/*.jpg"):
+        with Image.open(path) as image:
+            Image.fromarray(np.asarray(image.convert("L")).astype(dtype)).save(path.with_suffix(".tif"), **options)
+        path.unlink()
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), watcher)
+    assert len(watcher.epochs) == 1
+
+
+def test_pages_of_16_bits_are_learned_as_the_detector_sees_them(tmp_path: Path) -> None:
+    dark = np.full((40, 30), 1000, dtype=np.uint16)
+    dark[10:20, 10:20] = 0
+    Image.fromarray(dark).save(tmp_path / "page.png")
+    pixels = read_page(str(tmp_path / "page.png"))
+    assert pixels is not None
+    assert (pixels.max(), pixels.min(), pixels.shape) == (255, 0, (40, 30, 3))
 
 
 def test_a_yolov5_goes_on_with_a_head_of_ultralytics(dataset: Dataset, tmp_path: Path) -> None:
