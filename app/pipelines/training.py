@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from app.detection.description import describe
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.weights import Weights, load_network
-from app.storage import JobFolder, write_atomic
+from app.storage import JobFolder, alone_in, write_atomic
 from app.training.card import TrainingRun, format_card
 from app.training.curves import draw_history
 from app.training.datasets import load_dataset
@@ -77,7 +77,10 @@ def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Su
     Returns:
         False when it has given way, and goes on another time.
     """
-    supervisor.report(count_epochs(folder.training), {})
+    learned = count_epochs(folder.training)
+    if not learned:  # what is left of an earlier try is not of this one
+        folder.history.unlink(missing_ok=True)
+    supervisor.report(learned, {} if learned else {"last_epoch": None})
     course, dataset = _Course(folder, supervisor, tracker), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"
@@ -120,12 +123,16 @@ def summarise(evaluation: Evaluation) -> dict[str, Any]:
 def publish(folder: JobFolder, models: Path, names: Sequence[str], run: TrainingRun) -> str:
     """Put the new weights and their card into the model store, under the first of some names that others have not.
 
-    The card comes first, so that no weights are without. Called again, it finds what it has published.
+    The last is the job's own, whatever it has published under it before. The card comes first, so that no weights are
+    without. Called again, it finds what it has published.
     """
     weights = describe(Weights.at(folder.weights))
-    digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
-    name = next(name for name in names if digests.get(name, weights.sha256) == weights.sha256)
-    path = models / name
-    write_atomic(path.with_suffix(".md"), format_card(name, weights, run).encode())
-    write_atomic(path, folder.weights.read_bytes())
+    with alone_in(models):
+        digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
+        free = (name for name in names if digests.get(name, weights.sha256) == weights.sha256)
+        name = next(free, names[-1])
+        path = models / name
+        write_atomic(path.with_suffix(".md"), format_card(name, weights, run).encode())
+        if digests.get(name) != weights.sha256:
+            write_atomic(path, folder.weights.read_bytes())
     return name

@@ -79,7 +79,7 @@ class _Order:
         self._queue.claims.beat(self._job, stalled=0.0)
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
-        if "last_epoch" in record:
+        if record.get("last_epoch"):
             log.info("job %s: epoch %d of %d is over", self._job.id, epochs, self._epochs)
         self._known |= record
         self._queue.claims.record_progress(self._job, epochs, self._epochs, self._known)

@@ -31,6 +31,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from app.storage.files import (
+    alone_in,
     build_key,
     check_space,
     full_disk_in_a_sentence,
@@ -43,6 +44,7 @@ from app.storage.job_folder import JobFolder
 __all__ = [
     "JobFolder",
     "Storage",
+    "alone_in",
     "build_key",
     "check_space",
     "full_disk_in_a_sentence",

@@ -94,13 +94,15 @@ def count_epochs(folder: Path) -> int:
 def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
     """Write the best weights of a training as a file for the model store: in half precision, and nothing else with it.
 
-    Ultralytics' own checkpoint would carry the paths of this server.
+    Ultralytics' own checkpoint would carry the paths of this server. Called again, it writes the same bytes: a training
+    that is interrupted now is still published once.
     """
     import torch
     import ultralytics
 
     best = folder / "weights" / "best.pt"
-    network = load_checkpoint(best if best.exists() else _last(folder))["ema"]
+    learned = load_checkpoint(best if best.exists() else _last(folder))
+    network = learned["ema"]
     network.args = {"task": "detect", "imgsz": config.size}
     content = BytesIO()
     record = {
@@ -109,7 +111,7 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
         "ema": None,
         "optimizer": None,
         "train_args": {**network.args, "epochs": config.epochs, "batch": config.batch_size, "seed": config.seed},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.fromisoformat(learned["date"]).astimezone(UTC).isoformat(timespec="seconds"),
         "version": ultralytics.__version__,
         "license": "AGPL-3.0 (https://ultralytics.com/license)",
     }

@@ -10,6 +10,7 @@ from app.jobs.requests.fields import check_label, check_optional_url
 
 MOST_EPOCHS = 10_000
 LONGEST_NAME = 80
+LONGEST_START = 60
 SPLITS = ("train", "val", "test")
 
 
@@ -58,8 +59,10 @@ class TrainingRequest:
                 raise RequestError(f"The pages for {split} of the data set {self.data} have no illustration.")
 
     def name_weights(self, start: str, job_id: str) -> list[str]:
-        """Return file names for the new weights of a job that started from some; the last is sure to be free."""
-        spare = f"{self.name or f'{start}_{self.data}'}_{job_id[:8]}.pt"
+        """Return file names for the new weights of a job that started from some; the last is its own."""
+        # Weights that were trained from trained ones have longer and longer names, and a file's has an end.
+        origin = re.sub("[^A-Za-z0-9_.-]", "-", start)[:LONGEST_START]
+        spare = f"{self.name or f'{origin}_{self.data}'}_{job_id[:8]}.pt"
         return [f"{self.name}.pt", spare] if self.name else [spare]
 
 

@@ -67,3 +67,9 @@ def test_new_weights_are_named_by_the_client_or_by_what_was_trained_on_what() ->
     job_id = "0123456789abcdef" * 2
     assert TrainingRequest("pages", 1).name_weights("best_04_2024", job_id) == ["best_04_2024_pages_01234567.pt"]
     assert TrainingRequest("pages", 1, name="mine").name_weights("x", job_id) == ["mine.pt", "mine_01234567.pt"]
+
+
+def test_the_name_of_new_weights_is_no_longer_than_a_file_may_have() -> None:
+    (name,) = TrainingRequest("d" * 100, 1).name_weights("été " * 60, "0123456789")
+    assert len(name.encode()) < 200
+    assert name.endswith("_01234567.pt")
