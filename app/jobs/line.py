@@ -10,16 +10,16 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from app.database import Database, Job, Turn
 from app.jobs.requests import TrainingRequest
-from app.jobs.states import DOWNLOAD, Stage, State
+from app.jobs.states import DETECT, DOWNLOAD, Stage, State
 
-# A training takes hours, and stops after every epoch when others wait.
-_GOES_LAST = case((Job.kind == TrainingRequest.kind, 1), else_=0)
+# Seconds after which a training has its turn whoever else waits, for an epoch.
+LONGEST_WAIT = 3600.0
 
 
 class Line:
@@ -39,7 +39,7 @@ class Line:
     def find_next(self, stage: Stage, dead: Collection[str] = ()) -> Job | None:
         """Return the job whose turn it is: the oldest of the app that was served least recently.
 
-        A job whose worker has died is the first to go on.
+        A job whose worker has died is the first to go on. Trainings come last where the others are looked at.
 
         Args:
             stage: At which it waits.
@@ -47,7 +47,7 @@ class Line:
         """
         turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
         interrupted = case((Job.claim.in_(dead), 0), else_=1)
-        order = (_GOES_LAST, interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        order = (_rank(stage), interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
         waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
@@ -80,3 +80,10 @@ class Line:
         alive = other.heartbeat >= time.time() - self._stale_seconds
         full = func.count(other.id) >= self._host_jobs
         return select(other.host).where(at_work, alive).group_by(other.host).having(full)
+
+
+def _rank(stage: Stage) -> ColumnElement[int]:
+    """Return what comes first at a stage: a training takes hours, and stops after every epoch when others wait."""
+    waited = Job.heartbeat < time.time() - LONGEST_WAIT
+    training = (Job.kind == TrainingRequest.kind) if stage is DETECT else false()
+    return case((training & waited, -1), (training, 1), else_=0)

@@ -43,15 +43,14 @@ class WholeFile(type(Path())):  # type: ignore[misc]
         return len(data)
 
 
-def read_page(path: str | Path, flags: int = 1) -> NDArray[np.uint8] | None:
+def read_page(filename: str | Path, flags: int = 1) -> NDArray[Any] | None:
     """Return the pixels (BGR) of a page; None when it cannot be read.
 
     OpenCV knows fewer kinds of TIFF than Pillow, and cuts pages of 16 bits off to 8 where the detector scales them.
     """
-    if Path(path).suffix not in (".tif", ".png"):
-        pixels: NDArray[np.uint8] | None = imread(path, flags)
-        return pixels
-    return np.ascontiguousarray(load_page(Path(path), None)[0][..., ::-1])
+    if Path(filename).suffix not in (".tif", ".png"):
+        return imread(filename, flags)
+    return np.ascontiguousarray(load_page(Path(filename), None)[0][..., ::-1])
 
 
 class HeldTrainer(BaseTrainer):
