@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.database import Job
+from app.errors import DatabaseUnavailable
 from app.jobs import State, TrainingRequest
 from app.jobs.states import DETECT
 from app.queue import TaskQueue
@@ -22,9 +24,12 @@ LONGEST_TURN = 3600.0
 
 
 def download(queue: TaskQueue, job: Job) -> State | None:
-    """Keep the data set as it is now: what is uploaded later changes nothing."""
-    request = TrainingRequest(**job.request)
-    queue.datasets.keep(queue.datasets.find(job.app_id, request.data), queue.storage.job(job.id).dataset)
+    """Keep the data set as it is now: what is uploaded later changes nothing, what was since it was asked for may."""
+    request, folder = TrainingRequest(**job.request), queue.storage.job(job.id)
+    if not folder.dataset.exists():
+        dataset = queue.datasets.find(job.app_id, request.data)
+        request.check_splits(dataset.splits)
+        queue.datasets.keep(dataset, folder.dataset)
     return None
 
 
@@ -45,7 +50,7 @@ def run(queue: TaskQueue, job: Job) -> State | None:
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
     figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
-    order.report(request.epochs, {"figures": figures})
+    order.record(request.epochs, {"figures": figures})
     return None
 
 
@@ -68,24 +73,35 @@ def _open_tracker(queue: TaskQueue, job: Job) -> "Tracker":
 
 
 class _Order:
-    """The supervisor of a training, for a job."""
+    """The supervisor of a training, for a job. A database that is away for a while costs no epoch of it."""
 
     def __init__(self, queue: TaskQueue, job: Job, epochs: int) -> None:
         self._queue, self._job, self._epochs = queue, job, epochs
         self._known: dict[str, Any] = dict(job.coverage or {})
         self._began = time.monotonic()
+        self._longest_turn = min(LONGEST_TURN, 1800 * queue.settings.detect_hours)
 
     def tell_alive(self) -> None:
-        self._queue.claims.beat(self._job, stalled=0.0)
+        with suppress(DatabaseUnavailable):
+            self._queue.claims.beat(self._job, stalled=0.0)
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         if record.get("last_epoch"):
             log.info("job %s: epoch %d of %d is over", self._job.id, epochs, self._epochs)
+        with suppress(DatabaseUnavailable):
+            self.record(epochs, record)
+
+    def record(self, epochs: int, record: Mapping[str, Any]) -> None:
+        """Do what :meth:`report` does, and fail if it cannot be done."""
         self._known |= record
         self._queue.claims.record_progress(self._job, epochs, self._epochs, self._known)
 
     def asks_for_room(self) -> bool:
-        return time.monotonic() - self._began > LONGEST_TURN or self._queue.claims.is_awaited(DETECT)
+        if time.monotonic() - self._began > self._longest_turn:
+            return True
+        with suppress(DatabaseUnavailable):
+            return self._queue.claims.is_awaited(DETECT)
+        return False
 
 
 def deliver(queue: TaskQueue, job: Job) -> State | None:
