@@ -31,6 +31,12 @@ def test_the_web_process_stays_small(tmp_path: Path) -> None:
     assert run.stdout.strip() == "[]", run.stderr
 
 
+def test_what_delivers_new_weights_stays_small() -> None:
+    code = "import sys, app.pipelines.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_too_long(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300

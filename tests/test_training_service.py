@@ -33,6 +33,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A claim must outlast the import of torch on a busy machine.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # so small a network is quicker with one
+        patch.setenv("HOME", str(folder / "home"))
+        (folder / "home").mkdir()
         with open_service(folder / "data", stale_seconds=30, **settings) as service:
             dataset = draw_dataset(folder / "pages")
             files = {"dataset_zip": pack(dataset.folder), "yaml_file": ("pages.yaml", YAML)}
@@ -80,6 +82,11 @@ def test_pages_go_in_and_weights_with_a_card_come_out(service: Service) -> None:
     folder = service.storage.job(job_id)
     assert not folder.dataset.exists()
     assert not folder.training.exists()
+
+    assert list((service.settings.data_folder.parent / "home").rglob("*")) == []
+    assert (service.settings.data_folder / "ultralytics" / "matplotlib").is_dir()
+    (worker,) = service.processes("post@")[:1]
+    assert not [file.path for file in worker.memory_maps() if "libtorch" in file.path]
 
 
 def test_a_training_whose_process_is_killed_goes_on_after_its_last_epoch(service: Service) -> None:

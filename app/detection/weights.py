@@ -156,7 +156,8 @@ def isolate_ultralytics(folder: Path | None = None) -> None:
     """Import ultralytics and keep it from the network, from the user's home and from other packages.
 
     Off are its usage reports, its downloads of weights and fonts, its installing of packages, and its replacement of
-    ``PIL.Image.open``, which asks for one more package whenever a file is not an image. Its settings go to ``folder``.
+    ``PIL.Image.open``, which asks for one more package whenever a file is not an image. Its settings go to ``folder``,
+    and so does what matplotlib, with which it draws, would keep in the user's home.
     Off is also what it tells of a training to Comet, ClearML, MLflow, DVC, Weights & Biases, its own platform and such,
     whenever their package is installed.
     """
@@ -167,6 +168,7 @@ def isolate_ultralytics(folder: Path | None = None) -> None:
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
+        os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
 
     import PIL.Image
     from ultralytics.utils import callbacks, patches

@@ -1,16 +1,14 @@
-"""The order of work of a training: learn, epoch by epoch; look at what the new weights find; publish them."""
+"""The order of work of a training: learn, epoch by epoch; look at what the new weights find. Then: ``publishing``."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.detection.description import describe
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.weights import Weights, load_network
-from app.storage import JobFolder, alone_in, write_atomic
-from app.training.card import TrainingRun, format_card
+from app.detection.weights import load_network
+from app.storage import JobFolder
 from app.training.curves import draw_history
 from app.training.datasets import load_dataset
 from app.training.evaluate import evaluate
@@ -118,21 +116,3 @@ def summarise(evaluation: Evaluation) -> dict[str, Any]:
     for each in (figures["overall"], *figures["classes"]):
         each.pop("precision_at_recall")
     return figures
-
-
-def publish(folder: JobFolder, models: Path, names: Sequence[str], run: TrainingRun) -> str:
-    """Put the new weights and their card into the model store, under the first of some names that others have not.
-
-    The last is the job's own, whatever it has published under it before. The card comes first, so that no weights are
-    without. Called again, it finds what it has published.
-    """
-    weights = describe(Weights.at(folder.weights))
-    with alone_in(models):
-        digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
-        free = (name for name in names if digests.get(name, weights.sha256) == weights.sha256)
-        name = next(free, names[-1])
-        path = models / name
-        write_atomic(path.with_suffix(".md"), format_card(name, weights, run).encode())
-        if digests.get(name) != weights.sha256:
-            write_atomic(path, folder.weights.read_bytes())
-    return name

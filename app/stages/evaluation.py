@@ -9,21 +9,25 @@ from app.queue import TaskQueue
 
 def download(queue: TaskQueue, job: Job) -> State | None:
     """Keep the data set as it is now."""
-    request = EvaluationRequest(**job.request)
-    queue.datasets.keep(queue.datasets.find(job.app_id, request.dataset), queue.storage.job(job.id).dataset)
+    request, folder = EvaluationRequest(**job.request), queue.storage.job(job.id)
+    if not folder.dataset.exists():
+        dataset = queue.datasets.find(job.app_id, request.dataset)
+        request.choose_split(dataset.splits)
+        queue.datasets.keep(dataset, folder.dataset)
     return None
 
 
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Look at the pages, and hold what is found against the labels."""
-    from app.detection.detector import load_detector
     from app.detection.weights import isolate_ultralytics
+
+    request, s, folder = EvaluationRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    isolate_ultralytics(s.data_folder / "ultralytics")
+    from app.detection.detector import load_detector
     from app.pipelines.training import summarise
     from app.training.datasets import load_dataset
     from app.training.evaluate import MEASURING, evaluate
 
-    request, s, folder = EvaluationRequest(**job.request), queue.settings, queue.storage.job(job.id)
-    isolate_ultralytics(s.data_folder / "ultralytics")
     weights = queue.models.find(request.model)
     queue.claims.beat(job, model_label=weights.label)
     config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)

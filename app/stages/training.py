@@ -36,12 +36,13 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Train till the end, or till others wait; then look at what the new weights find."""
     from app.detection.weights import isolate_ultralytics
+
+    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    isolate_ultralytics(s.data_folder / "ultralytics")
     from app.pipelines import training
     from app.training.evaluate import MEASURING
     from app.training.train import TrainingConfig
 
-    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
-    isolate_ultralytics(s.data_folder / "ultralytics")
     start = _find_start(queue, job)
     queue.claims.begin_page(job)
     order = _Order(queue, job, request.epochs)
@@ -106,7 +107,7 @@ class _Order:
 
 def deliver(queue: TaskQueue, job: Job) -> State | None:
     """Publish the new weights with their card, and forget what was needed to go on with the training."""
-    from app.pipelines import training
+    from app.pipelines.publishing import publish
     from app.training.card import TrainingRun
     from app.training.datasets import load_dataset
 
@@ -115,7 +116,7 @@ def deliver(queue: TaskQueue, job: Job) -> State | None:
     if "weights" not in known:  # else all is done but what follows
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
-        name = training.publish(folder, s.models_folder, request.name_weights(start, job.id), run)
+        name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         queue.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
     folder.forget_training()
     return None

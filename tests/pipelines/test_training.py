@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from app.detection.weights import Weights
-from app.pipelines import training
-from app.pipelines.training import learn, publish
+from app.pipelines import publishing
+from app.pipelines.publishing import publish
+from app.pipelines.training import learn
 from app.storage import JobFolder
 from app.training.card import TrainingRun
 from app.training.datasets import load_dataset
@@ -102,9 +103,9 @@ def test_of_two_trainings_of_one_name_each_has_weights_and_card(
     folders = [draw_job(tmp_path / name) for name in "ab"]
     for seed, folder in enumerate(folders):
         train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu", seed=seed))
-    together, format_card = Barrier(2), training.format_card
+    together, format_card = Barrier(2), publishing.format_card
     # Both have looked which names are free before either writes, if nothing keeps them apart.
-    monkeypatch.setattr(training, "format_card", lambda *given: wait(together) or format_card(*given))
+    monkeypatch.setattr(publishing, "format_card", lambda *given: wait(together) or format_card(*given))
     with ThreadPoolExecutor(2) as pool:
         jobs = zip(folders, "ab", strict=True)
         names = list(pool.map(lambda job: put(job[0], models, ["mine.pt", f"mine_{job[1]}.pt"], job[1]), jobs))
