@@ -87,3 +87,21 @@ def test_trainings_that_have_not_gone_on_for_days_lose_what_they_would_go_on_fro
         "old/results",
         *(f"{job}/{kind}" for job in ("wanted", "new") for kind in ("dataset", "training", "results")),
     }
+
+
+def test_a_training_that_took_long_is_as_old_as_its_last_epoch(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.job("long")
+    folder.dataset.mkdir(parents=True)
+    (folder.training / "weights").mkdir(parents=True)
+    os.utime(folder.path, (time.time() - 9 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 0
+    os.utime(folder.training / "weights", (time.time() - 8 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 1
+
+
+def test_pages_whose_copying_was_broken_off_are_forgotten(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    (tmp_path / ".part-x" / "dataset").mkdir(parents=True)
+    folder.forget_training()
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """``POST /train-model``, ``/test-model``, ``GET /jobs/<id>/files``: train weights, test them, see what came of it."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, current_app, g, jsonify, request, send_from_directory, url_for
@@ -37,9 +39,10 @@ def test_model() -> ResponseReturnValue:
 def list_files(job_id: str) -> ResponseReturnValue:
     """List what came of a training or a test: figures, curves, pictures, weights."""
     folder = current_app.extensions["storage"].job(find_job(job_id).id).results
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = [path.relative_to(folder).as_posix() for path in found]
-    return jsonify(files=[_describe_file(job_id, name, path) for name, path in zip(names, found, strict=True)])
+    found = sorted(Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names)
+    whole = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = (_describe_file(job_id, name, folder / name) for name in whole)
+    return jsonify(files=[file for file in files if file])
 
 
 @routes.get("/jobs/<job_id>/files/<path:path>")
@@ -54,5 +57,10 @@ def _submit(wanted: TrainingRequest | EvaluationRequest, message: str) -> Respon
     return jsonify(message=message, job_id=job.id, status_url=url_for("jobs.show", job_id=job.id, _external=True))
 
 
-def _describe_file(job_id: str, name: str, path: Any) -> dict[str, Any]:
-    return {"name": name, "url": url_for("training.show_file", job_id=job_id, path=name), "size": path.stat().st_size}
+def _describe_file(job_id: str, name: str, path: Path) -> dict[str, Any] | None:
+    """Return what is told of a file; None of one that an evaluation replaces at this moment."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return None
+    return {"name": name, "url": url_for("training.show_file", job_id=job_id, path=name), "size": size}

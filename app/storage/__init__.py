@@ -111,7 +111,7 @@ class Storage:
         """
         limit = time.time() - days * 86400
         folders = {path.parent for path in (self.root / "jobs").glob("*/dataset") if path.parent.name not in wanted}
-        old = [folder for folder in folders if folder.stat().st_mtime < limit]
+        old = [folder for folder in folders if JobFolder(folder).went_on < limit]
         for folder in old:
             JobFolder(folder).forget_training()
         return len(old)

@@ -51,9 +51,15 @@ class JobFolder:
     def results(self) -> Path:
         return self.path / "results"
 
+    @property
+    def went_on(self) -> float:
+        """When a training last kept what it had learned, or pages came."""
+        there = [folder for folder in (self.path, self.training / "weights") if folder.exists()]
+        return max((folder.stat().st_mtime for folder in there), default=0.0)
+
     def forget_training(self) -> None:
-        """Remove what is needed only to go on with a training or a test."""
-        for folder in (self.dataset, self.training):
+        """Remove what is needed only to go on with a training or a test, and pages whose copying was broken off."""
+        for folder in (self.dataset, self.training, *self.path.glob(".part-*")):
             shutil.rmtree(folder, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:

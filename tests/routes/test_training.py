@@ -81,6 +81,9 @@ def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, 
     (folder.results / "val" / "images").mkdir(parents=True)
     (folder.results / "val" / "images" / "1 é.jpg").write_bytes(b"picture")
     (folder.results / ".part-x").write_bytes(b"half")
+    (folder.results / "val" / ".new").mkdir()
+    (folder.results / "val" / ".new" / "1.jpg").write_bytes(b"of an evaluation at work")
+    (folder.results / "gone.png").symlink_to("just replaced")
     (folder.path / "secret").write_bytes(b"other")
     path = f"/jobs/{answer['job_id']}/files"
     (file,) = client.get(path, headers=headers).json["files"]
