@@ -29,7 +29,7 @@ class Watch(Protocol):
     """Whoever waits for a training. What a method raises ends the training where it is."""
 
     def tick(self) -> None:
-        """Called after every batch."""
+        """Called after every batch, of pages that are learned or only looked at."""
 
     def record_epoch(self, record: EpochRecord) -> None:
         """Called after every epoch, just before its weights are kept."""
@@ -75,7 +75,7 @@ class HeldTrainer(BaseTrainer):
         self._start, self._architecture, self._dataset, self._watch = start, architecture, dataset, watch
         base.imread = read_page  # for the datasets of ultralytics
         super().__init__(overrides=overrides)
-        self.callbacks = {}
+        self.callbacks = {"on_val_batch_end": [lambda validator: watch.tick()]}  # handed on to the validator
         self.last, self.best = WholeFile(self.last), WholeFile(self.best)
 
     def get_dataset(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_every_epoch_is_told_and_the_new_weights_know_the_classes_of_the_data(
     watcher = Watcher()
     train(start, dataset, tmp_path, CONFIG, watcher)
     assert [record.epoch for record in watcher.epochs] == [1, 2]
-    assert watcher.batches == 6
+    assert watcher.batches == 2 * (3 + 1)  # of learning, and of looking at the pages that are not learned
     assert count_epochs(tmp_path) == 2
     save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
     network = load_network(tmp_path / "mine.pt")
@@ -89,7 +89,7 @@ def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
     watcher = Watcher()
     train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, watcher)
     assert [record.epoch for record in watcher.epochs] == [2]
-    assert watcher.batches == 3
+    assert watcher.batches == 3 + 1
     again = Watcher()
     train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, again)
     assert again.batches == 0
@@ -172,7 +172,7 @@ def test_a_yolov5_of_a_size_of_its_own_is_refused(tmp_path: Path) -> None:
 def test_an_rtdetr_is_trained_as_such(dataset: Dataset, tmp_path: Path) -> None:
     network = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=1, verbose=False)
     start = save_checkpoint(tmp_path / "start.pt", network)
-    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher(stop_at=3))
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher())
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     assert type(load_network(tmp_path / "mine.pt")) is RTDETRDetectionModel
 
