@@ -1,6 +1,9 @@
 """How the stages of a training are joined to the settings; the whole way is in test_training_service.py."""
 
+import pkgutil
 from dataclasses import replace
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.queue import TaskQueue
 from app.stages import training
 from app.training.datasets import save_dataset
+from app.training.history import load_history
 from tests.training.drawing import draw_dataset
 from tests.training.networks import make_yolo, save_checkpoint
 
@@ -103,3 +107,71 @@ def test_a_turn_is_shorter_than_a_stage_may_take(
     keep_pages(queue)
     queue.settings = queue.settings.model_copy(update={"detect_hours": 1e-9})
     assert training.run(queue, claim(queue, DETECT)) is State.RUNNING
+
+
+class Killed(BaseException):
+    """The worker is killed here."""
+
+
+def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
+    """End the worker before the given call of a function."""
+    module, _, name = target.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    function, calls = getattr(owner, name), count(1)
+
+    def call_or_die(*given: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            raise Killed
+        return function(*given, **named)
+
+    patch.setattr(owner, name, call_or_die)
+
+
+def go_on(queue: TaskQueue, job_id: str) -> None:
+    """Take up a training where it is, as a worker does."""
+    queue.jobs.change(job_id, True, heartbeat=1.0)  # the last sign of life of whoever was killed
+    for stage, work in ((DOWNLOAD, training.download), (DETECT, training.run), (DELIVER, training.deliver)):
+        if queue.jobs.find(job_id).state in stage.starts_from:
+            job = claim(queue, stage)
+            queue.claims.hand_over(job, stage, 1.0, work(queue, job))
+
+
+@pytest.mark.parametrize(
+    ("target", "call"),
+    [
+        ("app.training.datasets.DatasetStore.keep", 1),
+        ("app.training.trainer.WholeFile.write_bytes", 1),  # the first epoch is written down, and not kept
+        ("app.training.trainer.WholeFile.write_bytes", 3),  # the same of the second
+        ("app.training.trainer.WholeFile.write_bytes", 2),  # last.pt is there, best.pt is not
+        ("app.pipelines.training.save_weights", 1),
+        ("app.training.evaluate.draw_precision_recall", 1),
+        ("app.training.comparison.Comparison.replace_images", 1),
+        ("app.pipelines.publishing.write_atomic", 1),
+        ("app.pipelines.publishing.write_atomic", 2),  # the card is there, the weights are not
+        ("app.jobs.claims.Claims.record_progress", 5),  # the weights are there, the row says nothing
+        ("app.storage.job_folder.shutil.rmtree", 1),
+    ],
+)
+def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
+    queue: TaskQueue,
+    client: FlaskClient,
+    headers: dict[str, str],
+    target: str,
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = send(client, headers)
+    with monkeypatch.context() as patch:
+        kill_at(patch, target, call)
+        with pytest.raises(Killed):
+            go_on(queue, job_id)
+    go_on(queue, job_id)
+    job, folder = queue.jobs.find(job_id), queue.storage.job(job_id)
+    assert job.state == State.DONE
+    assert [record.epoch for record in load_history(folder.history)] == [1, 2]
+    assert sorted(path.name for path in queue.models.folder.iterdir()) == [
+        "illustrations.pt",
+        Path(job.coverage["weights"]).with_suffix(".md").name,
+        job.coverage["weights"],
+    ]
+    assert {path.name for path in folder.path.iterdir()} == {"results"}
