@@ -89,6 +89,9 @@ class HeldTrainer(BaseTrainer):
             checkpoint = super().setup_model()
             # Else it would see in the same order and under the same changes what it has just seen.
             init_seeds(self.args.seed + 2 + checkpoint["epoch"], deterministic=self.args.deterministic)
+            if checkpoint["best_fitness"] == checkpoint["train_metrics"]["fitness"]:
+                # The best is written after the last: an interruption may have come between.
+                self.best.write_bytes(self.last.read_bytes())
             return checkpoint
         model = self.get_model(deepcopy(self._architecture), verbose=False)
         kept = intersect_dicts(self._start.state_dict(), model.state_dict())

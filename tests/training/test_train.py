@@ -95,6 +95,26 @@ def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
     assert again.batches == 0
 
 
+def test_the_best_epoch_is_kept_although_the_training_was_killed_before_it_was(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = WholeFile.write_bytes
+
+    def write_last_or_die(path: WholeFile, data: bytes) -> int:
+        if path.name == "best.pt":
+            raise Interruption
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeFile, "write_bytes", write_last_or_die)
+        with pytest.raises(Interruption):
+            train(start, dataset, tmp_path, CONFIG, Watcher())
+    with pytest.raises(Interruption):
+        train(start, dataset, tmp_path, CONFIG, Watcher(stop_at=1))
+    best, last = (tmp_path / "weights" / name for name in ("best.pt", "last.pt"))
+    assert best.read_bytes() == last.read_bytes()
+
+
 def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = WholeFile(tmp_path / "last.pt")
     path.write_bytes(b"first")
