@@ -25,3 +25,9 @@ def publish(folder: JobFolder, models: Path, names: Sequence[str], run: Training
         if digests.get(name) != weights.sha256:
             write_atomic(path, folder.weights.read_bytes())
     return name
+
+
+def withdraw(models: Path, name: str) -> None:
+    """Take what was published out of the model store: the weights first, so that none are without a card."""
+    for path in (models / name, (models / name).with_suffix(".md")):
+        path.unlink(missing_ok=True)

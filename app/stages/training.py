@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.database import Job
-from app.errors import DatabaseUnavailable
+from app.errors import ClaimLost, DatabaseUnavailable
 from app.jobs import State, TrainingRequest
 from app.jobs.states import DETECT
 from app.queue import TaskQueue
@@ -107,7 +107,7 @@ class _Order:
 
 def deliver(queue: TaskQueue, job: Job) -> State | None:
     """Publish the new weights with their card, and forget what was needed to go on with the training."""
-    from app.pipelines.publishing import publish
+    from app.pipelines.publishing import publish, withdraw
     from app.training.card import TrainingRun
     from app.training.datasets import load_dataset
 
@@ -117,6 +117,11 @@ def deliver(queue: TaskQueue, job: Job) -> State | None:
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
-        queue.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
+        try:
+            queue.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
+        except ClaimLost:
+            if queue.jobs.find(job.id).state == State.CANCELLED:  # and not taken over by another worker
+                withdraw(s.models_folder, name)
+            raise
     folder.forget_training()
     return None

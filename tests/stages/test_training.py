@@ -12,9 +12,10 @@ from flask.testing import FlaskClient
 
 from app.config import Settings
 from app.database import Job
-from app.errors import DatabaseUnavailable, RequestError
+from app.errors import ClaimLost, DatabaseUnavailable, RequestError
 from app.jobs import State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.pipelines import publishing
 from app.queue import TaskQueue
 from app.stages import training
 from app.training.datasets import save_dataset
@@ -175,3 +176,23 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
         job.coverage["weights"],
     ]
     assert {path.name for path in folder.path.iterdir()} == {"results"}
+
+
+def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
+    queue: TaskQueue, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, publish = send(client, headers), publishing.publish
+
+    def cancel_afterwards(*given: Any) -> str:
+        name = publish(*given)
+        client.post(f"/jobs/{job_id}/cancel", headers=headers)
+        return name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "publish", cancel_afterwards)
+        with pytest.raises(ClaimLost):
+            go_on(queue, job_id)
+    assert [path.name for path in queue.models.folder.iterdir()] == ["illustrations.pt"]
+    assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
+    go_on(queue, job_id)
+    assert len(list(queue.models.folder.iterdir())) == 3
