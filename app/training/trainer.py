@@ -24,6 +24,8 @@ from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.labelled_page import load_page
 
+WARMUP_STEPS = 100
+
 
 class Watch(Protocol):
     """Whoever waits for a training. What a method raises ends the training where it is."""
@@ -98,6 +100,13 @@ class HeldTrainer(BaseTrainer):
         model.load_state_dict(kept, strict=False)
         self.model = model
         return None
+
+    def _get_warmup_iterations(self, num_batches: int) -> int:
+        """Return the steps till the full learning rate: as YOLOv5 has it, some also when an epoch has few.
+
+        AdamW's first steps are as long as its later ones, and know nothing yet of the direction.
+        """
+        return max(round(self.args.warmup_epochs * num_batches), WARMUP_STEPS)
 
     def run_callbacks(self, event: str) -> None:
         """Tell the one who waits; ultralytics' own callbacks, which report to other services, are not called."""

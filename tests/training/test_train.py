@@ -77,7 +77,7 @@ def test_a_training_starts_from_the_parameters_that_have_a_place(start: Path, da
     save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
     before, after = load_network(start).state_dict(), load_network(tmp_path / "mine.pt").state_dict()
     name = "model.0.conv.weight"
-    assert (before[name] - after[name]).abs().max() < 0.1 * before[name].abs().max()
+    assert 0 < (before[name] - after[name]).abs().max() < 1e-3  # of weights up to 0.3
 
 
 def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
