@@ -40,7 +40,7 @@ def run(queue: TaskQueue, job: Job) -> State | None:
 
     split = request.choose_split(dataset.splits)
     evaluation = evaluate(detector, dataset, split, folder.results, report, s.confidence)
-    pages = evaluation.pages
+    pages = dataset.splits[split].images
     queue.claims.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
     return None
 
