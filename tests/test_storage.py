@@ -105,3 +105,21 @@ def test_pages_whose_copying_was_broken_off_are_forgotten(tmp_path: Path) -> Non
     (tmp_path / ".part-x" / "dataset").mkdir(parents=True)
     folder.forget_training()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pages_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.job("job")
+    folder.dataset.mkdir(parents=True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.storage.job_folder.shutil.rmtree", fail)
+        with pytest.raises(KeyboardInterrupt):
+            folder.forget_training()
+    assert not folder.dataset.exists()
+    os.utime(folder.path, (time.time() - 9 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 1
+    assert list(folder.path.iterdir()) == []

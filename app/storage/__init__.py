@@ -110,8 +110,8 @@ class Storage:
             wanted: Ids of jobs that will go on.
         """
         limit = time.time() - days * 86400
-        folders = {path.parent for path in (self.root / "jobs").glob("*/dataset") if path.parent.name not in wanted}
-        old = [folder for folder in folders if JobFolder(folder).went_on < limit]
+        found = [path.parent for name in ("dataset", ".part-*") for path in (self.root / "jobs").glob(f"*/{name}")]
+        old = [folder for folder in {*found} if folder.name not in wanted and JobFolder(folder).went_on < limit]
         for folder in old:
             JobFolder(folder).forget_training()
         return len(old)

@@ -1,7 +1,10 @@
 """What lies in the folder of a job."""
 
+import contextlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,9 +61,16 @@ class JobFolder:
         return max((folder.stat().st_mtime for folder in there), default=0.0)
 
     def forget_training(self) -> None:
-        """Remove what is needed only to go on with a training or a test, and pages whose copying was broken off."""
-        for folder in (self.dataset, self.training, *self.path.glob(".part-*")):
-            shutil.rmtree(folder, ignore_errors=True)
+        """Remove what is needed only to go on with a training or a test, and pages whose copying was broken off.
+
+        It is taken out of its place before: what is still there is whole. What was learned goes before the pages that
+        it was learned from, for there may be others then.
+        """
+        for folder in (self.training, self.dataset):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, tempfile.mkdtemp(dir=self.path, prefix=".part-"))
+        for part in self.path.glob(".part-*"):
+            shutil.rmtree(part, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
         """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
