@@ -16,7 +16,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     from app.body import BoundedRequest
     from app.config import Settings
     from app.database import Database
-    from app.detection.weights import ModelStore
+    from app.detection.description import Descriptions
     from app.queue import TaskQueue
 
     settings = settings or Settings.load()
@@ -36,7 +36,9 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "queue": queue,
         "jobs": queue.jobs,
         "storage": queue.storage,
-        "models": ModelStore(settings.models_folder, settings.default_model),
+        "datasets": queue.datasets,
+        "models": queue.models,
+        "descriptions": Descriptions(),
     }
     app.register_blueprint(auth.commands)
     gate.register(app)

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     rate_limit_address: str = "600/minute"
     max_request_mb: float = Field(16, gt=0)
     request_seconds: float = Field(60, gt=0)
+    max_dataset_mb: float = Field(2000, gt=0)
+    dataset_seconds: float = Field(3600, gt=0)
 
     # Jobs
     heartbeat_seconds: float = Field(5, gt=0)
@@ -107,9 +109,12 @@ class Settings(BaseSettings):
     metrics_token: str = ""
     log_format: Literal["text", "json"] = "text"
 
-    # Kept for training
+    # Training
+    training_batch_size: int = Field(16, ge=1, le=512)
     comet_api_key: str = ""
     comet_project_name: str = ""
+    comet_workspace: str = ""
+    comet_url_override: str = ""
 
     @field_validator("celery_broker_url")
     @classmethod
@@ -118,7 +123,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, as in redis://localhost:6379")
         return value
 
-    @field_validator("client_app_url")
+    @field_validator("client_app_url", "comet_url_override")
     @classmethod
     def _web_address(cls, value: str) -> str:
         parts = urlsplit(value)

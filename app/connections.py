@@ -5,7 +5,6 @@ leaves it as :class:`~app.errors.DatabaseUnavailable`. A constraint that is brok
 fault of the program and passes as it is.
 """
 
-import fcntl
 import logging
 import math
 import os
@@ -201,14 +200,3 @@ def _tune_postgresql(connection: Any, _: Any) -> None:
     # The server ends what nobody waits for any more.
     connection.execute(f"SET statement_timeout = {round(1000 * PATIENCE_SECONDS)}")
     connection.commit()
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep every other process out that enters the same folder this way."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

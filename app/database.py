@@ -24,8 +24,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from app.connections import Outage, alone_in, prepare, wait_at_most
+from app.connections import Outage, prepare, wait_at_most
 from app.migration import add_missing_columns, migrate_deliveries
+from app.storage import alone_in
 
 # To bring large tables up to date takes a while.
 MIGRATION_SECONDS = 3600.0

@@ -5,17 +5,20 @@
     ├── RequestError                400  the client sent something that cannot be accepted
     │   ├── Unauthenticated         400  no API key (400 and not 401: the clients' contract)
     │   ├── Forbidden               403  an API key that nobody has
-    │   └── NotFound                404  no such job, or another client app's
+    │   ├── NotFound                404  no such job, or another client app's
+    │   └── TooLarge                413  more than is accepted
     ├── Unavailable                 503  something that this service needs cannot be used now
     │   ├── BrokerUnavailable       503  the job cannot be queued
-    │   └── DatabaseUnavailable     503  nothing can be looked up or written down
+    │   ├── DatabaseUnavailable     503  nothing can be looked up or written down
+    │   └── Busy                    503  as many do the same as may at once
     ├── FetchError                       a library did not give what was asked
     │   ├── AddressRefused               a private address that no setting trusts
     │   └── NotAnImage                   bytes that are not an image, or a damaged one
     ├── ManifestError                    a document that is not a usable IIIF manifest
     ├── WeightsError                     a weights file that is absent, broken or unsafe
     │   └── BackboneError                such a file of a backbone, or a backbone that does not exist
-    ├── NoSpace                          the disk is full
+    ├── TrainingError                    a training that cannot go on
+    ├── NoSpace                     507  the disk is full
     ├── ResultGone                       the files of a job are no longer here
     ├── WorkerLost                       the process of a stage died, and died again
     ├── TimeLimit                        a stage did not get on, or took longer than it may
@@ -67,6 +70,11 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class TooLarge(RequestError):
+    status = 413
+    code = "too_large"
+
+
 class Unavailable(ExtractorError):
     status = 503
     code = "unavailable"
@@ -82,6 +90,10 @@ class BrokerUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
+
+
+class Busy(Unavailable):
+    code = "busy"
 
 
 class FetchError(ExtractorError):
@@ -121,7 +133,12 @@ class BackboneError(WeightsError):
     code = "bad_backbone"
 
 
+class TrainingError(ExtractorError):
+    code = "training_failed"
+
+
 class NoSpace(ExtractorError):
+    status = 507
     code = "no_space"
 
 

@@ -11,7 +11,6 @@ import math
 import re
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from functools import partial
@@ -22,6 +21,7 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.config import Settings
+from app.deadline import end_after
 from app.refusals import Refusal
 
 # For the head of a request, from the moment when it is waited for; for what is on the way when a connection ends.
@@ -104,13 +104,8 @@ class BoundedWorker(ThreadWorker):
 
     def handle(self, conn: Connection) -> Any:
         """Read a request, answer it, and return what gunicorn does with the connection then."""
-        watch = threading.Timer(self.request_seconds, _cut, [conn.sock])
-        watch.daemon = True
-        watch.start()
-        try:
+        with end_after(self.request_seconds, partial(_cut, conn.sock)):
             return super().handle(conn)
-        finally:
-            watch.cancel()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.database import Database
 from app.delivery.outbox import ENLISTED, Outbox
+from app.detection.weights import ModelStore
 from app.errors import BrokerUnavailable
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Parts, Stage
@@ -31,6 +32,7 @@ from app.logs import configure_logs
 from app.meter import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
 from app.pulses import QUEUES, Pulses
 from app.storage import Storage
+from app.training.datasets import DatasetStore, UploadLimits
 
 if TYPE_CHECKING:
     from app.delivery.courier import Courier
@@ -60,6 +62,8 @@ class TaskQueue(Celery):
         self.parts = Parts(self.jobs)
         self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
         self.storage = Storage(settings.data_folder)
+        self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
+        self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
         self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)
         self.outbox = Outbox(database)
         database.on_commit(self._call_courier_for)
@@ -156,6 +160,15 @@ def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
     """Take the place of what Celery does about logs; what libraries print becomes lines of a log."""
     configure_logs(current_app.settings.log_format, loglevel or logging.INFO)
     current_app.log.redirect_stdouts()
+
+
+def _limit_uploads(settings: Settings) -> UploadLimits:
+    return UploadLimits(
+        upload_bytes=int(settings.max_dataset_mb * 1e6),
+        image_bytes=int(settings.max_image_mb * 1e6),
+        image_pixels=int(settings.max_image_megapixels * 1e6),
+        seconds=settings.dataset_seconds,
+    )
 
 
 def _configure(settings: Settings) -> dict[str, Any]:

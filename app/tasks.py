@@ -23,7 +23,7 @@ from celery.worker import state as worker_state
 
 from app.database import Job
 from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, NoSpace
-from app.jobs import Claims, Stage, State
+from app.jobs import Claims, EvaluationRequest, Stage, State, TrainingRequest
 from app.jobs.documents import Documents
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.jobs.workers import name_worker
@@ -189,11 +189,15 @@ def sweep(self: QueueTask) -> None:
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
 def tidy(self: QueueTask) -> None:
-    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``."""
+    """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``, and leftovers."""
     storage, days = self.app.storage, self.app.settings.retention_days
     documents = Documents(self.app.database, storage)
     wanted = self.app.jobs.list_unfinished_manifests() | documents.list_wanted()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
+    trainings = self.app.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind)
+    storage.remove_old_trainings(days, trainings)
+    leftovers = self.app.datasets.remove_leftovers()
+    log.info("%d leftovers of uploads that were broken off were removed", leftovers)
     log.info(
         "%d images and the embeddings of %d documents were removed: no job has used them for %g days",
         images,

@@ -40,8 +40,10 @@ from app.iiif.hosts import HostRule, HostRules  # noqa: E402
 from app.iiif.images import fetch_canvas_image  # noqa: E402
 from app.iiif.manifest import parse_manifest  # noqa: E402
 from app.iiif.turns import HostLimits  # noqa: E402
-from app.pipelines.page_images import decode_image  # noqa: E402
-from bench.evaluate_weights import Page, compute_ap, compute_precision_recall, load_labels  # noqa: E402
+from app.pixels import decode_image  # noqa: E402
+from app.training.evaluate import MEASURING  # noqa: E402
+from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages  # noqa: E402
+from bench.evaluate_weights import format_figures, load_truth  # noqa: E402
 
 SIZES = (640, 800, 900, 1000, 1280, 1600, None)
 COLUMNS = (
@@ -52,11 +54,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A page to fetch: its file, its image as the manifest names it, and its true boxes ``(n, 4)`` xyxy in pixels."""
+    """A page to fetch: its file, its image as the manifest names it, and its true boxes in full-size pixels."""
 
     path: Path
     image: CanvasImage
-    true: np.ndarray
+    true: TrueBoxes
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Outcome:
     bytes: int
     info_bytes: int
     seconds: float
-    pages: list[Page]
+    pages: list[LabelledPage]
 
 
 class CountingFetcher(Fetcher):
@@ -92,14 +94,15 @@ class CountingFetcher(Fetcher):
         return data
 
 
-def load_truth(paths: list[Path]) -> list[np.ndarray]:
-    """Return the true boxes of each image: ``(n, 4)`` xyxy in full-size pixels."""
+def load_truths(paths: list[Path]) -> list[TrueBoxes]:
+    """Return the true boxes of each image, in full-size pixels."""
     file = paths[0].parent.with_name("illustrations.json")
     if not file.exists():
-        return [load_labels(path, read_size(path)) for path in paths]
+        return [load_truth(path, read_size(path)) for path in paths]
     boxes = {page["image"]: page["illustrations_xywh"] for page in json.loads(file.read_text())}
     xywh = [np.array(boxes[path.name], dtype=np.float64).reshape(-1, 4) for path in paths]
-    return [np.concatenate([each[:, :2], each[:, :2] + each[:, 2:]], axis=1) for each in xywh]
+    corners = [np.concatenate([each[:, :2], each[:, :2] + each[:, 2:]], axis=1) for each in xywh]
+    return [TrueBoxes(each, np.zeros(len(each), dtype=np.int64)) for each in corners]
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -130,7 +133,8 @@ def measure(sources: list[Source], way: Callable[[Source], Fetched], detector: D
     for source in sources:
         fetched = way(source)
         (found,) = detector.detect([fetched.pixels])
-        pages.append(Page("", source.true, found.scaled(fetched.size, fetched.full_size)))
+        found = found.scaled(fetched.size, fetched.full_size)
+        pages.append(LabelledPage(source.path.name, fetched.full_size, source.true, found))
         size, info_size, seconds = size + fetched.bytes, info_size + fetched.info_bytes, seconds + fetched.seconds
     return Outcome(size, info_size, seconds, pages)
 
@@ -145,7 +149,7 @@ def measure_folder(folder: Path, quality: int, detector: Detector) -> dict[str, 
         manifest = parse_manifest(fetcher.fetch_document(f"{url}/manifest.json"), url)
         images = [canvas.image for canvas in manifest.canvases if canvas.image]
         paths = [folder / image.own_name for image in images]
-        sources = [Source(*each) for each in zip(paths, images, load_truth(paths), strict=True)]
+        sources = [Source(*each) for each in zip(paths, images, load_truths(paths), strict=True)]
         outcomes = {
             str(longest or "full"): measure(sources, lambda s, size=longest: fetch(fetcher, s.image, size), detector)
             for longest in SIZES
@@ -167,10 +171,9 @@ def format_cost(outcome: Outcome, outcomes: dict[str, Outcome]) -> list[str]:
     return [f"{images:.2f}", f"{total:.2f}", f"{full:.1f}", f"{files:.1f}", seconds]
 
 
-def format_gain(pages: list[Page], confidence: float) -> list[str]:
-    ap = compute_ap(pages)
-    precision, recall = compute_precision_recall(pages, confidence)
-    return [f"{ap[0]:.3f}", f"{ap.mean():.3f}", f"{precision:.2f}", f"{recall:.2f}"]
+def format_gain(pages: list[LabelledPage], confidence: float) -> list[str]:
+    precision, recall, ap50, ap50_95 = format_figures(evaluate_pages(pages, ["illustration"], confidence).overall)
+    return [ap50, ap50_95, precision, recall]
 
 
 def main() -> None:
@@ -182,7 +185,7 @@ def main() -> None:
 
     isolate_ultralytics()
     weights = ModelStore(arguments.weights.resolve().parent, arguments.weights.name).find()
-    detector = load_detector(weights, DetectorConfig(confidence=0.001, most=300))
+    detector = load_detector(weights, MEASURING)
     for folder in arguments.folders:
         outcomes = measure_folder(folder.resolve(), arguments.quality, detector)
         pages = outcomes["full"].pages

@@ -20,6 +20,9 @@ from app.demo.client_app import ClientApp, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage
 
+# Seconds in which something comes to be on a machine that does other things too.
+PATIENCE = 300
+
 
 class Service:
     """The service, its settings, and the client app that receives its results."""
@@ -43,7 +46,7 @@ class Service:
 
     def wait(self, job_id: str, until: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Ask for a job until something is true of it."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             job = self.look(job_id)
             if until(job):
@@ -57,7 +60,7 @@ class Service:
     def wait_for_row(self, job_id: str, until: Callable[[Job], Any]) -> Job:
         """Look into the database until something is true of a job's row."""
         database = Database(self.settings.sqlalchemy_url)
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             with database.session() as session:
                 job = session.get(Job, job_id)

@@ -38,8 +38,8 @@ def test_the_template_can_be_read_as_it_is() -> None:
 def test_every_route_is_documented(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint != "static":
-            method = "POST" if "POST" in (rule.methods or ()) else "GET"
-            path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>")
+            (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>").replace("<path:path>", "<path>")
             assert f"`{method} {path}`" in README, rule.rule
 
 

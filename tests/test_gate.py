@@ -15,7 +15,7 @@ from app.auth import add_app, revoke_app
 from app.config import Settings
 from app.demo.service import find_free_port
 
-OPEN = {"/models", "/openapi.json", "/healthz", "/readyz", "/metrics"}
+OPEN = {"/models", "/models/<name>", "/models/default", "/openapi.json", "/healthz", "/readyz", "/metrics"}
 MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 
 
@@ -40,7 +40,7 @@ def test_every_route_that_is_not_on_the_list_asks_for_a_key(settings: Settings) 
     revoke_app(database, "gone")
     client = app.test_client()
     for rule in app.url_map.iter_rules():
-        path = rule.rule.replace("<job_id>", "x")
+        path = rule.rule.replace("<job_id>", "x").replace("<name>", "illustrations")
         for method in rule.methods or ():
             if rule.rule in OPEN:
                 assert client.open(path, method=method).status_code in (200, 503)

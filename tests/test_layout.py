@@ -10,7 +10,7 @@ import pytest
 from app.config import ROOT
 
 MODULES = sorted((ROOT / "app").rglob("*.py"))
-LOWER = ("iiif", "detection", "similarity", "storage", "delivery")
+LOWER = ("iiif", "detection", "similarity", "storage", "delivery", "training")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -28,6 +28,12 @@ def test_the_web_process_stays_small(tmp_path: Path) -> None:
     code = "import sys, app.app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
     environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DATA_FOLDER": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_what_delivers_new_weights_stays_small() -> None:
+    code = "import sys, app.pipelines.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 
 
@@ -49,3 +55,12 @@ def test_imports_go_downwards_only() -> None:
         else:
             continue
         assert not [name for name in imported if name.startswith(forbidden)], path
+
+
+def test_the_lower_layers_know_neither_flask_nor_celery() -> None:
+    for path in MODULES:
+        if path.relative_to(ROOT / "app").parts[0].removesuffix(".py") in LOWER:
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+            names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+            assert not [name for name in names if name.split(".")[0] in ("flask", "celery", "werkzeug")], path

@@ -3,6 +3,7 @@
 """
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -35,6 +36,8 @@ from app.openapi import build_document
 from app.openapi.paths import PATHS
 from app.openapi.schemas import COMPARISON_OPTIONS, DELIVERY, JOB, OPTIONS, SIMILARITY_JOB
 from tests.results import save_result
+from tests.training.archives import BOX as BOX_ROW
+from tests.training.archives import YAML, make_image, make_zip
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
@@ -42,6 +45,12 @@ CHECKS = [status_code_conformance, content_type_conformance, response_schema_con
 PROBES = ("/healthz", "/readyz")  # 503 is what they are there to say
 MANIFEST = "https://library.example/manifest.json"
 BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
+UPLOADS = {
+    "img_zip": make_zip({"a.jpg": make_image()}).getvalue(),
+    "anno_zip": make_zip({"a.txt": BOX_ROW}).getvalue(),
+    "dataset_zip": make_zip({"images/a.jpg": make_image(), "labels/a.txt": BOX_ROW}).getvalue(),
+    "yaml_file": YAML,
+}
 PAGES = [
     AnnotatedPage(1, "https://library.example/1", "1.jpg", 800, 600, PageStatus.DETECTED, (BOX,)),
     AnnotatedPage(2, "", "2.jpg", None, None, PageStatus.FAILED, reason="It is gone."),
@@ -93,9 +102,20 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     return [done, cancelled, *waiting, compared]
 
 
+@pytest.fixture
+def _dataset(client: FlaskClient, headers: dict[str, str]) -> None:
+    """A data set by the name of ``eida``."""
+    form = {field: (io.BytesIO(UPLOADS[field]), "eida.yaml") for field in ("dataset_zip", "yaml_file")}
+    assert client.post("/send-dataset", headers=headers, data=form).status_code == 200
+
+
+def name_as_documented(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
 def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
     served = {
-        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        (name_as_documented(rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -107,7 +127,8 @@ def test_the_document_is_one_of_openapi(app: Flask) -> None:
 
 
 def test_a_route_that_needs_no_key_is_marked_so(app: Flask) -> None:
-    open_paths = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] in OPEN}
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] in OPEN]
+    open_paths = {name_as_documented(rule.rule) for rule in rules}
     assert open_paths == {path for path, method in OPERATIONS if PATHS[path][method].get("security") == []}
 
 
@@ -127,6 +148,7 @@ def test_every_field_of_a_form_is_described(app: Flask) -> None:
     assert set(COMPARISON_OPTIONS) == fields
 
 
+@pytest.mark.usefixtures("_dataset")
 @pytest.mark.timeout(3600 if NIGHTLY else 300)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_whatever_is_asked_the_answer_is_a_documented_one(
@@ -163,9 +185,11 @@ def name_what_is_there(case: Case, job_id: str) -> None:
     """Put into a request what no generator guesses: the id of a job, the name of weights, addresses."""
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = job_id
+    if "name" in case.path_parameters:
+        case.path_parameters["name"] = "eida" if "datasets" in case.path else "illustrations"
     if "pair" in case.path_parameters:
         case.path_parameters["pair"] = "b-a"
     if isinstance(case.body, dict):
         model = "timm:x" if "documents" in case.body else "illustrations"
-        there = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
+        there = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode(), "name": "eida"} | UPLOADS
         case.body |= {name: value for name, value in there.items() if name in case.body}

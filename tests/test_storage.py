@@ -71,3 +71,55 @@ def test_what_a_killed_process_left_half_written_is_removed_in_time(tmp_path: Pa
 
 def test_nothing_to_remove_is_no_error(tmp_path: Path) -> None:
     assert Storage(tmp_path).remove_old_images(7) == 0
+
+
+def test_trainings_that_have_not_gone_on_for_days_lose_what_they_would_go_on_from(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for name, days in (("old", 9), ("wanted", 9), ("new", 1)):
+        folder = storage.job(name)
+        for path in (folder.dataset, folder.training, folder.results):
+            path.mkdir(parents=True)
+        os.utime(folder.path, (time.time() - days * 86400,) * 2)
+    assert storage.remove_old_trainings(7, {"wanted"}) == 1
+    assert storage.remove_old_trainings(7, {"wanted"}) == 0
+    left = {path.relative_to(tmp_path / "jobs").as_posix() for path in tmp_path.glob("jobs/*/*")}
+    assert left == {
+        "old/results",
+        *(f"{job}/{kind}" for job in ("wanted", "new") for kind in ("dataset", "training", "results")),
+    }
+
+
+def test_a_training_that_took_long_is_as_old_as_its_last_epoch(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.job("long")
+    folder.dataset.mkdir(parents=True)
+    (folder.training / "weights").mkdir(parents=True)
+    os.utime(folder.path, (time.time() - 9 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 0
+    os.utime(folder.training / "weights", (time.time() - 8 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 1
+
+
+def test_pages_whose_copying_was_broken_off_are_forgotten(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    (tmp_path / ".part-x" / "dataset").mkdir(parents=True)
+    folder.forget_training()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pages_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.job("job")
+    folder.dataset.mkdir(parents=True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.storage.job_folder.shutil.rmtree", fail)
+        with pytest.raises(KeyboardInterrupt):
+            folder.forget_training()
+    assert not folder.dataset.exists()
+    os.utime(folder.path, (time.time() - 9 * 86400,) * 2)
+    assert storage.remove_old_trainings(7) == 1
+    assert list(folder.path.iterdir()) == []

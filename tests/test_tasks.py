@@ -42,6 +42,16 @@ def test_the_daily_task_removes_old_images_and_keeps_those_on_which_jobs_work(
     assert (old.exists(), wanted.exists()) == (False, True)
 
 
+def test_the_daily_task_removes_what_broken_uploads_left(app: Flask) -> None:
+    queue = app.extensions["queue"]
+    left = queue.datasets.parts / "tmp" / "images"
+    left.mkdir(parents=True)
+    os.utime(left.parent, (0, 0))
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()
+    assert not left.parent.exists()
+
+
 def test_every_task_of_the_schedule_is_there_and_the_cleaning_is_daily(app: Flask) -> None:
     queue = app.extensions["queue"]
     queue.loader.import_default_modules()

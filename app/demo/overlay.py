@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from app.training.overlays import FOUND, DrawnBox, Layer, draw_layer
 
 Box = tuple[int, int, int, int]
 
-_COLOUR = (214, 40, 40)
 _GAP = 24
 
 
@@ -41,7 +42,6 @@ def _draw_page(path: Path, boxes: list[Box], height: int) -> Image.Image:
     with Image.open(path) as image:
         factor = height / image.height
         page = image.convert("RGB").resize((round(image.width * factor), height), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(page)
-    for x, y, w, h in boxes:
-        draw.rectangle([x * factor, y * factor, (x + w) * factor, (y + h) * factor], outline=_COLOUR, width=4)
+    corners = [(x * factor, y * factor, (x + w) * factor, (y + h) * factor) for x, y, w, h in boxes]
+    draw_layer(page, Layer([DrawnBox(each) for each in corners], FOUND, width=4))
     return page

@@ -4,11 +4,11 @@ detector = load_detector(weights, DetectorConfig())
 detections = detector.detect([image, image])
 """
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -55,11 +55,13 @@ class Detector:
     Args:
         network: A detection network of ultralytics.
         config: How to detect.
+        digest: Stands for the weights file that the network is from, and for no other.
     """
 
-    def __init__(self, network: "BaseModel", config: DetectorConfig) -> None:
+    def __init__(self, network: "BaseModel", config: DetectorConfig, digest: str = "") -> None:
         isolate_ultralytics()
         self.config = config
+        self.digest = digest
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.class_names: Mapping[int, str] = dict(network.names)
@@ -149,15 +151,46 @@ def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([(centre - extent / 2) * size, (centre + extent / 2) * size, rest], dim=-1)
 
 
+class LoadedDetectors:
+    """Detectors that stay loaded, but for the one that was used least recently when there is no room.
+
+    Args:
+        room: For so many.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._loaded: OrderedDict[tuple[Path, DetectorConfig], tuple[Weights, Detector]] = OrderedDict()
+        self._lock = Lock()
+
+    def load(self, weights: Weights, config: DetectorConfig) -> Detector:
+        """Return the detector of some weights, loaded anew when their file has changed.
+
+        Raises:
+            WeightsError: The file cannot be loaded.
+        """
+        key = (weights.path, config)
+        with self._lock:
+            known, detector = self._loaded.pop(key, (None, None))
+            if detector is None or known != weights:
+                detector = None  # what it takes of the memory is free for the next
+                while len(self._loaded) >= self._room:
+                    self._loaded.popitem(last=False)
+                digest = weights.digest()
+                detector = Detector(load_network(weights.path), config, digest)
+            self._loaded[key] = weights, detector
+        return detector
+
+
+# The default weights, and others that are tried beside them: to load a third takes seconds, and a large network half a
+# gigabyte of the GPU, which the batches need more.
+_loaded = LoadedDetectors(room=2)
+
+
 def load_detector(weights: Weights, config: DetectorConfig) -> Detector:
     """Return the detector of some weights, kept from the last time unless the file has changed.
 
     Raises:
         WeightsError: The file cannot be loaded.
     """
-    return _load(weights.path, weights.changed, config)
-
-
-@lru_cache(maxsize=2)
-def _load(path: Path, changed: float, config: DetectorConfig) -> Detector:
-    return Detector(load_network(path), config)
+    return _loaded.load(weights, config)

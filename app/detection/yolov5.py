@@ -1,104 +1,25 @@
-"""YOLOv5 checkpoints as the ultralytics/yolov5 repository saves them, read without running what is in them.
+"""The networks in YOLOv5 checkpoints, as the ultralytics/yolov5 repository saves them; nothing of these is run.
 
-Such a file is a pickle of a network's Python objects. Nothing that it names is imported or called here: every name
-becomes an inert ``_Record`` that keeps what it is given, and a name that no YOLOv5 detection network needs is refused.
-The network is then built anew from the records: each layer by torch, each block by ultralytics' class of the same
-computation with the children that the file has, the head by ``AnchorDetect``.
+Such a file is a pickle of a network's Python objects. Nothing that it names is imported or called: the network is built
+anew from the records of what it says (``checkpoint``): each layer by torch, each block by ultralytics' class of the
+same computation with the children that the file has, the head by ``AnchorDetect``.
 """
 
 import math
-import pickle
-import zipfile
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from app.errors import WeightsError
+from app.detection.checkpoint import Checkpoint, children, find_tensor, read_classes
+from app.detection.permitted import YOLOV5_BLOCKS, YOLOV5_LAYERS
+from app.detection.pickles import Record
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-# Layers of torch, each with the arguments that describe it, which are attributes of the same name.
-_LAYERS = {
-    "torch.nn.modules.conv.Conv2d": "in_channels out_channels kernel_size stride padding dilation groups padding_mode",
-    "torch.nn.modules.batchnorm.BatchNorm2d": "num_features eps momentum",
-    "torch.nn.modules.batchnorm.SyncBatchNorm": "num_features eps momentum",
-    "torch.nn.modules.pooling.MaxPool2d": "kernel_size stride padding dilation ceil_mode",
-    "torch.nn.modules.upsampling.Upsample": "size scale_factor mode align_corners",
-    "torch.nn.modules.linear.Identity": "",
-    "torch.nn.modules.activation.LeakyReLU": "negative_slope",
-    **{f"torch.nn.modules.activation.{name}": "" for name in ("SiLU", "ReLU", "Hardswish")},
-}
-
-# Containers of torch and blocks of models/common.py, each with the attributes that its computation depends on.
-_BLOCKS = {
-    **{f"torch.nn.modules.container.{name}": "" for name in ("Sequential", "ModuleList")},
-    **{f"models.common.{name}": "" for name in ("Conv", "DWConv", "Focus", "SPP", "SPPF", "C3", "BottleneckCSP")},
-    **{f"models.common.{name}": "" for name in ("GhostConv", "GhostBottleneck", "C3Ghost")},
-    "models.common.Bottleneck": "add",
-    "models.common.Concat": "d",
-}
-
 _NUMBERS = {"torch.HalfStorage": torch.float16, "torch.FloatStorage": torch.float32, "torch.LongStorage": torch.int64}
-
-
-class _Record:
-    """What a file says of one object: the name of its class or function, the arguments of the call, its state."""
-
-    kind = ""
-
-    def __init__(self, *args: Any) -> None:
-        self.args = args
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _FusedForward(_Record):
-    """``getattr`` in a file: a fused convolution holds its method ``forward_fuse``. Nothing else may be asked for."""
-
-    def __init__(self, owner: Any, name: str) -> None:
-        if name != "forward_fuse":
-            raise pickle.UnpicklingError(f"getattr {name!r}")
-
-
-_OTHER_CLASSES = {"collections.OrderedDict": OrderedDict, "builtins.getattr": _FusedForward}
-
-# Beside the parts of a network: itself (``Model`` until 6.1) and what train.py saves with it, which is not looked at.
-_KNOWN = {
-    *(*_LAYERS, *_BLOCKS, *_NUMBERS, *_OTHER_CLASSES),
-    *("models.yolo.Model", "models.yolo.DetectionModel", "models.yolo.Detect"),
-    "torch.nn.parallel.data_parallel.DataParallel",
-    *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
-    *("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
-    *(f"torch.{name}Storage" for name in ("BFloat16", "Double", "Int", "Byte", "Bool")),
-    *("numpy.dtype", "numpy.ndarray", "_codecs.encode", "builtins.set", "argparse.Namespace"),
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-}
-
-
-class _RecordReader(pickle._Unpickler):
-    """Reads the pickle of a named file into records. The unpickler in C would reserve memory for any memo index."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        super().__init__(BytesIO(content))
-        self._name = name
-
-    def find_class(self, module: str, name: str) -> type:
-        kind = f"{module.replace('__builtin__', 'builtins')}.{name}"
-        if kind not in _KNOWN:
-            raise WeightsError(
-                f"{self._name} contains {kind[:100]}, which is not part of a YOLOv5 network: it is not loaded."
-            )
-        return _OTHER_CLASSES.get(kind) or type("_Record", (_Record,), {"kind": kind})
-
-    def persistent_load(self, pid: Any) -> Any:
-        return pid
 
 
 class AnchorDetect(nn.Module):
@@ -141,37 +62,28 @@ def _decode(raw: torch.Tensor, anchors: torch.Tensor, stride: float) -> torch.Te
 
 
 class _Builder:
-    """Builds a network from records; the archive holds the numbers of its tensors, in a folder."""
+    """Builds a network from the records of a checkpoint."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        self._archive = archive
-        self._folder = folder
-        self._built = 0
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
 
-    def build_network(self, record: _Record) -> "BaseModel":
+    def build_network(self, record: Record) -> "BaseModel":
         from ultralytics.nn.tasks import BaseModel
 
-        if record.kind.endswith(".DataParallel"):
-            record = record.state["_modules"]["module"]
-        records = list(record.state["_modules"]["model"].state["_modules"].values())
+        records = list(children(children(record)["model"]).values())
         head = self._build_head(records[-1])
         network: Any = BaseModel()
         network.model = nn.Sequential(*map(self._build, records[:-1]), head)
         network.save = _connect(network.model, [record.state["f"] for record in records])
         network.stride = torch.tensor(head.strides)
-        names = record.state["names"]  # a list until 6.1
-        numbered = names.items() if isinstance(names, dict) else enumerate(names)
-        network.names = {int(number): str(name) for number, name in numbered}
+        network.names = read_classes(record)
         return network.eval()
 
-    def _build(self, record: _Record) -> nn.Module:
-        self._built += 1
-        if self._built > 10_000:
-            raise ValueError("too many modules")  # yolov5x6 has 733; a file of a few bytes could describe 2**40
-        return self._build_layer(record) if record.kind in _LAYERS else self._build_block(record)
+    def _build(self, record: Record) -> nn.Module:
+        return self._build_layer(record) if record.kind in YOLOV5_LAYERS else self._build_block(record)
 
-    def _build_layer(self, record: _Record) -> nn.Module:
-        arguments = {name: record.state[name] for name in _LAYERS[record.kind].split()}
+    def _build_layer(self, record: Record) -> nn.Module:
+        arguments = {name: record.state[name] for name in YOLOV5_LAYERS[record.kind].split()}
         tensors = {**record.state["_parameters"], **record.state["_buffers"]}
         if record.kind.endswith(".Conv2d"):
             arguments["bias"] = tensors["bias"] is not None
@@ -181,7 +93,7 @@ class _Builder:
         layer.load_state_dict({name: self._tensor(tensor) for name, tensor in tensors.items() if tensor}, assign=True)
         return layer
 
-    def _build_block(self, record: _Record) -> nn.Module:
+    def _build_block(self, record: Record) -> nn.Module:
         from ultralytics.nn import modules
 
         package, _, name = record.kind.rpartition(".")
@@ -189,30 +101,30 @@ class _Builder:
         # Not by its constructor, which has changed since YOLOv5: SPPF has lost an activation, for one.
         block = kind.__new__(kind)
         nn.Module.__init__(block)
-        for attribute in _BLOCKS[record.kind].split():
+        for attribute in YOLOV5_BLOCKS[record.kind].split():
             setattr(block, attribute, record.state[attribute])
-        for key, child in record.state["_modules"].items():
+        for key, child in children(record).items():
             block.add_module(key, self._build(child))
         if isinstance(block, modules.Conv) and not hasattr(block, "bn"):
             block.forward = block.forward_fuse  # type: ignore[method-assign]
         return block
 
-    def _build_head(self, record: _Record) -> AnchorDetect:
+    def _build_head(self, record: Record) -> AnchorDetect:
         strides = self._tensor(record.state["stride"])
         anchors = self._tensor(record.state["_buffers"]["anchors"]) * strides[:, None, None]  # saved in cells
-        return AnchorDetect(self._build_block(record.state["_modules"]["m"]).children(), anchors, strides.tolist())
+        return AnchorDetect(self._build_block(children(record)["m"]).children(), anchors, strides.tolist())
 
-    def _tensor(self, record: _Record) -> torch.Tensor:
+    def _tensor(self, record: Record) -> torch.Tensor:
         """Return a tensor; in float32 if it is of any other floating-point type."""
-        if record.kind == "torch._utils._rebuild_parameter":
-            record = record.args[0]
-        (_, numbers, key, *_), offset, size, stride, *_ = record.args
-        content = self._archive.read(f"{self._folder}/data/{key}")
-        flat = torch.frombuffer(bytearray(content), dtype=_NUMBERS[numbers.kind])
+        tensor = find_tensor(record)
+        if tensor is None:
+            raise TypeError("a tensor is none")
+        (_, numbers, *_), offset, size, stride, *_ = tensor.args
+        flat = torch.frombuffer(bytearray(self._checkpoint.read_numbers(tensor)), dtype=_NUMBERS[numbers.kind])
         if math.prod(size) > len(flat):
             raise ValueError("a tensor with more elements than numbers")
-        tensor = flat.as_strided(size, stride, offset)
-        return tensor.float() if tensor.is_floating_point() else tensor
+        array = flat.as_strided(size, stride, offset)
+        return array.float() if array.is_floating_point() else array
 
 
 def _connect(layers: Iterable[Any], sources: Sequence[int | list[int]]) -> list[int]:
@@ -227,24 +139,13 @@ def _connect(layers: Iterable[Any], sources: Sequence[int | list[int]]) -> list[
     return sorted(needed)
 
 
-def load_yolov5(path: Path) -> "BaseModel | None":
-    """Load the network of a YOLOv5 checkpoint in float32, its moving average (``ema``) where there is one.
+def build_yolov5(checkpoint: Checkpoint) -> "BaseModel":
+    """Return the network of a YOLOv5 checkpoint in float32.
 
-    Returns:
-        None for a file that names no class of models/yolo.py.
+    Args:
+        checkpoint: Which ``permitted`` has found to be one.
 
     Raises:
-        WeightsError: The file names something that is not part of a YOLOv5 detection network.
         Exception: Of any kind; the file is damaged, or not what it says.
     """
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise ValueError("the archive unpacks to more than the file")
-        folder = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("/data.pkl")
-        content = archive.read(f"{folder}/data.pkl")
-        if b"cmodels.yolo\n" not in content:
-            return None
-        checkpoint = _RecordReader(content, path.name).load()
-        return _Builder(archive, folder).build_network(checkpoint.get("ema") or checkpoint["model"])
+    return _Builder(checkpoint).build_network(checkpoint.network)

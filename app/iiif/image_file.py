@@ -10,14 +10,14 @@ from app.errors import NotAnImage
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000")
 
 
-def check_image(data: bytes, url: str, max_pixels: int) -> tuple[int, int]:
+def check_image(data: bytes, url: str, max_pixels: int, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
     """Decode an image once and return its (width, height).
 
     Raises:
         NotAnImage: The bytes are something else, are cut short, or unpack to too many pixels.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise NotAnImage(f"{url} has {width} x {height} pixels, more than are accepted.")

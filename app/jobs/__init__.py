@@ -2,8 +2,19 @@
 
 from app.jobs.claims import Claims
 from app.jobs.parts import Parts
-from app.jobs.requests import DetectionRequest, SimilarityRequest, read_request
+from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest, read_request
 from app.jobs.states import Stage, State
 from app.jobs.store import JobStore
 
-__all__ = ["Claims", "DetectionRequest", "JobStore", "Parts", "SimilarityRequest", "Stage", "State", "read_request"]
+__all__ = [
+    "Claims",
+    "DetectionRequest",
+    "EvaluationRequest",
+    "JobStore",
+    "Parts",
+    "SimilarityRequest",
+    "Stage",
+    "State",
+    "TrainingRequest",
+    "read_request",
+]

@@ -69,6 +69,10 @@ class Claims:
             self._fail(job, free & hopeless, WorkerLost(lost))
         return None
 
+    def is_awaited(self, stage: Stage) -> bool:
+        """Tell whether a job waits for a stage that goes before a training."""
+        return self._line.is_awaited(stage)
+
     def _list_dead(self, message: str, retries: int) -> Sequence[str]:
         """Return the claims of a try of a message whose process has ended."""
         if retries < 0:
@@ -151,8 +155,8 @@ class Claims:
         state = leads_to or stage.leads_to
         values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "tries": 0, "timings": timings}
         values["worked"] = 0.0
-        if state is State.RUNNING:
-            values["done"] = 0  # detection counts anew; delivery leaves its count to be seen
+        if state is State.RUNNING and stage is DOWNLOAD:
+            values["done"] = 0  # detection counts anew; who gives way or is delivered leaves its count to be seen
         then = None
         if state is State.DONE:
             values |= build_ending(State.DONE)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.database import Attempt, Delivery, Job
-from app.jobs.requests import SimilarityRequest
+from app.jobs.requests import EvaluationRequest, SimilarityRequest, TrainingRequest
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -18,10 +18,19 @@ def describe(job: Job) -> dict[str, Any]:
         "created": format_time(job.created),
         "updated": format_time(job.updated),
         "finished": format_time(job.finished),
-        **(_describe_comparison(job) if job.kind == SimilarityRequest.kind else _describe_detection(job)),
+        **_describe_kind(job),
         "timings": job.timings,
         "error": error,
     }
+
+
+def _describe_kind(job: Job) -> dict[str, Any]:
+    kinds = {
+        SimilarityRequest.kind: _describe_comparison,
+        TrainingRequest.kind: _describe_training,
+        EvaluationRequest.kind: _describe_evaluation,
+    }
+    return kinds.get(job.kind, _describe_detection)(job)
 
 
 def _describe_detection(job: Job) -> dict[str, Any]:
@@ -41,6 +50,28 @@ def _describe_comparison(job: Job) -> dict[str, Any]:
         "transpositions": job.request["transpositions"],
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},
+    }
+
+
+def _describe_training(job: Job) -> dict[str, Any]:
+    learned = job.coverage or {}
+    return {
+        "data": job.request["data"],
+        "epochs": job.request["epochs"],
+        "model": job.model_label or job.request["model"] or None,
+        "weights": learned.get("weights"),
+        "last_epoch": learned.get("last_epoch"),
+        "figures": learned.get("figures"),
+    }
+
+
+def _describe_evaluation(job: Job) -> dict[str, Any]:
+    return {
+        "dataset": job.request["dataset"],
+        "split": job.request["split"] or None,
+        "save_dir": job.request["save_dir"] or None,
+        "model": job.model_label or job.request["model"] or None,
+        "figures": (job.coverage or {}).get("figures"),
     }
 
 

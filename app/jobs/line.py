@@ -10,12 +10,16 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from app.database import Database, Job, Turn
-from app.jobs.states import DOWNLOAD, Stage, State
+from app.jobs.requests import TrainingRequest
+from app.jobs.states import DETECT, DOWNLOAD, Stage, State
+
+# Seconds after which a training has its turn whoever else waits, for an epoch.
+LONGEST_WAIT = 3600.0
 
 
 class Line:
@@ -35,14 +39,15 @@ class Line:
     def find_next(self, stage: Stage, dead: Collection[str] = ()) -> Job | None:
         """Return the job whose turn it is: the oldest of the app that was served least recently.
 
-        A job whose worker has died is the first to go on.
+        A job whose worker has died is the first to go on. Trainings come last where the others are looked at.
 
         Args:
             stage: At which it waits.
             dead: Claims whose worker is known to have died; they hold nothing any more.
         """
         turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
-        order = (case((Job.claim.in_(dead), 0), else_=1), func.coalesce(Turn.served, 0.0), Job.created, Job.id)
+        interrupted = case((Job.claim.in_(dead), 0), else_=1)
+        order = (_rank(stage), interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
         waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
@@ -52,6 +57,12 @@ class Line:
         nobodys = Job.claim.is_(None) | Job.claim.in_(dead) | (Job.heartbeat < time.time() - self._stale_seconds)
         free = Job.state.in_(stage.starts_from) & nobodys
         return free & Job.host.not_in(self._find_full_hosts(dead)) if stage is DOWNLOAD else free
+
+    def is_awaited(self, stage: Stage) -> bool:
+        """Tell whether a job waits for a stage that goes before a training."""
+        waiting = select(Job.id).where(self.is_free(stage), Job.kind != TrainingRequest.kind)
+        with self._database.session() as session:
+            return session.scalars(waiting.limit(1)).first() is not None
 
     def note_turn(self, job: Job, stage: Stage) -> None:
         """Record that a job's app was served now: the others come first."""
@@ -69,3 +80,10 @@ class Line:
         alive = other.heartbeat >= time.time() - self._stale_seconds
         full = func.count(other.id) >= self._host_jobs
         return select(other.host).where(at_work, alive).group_by(other.host).having(full)
+
+
+def _rank(stage: Stage) -> ColumnElement[int]:
+    """Return what comes first at a stage: a training takes hours, and stops after every epoch when others wait."""
+    waited = Job.heartbeat < time.time() - LONGEST_WAIT
+    training = (Job.kind == TrainingRequest.kind) if stage is DETECT else false()
+    return case((training & waited, -1), (training, 1), else_=0)

@@ -103,6 +103,12 @@ class JobStore:
             requests = session.scalars(select(Job.request).where(others)).all()
         return {request["manifest_url"] for request in requests if "manifest_url" in request}
 
+    def list_unfinished(self, *kinds: str) -> set[str]:
+        """Return the ids of the jobs of some kinds that are not finished."""
+        with self.database.session() as session:
+            mine = Job.state.in_(UNFINISHED) & Job.kind.in_(kinds)
+            return set(session.scalars(select(Job.id).where(mine)))
+
     def cancel(self, job: Job) -> int:
         """Cancel a job and, of a collection, its parts, unless finished; return how many were cancelled.
 

@@ -10,6 +10,7 @@ from app.config import PRODUCT, VERSION
 from app.openapi.paths import PATHS
 from app.openapi.responses import RESPONSES
 from app.openapi.schemas import SCHEMAS
+from app.openapi.training import TRAINING_SCHEMAS
 
 INTRODUCTION = (
     "Finds the illustrations in digitised historical documents, and compares them: takes the address of a IIIF "
@@ -27,7 +28,7 @@ def build_document() -> dict[str, Any]:
         "paths": PATHS,
         "components": {
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
-            "schemas": SCHEMAS,
+            "schemas": SCHEMAS | TRAINING_SCHEMAS,
             "responses": RESPONSES,
         },
     }

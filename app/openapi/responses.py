@@ -7,10 +7,11 @@ from app.openapi.schemas import refer
 _REASONS = {
     400: "There is no API key, or a field cannot be used: the message names it.",
     403: "Nobody has this API key.",
-    404: "There is no such job of yours, or nothing of that name in it.",
-    413: "The request is too large.",
+    404: "There is no such job or data set of yours, or nothing of that name.",
+    413: "The request is too large, or what is in it.",
     429: "There were too many requests.",
-    503: "The database or the broker cannot be used now: nothing was done.",
+    503: "The database or the broker cannot be used now, or enough others do the same: nothing was done.",
+    507: "The server's disk is full: nothing was done.",
 }
 _WAITS = {"Retry-After": {"required": True, "description": "Seconds to wait.", "schema": {"type": "integer"}}}
 

@@ -16,6 +16,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
+FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 JOB_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 TIME: Schema = {"type": "string", "format": "date-time"}
@@ -103,14 +104,14 @@ DELIVERY = record(
 )
 DELIVERY["properties"]["part"] = TEXT | {"description": "Of a similarity job: which pair of documents."}
 
-_PROGRESS: Schema = {
+PROGRESS: Schema = {
     "state": {"enum": [state.value for state in State]},
     "progress": record(stage=TEXT, done=COUNT, total=COUNT),
     "created": TIME,
     "updated": TIME,
     "finished": maybe(TIME),
 }
-_END: Schema = {
+END: Schema = {
     "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds in each stage."},
     "error": maybe(record(code=TEXT, message=TEXT)),
 }
@@ -118,7 +119,7 @@ _END: Schema = {
 JOB = record(
     job_id=JOB_ID,
     kind={"enum": ["detection", "collection"]},
-    **_PROGRESS,
+    **PROGRESS,
     manifest_url=TEXT,
     manifest_ref=maybe(TEXT),
     model=maybe(TEXT),
@@ -126,7 +127,7 @@ JOB = record(
         detected=COUNT, empty=COUNT, failed=listing(record(canvas_number={"type": "integer"}, reason=TEXT))
     ),
     deliveries=listing(DELIVERY),
-    **_END,
+    **END,
 )
 # Of a collection, the jobs of its manifests.
 JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, state=TEXT))
@@ -134,7 +135,7 @@ JOB["properties"]["jobs"] = listing(record(job_id=JOB_ID, manifest_url=TEXT, sta
 SIMILARITY_JOB = record(
     job_id=JOB_ID,
     kind={"const": "similarity"},
-    **_PROGRESS,
+    **PROGRESS,
     documents={"type": "object", "additionalProperties": {"type": "object", "additionalProperties": TEXT}},
     model=TEXT,
     topk=COUNT,
@@ -151,7 +152,7 @@ SIMILARITY_JOB = record(
             )
         )
     ),
-    **_END,
+    **END,
 )
 SIMILARITY_JOB["properties"] |= {
     "deliveries": listing(DELIVERY) | {"description": "Of GET /jobs/<id>."},
@@ -182,6 +183,24 @@ CANVAS["properties"]["reason"] = TEXT  # of a failed one
 # Seconds since something last came through each queue.
 SILENCES: Schema = {"type": "object", "additionalProperties": maybe(NUMBER)}
 
+# Of weights; of those that cannot be used, which ``error`` says, no more is known than their file.
+MODEL: Schema = record(
+    name=TEXT,
+    label=TEXT | {"description": "As it goes with results."},
+    default=FLAG,
+    supported=FLAG,
+    error=maybe(TEXT),
+    architecture=maybe(TEXT),
+    parameters=maybe(COUNT),
+    classes={"type": "object", "additionalProperties": TEXT, "description": "Id → name."},
+    input_size=maybe(COUNT | {"description": "Longer side that it was trained on, in pixels."}),
+    sha256=maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+    size=COUNT | {"description": "Of the file, in bytes."},
+    changed=TIME,
+    card=maybe(TEXT | {"description": "In Markdown."}),
+)
+DEFAULT: Schema = record(default=TEXT, previous=maybe(TEXT), since=maybe(TIME))
+
 SCHEMAS: dict[str, Schema] = {
     "Error": record(message=TEXT | {"description": "One sentence for a person."}, code=TEXT),
     "Done": record(message=TEXT, job_id=JOB_ID),
@@ -195,12 +214,15 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "DetectionJob": JOB,
     "SimilarityJob": SIMILARITY_JOB,
-    "Job": {"anyOf": [refer("DetectionJob"), refer("SimilarityJob")]},
+    "Job": {"anyOf": [refer(f"{kind}Job") for kind in ("Detection", "Similarity", "Training", "Test")]},
     "Jobs": record(jobs=listing(refer("Job"))),
     "Annotations": record(job_id=JOB_ID, manifest_url=TEXT, model=maybe(TEXT), canvases=listing(CANVAS)),
     "Scores": record(job_id=JOB_ID, documents=listing(TEXT), model=TEXT, pairs=listing(SIMILAR)),
     "Forgotten": record(message=TEXT, forgotten=listing(TEXT), in_use=listing(TEXT), unknown=listing(TEXT)),
     "Models": {"type": "object", "additionalProperties": TEXT, "description": "Name → time of the last change."},
+    "Model": MODEL,
+    "Default": {"allOf": [DEFAULT, record(error=maybe(TEXT))]},
+    "NewDefault": {"allOf": [DEFAULT, record(message=TEXT)]},
     "Health": record(status={"const": "ok"}, database=TEXT, broker=TEXT),
     "NotHealthy": record(status={"const": "not ok"}, message=TEXT),
     "Ready": record(status={"const": "ready"}, queues=SILENCES),

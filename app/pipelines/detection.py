@@ -9,6 +9,7 @@ when it could not be fetched, or was looked at.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,6 +176,22 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
+def keep_to_weights(folder: JobFolder, digest: str) -> None:
+    """Forget what other weights have found: every page of a result is looked at by the same.
+
+    A job keeps the name of the weights with which it began, but their file may have been replaced since.
+
+    Args:
+        folder: The job's.
+        digest: Of the weights that are to look at its pages.
+    """
+    with suppress(FileNotFoundError):
+        if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
+            return
+        folder.forget("detections")
+    write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
+
+
 def detect(
     request: DetectionRequest,
     images: Path,
@@ -193,6 +210,7 @@ def detect(
         report: Called after every page; the coverage is counted once a batch.
         count: Told what came of each page.
     """
+    keep_to_weights(folder, detector.digest)
     fetched = load_fetched(folder)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.pipelines.documents import DocumentRecords
 from app.pipelines.embeddings import Draft, EmbeddingStore, Rows, build_content
 from app.pipelines.image_cache import forget
-from app.pipelines.page_images import decode_image, load_ahead
+from app.pixels import decode_image, load_ahead
 from app.similarity.transpositions import Transposition
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from app.iiif.regions import Box, build_region_url, parse_region
 from app.pipelines.documents import ImageList, ListedImage
 from app.pipelines.image_cache import CachedImage, ImageCache, forget
 from app.pipelines.image_lists import check_length, parse_image_list
-from app.pipelines.page_images import decode_image
+from app.pixels import decode_image
 from app.storage import JobFolder
 
 # Of a whole image nobody knows how narrow it is: its longer side is this much longer than its shorter need be.

@@ -3,7 +3,7 @@
 from app.database import Delivery, Job
 from app.delivery.parcels import Parcel, build_annotation_parcel, build_event_parcel, build_scores_parcel
 from app.errors import ResultGone
-from app.jobs import JobStore, SimilarityRequest, read_request
+from app.jobs import DetectionRequest, JobStore, SimilarityRequest, read_request
 from app.jobs.pairs import find_pairs
 from app.jobs.results import ComparisonResult
 from app.similarity.scores import format_scores
@@ -22,6 +22,7 @@ def load_parcel(delivery: Delivery, jobs: JobStore, storage: Storage) -> Parcel:
     folder, request = storage.job(job.id), read_request(job.kind, job.request)
     if isinstance(request, SimilarityRequest):
         return _load_scores(folder, request, delivery.part)
+    assert isinstance(request, DetectionRequest)  # noqa: S101 (of other kinds there is no result to be sent)
     return _load_annotations(folder, job, request.experiment_id)
 
 

@@ -13,9 +13,21 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Put the routes and the error answers on an application."""
-    from app.routes import detection, health, jobs, metrics, models, openapi, similarity
+    from app.routes import (
+        datasets,
+        default_model,
+        detection,
+        health,
+        jobs,
+        metrics,
+        models,
+        openapi,
+        similarity,
+        training,
+    )
 
-    for module in (detection, similarity, jobs, models, openapi, health, metrics):
+    with_key = (detection, similarity, datasets, training, jobs, default_model)
+    for module in (*with_key, models, openapi, health, metrics):
         app.register_blueprint(module.routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
@@ -41,8 +53,9 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def answer_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
-    limit = current_app.config["MAX_CONTENT_LENGTH"] / 1e6
-    message = f"The request is too large: at most {limit:g} MB (MAX_REQUEST_MB) in 1000 fields are accepted."
+    limit = request.max_content_length or 0
+    setting = "MAX_REQUEST_MB" if limit == current_app.config["MAX_CONTENT_LENGTH"] else "MAX_DATASET_MB"
+    message = f"The request is too large: at most {limit / 1e6:g} MB ({setting}) in 1000 fields are accepted."
     return jsonify(message=message, code="too_large"), 413
 
 

@@ -1,5 +1,7 @@
 """``POST /run_detect``, ``/detect_all``, ``/delete_detect``: find the illustrations of one manifest or of many."""
 
+from dataclasses import replace
+
 from flask import Blueprint, current_app, g, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -52,8 +54,10 @@ def _read_upload() -> str:
 
 
 def _submit(wanted: list[DetectionRequest]) -> list[Job]:
-    current_app.extensions["models"].find(wanted[0].model)
-    return current_app.extensions["jobs"].submit(g.client.id, wanted)
+    # By its name, also the default: a job goes on with the weights with which it began, whatever becomes the default.
+    weights = current_app.extensions["models"].find(wanted[0].model)
+    named = [replace(each, model=weights.name) for each in wanted]
+    return current_app.extensions["jobs"].submit(g.client.id, named)
 
 
 def _describe(job: Job) -> dict[str, str]:

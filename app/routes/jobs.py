@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.database import Delivery, Job
 from app.errors import NotFound, RequestError
-from app.jobs import JobStore, Parts, SimilarityRequest, State
+from app.jobs import EvaluationRequest, JobStore, Parts, SimilarityRequest, State, TrainingRequest
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
 
 routes = Blueprint("jobs", __name__)
@@ -67,6 +67,8 @@ def retry(job_id: str) -> ResponseReturnValue:
         raise RequestError(f"Job {job_id} is {job.state}: only a job that is finished can be tried again.")
     if job.kind == "collection":
         return _retry_parts(job)
+    if job.state == State.DONE and job.kind in (TrainingRequest.kind, EvaluationRequest.kind):
+        raise RequestError(f"Job {job_id} is a {job.kind} that is done: there is nothing to try again.")
     if job.state == State.DONE and not failed:
         raise RequestError(f"Job {job_id} has no {thing} that failed: there is nothing to try again.")
     if not _store().retry(job):

@@ -1,9 +1,16 @@
-"""``GET /models``: the detection weights of this server. Open to everyone."""
+"""``GET /models``, ``/models/<name>``, ``/models/default``: the detection weights of this server. Open to everyone."""
 
 import time
+from typing import Any
 
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
+
+from app.detection.default_model import DefaultModel
+from app.detection.description import load_card
+from app.detection.weights import ModelStore, Weights
+from app.errors import NotFound, RequestError
+from app.jobs.description import format_time
 
 routes = Blueprint("models", __name__)
 
@@ -12,3 +19,62 @@ routes = Blueprint("models", __name__)
 def list_models() -> ResponseReturnValue:
     weights = current_app.extensions["models"].list_weights().values()
     return jsonify({each.name: time.ctime(each.changed) for each in weights})
+
+
+@routes.get("/models/<name>")
+def show(name: str) -> ResponseReturnValue:
+    weights = find_weights(name)
+    found = current_app.extensions["descriptions"].describe(weights)
+    return jsonify(
+        name=weights.name,
+        label=weights.label,
+        default=_is_default(weights),
+        supported=not found.error,
+        error=found.error or None,
+        architecture=found.architecture,
+        parameters=found.parameters,
+        classes={str(number): text for number, text in found.classes.items()},
+        input_size=found.input_size,
+        sha256=found.sha256,
+        size=found.size,
+        changed=format_time(weights.changed),
+        card=load_card(weights.path),
+    )
+
+
+@routes.get("/models/default")
+def show_default() -> ResponseReturnValue:
+    """Say which weights are used when a request names none, and which were before."""
+    store: ModelStore = current_app.extensions["models"]
+    try:
+        store.find()
+        error = None
+    except RequestError as lost:
+        error = lost.message
+    return jsonify(**describe_default(store.default), error=error)
+
+
+def find_weights(name: str) -> Weights:
+    """Return the weights that an address names.
+
+    Raises:
+        NotFound: There are none of that name.
+    """
+    store: ModelStore = current_app.extensions["models"]
+    try:
+        return store.find(name)
+    except RequestError as error:
+        raise NotFound(error.message) from error
+
+
+def describe_default(default: DefaultModel) -> dict[str, Any]:
+    """Return which weights are the default, which were before, and since when."""
+    return {"default": default.name, "previous": default.previous, "since": format_time(default.since)}
+
+
+def _is_default(weights: Weights) -> bool:
+    store: ModelStore = current_app.extensions["models"]
+    try:
+        return store.find().name == weights.name
+    except RequestError:
+        return False

@@ -7,7 +7,7 @@ tasks, as the pipelines are; what needs torch is imported inside ``run``.
 from typing import Protocol
 
 from app.database import Job
-from app.jobs import SimilarityRequest, State
+from app.jobs import EvaluationRequest, SimilarityRequest, State, TrainingRequest
 from app.queue import TaskQueue
 
 
@@ -26,6 +26,11 @@ class Stages(Protocol):
 
 def choose_stages(job: Job) -> Stages:
     """Return the stages of a job's kind."""
-    from app.stages import detection, similarity
+    from app.stages import detection, evaluation, similarity, training
 
-    return similarity if job.kind == SimilarityRequest.kind else detection
+    kinds: dict[str, Stages] = {
+        SimilarityRequest.kind: similarity,
+        TrainingRequest.kind: training,
+        EvaluationRequest.kind: evaluation,
+    }
+    return kinds.get(job.kind, detection)

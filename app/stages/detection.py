@@ -1,13 +1,14 @@
 """The stages of a detection job. A collection becomes a job for each of its manifests."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from app.database import Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.parcels import find_annotation_destination
-from app.errors import ManifestError
+from app.errors import ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
 from app.pipelines import detection
@@ -23,6 +24,9 @@ def download(queue: TaskQueue, job: Job) -> State | None:
     plan = detection.DownloadPlan(
         longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
     )
+    if job.retries:
+        with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
+            detection.keep_to_weights(folder, queue.models.find(request.model).digest())
     document = detection.fetch_manifest(request, folder, queue.fetcher, plan)
     if isinstance(document, Collection):
         return _split(queue, job, document)
@@ -35,11 +39,11 @@ def download(queue: TaskQueue, job: Job) -> State | None:
 def run(queue: TaskQueue, job: Job) -> State | None:
     """Find the illustrations on the images."""
     from app.detection.detector import DetectorConfig, load_detector
-    from app.detection.weights import ModelStore, isolate_ultralytics
+    from app.detection.weights import isolate_ultralytics
 
     request, s = DetectionRequest(**job.request), queue.settings
     isolate_ultralytics(s.data_folder / "ultralytics")
-    weights = ModelStore(s.models_folder, s.default_model).find(request.model)
+    weights = queue.models.find(request.model)
     config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
     queue.claims.beat(job, model_label=weights.label)
     detector = load_detector(weights, config)

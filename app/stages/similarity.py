@@ -8,7 +8,7 @@ from app.database import Job
 from app.delivery.parcels import find_scores_destination
 from app.delivery.parts import enlist_parts
 from app.errors import BackboneError, RequestError
-from app.jobs import SimilarityRequest, State, read_request
+from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
 from app.jobs.documents import Documents
 from app.jobs.pairs import name_pair
 from app.jobs.requests import Source, SourceKind
@@ -115,7 +115,7 @@ def _find_source(queue: TaskQueue, job: Job, doc_id: str, source: Source) -> Ima
     except RequestError as error:
         return MissingSource(source.value, open_cache(source.value), error)
     found = read_request(detection.kind, detection.request)
-    assert not isinstance(found, SimilarityRequest)  # noqa: S101 (a detection job was asked for)
+    assert isinstance(found, DetectionRequest)  # noqa: S101 (a detection job was asked for)
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
     pages = ImageCache(queue.storage.images(url), queue.fetcher, longest, gently=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")

@@ -1,8 +1,14 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from app.detection.detector import Detector, DetectorConfig
+from app.detection.detector import Detector, DetectorConfig, LoadedDetectors
+from app.errors import WeightsError
+from tests.detection.checkpoints import find_weights
 from tests.detection.networks import RectangleFinder
+from tests.detection.yolov5_networks import make_network, save
 
 
 def page(width: int, height: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
@@ -55,3 +61,56 @@ def test_unsure_boxes_are_dropped(network: RectangleFinder) -> None:
 
 def test_no_images_are_no_detections(detector: Detector) -> None:
     assert detector.detect([]) == []
+
+
+CONFIG = DetectorConfig(size=64, device="cpu")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Three weights files."""
+    return [save(tmp_path / name, model=make_network(names=[name])) for name in ("a.pt", "b.pt", "c.pt")]
+
+
+def test_what_was_used_least_recently_makes_room(files: list[Path]) -> None:
+    detectors, (a, b, c) = LoadedDetectors(room=2), map(find_weights, files)
+    first, second = detectors.load(a, CONFIG), detectors.load(b, CONFIG)
+    assert detectors.load(a, CONFIG) is first
+    detectors.load(c, CONFIG)
+    assert detectors.load(a, CONFIG) is first
+    assert detectors.load(b, CONFIG) is not second
+
+
+def test_another_way_to_detect_is_another_detector(files: list[Path]) -> None:
+    detectors, weights = LoadedDetectors(room=2), find_weights(files[0])
+    other = DetectorConfig(size=128, device="cpu")
+    assert detectors.load(weights, other).config == other
+    assert detectors.load(weights, CONFIG).config == CONFIG
+
+
+@pytest.mark.parametrize("moment", [1, None], ids=["of another time", "of another size"])
+def test_a_file_that_changed_is_loaded_anew_in_the_place_of_the_former(files: list[Path], moment: int | None) -> None:
+    detectors, path = LoadedDetectors(room=2), files[0]
+    before, beside = detectors.load(find_weights(path), CONFIG), detectors.load(find_weights(files[1]), CONFIG)
+    changed = path.stat().st_mtime_ns if moment is None else moment
+    save(path, model=make_network(names=["changed"]), beside="x" * 10_000)
+    os.utime(path, ns=(changed, changed))
+    after = detectors.load(find_weights(path), CONFIG)
+    assert after.class_names == {0: "changed"}
+    assert after.digest != before.digest
+    assert detectors.load(find_weights(files[1]), CONFIG) is beside
+
+
+def test_a_detector_knows_from_which_file_it_is(files: list[Path]) -> None:
+    weights = find_weights(files[0])
+    assert LoadedDetectors(room=1).load(weights, CONFIG).digest == weights.digest()
+
+
+def test_what_cannot_be_loaded_is_tried_again(files: list[Path]) -> None:
+    detectors, path = LoadedDetectors(room=1), files[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    with pytest.raises(WeightsError, match=r"a\.pt"):
+        detectors.load(find_weights(path), CONFIG)
+    path.write_bytes(content)
+    assert detectors.load(find_weights(path), CONFIG).class_names == {0: "a.pt"}

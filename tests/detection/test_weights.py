@@ -9,9 +9,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from app.config import ROOT
+from app.detection.description import describe
 from app.detection.detector import DetectorConfig, load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics, load_network
 from app.errors import RequestError, WeightsError
+from tests.detection.checkpoints import find_weights, save_network
 
 DEFAULT = ROOT / "models" / "illustrations.pt"
 
@@ -27,15 +29,6 @@ def store(tmp_path: Path) -> ModelStore:
         (tmp_path / name).touch()
     os.utime(tmp_path / "best_eida.pt", (1712065196, 1712065196))
     return ModelStore(tmp_path, "best_eida.pt")
-
-
-def save_checkpoint(path: Path, architecture: str) -> None:
-    """Save an untrained network in the format of ultralytics."""
-    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
-
-    kind = RTDETRDetectionModel if architecture.startswith("rtdetr") else DetectionModel
-    network = kind(architecture, nc=2, verbose=False).half()
-    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": {}}, path)
 
 
 def test_weights_are_found_with_and_without_their_ending(store: ModelStore) -> None:
@@ -60,24 +53,31 @@ def test_the_label_is_name_and_month_of_the_file(store: ModelStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "architecture",
-    ["yolov8n.yaml", "yolov9t.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo12n.yaml", "yolo26n.yaml", "rtdetr-l.yaml"],
+    ("architecture", "name"),
+    [
+        ("yolov5n.yaml", "YOLOv5nu"),
+        ("yolov8n.yaml", "YOLOv8n"),
+        ("yolov8n-p6.yaml", "YOLOv8n-p6"),
+        ("yolov9t.yaml", "YOLOv9t"),
+        ("yolov10n.yaml", "YOLOv10n"),
+        ("yolo11n.yaml", "YOLO11n"),
+        ("yolo12n.yaml", "YOLO12n"),
+        ("yolo26n.yaml", "YOLO26n"),
+        ("rtdetr-l.yaml", "RT-DETR-l"),
+    ],
 )
-def test_detectors_of_several_generations_load_and_run(tmp_path: Path, architecture: str) -> None:
-    save_checkpoint(tmp_path / "m.pt", architecture)
-    detector = load_detector(ModelStore(tmp_path, "m.pt").find(), DetectorConfig(size=64, confidence=0, device="cpu"))
+def test_detectors_of_several_generations_load_and_run_and_are_described(
+    tmp_path: Path, architecture: str, name: str
+) -> None:
+    weights = find_weights(save_network(tmp_path / "m.pt", architecture, imgsz=96))
+    detector = load_detector(weights, DetectorConfig(size=64, confidence=0, device="cpu"))
     assert detector.class_names == {0: "0", 1: "1"}
     (found,) = detector.detect([np.zeros((64, 48, 3), dtype=np.uint8)])
-    assert found.xyxy.shape[1] == 4
-
-
-def test_a_loaded_detector_is_kept_until_its_file_changes(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "m.pt", "yolov8n.yaml")
-    store, config = ModelStore(tmp_path, "m.pt"), DetectorConfig(device="cpu")
-    first = load_detector(store.find(), config)
-    assert load_detector(store.find(), config) is first
-    os.utime(tmp_path / "m.pt", (1, 1))
-    assert load_detector(store.find(), config) is not first
+    assert len(found) > 0
+    described = describe(weights)
+    assert (described.error, described.architecture, described.input_size) == ("", name, 96)
+    assert described.classes == detector.class_names
+    assert described.parameters == sum(each.numel() for each in load_network(weights.path).parameters())
 
 
 class Attack:
@@ -120,6 +120,25 @@ def test_weights_for_another_task_are_refused(tmp_path: Path) -> None:
     torch.save({"model": network, "ema": None, "train_args": {}}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="ClassificationModel"):
         load_network(tmp_path / "other.pt")
+
+
+def test_the_default_is_found_by_no_name_and_the_choice_of_another_holds_in_other_processes(store: ModelStore) -> None:
+    chosen = store.folder / "chosen.json"
+    web, worker = (ModelStore(store.folder, "best_eida.pt", chosen) for _ in range(2))
+    assert web.find().name == worker.find().name == "best_eida.pt"
+    default = web.set_default(web.find("other"))
+    assert (default.name, default.previous) == ("other.pt", "best_eida.pt")
+    assert worker.find().name == "other.pt"
+    assert worker.default == default
+
+
+def test_a_default_that_is_gone_is_not_replaced(store: ModelStore) -> None:
+    store = ModelStore(store.folder, "best_eida.pt", store.folder / "chosen.json")
+    store.set_default(store.find("other"))
+    (store.folder / "other.pt").unlink()
+    with pytest.raises(RequestError, match=r"'other\.pt' is not among .*: best_eida\.pt\. It is the default: name "):
+        store.find()
+    assert store.find("best_eida").name == "best_eida.pt"
 
 
 def test_boxes_are_those_of_the_librarys_own_predict() -> None:

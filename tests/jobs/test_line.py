@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.database import Job
 from app.errors import ManifestError
-from app.jobs import Claims, JobStore, Stage
+from app.jobs import Claims, JobStore, Stage, State, TrainingRequest
+from app.jobs.line import LONGEST_WAIT
 from app.jobs.states import DETECT, DOWNLOAD
-from tests.jobs.conftest import claimed, die, submit
+from tests.jobs.conftest import age, claimed, die, submit
 
 
 def urls(number: int) -> list[str]:
@@ -91,3 +93,65 @@ def test_threads_that_take_at_the_same_time_take_each_job_once(store: JobStore, 
     with ThreadPoolExecutor(threads) as pool:
         taken = [job_id for each in [pool.submit(take_all) for _ in range(threads)] for job_id in each.result()]
     assert sorted(taken) == sorted(job.id for job in jobs)
+
+
+def begin_training(store: JobStore, claims: Claims, app_id: int = 1) -> Job:
+    """Submit a training, and take it as far as the GPU."""
+    (training,) = store.submit(app_id, [TrainingRequest("pages", 5)])
+    claims.hand_over(claimed(claims, training, DOWNLOAD), DOWNLOAD, 1)
+    return training
+
+
+def test_a_training_comes_after_all_that_is_shorter(store: JobStore, claims: Claims) -> None:
+    training = begin_training(store, claims, 2)
+    for _ in range(2):
+        submit(store, 1)
+        serve(claims)
+    assert [serve(claims, DETECT) for _ in range(3)] == [1, 1, 2]
+    assert store.find(training.id).state == "delivering"
+
+
+def test_a_training_that_gives_way_goes_on_when_nobody_else_waits(store: JobStore, claims: Claims) -> None:
+    training = claimed(claims, begin_training(store, claims), DETECT)
+    assert not claims.is_awaited(DETECT)
+    other = submit(store)
+    claims.hand_over(claimed(claims, other, DOWNLOAD), DOWNLOAD, 1)
+    assert claims.is_awaited(DETECT)
+    claims.hand_over(training, DETECT, 1, State.RUNNING)
+    claims.hand_over(claimed(claims, other, DETECT), DETECT, 1)
+    assert not claims.is_awaited(DETECT)
+    claimed(claims, training, DETECT)
+
+
+def test_two_trainings_do_not_interrupt_each_other(store: JobStore, claims: Claims) -> None:
+    first = begin_training(store, claims)
+    claimed(claims, first, DETECT)
+    begin_training(store, claims, 2)
+    assert not claims.is_awaited(DETECT)
+
+
+def test_a_training_is_not_held_up_for_ever(store: JobStore, claims: Claims) -> None:
+    for _ in range(3):
+        submit(store, 1)
+        serve(claims)
+    training = begin_training(store, claims, 2)
+    assert serve(claims, DETECT) == 1
+    age(store, training, LONGEST_WAIT + 1)
+    training = claimed(claims, training, DETECT)
+    assert claims.is_awaited(DETECT)
+    claims.hand_over(training, DETECT, 1, State.RUNNING)
+    assert [serve(claims, DETECT) for _ in range(3)] == [1, 1, 2]
+
+
+def test_a_training_waits_behind_no_thousand_manifests_to_keep_its_pages(store: JobStore, claims: Claims) -> None:
+    (training,) = store.submit(2, [TrainingRequest("pages", 5)])
+    for url in urls(3):
+        submit(store, 2, url)
+    claimed(claims, training, DOWNLOAD)
+
+
+def test_a_training_that_gives_way_still_shows_how_far_it_is(store: JobStore, claims: Claims) -> None:
+    training = claimed(claims, begin_training(store, claims), DETECT)
+    claims.record_progress(training, 3, 5, None)
+    claims.hand_over(training, DETECT, 1, State.RUNNING)
+    assert (store.find(training.id).done, store.find(training.id).total) == (3, 5)

@@ -18,7 +18,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
 from app.iiif.turns import HostLimits
 from app.jobs import DetectionRequest
-from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest
+from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
 from app.pipelines.pages import Coverage, load_annotated, load_fetched
 from app.storage import Storage
 from tests.detection.networks import EdgeFinder, RectangleFinder
@@ -374,3 +374,45 @@ def test_every_pixel_is_given_to_the_detector_when_the_full_size_was_asked_for(
     )
     run.detect()
     assert seen[0] == longest
+
+
+def give_other_weights(run: Run) -> None:
+    """Replace the file of the weights, by name the same."""
+    run.network = RectangleFinder()
+    run.detector = Detector(run.network, run.detector.config, digest="other")  # type: ignore[arg-type]
+
+
+def test_a_job_that_goes_on_with_changed_weights_begins_anew(run: Run) -> None:
+    run.download()
+    with pytest.raises(ClaimLost):
+        run.detect(stop_after(2))
+    assert run.annotated()
+    give_other_weights(run)
+    run.detect()
+    assert sum(shape[0] for shape in run.network.shapes) == 4
+    assert run.reports[-1][:2] == (4, 4)
+
+
+def test_a_retry_with_changed_weights_fetches_and_looks_at_every_canvas(run: Run, document: Path) -> None:
+    page = (document / "ms_0002.jpg").read_bytes()
+    (document / "ms_0002.jpg").write_bytes(b"")
+    run.download()
+    run.detect()
+    (document / "ms_0002.jpg").write_bytes(page)
+    shutil.rmtree(run.storage.images(run.request.manifest_url))  # as after RETENTION_DAYS
+    give_other_weights(run)
+    keep_to_weights(run.folder, "other")
+    run.download(plan=replace(PLAN, retries=1))
+    run.detect()
+    assert sum(shape[0] for shape in run.network.shapes) == 4
+    assert run.reports[-1] == (4, 4, Coverage(3, 1))
+
+
+def test_what_the_same_weights_have_found_is_kept(run: Run) -> None:
+    run.download()
+    run.detect()
+    keep_to_weights(run.folder, run.detector.digest)
+    assert len(run.annotated()) == 4
+    run.folder.detected_by.unlink()  # of a job that an earlier version began
+    keep_to_weights(run.folder, "other")
+    assert len(run.annotated()) == 4

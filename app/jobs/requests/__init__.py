@@ -11,12 +11,27 @@ from typing import Any
 
 from app.jobs.requests.detection import DetectionRequest, RefusedLine
 from app.jobs.requests.similarity import SimilarityRequest, Source, SourceKind
+from app.jobs.requests.training import EvaluationRequest, TrainingRequest
 
-__all__ = ["DetectionRequest", "RefusedLine", "Request", "SimilarityRequest", "Source", "SourceKind", "read_request"]
+__all__ = [
+    "DetectionRequest",
+    "EvaluationRequest",
+    "RefusedLine",
+    "Request",
+    "SimilarityRequest",
+    "Source",
+    "SourceKind",
+    "TrainingRequest",
+    "read_request",
+]
 
-Request = DetectionRequest | SimilarityRequest
+Request = DetectionRequest | SimilarityRequest | TrainingRequest | EvaluationRequest
 
 
 def read_request(kind: str, record: Mapping[str, Any]) -> Request:
     """Return the request of a job from its row; that of a collection is one for detection."""
-    return SimilarityRequest.from_json(record) if kind == SimilarityRequest.kind else DetectionRequest(**record)
+    if kind == SimilarityRequest.kind:
+        return SimilarityRequest.from_json(record)
+    kinds: dict[str, type[TrainingRequest] | type[EvaluationRequest]]
+    kinds = {each.kind: each for each in (TrainingRequest, EvaluationRequest)}
+    return kinds[kind](**record) if kind in kinds else DetectionRequest(**record)

@@ -4,123 +4,54 @@
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          what was detected on it
+    data/jobs/<job id>/detected-by.json                              by which weights
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
     data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
+    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
+    data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
+    data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
+    data/default-model.json                                          the weights chosen for requests that name none
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
+    data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
+    data/datasets/.parts                                             what is received and unpacked just now
 
 A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
 key of the digests of a document's images: whoever compares the same pixels, under whatever names, finds what is there.
+The name of a data set is from outside, and nothing but letters, digits, ``-``, ``_`` and ``.``.
 """
 
 import contextlib
-import hashlib
-import json
-import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
 
+from app.storage.files import (
+    alone_in,
+    build_key,
+    check_space,
+    full_disk_in_a_sentence,
+    name_scores,
+    open_atomic,
+    write_atomic,
+)
+from app.storage.job_folder import JobFolder
 
-def build_key(text: str) -> str:
-    """Return a name for a file that stands for a text (a URL, say) and for no other."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def name_scores(first: str, second: str) -> str:
-    """Return a short name for the scores of two contents, beside others of the same two documents."""
-    return build_key(f"{first} {second}")[:16]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that other processes see whole or not at all, also after a crash."""
-    with open_atomic(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write to, which others see when all went well: whole or not at all, also after a crash."""
-    descriptor, temporary = _open_part(path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _open_part(folder: Path) -> tuple[int, str]:
-    """Open a file that is still to get its name, in a folder that may be removed by retention at this very moment."""
-    for _ in range(10):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return tempfile.mkstemp(dir=folder, prefix=".part-")
-    raise FileNotFoundError(f"{folder} cannot be made.")
-
-
-class JobFolder:
-    """The files of one job."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def manifest(self) -> Path:
-        return self.path / "manifest.json"
-
-    @property
-    def annotations(self) -> Path:
-        return self.path / "annotations.txt"
-
-    @property
-    def annotations_json(self) -> Path:
-        return self.path / "annotations.json"
-
-    def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
-        """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
-        write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
-
-    def has(self, kind: str, number: int) -> bool:
-        """Tell whether there is a record of a canvas."""
-        return self._record(kind, number).exists()
-
-    def load(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of a kind, in the order of the canvases."""
-        for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
-            yield json.loads(path.read_bytes())
-
-    def document(self, number: int, suffix: str) -> Path:
-        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
-        return self.path / "documents" / f"{number:04d}{suffix}"
-
-    def scores(self, first: int, second: int, name: str) -> Path:
-        """Return the file with the scores of two documents, of the contents for which :func:`name_scores` stands."""
-        return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
-
-    def forget_document(self, number: int) -> None:
-        """Remove all that is known of a document, and what it was compared to."""
-        name = f"{number:04d}"
-        found = [
-            self.path.glob(f"documents/{name}.*"),
-            self.path.glob(f"scores/{name}-*"),
-            self.path.glob(f"scores/*-{name}-*"),
-        ]
-        for path in {path for paths in found for path in paths}:
-            path.unlink(missing_ok=True)
-
-    def _record(self, kind: str, number: int) -> Path:
-        return self.path / kind / f"{number:04d}.json"
+__all__ = [
+    "JobFolder",
+    "Storage",
+    "alone_in",
+    "build_key",
+    "check_space",
+    "full_disk_in_a_sentence",
+    "name_scores",
+    "open_atomic",
+    "write_atomic",
+]
 
 
 class Storage:
@@ -137,12 +68,21 @@ class Storage:
         return self.root / "images" / build_key(manifest_url)
 
     @property
+    def default_model(self) -> Path:
+        """Return the file that says which weights were chosen for requests that name none."""
+        return self.root / "default-model.json"
+
+    @property
     def embeddings(self) -> Path:
         return self.root / "embeddings"
 
     @property
     def scores(self) -> Path:
         return self.root / "scores"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
 
     def forget_images(self, source: str) -> None:
         """Remove the cached images of a manifest or a document."""
@@ -161,6 +101,20 @@ class Storage:
         for folder in self.scores.glob("*"):
             _remove_unused(folder, limit)
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
+
+    def remove_old_trainings(self, days: float, wanted: Collection[str] = ()) -> int:
+        """Remove pages and checkpoints of trainings that have not gone on for some days, and return how many jobs'.
+
+        Args:
+            days: Since it last did. Tried again later, it starts anew.
+            wanted: Ids of jobs that will go on.
+        """
+        limit = time.time() - days * 86400
+        found = [path.parent for name in ("dataset", ".part-*") for path in (self.root / "jobs").glob(f"*/{name}")]
+        old = [folder for folder in {*found} if folder.name not in wanted and JobFolder(folder).went_on < limit]
+        for folder in old:
+            JobFolder(folder).forget_training()
+        return len(old)
 
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove the images that nobody has used for some days, and return how many.

@@ -1,0 +1,144 @@
+"""What a weights file is, as anybody may read it: without torch, and without running what is in it."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from app.detection.checkpoint import LARGEST, Checkpoint, children, find_tensor, open_checkpoint, read_classes
+from app.detection.permitted import check, list_modules
+from app.detection.pickles import Record
+from app.errors import WeightsError
+
+if TYPE_CHECKING:
+    from app.detection.weights import Weights
+
+# By their factor on the number of channels (``width_multiple`` in models/yolov5?.yaml).
+_YOLOV5_SIZES = {0.25: "n", 0.5: "s", 0.75: "m", 1.0: "l", 1.25: "x"}
+_LARGEST_INPUT = 100_000
+_LONGEST_CARD = 200_000
+_MOST_REMEMBERED = 256
+
+
+@dataclass(frozen=True)
+class Description:
+    """A weights file.
+
+    Attributes:
+        size: In bytes.
+        sha256: Of the file, in hexadecimal; None when it cannot be read.
+        error: Why it cannot be used, else "". Then nothing is known of the following.
+        architecture: ``YOLOv5n6``, ``YOLO11s``, ``RT-DETR-l``, as far as the file says it.
+        parameters: How many the network has.
+        classes: Their names, by their ids.
+        input_size: Longer side of the images that it was trained on, in pixels; None when the file does not say.
+    """
+
+    size: int
+    sha256: str | None = None
+    error: str = ""
+    architecture: str | None = None
+    parameters: int | None = None
+    classes: dict[int, str] = field(default_factory=dict)
+    input_size: int | None = None
+
+
+class Descriptions:
+    """Descriptions of weights files, each made once for every version of its file."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Path, float, int], Description] = {}
+        self._lock = Lock()
+
+    def describe(self, weights: "Weights") -> Description:
+        """Return the description of a file, which says what is wrong with it where that is so."""
+        key = (weights.path, weights.changed, weights.size)
+        with self._lock:  # a large file is not read by all at once
+            if key not in self._made:
+                while len(self._made) >= _MOST_REMEMBERED:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = describe(weights)
+            return self._made[key]
+
+
+def describe(weights: "Weights") -> Description:
+    """Read what a weights file is."""
+    digest = None
+    try:
+        if weights.size <= LARGEST:
+            digest = weights.digest()
+        with open_checkpoint(weights.path) as checkpoint:
+            check(checkpoint)
+            return Description(weights.size, digest, "", *_describe(checkpoint))
+    except WeightsError as error:
+        return Description(weights.size, digest, error.message)
+
+
+def load_card(path: Path) -> str | None:
+    """Return the card of a weights file, ``<stem>.md`` beside it; None when there is none."""
+    card = path.with_suffix(".md")
+    try:
+        if not card.is_file():
+            return None
+        with card.open("rb") as file:
+            return file.read(_LONGEST_CARD).decode(errors="replace")
+    except OSError:
+        return None
+
+
+def _describe(checkpoint: Checkpoint) -> tuple[str, int, dict[int, str], int | None]:
+    """Return architecture, parameters, classes and input size."""
+    network = checkpoint.network
+    name = _name_yolov5(network) if checkpoint.is_yolov5 else _name_ultralytics(network)
+    return name, _count_parameters(checkpoint), read_classes(network), _read_input_size(checkpoint)
+
+
+def _count_parameters(checkpoint: Checkpoint) -> int:
+    """Return how many parameters a network has; what several modules share counts once."""
+    parameters = {
+        id(parameter): parameter
+        for module in list_modules(checkpoint.network)
+        for parameter in module.state["_parameters"].values()
+    }
+    tensors = map(find_tensor, parameters.values())
+    return sum(checkpoint.count(tensor) for tensor in tensors if tensor)
+
+
+def _name_yolov5(network: Record) -> str:
+    """Return the size by which a network of YOLOv5 is known, with 6 for a head of four levels (P6)."""
+    layers = list(children(children(network)["model"]).values())
+    levels = len(children(children(layers[-1])["m"]))
+    width = _read_fields(network.state.get("yaml")).get("width_multiple")
+    size = _YOLOV5_SIZES.get(width, "") if isinstance(width, (int, float)) else ""
+    return f"YOLOv5{size}{'6' if levels == 4 else ''}"
+
+
+def _name_ultralytics(network: Record) -> str:
+    """Return what a network of ultralytics is called, from the name of the file that describes its layers."""
+    layout = _read_fields(network.state.get("yaml"))
+    file, scale = (value if isinstance(value := layout.get(key), str) else "" for key in ("yaml_file", "scale"))
+    name = PureWindowsPath(file).stem[:100]
+    if re.fullmatch(r"yolov?\d+", name):
+        name += scale[:1]
+    if re.fullmatch(r"yolov5[nsmlx](6|-p6)?", name):
+        return f"YOLOv5{name[6]}{'6' if '6' in name else ''}u"  # its backbone and neck, and a head without anchors
+    if name.startswith("rtdetr"):
+        return f"RT-DETR{name.removeprefix('rtdetr')}"
+    if name.startswith("yolo"):
+        return f"YOLO{name.removeprefix('yolo')}"
+    return name or ("RT-DETR" if network.kind.endswith(".RTDETRDetectionModel") else "YOLO")
+
+
+def _read_input_size(checkpoint: Checkpoint) -> int | None:
+    """Return the longer side that training was told (``imgsz``); YOLOv5 notes it since 7.0."""
+    told = _read_fields(checkpoint.content.get("opt" if checkpoint.is_yolov5 else "train_args")).get("imgsz")
+    sides = told if isinstance(told, (list, tuple)) else [told]
+    sizes = [side for side in sides if type(side) is int and 0 < side <= _LARGEST_INPUT]
+    return max(sizes, default=None)
+
+
+def _read_fields(value: Any) -> dict[Any, Any]:
+    """Return a dictionary, or the attributes of a namespace."""
+    fields = value.state if isinstance(value, Record) else value
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,127 @@
+"""Which checkpoints are loaded: those that hold a network for detection, and name nothing but what is part of one.
+
+The loaders run nothing of a file in any case. What is looked at here, beforehand, without torch, keeps them from files
+that would take hours or all the memory, and says which file is refused, and why.
+"""
+
+import re
+from typing import Any
+
+from app.detection.checkpoint import ADVICE, Checkpoint, children, find_tensor, read_classes
+from app.detection.pickles import Record
+from app.errors import WeightsError
+
+# Layers of torch in YOLOv5, each with the arguments that describe it, which are attributes of the same name.
+YOLOV5_LAYERS = {
+    "torch.nn.modules.conv.Conv2d": "in_channels out_channels kernel_size stride padding dilation groups padding_mode",
+    "torch.nn.modules.batchnorm.BatchNorm2d": "num_features eps momentum",
+    "torch.nn.modules.batchnorm.SyncBatchNorm": "num_features eps momentum",
+    "torch.nn.modules.pooling.MaxPool2d": "kernel_size stride padding dilation ceil_mode",
+    "torch.nn.modules.upsampling.Upsample": "size scale_factor mode align_corners",
+    "torch.nn.modules.linear.Identity": "",
+    "torch.nn.modules.activation.LeakyReLU": "negative_slope",
+    **{f"torch.nn.modules.activation.{name}": "" for name in ("SiLU", "ReLU", "Hardswish")},
+}
+
+# Containers of torch and blocks of models/common.py, each with the attributes that its computation depends on.
+YOLOV5_BLOCKS = {
+    **{f"torch.nn.modules.container.{name}": "" for name in ("Sequential", "ModuleList")},
+    **{f"models.common.{name}": "" for name in ("Conv", "DWConv", "Focus", "SPP", "SPPF", "C3", "BottleneckCSP")},
+    **{f"models.common.{name}": "" for name in ("GhostConv", "GhostBottleneck", "C3Ghost")},
+    "models.common.Bottleneck": "add",
+    "models.common.Concat": "d",
+}
+
+# What is no part of a network: numbers, and what training saves beside it.
+_DATA = {
+    "collections.OrderedDict",
+    *("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
+    *(f"torch.{name}Storage" for name in ("Half", "Float", "Long", "BFloat16", "Double", "Int", "Byte", "Bool")),
+    *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
+    *("numpy.dtype", "numpy.ndarray", "_codecs.encode", "builtins.set", "builtins.getattr", "argparse.Namespace"),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+}
+_YOLOV5 = {
+    *(*_DATA, *YOLOV5_LAYERS, *YOLOV5_BLOCKS),
+    *("models.yolo.Model", "models.yolo.DetectionModel", "models.yolo.Detect"),  # Model until 6.1
+    "torch.nn.parallel.data_parallel.DataParallel",
+}
+_YOLOV5_NETWORKS = {"models.yolo.Model", "models.yolo.DetectionModel"}
+
+# Of ultralytics, its loader looks each of these up and takes nothing but classes of modules.
+_ULTRALYTICS = re.compile(
+    r"(torch\.nn|ultralytics\.nn)\.modules\.[a-z_]+\.([A-Z]\w*|v10Detect)|ultralytics\.nn\.tasks\.[A-Z]\w*", re.ASCII
+)
+_ULTRALYTICS_DATA = {
+    *("ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace"),
+    *(f"torch.{name}" for name in ("float16", "float32", "bfloat16", "int64", "CharStorage", "ShortStorage")),
+}
+_LOSSES = re.compile(r"ultralytics\.utils\.(loss|tal)\.\w+")  # which some releases save with the network
+_ULTRALYTICS_NETWORKS = {
+    f"ultralytics.nn.tasks.{name}" for name in ("DetectionModel", "RTDETRDetectionModel", "YOLOv10DetectionModel")
+}
+
+# yolov9e has 1225; a file of a few bytes could describe 2**40.
+MOST_MODULES = 10_000
+# Numbers that a file may save by repeating others, as YOLOv5 does with its anchors.
+_MOST_REPEATED = 2**26
+
+
+def check(checkpoint: Checkpoint) -> None:
+    """Refuse what would not be loaded.
+
+    Raises:
+        WeightsError: It holds no network for detection, or something else beside it.
+        Exception: Of any kind; the file is damaged, or not what it says.
+    """
+    _check_names(checkpoint)
+    kind = checkpoint.network.kind
+    if kind not in (_YOLOV5_NETWORKS if checkpoint.is_yolov5 else _ULTRALYTICS_NETWORKS):
+        what = kind.rpartition(".")[2][:100]
+        raise WeightsError(f"{checkpoint.name} holds a {what}, which is not for detection: {ADVICE}.")
+    tensors = [record for record in checkpoint.reading.records if find_tensor(record) is record]
+    if sum(map(checkpoint.count, tensors)) > checkpoint.size + _MOST_REPEATED:
+        raise ValueError("tensors with more elements than numbers")
+    read_classes(checkpoint.network)
+    list_modules(checkpoint.network)
+
+
+def _check_names(checkpoint: Checkpoint) -> None:
+    name, origin = checkpoint.name, "YOLOv5" if checkpoint.is_yolov5 else "detection"
+    for kind in checkpoint.reading.names:
+        if not (kind in _YOLOV5 if checkpoint.is_yolov5 else _is_of_ultralytics(kind)):
+            what = f"which is not part of a {origin} network"
+            raise WeightsError(f"{name} contains {kind[:100]}, {what}: it is not loaded.")
+    data = _DATA | _ULTRALYTICS_DATA
+    for kind in checkpoint.reading.called:
+        if kind not in data:  # an instance of a class is made without a call
+            raise WeightsError(f"{name} calls {kind[:100]}, which no checkpoint does: it is not loaded.")
+    for record in checkpoint.reading.records:
+        if record.kind == "builtins.getattr" and record.args[1] not in ("forward", "forward_fuse"):
+            raise WeightsError(f"{name} asks for an attribute, which no checkpoint does: it is not loaded.")
+
+
+def _is_of_ultralytics(kind: str) -> bool:
+    known = kind in _DATA or kind in _ULTRALYTICS_DATA
+    return known or bool(_ULTRALYTICS.fullmatch(kind) or _LOSSES.fullmatch(kind))
+
+
+def list_modules(network: Record) -> list[Record]:
+    """Return a network and every module in it, as often as it is a part.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    found: list[Record] = []
+    waiting: list[Any] = [network]
+    while waiting:
+        module = waiting.pop()
+        if not isinstance(module, Record):
+            if module is not None:
+                raise TypeError("a part of a network is no module")
+            continue
+        found.append(module)
+        waiting += children(module).values()
+        if len(found) + len(waiting) > MOST_MODULES:
+            raise ValueError("too many modules")
+    return found

@@ -1,0 +1,87 @@
+"""The comparison images of an evaluation: what is on a page beside what was found there."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.storage import write_atomic
+from app.training.labelled_page import UNREADABLE, load_page
+from app.training.metrics import LabelledPage, count_errors
+from app.training.overlays import DrawnBox, draw_comparison
+
+# Pages of an evaluation that are drawn, those with errors first: more are not looked through, and take 100 MB.
+MOST_PAGES = 200
+# Longer side of the images, in pixels: enough to see why a box is wrong.
+LONGEST = 1600
+
+WITH_TRUTH, WITHOUT_TRUTH = "images", "images-without-truth"
+
+
+class Comparison:
+    """Draws the pages of an evaluation beside what an earlier one left, then puts them in its place.
+
+    Args:
+        folder: Of the evaluation.
+        class_names: By class id; told where there are several.
+        confidence: What was found with less is not drawn.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str], confidence: float) -> None:
+        self._folder = folder
+        self._class_names = class_names
+        self._confidence = confidence
+        self._fresh = folder / ".new"
+
+    def draw(self, pages: Sequence[LabelledPage], paths: Mapping[str, Path]) -> int:
+        """Draw the pages that are to be looked at first, and return how many.
+
+        Args:
+            pages: All pages of the evaluation.
+            paths: Their image files, by name.
+        """
+        shutil.rmtree(self._fresh, ignore_errors=True)
+        for name in (WITH_TRUTH, WITHOUT_TRUTH):
+            (self._fresh / name).mkdir(parents=True)
+        errors = {page.image_name: count_errors(page, self._confidence) for page in pages}
+        chosen = sorted(pages, key=lambda page: (-errors[page.image_name], page.image_name))[:MOST_PAGES]
+        return sum(self._draw_page(page, paths[page.image_name]) for page in chosen)
+
+    def replace_images(self) -> None:
+        """Put what was drawn in the place of earlier images. Meanwhile there is no report: it is written after them."""
+        (self._folder / "report.json").unlink(missing_ok=True)
+        for name in (WITH_TRUTH, WITHOUT_TRUTH):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._folder / name)
+            os.replace(self._fresh / name, self._folder / name)
+        self._fresh.rmdir()
+
+    def _draw_page(self, page: LabelledPage, path: Path) -> bool:
+        """Draw a page; one that has become unreadable since it was looked at is left out."""
+        try:
+            pixels, size = load_page(path, LONGEST)
+        except UNREADABLE:
+            return False
+        image = Image.fromarray(pixels)
+        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        # Both are of the whole page: what a reduced decode adds at the edge is in neither.
+        scale = np.array([image.width / pixels.shape[1] * size[0] / page.size[0]] * 4)
+        truth = self._list_boxes(page.true.xyxy * scale, page.true.class_id, None)
+        sure = page.found.confidence >= np.float32(self._confidence)
+        found = self._list_boxes(page.found.xyxy[sure] * scale, page.found.class_id[sure], page.found.confidence[sure])
+        content = BytesIO()
+        draw_comparison(image, truth, found, self._confidence).save(content, "JPEG", quality=85)
+        kind = WITH_TRUTH if len(page.true) else WITHOUT_TRUTH
+        write_atomic(self._fresh / kind / f"{path.stem}.jpg", content.getvalue())
+        return True
+
+    def _list_boxes(self, xyxy: np.ndarray, class_id: np.ndarray, confidence: np.ndarray | None) -> list[DrawnBox]:
+        names = [self._class_names[each] if len(self._class_names) > 1 else "" for each in class_id.tolist()]
+        sure = ["" for _ in names] if confidence is None else [f"{each:.2f}" for each in confidence.tolist()]
+        labels = [" ".join(filter(None, words)) for words in zip(names, sure, strict=True)]
+        return [DrawnBox(tuple(corners), label) for corners, label in zip(xyxy.tolist(), labels, strict=True)]

@@ -1,0 +1,78 @@
+"""What became of each epoch of a training, in a file that is appended to: a line an epoch, as JSON."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FIGURES = ("precision", "recall", "ap50", "ap50_95")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch.
+
+    Attributes:
+        epoch: Its number, from 1.
+        seconds: That it took.
+        losses: By name, ``train/box_loss`` say.
+        precision, recall, ap50, ap50_95: On the pages for validation.
+    """
+
+    epoch: int
+    seconds: float
+    losses: Mapping[str, float]
+    precision: float
+    recall: float
+    ap50: float
+    ap50_95: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All that was measured, by name."""
+        return {**self.losses, **{name: getattr(self, name) for name in FIGURES}}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for JSON, which knows no number that is none: that is None."""
+        fields = asdict(self) | {name: _round(getattr(self, name)) for name in FIGURES}
+        return fields | {"losses": {name: _round(value) for name, value in self.losses.items()}}
+
+
+def load_history(path: Path) -> tuple[EpochRecord, ...]:
+    """Return the epochs of a training in their order; of one that was repeated after an interruption, the last.
+
+    A last line that is not whole is passed over.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    records = (_parse(json.loads(line)) for line in lines)
+    epochs = {record.epoch: record for record in records}
+    return tuple(epochs[epoch] for epoch in sorted(epochs))
+
+
+def append_epoch(path: Path, record: EpochRecord) -> None:
+    """Write down an epoch, in the place of a last line that is not whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+        file.write(json.dumps(record.as_json(), ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _parse(fields: Mapping[str, Any]) -> EpochRecord:
+    figures = {name: _read(fields[name]) for name in FIGURES}
+    losses = {name: _read(value) for name, value in fields["losses"].items()}
+    return EpochRecord(epoch=fields["epoch"], seconds=fields["seconds"], losses=losses, **figures)
+
+
+def _round(value: float) -> float | None:
+    return round(value, 5) if math.isfinite(value) else None
+
+
+def _read(value: float | None) -> float:
+    return math.nan if value is None else value

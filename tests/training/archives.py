@@ -1,0 +1,32 @@
+"""Pages and archives as client apps send them, whole and hostile."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+
+from PIL import Image
+
+YAML = b"names: [illustration, initial]\n"
+BOX = b"0 0.5 0.5 0.2 0.4\n"
+
+
+def make_image(kind: str = "JPEG", size: tuple[int, int] = (60, 80), colour: str = "ivory") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def make_zip(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, content in files.items():
+            file.writestr(zipfile.ZipInfo(name), content, compression)
+    buffer.seek(0)
+    return buffer
+
+
+def make_pages(*stems: str, folder: str = "") -> tuple[io.BytesIO, io.BytesIO]:
+    """Return the zip files of some pages and of their labels, with a box on each."""
+    prefix = f"{folder}/" if folder else ""
+    images = make_zip({f"{prefix}{stem}.jpg": make_image() for stem in stems})
+    return images, make_zip({f"{prefix}{stem}.txt": BOX for stem in stems})

@@ -1,0 +1,46 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.training.history import EpochRecord, append_epoch, load_history
+
+EPOCH = EpochRecord(1, 61.5, {"train/box_loss": 2.25}, 0.5, 0.25, 0.375, 0.125)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "training" / "history.jsonl"
+
+
+def test_epochs_come_back_as_they_were(file: Path) -> None:
+    assert load_history(file) == ()
+    epochs = tuple(replace(EPOCH, epoch=number, seconds=60.0 + number) for number in (1, 2, 3))
+    for epoch in epochs:
+        append_epoch(file, epoch)
+    assert load_history(file) == epochs
+
+
+def test_an_epoch_that_was_repeated_replaces_the_one_before(file: Path) -> None:
+    for epoch in (EPOCH, replace(EPOCH, epoch=2), replace(EPOCH, epoch=3), replace(EPOCH, epoch=2, ap50=0.75)):
+        append_epoch(file, epoch)
+    assert [(record.epoch, record.ap50) for record in load_history(file)] == [(1, 0.375), (2, 0.75), (3, 0.375)]
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b'{"epoch": 2, "sec', b"\xc3"])
+def test_a_last_line_that_was_cut_off_is_passed_over_and_written_over(file: Path, left: bytes) -> None:
+    append_epoch(file, EPOCH)
+    with file.open("ab") as history:
+        history.write(left)
+    assert load_history(file) == (EPOCH,)
+    append_epoch(file, replace(EPOCH, epoch=2))
+    assert load_history(file) == (EPOCH, replace(EPOCH, epoch=2))
+
+
+def test_a_loss_that_is_no_number_is_none_in_json(file: Path) -> None:
+    append_epoch(file, replace(EPOCH, losses={"train/box_loss": math.nan, "val/box_loss": math.inf}, recall=math.nan))
+    assert json.loads(file.read_text(), parse_constant=pytest.fail)["recall"] is None
+    (record,) = load_history(file)
+    assert all(math.isnan(value) for value in (*record.losses.values(), record.recall))
