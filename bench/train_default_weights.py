@@ -211,7 +211,7 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
     # Where it was trained is nobody's concern.
     network.args = {name: value for name, value in dict(network.args).items() if name not in PATHS}
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": network.half()}, out)
+    torch.save({"model": network.half().requires_grad_(False), "train_args": network.args}, out)
 
 
 def main() -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 import yaml
 
+from app.detection.description import describe
 from app.detection.weights import isolate_ultralytics, load_network
 from bench import train_default_weights
 from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset, write_weights
+from tests.detection.checkpoints import find_weights
 
 SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
 
@@ -91,10 +93,11 @@ def test_a_stage_ends_with_weights_that_the_service_loads(
 
 def test_confidence_is_shifted_and_boxes_stay(tmp_path: Path) -> None:
     network = build_network()
-    network.names, network.args = {0: "illustration"}, {"data": "/home/somebody/data.yaml", "epochs": 4}
+    network.names, network.args = {0: "illustration"}, {"data": "/home/somebody/data.yaml", "imgsz": 64}
     torch.save({"model": network}, tmp_path / "before.pt")
     write_weights(tmp_path / "before.pt", 0.5, tmp_path / "after.pt")
-    assert load_network(tmp_path / "after.pt").args == {"epochs": 4}
+    assert load_network(tmp_path / "after.pt").args == {"imgsz": 64}
+    assert describe(find_weights(tmp_path / "after.pt")).input_size == 64
     image = torch.rand(1, 3, 64, 64)
     before, after = (load_network(tmp_path / name)(image)[0] for name in ("before.pt", "after.pt"))
     odds = [confidence / (1 - confidence) for confidence in (before[:, 4], after[:, 4])]
