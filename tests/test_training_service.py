@@ -32,6 +32,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings |= {"training_batch_size": 4, "device": "cpu"}
     # A claim must outlast the import of torch on a busy machine.
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("MPLCONFIGDIR", "YOLO_CONFIG_DIR"):  # that other tests have left
+            patch.delenv(name, raising=False)
         patch.setenv("OMP_NUM_THREADS", "1")  # so small a network is quicker with one
         patch.setenv("HOME", str(folder / "home"))
         (folder / "home").mkdir()
