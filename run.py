@@ -10,7 +10,7 @@ from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
     "--worker-class",
-    "app.gunicorn_worker.BoundedWorker",
+    "app.server.gunicorn_worker.BoundedWorker",
     "--workers",
     "2",
     "--threads",
@@ -18,13 +18,13 @@ GUNICORN_OPTIONS = [
     "--access-logfile",
     "-",
     "--logger-class",
-    "app.access_log.ServerLog",
+    "app.server.request_log.ServerLog",
     "--worker-connections",
     "400",
     "--graceful-timeout",
     "20",
     "--no-control-socket",
-    # Of what a proxy says, only that is believed for which PROXIES asks: see app/gate.py.
+    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/rate_limiting.py.
     "--forwarded-allow-ips",
     "",
 ]
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(error.message)
     if settings.debug:
         from app.app import app
-        from app.development import RequestHandler
+        from app.server.development import RequestHandler
 
         configure_logs(settings.log_format)
         # The page of the debugger would let whoever sees it run code: the log has the traceback.

@@ -98,7 +98,7 @@ serve() {
         fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
     fi
     if api_answers "$url"; then fail "Something answers at $url already: stop it, or set another API_PORT in .env."; fi
-    broker=$(venv/bin/python -m app.broker check)
+    broker=$(venv/bin/python -m app.workers.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
     announce "$url" "$data" &
     ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data \

@@ -12,12 +12,13 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """Join the parts: settings, database, queue, routes, commands. The one place where that is done."""
     from flask import Flask
 
-    from app import auth, gate, routes
-    from app.body import BoundedRequest
+    from app import auth, routes
     from app.config import Settings
-    from app.database import Database
-    from app.detection.description import Descriptions
-    from app.queue import TaskQueue
+    from app.database.tables import Database
+    from app.detection.weights_description import Descriptions
+    from app.server import rate_limiting
+    from app.server.body import BoundedRequest
+    from app.workers.queue import TaskQueue
 
     settings = settings or Settings.load()
     database = Database(settings.sqlalchemy_url)
@@ -41,6 +42,6 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         "descriptions": Descriptions(),
     }
     app.register_blueprint(auth.commands)
-    gate.register(app)
+    rate_limiting.register(app)
     routes.register(app)
     return app

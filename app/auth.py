@@ -13,7 +13,7 @@ import click
 from flask import Blueprint, current_app
 from sqlalchemy import ColumnElement, delete, func, select
 
-from app.database import App, Database, Secret
+from app.database.tables import App, Database, Secret
 from app.delivery.signature import make_secret
 from app.errors import ExtractorError, Forbidden, RequestError, Unauthenticated
 

@@ -14,7 +14,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.demo.overlay import parse_annotations  # noqa: E402
+from app.demo.contact_sheet import parse_annotations  # noqa: E402
 from app.detection.boxes import compute_iou  # noqa: E402
 
 LEAST_IOU = 0.6

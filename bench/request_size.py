@@ -29,18 +29,18 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.addresses import AddressGuard  # noqa: E402
 from app.demo.client_app import serve  # noqa: E402
 from app.demo.iiif_server import create_iiif_server  # noqa: E402
 from app.detection.detector import Detector, DetectorConfig, load_detector  # noqa: E402
 from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
 from app.iiif.canvas import CanvasImage  # noqa: E402
 from app.iiif.fetch import Fetcher, FetchPolicy  # noqa: E402
+from app.iiif.host_limits import HostLimits  # noqa: E402
 from app.iiif.hosts import HostRule, HostRules  # noqa: E402
 from app.iiif.images import fetch_canvas_image  # noqa: E402
 from app.iiif.manifest import parse_manifest  # noqa: E402
-from app.iiif.turns import HostLimits  # noqa: E402
-from app.pixels import decode_image  # noqa: E402
+from app.images.pixels import decode_image  # noqa: E402
+from app.net.addresses import AddressGuard  # noqa: E402
 from app.training.evaluate import MEASURING  # noqa: E402
 from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages  # noqa: E402
 from bench.evaluate_weights import format_figures, load_truth  # noqa: E402

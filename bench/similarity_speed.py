@@ -42,7 +42,7 @@ from torchvision.models.feature_extraction import create_feature_extractor  # no
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.pixels import decode_image  # noqa: E402
+from app.images.pixels import decode_image  # noqa: E402
 from app.similarity.backbones import find_backbone  # noqa: E402
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder  # noqa: E402
 from app.similarity.matching import MatchConfig, match  # noqa: E402

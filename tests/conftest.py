@@ -37,7 +37,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker for the whole run."""
     settings = choose_settings(tmp_path_factory.mktemp("broker"))
-    command = [sys.executable, "-m", "app.broker", "serve"]
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
     with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         wait_for_broker(settings.broker_url)
         yield settings.broker_url

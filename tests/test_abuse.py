@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from app import create_app
 from app.auth import add_app, hash_key, revoke_app
 from app.config import ROOT
-from app.database import Job
+from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import choose_settings

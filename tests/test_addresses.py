@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import requests
 
-from app.addresses import AddressGuard
 from app.errors import AddressRefused
-from app.transport import GuardedAdapter
+from app.net.addresses import AddressGuard
+from app.net.transport import GuardedAdapter
 from tests.library import Answer, Library
 
 

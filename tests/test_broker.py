@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.broker import is_running
 from app.config import ROOT, Settings
 from app.demo.service import build_environment, choose_settings, find_free_port
 from app.errors import SettingsError
+from app.workers.broker import is_running
 from tests.conftest import wait_for_broker
 
 
@@ -19,7 +19,7 @@ def locked(tmp_path: Path) -> Iterator[Settings]:
     """A broker with a password, started as run.sh starts one."""
     url = f"redis://:p%2Fw@127.0.0.1:{find_free_port()}"
     settings = choose_settings(tmp_path, celery_broker_url=url)
-    command = [sys.executable, "-m", "app.broker", "serve"]
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
     with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         wait_for_broker(settings.broker_url)
         yield settings

@@ -16,12 +16,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, text
 from werkzeug.test import TestResponse
 
-from app import gate
 from app.config import Settings
-from app.connections import PATIENCE_SECONDS, wait_at_most
-from app.database import Database, Job
+from app.database.connections import PATIENCE_SECONDS, wait_at_most
+from app.database.tables import Database, Job
 from app.demo.service import build_environment, find_free_port
 from app.errors import DatabaseUnavailable
+from app.server import rate_limiting as gate
 
 MANIFEST = "https://library.example/manifest.json"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.database import Database, Job
+from app.database.tables import Database, Job
 
 
 def test_tables_may_be_made_by_many_at_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 
-from app.deadline import allow, end_after
+from app.server.deadline import allow, end_after
 
 
 def test_what_takes_too_long_is_ended() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from app.development import RequestHandler
+from app.server.development import RequestHandler
 from tests.conftest import serve_on_loopback
 
 SECRET = "s3cret-0123456789"

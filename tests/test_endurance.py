@@ -18,7 +18,7 @@ from PIL import Image
 from sqlalchemy import update
 
 from app.config import ROOT
-from app.database import Database, Job
+from app.database.tables import Database, Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import run_service

@@ -32,7 +32,7 @@ def test_the_web_process_stays_small(tmp_path: Path) -> None:
 
 
 def test_what_delivers_new_weights_stays_small() -> None:
-    code = "import sys, app.pipelines.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
+    code = "import sys, app.pipelines.training.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 
@@ -47,11 +47,11 @@ def test_imports_go_downwards_only() -> None:
         place = path.relative_to(ROOT / "app").parts
         imported = imports_of(path)
         if place[0] == "routes":
-            forbidden = ("app.pipelines", "app.tasks", "app.iiif")
+            forbidden = ("app.pipelines", "app.workers.tasks", "app.iiif")
         elif place[0].removesuffix(".py") in LOWER:
-            forbidden = ("app.routes", "app.tasks", "app.queue", "app.pipelines", "app.jobs")
+            forbidden = ("app.routes", "app.workers.tasks", "app.workers.queue", "app.pipelines", "app.jobs")
         elif place[0] == "pipelines":
-            forbidden = ("app.routes", "app.tasks", "app.queue")
+            forbidden = ("app.routes", "app.workers.tasks", "app.workers.queue")
         else:
             continue
         assert not [name for name in imported if name.startswith(forbidden)], path

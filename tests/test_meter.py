@@ -10,10 +10,10 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app import meter as module
 from app.config import ROOT
 from app.demo.service import build_environment, choose_settings
-from app.meter import PREFIX, Meter
+from app.monitoring import counters as module
+from app.monitoring.counters import PREFIX, Meter
 from tests.conftest import wait_for_broker
 
 
@@ -51,7 +51,7 @@ def test_what_is_counted_while_the_broker_is_away_is_written_when_it_is_back(tmp
         counted.flush()
         with pytest.raises(redis.ConnectionError):
             counted.read("pages")
-        command = [sys.executable, "-m", "app.broker", "serve"]
+        command = [sys.executable, "-m", "app.workers.broker", "serve"]
         with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
             wait_for_broker(settings.broker_url)
             counted.flush()
@@ -64,7 +64,7 @@ def test_what_is_counted_while_the_broker_is_away_is_written_when_it_is_back(tmp
 def hanging(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
     """A broker of its own, to be stopped, and a connection to it with little patience."""
     settings = choose_settings(tmp_path)
-    command = [sys.executable, "-m", "app.broker", "serve"]
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
     with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         wait_for_broker(settings.broker_url)
         with Redis.from_url(settings.broker_url, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)) as broker:

@@ -7,10 +7,10 @@ from prometheus_client import CollectorRegistry
 
 from app import create_app
 from app.config import Settings
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.demo.service import find_free_port
-from app.metrics import MOST_HOSTS, ServiceCollector
-from app.queue import TaskQueue
+from app.monitoring.prometheus import MOST_HOSTS, ServiceCollector
+from app.workers.queue import TaskQueue
 
 Read = Callable[..., float | None]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from app.database import Database, Delivery
+from app.database.tables import Database, Delivery
 
 VERSION_1_0 = """
     CREATE TABLE jobs (

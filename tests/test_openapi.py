@@ -23,18 +23,18 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.config import Settings
-from app.database import Job
+from app.database.tables import Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
-from app.delivery.parcels import Destination
-from app.delivery.parts import enlist_parts
+from app.delivery.payloads import Destination
+from app.delivery.result_parts import enlist_parts
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
-from app.gate import OPEN
 from app.jobs import DetectionRequest, SimilarityRequest
 from app.jobs.states import STAGES
 from app.openapi import build_document
 from app.openapi.paths import PATHS
 from app.openapi.schemas import COMPARISON_OPTIONS, DELIVERY, JOB, OPTIONS, SIMILARITY_JOB
+from app.server.rate_limiting import OPEN
 from tests.results import save_result
 from tests.training.archives import BOX as BOX_ROW
 from tests.training.archives import YAML, make_image, make_zip

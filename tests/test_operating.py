@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from app.demo.service import find_free_port
-from app.queue import TaskQueue
+from app.workers.queue import TaskQueue
 from tests.library import Library, Scan
 from tests.service import Service, open_service
 

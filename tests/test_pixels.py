@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from app.pixels import decode_image
+from app.images.pixels import decode_image
 from tests.detection.networks import EdgeFinder
 
 

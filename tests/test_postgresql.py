@@ -17,8 +17,8 @@ import pytest
 import requests
 from sqlalchemy import event, text
 
-from app.connections import wait_at_most
-from app.database import Database
+from app.database.connections import wait_at_most
+from app.database.tables import Database
 from app.demo.service import find_free_port
 from app.errors import DatabaseUnavailable
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, State

@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app.database import Database, Job, Pulse
-from app.pulses import Pulses
-from app.queue import TaskQueue
+from app.database.tables import Database, Job, Pulse
+from app.monitoring.heartbeats import Pulses
+from app.workers.queue import TaskQueue
 
 
 @pytest.fixture

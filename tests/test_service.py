@@ -23,10 +23,10 @@ from standardwebhooks import Webhook
 
 from app.auth import remove_secret, renew_secret
 from app.config import ROOT, Settings
-from app.database import Database, Delivery
+from app.database.tables import Database, Delivery
 from app.demo.client_app import ClientApp, serve
+from app.demo.contact_sheet import parse_annotations
 from app.demo.iiif_server import create_iiif_server
-from app.demo.overlay import parse_annotations
 from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
 from app.detection.boxes import compute_iou
 from app.storage import Storage
@@ -294,13 +294,13 @@ def run_as_the_manual_has_it(folder: Path, **values: Any) -> Iterator[Service]:
         Database(settings.sqlalchemy_url).create_tables()
         worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
         commands = [
-            [sys.executable, "-m", "app.broker", "serve"],
+            [sys.executable, "-m", "app.workers.broker", "serve"],
             [str(binaries / "celery"), *worker],
             [sys.executable, "run.py"],
         ]
         for command in commands:
             stack.callback(stop, start(command, settings))
-            if "app.broker" in command:
+            if "app.workers.broker" in command:
                 wait_for_broker(settings.broker_url)
         api = f"http://127.0.0.1:{settings.api_port}"
         wait_for_api(api, folder)

@@ -11,17 +11,17 @@ from flask.testing import FlaskClient
 from redis import Redis
 from sqlalchemy import update
 
-from app.connections import wait_at_most
-from app.database import Delivery, Job
+from app.database.connections import wait_at_most
+from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
-from app.delivery.parcels import Destination
+from app.delivery.payloads import Destination
 from app.demo.client_app import ClientApp
 from app.jobs import State
 from app.jobs.states import DELIVER
-from app.queue import TaskQueue
 from app.storage import Storage, write_atomic
-from app.tasks import run_stage
+from app.workers.queue import TaskQueue
+from app.workers.tasks import run_stage
 
 
 def add_old_image(storage: Storage, url: str) -> Path:

@@ -1,6 +1,6 @@
 import pytest
 
-from app.transport import parse_retry_after
+from app.net.transport import parse_retry_after
 
 
 @pytest.mark.parametrize(

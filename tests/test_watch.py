@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from app.queue import TaskQueue
+from app.workers.queue import TaskQueue
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import SettingsError
-from app.worker import build_command
+from app.workers.__main__ import build_command
 
 
 def test_the_settings_reach_the_worker() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
-from app.database import Delivery, Endpoint
+from app.database.tables import Delivery, Endpoint
 from app.delivery.kinds import Status
 
 # The same words on SQLite and PostgreSQL: another courier may have been there just now.

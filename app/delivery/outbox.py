@@ -13,10 +13,10 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.database import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
 from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
 from app.delivery.kinds import ENDS, LASTING, Kind, Status
-from app.delivery.parcels import Destination
+from app.delivery.payloads import Destination
 
 # Seconds before the second try, the third …: three days in all, as the Standard Webhooks specification proposes
 # (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).

@@ -14,10 +14,10 @@ import requests
 
 from app.auth import add_app
 from app.config import ROOT
-from app.database import Database
+from app.database.tables import Database
 from app.demo.client_app import ClientApp, serve
+from app.demo.contact_sheet import draw_overlay
 from app.demo.iiif_server import create_iiif_server
-from app.demo.overlay import draw_overlay
 from app.demo.service import choose_settings, run_service
 from app.errors import ExtractorError
 

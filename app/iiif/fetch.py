@@ -17,13 +17,13 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
-from app.addresses import LONGEST_URL, AddressGuard, read_host
 from app.errors import FetchError
+from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRules
-from app.iiif.image_file import check_image
 from app.iiif.image_requests import ImageRequest
-from app.iiif.turns import HostLimits
-from app.transport import Deadline, GuardedSession, parse_retry_after, read_reason
+from app.images.formats import check_image
+from app.net.addresses import LONGEST_URL, AddressGuard, read_host
+from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # Too much was asked of the whole server, not of this address: everybody waits.

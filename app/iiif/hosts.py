@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.addresses import read_host
 from app.errors import SettingsError
+from app.net.addresses import read_host
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from app.addresses import read_host
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests
+from app.net.addresses import read_host
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.database import Attempt, Delivery, Job
+from app.database.tables import Attempt, Delivery, Job
 from app.jobs.requests import EvaluationRequest, SimilarityRequest, TrainingRequest
 
 

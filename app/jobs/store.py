@@ -9,10 +9,10 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
-from app.database import Database, Delivery, Job
+from app.database.tables import Database, Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ExtractorError, NotFound
-from app.jobs.announcements import Announcements, Then
+from app.jobs.events import Announcements, Then
 from app.jobs.requests import Request
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from app.addresses import LONGEST_URL
 from app.delivery.kinds import Kind, Status
 from app.jobs import State
 from app.jobs.requests.detection import LARGEST_IMAGE, SMALLEST_IMAGE
 from app.jobs.requests.fields import LONGEST_LABEL
 from app.jobs.requests.names import LONGEST_NAME
 from app.jobs.requests.similarity import DEFAULT_TOPK, LARGEST_TOPK, MOST_DOCUMENTS, MOST_FORGOTTEN
+from app.net.addresses import LONGEST_URL
 from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling
 from app.similarity.transpositions import Transposition
 

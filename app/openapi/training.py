@@ -18,7 +18,7 @@ from app.openapi.schemas import (
     record,
     refer,
 )
-from app.training.records import SPLITS
+from app.training.dataset_records import SPLITS
 
 DATASET = record(
     name=TEXT,

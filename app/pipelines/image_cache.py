@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.addresses import read_host
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.images import FetchedImage, fetch_canvas_image
+from app.net.addresses import read_host
 from app.storage import build_key, write_atomic
 
 

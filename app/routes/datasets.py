@@ -16,11 +16,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 
 from app.config import Settings
-from app.deadline import allow
 from app.errors import Busy, NotFound, RequestError
+from app.server.deadline import allow
 from app.storage import check_space, full_disk_in_a_sentence
+from app.training.dataset_yaml import MOST_BYTES
 from app.training.datasets import Dataset, DatasetStore
-from app.training.descriptions import MOST_BYTES
 
 routes = Blueprint("datasets", __name__)
 

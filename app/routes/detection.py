@@ -5,7 +5,7 @@ from dataclasses import replace
 from flask import Blueprint, current_app, g, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import RequestError
 from app.jobs import DetectionRequest
 

@@ -8,8 +8,8 @@ from flask.typing import ResponseReturnValue
 from redis import Redis, RedisError, ResponseError
 from sqlalchemy import select
 
-from app.connections import wait_at_most
-from app.database import App, Database
+from app.database.connections import wait_at_most
+from app.database.tables import App, Database
 from app.errors import DatabaseUnavailable
 
 routes = Blueprint("health", __name__)

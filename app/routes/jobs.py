@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import EvaluationRequest, JobStore, Parts, SimilarityRequest, State, TrainingRequest
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from app.errors import Forbidden
-from app.metrics import ServiceCollector
+from app.monitoring.prometheus import ServiceCollector
 
 routes = Blueprint("metrics", __name__)
 

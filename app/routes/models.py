@@ -7,8 +7,8 @@ from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.detection.default_model import DefaultModel
-from app.detection.description import load_card
 from app.detection.weights import ModelStore, Weights
+from app.detection.weights_description import load_card
 from app.errors import NotFound, RequestError
 from app.jobs.description import format_time
 

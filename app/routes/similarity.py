@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.jobs import SimilarityRequest
 from app.jobs.documents import Documents

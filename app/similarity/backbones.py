@@ -66,7 +66,7 @@ class Backbone:
         Raises:
             BackboneError: The weights are not there.
         """
-        from app.similarity.weights import compute_digest, find_weights
+        from app.similarity.backbone_weights import compute_digest, find_weights
 
         digest = compute_digest(find_weights(self, folder))
         return f"{self.name} {digest} {pooling or 'own'} {PREPROCESSING}"

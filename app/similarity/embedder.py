@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from app.similarity.backbone_weights import fetch_weights
 from app.similarity.backbones import Backbone, Pooling
 from app.similarity.networks import Network, load_network
 from app.similarity.transpositions import Transposition
-from app.similarity.weights import fetch_weights
 
 Image = NDArray[np.uint8]
 

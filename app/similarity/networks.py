@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.errors import BackboneError
+from app.similarity.backbone_checkpoints import check_finite, drop_head, fill, load_state, name_mismatch
 from app.similarity.backbones import Backbone, Pooling
-from app.similarity.checkpoints import check_finite, drop_head, fill, load_state, name_mismatch
 from app.similarity.preprocessing import Preprocessing
 
 _GEM_POWER = 3.0

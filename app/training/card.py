@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.detection.description import Description
+from app.detection.weights_description import Description
 from app.training.datasets import Dataset, Split
 
 _HEAD = "| class | illustrations | precision | recall | AP50 | AP50-95 |"

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from app.addresses import AddressGuard
-from app.transport import Deadline, GuardedSession
+from app.net.addresses import AddressGuard
+from app.net.transport import Deadline, GuardedSession
 
 HOME = "https://www.comet.com"
 # For one request, from the connection to the end of the answer.

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.images.overlays import DrawnBox, draw_comparison
 from app.storage import write_atomic
 from app.training.labelled_page import UNREADABLE, load_page
 from app.training.metrics import LabelledPage, count_errors
-from app.training.overlays import DrawnBox, draw_comparison
 
 # Pages of an evaluation that are drawn, those with errors first: more are not looked through, and take 100 MB.
 MOST_PAGES = 200

@@ -20,10 +20,10 @@ from typing import IO
 from app.errors import RequestError
 from app.storage import check_space
 from app.training.archives import open_archive
-from app.training.descriptions import check_dataset_name, parse_classes, strip_suffix
-from app.training.pages import Pages, match_pages, sort_pages, unpack_pages
-from app.training.pictures import check_pictures
-from app.training.records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
+from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
+from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
+from app.training.dataset_yaml import check_dataset_name, parse_classes, strip_suffix
+from app.training.image_check import check_pictures
 
 __all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 

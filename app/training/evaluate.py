@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
-from app.pixels import load_ahead
+from app.images.pixels import load_ahead
 from app.storage import write_atomic
 from app.training.classes import match_classes
 from app.training.comparison import Comparison

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from app.pixels import decode_image
+from app.images.pixels import decode_image
+from app.training.image_check import FORMATS
 from app.training.metrics import TrueBoxes
-from app.training.pictures import FORMATS
 
 # What Pillow raises of a file that is no image, is cut short, or unpacks to far too much.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from app.detection.description import describe
 from app.detection.weights import isolate_ultralytics, load_network
+from app.detection.weights_description import describe
 from bench import train_default_weights
 from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset, write_weights
 from tests.detection.checkpoints import find_weights

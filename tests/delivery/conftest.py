@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.addresses import AddressGuard
-from app.database import Attempt, Database, Delivery, Endpoint, Job, Secret
-from app.delivery.courier import Courier
+from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.delivery.dispatcher import Courier
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
-from app.delivery.parcels import Destination, Parcel, build_annotation_parcel, build_event_parcel
+from app.delivery.payloads import Destination, Parcel, build_annotation_parcel, build_event_parcel
+from app.net.addresses import AddressGuard
 
 PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 

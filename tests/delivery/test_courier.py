@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from app.delivery.kinds import Kind
 from app.delivery.outbox import WAITS
-from app.delivery.parcels import Parcel
+from app.delivery.payloads import Parcel
 from app.delivery.signature import make_secret
 from app.demo.client_app import ClientApp
 from app.errors import ResultGone

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_REST, Outcome, enlist
-from app.delivery.parcels import Destination
+from app.delivery.payloads import Destination
 from tests.delivery.conftest import Post
 
 BASE = "https://a.example/in"

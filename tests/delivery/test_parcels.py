@@ -3,7 +3,7 @@ import json
 import pytest
 import requests
 
-from app.delivery.parcels import (
+from app.delivery.payloads import (
     Destination,
     build_annotation_parcel,
     find_annotation_destination,

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import update
 
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outcome
-from app.delivery.parcels import Destination
-from app.delivery.parts import enlist_parts
+from app.delivery.payloads import Destination
+from app.delivery.result_parts import enlist_parts
 from tests.delivery.conftest import Post
 
 URL = "https://a.example/similarity"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.config import ROOT
-from app.detection import description
-from app.detection.description import Descriptions, describe, load_card
+from app.detection import weights_description as description
 from app.detection.pickles import Name
+from app.detection.weights_description import Descriptions, describe, load_card
 from tests.detection.checkpoints import Call, find_weights, make_module, make_tensor, save_pickle, save_records
 from tests.detection.yolov5_networks import SIZES, fuse, make_network, save
 
@@ -29,7 +29,7 @@ def test_neither_torch_nor_numpy_is_needed() -> None:
     code = f"""
 import sys
 from pathlib import Path
-from app.detection.description import describe
+from app.detection.weights_description import describe
 from app.detection.weights import ModelStore
 assert not describe(ModelStore(Path({str(DEFAULT.parent)!r}), "").find({DEFAULT.name!r})).error
 print([m for m in ("torch", "numpy", "ultralytics", "cv2") if m in sys.modules])"""

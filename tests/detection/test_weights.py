@@ -9,9 +9,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from app.config import ROOT
-from app.detection.description import describe
 from app.detection.detector import DetectorConfig, load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics, load_network
+from app.detection.weights_description import describe
 from app.errors import RequestError, WeightsError
 from tests.detection.checkpoints import find_weights, save_network
 

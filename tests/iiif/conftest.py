@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from app.addresses import AddressGuard
 from app.iiif.fetch import Fetcher, FetchPolicy
+from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.ledger import LocalLedger
-from app.iiif.turns import HostLimits
+from app.iiif.request_counts import LocalLedger
+from app.net.addresses import AddressGuard
 
 POLICY = FetchPolicy(
     user_agent="extractorAPI/test (contact: nobody@example.org)",

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.addresses import LONGEST_URL, AddressGuard
 from app.errors import AddressRefused, FetchError, NotAnImage
 from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.image_requests import ImageRequest
+from app.net.addresses import LONGEST_URL, AddressGuard
 from tests.conftest import serve_tls
 from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, draw_image, redirect

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from app.addresses import read_host
 from app.config import ROOT
 from app.errors import SettingsError
 from app.iiif.hosts import HostRule, HostRules
 from app.jobs import DetectionRequest
+from app.net.addresses import read_host
 
 DEFAULT = HostRule(connections=4, interval_seconds=0.1)
 RULE = """

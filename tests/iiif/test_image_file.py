@@ -3,7 +3,7 @@ import random
 import pytest
 
 from app.errors import NotAnImage
-from app.iiif.image_file import IMAGE_FORMATS, check_image
+from app.images.formats import IMAGE_FORMATS, check_image
 from tests.library import draw_image
 
 

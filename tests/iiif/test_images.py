@@ -4,13 +4,13 @@ import json
 import pytest
 from PIL import Image
 
-from app.addresses import AddressGuard
 from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.images import FetchedImage, fetch_canvas_image
 from app.iiif.manifest import parse_manifest
+from app.net.addresses import AddressGuard
 from tests.iiif.conftest import POLICY, Clock, build_limits
 from tests.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
 

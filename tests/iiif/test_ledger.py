@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.ledger import SharedLedger
-from app.iiif.turns import HostLimits
+from app.iiif.request_counts import SharedLedger
 from tests.iiif.conftest import check_small_go_between
 
 HOST = "library.example"

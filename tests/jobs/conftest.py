@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from app.database import Database, Job
+from app.database.tables import Database, Job
 from app.errors import BrokerUnavailable
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, Stage
+from app.jobs.processes import name_worker
 from app.jobs.states import DOWNLOAD, STAGES
-from app.jobs.workers import name_worker
 
 REQUEST = DetectionRequest("https://example.org/manifest.json")
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.errors import ClaimLost, ManifestError
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
-from app.jobs.announcements import Announcements
+from app.jobs.events import Announcements
 from app.jobs.states import DETECT, DOWNLOAD, STAGES
 from tests.jobs.conftest import Queues, claimed, die, start_again
 

@@ -1,12 +1,12 @@
 import pytest
 from sqlalchemy import update
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError
 from app.jobs import Claims, JobStore, Stage, State
-from app.jobs.claims import MOST_TRIES
+from app.jobs.leases import MOST_TRIES
+from app.jobs.processes import name_worker
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD, FINISHED, STAGES
-from app.jobs.workers import name_worker
 from tests.jobs.conftest import REQUEST, Queues, age, claimed, die, start_again, submit
 
 

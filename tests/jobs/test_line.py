@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import ManifestError
 from app.jobs import Claims, JobStore, Stage, State, TrainingRequest
-from app.jobs.line import LONGEST_WAIT
+from app.jobs.scheduling import LONGEST_WAIT
 from app.jobs.states import DETECT, DOWNLOAD
 from tests.jobs.conftest import age, claimed, die, submit
 

@@ -1,6 +1,6 @@
 import pytest
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
 from app.jobs.states import DOWNLOAD

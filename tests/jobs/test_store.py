@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from app.database import Delivery, Job
+from app.database.tables import Delivery, Job
 from app.errors import BrokerUnavailable, ClaimLost, ManifestError, NotFound
 from app.jobs import Claims, JobStore, Stage, State
 from app.jobs.states import DOWNLOAD, FINISHED, UNFINISHED, stage_of

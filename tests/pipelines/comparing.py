@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw
 from app.iiif.fetch import Fetcher
 from app.jobs.pairs import name_pair
 from app.jobs.results import ComparisonResult, PairResult
-from app.pipelines.documents import Coverage
-from app.pipelines.embedding import DocumentEmbedder
-from app.pipelines.embeddings import EmbeddingStore
 from app.pipelines.image_cache import ImageCache
-from app.pipelines.image_sources import ImageSource, ListSource
-from app.pipelines.pair_scores import PairScores
-from app.pipelines.similarity import DownloadPlan, compare, download
+from app.pipelines.similarity.document_embedder import DocumentEmbedder
+from app.pipelines.similarity.documents import Coverage
+from app.pipelines.similarity.embedding_store import EmbeddingStore
+from app.pipelines.similarity.image_sources import ImageSource, ListSource
+from app.pipelines.similarity.pair_scores import PairScores
+from app.pipelines.similarity.work import DownloadPlan, compare, download
 from app.similarity.matching import MatchConfig
 from app.similarity.transpositions import Transposition, transpose
 from app.storage import Storage

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from app.addresses import AddressGuard
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.iiif.fetch import Fetcher, FetchPolicy
+from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.turns import HostLimits
+from app.net.addresses import AddressGuard
 
 SIZES = [(1800, 2400), (1800, 2400), (2000, 1500), (900, 1200)]
 BOXES = [(300, 400, 900, 1600), None, (100, 100, 1900, 700), (10, 20, 890, 1190)]

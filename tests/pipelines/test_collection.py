@@ -7,7 +7,7 @@ from app.errors import ClaimLost, ManifestError
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
-from app.pipelines.collection import expand
+from app.pipelines.detection.expansion import expand
 from tests.library import Answer, Library
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from app.addresses import AddressGuard
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.detection.detector import Detector, DetectorConfig
 from app.errors import ClaimLost, FetchError
 from app.iiif.fetch import Fetcher
+from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
-from app.iiif.turns import HostLimits
 from app.jobs import DetectionRequest
-from app.pipelines.detection import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
-from app.pipelines.pages import Coverage, load_annotated, load_fetched
+from app.net.addresses import AddressGuard
+from app.pipelines.detection.page_records import Coverage, load_annotated, load_fetched
+from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
 from app.storage import Storage
 from tests.detection.networks import EdgeFinder, RectangleFinder
 from tests.library import Answer, Library, Scan

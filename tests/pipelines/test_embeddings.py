@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.pipelines.embeddings import EmbeddingStore, build_content
+from app.pipelines.similarity.embedding_store import EmbeddingStore, build_content
 
 DIGESTS = [f"{number:064x}" for number in range(5)]
 ROWS = np.arange(20, dtype=np.float16).reshape(5, 4) + 1

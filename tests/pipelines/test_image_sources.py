@@ -11,9 +11,9 @@ from PIL import Image
 
 from app.errors import FetchError
 from app.iiif.fetch import Fetcher
-from app.pipelines.documents import ListedImage
 from app.pipelines.image_cache import ImageCache
-from app.pipelines.image_sources import DetectionSource, ListSource
+from app.pipelines.similarity.documents import ListedImage
+from app.pipelines.similarity.image_sources import DetectionSource, ListSource
 from app.storage import Storage, write_atomic
 from tests.library import Answer, Library, Scan, build_manifest_3, draw_image
 from tests.pipelines.comparing import draw

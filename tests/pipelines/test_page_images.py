@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from app.pipelines.page_images import load_batches, load_page_image
-from app.pipelines.pages import FetchedPage
+from app.pipelines.detection.page_images import load_batches, load_page_image
+from app.pipelines.detection.page_records import FetchedPage
 from tests.test_pixels import draw
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import ClaimLost, FetchError
 from app.iiif.fetch import Fetcher
-from app.pipelines.documents import Coverage, DocumentRecords
+from app.pipelines.similarity.documents import Coverage, DocumentRecords
 from app.similarity.transpositions import Transposition
 from tests.library import Answer, Library
 from tests.pipelines.comparing import Comparing, draw
@@ -175,7 +175,7 @@ def test_a_line_that_a_crash_cut_off_does_no_harm(run: Comparing) -> None:
 def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
     run: Comparing, transpositions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.pipelines.embedding.FLUSH_SECONDS", 0)
+    monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
     run.transpositions = tuple(map(Transposition, transpositions))
     run.download()
     for done in (2, 5, 7):
@@ -188,7 +188,7 @@ def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
 
 
 def test_embeddings_of_a_killed_job_are_whole_or_not_there(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.pipelines.embedding.FLUSH_SECONDS", 0)
+    monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
     run.download()
     with pytest.raises(ClaimLost):
         run.compare(report=kill_after(4))

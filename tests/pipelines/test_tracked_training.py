@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.pipelines.training import learn
+from app.pipelines.training.work import learn
 from app.storage import JobFolder
 from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig

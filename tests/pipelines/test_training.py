@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from app.detection.weights import Weights
-from app.pipelines import publishing
-from app.pipelines.publishing import publish
-from app.pipelines.training import learn
+from app.pipelines.training.publishing import publish
+from app.pipelines.training import publishing
+from app.pipelines.training.work import learn
 from app.storage import JobFolder
 from app.training.card import TrainingRun
 from app.training.datasets import load_dataset

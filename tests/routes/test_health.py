@@ -14,9 +14,9 @@ from sqlalchemy import update
 from app import create_app
 from app.auth import add_app
 from app.config import ROOT, Settings
-from app.database import Pulse
+from app.database.tables import Pulse
 from app.demo.service import build_environment, choose_settings, find_free_port
-from app.pulses import QUEUES
+from app.monitoring.heartbeats import QUEUES
 from tests.conftest import wait_for_broker
 
 
@@ -62,7 +62,7 @@ def test_a_broker_that_hangs_is_named(settings: Settings, hanging_broker: str) -
 def own_broker(tmp_path: Path, settings: Settings) -> Iterator[tuple[Settings, Redis]]:
     """A broker that may be spoilt, and settings that name it."""
     chosen = choose_settings(tmp_path / "own", models_folder=settings.models_folder)
-    command = [sys.executable, "-m", "app.broker", "serve"]
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
     with subprocess.Popen(command, env=build_environment(chosen), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         wait_for_broker(chosen.broker_url)
         with Redis.from_url(chosen.broker_url) as broker:

@@ -6,10 +6,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from app.auth import add_app
-from app.database import Delivery
+from app.database.tables import Delivery
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outcome, enlist
-from app.delivery.parcels import Destination
+from app.delivery.payloads import Destination
 from app.jobs import DetectionRequest, State
 from app.jobs.states import DOWNLOAD, STAGES
 

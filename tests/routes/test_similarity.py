@@ -9,9 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.auth import add_app
-from app.database import Job
-from app.delivery.parcels import Destination
-from app.delivery.parts import enlist_parts
+from app.database.tables import Job
+from app.delivery.payloads import Destination
+from app.delivery.result_parts import enlist_parts
 from app.jobs import State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import BackboneError
+from app.similarity.backbone_weights import compute_digest, fetch_weights, find_weights
 from app.similarity.backbones import BACKBONES, Backbone
-from app.similarity.weights import compute_digest, fetch_weights, find_weights
 
 CONTENT = bytes(range(256)) * 20_000
 

@@ -9,15 +9,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from app.database import Job
+from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.detection.detector import Detector
 from app.errors import ClaimLost
 from app.jobs.states import DETECT, DOWNLOAD
-from app.pipelines import detection as pipeline
-from app.queue import TaskQueue
-from app.stages import detection
+from app.pipelines.detection import work as pipeline
+from app.workers import detection_stages as detection
+from app.workers.queue import TaskQueue
 from tests.detection.yolov5_networks import make_network, save
 
 

@@ -7,10 +7,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.config import Settings
-from app.database import Job
+from app.database.tables import Job
 from app.jobs.states import DETECT, DOWNLOAD
-from app.queue import TaskQueue
-from app.stages import evaluation
+from app.workers import evaluation_stages as evaluation
+from app.workers.queue import TaskQueue
 from tests.training.drawing import draw_dataset
 from tests.training.networks import make_yolo, save_checkpoint
 

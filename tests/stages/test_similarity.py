@@ -6,13 +6,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.database import Job
+from app.database.tables import Job
 from app.errors import BackboneError, FetchError
 from app.jobs.states import DETECT, DOWNLOAD
-from app.queue import TaskQueue
 from app.similarity import backbones
 from app.similarity.backbones import Backbone
-from app.stages import similarity
+from app.workers import similarity_stages as similarity
+from app.workers.queue import TaskQueue
 from tests.library import Answer, Library
 from tests.pipelines.comparing import draw
 

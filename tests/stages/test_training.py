@@ -11,15 +11,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.config import Settings
-from app.database import Job
+from app.database.tables import Job
 from app.errors import ClaimLost, DatabaseUnavailable, RequestError
 from app.jobs import State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
-from app.pipelines import publishing
-from app.queue import TaskQueue
-from app.stages import training
+from app.pipelines.training import publishing
 from app.training.datasets import save_dataset
 from app.training.history import load_history
+from app.workers import training_stages as training
+from app.workers.queue import TaskQueue
 from tests.training.drawing import draw_dataset
 from tests.training.networks import make_yolo, save_checkpoint
 
@@ -88,7 +88,7 @@ def test_a_database_that_is_away_for_a_while_costs_no_epoch(
         learning = "starts" in values and "figures" not in values.get("coverage", {"figures": 1})
         fail() if learning or values == {"stalled": 0.0} else beat(job, *given, **values)
 
-    monkeypatch.setattr("app.pipelines.training.TICK_SECONDS", 0)
+    monkeypatch.setattr("app.pipelines.training.work.TICK_SECONDS", 0)
     monkeypatch.setattr(queue.claims, "beat", fail_while_learning)
     monkeypatch.setattr(queue.claims, "is_awaited", fail)
     assert training.run(queue, job) is None
@@ -144,12 +144,12 @@ def go_on(queue: TaskQueue, job_id: str) -> None:
         ("app.training.trainer.WholeFile.write_bytes", 1),  # the first epoch is written down, and not kept
         ("app.training.trainer.WholeFile.write_bytes", 3),  # the same of the second
         ("app.training.trainer.WholeFile.write_bytes", 2),  # last.pt is there, best.pt is not
-        ("app.pipelines.training.save_weights", 1),
+        ("app.pipelines.training.work.save_weights", 1),
         ("app.training.evaluate.draw_precision_recall", 1),
         ("app.training.comparison.Comparison.replace_images", 1),
-        ("app.pipelines.publishing.write_atomic", 1),
-        ("app.pipelines.publishing.write_atomic", 2),  # the card is there, the weights are not
-        ("app.jobs.claims.Claims.record_progress", 5),  # the weights are there, the row says nothing
+        ("app.pipelines.training.publishing.write_atomic", 1),
+        ("app.pipelines.training.publishing.write_atomic", 2),  # the card is there, the weights are not
+        ("app.jobs.leases.Claims.record_progress", 5),  # the weights are there, the row says nothing
         ("app.storage.job_folder.shutil.rmtree", 1),
     ],
 )

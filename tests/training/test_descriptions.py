@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import RequestError, TooLarge
-from app.training.descriptions import check_dataset_name, parse_classes
+from app.training.dataset_yaml import check_dataset_name, parse_classes
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from PIL import ExifTags, Image
 
 from app.detection.detector import Detector
 from app.errors import RequestError
+from app.images.overlays import FOUND, TRUE
 from app.training import comparison
 from app.training.datasets import Dataset
 from app.training.evaluate import MEASURING, evaluate
 from app.training.figures import Evaluation
-from app.training.overlays import FOUND, TRUE
 from tests.detection.networks import RectangleFinder
 from tests.training.pages import build_dataset, draw_page, read_report
 

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from app.training.overlays import FOUND, TRUE, DrawnBox, draw_comparison
+from app.images.overlays import FOUND, TRUE, DrawnBox, draw_comparison
 
 
 def test_truth_and_detections_have_their_colours_where_they_are() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import RequestError
-from app.training.pictures import check_pictures, find_suffix
+from app.training.image_check import check_pictures, find_suffix
 from tests.training.archives import make_image
 
 MEGAPIXEL = 1_000_000

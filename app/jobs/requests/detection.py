@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from app.addresses import read_host
 from app.errors import RequestError
 from app.jobs.requests.fields import check_label, check_optional_url, check_url
+from app.net.addresses import read_host
 
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
 

@@ -3,8 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
-from app.addresses import LONGEST_URL, read_host
 from app.errors import RequestError
+from app.net.addresses import LONGEST_URL, read_host
 
 LONGEST_LABEL = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from app.addresses import read_host
 from app.errors import RequestError
 from app.jobs.pairs import find_ambiguous, name_pair
 from app.jobs.requests.fields import check_label, check_optional_url, check_url
 from app.jobs.requests.names import explain_name, show_name
 from app.jobs.requests.strict_json import JsonObject, parse_json
+from app.net.addresses import read_host
 from app.similarity.backbones import DEFAULT_BACKBONE, Pooling, find_backbone
 from app.similarity.transpositions import Transposition
 

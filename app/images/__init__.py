@@ -1,0 +1,1 @@
+"""Image files: formats, pixels, and boxes drawn on them."""

@@ -1,0 +1,1 @@
+"""What shows whether the service works: heartbeats of the queues, counters, metrics."""

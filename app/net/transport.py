@@ -1,0 +1,148 @@
+"""HTTP out of this service: to checked addresses only, without following redirects, with an end to every wait.
+
+Both ways out use it: fetching from libraries and delivering to client apps.
+"""
+
+import contextlib
+import email.utils
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from app.net.addresses import AddressGuard
+
+
+class GuardedAdapter(HTTPAdapter):
+    """A transport of ``requests`` whose every connection asks the guard.
+
+    One thread at a time may use it; any other may :meth:`abort` what it waits for.
+    """
+
+    def __init__(self, guard: AddressGuard, pool_size: int = 32) -> None:
+        self._guard = guard
+        self._in_flight = _InFlight()
+        super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **options)
+        self.poolmanager.pool_classes_by_scheme = _build_pools(self._guard, self._in_flight)
+
+    def abort(self) -> None:
+        """Cut the connection of the request that runs: whoever reads its headers or body gets an error or an end."""
+        sock = self._in_flight.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+class GuardedSession(requests.Session):
+    """A session of ``requests`` whose connections ask the guard, and which leaves redirects to its caller.
+
+    ``requests`` would read the body of a redirect whole, however long. Neither proxies nor passwords are taken from
+    the environment.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.transport = GuardedAdapter(guard)
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, self.transport)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+@dataclass
+class _InFlight:
+    sock: socket.socket | None = None
+
+
+def _build_pools(guard: AddressGuard, in_flight: _InFlight) -> dict[str, type[HTTPConnectionPool]]:
+    class Guarded(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(guard, self, super()._new_conn)
+
+        def getresponse(self) -> Any:
+            in_flight.sock = self.sock
+            return super().getresponse()
+
+    class GuardedTLS(Guarded, HTTPSConnection):
+        pass
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Guarded
+
+    class TLSPool(HTTPSConnectionPool):
+        ConnectionCls = GuardedTLS
+
+    return {"http": Pool, "https": TLSPool}
+
+
+def _connect(
+    guard: AddressGuard, connection: HTTPConnection, open_socket: Callable[[], socket.socket]
+) -> socket.socket:
+    """Open a socket to the first checked address that answers."""
+    # urllib3 connects to _dns_host and keeps it for the Host header and the certificate: the checked address stands
+    # there only while the socket is opened.
+    name = connection._dns_host
+    try:
+        *others, last = guard.resolve(name, connection.port)
+        for connection._dns_host in others:
+            with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
+                return open_socket()
+        connection._dns_host = last
+        return open_socket()
+    except socket.gaierror as error:
+        raise NameResolutionError(name, connection, error) from error
+    finally:
+        connection._dns_host = name
+
+
+class Deadline:
+    """Calls a function when a block of code runs for too long, whatever it waits for."""
+
+    def __init__(self, seconds: float, end: Callable[[], None]) -> None:
+        self.expired = False
+        self._end = end
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._end()
+
+    def __enter__(self) -> "Deadline":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+
+
+def read_reason(response: requests.Response) -> str:
+    """Return the words beside the status of an answer, as far as they can be shown, and kept in any database."""
+    return "".join(filter(str.isprintable, response.reason or ""))[:100].strip()
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, as a number or a date; None when it is nonsense.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError, OverflowError):
+        return float(int(value)) if int(value) >= 0 else None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None

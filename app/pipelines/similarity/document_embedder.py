@@ -1,0 +1,158 @@
+"""The images of a document → its embeddings, each computed once whatever document it is in."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.images.pixels import decode_image, load_ahead
+from app.pipelines.image_cache import forget
+from app.pipelines.similarity.documents import DocumentRecords
+from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
+from app.similarity.transpositions import Transposition
+
+if TYPE_CHECKING:
+    from app.similarity.embedder import Embedder
+
+# What is computed is noted so often: no more is lost by whatever ends the process.
+FLUSH_SECONDS = 0.5
+MOST_DECODERS = 4
+GONE = "The image left the cache while the job ran: ask for a retry."
+
+Pixels = NDArray[np.uint8]
+# Told how many rows of a document are there, and how many of them were computed since the last time.
+Report = Callable[[int, int], None]
+
+
+class ImagesGone(Exception):
+    """Images are no longer in the cache: their places in the document."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__(places)
+        self.places = places
+
+
+class DocumentEmbedder:
+    """Embeds documents.
+
+    Args:
+        store: Where embeddings are kept.
+        transpositions: Under each of which an image is embedded.
+        load_embedder: Called when something must be computed, and only then.
+        batch_size: Images at a time.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        transpositions: Sequence[Transposition],
+        load_embedder: Callable[[], "Embedder"],
+        batch_size: int,
+    ) -> None:
+        self.store = store
+        self.transpositions = transpositions
+        self._load_embedder = load_embedder
+        self._batch_size = batch_size
+
+    def embed(self, records: DocumentRecords, images: Path, note: Callable[[str], None], report: Report) -> str:
+        """See to it that the embeddings of a document are there; return its content, "" when it has no image.
+
+        An image that is gone is one that failed, and the document is then without it.
+
+        Args:
+            records: Of the document.
+            images: The folder of its cached images.
+            note: Told the content before anything is looked for, so that nobody removes it meanwhile.
+            report: Told how far it is.
+        """
+        while usable := records.order_usable():
+            digests = [fetched.digest for _, fetched in usable]
+            content = build_content(digests)
+            note(content)
+            missing = [Transposition(each) for each in self.store.find_missing(content, self.transpositions)]
+            if not missing:
+                report(len(digests), 0)
+                return content
+            try:
+                self._embed(content, digests, [images / str(fetched.file) for _, fetched in usable], missing, report)
+            except ImagesGone as gone:
+                for place in gone.places:
+                    records.add(replace(usable[place][1], file=None, digest="", reason=GONE))
+        return ""
+
+    def _embed(
+        self,
+        content: str,
+        digests: Sequence[str],
+        paths: Sequence[Path],
+        missing: Sequence[Transposition],
+        report: Report,
+    ) -> None:
+        known = self.store.find_rows(digests, missing)
+        new = [place for place, digest in enumerate(digests) if digest not in known]
+        if gone := [place for place in new if not paths[place].exists()]:
+            raise ImagesGone(gone)
+        dimension = self._load_embedder().dimension if new else len(known[digests[0]][0])
+        with self.store.draft(content, digests, missing, dimension) as draft:
+            chunks = [
+                range(start, min(start + self._batch_size, len(digests)))
+                for start in range(draft.done, len(digests), self._batch_size)
+            ]
+            fresh = [[place for place in chunk if digests[place] not in known] for chunk in chunks]
+            # Of a JPEG that is decoded at hardly more than the network looks at, a score differs by hundredths.
+            least = 2 * self._load_embedder().input_size if new else 0
+            loaded = load_ahead(
+                fresh, lambda place: (place, _load_pixels(paths[place], least)), min(MOST_DECODERS, os.cpu_count() or 1)
+            )
+            flush = _Flusher(draft, report)
+            for chunk, images in zip(chunks, loaded, strict=True):
+                computed = self._compute(images, missing)
+                rows = [computed.get(place) or known[digests[place]] for place in chunk]
+                draft.write(chunk.start, [np.stack(each) for each in zip(*rows, strict=True)])
+                flush(chunk.stop, len(computed))
+            flush(len(digests), 0, at_once=True)
+            draft.finish()
+
+    def _compute(
+        self, images: Sequence[tuple[int, Pixels | None]], missing: Sequence[Transposition]
+    ) -> dict[int, list[Rows]]:
+        """Return the rows of images by their places: one under each transposition."""
+        if gone := [place for place, pixels in images if pixels is None]:
+            raise ImagesGone(gone)
+        if not images:
+            return {}
+        pixels = [each for _, each in images if each is not None]
+        rows = self._load_embedder().embed_transposed(pixels, missing).astype(np.float16)
+        return {place: [each[index] for each in rows] for index, (place, _) in enumerate(images)}
+
+
+class _Flusher:
+    """Notes now and then that rows are there, and says so."""
+
+    def __init__(self, draft: Draft, report: Report) -> None:
+        self._draft = draft
+        self._report = report
+        self._last = time.monotonic()
+        self._computed = 0
+
+    def __call__(self, done: int, computed: int, at_once: bool = False) -> None:
+        self._computed += computed
+        if at_once or time.monotonic() - self._last >= FLUSH_SECONDS:
+            self._draft.flush(done)
+            self._report(done, self._computed)
+            self._last, self._computed = time.monotonic(), 0
+
+
+def _load_pixels(path: Path, least: int) -> Pixels | None:
+    """Decode an image as RGB; one that is gone or damaged has no pixels, and is forgotten."""
+    try:
+        with path.open("rb") as file:
+            return decode_image(file, least, min)[0]
+    except (OSError, SyntaxError, ValueError):
+        forget(path)
+        return None

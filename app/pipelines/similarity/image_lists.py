@@ -1,0 +1,67 @@
+"""A document's list as a client app serves it, ``{image name: image address}``, read with care."""
+
+from typing import Any
+
+from app.errors import RequestError
+from app.jobs.requests.fields import check_url
+from app.jobs.requests.names import explain_name, show_name
+from app.jobs.requests.strict_json import JsonObject, parse_json
+from app.pipelines.similarity.documents import ImageList, ListedImage
+
+
+def parse_image_list(data: bytes, url: str, most: int) -> ImageList:
+    """Read a list. An image that cannot be asked for is named in it, and so is why there is none.
+
+    Args:
+        data: What came.
+        url: Where it came from.
+        most: A longer list is refused.
+    """
+    advice = "check that it is the address of a list {image name: image address}."
+    try:
+        found = parse_json(data)
+    except ValueError:
+        shown = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"
+        return ImageList(error=f"{url} is {shown}: {advice}")
+    if not isinstance(found, JsonObject):
+        return ImageList(error=f"{url} is JSON but not a list of images: {advice}")
+    return check_length(_read_entries(found), url, most)
+
+
+def check_length(images: ImageList, origin: str, most: int) -> ImageList:
+    """Return a list, or why it cannot be used: it has nothing in it that can be asked for, or too much."""
+    count = len(images.images) + len(images.failed)
+    if count > most:
+        return ImageList(error=f"{origin} has {count} images; at most {most} are accepted (MAX_IMAGES).")
+    if images.images:
+        return images
+    if not images.failed:
+        return ImageList(error=f"{origin} has no images.")
+    name, reason = images.failed[0]
+    error = f"{origin} has no image that can be asked for; the first of {count}, {show_name(name)}: {reason}"
+    return ImageList(failed=images.failed, error=error)
+
+
+def _read_entries(entries: JsonObject) -> ImageList:
+    images, failed = [], []
+    for name, value in entries.items():
+        if reason := _explain_entry(name, value, entries):
+            failed.append((name.encode("ascii", "backslashreplace").decode()[:200], reason))
+        else:
+            images.append(ListedImage(name, value.strip()))
+    return ImageList(tuple(images), tuple(failed))
+
+
+def _explain_entry(name: str, value: Any, entries: JsonObject) -> str:
+    """Return why an image of a list cannot be asked for, or ""."""
+    if fault := explain_name(name):
+        return f"Its name {fault}."
+    if name in entries.repeated:
+        return "The list has two images of this name."
+    if not isinstance(value, str):
+        return "The list has no address for it."
+    try:
+        check_url("Its address", value)
+    except RequestError as error:
+        return error.message
+    return "" if value.isprintable() else "Its address has characters that cannot be printed."

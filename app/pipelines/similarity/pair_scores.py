@@ -1,0 +1,70 @@
+"""The best matches of two documents: in a cache that all jobs share, with a second name in the folder of each."""
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from app.pipelines.similarity.embedding_store import EmbeddingStore
+from app.similarity.matching import MatchConfig, Matches, match, match_within
+from app.similarity.scores import pack_scores
+from app.storage import build_key, write_atomic
+
+# A file system that knows no second name of a file, or no more of them.
+_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
+
+
+class PairScores:
+    """The scores of pairs of documents, found or computed.
+
+    Args:
+        root: Of the cache: a folder a content.
+        identity: Names all that an embedding depends on beside the image and its transposition.
+        store: Has the embeddings.
+        transpositions: Of the first image of a pair; the first of them is none.
+        config: Of the matching.
+    """
+
+    def __init__(
+        self, root: Path, identity: str, store: EmbeddingStore, transpositions: Sequence[str], config: MatchConfig
+    ) -> None:
+        self._root = root
+        self._how = f"{identity} {config.topk} {' '.join(transpositions)}"
+        self._store = store
+        self._transpositions = transpositions
+        self._config = config
+
+    def find_or_compute(self, first: str, second: str, *, within: bool) -> tuple[Path, bool]:
+        """Return the file with the scores of two documents, and whether it was there.
+
+        Args:
+            first, second: Contents, whose embeddings are there.
+            within: They are one document, whose images are not compared to themselves.
+        """
+        path = self._root / first / f"{second}-{build_key(f'{self._how} {within}')}.scores"
+        with suppress(FileNotFoundError):
+            os.utime(path)  # retention counts from the last use
+            return path, True
+        write_atomic(path, pack_scores(self._match(first, second, within)))
+        return path, False
+
+    def _match(self, first: str, second: str, within: bool) -> Matches:
+        turned = self._store.open(first, self._transpositions)
+        if within:
+            return match_within(turned, self._config)
+        (others,) = self._store.open(second, self._transpositions[:1])
+        return match(turned, others, self._config)
+
+
+def link(cached: Path, target: Path) -> None:
+    """Give a file of the cache a second name, under which it stays when the cache is tidied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
+    try:
+        os.link(cached, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        write_atomic(target, cached.read_bytes())

@@ -1,0 +1,278 @@
+"""The order of work of a similarity job: lists → images → embeddings → the best matches of every pair.
+
+``download`` and ``compare`` are its stages. Each works on the folder of the job, skips what lies there or in the cache,
+and so can be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which
+raises when the job is no longer wanted; a coverage of None is the same as before.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from app.errors import ExtractorError, FetchError
+from app.jobs.pairs import list_pairs
+from app.jobs.requests.names import show_name
+from app.net.addresses import read_host
+from app.pipelines.patience import Patience
+from app.pipelines.similarity.document_embedder import DocumentEmbedder
+from app.pipelines.similarity.documents import (
+    LONGEST_REASON,
+    Coverage,
+    DocumentRecords,
+    FetchedImage,
+    ImageList,
+    ListedImage,
+    load_all,
+    save_compared,
+)
+from app.pipelines.similarity.host_pools import work_at_hosts
+from app.pipelines.similarity.image_sources import ImageSource
+from app.pipelines.similarity.pair_scores import PairScores, link
+from app.storage import JobFolder, name_scores
+
+# The coverage of a hundred thousand images is not written twice a second.
+COVERAGE_SECONDS = 2.0
+REPORT_SECONDS = 0.5
+
+Report = Callable[[int, int, Coverage | None], None]
+# Told what became of how many: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
+Count = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """How a job's images are fetched.
+
+    Attributes:
+        threads: Images fetched from one host at the same time.
+        retries: How often the images that failed have been asked for again.
+        embedded: Digests of images that need not be fetched any more.
+    """
+
+    threads: int = 4
+    retries: int = 0
+    embedded: frozenset[str] = frozenset()
+
+
+def download(
+    sources: Mapping[str, ImageSource],
+    folder: JobFolder,
+    plan: DownloadPlan,
+    report: Report,
+    count: Count = lambda *_: None,
+) -> None:
+    """Fetch the list of every document and its images into the cache, and keep a record of what came of each.
+
+    Args:
+        sources: Of the documents, by id.
+        folder: The job's own.
+        plan: Number of the requests.
+        report: Called twice a second.
+        count: Told the images that could not be fetched.
+
+    Raises:
+        FetchError: Not one document has an image.
+    """
+    documents = load_all(folder, sources)
+    progress = _Progress(documents, report)
+    try:
+        lists = (
+            (source.host, partial(_fetch_list, each, source, plan))
+            for each, source in _find_lists(documents, sources, plan)
+        )
+        work_at_hosts(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
+
+        def take(found: tuple[DocumentRecords, FetchedImage]) -> None:
+            records, fetched = found
+            records.add(fetched)
+            if fetched.file is None:
+                count("image failed", 1)
+
+        work_at_hosts(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
+        progress.tick(at_once=True)
+    finally:
+        for records in documents:
+            records.close()
+    _check_usable(documents)
+
+
+class _Progress:
+    """Says how far a download is."""
+
+    def __init__(self, documents: Sequence[DocumentRecords], report: Report) -> None:
+        self._documents = documents
+        self._report = report
+        self._covered = 0.0
+
+    def tick(self, at_once: bool = False) -> None:
+        done = sum(len(each.fetched) for each in self._documents)
+        total = sum(len(each.listing.images) for each in self._documents if each.listing)
+        due = at_once or time.monotonic() - self._covered >= COVERAGE_SECONDS
+        self._report(done, total, cover(self._documents) if due else None)
+        if due:
+            self._covered = time.monotonic()
+
+
+def cover(documents: Sequence[DocumentRecords]) -> Coverage:
+    return Coverage(tuple(each.cover() for each in documents))
+
+
+def _find_lists(
+    documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
+) -> Iterator[tuple[DocumentRecords, ImageSource]]:
+    """Yield the documents whose lists are not known, or may be others now that the job is tried again."""
+    for records in documents:
+        source, known = sources[records.doc_id], records.listing
+        if known is None or (known.retries < plan.retries and (known.error or source.may_grow)):
+            yield records, source
+
+
+def _fetch_list(records: DocumentRecords, source: ImageSource, plan: DownloadPlan) -> tuple[DocumentRecords, ImageList]:
+    try:
+        images = source.list_images()
+    except ExtractorError as error:
+        images = ImageList(error=error.message[:LONGEST_REASON])
+    return records, replace(images, retries=plan.retries)
+
+
+def _list_tasks(
+    documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
+) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, FetchedImage]]]]:
+    """Yield the images that are still to be fetched, each with its host."""
+    patiences: dict[str, Patience] = {}
+    for records in documents:
+        source = sources[records.doc_id]
+        for image in records.listing.images if records.listing else ():
+            known = records.fetched.get(image.name)
+            if known is None or not _is_settled(known, source, plan):
+                host = read_host(image.url)
+                patience = patiences.setdefault(host, Patience())
+                yield host, partial(_fetch_image, records, image, source, patience, plan.retries)
+
+
+def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) -> bool:
+    """Tell whether an image needs no more fetching: it is there, was looked at, or failed this time."""
+    if known.file is None:
+        return known.retries == plan.retries
+    return source.cache.holds(known.file) or known.digest in plan.embedded
+
+
+def _fetch_image(
+    records: DocumentRecords, image: ListedImage, source: ImageSource, patience: Patience, retries: int
+) -> tuple[DocumentRecords, FetchedImage]:
+    if patience.lost:
+        return records, FetchedImage(image.name, reason=patience.lost, retries=retries)
+    try:
+        cached = source.fetch(image)
+    except FetchError as error:
+        patience.note(error)
+        return records, FetchedImage(image.name, reason=error.message[:LONGEST_REASON], retries=retries)
+    patience.note(None)
+    digest = hashlib.sha256((source.cache.folder / cached.file).read_bytes()).hexdigest()
+    return records, FetchedImage(image.name, cached.file, digest, retries=retries)
+
+
+def _check_usable(documents: Sequence[DocumentRecords]) -> None:
+    covered = cover(documents).documents
+    if not any(each.usable for each in covered):
+        first = covered[0]
+        raise FetchError(
+            f"None of the {len(covered)} documents has an image that can be compared; "
+            f"the first, {show_name(first.doc_id)}: {first.error}"
+        )
+
+
+def compare(
+    folder: JobFolder,
+    images: Mapping[str, Path],
+    embedder: DocumentEmbedder,
+    scores: PairScores,
+    note: Callable[[str, str], None],
+    report: Report,
+    count: Count = lambda *_: None,
+) -> None:
+    """Embed every document, and find the best matches of every pair.
+
+    Args:
+        folder: The job's own.
+        images: The folder of the cached images of each document, by id.
+        embedder: Knows what is embedded already.
+        scores: Knows which pairs are compared already.
+        note: Told the content of each document before it is used.
+        report: Called at least at every batch and every half second.
+        count: Told images and pairs.
+
+    Raises:
+        FetchError: Not one document has an image any more.
+    """
+    documents = load_all(folder, images)
+    usable = {each.doc_id: len(each.order_usable()) for each in documents}
+    pairs = len(list(list_pairs(doc_id for doc_id, number in usable.items() if number)))
+    progress = _Count(sum(usable.values()) + pairs, report, count)
+    report(0, progress.total, cover(documents))
+    contents: dict[str, str] = {}
+    for records in documents:
+        doc_id = records.doc_id
+        try:
+            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.tell_rows)
+        finally:
+            records.close()
+        if content:
+            contents[doc_id] = content
+        progress.done += usable[doc_id]
+    _check_usable(documents)
+    report(progress.done, progress.total, cover(documents))
+    _compare_pairs(folder, documents, contents, scores, progress)
+
+
+class _Count:
+    """Counts what is done of a comparison: images first, then pairs."""
+
+    def __init__(self, total: int, report: Report, count: Count) -> None:
+        self.total = total
+        self.done = 0
+        self._report = report
+        self._count = count
+        self._last = 0.0
+
+    def tell_rows(self, rows: int, computed: int) -> None:
+        """Say how far the document in hand is."""
+        if computed:
+            self._count("image embedded", computed)
+        self._report(self.done + rows, self.total, None)
+
+    def tell_pair(self, is_known: bool) -> None:
+        """Say that a pair is done; of many that are known, now and then."""
+        self._count("pair known" if is_known else "pair compared", 1)
+        self.done += 1
+        if not is_known or self.done >= self.total or time.monotonic() - self._last >= REPORT_SECONDS:
+            self._report(self.done, self.total, None)
+            self._last = time.monotonic()
+
+
+def _compare_pairs(
+    folder: JobFolder,
+    documents: Sequence[DocumentRecords],
+    contents: Mapping[str, str],
+    scores: PairScores,
+    progress: _Count,
+) -> None:
+    numbers = {records.doc_id: records.number for records in documents}
+    kept = set()
+    for a, b in list_pairs(contents):
+        path, is_known = scores.find_or_compute(contents[a], contents[b], within=a == b)
+        target = folder.scores(numbers[a], numbers[b], name_scores(contents[a], contents[b]))
+        link(path, target)
+        kept.add(target.name)
+        progress.tell_pair(is_known)
+    for records in documents:
+        if records.doc_id in contents:
+            save_compared(records, contents[records.doc_id])
+        else:
+            folder.document(records.number, ".compared").unlink(missing_ok=True)
+    for path in (folder.path / "scores").glob("*.scores"):
+        if path.name not in kept:  # of an earlier try
+            path.unlink(missing_ok=True)

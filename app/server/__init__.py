@@ -1,0 +1,1 @@
+"""What stands between a socket and a view: limits, rate limiting, the request log."""

@@ -1,0 +1,42 @@
+"""The worker of a queue: this process becomes it.
+
+    python -m app.workers io      downloads: as many at a time as IO_THREADS says
+    python -m app.workers gpu     the detector: one job at a time, in a process of its own that can be ended
+    python -m app.workers post    deliveries, and what the schedule sends
+
+Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) both start it, so the settings reach either.
+"""
+
+import os
+import sys
+
+from app.config import Settings
+from app.errors import SettingsError
+
+DELIVERY_THREADS = 16
+
+
+def build_command(queue: str, settings: Settings) -> list[str]:
+    """Return the command line of Celery for the worker of a queue."""
+    pools = {
+        "io": ("threads", settings.io_threads),
+        "gpu": ("prefork", 1),
+        "post": ("threads", DELIVERY_THREADS),
+    }
+    if queue not in pools:
+        raise SettingsError(f"There is no queue named {queue!r}: {', '.join(pools)}.")
+    pool, size = pools[queue]
+    options = ["-n", f"{queue}@%h", "-Q", queue, "-P", pool, "-c", str(size), "--loglevel=info"]
+    return ["-q", "-A", "app.app.celery", "worker", *options, "--without-mingle", "--without-gossip"]
+
+
+def main() -> None:
+    try:
+        command = build_command(" ".join(sys.argv[1:]), Settings.load())
+    except SettingsError as error:
+        sys.exit(error.message)
+    os.execv(sys.executable, [sys.executable, "-m", "celery", *command])
+
+
+if __name__ == "__main__":
+    main()
