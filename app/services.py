@@ -14,13 +14,13 @@ from werkzeug.local import LocalProxy
 
 from app.config import Settings
 from app.database.tables import Database
-from app.delivery.outbox import ENLISTED, Outbox
+from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore
 from app.detection.weights_description import Descriptions
 from app.iiif.hosts import HostRule, HostRules
-from app.jobs import Claims, JobStore, Parts
+from app.jobs import Jobs
 from app.jobs.documents import Documents
-from app.jobs.events import Announcements
+from app.jobs.leases import Queue
 from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.storage import Storage
@@ -29,7 +29,6 @@ from app.training.datasets import DatasetStore, UploadLimits
 if TYPE_CHECKING:
     from app.delivery.dispatcher import Courier
     from app.iiif.fetch import Fetcher
-    from app.workers.queue import JobQueue
 
 # A broker that does not answer within this counts as away.
 BROKER_SECONDS = 1
@@ -40,9 +39,10 @@ class Services:
 
     Args:
         settings: Settings of the process.
-        queue: Sends to the queues.
+        queue: Sends messages that wake the workers.
 
     Attributes:
+        queue: Sends messages that wake the workers.
         database: Sessions on the database.
         storage: Paths and files of the data folder.
         jobs: Jobs and their states.
@@ -55,19 +55,24 @@ class Services:
         host_rules: Limits of libraries' servers.
     """
 
-    def __init__(self, settings: Settings, queue: "JobQueue") -> None:
+    def __init__(self, settings: Settings, queue: Queue) -> None:
         self.settings = settings
+        self.queue = queue
         self.database = Database(settings.sqlalchemy_url)
         self.storage = Storage(settings.data_folder)
-        self.jobs = JobStore(self.database, queue.enqueue, Announcements(settings.notify_seconds))
-        self.parts = Parts(self.jobs)
-        self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
+        self.jobs = Jobs(
+            self.database,
+            queue,
+            stale_seconds=settings.stale_seconds,
+            max_starts=settings.max_starts,
+            host_jobs=settings.host_jobs,
+            progress_seconds=settings.notify_seconds,
+        )
         self.documents = Documents(self.database, self.storage)
         self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
         self.descriptions = Descriptions()
         self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
         self.outbox = Outbox(self.database)
-        self.database.on_commit(lambda session: queue.call_courier() if session.info.pop(ENLISTED, False) else None)
         self.heartbeats = QueueHeartbeats(self.database)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
         self.host_rules = HostRules.load(settings.host_rules, default)

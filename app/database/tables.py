@@ -1,11 +1,11 @@
-"""The database: tables of client apps, of jobs and whose turn it is, of deliveries and their tries, of signs of life.
+"""The database: tables of client apps, jobs, deliveries and their attempts, and heartbeats.
 
 ``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
 Times are seconds since the epoch (UTC).
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from sqlalchemy import (
     String,
     Text,
     create_engine,
-    event,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
@@ -48,20 +47,14 @@ class App(Table):
 
 
 class Job(Table):
-    """One job. This row is the truth of what has been done; the broker only carries its id.
+    """One job. This row is the truth; a message on the broker only wakes a worker.
 
     Attributes:
-        parent_id: The job of a collection that this one is a part of.
-        host: Where its manifest is; only so many jobs of one host are downloaded at a time.
-        retries: How often its failed canvases were asked for again.
-        claim: Who works on the present stage (message id and number of retries); None while it waits.
-        worker: The process that has the claim, or had the last one.
-        starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
-        heartbeat: Last sign of life; of a waiting job, when it was queued.
-        worked, stalled: Seconds for which the present stage has been at work, in all and since it last got on. Those
-            in which nobody was at work, and a power cut was, do not count.
-        done, total: Canvases of the present stage. Of ``done`` the most that it has reached: a stage that goes on after
-            an interruption counts from the beginning again.
+        parent_id: Job of the collection that this job is a part of.
+        host: Host of the manifest; only so many jobs download from one host at a time.
+        retries: Times that the job was run again.
+        lease, leased_by, heartbeat, waiting_since, starts, tries, worked, stalled: See ``app/jobs/leases.py``.
+        done, total: Canvases, images or epochs of the present stage; ``done`` is the most that was ever reached.
     """
 
     __tablename__ = "jobs"
@@ -77,11 +70,12 @@ class Job(Table):
     retries: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
-    claim: Mapped[str | None] = mapped_column(String(64))
-    worker: Mapped[str | None] = mapped_column(String(100))
+    lease: Mapped[str | None] = mapped_column(String(64))
+    leased_by: Mapped[str | None] = mapped_column(String(100))
+    heartbeat: Mapped[float | None]
+    waiting_since: Mapped[float] = mapped_column(default=time.time, server_default="0")
     starts: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0, server_default="0")
-    heartbeat: Mapped[float] = mapped_column(default=time.time)
     worked: Mapped[float] = mapped_column(default=0.0, server_default="0")
     stalled: Mapped[float] = mapped_column(default=0.0, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
@@ -116,10 +110,10 @@ class Document(Table):
     content: Mapped[str | None] = mapped_column(String(40), index=True)
 
 
-class Turn(Table):
-    """When a client app was last served by a queue: the one that has waited longest is served next."""
+class RoundRobin(Table):
+    """When a queue last served a client app: the app that was served least recently is next."""
 
-    __tablename__ = "turns"
+    __tablename__ = "round_robin"
 
     app_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -137,14 +131,15 @@ class Delivery(Table):
         result: Which result of the job it is about: the first is 0, that of its first retry 1.
         body: Of an event, as it was when it happened; a result is read from the job's files.
         next_attempt: None when it is over, or held back because a newer result is on its way.
-        reserved_till: Until when nobody else may try it; when it is not being tried, the end of the last try.
+        attempted: Start of the last attempt; 0 before the first.
+        leased_until: Until when one dispatcher has it; 0 when none has.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("deliveries_due", "status", "next_attempt"),
-        Index("deliveries_by_app", "app_id", "reserved_till"),
-        Index("deliveries_at_work", "reserved_till"),
+        Index("deliveries_by_app", "app_id", "attempted"),
+        Index("deliveries_leased", "leased_until"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -161,7 +156,8 @@ class Delivery(Table):
     http_status: Mapped[int | None]
     error: Mapped[str | None]
     next_attempt: Mapped[float | None]
-    reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    attempted: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    leased_until: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created: Mapped[float] = mapped_column(default=time.time, server_default="0")
     history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
 
@@ -211,10 +207,10 @@ class Secret(Table):
     secret: Mapped[str] = mapped_column(String(80))
 
 
-class Pulse(Table):
-    """When something last came through a queue."""
+class QueueHeartbeat(Table):
+    """When a worker of a queue last showed that it works."""
 
-    __tablename__ = "pulses"
+    __tablename__ = "queue_heartbeats"
 
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[float]
@@ -277,10 +273,6 @@ class Database:
         """
         with self._outage.watch(), self._sessions.begin() as session:
             yield session
-
-    def on_commit(self, call: Callable[[Session], None]) -> None:
-        """Have a function called with every session that has just been committed, in its thread."""
-        event.listen(self._sessions, "after_commit", call)
 
     def close(self) -> None:
         """Close the connections; the next session opens new ones."""

@@ -215,7 +215,7 @@ def let_time_pass(service: Service, job_id: str) -> None:
     database = Database(service.settings.sqlalchemy_url)
     pending = update(Delivery).where(Delivery.job_id == job_id, Delivery.status == "pending")
     with database.session() as session:
-        session.execute(pending.values(next_attempt=0, reserved_till=0))
+        session.execute(pending.values(next_attempt=0, leased_until=0))
     database.close()
 
 

@@ -21,9 +21,10 @@ from app.database.connections import wait_at_most
 from app.database.tables import Database
 from app.demo.service import find_free_port
 from app.errors import DatabaseUnavailable
-from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
+from app.jobs import DetectionRequest, Jobs, State
 from app.jobs.states import DOWNLOAD
 from tests.support.api import Api, open_api
+from tests.support.recording_queue import RecordingQueue
 
 MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 
@@ -132,10 +133,9 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
 ) -> None:
     database = Database(server[1])
     database.create_tables()
-    store = JobStore(database, lambda stage, job_id: None)
-    claims = Claims(store, stale_seconds=30, max_starts=2, host_jobs=1000)
-    (job,) = store.submit(1, [DetectionRequest("https://library.example/collection")])
-    while (found := claims.claim(DOWNLOAD, "message")) and found.id != job.id:
+    jobs = Jobs(database, RecordingQueue(), host_jobs=1000)
+    (job,) = jobs.submit(1, [DetectionRequest("https://library.example/collection")])
+    while (found := jobs.lease_next(DOWNLOAD)) and found.id != job.id:
         pass  # of the tests before
     assert found is not None
     parts = DetectionRequest("").for_manifests(f"https://library.example/{number}" for number in range(3))
@@ -143,14 +143,14 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
 
         def cancel(_: Any) -> None:
             """Cancel it after its parts were added, and before they are there."""
-            cancelled.append(executor.submit(store.cancel, job))
+            cancelled.append(executor.submit(jobs.cancel, job))
             with database.session() as session:
                 while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
                     time.sleep(0.01)
 
         cancelled: list[Future[int]] = []
         event.listen(database._sessions, "before_commit", cancel, once=True)
-        Parts(store).split(found, *parts)
+        jobs.expand(found, *parts)
         assert cancelled[0].result() == 4
-    assert {part.state for part in Parts(store).list(job)} == {State.CANCELLED}
+    assert {part.state for part in jobs.list_parts(job)} == {State.CANCELLED}
     database.close()

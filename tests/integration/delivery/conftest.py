@@ -60,7 +60,7 @@ class Post:
         """Let the time pass that pending deliveries wait, and that their addresses rest."""
         pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
         with self.database.session() as session:
-            session.execute(pending.values(next_attempt=0, reserved_till=0))
+            session.execute(pending.values(next_attempt=0, leased_until=0))
             session.execute(update(Endpoint).values(rests_till=0))
 
     def give_secret(self, secret: str, app_id: int = 1) -> None:
