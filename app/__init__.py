@@ -22,7 +22,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     settings = settings or Settings.load()
     database = Database(settings.sqlalchemy_url)
-    database.create_tables()
+    database.upgrade()
     queue = TaskQueue(settings, database)
 
     app = Flask(__name__, static_folder=None)

@@ -58,7 +58,7 @@ def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
     chosen.models_folder.mkdir()
     (chosen.models_folder / chosen.default_model).touch()
     database = Database(chosen.sqlalchemy_url)
-    database.create_tables()
+    database.upgrade()
     key = add_app(database, "front")
     database.close()
     command = [sys.executable, "run.py"]

@@ -48,7 +48,7 @@ def manual(tmp_path: Path) -> Iterator[Database]:
         )
     connection.close()
     database = Database(f"sqlite:///{tmp_path}/keys.db")
-    database.create_tables()
+    database.upgrade()
     yield database
     database.close()
 

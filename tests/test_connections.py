@@ -65,7 +65,7 @@ def test_what_needs_no_database_is_answered_without_one(
 def test_a_file_that_is_no_database_is_said_at_start(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"garbage" * 10_000)
     with pytest.raises(DatabaseUnavailable):
-        Database(f"sqlite:///{tmp_path}/x.db").create_tables()
+        Database(f"sqlite:///{tmp_path}/x.db").upgrade()
 
 
 def test_a_file_that_is_deleted_is_503_till_it_is_put_back(
@@ -156,7 +156,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
     with pytest.raises(DatabaseUnavailable), wait_at_most(1), database.session() as session:
         session.execute(text("SELECT 1"))
     with pytest.raises(DatabaseUnavailable):
-        database.create_tables()
+        database.upgrade()
     assert "s3cret" not in caplog.text
 
 

@@ -14,7 +14,7 @@ from app.workers.queue import TaskQueue
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield database
     database.close()
 

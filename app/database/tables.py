@@ -7,7 +7,6 @@ Times are seconds since the epoch (UTC).
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -20,13 +19,10 @@ from sqlalchemy import (
     create_engine,
     event,
 )
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from app.database import migrations
 from app.database.connections import Outage, prepare, wait_at_most
-from app.database.migration import add_missing_columns, migrate_deliveries
-from app.storage import alone_in
 
 # To bring large tables up to date takes a while.
 MIGRATION_SECONDS = 3600.0
@@ -234,39 +230,14 @@ class Database:
         self._outage = Outage(self.engine.dialect.name != "sqlite")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
-    def create_tables(self) -> None:
-        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so.
+    def upgrade(self) -> None:
+        """Bring the schema up to date; make the file and the tables that are missing. Several processes may do so.
 
         Raises:
-            DatabaseUnavailable: The database does not answer, or the file is none.
+            DatabaseUnavailable: The database does not answer, the file is none, or it was made by a later version.
         """
-        file = make_url(self.engine.url).database
-        if self.engine.dialect.name != "sqlite" or not file:
-            with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
-                self._create_tables()
-            return
-        folder = Path(file).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._outage.watch(), alone_in(folder):
-            Path(file).touch()
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            self._create_tables()
-
-    def _create_tables(self) -> None:
-        with self.engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # «if not exists» is no lock there
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
-            for table in Table.metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                if table.name != App.__tablename__:  # the users' own, which is left as it is
-                    add_missing_columns(connection, table)
-                if table.name == Delivery.__tablename__:
-                    migrate_deliveries(connection, table)
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
+            migrations.upgrade(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -38,7 +38,7 @@ def queues() -> Queues:
 @pytest.fixture
 def store(tmp_path: Path, queues: Queues) -> Iterator[JobStore]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield JobStore(database, queues.send)
     database.close()
 
