@@ -14,7 +14,7 @@ import requests
 
 from app.auth import add_app
 from app.config import ROOT
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.service import build_environment, choose_settings, wait_for_api
 
 

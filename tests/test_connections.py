@@ -18,7 +18,8 @@ from werkzeug.test import TestResponse
 
 from app.config import Settings
 from app.database.connections import PATIENCE_SECONDS, wait_at_most
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.demo.service import build_environment, find_free_port
 from app.errors import DatabaseUnavailable
 from app.server import rate_limiting as gate

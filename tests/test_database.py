@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 
 
 def add_job(database: Database) -> None:

@@ -18,7 +18,8 @@ from app.auth import find_app
 from app.config import ROOT
 from app.database import migrations
 from app.database.migrations import lock_schema
-from app.database.tables import Attempt, Database, Delivery, Document, Job
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Document, Job
 from app.errors import DatabaseUnavailable
 from tests.schema import find_differences
 
@@ -159,7 +160,7 @@ def test_threads_may_upgrade_at_the_same_moment(file: Path) -> None:
 
 def test_processes_may_start_at_the_same_moment(file: Path, database: Database) -> None:
     make_version_1_0(file)
-    code = f"from app.database.tables import Database; Database('sqlite:///{file}').upgrade()"
+    code = f"from app.database.sessions import Database; Database('sqlite:///{file}').upgrade()"
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     with database.engine.connect() as connection:

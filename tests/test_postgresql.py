@@ -20,7 +20,7 @@ from sqlalchemy import event, text
 
 from app.config import ROOT
 from app.database.connections import wait_at_most
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.service import find_free_port
 from app.errors import DatabaseUnavailable
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
@@ -118,7 +118,7 @@ def test_a_database_without_alembic_is_completed(database: Database) -> None:
 
 
 def test_processes_may_start_at_the_same_moment(database: Database, server: tuple[psutil.Process, str]) -> None:
-    code = f"from app.database.tables import Database; Database({server[1]!r}).upgrade()"
+    code = f"from app.database.sessions import Database; Database({server[1]!r}).upgrade()"
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     with database.engine.connect() as connection:

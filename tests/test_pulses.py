@@ -6,7 +6,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app.database.tables import Database, Pulse
+from app.database.sessions import Database
+from app.database.tables import Pulse
 from app.jobs.states import DETECT
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.workers.queue import JobQueue

@@ -23,7 +23,8 @@ from standardwebhooks import Webhook
 
 from app.auth import remove_secret, renew_secret
 from app.config import ROOT, Settings
-from app.database.tables import Database, Delivery
+from app.database.sessions import Database
+from app.database.tables import Delivery
 from app.demo.client_app import ClientApp, serve
 from app.demo.contact_sheet import parse_annotations
 from app.demo.iiif_server import create_iiif_server

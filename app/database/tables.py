@@ -1,31 +1,13 @@
-"""The database: tables of client apps, of jobs and whose turn it is, of deliveries and their tries, of signs of life.
+"""Tables, one class each. Times are seconds since the epoch (UTC).
 
-``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
-Times are seconds since the epoch (UTC).
+A change here needs a migration: see ``app/database/migrations``.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import (
-    CHAR,
-    JSON,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    create_engine,
-    event,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
-
-from app.database import migrations
-from app.database.connections import Outage, prepare, wait_at_most
-
-# To bring large tables up to date takes a while.
-MIGRATION_SECONDS = 3600.0
+from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Table(DeclarativeBase):
@@ -33,7 +15,10 @@ class Table(DeclarativeBase):
 
 
 class App(Table):
-    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand."""
+    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand.
+
+    The original manual tells users to create and fill this table by hand, so nothing may be added to it.
+    """
 
     __tablename__ = "apps"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -92,13 +77,13 @@ class Job(Table):
 
 
 class Document(Table):
-    """A document of a similarity job, from the moment at which its images are fetched: what of the disk it uses.
+    """A document of a similarity job and what it uses of the disk. Added when the job fetches its images.
 
     Attributes:
         number: 1-based place in the job's request.
-        doc_id: By which its client app knows it.
-        source: Names the folder of its cached images.
-        content: Stands for the pixels of all of them, under which embeddings and scores are kept; None till then.
+        doc_id: Identifier that the client app gave.
+        source: Key of the folder of cached images.
+        content: Hash of the pixels of all images, the key of embeddings and scores; None until they are fetched.
     """
 
     __tablename__ = "documents"
@@ -113,7 +98,7 @@ class Document(Table):
 
 
 class Turn(Table):
-    """When a client app was last served by a queue: the one that has waited longest is served next."""
+    """When a queue last served a client app. The client app that has waited longest is served next."""
 
     __tablename__ = "turns"
 
@@ -123,17 +108,17 @@ class Turn(Table):
 
 
 class Delivery(Table):
-    """One message on its way to a client app, with the number of tries and what came of the last.
+    """One webhook to a client app: its payload, its state, and the outcome of the last attempt.
 
     Attributes:
-        id: Goes with every try, as ``webhook-id``.
-        endpoint: The address of the client app under which the URL is: the one that the request named.
-        kind: What it carries: ``result``, or the type of an event.
-        part: Of a result that goes out in parts, which this is: the name of a pair of documents.
-        result: Which result of the job it is about: the first is 0, that of its first retry 1.
-        body: Of an event, as it was when it happened; a result is read from the job's files.
-        next_attempt: None when it is over, or held back because a newer result is on its way.
-        reserved_till: Until when nobody else may try it; when it is not being tried, the end of the last try.
+        id: Value of ``webhook-id``, the same for every attempt.
+        endpoint: Callback URL of the request, without the last part of ``url``.
+        kind: ``result``, or the type of an event.
+        part: Name of the pair of documents, where a result has several parts.
+        result: Number of the result: 0 for the first, 1 after the first retry of the job.
+        body: Payload of an event. The payload of a result is read from the job's files.
+        next_attempt: None when it is finished, or superseded by the delivery of a newer result.
+        reserved_till: End of the lease of the attempt in progress; otherwise, end of the last attempt.
     """
 
     __tablename__ = "deliveries"
@@ -163,13 +148,13 @@ class Delivery(Table):
 
 
 class Endpoint(Table):
-    """An address of a client app that wants to be left alone; of one that answers there is no row.
+    """A callback address that fails. One that works has no row.
 
     Attributes:
-        id: Stands for the client app and the address, which may be too long for an index.
-        url: The address, under which deliveries have theirs.
-        rests_till: Nothing is sent there before.
-        closed: Why nothing is sent there any more; None while something is.
+        id: Hash of client app and URL, which may be too long for an index.
+        url: ``Delivery.endpoint`` of its deliveries.
+        rests_till: Time before which nothing is sent.
+        closed: Reason why nothing is sent any more; None while it is open.
     """
 
     __tablename__ = "endpoints"
@@ -182,10 +167,10 @@ class Endpoint(Table):
 
 
 class Attempt(Table):
-    """One try of a delivery, and what came of it.
+    """One attempt of a delivery, and its outcome.
 
     Attributes:
-        seconds: That it took.
+        seconds: Duration.
     """
 
     __tablename__ = "attempts"
@@ -199,7 +184,7 @@ class Attempt(Table):
 
 
 class Secret(Table):
-    """The secret by which a client app knows what is from here; apart, for nothing may be added to ``apps``."""
+    """Secret with which deliveries to a client app are signed. Not in ``apps``, to which nothing may be added."""
 
     __tablename__ = "secrets"
 
@@ -208,55 +193,9 @@ class Secret(Table):
 
 
 class Pulse(Table):
-    """When something last came through a queue."""
+    """When a worker last consumed a message of a queue."""
 
     __tablename__ = "pulses"
 
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[float]
-
-
-class Database:
-    """Sessions on one database, made for several threads and processes.
-
-    Args:
-        url: An SQLAlchemy URL: the SQLite file at the root, or PostgreSQL.
-    """
-
-    def __init__(self, url: str) -> None:
-        # Every thread of a worker and its heartbeat may ask at the same moment.
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
-        prepare(self.engine)
-        self._outage = Outage(self.engine.dialect.name != "sqlite")
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-
-    def upgrade(self) -> None:
-        """Bring the schema up to date; make the file and the tables that are missing. Several processes may do so.
-
-        Raises:
-            DatabaseUnavailable: The database does not answer, the file is none, or it was made by a later version.
-        """
-        with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
-            migrations.upgrade(self.engine)
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back when an error passes through.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be used now.
-        """
-        with self._outage.watch(), self._sessions.begin() as session:
-            yield session
-
-    def on_commit(self, call: Callable[[Session], None]) -> None:
-        """Have a function called with every session that has just been committed, in its thread."""
-        event.listen(self._sessions, "after_commit", call)
-
-    def close(self) -> None:
-        """Close the connections; the next session opens new ones."""
-        self.engine.dispose()
-
-    def leave_to_parent(self) -> None:
-        """Use none of the connections that a forked process has from its parent, and leave them open for it."""
-        self.engine.dispose(close=False)

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from app.config import ROOT, Settings
-from app.database.tables import Database
+from app.database.sessions import Database
 
 
 def find_free_port() -> int:

@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, f
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from app.database.tables import Database, Job, Turn
+from app.database.sessions import Database
+from app.database.tables import Job, Turn
 from app.jobs.requests import TrainingRequest
 from app.jobs.states import DETECT, DOWNLOAD, Stage, State
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
-from app.database.tables import Database, Delivery, Job
+from app.database.sessions import Database
+from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import BrokerUnavailable, ExtractorError, NotFound
 from app.jobs.events import Announcements, Then

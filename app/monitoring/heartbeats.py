@@ -12,7 +12,8 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.database.tables import Database, Pulse
+from app.database.sessions import Database
+from app.database.tables import Pulse
 from app.jobs.states import STAGES
 
 QUEUES = tuple(stage.queue for stage in STAGES)

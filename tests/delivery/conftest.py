@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.dispatcher import Courier
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.errors import BrokerUnavailable
 from app.jobs import Claims, DetectionRequest, JobStore, Parts, Stage
 from app.jobs.processes import name_worker

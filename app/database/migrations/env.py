@@ -7,7 +7,8 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app.database.migrations import lock_schema
-from app.database.tables import App, Database, Table
+from app.database.sessions import Database
+from app.database.tables import App, Table
 
 log = logging.getLogger("app.database")
 
