@@ -13,7 +13,7 @@ from redis.retry import Retry
 from werkzeug.local import LocalProxy
 
 from app.config import Settings
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore
 from app.detection.weights_description import Descriptions

@@ -1,34 +1,13 @@
-"""The database: tables of client apps, jobs, deliveries and their attempts, and heartbeats.
+"""Tables, one class each. Times are seconds since the epoch (UTC).
 
-``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
-Times are seconds since the epoch (UTC).
+A change here needs a migration: see ``app/database/migrations``.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    CHAR,
-    JSON,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    create_engine,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
-from sqlalchemy.schema import CreateIndex, CreateTable
-
-from app.database.connections import Outage, prepare, wait_at_most
-from app.database.migration import add_missing_columns, migrate_deliveries
-from app.storage import alone_in
-
-# To bring large tables up to date takes a while.
-MIGRATION_SECONDS = 3600.0
+from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Table(DeclarativeBase):
@@ -36,7 +15,10 @@ class Table(DeclarativeBase):
 
 
 class App(Table):
-    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand."""
+    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand.
+
+    The original manual tells users to create and fill this table by hand, so nothing may be added to it.
+    """
 
     __tablename__ = "apps"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -90,13 +72,13 @@ class Job(Table):
 
 
 class Document(Table):
-    """A document of a similarity job, from the moment at which its images are fetched: what of the disk it uses.
+    """A document of a similarity job and what it uses of the disk. Added when the job fetches its images.
 
     Attributes:
         number: 1-based place in the job's request.
-        doc_id: By which its client app knows it.
-        source: Names the folder of its cached images.
-        content: Stands for the pixels of all of them, under which embeddings and scores are kept; None till then.
+        doc_id: Identifier that the client app gave.
+        source: Key of the folder of cached images.
+        content: Hash of the pixels of all images, the key of embeddings and scores; None until they are fetched.
     """
 
     __tablename__ = "documents"
@@ -111,7 +93,7 @@ class Document(Table):
 
 
 class RoundRobin(Table):
-    """When a queue last served a client app: the app that was served least recently is next."""
+    """When a queue last served a client app. The client app that has waited longest is served next."""
 
     __tablename__ = "round_robin"
 
@@ -121,18 +103,18 @@ class RoundRobin(Table):
 
 
 class Delivery(Table):
-    """One message on its way to a client app, with the number of tries and what came of the last.
+    """One webhook to a client app: its payload, its state, and the outcome of the last attempt.
 
     Attributes:
-        id: Goes with every try, as ``webhook-id``.
-        endpoint: The address of the client app under which the URL is: the one that the request named.
-        kind: What it carries: ``result``, or the type of an event.
-        part: Of a result that goes out in parts, which this is: the name of a pair of documents.
-        result: Which result of the job it is about: the first is 0, that of its first retry 1.
-        body: Of an event, as it was when it happened; a result is read from the job's files.
-        next_attempt: None when it is over, or held back because a newer result is on its way.
+        id: Value of ``webhook-id``, the same for every attempt.
+        endpoint: Callback URL of the request, without the last part of ``url``.
+        kind: ``result``, or the type of an event.
+        part: Name of the pair of documents, where a result has several parts.
+        result: Number of the result: 0 for the first, 1 after the first retry of the job.
+        body: Payload of an event. The payload of a result is read from the job's files.
+        next_attempt: None when it is finished, or superseded by the delivery of a newer result.
         attempted: Start of the last attempt; 0 before the first.
-        leased_until: Until when one dispatcher has it; 0 when none has.
+        leased_until: End of the lease of the attempt in progress; 0 without one.
     """
 
     __tablename__ = "deliveries"
@@ -163,13 +145,13 @@ class Delivery(Table):
 
 
 class Endpoint(Table):
-    """An address of a client app that wants to be left alone; of one that answers there is no row.
+    """A callback address that fails. One that works has no row.
 
     Attributes:
-        id: Stands for the client app and the address, which may be too long for an index.
-        url: The address, under which deliveries have theirs.
-        rests_till: Nothing is sent there before.
-        closed: Why nothing is sent there any more; None while something is.
+        id: Hash of client app and URL, which may be too long for an index.
+        url: ``Delivery.endpoint`` of its deliveries.
+        rests_till: Time before which nothing is sent.
+        closed: Reason why nothing is sent any more; None while it is open.
     """
 
     __tablename__ = "endpoints"
@@ -182,10 +164,10 @@ class Endpoint(Table):
 
 
 class Attempt(Table):
-    """One try of a delivery, and what came of it.
+    """One attempt of a delivery, and its outcome.
 
     Attributes:
-        seconds: That it took.
+        seconds: Duration.
     """
 
     __tablename__ = "attempts"
@@ -199,7 +181,7 @@ class Attempt(Table):
 
 
 class Secret(Table):
-    """The secret by which a client app knows what is from here; apart, for nothing may be added to ``apps``."""
+    """Secret with which deliveries to a client app are signed. Not in ``apps``, to which nothing may be added."""
 
     __tablename__ = "secrets"
 
@@ -214,70 +196,3 @@ class QueueHeartbeat(Table):
 
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[float]
-
-
-class Database:
-    """Sessions on one database, made for several threads and processes.
-
-    Args:
-        url: An SQLAlchemy URL: the SQLite file at the root, or PostgreSQL.
-    """
-
-    def __init__(self, url: str) -> None:
-        # Every thread of a worker and its heartbeat may ask at the same moment.
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
-        prepare(self.engine)
-        self._outage = Outage(self.engine.dialect.name != "sqlite")
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-
-    def create_tables(self) -> None:
-        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so.
-
-        Raises:
-            DatabaseUnavailable: The database does not answer, or the file is none.
-        """
-        file = make_url(self.engine.url).database
-        if self.engine.dialect.name != "sqlite" or not file:
-            with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
-                self._create_tables()
-            return
-        folder = Path(file).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._outage.watch(), alone_in(folder):
-            Path(file).touch()
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            self._create_tables()
-
-    def _create_tables(self) -> None:
-        with self.engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # «if not exists» is no lock there
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
-            for table in Table.metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                if table.name != App.__tablename__:  # the users' own, which is left as it is
-                    add_missing_columns(connection, table)
-                if table.name == Delivery.__tablename__:
-                    migrate_deliveries(connection, table)
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back when an error passes through.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be used now.
-        """
-        with self._outage.watch(), self._sessions.begin() as session:
-            yield session
-
-    def close(self) -> None:
-        """Close the connections; the next session opens new ones."""
-        self.engine.dispose()
-
-    def leave_to_parent(self) -> None:
-        """Use none of the connections that a forked process has from its parent, and leave them open for it."""
-        self.engine.dispose(close=False)

@@ -13,7 +13,8 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
 from app.delivery.kinds import ENDS, LASTING, Kind, Status
 from app.delivery.payloads import Destination

@@ -41,7 +41,8 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import load_only
 
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
 
-from app.database.tables import Database, Delivery, Job
+from app.database.sessions import Database
+from app.database.tables import Delivery, Job
 from app.errors import NotFound
 from app.jobs.states import UNFINISHED, State
 

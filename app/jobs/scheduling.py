@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, f
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from app.database.tables import Database, Job, RoundRobin
+from app.database.sessions import Database
+from app.database.tables import Job, RoundRobin
 from app.jobs.requests import TrainingRequest
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 

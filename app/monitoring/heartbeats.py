@@ -12,7 +12,8 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.database.tables import Database, QueueHeartbeat
+from app.database.sessions import Database
+from app.database.tables import QueueHeartbeat
 from app.jobs.states import QUEUES
 
 # A process records a queue no more often.

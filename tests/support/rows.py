@@ -2,7 +2,8 @@
 
 from sqlalchemy import update
 
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 
 
 def change_job(database: Database, job_id: str, **values: object) -> None:

@@ -15,7 +15,8 @@ import requests
 
 from app.auth import add_app
 from app.config import Settings
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage

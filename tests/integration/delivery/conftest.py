@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.dispatcher import Courier
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
@@ -71,7 +72,7 @@ class Post:
 @pytest.fixture
 def post(tmp_path: Path) -> Iterator[Post]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield Post(database)
     database.close()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.jobs import DetectionRequest, Jobs, Stage
 from app.jobs.processes import name_process
 from app.jobs.states import DOWNLOAD, STAGES
@@ -25,7 +26,7 @@ def queue() -> RecordingQueue:
 @pytest.fixture
 def jobs(tmp_path: Path, queue: RecordingQueue) -> Iterator[Jobs]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield Jobs(database, queue, stale_seconds=30, max_starts=2, host_jobs=2)
     database.close()
 

@@ -6,7 +6,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app.database.tables import Database, QueueHeartbeat
+from app.database.sessions import Database
+from app.database.tables import QueueHeartbeat
 from app.jobs.states import RUN
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.workers.queue import JobQueue
@@ -16,7 +17,7 @@ from app.workers.tasks import list_served_queues
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield database
     database.close()
 
