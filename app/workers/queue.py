@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
+from celery.schedules import crontab
 from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
-DAY = 86400
+EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # times of the clock: a restart does not postpone them
 
 
 class TaskQueue(Celery):
@@ -56,7 +57,6 @@ class TaskQueue(Celery):
     def __init__(self, settings: Settings, database: Database) -> None:
         super().__init__(
             "extractor",
-            broker=settings.broker_url,
             include=["app.workers.tasks", "app.workers.signals"],
             set_as_current=True,
         )
@@ -177,6 +177,9 @@ def _limit_uploads(settings: Settings) -> UploadLimits:
 
 def _configure(settings: Settings) -> dict[str, Any]:
     return {
+        # Celery prefers CELERY_BROKER_URL of the environment to its ``broker_url``, and that has no database number.
+        "broker_read_url": settings.broker_url,
+        "broker_write_url": settings.broker_url,
         "task_queues": [Queue("io"), Queue("gpu"), Queue("post")],
         "task_default_queue": "post",
         "task_create_missing_queues": False,
@@ -197,10 +200,10 @@ def _configure(settings: Settings) -> dict[str, Any]:
         },
         "beat_schedule": {
             "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
-            "tidy": {"task": "tidy", "schedule": DAY},
+            "tidy": {"task": "tidy", "schedule": EVERY_SIX_HOURS},
             **{f"{CANARY}-{queue}": _schedule_canary(queue, settings.ready_seconds) for queue in QUEUES},
         },
-        "beat_schedule_filename": str(settings.data_folder / "schedule"),
+        "beat_scheduler": "celery.beat:Scheduler",  # in memory: no file to be missing, unwritable or broken
         "worker_hijack_root_logger": False,
     }
 
