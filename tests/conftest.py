@@ -66,7 +66,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     with redis.Redis.from_url(settings.broker_url) as client:
         client.flushdb()
     app.extensions["queue"].close()
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def headers(app: Flask) -> dict[str, str]:
-    return {"X-API-Key": add_app(app.extensions["database"], "front")}
+    return {"X-API-Key": add_app(app.extensions["services"].database, "front")}
 
 
 @pytest.fixture

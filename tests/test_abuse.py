@@ -282,7 +282,7 @@ class Target:
         limits = {"rate_limit": "off", "rate_limit_address": "off"}
         settings = choose_settings(folder / "data", celery_broker_url=broker_url, models_folder=models, **limits)
         self.app: Flask = create_app(settings)
-        self.database = self.app.extensions["database"]
+        self.database = self.app.extensions["services"].database
         self.keys = {name: add_app(self.database, name) for name in ("good", "stranger", "revoked")}
         revoke_app(self.database, "revoked")
         self.keys |= {"wrong": "no", "spaces": f"{self.keys['good']} x", "long": "x" * 60_000, "bytes": "\xff\xfe"}

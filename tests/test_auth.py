@@ -13,7 +13,7 @@ from app.errors import Forbidden, RequestError, Unauthenticated
 
 @pytest.fixture
 def database(app: Flask) -> Database:
-    return app.extensions["database"]
+    return app.extensions["services"].database
 
 
 def test_a_key_is_stored_hashed_and_opens(database: Database) -> None:
@@ -134,11 +134,11 @@ def test_unusable_names_are_refused(database: Database, name: str) -> None:
 def test_commands_add_list_and_revoke(app: Flask) -> None:
     run = app.test_cli_runner().invoke
     added = run(args=["apps", "add", "front"])
-    assert find_app(app.extensions["database"], added.stdout.strip()).app_name == "front"  # the key alone
+    assert find_app(app.extensions["services"].database, added.stdout.strip()).app_name == "front"  # the key alone
     assert "whsec_" in added.stderr
     assert "front\thashed key" in run(args=["apps", "list"]).output
     assert run(args=["apps", "add", "front"]).exit_code == 1
-    assert find_app(app.extensions["database"], run(args=["apps", "renew", "front"]).output.strip())
+    assert find_app(app.extensions["services"].database, run(args=["apps", "renew", "front"]).output.strip())
     assert run(args=["apps", "revoke", "front"]).exit_code == 0
     assert run(args=["apps", "renew", "front"]).exit_code == 1
     assert run(args=["apps", "revoke", "front"]).exit_code == 1
@@ -146,7 +146,7 @@ def test_commands_add_list_and_revoke(app: Flask) -> None:
 
 def test_commands_offer_to_hash_plain_keys(app: Flask) -> None:
     run = app.test_cli_runner().invoke
-    with app.extensions["database"].session() as session:
+    with app.extensions["services"].database.session() as session:
         session.add(App(app_name="old", app_key="plain"))
     listed = run(args=["apps", "list"]).output
     assert "old\tplain key" in listed

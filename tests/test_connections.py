@@ -28,7 +28,7 @@ MANIFEST = "https://library.example/manifest.json"
 
 @pytest.fixture
 def file(app: Flask) -> Path:
-    return Path(app.extensions["database"].engine.url.database)
+    return Path(app.extensions["services"].database.engine.url.database)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def assert_unavailable(answer: TestResponse) -> None:
 def test_a_file_that_is_no_database_is_503(
     app: Flask, client: FlaskClient, headers: dict[str, str], file: Path, content: bytes
 ) -> None:
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
     file.write_bytes(content)
     assert_unavailable(client.get("/jobs", headers=headers))
     assert client.get("/healthz").json["message"] == "The database does not answer."
@@ -55,7 +55,7 @@ def test_a_file_that_is_no_database_is_503(
 def test_what_needs_no_database_is_answered_without_one(
     app: Flask, client: FlaskClient, headers: dict[str, str], file: Path
 ) -> None:
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
     file.write_bytes(b"garbage" * 10_000)
     assert client.get("/models", headers=headers).status_code == 200
     assert "extractor_database_up 0.0" in client.get("/metrics").text
@@ -103,7 +103,7 @@ def test_a_file_that_another_process_has_locked_can_be_read_and_is_503_for_writi
 def test_a_disk_that_is_full_is_503(
     app: Flask, client: FlaskClient, send: Callable[[], TestResponse], headers: dict[str, str]
 ) -> None:
-    database = app.extensions["database"]
+    database = app.extensions["services"].database
     database.close()
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1"))
     accepted, answer = 0, send()
@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_is_503(
 
 
 def test_what_is_wrong_with_a_statement_is_no_outage(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
-    database = app.extensions["database"]
+    database = app.extensions["services"].database
 
     @app.get("/twice")
     def twice() -> None:
@@ -136,7 +136,7 @@ def test_the_log_says_why_and_neither_what_was_written(
     job = Job(id="x", app_id=1, kind="detection", request={"callback": "https://app.example/?token=s3cret"})
     with closing(sqlite3.connect(file)) as other, caplog.at_level(logging.ERROR), wait_at_most(0.1):
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseUnavailable) as caught, app.extensions["database"].session() as session:
+        with pytest.raises(DatabaseUnavailable) as caught, app.extensions["services"].database.session() as session:
             session.add(job)
         other.rollback()
     assert [record.getMessage() for record in caplog.records] == ["The database cannot be used: database is locked"]

@@ -35,7 +35,7 @@ def key(headers: dict[str, str]) -> str:
 
 def test_every_route_that_is_not_on_the_list_asks_for_a_key(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"rate_limit_address": "off"}))
-    database = app.extensions["database"]
+    database = app.extensions["services"].database
     revoked = add_app(database, "gone")
     revoke_app(database, "gone")
     client = app.test_client()
@@ -73,7 +73,7 @@ def test_a_client_app_that_asks_too_often_is_told_when_to_come_back(client: Flas
 
 
 def test_a_client_app_does_not_use_up_what_another_may_ask(app: Flask, client: FlaskClient, key: str) -> None:
-    other = add_app(app.extensions["database"], "other")
+    other = add_app(app.extensions["services"].database, "other")
     assert [ask(client, key).status_code for _ in range(6)][-1] == 429
     assert ask(client, other).status_code == 200
 
@@ -113,14 +113,14 @@ def test_without_a_proxy_nobody_names_his_own_address(settings: Settings) -> Non
     forwarded = [{"X-API-Key": "guess", "X-Forwarded-For": f"192.0.2.{n}"} for n in range(4)]
     statuses = [app.test_client().get("/jobs", headers=each).status_code for each in forwarded]
     assert statuses == [403, 403, 403, 429]
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 def test_the_count_is_shared_by_all_processes(settings: Settings, app: Flask, client: FlaskClient, key: str) -> None:
     second = create_app(settings)
     assert [ask(client, key).status_code for _ in range(5)] == [200] * 5
     assert ask(second.test_client(), key).status_code == 429
-    second.extensions["database"].close()
+    second.extensions["services"].database.close()
 
 
 @pytest.fixture
@@ -137,21 +137,21 @@ def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
 ) -> None:
     port = silent_port if away == "silent" else find_free_port()
     app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{port}"}))
-    headers = {"X-API-Key": add_app(app.extensions["database"], "front")}
+    headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}
     client = app.test_client()
     answer = client.post("/run_detect", headers=headers, data=MANIFEST)
     assert (answer.status_code, answer.json["code"]) == (503, "broker_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert client.get("/jobs", headers=headers).json == {"jobs": []}
     assert [client.get("/jobs", headers=headers).status_code for _ in range(4)] == [200] * 3 + [429]
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 def test_requests_that_find_the_broker_gone_at_the_same_moment_are_all_answered(
     settings: Settings, silent_port: int
 ) -> None:
     app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{silent_port}"}))
-    key, statuses = add_app(app.extensions["database"], "front"), []
+    key, statuses = add_app(app.extensions["services"].database, "front"), []
     threads = [
         threading.Thread(target=lambda: statuses.append(ask(app.test_client(), key).status_code)) for _ in range(5)
     ]
@@ -160,7 +160,7 @@ def test_requests_that_find_the_broker_gone_at_the_same_moment_are_all_answered(
     for thread in threads:
         thread.join()
     assert statuses == [200] * 5
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 def test_off_is_no_limit(settings: Settings) -> None:
@@ -168,4 +168,4 @@ def test_off_is_no_limit(settings: Settings) -> None:
     assert {ask(app.test_client(), "guess").status_code for _ in range(20)} == {403}
     with redis.Redis.from_url(settings.broker_url) as broker:
         assert broker.keys("LIMITS*") == []
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()

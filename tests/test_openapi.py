@@ -68,13 +68,13 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     """A similarity job that is done, with an image that failed."""
     body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
     job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
-    claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(job_id)
+    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     failed = [{"image_name": "x", "reason": "It is gone."}]
     documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
-    app.extensions["jobs"].change(job_id, True, coverage={"documents": documents})
-    with app.extensions["database"].session() as session:
+    app.extensions["services"].jobs.change(job_id, True, coverage={"documents": documents})
+    with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example")
         enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
     save_result(folder, ["a", "b"])
@@ -87,12 +87,12 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
-    claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(done)
+    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(done)
     for stage in STAGES:
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
-    app.extensions["jobs"].change(done, True, coverage=coverage)
-    with app.extensions["database"].session() as session:
+    app.extensions["services"].jobs.change(done, True, coverage=coverage)
+    with app.extensions["services"].database.session() as session:
         enlist(
             session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
         )

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from app.demo.service import find_free_port
-from app.workers.queue import TaskQueue
+from app.workers.queue import JobQueue
 from tests.library import Library, Scan
 from tests.service import Service, open_service
 
@@ -30,12 +30,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def queue(service: Service) -> Iterator[TaskQueue]:
+def queue(service: Service) -> Iterator[JobQueue]:
     """The queue of the running service, from outside."""
     app = create_app(service.settings)
     yield app.extensions["queue"]
     app.extensions["queue"].close()
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 def wait_till(service: Service, path: str, until: Callable[[requests.Response], bool]) -> requests.Response:
@@ -97,14 +97,14 @@ def test_an_idle_service_becomes_ready_and_stays_it(service: Service) -> None:
     }
 
 
-def test_a_worker_that_hangs_is_found_out_and_found_back(service: Service, queue: TaskQueue) -> None:
+def test_a_worker_that_hangs_is_found_out_and_found_back(service: Service, queue: JobQueue) -> None:
     wait_till_ready(service)
     workers = service.processes("gpu@")
     for worker in workers:
         worker.send_signal(signal.SIGSTOP)
     try:
         answer = wait_till_silent(service, "gpu")
-        waiting = queue.broker.llen("gpu")
+        waiting = queue.services.broker.llen("gpu")
     finally:
         for worker in workers:
             worker.send_signal(signal.SIGCONT)
@@ -113,7 +113,7 @@ def test_a_worker_that_hangs_is_found_out_and_found_back(service: Service, queue
     wait_till_ready(service)
 
 
-def test_a_worker_that_answers_pings_and_consumes_nothing_is_found_out(service: Service, queue: TaskQueue) -> None:
+def test_a_worker_that_answers_pings_and_consumes_nothing_is_found_out(service: Service, queue: JobQueue) -> None:
     wait_till_ready(service)
     worker = [f"io@{socket.gethostname()}"]
     queue.control.cancel_consumer("io", destination=worker, reply=True, timeout=10)

@@ -6,9 +6,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app.database.tables import Database, Job, Pulse
-from app.monitoring.heartbeats import Pulses
-from app.workers.queue import TaskQueue
+from app.database.tables import Database, Pulse
+from app.jobs.states import DETECT
+from app.monitoring.heartbeats import QueueHeartbeats
+from app.workers.queue import JobQueue
+from app.workers.tasks import list_served_queues
 
 
 @pytest.fixture
@@ -25,52 +27,40 @@ def age(database: Database, seconds: float) -> None:
 
 
 def test_a_queue_through_which_nothing_ever_came_has_no_age(database: Database) -> None:
-    assert Pulses(database).find_silences() == {"io": None, "gpu": None, "post": None}
+    assert QueueHeartbeats(database).find_silences() == {"io": None, "gpu": None, "post": None}
 
 
 def test_what_comes_through_a_queue_is_a_sign_of_life_of_that_queue(database: Database) -> None:
-    Pulses(database).record("io")
+    QueueHeartbeats(database).record("io")
     age(database, 100)
-    Pulses(database).record("gpu")
-    silences = Pulses(database).find_silences()
+    QueueHeartbeats(database).record("gpu")
+    silences = QueueHeartbeats(database).find_silences()
     assert silences["io"] == pytest.approx(100, abs=30)
     assert silences["gpu"] == pytest.approx(0, abs=30)
     assert silences["post"] is None
 
 
 def test_a_later_sign_of_life_replaces_the_first(database: Database) -> None:
-    Pulses(database).record("io")
+    QueueHeartbeats(database).record("io")
     age(database, 100)
-    Pulses(database).record("io")
-    assert Pulses(database).find_silences()["io"] == pytest.approx(0, abs=30)
+    QueueHeartbeats(database).record("io")
+    assert QueueHeartbeats(database).find_silences()["io"] == pytest.approx(0, abs=30)
 
 
 def test_a_process_does_not_write_what_it_wrote_a_moment_ago(database: Database) -> None:
-    pulses = Pulses(database)
-    pulses.record("io")
+    heartbeats = QueueHeartbeats(database)
+    heartbeats.record("io")
     age(database, 100)
-    pulses.record("io")
-    assert pulses.find_silences()["io"] == pytest.approx(100, abs=30)
+    heartbeats.record("io")
+    assert heartbeats.find_silences()["io"] == pytest.approx(100, abs=30)
 
 
-def test_the_heartbeat_of_a_job_is_a_sign_of_life_of_the_queue_of_its_stage(database: Database) -> None:
-    pulses = Pulses(database)
-    pulses.record_job(Job(state="running"))
-    silences = pulses.find_silences()
-    assert silences["gpu"] == pytest.approx(0, abs=30)
-    assert (silences["io"], silences["post"]) == (None, None)
+def test_a_job_is_a_heartbeat_of_every_queue_that_its_process_serves(app: Flask) -> None:
+    queue: JobQueue = app.extensions["queue"]  # no -Q on its command line
+    assert list_served_queues(queue, DETECT) == {"io", "gpu", "post"}
 
 
-def test_the_heartbeat_of_a_process_that_serves_every_queue_is_a_sign_of_life_of_each(app: Flask) -> None:
-    queue: TaskQueue = app.extensions["queue"]
-    queue.pulses.record_job(Job(state="running"))  # no -Q on its command line
-    assert all(silence is not None for silence in queue.pulses.find_silences().values())
-
-
-def test_the_heartbeat_of_a_process_that_serves_one_queue_is_none_of_another(app: Flask) -> None:
-    queue: TaskQueue = app.extensions["queue"]
+def test_a_job_is_no_heartbeat_of_a_queue_that_its_process_does_not_serve(app: Flask) -> None:
+    queue: JobQueue = app.extensions["queue"]
     queue.select_queues(["gpu"])
-    queue.pulses.record_job(Job(state="running"))
-    silences = queue.pulses.find_silences()
-    assert silences["gpu"] == pytest.approx(0, abs=30)
-    assert (silences["io"], silences["post"]) == (None, None)
+    assert list_served_queues(queue, DETECT) == {"gpu"}

@@ -76,7 +76,7 @@ def test_the_name_is_that_of_the_yaml_file_or_the_field_name(client: FlaskClient
 
 def test_a_data_set_is_removed_by_its_own_client_app(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     client.post("/send-data", headers=headers, data=fill_data())
-    other = {"X-API-Key": add_app(app.extensions["database"], "other")}
+    other = {"X-API-Key": add_app(app.extensions["services"].database, "other")}
     assert client.get("/datasets", headers=other).json == {"datasets": []}
     refused = client.delete("/datasets/eida", headers=other)
     assert (refused.status_code, refused.json["code"]) == (404, "not_found")
@@ -110,7 +110,7 @@ def test_a_field_that_cannot_be_used_is_named(
 def test_no_more_uploads_than_a_few_are_received_at_once(
     app: Flask, client: FlaskClient, headers: dict[str, str]
 ) -> None:
-    parts = app.extensions["datasets"].parts
+    parts = app.extensions["services"].datasets.parts
     parts.mkdir(parents=True)
     with ExitStack() as stack:
         for number in range(MOST_UPLOADS):

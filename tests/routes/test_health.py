@@ -31,15 +31,15 @@ def ask(settings: Settings, path: str) -> tuple[int, dict[str, object]]:
     """Ask an application of its own."""
     app = create_app(settings)
     answer = app.test_client().get(path)
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
     return answer.status_code, dict(answer.json or {})
 
 
 def set_pulses(app: Flask, **seconds: float) -> None:
     """Let queues have shown a sign of life so many seconds ago."""
     for queue, ago in seconds.items():
-        app.extensions["queue"].pulses.record(queue)
-        with app.extensions["database"].session() as session:
+        app.extensions["services"].heartbeats.record(queue)
+        with app.extensions["services"].database.session() as session:
             session.execute(update(Pulse).where(Pulse.queue == queue).values(at=time.time() - ago))
 
 
@@ -76,7 +76,7 @@ def test_a_broker_that_takes_nothing_is_named_and_no_job_is_left(
 ) -> None:
     settings, broker = own_broker
     app = create_app(settings)
-    client, headers = app.test_client(), {"X-API-Key": add_app(app.extensions["database"], "front")}
+    client, headers = app.test_client(), {"X-API-Key": add_app(app.extensions["services"].database, "front")}
     if trouble == "full":
         broker.config_set("maxmemory", "1")
     else:
@@ -97,11 +97,11 @@ def test_a_broker_that_takes_nothing_is_named_and_no_job_is_left(
     assert client.get("/healthz").status_code == 200
     assert client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/1"}).status_code == 200
     app.extensions["queue"].close()
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 def test_a_database_that_is_away_is_named(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
     (tmp_path / "data").rename(tmp_path / "gone")
     for path in ("/healthz", "/readyz"):
         answer = client.get(path)

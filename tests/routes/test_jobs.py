@@ -24,7 +24,7 @@ def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
 @pytest.fixture
 def finished(app: Flask, job_id: str) -> str:
     """A job that has gone all the way, with its files."""
-    claims, folder = app.extensions["queue"].claims, app.extensions["storage"].job(job_id)
+    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     folder.path.mkdir(parents=True)
@@ -61,7 +61,7 @@ def test_a_job_shows_what_the_design_names(client: FlaskClient, headers: dict[st
     [("GET", ""), ("GET", "/annotations"), ("POST", "/cancel"), ("POST", "/redeliver"), ("POST", "/retry")],
 )
 def test_another_apps_job_is_404(app: Flask, client: FlaskClient, job_id: str, method: str, path: str) -> None:
-    stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
+    stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     answer = client.open(f"/jobs/{job_id}{path}", method=method, headers=stranger)
     absent = client.open(f"/jobs/{'0' * 32}{path}", method=method, headers=stranger)
     assert (answer.status_code, absent.status_code) == (404, 404)
@@ -124,13 +124,13 @@ def test_a_job_without_a_result_and_nobody_to_tell_has_nothing_to_send_again(
 
 def add_delivery(app: Flask, job_id: str) -> None:
     """A result that could not be delivered, at its last try."""
-    job = app.extensions["jobs"].find(job_id)
-    with app.extensions["database"].session() as session:
+    job = app.extensions["services"].jobs.find(job_id)
+    with app.extensions["services"].database.session() as session:
         enlist(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
-    outbox = app.extensions["queue"].outbox
+    outbox = app.extensions["services"].outbox
     delivery = outbox.claim_next(60)
     outbox.record(delivery, Outcome(500, "It answered 500.", None, 0.25))
-    with app.extensions["database"].session() as session:
+    with app.extensions["services"].database.session() as session:
         session.execute(update(Delivery).values(status="failed", next_attempt=None))
 
 
@@ -158,7 +158,7 @@ def test_a_delivery_shows_what_came_of_every_try(
 
 def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     add_delivery(app, finished)
-    outbox = app.extensions["queue"].outbox
+    outbox = app.extensions["services"].outbox
     assert outbox.count_due(1) == 0
     assert client.post(f"/jobs/{finished}/redeliver", headers=headers).status_code == 200
     assert outbox.claim_next(60).job_id == finished
@@ -170,7 +170,7 @@ def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[
 
 def fail_canvases(app: Flask, job_id: str, count: int) -> None:
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}] * count}
-    app.extensions["jobs"].change(job_id, True, coverage=coverage)
+    app.extensions["services"].jobs.change(job_id, True, coverage=coverage)
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "The canvas that failed is"), (3, "The 3 canvases that failed are")])
@@ -204,11 +204,11 @@ def test_a_cancelled_job_goes_on_where_it_stopped(client: FlaskClient, headers: 
 def test_a_collection_shows_its_jobs_and_is_cancelled_and_tried_again_with_them(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
-    queue = app.extensions["queue"]
-    job = queue.claims.claim(DOWNLOAD, "message")
+    services = app.extensions["services"]
+    job = services.claims.claim(DOWNLOAD, "message")
     request = DetectionRequest(MANIFEST)
-    queue.parts.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
-    queue.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
+    services.parts.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
+    services.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
     parts = [(part["manifest_url"], part["state"]) for part in shown["jobs"]]

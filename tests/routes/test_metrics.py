@@ -28,5 +28,5 @@ def test_with_a_token_in_the_settings_only_who_sends_it_is_answered(
     answer = app.test_client().get("/metrics", headers={"Authorization": header} if header else {})
     assert answer.status_code == status
     assert status == 200 or "METRICS_TOKEN" in answer.json["message"]
-    app.extensions["queue"].broker.close()
-    app.extensions["database"].close()
+    app.extensions["services"].broker.close()
+    app.extensions["services"].database.close()

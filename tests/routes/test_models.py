@@ -21,7 +21,7 @@ MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 @pytest.fixture
 def folder(app: Flask) -> Path:
     """The weights of the server: two files that hold a network, and one that does not."""
-    folder: Path = app.extensions["models"].folder
+    folder: Path = app.extensions["services"].models.folder
     save_records(folder / "best_eida.pt", make_module(), train_args={"imgsz": 512})
     save_records(folder / "other.pt", make_module())
     (folder / "best_eida.md").write_text("# Diagrams\n")
@@ -117,7 +117,7 @@ def test_another_default_holds_at_once_and_says_which_was_before(
     shown = other.test_client().get("/models/default").json
     assert shown == {key: again.json[key] for key in ("default", "previous", "since")} | {"error": None}
     other.extensions["queue"].close()
-    other.extensions["database"].close()
+    other.extensions["services"].database.close()
 
 
 def test_a_default_needs_a_key(client: FlaskClient, folder: Path, tried: list[str]) -> None:
@@ -176,4 +176,4 @@ def test_a_job_keeps_the_model_with_which_it_was_sent(
     after = client.post("/run_detect", headers=headers, data=MANIFEST).json["job_id"]
     models = [client.get(f"/jobs/{job_id}", headers=headers).json["model"] for job_id in (before, after)]
     assert models == ["illustrations.pt", "other.pt"]
-    assert app.extensions["jobs"].find(before).request["model"] == "illustrations.pt"
+    assert app.extensions["services"].jobs.find(before).request["model"] == "illustrations.pt"

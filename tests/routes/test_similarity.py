@@ -39,18 +39,18 @@ def finished(app: Flask, job_id: str) -> str:
 
 
 def finish(app: Flask, job_id: str) -> None:
-    queue, store = app.extensions["queue"], app.extensions["jobs"]
+    services, store = app.extensions["services"], app.extensions["services"].jobs
     for stage in STAGES:
-        queue.claims.hand_over(queue.claims.claim(stage, "message"), stage, 1.0)
+        services.claims.hand_over(services.claims.claim(stage, "message"), stage, 1.0)
     if store.find(job_id).kind == "similarity":
-        save_result(queue.storage.job(job_id), list(store.find(job_id).request["documents"]))
+        save_result(services.storage.job(job_id), list(store.find(job_id).request["documents"]))
 
 
 def test_documents_are_queued(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     answer = run(client, headers, model="resnet34", callback="https://app.example/in", experiment_id="17", topk=5)
     assert (answer.status_code, answer.json["message"]) == (200, "3 documents are queued for comparison.")
     assert answer.json["status_url"].endswith(f"/jobs/{answer.json['job_id']}")
-    job = app.extensions["jobs"].find(answer.json["job_id"])
+    job = app.extensions["services"].jobs.find(answer.json["job_id"])
     assert (job.kind, job.host, job.request["topk"]) == ("similarity", "app.example", 5)
     assert list(job.request["documents"]) == ["b", "a", "ms-1"]
 
@@ -110,7 +110,7 @@ def test_what_a_finished_detection_has_found_is_a_document(
     assert run(client, headers, {"x": sources["manifest"]}).status_code == 400
     finish(app, detection)
     assert run(client, headers, sources).status_code == 200
-    stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
+    stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     absent = run(client, stranger, {"x": {"job_id": "0" * 32}})
     for source in sources.values():
         answer = run(client, stranger, {"x": source})
@@ -143,7 +143,7 @@ def test_a_job_shows_its_documents(client: FlaskClient, headers: dict[str, str],
 def test_the_messages_of_a_job_are_shown_by_their_pairs_and_counted_in_the_list(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
-    with app.extensions["database"].session() as session:
+    with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example/similarity")
         enlist_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
     job = client.get(f"/jobs/{finished}", headers=headers).json
@@ -187,7 +187,7 @@ def test_scores_that_are_not_there_yet_are_400_and_of_a_failed_document_404(
     early = client.get(f"/jobs/{job_id}/scores/a-b", headers=headers)
     assert (early.status_code, "ask again when it is done" in early.json["message"]) == (400, True)
     finish(app, job_id)
-    app.extensions["storage"].job(job_id).document(1, ".compared").unlink()
+    app.extensions["services"].storage.job(job_id).document(1, ".compared").unlink()
     late = client.get(f"/jobs/{job_id}/scores/a-b", headers=headers)
     assert (late.status_code, "no scores of 'a' and 'b'" in late.json["message"]) == (404, True)
     assert client.get(f"/jobs/{job_id}/scores/a-a", headers=headers).status_code == 200
@@ -203,7 +203,7 @@ def test_jobs_of_each_kind_say_what_they_have_not(client: FlaskClient, headers: 
 
 
 def test_another_apps_scores_are_404(app: Flask, client: FlaskClient, finished: str) -> None:
-    stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
+    stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     assert client.get(f"/jobs/{finished}/scores/a-b", headers=stranger).status_code == 404
 
 
@@ -217,7 +217,7 @@ def test_images_that_failed_are_tried_again(
         {"doc_id": "a", "images": 2, "usable": 0, "failed": failed, "error": "None of its 2 images …"},
         {"doc_id": "b", "images": 0, "usable": 0, "failed": [], "error": "It is not JSON."},
     ]
-    app.extensions["jobs"].change(finished, True, coverage={"documents": documents})
+    app.extensions["services"].jobs.change(finished, True, coverage={"documents": documents})
     answer = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (answer.status_code, answer.json["message"]) == (200, "The 3 images that failed are tried again.")
     assert client.get(f"/jobs/{finished}/scores/a-b", headers=headers).status_code == 200
@@ -240,16 +240,14 @@ def add_files(storage: Storage, job_id: str, number: int, source: str, content: 
 
 def use(app: Flask, job_id: str, contents: dict[str, str]) -> dict[str, list[Path]]:
     """Write down what the documents of a job use, and put it there."""
-    from app.jobs.documents import Documents
-
-    documents, store = Documents(app.extensions["database"], app.extensions["storage"]), app.extensions["jobs"]
+    documents, store = app.extensions["services"].documents, app.extensions["services"].jobs
     job = store.find(job_id)
     documents.record(job, {doc_id: source["url"] for doc_id, source in job.request["documents"].items()})
     for doc_id, content in contents.items():
         documents.record_content(job, doc_id, content)
     rows = {row.doc_id: row for row in documents.list_of(job)}
     return {
-        doc_id: add_files(app.extensions["storage"], job_id, rows[doc_id].number, rows[doc_id].source, content)
+        doc_id: add_files(app.extensions["services"].storage, job_id, rows[doc_id].number, rows[doc_id].source, content)
         for doc_id, content in contents.items()
     }
 
@@ -282,7 +280,7 @@ def test_a_document_is_forgotten_with_all_that_is_its_own(
 def test_what_another_document_or_app_uses_is_left_to_it(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
-    stranger = {"X-API-Key": add_app(app.extensions["database"], "stranger")}
+    stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     theirs = run(client, stranger, {"theirs": DOCUMENTS["a"]}).json["job_id"]
     finish(app, theirs)
     mine = use(app, finished, {"a": "shared", "b": "shared too", "ms-1": "shared too"})
@@ -310,7 +308,7 @@ def test_a_document_on_which_a_job_works_is_not_forgotten(
     assert all(path.exists() for path in files["a"])
     client.post(f"/jobs/{other}/cancel", headers=headers)
     assert forget(client, headers, "a").json["forgotten"] == ["a"]
-    assert app.extensions["jobs"].find(other).state == State.CANCELLED
+    assert app.extensions["services"].jobs.find(other).state == State.CANCELLED
     assert not any(path.exists() for path in files["a"])
 
 

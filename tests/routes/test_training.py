@@ -11,7 +11,7 @@ from tests.training.drawing import draw_dataset
 @pytest.fixture(autouse=True)
 def _dataset(app: Flask, headers: dict[str, str]) -> None:
     """The first client app has a data set for training, without pages for tests."""
-    draw_dataset(app.extensions["datasets"].folder / "1" / "pages" / "1")
+    draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1")
 
 
 def train(client: FlaskClient, headers: dict[str, str], **fields: str) -> tuple[int, dict[str, str]]:
@@ -67,7 +67,7 @@ def test_a_key_is_needed(client: FlaskClient) -> None:
 
 
 def test_another_app_sees_neither_data_nor_results(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
-    other = {"X-API-Key": add_app(app.extensions["database"], "other")}
+    other = {"X-API-Key": add_app(app.extensions["services"].database, "other")}
     status, answer = train(client, other)
     assert (status, answer["message"]) == (400, "'pages' is not among your data sets: none.")
     _, mine = train(client, headers)
@@ -77,7 +77,7 @@ def test_another_app_sees_neither_data_nor_results(app: Flask, client: FlaskClie
 
 def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
-    folder = app.extensions["storage"].job(answer["job_id"])
+    folder = app.extensions["services"].storage.job(answer["job_id"])
     (folder.results / "val" / "images").mkdir(parents=True)
     (folder.results / "val" / "images" / "1 é.jpg").write_bytes(b"picture")
     (folder.results / ".part-x").write_bytes(b"half")
@@ -97,7 +97,7 @@ def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, 
 
 def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
-    app.extensions["jobs"].change(answer["job_id"], True, state="done", finished=1.0)
+    app.extensions["services"].jobs.change(answer["job_id"], True, state="done", finished=1.0)
     again = client.post(f"/jobs/{answer['job_id']}/retry", headers=headers)
     assert again.status_code == 400
     assert again.json["message"].endswith("is a training that is done: there is nothing to try again.")
@@ -105,9 +105,11 @@ def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskCli
 
 def test_a_training_that_failed_is_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
-    app.extensions["jobs"].change(answer["job_id"], True, state="failed", finished=1.0)
+    app.extensions["services"].jobs.change(answer["job_id"], True, state="failed", finished=1.0)
     assert client.post(f"/jobs/{answer['job_id']}/retry", headers=headers).status_code == 200
 
 
 def test_the_folder_of_data_sets_is_under_the_data(app: Flask) -> None:
-    assert app.extensions["datasets"].folder == Path(app.extensions["settings"].data_folder) / "datasets"
+    assert (
+        app.extensions["services"].datasets.folder == Path(app.extensions["services"].settings.data_folder) / "datasets"
+    )

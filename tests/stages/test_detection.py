@@ -16,14 +16,14 @@ from app.detection.detector import Detector
 from app.errors import ClaimLost
 from app.jobs.states import DETECT, DOWNLOAD
 from app.pipelines.detection import work as pipeline
+from app.services import Services
 from app.workers import detection_stages as detection
-from app.workers.queue import TaskQueue
 from tests.detection.yolov5_networks import make_network, save
 
 
 @pytest.fixture
-def queue(app: Flask) -> TaskQueue:
-    return app.extensions["queue"]
+def services(app: Flask) -> Services:
+    return app.extensions["services"]
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return used
 
 
-def claim(queue: TaskQueue, stage: Any) -> Job:
-    job = queue.claims.claim(stage, "message")
+def claim(services: Services, stage: Any) -> Job:
+    job = services.claims.claim(stage, "message")
     assert job is not None
     return job
 
 
 def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
-    queue: TaskQueue,
+    services: Services,
     client: FlaskClient,
     headers: dict[str, str],
     manifest_url: str,
@@ -71,21 +71,21 @@ def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url}).json["job_id"]
-    job = claim(queue, DOWNLOAD)
-    detection.download(queue, job)
-    queue.claims.hand_over(job, DOWNLOAD, 1.0)
-    job = claim(queue, DETECT)
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    job = claim(services, DETECT)
     with monkeypatch.context() as patch:  # the worker is killed after a page
         patch.setattr(pipeline, "save_annotated", lambda *_: (_ for _ in ()).throw(ClaimLost("killed")))
         with pytest.raises(ClaimLost):
-            detection.run(queue, job)
-    queue.models.set_default(queue.models.find("other"))
-    detection.run(queue, job)
+            detection.run(services, job)
+    services.models.set_default(services.models.find("other"))
+    detection.run(services, job)
     assert set(used) == {"illustrations.pt"}
-    assert queue.jobs.find(job_id).model_label.startswith("illustrations_")
+    assert services.jobs.find(job_id).model_label.startswith("illustrations_")
     client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url})
-    job = claim(queue, DOWNLOAD)
-    detection.download(queue, job)
-    queue.claims.hand_over(job, DOWNLOAD, 1.0)
-    detection.run(queue, claim(queue, DETECT))
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    detection.run(services, claim(services, DETECT))
     assert used[-1] == "other.pt"

@@ -9,17 +9,17 @@ from flask.testing import FlaskClient
 from app.database.tables import Job
 from app.errors import BackboneError, FetchError
 from app.jobs.states import DETECT, DOWNLOAD
+from app.services import Services
 from app.similarity import backbones
 from app.similarity.backbones import Backbone
 from app.workers import similarity_stages as similarity
-from app.workers.queue import TaskQueue
 from tests.library import Answer, Library
 from tests.pipelines.comparing import draw
 
 
 @pytest.fixture
-def queue(app: Flask) -> TaskQueue:
-    return app.extensions["queue"]
+def services(app: Flask) -> Services:
+    return app.extensions["services"]
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def settings(settings: Any) -> Any:
     )
 
 
-def claim(queue: TaskQueue, client: FlaskClient, headers: dict[str, str], documents: dict[str, str]) -> Job:
+def claim(services: Services, client: FlaskClient, headers: dict[str, str], documents: dict[str, str]) -> Job:
     client.post("/run_similarity", headers=headers, json={"documents": documents, "model": "resnet34"})
-    job = queue.claims.claim(DOWNLOAD, "message")
+    job = services.claims.claim(DOWNLOAD, "message")
     assert job is not None
     return job
 
@@ -42,7 +42,7 @@ def offer(library: Library) -> str:
 
 
 def test_published_weights_that_are_absent_are_asked_for(
-    queue: TaskQueue,
+    services: Services,
     client: FlaskClient,
     headers: dict[str, str],
     library: Library,
@@ -50,21 +50,21 @@ def test_published_weights_that_are_absent_are_asked_for(
 ) -> None:
     elsewhere = Backbone("resnet34", "torchvision:resnet34", library.answer("/weights.pth", Answer(404)))
     monkeypatch.setitem(backbones.BACKBONES, "resnet34", elsewhere)  # type: ignore[arg-type]
-    job = claim(queue, client, headers, {"a": offer(library)})
-    similarity.download(queue, job)
-    queue.claims.hand_over(job, DOWNLOAD, 1.0)
-    job = queue.claims.claim(DETECT, "message")  # type: ignore[assignment]
+    job = claim(services, client, headers, {"a": offer(library)})
+    similarity.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    job = services.claims.claim(DETECT, "message")  # type: ignore[assignment]
     with pytest.raises(BackboneError, match="resnet34"):
-        similarity.run(queue, job)
+        similarity.run(services, job)
     assert library.paths[-1] == "/weights.pth"
 
 
 def test_a_document_is_written_down_before_anything_is_fetched(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str], library: Library
+    services: Services, client: FlaskClient, headers: dict[str, str], library: Library
 ) -> None:
     url = library.answer("/gone.json", Answer(404))
-    job = claim(queue, client, headers, {"a": url})
+    job = claim(services, client, headers, {"a": url})
     with pytest.raises(FetchError, match="None of the 1 documents"):
-        similarity.download(queue, job)
+        similarity.download(services, job)
     answer = client.post("/delete_similarity", headers=headers, json={"documents": ["a"]}).json
     assert answer["in_use"] == ["a"]

@@ -16,18 +16,18 @@ from app.errors import ClaimLost, DatabaseUnavailable, RequestError
 from app.jobs import State
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.pipelines.training import publishing
+from app.services import Services
 from app.training.datasets import save_dataset
 from app.training.history import load_history
 from app.workers import training_stages as training
-from app.workers.queue import TaskQueue
 from tests.training.drawing import draw_dataset
 from tests.training.networks import make_yolo, save_checkpoint
 
 
 @pytest.fixture
-def queue(app: Flask) -> TaskQueue:
-    draw_dataset(app.extensions["datasets"].folder / "1" / "pages" / "1", train=4, val=3)
-    return app.extensions["queue"]
+def services(app: Flask) -> Services:
+    draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1", train=4, val=3)
+    return app.extensions["services"]
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"model_size": 64, "device": "cpu", "training_batch_size": 4})
 
 
-def claim(queue: TaskQueue, stage: Any) -> Job:
-    job = queue.claims.claim(stage, "message")
+def claim(services: Services, stage: Any) -> Job:
+    job = services.claims.claim(stage, "message")
     assert job is not None
     return job
 
@@ -47,39 +47,39 @@ def send(client: FlaskClient, headers: dict[str, str], epochs: int = 2) -> str:
     return answer.json["job_id"]
 
 
-def keep_pages(queue: TaskQueue) -> None:
-    job = claim(queue, DOWNLOAD)
-    training.download(queue, job)
-    queue.claims.hand_over(job, DOWNLOAD, 1.0)
+def keep_pages(services: Services) -> None:
+    job = claim(services, DOWNLOAD)
+    training.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
 
 
 def test_a_data_set_that_was_replaced_is_looked_at_again(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str]
+    services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     send(client, headers)
-    dataset = queue.datasets.find(1, "pages")
+    dataset = services.datasets.find(1, "pages")
     save_dataset(replace(dataset, splits={"train": dataset.splits["train"]}))
     with pytest.raises(RequestError, match="The data set pages has no pages for val"):
-        training.download(queue, claim(queue, DOWNLOAD))
+        training.download(services, claim(services, DOWNLOAD))
 
 
 def test_a_training_tried_again_needs_no_data_set_that_it_has_kept(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str]
+    services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = send(client, headers)
-    job = claim(queue, DOWNLOAD)
-    training.download(queue, job)
-    queue.datasets.remove(1, "pages")
-    training.download(queue, job)
-    assert queue.storage.job(job_id).dataset.exists()
+    job = claim(services, DOWNLOAD)
+    training.download(services, job)
+    services.datasets.remove(1, "pages")
+    training.download(services, job)
+    assert services.storage.job(job_id).dataset.exists()
 
 
 def test_a_database_that_is_away_for_a_while_costs_no_epoch(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = send(client, headers)
-    keep_pages(queue)
-    job, beat = claim(queue, DETECT), queue.claims.beat
+    keep_pages(services)
+    job, beat = claim(services, DETECT), services.claims.beat
 
     def fail(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("away")
@@ -89,25 +89,25 @@ def test_a_database_that_is_away_for_a_while_costs_no_epoch(
         fail() if learning or values == {"stalled": 0.0} else beat(job, *given, **values)
 
     monkeypatch.setattr("app.pipelines.training.work.TICK_SECONDS", 0)
-    monkeypatch.setattr(queue.claims, "beat", fail_while_learning)
-    monkeypatch.setattr(queue.claims, "is_awaited", fail)
-    assert training.run(queue, job) is None
-    job = queue.jobs.find(job_id)
+    monkeypatch.setattr(services.claims, "beat", fail_while_learning)
+    monkeypatch.setattr(services.claims, "is_awaited", fail)
+    assert training.run(services, job) is None
+    job = services.jobs.find(job_id)
     assert (job.done, job.coverage["last_epoch"]["epoch"]) == (2, 2)
-    queue.claims.hand_over(job, DETECT, 1.0)
-    job = claim(queue, DELIVER)
-    training.deliver(queue, job)
-    name = queue.jobs.find(job_id).coverage["weights"]
-    assert queue.models.find(name).path.with_suffix(".md").exists()
+    services.claims.hand_over(job, DETECT, 1.0)
+    job = claim(services, DELIVER)
+    training.deliver(services, job)
+    name = services.jobs.find(job_id).coverage["weights"]
+    assert services.models.find(name).path.with_suffix(".md").exists()
 
 
 def test_a_turn_is_shorter_than_a_stage_may_take(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str]
+    services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     send(client, headers)
-    keep_pages(queue)
-    queue.settings = queue.settings.model_copy(update={"detect_hours": 1e-9})
-    assert training.run(queue, claim(queue, DETECT)) is State.RUNNING
+    keep_pages(services)
+    services.settings = services.settings.model_copy(update={"detect_hours": 1e-9})
+    assert training.run(services, claim(services, DETECT)) is State.RUNNING
 
 
 class Killed(BaseException):
@@ -128,13 +128,13 @@ def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
     patch.setattr(owner, name, call_or_die)
 
 
-def go_on(queue: TaskQueue, job_id: str) -> None:
+def go_on(services: Services, job_id: str) -> None:
     """Take up a training where it is, as a worker does."""
-    queue.jobs.change(job_id, True, heartbeat=1.0)  # the last sign of life of whoever was killed
+    services.jobs.change(job_id, True, heartbeat=1.0)  # the last sign of life of whoever was killed
     for stage, work in ((DOWNLOAD, training.download), (DETECT, training.run), (DELIVER, training.deliver)):
-        if queue.jobs.find(job_id).state in stage.starts_from:
-            job = claim(queue, stage)
-            queue.claims.hand_over(job, stage, 1.0, work(queue, job))
+        if services.jobs.find(job_id).state in stage.starts_from:
+            job = claim(services, stage)
+            services.claims.hand_over(job, stage, 1.0, work(services, job))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def go_on(queue: TaskQueue, job_id: str) -> None:
     ],
 )
 def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
-    queue: TaskQueue,
+    services: Services,
     client: FlaskClient,
     headers: dict[str, str],
     target: str,
@@ -165,12 +165,12 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
     with monkeypatch.context() as patch:
         kill_at(patch, target, call)
         with pytest.raises(Killed):
-            go_on(queue, job_id)
-    go_on(queue, job_id)
-    job, folder = queue.jobs.find(job_id), queue.storage.job(job_id)
+            go_on(services, job_id)
+    go_on(services, job_id)
+    job, folder = services.jobs.find(job_id), services.storage.job(job_id)
     assert job.state == State.DONE
     assert [record.epoch for record in load_history(folder.history)] == [1, 2]
-    assert sorted(path.name for path in queue.models.folder.iterdir()) == [
+    assert sorted(path.name for path in services.models.folder.iterdir()) == [
         "illustrations.pt",
         Path(job.coverage["weights"]).with_suffix(".md").name,
         job.coverage["weights"],
@@ -179,7 +179,7 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
 
 
 def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
-    queue: TaskQueue, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, publish = send(client, headers), publishing.publish
 
@@ -191,8 +191,8 @@ def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
     with monkeypatch.context() as patch:
         patch.setattr(publishing, "publish", cancel_afterwards)
         with pytest.raises(ClaimLost):
-            go_on(queue, job_id)
-    assert [path.name for path in queue.models.folder.iterdir()] == ["illustrations.pt"]
+            go_on(services, job_id)
+    assert [path.name for path in services.models.folder.iterdir()] == ["illustrations.pt"]
     assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
-    go_on(queue, job_id)
-    assert len(list(queue.models.folder.iterdir())) == 3
+    go_on(services, job_id)
+    assert len(list(services.models.folder.iterdir())) == 3
