@@ -5,7 +5,7 @@ import sys
 
 from app.config import Settings
 from app.errors import SettingsError
-from app.iiif.hosts import HostRule, HostRules
+from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
@@ -33,7 +33,7 @@ GUNICORN_OPTIONS = [
 def main() -> None:
     try:
         settings = Settings.load()
-        HostRules.load(settings.host_rules, HostRule())
+        HostRules.load(KNOWN_HOSTS, HostRule())
     except SettingsError as error:
         sys.exit(error.message)
     if settings.debug:

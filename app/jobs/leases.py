@@ -14,12 +14,15 @@ from app.delivery.kinds import Kind
 from app.errors import ClaimLost, ExtractorError, TimeLimit, WorkerLost
 from app.jobs.events import Then
 from app.jobs.processes import is_gone, name_worker
-from app.jobs.scheduling import Line
+from app.jobs.scheduling import HOST_JOBS, Line
 from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
 from app.jobs.store import NEVER_SENT, JobStore, build_ending
 
 # How often a stage is taken up that does not even get to its first page: weights that end the process, say.
 MOST_TRIES = 8
+
+# How often a job's pages are begun without progress: one killed worker may be chance, two are the page.
+MAX_STARTS = 2
 
 # Thousands may wait: their requests and coverages are left where they are.
 _SEEN_BY_SWEEP = (Job.state, Job.host, Job.claim, Job.worker, Job.heartbeat, Job.created)
@@ -35,7 +38,9 @@ class Claims:
         host_jobs: How many jobs may be downloaded from one host at a time.
     """
 
-    def __init__(self, jobs: JobStore, stale_seconds: float, max_starts: int, host_jobs: int) -> None:
+    def __init__(
+        self, jobs: JobStore, stale_seconds: float, max_starts: int = MAX_STARTS, host_jobs: int = HOST_JOBS
+    ) -> None:
         self._jobs = jobs
         self._line = Line(jobs.database, stale_seconds, host_jobs)
         self._stale_seconds = stale_seconds

@@ -18,6 +18,9 @@ from app.database.tables import Database, Job, Turn
 from app.jobs.requests import TrainingRequest
 from app.jobs.states import DETECT, DOWNLOAD, Stage, State
 
+# Manifests downloaded from one host at a time: while one waits for its last pages, the next begins. More would not be
+# faster, because the requests to a host are limited, and would take threads from other hosts.
+HOST_JOBS = 2
 # Seconds after which a training has its turn whoever else waits, for an epoch.
 LONGEST_WAIT = 3600.0
 

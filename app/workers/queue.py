@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
+DAY = 86400
 EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # times of the clock: a restart does not postpone them
 
 
@@ -106,7 +107,7 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "visibility_timeout": round(3600 * settings.visibility_hours),
+            "visibility_timeout": DAY,
             "unacked_restore_throttle": 1,  # looked for every 10 s instead of every 100
             "socket_connect_timeout": 2,
             "socket_timeout": 30,

@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 
 # Seconds in which a stage whose job was taken away must come to an end by itself.
 GRACE_SECONDS = 5.0
+# Longest time at work on a download: 5000 pages, each 50 s after the last. The slowest rule of iiif/hosts.toml is 15 s.
+DOWNLOAD_HOURS = 72.0
+# A stage that completes no page for this long fails its job. Five attempts at an image take 25 minutes, each with the
+# longest answer and the longest wait that FetchPolicy allows.
+STALL_MINUTES = 30.0
 # Deliveries for which the sweep calls the courier at once: as many as the worker has threads.
 MOST_CALLS = 16
 
@@ -176,9 +181,9 @@ def deliver_next(self: QueueTask) -> None:
 @shared_task(bind=True, base=QueueTask, name="sweep")
 def sweep(self: QueueTask) -> None:
     """End what takes too long; queue again what nobody works on any more, and call the courier for what is due."""
-    s = self.app.services.settings
-    for stage, hours in ((DOWNLOAD, s.download_hours), (DETECT, s.detect_hours)):
-        for job in self.app.services.claims.end_overdue(stage, hours, s.stall_minutes):
+    detect_hours = self.app.services.settings.detect_hours
+    for stage, hours in ((DOWNLOAD, DOWNLOAD_HOURS), (DETECT, detect_hours)):
+        for job in self.app.services.claims.end_overdue(stage, hours, STALL_MINUTES):
             log.warning("job %s: %s was ended: it took too long", job.id, stage.task)
     for job in self.app.services.claims.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
