@@ -17,7 +17,7 @@ from app.database.sessions import Database
 from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore
 from app.detection.weights_description import Descriptions
-from app.iiif.hosts import HostRule, HostRules
+from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.jobs import Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
@@ -60,22 +60,15 @@ class Services:
         self.queue = queue
         self.database = Database(settings.sqlalchemy_url)
         self.storage = Storage(settings.data_folder)
-        self.jobs = Jobs(
-            self.database,
-            queue,
-            stale_seconds=settings.stale_seconds,
-            max_starts=settings.max_starts,
-            host_jobs=settings.host_jobs,
-            progress_seconds=settings.notify_seconds,
-        )
+        self.jobs = Jobs(self.database, queue, settings.stale_seconds)
         self.documents = Documents(self.database, self.storage)
         self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
         self.descriptions = Descriptions()
-        self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
+        self.datasets = DatasetStore(self.storage.datasets, UploadLimits(int(settings.max_dataset_mb * 1e6)))
         self.outbox = Outbox(self.database)
         self.heartbeats = QueueHeartbeats(self.database)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
-        self.host_rules = HostRules.load(settings.host_rules, default)
+        self.host_rules = HostRules.load(KNOWN_HOSTS, default)
 
     @cached_property
     def broker(self) -> Redis:
@@ -96,16 +89,7 @@ class Services:
         from app.net.addresses import AddressGuard
 
         s = self.settings
-        policy = FetchPolicy(
-            user_agent=s.user_agent,
-            attempts=s.fetch_attempts,
-            timeout=s.fetch_timeout_seconds,
-            deadline=s.fetch_deadline_seconds,
-            retry_after_limit=s.retry_after_limit_seconds,
-            max_document_bytes=int(s.max_document_mb * 1e6),
-            max_image_bytes=int(s.max_image_mb * 1e6),
-            max_image_pixels=int(s.max_image_megapixels * 1e6),
-        )
+        policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
         limits = HostLimits(self.host_rules, SharedLedger(self._connect_to_broker(2, retries=1)))
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
@@ -140,12 +124,3 @@ class Services:
 
 # The services of the application that handles the present request or command.
 current_services = cast(Services, LocalProxy(lambda: current_app.extensions["services"]))
-
-
-def _limit_uploads(settings: Settings) -> UploadLimits:
-    return UploadLimits(
-        upload_bytes=int(settings.max_dataset_mb * 1e6),
-        image_bytes=int(settings.max_image_mb * 1e6),
-        image_pixels=int(settings.max_image_megapixels * 1e6),
-        seconds=settings.dataset_seconds,
-    )

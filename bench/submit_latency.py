@@ -80,7 +80,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         Library().open() as library,
-        open_service(Path(data), host_jobs=2) as service,
+        open_service(Path(data)) as service,
     ):
         run(service, library, arguments.queued, arguments.requests)
 

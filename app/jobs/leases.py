@@ -52,9 +52,11 @@ from app.jobs.events import JobEvents
 from app.jobs.processes import has_ended, name_process
 from app.jobs.queries import JobQueries
 from app.jobs.rows import build_ending, reschedule_results, update_job
-from app.jobs.scheduling import Scheduler
+from app.jobs.scheduling import HOST_JOBS, Scheduler
 from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
+# Times that the images of a job may be begun without progress: one killed worker may be chance, two are the image.
+MOST_STARTS = 2
 # Times that a stage may be leased without progress: weights that end the process, say.
 MOST_TRIES = 8
 
@@ -73,26 +75,15 @@ class Leases(JobQueries):
         database: Database of the jobs.
         queue: Queue that wakes the workers.
         stale_seconds: A lease without a heartbeat for this long is abandoned.
-        max_starts: Times that the images of a job may be begun without progress.
         host_jobs: Jobs that may download from one host at a time.
-        progress_seconds: Least seconds between two progress events of a job.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        queue: Queue,
-        stale_seconds: float = 30,
-        max_starts: int = 2,
-        host_jobs: int = 2,
-        progress_seconds: float = 10,
-    ) -> None:
+    def __init__(self, database: Database, queue: Queue, stale_seconds: float = 30, host_jobs: int = HOST_JOBS) -> None:
         super().__init__(database)
         self.scheduler = Scheduler(database, host_jobs)
         self._queue = queue
-        self._events = JobEvents(progress_seconds)
+        self._events = JobEvents()
         self._stale_seconds = stale_seconds
-        self._max_starts = max_starts
 
     def lease_next(self, stage: Stage) -> Job | None:
         """Lease the job that the scheduler chooses for a stage; None when none waits.
@@ -101,7 +92,7 @@ class Leases(JobQueries):
         """
         while job := self.scheduler.find_next(stage):
             free = self.scheduler.may_be_taken(stage)
-            hopeless = (Job.starts >= self._max_starts) | (Job.tries >= MOST_TRIES)
+            hopeless = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
             token = secrets.token_hex(16)
             values: dict[str, Any] = {"state": stage.state, "lease": token, "leased_by": name_process()}
             values |= {"heartbeat": time.time(), "tries": Job.tries + 1, "stalled": 0.0}
@@ -110,7 +101,7 @@ class Leases(JobQueries):
                 if (leased := self.find(job.id)).lease == token:  # else it was cancelled at once
                     return leased
                 continue
-            times = job.starts if job.starts >= self._max_starts else job.tries
+            times = job.starts if job.starts >= MOST_STARTS else job.tries
             error = WorkerLost(f"The worker of the {stage.state} stage ended {times} times, as when memory runs out.")
             self._fail(job.id, free & hopeless, error)
         return None

@@ -23,6 +23,9 @@ from app.database.tables import Job, RoundRobin
 from app.jobs.requests import TrainingRequest
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
+# Jobs that download from one host at a time: while one waits for its last pages, the next begins. More would not be
+# faster, because the requests to a host are limited, and would take threads from other hosts.
+HOST_JOBS = 2
 # Seconds after which a waiting training comes before all other kinds.
 LONGEST_WAIT = 3600.0
 

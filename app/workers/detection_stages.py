@@ -10,7 +10,7 @@ from app.errors import ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
 from app.pipelines.detection import work as detection
-from app.pipelines.detection.expansion import expand
+from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
 from app.services import Services
 
 
@@ -19,9 +19,7 @@ def download(services: Services, job: Job) -> State | None:
     request, s = DetectionRequest(**job.request), services.settings
     folder, longest = services.storage.job(job.id), request.choose_longest(s.longest_image)
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
-    plan = detection.DownloadPlan(
-        longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
-    )
+    plan = detection.DownloadPlan(longest, s.host_connections, s.max_canvases, retries=job.retries, forget=not in_use)
     if job.retries:
         with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
             detection.keep_to_weights(folder, services.models.find(request.model).digest())
@@ -42,7 +40,7 @@ def run(services: Services, job: Job) -> State | None:
     request, s = DetectionRequest(**job.request), services.settings
     isolate_ultralytics(s.data_folder / "ultralytics")
     weights = services.models.find(request.model)
-    config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    config = DetectorConfig(s.model_size, s.confidence, batch_size=s.batch_size, device=s.device)
     services.jobs.record_model(job, weights.label)
     detector = load_detector(weights, config)
     services.jobs.record_start(job)
@@ -69,7 +67,7 @@ def _split(services: Services, job: Job, collection: Collection) -> State:
     def report(fetched: int) -> None:
         services.jobs.record_progress(job, fetched, 0, None)
 
-    urls = expand(collection, services.fetcher, services.settings.max_manifests, report)
+    urls = expand(collection, services.fetcher, MAX_MANIFESTS, report)
     services.jobs.expand(job, *request.for_manifests(urls))
     return State.DONE
 

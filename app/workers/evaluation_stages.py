@@ -30,7 +30,7 @@ def run(services: Services, job: Job) -> State | None:
 
     weights = services.models.find(request.model)
     services.jobs.record_model(job, weights.label)
-    config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    config = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
     services.jobs.record_start(job)
     dataset = load_dataset(folder.dataset)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
+from celery.schedules import crontab
 from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
@@ -34,6 +35,7 @@ CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
 DAY = 86400
+EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # times of the clock: a restart does not postpone them
 
 
 class JobQueue(Celery):
@@ -51,7 +53,6 @@ class JobQueue(Celery):
     def __init__(self, settings: Settings) -> None:
         super().__init__(
             "extractor",
-            broker=settings.broker_url,
             include=["app.workers.tasks", "app.workers.signals"],
             set_as_current=True,
         )
@@ -99,6 +100,9 @@ def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
 
 def _configure(settings: Settings) -> dict[str, Any]:
     return {
+        # Celery prefers CELERY_BROKER_URL of the environment to its ``broker_url``, and that has no database number.
+        "broker_read_url": settings.broker_url,
+        "broker_write_url": settings.broker_url,
         "task_queues": [Queue("io"), Queue("gpu"), Queue("post")],
         "task_default_queue": "post",
         "task_create_missing_queues": False,
@@ -110,17 +114,17 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "visibility_timeout": round(3600 * settings.visibility_hours),
+            "visibility_timeout": DAY,
             "unacked_restore_throttle": 1,  # check every 10 s instead of every 100 s
             "socket_connect_timeout": 2,
             "socket_timeout": 30,
         },
         "beat_schedule": {
             "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
-            "tidy": {"task": "tidy", "schedule": DAY},
+            "tidy": {"task": "tidy", "schedule": EVERY_SIX_HOURS},
             **{f"{CANARY}-{queue}": _schedule_canary(queue, settings.ready_seconds) for queue in QUEUES},
         },
-        "beat_schedule_filename": str(settings.data_folder / "schedule"),
+        "beat_scheduler": "celery.beat:Scheduler",  # in memory: no file to be missing, unwritable or broken
         "worker_hijack_root_logger": False,
     }
 

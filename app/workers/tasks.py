@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 # Work of a stage: returns the state that follows, or None for the usual one.
 Work = Callable[[Services, Job], State | None]
 
+# Longest time at work on a download: 5000 pages, each 50 s after the last. The slowest rule of iiif/hosts.toml is 15 s.
+DOWNLOAD_HOURS = 72.0
+# A stage without progress for this long fails its job. Five attempts at an image take 25 minutes, each with the
+# longest answer and the longest wait that FetchPolicy allows.
+STALL_MINUTES = 30.0
 # Seconds in which a stage must stop after its job was taken away.
 GRACE_SECONDS = 5.0
 
@@ -75,9 +80,9 @@ def deliver(self: JobTask) -> None:
 @shared_task(bind=True, base=JobTask, name="sweep")
 def sweep(self: JobTask) -> None:
     """End what takes too long, free what a dead worker held, and send the messages that are missing."""
-    services, s = self.app.services, self.app.services.settings
-    for stage, hours in ((DOWNLOAD, s.download_hours), (RUN, s.detect_hours)):
-        for job in services.jobs.end_overdue(stage, hours, s.stall_minutes):
+    services = self.app.services
+    for stage, hours in ((DOWNLOAD, DOWNLOAD_HOURS), (RUN, services.settings.detect_hours)):
+        for job in services.jobs.end_overdue(stage, hours, STALL_MINUTES):
             log.warning("job %s: the %s stage took too long and was ended", job.id, stage.name)
     for job in services.jobs.free_abandoned():
         log.warning("job %s: its worker has ended; another continues", job.id)

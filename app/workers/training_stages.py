@@ -49,7 +49,7 @@ def run(services: Services, job: Job) -> State | None:
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
     if not training.learn(folder, start, config, order, _open_tracker(services, job)):
         return State.RUNNING
-    measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
     figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
     order.record(request.epochs, {"figures": figures})
     return None
@@ -70,7 +70,7 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     from app.training.tracking import open_tracker
 
     s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
-    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, s.comet_url_override)
+    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
 
 
 class _Order:

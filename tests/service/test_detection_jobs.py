@@ -308,13 +308,6 @@ def run_as_the_manual_has_it(folder: Path, **values: Any) -> Iterator[Service]:
         yield Service(api, settings, receiver)
 
 
-def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
-    with serve(create_iiif_server(SAMPLE)) as sample, run_as_the_manual_has_it(tmp_path) as service:
-        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
-        assert service.finish(job_id)["state"] == "done"
-        assert [received.path for received in service.receiver.wait()] == ["/annotate/sample"]
-
-
 def test_a_single_worker_is_ready_while_a_long_stage_holds_it(tmp_path: Path, library: str) -> None:
     values: dict[str, Any] = {"heartbeat_seconds": 0.5, "ready_seconds": 4, "batch_size": 1}
     with run_as_the_manual_has_it(tmp_path, **values) as service:

@@ -27,7 +27,7 @@ def queue() -> RecordingQueue:
 def jobs(tmp_path: Path, queue: RecordingQueue) -> Iterator[Jobs]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
     database.upgrade()
-    yield Jobs(database, queue, stale_seconds=30, max_starts=2, host_jobs=2)
+    yield Jobs(database, queue, stale_seconds=30, host_jobs=2)
     database.close()
 
 

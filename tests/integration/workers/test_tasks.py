@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from celery.schedules import crontab
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
@@ -35,7 +36,7 @@ def add_old_image(storage: Storage, url: str) -> Path:
     return path
 
 
-def test_the_daily_task_removes_old_images_and_keeps_those_on_which_jobs_work(
+def test_tidying_removes_old_images_and_keeps_those_on_which_jobs_work(
     app: Flask, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     queue = app.extensions["queue"]
@@ -46,7 +47,7 @@ def test_the_daily_task_removes_old_images_and_keeps_those_on_which_jobs_work(
     assert (old.exists(), wanted.exists()) == (False, True)
 
 
-def test_the_daily_task_removes_what_broken_uploads_left(app: Flask) -> None:
+def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
     queue = app.extensions["queue"]
     left = queue.services.datasets.parts / "tmp" / "images"
     left.mkdir(parents=True)
@@ -56,12 +57,21 @@ def test_the_daily_task_removes_what_broken_uploads_left(app: Flask) -> None:
     assert not left.parent.exists()
 
 
-def test_every_task_of_the_schedule_is_there_and_the_cleaning_is_daily(app: Flask) -> None:
+def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: Flask) -> None:
     queue = app.extensions["queue"]
     queue.loader.import_default_modules()
     schedule = queue.conf.beat_schedule
     assert {entry["task"] for entry in schedule.values()} <= set(queue.tasks)
-    assert schedule["tidy"]["schedule"] == 86400
+    assert schedule["tidy"]["schedule"] == crontab(minute="0", hour="0,6,12,18")
+
+
+def test_the_broker_is_that_of_the_settings_whatever_the_environment_says(
+    app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere.example")
+    queue = app.extensions["queue"]
+    for connection in (queue.connection(), queue.connection_for_read(), queue.connection_for_write()):
+        assert connection.as_uri(include_password=True) == settings.broker_url
 
 
 @pytest.fixture
