@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app.detection.weights import Weights
-from app.pipelines.training.publishing import publish
 from app.pipelines.training import publishing
+from app.pipelines.training.publishing import publish
 from app.pipelines.training.work import learn
 from app.storage import JobFolder
 from app.training.card import TrainingRun
