@@ -1,7 +1,7 @@
 """Counters that every process adds to and ``/metrics`` reads: kept on the broker, for the workers are many processes.
 
-A counter never fails a job, and delays it by one time-out at most. While the broker is away, nothing is counted. When it
-loses its data, counters start again at 0, which Prometheus expects of any counter.
+A counter never fails a job, and delays it by one time-out at most. While the broker is away, nothing is counted. When
+it loses its data, counters start again at 0, which Prometheus expects of any counter.
 """
 
 import time
