@@ -86,8 +86,7 @@ class Services:
     def fetcher(self) -> "Fetcher":
         """The HTTP client for libraries' servers."""
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits
-        from app.iiif.request_counts import SharedLedger
+        from app.iiif.host_limits import HostLimits, SharedLedger
         from app.net.addresses import AddressGuard
 
         s = self.settings

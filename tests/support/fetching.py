@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from app.iiif.fetch import Fetcher, FetchPolicy
-from app.iiif.host_limits import HostLimits
+from app.iiif.host_limits import HostLimits, LocalLedger
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.request_counts import LocalLedger
 from app.net.addresses import AddressGuard
 
 POLICY = FetchPolicy(

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from app.iiif.host_limits import HostLimits
+from app.iiif.host_limits import HostLimits, SharedLedger
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.request_counts import SharedLedger
 from tests.support.fetching import check_small_go_between
 
 HOST = "library.example"
