@@ -12,7 +12,7 @@ from app.images.overlays import FOUND, TRUE
 from app.training import comparison
 from app.training.datasets import Dataset
 from app.training.evaluate import MEASURING, evaluate
-from app.training.figures import Evaluation
+from app.training.metrics import Evaluation
 from tests.support.labelled_pages import build_dataset, draw_page, read_report
 from tests.support.rectangle_finder import RectangleFinder
 

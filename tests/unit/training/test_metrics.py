@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app.detection.boxes import compute_iou
-from app.training.figures import Evaluation
-from app.training.metrics import LabelledPage, TrueBoxes, count_errors, evaluate_pages
+from app.training.labelled_page import LabelledPage, TrueBoxes
+from app.training.metrics import Evaluation, count_errors, evaluate_pages
 from tests.support.labelled_pages import build_page
 
 A, B, C = (0, 0, 100, 100), (200, 0, 300, 100), (400, 0, 500, 100)
