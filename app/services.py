@@ -21,7 +21,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.jobs import Claims, JobStore, Parts
 from app.jobs.documents import Documents
 from app.jobs.events import Announcements
-from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
+from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
@@ -78,15 +78,15 @@ class Services:
         return self._connect_to_broker(BROKER_SECONDS)
 
     @cached_property
-    def counters(self) -> Meter:
+    def counters(self) -> Counters:
         """The counters that all processes add to."""
-        return Meter(self.broker)
+        return Counters(self.broker)
 
     @cached_property
     def fetcher(self) -> "Fetcher":
         """The HTTP client for libraries' servers."""
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits, SharedLedger
+        from app.iiif.host_limits import HostLimits, SharedLimiter
         from app.net.addresses import AddressGuard
 
         s = self.settings
@@ -100,7 +100,7 @@ class Services:
             max_image_bytes=int(s.max_image_mb * 1e6),
             max_image_pixels=int(s.max_image_megapixels * 1e6),
         )
-        limits = HostLimits(self.host_rules, SharedLedger(self._connect_to_broker(2, retries=1)))
+        limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
     @cached_property

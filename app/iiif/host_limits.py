@@ -1,7 +1,14 @@
-"""Taking turns at libraries' servers: so many requests at once, so far apart.
+"""Rate limits of libraries' servers: the number of simultaneous requests and the interval between them.
 
 The IIIF community asks harvesters for little load and a name (https://iiif.io/api/image/3.0/implementation/); a host
-that answers 429 or 503 with ``Retry-After`` is left alone for so long.
+that answers 429 or 503 with ``Retry-After`` gets no request for so long.
+
+    limits = HostLimits(rules, SharedLimiter(broker))
+    with limits.slot("gallica.bnf.fr"):
+        ...  # one request
+
+:class:`HostLimits` queues the threads of a process; a :class:`Limiter` decides when the next request may start: for
+this process (:class:`LocalLimiter`), or for all workers together, on the broker (:class:`SharedLimiter`).
 """
 
 import logging
@@ -22,24 +29,24 @@ from app.iiif.hosts import HostRule, HostRules
 log = logging.getLogger(__name__)
 
 
-class Ledger(Protocol):
-    """Knows when a host may be asked next."""
+class Limiter(Protocol):
+    """Decides when a host may get the next request."""
 
-    def take(self, host: str, token: str, rule: HostRule, large: bool) -> float:
-        """Take a turn and return 0, or return the seconds after which to try again."""
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+        """Acquire a slot for a request and return 0, or return the seconds after which to try again."""
 
-    def give_back(self, host: str, token: str) -> None:
-        """End a turn."""
+    def release(self, host: str, token: str) -> None:
+        """Release a slot."""
 
     def pause(self, host: str, seconds: float) -> None:
-        """Let nobody take a turn for some seconds."""
+        """Grant no slot for some seconds."""
 
 
-class LocalLedger:
-    """Counts the turns of this process.
+class LocalLimiter:
+    """Limits the requests of this process.
 
     Args:
-        clock: Tells the time in seconds.
+        clock: Clock that returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +54,7 @@ class LocalLedger:
         self._lock = threading.Lock()
         self._next: dict[tuple[str, bool], float] = defaultdict(float)
 
-    def take(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
         with self._lock:
             now = self._clock()
             start = max(self._next[host, False], self._next[host, large])
@@ -58,18 +65,18 @@ class LocalLedger:
                 self._next[host, True] = now + rule.large_interval_seconds
             return 0.0
 
-    def give_back(self, host: str, token: str) -> None:
-        """Nothing: the threads of one process are counted by :class:`HostLimits`."""
+    def release(self, host: str, token: str) -> None:
+        """Do nothing: :class:`HostLimits` counts the threads of this process."""
 
     def pause(self, host: str, seconds: float) -> None:
         with self._lock:
             self._next[host, False] = max(self._next[host, False], self._clock() + seconds)
 
 
-# Of a host: the turns that are held (a sorted set of tokens by the end of their lease), when it may be asked next,
-# when for a large image. Each script runs alone, by the broker's own clock. The client sends one again when its answer
-# was lost on the way: the token is there already then, and must not be in its own way.
-_TAKE = """
+# Keys of a host: the slots in use (a sorted set of tokens by the end of their lease), the time of the next request, and
+# that of the next large image. Scripts are atomic and use the broker's clock. The client repeats a script whose answer
+# was lost: its token is in the set then, and must not count against itself.
+_ACQUIRE = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -99,37 +106,37 @@ end
 """
 
 
-class SharedLedger:
-    """Counts the turns of all workers, on the broker. While it is away, each process counts its own.
+class SharedLimiter:
+    """Limits the requests of all workers together, on the broker. While it is away, each process limits its own.
 
-    A turn is a lease that a thread renews while it is held: those of a worker that was killed come back by themselves.
+    A slot is a lease that a thread renews. The slots of a worker that was killed expire.
 
     Args:
-        client: Of the broker.
-        lease_seconds: After which the turns of a dead worker are free.
+        client: Client of the broker.
+        lease_seconds: Seconds after which the slots of a dead worker are free.
     """
 
     def __init__(self, client: redis.Redis, lease_seconds: float = 12.0) -> None:
         self._client = client
         self._lease_seconds = lease_seconds
-        self._local = LocalLedger()
+        self._local = LocalLimiter()
         self._held: dict[str, str] = {}
-        self._take, self._renew, self._pause = map(client.register_script, (_TAKE, _RENEW, _PAUSE))
-        self._renewing = threading.Thread(target=self._renew_always, name="turns", daemon=True)
+        self._acquire, self._renew, self._pause = map(client.register_script, (_ACQUIRE, _RENEW, _PAUSE))
+        self._renewing = threading.Thread(target=self._renew_always, name="host-slots", daemon=True)
         self._lock = threading.Lock()
 
-    def take(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
         self._start_renewing()
-        slots = _name(host, "turns")
+        slots = _name(host, "slots")
         intervals = (rule.interval_seconds, rule.large_interval_seconds)
         try:
-            answer = self._take(
+            answer = self._acquire(
                 keys=[slots, _name(host, "next"), _name(host, "large")],
                 args=[token, rule.connections, *intervals, int(large), self._lease_seconds],
             )
         except redis.RedisError:
-            log.warning("the broker is away: this process alone counts its requests to %s", host)
-            return self._local.take(host, token, rule, large)
+            log.warning("the broker is away: this process limits its own requests to %s only", host)
+            return self._local.acquire(host, token, rule, large)
         if answer == b"full":
             return random.uniform(0.05, 0.15)
         wait = float(answer)
@@ -137,7 +144,7 @@ class SharedLedger:
             self._held[token] = slots
         return wait
 
-    def give_back(self, host: str, token: str) -> None:
+    def release(self, host: str, token: str) -> None:
         slots = self._held.pop(token, None)
         if slots:
             with suppress(redis.RedisError):  # the lease ends by itself
@@ -166,62 +173,62 @@ def _name(host: str, what: str) -> str:
 
 
 class HostLimits:
-    """Takes turns at each host. One instance serves every thread of a worker.
+    """Limits the requests to each host. One instance serves every thread of a worker.
 
     Args:
-        rules: How each host is treated.
-        ledger: Where the turns are counted: for this process when none is given.
-        sleep: Waits for some seconds.
+        rules: Limits of each host.
+        limiter: Decides when a request may start; by default for this process only.
+        sleep: Function that waits for some seconds.
     """
 
     def __init__(
-        self, rules: HostRules, ledger: Ledger | None = None, sleep: Callable[[float], None] = time.sleep
+        self, rules: HostRules, limiter: Limiter | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.rules = rules
-        self._ledger = ledger or LocalLedger()
+        self._limiter = limiter or LocalLimiter()
         self._sleep = sleep
         self._lock = threading.Lock()
         self._semaphores: dict[str, threading.Semaphore] = {}
 
     @contextmanager
-    def turn(self, host: str, longest: int | None = 0) -> Iterator[None]:
-        """Wait for a turn at a host and hold it while a request runs.
+    def slot(self, host: str, longest: int | None = 0) -> Iterator[None]:
+        """Wait until a request to a host may start, and count it while it runs.
 
         Args:
-            host: Its name, with the port when the address has one.
-            longest: Longer side of the image to be asked for, in pixels; None for the full size, 0 for no image.
+            host: Host name, with the port when the address has one.
+            longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
         """
         rule, token = self.rules.find(host), uuid.uuid4().hex
-        slots = self._semaphore(host, rule.connections)
+        places = self._semaphore(host, rule.connections)
         if rule.is_large(longest):
-            # One at a time: the others wait without a slot, and small requests go on between.
+            # One at a time: the others wait without a place, and small requests go on between.
             with self._semaphore(f"{host} large", 1):
-                self._take(slots, rule.interval_seconds, lambda: self._ledger.take(host, token, rule, True))
+                self._wait(places, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
         else:
-            self._take(slots, math.inf, lambda: self._ledger.take(host, token, rule, False))
+            self._wait(places, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
         try:
             yield
         finally:
-            self._ledger.give_back(host, token)
-            slots.release()
+            self._limiter.release(host, token)
+            places.release()
 
     def pause(self, host: str, seconds: float) -> None:
-        """Send a host nothing for some seconds."""
-        self._ledger.pause(host, seconds)
+        """Send no request to a host for some seconds."""
+        self._limiter.pause(host, seconds)
 
-    def _take(self, slots: threading.Semaphore, patience: float, ask: Callable[[], float]) -> None:
-        """Return with a slot and a turn. A wait that is longer than the patience is slept through without a slot."""
+    def _wait(self, places: threading.Semaphore, patience: float, acquire: Callable[[], float]) -> None:
+        """Return with a place and a slot. The place is given up during a wait that is longer than the patience."""
         while True:
             with ExitStack() as held:
-                held.enter_context(slots)
-                while 0 < (wait := ask()) <= patience:
+                held.enter_context(places)
+                while 0 < (wait := acquire()) <= patience:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()
                     return
             self._sleep(wait)
 
-    def _semaphore(self, queue: str, places: int) -> threading.Semaphore:
-        # Threads of one process queue up here, so that only few of them ask the ledger again and again.
+    def _semaphore(self, name: str, places: int) -> threading.Semaphore:
+        # Threads of one process wait here, so that only a few of them poll the limiter.
         with self._lock:
-            return self._semaphores.setdefault(queue, threading.Semaphore(places))
+            return self._semaphores.setdefault(name, threading.Semaphore(places))

@@ -21,7 +21,7 @@ PAUSE_SECONDS = 10.0
 MOST_LABELS = 10_000
 
 
-class Meter:
+class Counters:
     """Counters with one label each, and readings.
 
     Args:

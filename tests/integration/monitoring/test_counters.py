@@ -13,7 +13,7 @@ from redis.retry import Retry
 from app.config import ROOT
 from app.demo.service import build_environment, choose_settings
 from app.monitoring import counters as module
-from app.monitoring.counters import PREFIX, Meter
+from app.monitoring.counters import PREFIX, Counters
 from tests.conftest import wait_for_broker
 
 
@@ -25,11 +25,11 @@ def broker(broker_url: str) -> Iterator[Redis]:
 
 
 def test_what_several_processes_count_is_added_up(broker: Redis) -> None:
-    first, second = Meter(broker), Meter(broker)
+    first, second = Counters(broker), Counters(broker)
     first.add("pages", "detected", 2)
     second.add("pages", "detected")
     second.add("pages", "empty")
-    assert Meter(broker).read("pages") == {"detected": 3, "empty": 1}
+    assert Counters(broker).read("pages") == {"detected": 3, "empty": 1}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def own_broker(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
 
 def test_a_broker_that_hangs_is_waited_for_once_and_left_alone(own_broker: tuple[psutil.Process, Redis]) -> None:
     process, broker = own_broker
-    counted = Meter(broker)
+    counted = Counters(broker)
     process.suspend()
     for _ in range(10_000):  # more than an hour, if each waited
         counted.add("pages", "empty")
@@ -58,7 +58,7 @@ def test_counting_goes_on_when_the_broker_is_back(
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     process, broker = own_broker
-    counted = Meter(broker)
+    counted = Counters(broker)
     process.suspend()
     counted.add("pages", "detected", 7)  # counted or lost: nothing fails
     process.resume()
@@ -69,7 +69,7 @@ def test_counting_goes_on_when_the_broker_is_back(
 
 def test_nothing_is_counted_and_nothing_fails_without_a_broker(tmp_path: Path) -> None:
     with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
-        counted = Meter(broker)
+        counted = Counters(broker)
         counted.add("pages", "detected")
         with pytest.raises(redis.ConnectionError):
             counted.read("pages")
@@ -77,14 +77,14 @@ def test_nothing_is_counted_and_nothing_fails_without_a_broker(tmp_path: Path) -
 
 def test_a_counter_with_too_many_labels_starts_again(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LABELS", 3)
-    counted = Meter(broker)
+    counted = Counters(broker)
     for host in "abcda":
         counted.add("bytes", host, 10)
     assert counted.read("bytes") == {"a": 10}
 
 
 def test_a_reading_replaces_the_one_before_and_does_not_last(broker: Redis) -> None:
-    counted = Meter(broker)
+    counted = Counters(broker)
     counted.show("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
     counted.show("gpu_memory", {"0 used": 3}, 60)
     assert counted.read("gpu_memory") == {"0 used": 3}
@@ -93,4 +93,4 @@ def test_a_reading_replaces_the_one_before_and_does_not_last(broker: Redis) -> N
 
 def test_a_reading_is_not_shown_while_the_broker_is_away_and_nothing_fails(tmp_path: Path) -> None:
     with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
-        Meter(broker).show("gpu_memory", {"0 used": 1}, 60)
+        Counters(broker).show("gpu_memory", {"0 used": 1}, 60)
