@@ -21,7 +21,7 @@ from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.jobs import Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
-from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
+from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
@@ -76,21 +76,20 @@ class Services:
         return self._connect_to_broker(BROKER_SECONDS)
 
     @cached_property
-    def counters(self) -> Meter:
+    def counters(self) -> Counters:
         """The counters that all processes add to."""
-        return Meter(self.broker)
+        return Counters(self.broker)
 
     @cached_property
     def fetcher(self) -> "Fetcher":
         """The HTTP client for libraries' servers."""
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits
-        from app.iiif.request_counts import SharedLedger
+        from app.iiif.host_limits import HostLimits, SharedLimiter
         from app.net.addresses import AddressGuard
 
         s = self.settings
         policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
-        limits = HostLimits(self.host_rules, SharedLedger(self._connect_to_broker(2, retries=1)))
+        limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
     @cached_property

@@ -99,9 +99,6 @@ class ServiceCollector(Collector):
         yield _counter("images", "Images embedded, and images that could not be had.", "status", images)
         pairs = dict.fromkeys(PAIR_STATUSES, 0) | meter.read(PAIRS)
         yield _counter("pairs", "Pairs of documents compared, and pairs that were known.", "status", pairs)
-        rates = meter.read_rates(PAGES)
-        rate = rates.get("detected", 0.0) + rates.get("empty", 0.0)
-        yield GaugeMetricFamily("extractor_pages_per_second", "Pages looked at in the last minute, a second.", rate)
         hosts = meter.read(BYTES)
         largest = dict(Counter(hosts).most_common(MOST_HOSTS))
         answers = {host: count for host, count in meter.read(ANSWERS).items() if host in largest}

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from app.jobs.scheduling import HOST_JOBS
 from tests.support.library import Answer, Library, Scan
 from tests.support.service import Service, open_service
 

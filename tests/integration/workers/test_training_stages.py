@@ -174,6 +174,7 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
     assert job.state == State.DONE
     assert [record.epoch for record in load_history(folder.history)] == [1, 2]
     assert sorted(path.name for path in services.models.folder.iterdir()) == [
+        ".lock",
         "illustrations.pt",
         Path(job.coverage["weights"]).with_suffix(".md").name,
         job.coverage["weights"],
@@ -195,7 +196,7 @@ def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
         patch.setattr(publishing, "publish", cancel_afterwards)
         with pytest.raises(LeaseLost):
             go_on(services, job_id)
-    assert [path.name for path in services.models.folder.iterdir()] == ["illustrations.pt"]
+    assert {path.name for path in services.models.folder.iterdir()} == {".lock", "illustrations.pt"}
     assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
     go_on(services, job_id)
-    assert len(list(services.models.folder.iterdir())) == 3
+    assert len(list(services.models.folder.iterdir())) == 4
