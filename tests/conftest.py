@@ -22,7 +22,7 @@ from app.auth import add_app
 from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
-from tests.library import Library
+from tests.support.library import Library
 
 
 @pytest.fixture(autouse=True)
