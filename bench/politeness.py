@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.auth import add_app
 from app.config import ROOT, Settings
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment, choose_settings, run_service

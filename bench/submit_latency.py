@@ -19,8 +19,8 @@ import requests
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.library import Answer, Library
-from tests.service import Service, open_service
+from tests.support.library import Answer, Library
+from tests.support.service import Service, open_service
 
 
 def measure(

@@ -136,7 +136,7 @@ class Fetcher:
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is an address of more than {LONGEST_URL} characters.")
-            with self._limits.turn(read_host(target), request.longest):
+            with self._limits.slot(read_host(target), request.longest):
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
                 return body

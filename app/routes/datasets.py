@@ -3,14 +3,14 @@
 Uploads are larger than other requests and take longer, so only a few are received at a time.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
@@ -105,17 +105,11 @@ def _receive() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _take_turn(folder: Path) -> Iterator[None]:
-    """Hold one of the turns of uploads, which all processes of the API share; one that dies gives its own back."""
+def _take_turn(folder: Path) -> AcquireReturnProxy:
+    """Acquire one of the locks of uploads, which all processes of the API share."""
     for number in range(MOST_UPLOADS):
-        with (folder / f"turn-{number}").open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield
-            return
+        with suppress(Timeout):
+            return FileLock(folder / f"turn-{number}").acquire(blocking=False)
     raise Busy(f"{MOST_UPLOADS} data sets are being received just now: send yours again in a minute.")
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
-from app.delivery.result_parts import enlist_parts
 from app.errors import BackboneError, RequestError
 from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
 from app.jobs.pairs import name_pair
@@ -69,7 +68,7 @@ def run(services: Services, job: Job) -> State | None:
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_of(job)}
-    services.claims.begin_page(job)
+    services.jobs.record_start(job)
     similarity.compare(
         services.storage.job(job.id),
         images,
@@ -89,7 +88,7 @@ def deliver(services: Services, job: Job) -> State | None:
     if to:
         result = ComparisonResult(services.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
-        services.claims.beat(job, then=lambda session: enlist_parts(session, job, to, parts))
+        services.jobs.enlist_result(job, to, parts)
     return None
 
 
@@ -143,6 +142,6 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
 def _build_report(services: Services, job: Job) -> Callable[[int, int, Coverage | None], None]:
     def report(done: int, total: int, coverage: Coverage | None) -> None:
         record: dict[str, Any] | None = coverage.as_json() if coverage else None
-        services.claims.record_progress(job, done, total, record)
+        services.jobs.record_progress(job, done, total, record)
 
     return report

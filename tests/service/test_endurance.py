@@ -18,7 +18,8 @@ from PIL import Image
 from sqlalchemy import update
 
 from app.config import ROOT
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import run_service

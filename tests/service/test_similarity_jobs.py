@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from app.auth import remove_secret, renew_secret
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.delivery.signature import build_headers
 from app.demo.client_app import Received, serve
 from app.demo.iiif_server import create_iiif_server

@@ -14,9 +14,9 @@ from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import derive_service
+from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.iiif.regions import Box, build_region_url, parse_region
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, forget

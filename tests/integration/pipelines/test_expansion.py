@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import ClaimLost, ManifestError
+from app.errors import LeaseLost, ManifestError
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
@@ -108,8 +108,8 @@ def test_a_job_that_is_no_longer_wanted_fetches_nothing_more(shelves: Library, f
 
     def report(fetched: int) -> None:
         if fetched == 1:
-            raise ClaimLost
+            raise LeaseLost
 
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         expand(first, fetcher, 100, report)
     assert shelves.paths == ["/c1"]
