@@ -16,9 +16,8 @@ from app.config import VERSION
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.errors import DatabaseUnavailable
-from app.jobs.states import UNFINISHED, State, stage_of
+from app.jobs.states import QUEUES, UNFINISHED, State, stage_of
 from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
-from app.monitoring.heartbeats import QUEUES
 from app.services import Services
 
 # Hosts are named by client apps: those that sent most are shown.
@@ -63,15 +62,15 @@ class ServiceCollector(Collector):
 
     def _read_jobs(self) -> Iterator[Metric]:
         states = select(Job.state, func.count()).group_by(Job.state)
-        claimed = Job.claim.is_not(None)
-        stages = select(Job.state, claimed, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, claimed)
+        leased = Job.lease.is_not(None)
+        stages = select(Job.state, leased, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, leased)
         with self._services.database.session() as session:
             by_state: dict[str, float] = dict.fromkeys(State, 0) | {row[0]: row[1] for row in session.execute(states)}
             rows = session.execute(stages).all()
         by_queue = Counter({(queue, status): 0 for queue in QUEUES for status in ("waiting", "at_work")})
-        for state, is_claimed, count in rows:
+        for state, is_leased, count in rows:
             if stage := stage_of(State(state)):
-                by_queue[stage.queue, "at_work" if is_claimed else "waiting"] += count
+                by_queue[stage.queue, "at_work" if is_leased else "waiting"] += count
         yield _gauge("jobs", "Jobs by state.", "state", by_state)
         family = GaugeMetricFamily(
             "extractor_queue_jobs", "Unfinished jobs by the queue of their stage.", labels=("queue", "status")

@@ -15,7 +15,6 @@ from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 
-from app.config import Settings
 from app.errors import Busy, NotFound, RequestError
 from app.server.deadline import allow
 from app.services import current_services
@@ -90,17 +89,16 @@ def _receive() -> Iterator[None]:
 
     Nothing of its body was read yet: whoever has no key is answered before.
     """
-    settings: Settings = current_services.settings
-    parts = _store().parts
+    limits, parts = _store().limits, _store().parts
     parts.mkdir(parents=True, exist_ok=True)
     with _take_turn(parts), full_disk_in_a_sentence():
-        request.max_content_length = int(settings.max_dataset_mb * 1e6)
+        request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]
-        end = time.monotonic() + settings.dataset_seconds
+        end = time.monotonic() + limits.seconds
         # Who sends nothing for long does not keep his turn.
         request.before_piece = lambda: allow(  # type: ignore[attr-defined]
-            min(settings.request_seconds, end - time.monotonic())
+            min(current_services.settings.request_seconds, end - time.monotonic())
         )
         request.files.get("yaml_file")  # all is read now
         allow(end - time.monotonic())

@@ -48,7 +48,7 @@ class CometClient:
 
     Args:
         api_key: Of an account; those of a Comet elsewhere may carry its address.
-        url: Of a Comet elsewhere: the variable ``COMET_URL_OVERRIDE`` of Comet's own package.
+        url: Of a Comet elsewhere; else the address in the key, or comet.com.
         user_agent: Names the software.
         seconds: For one request.
     """
@@ -96,7 +96,7 @@ class CometClient:
         if deadline.expired or status >= 500 or status in _PASSING:
             raise CometUnreachable(f"{self.address} answered {status}.")
         if not 200 <= status < 300:
-            advice = "see COMET_API_KEY, COMET_PROJECT_NAME, COMET_WORKSPACE and COMET_URL_OVERRIDE in .env"
+            advice = "see COMET_API_KEY, COMET_PROJECT_NAME and COMET_WORKSPACE in .env"
             raise CometRefused(f"{self.address} answered {status} to {path}: {advice}.")
         return content if isinstance(content, dict) else {}
 

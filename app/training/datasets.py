@@ -19,6 +19,7 @@ from typing import IO
 from filelock import FileLock
 
 from app.errors import RequestError
+from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from app.storage import alone_in, check_space
 from app.training.archives import open_archive
 from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
@@ -43,13 +44,13 @@ class UploadLimits:
         upload_bytes: Of its body.
         image_bytes: Of an image file.
         image_pixels: Of an image.
-        seconds: To decode all images.
+        seconds: To receive it, and to decode all images. 2 GB at 5 Mbit/s take an hour.
     """
 
     upload_bytes: int
-    image_bytes: int
-    image_pixels: int
-    seconds: float
+    image_bytes: int = MAX_IMAGE_BYTES
+    image_pixels: int = MAX_IMAGE_PIXELS
+    seconds: float = 3600.0
 
 
 class DatasetStore:

@@ -45,7 +45,7 @@ def open_tracker(
         run_name: What Comet shows for this run.
         folder: Of the job.
         workspace: ``COMET_WORKSPACE``; empty for that of the account.
-        url: ``COMET_URL_OVERRIDE``: a Comet elsewhere.
+        url: Of a Comet elsewhere; else the address in the key, or comet.com.
     """
     if not api_key or not project:
         return _NoTracker()

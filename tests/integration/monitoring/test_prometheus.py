@@ -32,9 +32,9 @@ def reader(services: Services) -> Read:
     return lambda name, **labels: registry.get_sample_value(f"extractor_{name}", labels)
 
 
-def add_job(services: Services, job_id: str, state: str, claim: str | None = None) -> None:
+def add_job(services: Services, job_id: str, state: str, lease: str | None = None) -> None:
     with services.database.session() as session:
-        session.add(Job(id=job_id, app_id=1, kind="detection", request={}, state=state, claim=claim))
+        session.add(Job(id=job_id, app_id=1, kind="detection", request={}, state=state, lease=lease))
 
 
 def test_jobs_are_counted_by_state_and_by_queue(services: Services, read: Read) -> None:

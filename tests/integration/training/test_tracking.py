@@ -86,7 +86,6 @@ def test_nothing_is_sent_unless_both_are_set(
     comet: Comet, url: str, key: str, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMET_API_KEY", KEY)
-    monkeypatch.setenv("COMET_URL_OVERRIDE", url)
     threads = threading.active_count()
     train(open_tracker(key, project, "run", tmp_path, url=url), 1)
     assert comet.asked == []
