@@ -11,6 +11,20 @@ QUICK = 20
 SMALL = Scan(300, 400)
 
 
+<<<<<<< HEAD
+=======
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("service"), batch_size=8, fetch_timeout_seconds=300) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def _clean_receiver(service: Service) -> None:
+    service.receiver.received.clear()
+
+
+>>>>>>> main
 def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
     with ExitStack() as stack:
         slow = stack.enter_context(Library().open())
