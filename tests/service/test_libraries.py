@@ -1,30 +1,28 @@
 """Libraries as they are, and the whole service: real processes, and several servers that each misbehave in a way."""
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from app.jobs.scheduling import HOST_JOBS
 from tests.support.library import Answer, Library, Scan
-from tests.support.service import Service
+from tests.support.service import Service, open_service
 
 QUICK = 20
 SMALL = Scan(300, 400)
 
 
-<<<<<<< HEAD
-=======
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with open_service(tmp_path_factory.mktemp("service"), batch_size=8, fetch_timeout_seconds=300) as service:
+def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Iterator[Service]:
+    settings: dict[str, Any] = {"models_folder": small_models, "fetch_timeout_seconds": 300}
+    with open_service(tmp_path_factory.mktemp("service"), **settings) as service:
         yield service
 
 
-@pytest.fixture(autouse=True)
-def _clean_receiver(service: Service) -> None:
-    service.receiver.received.clear()
-
-
->>>>>>> main
 def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
     with ExitStack() as stack:
         slow = stack.enter_context(Library().open())
