@@ -68,7 +68,7 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     """A similarity job that is done, with an image that failed."""
     body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
     job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
-    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(job_id)
+    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     failed = [{"image_name": "x", "reason": "It is gone."}]
@@ -87,7 +87,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
-    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(done)
+    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(done)
     for stage in STAGES:
         claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
