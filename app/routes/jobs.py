@@ -8,8 +8,9 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
-from app.jobs import EvaluationRequest, JobStore, Parts, SimilarityRequest, State, TrainingRequest
+from app.jobs import JobStore, Parts, State
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
+from app.jobs.kinds import COLLECTION, find_kind
 from app.services import current_services
 
 routes = Blueprint("jobs", __name__)
@@ -26,9 +27,9 @@ def index() -> ResponseReturnValue:
         raise RequestError(f"limit must be a whole number from 1 to {MOST_JOBS}.")
     jobs = _store().list_recent(g.client.id, State(state) if state else None, int(limit))
     # A similarity job has a thousand deliveries: here they are counted, and shown with the job itself.
-    compared = [job for job in jobs if job.kind == SimilarityRequest.kind]
-    counts = _store().count_deliveries(compared)
-    deliveries = _store().deliveries([job for job in jobs if job not in compared])
+    counted = [job for job in jobs if find_kind(job.kind).many_deliveries]
+    counts = _store().count_deliveries(counted)
+    deliveries = _store().deliveries([job for job in jobs if job not in counted])
     return jsonify(
         jobs=[
             describe(job) | {"deliveries_by_status": counts[job.id]}
@@ -43,7 +44,7 @@ def index() -> ResponseReturnValue:
 def show(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     described = _describe(job, _store().deliveries([job])[job_id])
-    if job.kind == "collection":
+    if job.kind == COLLECTION.name:
         described["jobs"] = [describe_part(part) for part in _parts().list(job)]
     return jsonify(described)
 
@@ -55,7 +56,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
     cancelled = _store().cancel(job)
     if not cancelled:
         raise RequestError(f"Job {job_id} is {find_job(job_id).state} already: there is nothing to cancel.")
-    message = "The job is cancelled." if job.kind != "collection" else f"{cancelled} jobs are cancelled."
+    message = "The job is cancelled." if job.kind != COLLECTION.name else f"{cancelled} jobs are cancelled."
     return jsonify(message=message, job_id=job_id)
 
 
@@ -63,20 +64,19 @@ def cancel(job_id: str) -> ResponseReturnValue:
 def retry(job_id: str) -> ResponseReturnValue:
     """Fetch and look at what failed, and deliver the completed file; of a collection, the jobs of its manifests."""
     job = find_job(job_id)
-    failed, thing = count_failed(job), "image" if job.kind == SimilarityRequest.kind else "canvas"
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only a job that is finished can be tried again.")
-    if job.kind == "collection":
+    if job.kind == COLLECTION.name:
         return _retry_parts(job)
-    if job.state == State.DONE and job.kind in (TrainingRequest.kind, EvaluationRequest.kind):
+    part, failed = find_kind(job.kind).part, count_failed(job)
+    if job.state == State.DONE and part is None:
         raise RequestError(f"Job {job_id} is a {job.kind} that is done: there is nothing to try again.")
-    if job.state == State.DONE and not failed:
-        raise RequestError(f"Job {job_id} has no {thing} that failed: there is nothing to try again.")
+    if job.state == State.DONE and part and not failed:
+        raise RequestError(f"Job {job_id} has no {part.singular} that failed: there is nothing to try again.")
     if not _store().retry(job):
         raise RequestError(f"Job {job_id} is being tried again already.")
-    things = {"image": "images", "canvas": "canvases"}[thing]
-    which = f"The {thing} that failed is" if failed == 1 else f"The {failed} {things} that failed are"
-    return jsonify(message=f"{which if failed else 'The job is'} tried again.", job_id=job_id)
+    which = part.describe_failed(failed) if part and failed else "The job is"
+    return jsonify(message=f"{which} tried again.", job_id=job_id)
 
 
 def _retry_parts(job: Job) -> ResponseReturnValue:

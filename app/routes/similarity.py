@@ -10,6 +10,7 @@ from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.jobs import SimilarityRequest
 from app.jobs.documents import Documents
+from app.jobs.kinds import SIMILARITY
 from app.jobs.pairs import Pair, find_pairs
 from app.jobs.requests.names import show_name
 from app.jobs.requests.similarity import check_doc_ids
@@ -61,7 +62,7 @@ def scores(job_id: str, pair: str) -> ResponseReturnValue:
 
 def _find_pair(job: Job, name: str) -> Pair:
     """Return the pair that a name means, in either order of its documents."""
-    if job.kind != SimilarityRequest.kind:
+    if job.kind != SIMILARITY.name:
         raise NotFound(f"Job {job.id} is a {job.kind}: it has no scores.")
     pairs = find_pairs(name, job.request["documents"])
     if not pairs:
