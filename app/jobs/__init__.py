@@ -2,7 +2,7 @@
 
 from app.jobs.collections import Parts
 from app.jobs.leases import Claims
-from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest, read_request
+from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest
 from app.jobs.states import Stage, State
 from app.jobs.store import JobStore
 
@@ -16,5 +16,4 @@ __all__ = [
     "Stage",
     "State",
     "TrainingRequest",
-    "read_request",
 ]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.database.tables import Attempt, Delivery, Job
-from app.jobs.kinds import find_kind
+from app.jobs.job_kinds import find_kind
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from app.database.tables import Delivery, Job
 from app.delivery.payloads import Parcel, build_annotation_parcel, build_event_parcel, build_scores_parcel
 from app.errors import ResultGone
 from app.jobs import DetectionRequest, JobStore
-from app.jobs.kinds import find_kind
-from app.jobs.pairs import find_pairs
+from app.jobs.job_kinds import find_kind
+from app.jobs.pairs import ComparisonResult, find_pairs
 from app.jobs.requests import SimilarityRequest
-from app.jobs.results import ComparisonResult
 from app.similarity.scores import format_scores
 from app.storage import JobFolder, Storage
 

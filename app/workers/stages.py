@@ -1,15 +1,15 @@
 """The work of a kind of job at each of the three stages in ``app/jobs/states.py``.
 
 A module of stages joins the settings and stores of a worker to the order of work in ``pipelines``. The registry
-(``app/jobs/kinds.py``) names the module of each kind. It is imported inside the tasks, as the pipelines are; what needs
-torch is imported inside ``run``.
+(``app/jobs/job_kinds.py``) names the module of each kind. It is imported inside the tasks, as the pipelines are; what
+needs torch is imported inside ``run``.
 """
 
 from typing import Protocol, cast
 
 from app.database.tables import Job
 from app.jobs import State
-from app.jobs.kinds import find_kind
+from app.jobs.job_kinds import find_kind
 from app.services import Services
 
 

@@ -18,6 +18,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from app.database.tables import Job
+from app.jobs.job_answers import DetectionJob, EvaluationJob, SimilarityJob, TrainingJob
 from app.jobs.requests import DetectionRequest, EvaluationRequest, Request, SimilarityRequest, TrainingRequest
 
 
@@ -41,7 +42,8 @@ class JobKind:
     Attributes:
         name: Name in the rows of jobs and in answers.
         request: Record of a request.
-        describe: Returns the fields of an answer that only this kind has.
+        answer: Type of the answer about such a job, for ``/openapi.json``.
+        describe: Returns the fields of that answer that only this kind has.
         stages: Module with the work of each stage (``app/workers/stages.py``); only workers import it.
         payload: Function that loads a result for its delivery, as ``module:function``; "" when no result is sent.
         part: What a retry of a job that is done repeats, where it failed; None: a job that is done has no retry.
@@ -51,6 +53,7 @@ class JobKind:
 
     name: str
     request: type[Request]
+    answer: Any
     describe: Callable[[Job], dict[str, Any]]
     stages: str
     payload: str = ""
@@ -117,23 +120,44 @@ def _describe_evaluation(job: Job) -> dict[str, Any]:
 DETECTION = JobKind(
     "detection",
     DetectionRequest,
+    DetectionJob,
     _describe_detection,
     stages="app.workers.detection_stages",
     payload="app.pipelines.payload_loading:load_annotations",
     part=Part("canvas", "canvases"),
 )
-COLLECTION = JobKind("collection", DetectionRequest, _describe_detection, stages="app.workers.detection_stages")
+COLLECTION = JobKind(
+    "collection",
+    DetectionRequest,
+    DetectionJob,
+    _describe_detection,
+    stages="app.workers.detection_stages",
+)
 SIMILARITY = JobKind(
     "similarity",
     SimilarityRequest,
+    SimilarityJob,
     _describe_similarity,
     stages="app.workers.similarity_stages",
     payload="app.pipelines.payload_loading:load_scores",
     part=Part("image", "images"),
     many_deliveries=True,
 )
-TRAINING = JobKind("training", TrainingRequest, _describe_training, stages="app.workers.training_stages", yields=True)
-EVALUATION = JobKind("test", EvaluationRequest, _describe_evaluation, stages="app.workers.evaluation_stages")
+TRAINING = JobKind(
+    "training",
+    TrainingRequest,
+    TrainingJob,
+    _describe_training,
+    stages="app.workers.training_stages",
+    yields=True,
+)
+EVALUATION = JobKind(
+    "test",
+    EvaluationRequest,
+    EvaluationJob,
+    _describe_evaluation,
+    stages="app.workers.evaluation_stages",
+)
 
 KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, TRAINING, EVALUATION)}
 # The kinds that let others go first: for the scheduler.
