@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.auth import add_app
 from app.config import ROOT, Settings
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment, choose_settings, run_service
@@ -113,7 +113,7 @@ def main() -> None:
         pages.mkdir()
         data.mkdir()
         draw_pages(pages, arguments.pages // MANIFESTS)
-        settings = choose_settings(data, host_interval_seconds=1 / arguments.rate, host_jobs=MANIFESTS)
+        settings = choose_settings(data, host_interval_seconds=1 / arguments.rate)
         with serve(create_library(pages, counter)) as library, run_service(settings) as api, second_worker(settings):
             key = add_app(Database(settings.sqlalchemy_url), "bench")
             time.sleep(8)  # until the second worker listens

@@ -3,7 +3,7 @@
 from app.database.tables import Delivery, Job
 from app.delivery.payloads import Parcel, build_annotation_parcel, build_event_parcel, build_scores_parcel
 from app.errors import ResultGone
-from app.jobs import DetectionRequest, JobStore
+from app.jobs import DetectionRequest, Jobs
 from app.jobs.job_kinds import find_kind
 from app.jobs.pairs import ComparisonResult, find_pairs
 from app.jobs.requests import SimilarityRequest
@@ -11,7 +11,7 @@ from app.similarity.scores import format_scores
 from app.storage import JobFolder, Storage
 
 
-def load_parcel(delivery: Delivery, jobs: JobStore, storage: Storage) -> Parcel:
+def load_parcel(delivery: Delivery, jobs: Jobs, storage: Storage) -> Parcel:
     """Return the event that a delivery holds, or the result of its job.
 
     Raises:

@@ -14,6 +14,7 @@ from app.jobs import State
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
 from app.jobs.job_kinds import COLLECTION, find_kind
 from app.jobs.requests.fields import FROM_TEXT
+from app.jobs.states import DELIVER
 from app.routes.answers import Done, Jobs
 from app.routes.answers import Job as JobAnswer
 from app.routes.operations import answers, takes_query
@@ -60,7 +61,7 @@ def show(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     described = _describe(job, current_services.jobs.deliveries([job])[job_id])
     if job.kind == COLLECTION.name:
-        described["jobs"] = [describe_part(part) for part in current_services.parts.list(job)]
+        described["jobs"] = [describe_part(part) for part in current_services.jobs.list_parts(job)]
     return jsonify(described)
 
 
@@ -97,7 +98,7 @@ def retry(job_id: str) -> ResponseReturnValue:
 
 
 def _retry_parts(job: Job) -> ResponseReturnValue:
-    again = current_services.parts.retry(job)
+    again = current_services.jobs.retry_parts(job)
     if not again:
         raise RequestError(f"Job {job.id} has no manifest that failed or was cancelled: there is nothing to try again.")
     which = "1 job of the collection is" if again == 1 else f"{again} jobs of the collection are"
@@ -113,6 +114,7 @@ def redeliver(job_id: str) -> ResponseReturnValue:
         raise RequestError(f"Job {job_id} is {job.state}: only a finished job has something to send again.")
     if not current_services.outbox.renew(job_id):
         raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
+    current_services.queue.wake(DELIVER)
     return jsonify(Done(message="It will be sent again.", job_id=job_id))
 
 

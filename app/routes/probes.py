@@ -11,7 +11,8 @@ from redis import Redis, RedisError, ResponseError
 from sqlalchemy import select
 
 from app.database.connections import wait_at_most
-from app.database.tables import App, Database
+from app.database.sessions import Database
+from app.database.tables import App
 from app.errors import DatabaseUnavailable, Forbidden
 from app.monitoring.prometheus import ServiceCollector
 from app.routes.answers import Health, NotHealthy, NotReady, Ready

@@ -32,13 +32,14 @@ from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, form
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
 from app.jobs.requests.reading import adapt
-from app.jobs.states import STAGES
+from app.jobs.states import DOWNLOAD, STAGES
 from app.routes.operations import get_operation
 from app.server.rate_limiting import OPEN
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
 from tests.support.comparison_results import save_result
 from tests.support.openapi_document import DOCUMENT, PATHS
+from tests.support.rows import change_job
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
@@ -69,12 +70,12 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     """A similarity job that is done, with an image that failed."""
     body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
     job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
-    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(job_id)
+    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
-        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
     failed = [{"image_name": "x", "reason": "It is gone."}]
     documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
-    app.extensions["services"].jobs.change(job_id, True, coverage={"documents": documents})
+    change_job(app.extensions["services"].database, job_id, coverage={"documents": documents})
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example")
         enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
@@ -88,11 +89,11 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
-    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(done)
+    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(done)
     for stage in STAGES:
-        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
-    app.extensions["services"].jobs.change(done, True, coverage=coverage)
+    change_job(app.extensions["services"].database, done, coverage=coverage)
     with app.extensions["services"].database.session() as session:
         enlist(
             session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
@@ -154,14 +155,13 @@ EVALUATION = {
 def test_every_field_of_the_answers_about_jobs_is_described(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_ids: list[str]
 ) -> None:
-    store, parts = app.extensions["services"].jobs, app.extensions["services"].parts
-    requests = [DetectionRequest(MANIFEST), TrainingRequest("pages", 3), EvaluationRequest("pages")]
-    collection, training, evaluation = store.submit(1, requests)
-    app.extensions["services"].jobs.change(collection.id, True, created=0.0)
-    parts.split(collection, *DetectionRequest(MANIFEST).for_manifests(["https://library.example/1", "nowhere"]))
+    store, database = app.extensions["services"].jobs, app.extensions["services"].database
+    collection, request = store.lease_next(DOWNLOAD), DetectionRequest(MANIFEST)
+    store.expand(collection, *request.for_manifests(["https://library.example/1", "nowhere"]))
+    training, evaluation = store.submit(1, [TrainingRequest("pages", 3), EvaluationRequest("pages")])
     learned = {"weights": "x.pt", "last_epoch": {"epoch": 3, "losses": {"box": None}}, "figures": {"val": EVALUATION}}
-    store.change(training.id, True, coverage=learned)
-    store.change(evaluation.id, True, coverage={"figures": EVALUATION})
+    change_job(database, training.id, coverage=learned)
+    change_job(database, evaluation.id, coverage={"figures": EVALUATION})
     jobs = client.get("/jobs", headers=headers).json
     check_that_all_is_described(app, "jobs.index", jobs)
     assert {job["kind"] for job in jobs["jobs"]} == set(KINDS)
