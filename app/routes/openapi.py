@@ -47,6 +47,10 @@ PARAMETERS = {
 LINKS = {
     "submissions.run_detect": ("/jobs/{job_id}", {"job_id": "$response.body#/job_id"}),
     "jobs.index": ("/jobs/{job_id}", {"job_id": "$response.body#/jobs/0/job_id"}),
+    "results.list_files": (
+        "/jobs/{job_id}/files/{path}",
+        {"job_id": "$request.path.job_id", "path": "$response.body#/files/0/name"},
+    ),
     "datasets.list_datasets": ("/datasets/{name}", {"name": "$response.body#/datasets/0/name"}),
     "models.show_default": ("/models/{name}", {"name": "$response.body#/default"}),
 }

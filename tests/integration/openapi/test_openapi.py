@@ -35,6 +35,7 @@ from app.jobs.requests.reading import adapt
 from app.jobs.states import DOWNLOAD, STAGES
 from app.routes.operations import get_operation
 from app.server.rate_limiting import OPEN
+from app.training.dataset_records import SPLITS
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
 from tests.support.comparison_results import save_result
@@ -45,12 +46,17 @@ NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 PROBES = ("/healthz", "/readyz")  # 503 is what they are there to say
+# No worker runs here, no job has files (schemathesis would leave them open), and the weights are none.
+UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default")
 MANIFEST = "https://library.example/manifest.json"
 BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
+PAGE_FILES = [("images", "jpg", make_image()), ("labels", "txt", BOX_ROW)]
 UPLOADS = {
     "img_zip": make_zip({"a.jpg": make_image()}).getvalue(),
     "anno_zip": make_zip({"a.txt": BOX_ROW}).getvalue(),
-    "dataset_zip": make_zip({"images/a.jpg": make_image(), "labels/a.txt": BOX_ROW}).getvalue(),
+    "dataset_zip": make_zip(
+        {f"{folder}/{split}/a.{ending}": content for split in SPLITS for folder, ending, content in PAGE_FILES}
+    ).getvalue(),
     "yaml_file": YAML,
 }
 PAGES = [
@@ -196,6 +202,7 @@ def test_whatever_is_asked_the_answer_is_a_documented_one(
     schema.app = app
     operation = schema[path][method]
     kinds = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
+    statuses: set[int] = set()
 
     @examples(
         max_examples=1500 if NIGHTLY else 40,
@@ -215,10 +222,12 @@ def test_whatever_is_asked_the_answer_is_a_documented_one(
             name_what_is_there(case, job_id)
         checks = CHECKS if path in PROBES else [not_a_server_error, *CHECKS]
         answer = case.call_and_validate(headers=key, checks=checks)
+        statuses.add(answer.status_code)
         if answer.status_code == 200 and "application/json" in answer.headers["content-type"][0]:
             check_that_all_is_described(app, PATHS[path][method]["operationId"], answer.json())
 
     hold()
+    assert 200 in statuses or path in UNUSABLE, "no request got to the view with what it needs"
 
 
 def check_that_all_is_described(app: Flask, endpoint: str, answer: Any) -> None:
@@ -237,5 +246,9 @@ def name_what_is_there(case: Case, job_id: str) -> None:
         case.path_parameters["pair"] = "b-a"
     if isinstance(case.body, dict):
         model = "timm:x" if "documents" in case.body else "illustrations"
-        there = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode(), "name": "eida"} | UPLOADS
-        case.body |= {name: value for name, value in there.items() if name in case.body}
+        there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
+        there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
+        if case.path == "/run_similarity":
+            documents = {"a": MANIFEST, "b": {"url": MANIFEST}}
+            there["documents"] = documents if case.media_type == "application/json" else json.dumps(documents)
+        case.body |= {name: value for name, value in (there | UPLOADS).items() if name in case.body}
