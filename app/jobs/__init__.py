@@ -1,18 +1,23 @@
 """Jobs: what client apps ask for, and how far the service is with it.
 
-``lifecycle``    class ``Jobs``: what a client app changes: submit, cancel, retry
-``leases``       what workers and the sweep change; the states and leases are drawn here
-``states``       states and stages
-``scheduling``   which waiting job a worker takes next
-``queries``      jobs and their deliveries, read
-``rows``         new rows, and the statements that change rows
-``collections``  the parts of a collection
-``events``       events for the client app (``notify_url``)
-``processes``    names of the processes that hold leases
-``requests``     what may be asked for, validated
-``job_kinds``    the registry: what is particular to each kind of job
-``description``  a job as JSON; ``job_answers``: the types of that JSON
-``documents``    documents of similarity jobs; ``pairs``: their pairs and scores
+    lifecycle    class ``Jobs``: what a client app changes: submit, cancel, retry
+    leases       what workers and the sweep change; the states and leases are drawn here
+    states       states and stages
+    scheduling   which waiting job a worker takes next
+    queries      jobs and their deliveries, read
+    rows         new rows, and the statements that change rows
+    collections  the parts of a collection
+    events       events for the client app (``notify_url``)
+    processes    names of the processes that hold leases
+    job_kinds    the registry: what is particular to each kind of job
+    description  a job as JSON
+    job_answers  the types of that JSON
+    documents    documents of similarity jobs: sources, use of the disk, removal
+    pairs        pairs of documents, and their scores
+
+    requests/    what may be asked for, as validated records
+
+In: validated requests of the routes. Out: rows, messages that wake workers, events in the outbox.
 """
 
 from app.jobs.lifecycle import Jobs

@@ -31,7 +31,7 @@ def load_annotations(folder: JobFolder, job: Job, part: str) -> Parcel:
         annotations = folder.annotations.read_bytes()
     except FileNotFoundError as error:
         raise ResultGone("The result is no longer on this server: send the manifest again.") from error
-    experiment_id = DetectionRequest(**job.request).experiment_id
+    experiment_id = DetectionRequest.from_json(job.request).experiment_id
     return build_annotation_parcel(job.manifest_ref or "", annotations, job.model_label or "", experiment_id)
 
 

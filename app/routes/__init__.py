@@ -1,7 +1,7 @@
 """HTTP only: parse, submit, answer. Every answer is JSON, the errors too.
 
-A request comes in through ``server`` (limits, API key); a view receives its validated record from ``operations``, asks
-``current_services``, and answers a type of ``answers``.
+In: requests that passed ``server`` (limits, API key); a view receives a validated record. Out: JSON of the types in
+``answers``, and files. Between them are calls of ``current_services``.
 
     operations     decorators of views: what a view takes and answers
     answers        types of the answers

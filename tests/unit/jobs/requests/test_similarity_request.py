@@ -151,3 +151,17 @@ def test_a_list_of_ids_that_cannot_be_used_is_named(value: Any) -> None:
 def test_ids_are_taken_once() -> None:
     for value in (["b", "a", "b"], '["b", "a"]'):
         assert read(ForgetRequest, {"documents": value}).documents == ["b", "a"]
+
+
+def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was() -> None:
+    row = {
+        "documents": {"a": {"url": LIST}, "b": {"job_id": JOB}, "c": {"manifest_url": "https://l.example/m"}},
+        "model": "timm:vit_small_patch16_224.dino",
+        "callback": "",
+        "experiment_id": "17",
+        "notify_url": "",
+        "topk": 20,
+        "transpositions": ["none", "rot90"],
+        "pooling": "",
+    }
+    assert SimilarityRequest.from_json(row).as_json() == row

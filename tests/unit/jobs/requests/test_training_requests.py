@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from app.errors import RequestError
@@ -79,3 +81,14 @@ def test_the_name_of_new_weights_is_no_longer_than_a_file_may_have() -> None:
     (name,) = TrainingRequest("d" * 100, 1).name_weights("été " * 60, "0123456789")
     assert len(name.encode()) < 200
     assert name.endswith("_01234567.pt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (TrainingRequest, {"data": "pages", "epochs": 20, "model": "best.pt", "name": "", "notify_url": ""}),
+        (EvaluationRequest, {"dataset": "pages", "model": "best.pt", "split": "", "save_dir": "x", "notify_url": ""}),
+    ],
+)
+def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was(kind: Any, row: dict[str, Any]) -> None:
+    assert kind.from_json(row).as_json() == row
