@@ -14,6 +14,7 @@
     job_answers  the types of that JSON
     documents    documents of similarity jobs: sources, use of the disk, removal
     pairs        pairs of documents, and their scores
+    result_payloads  the payload of a delivery, built from the files of its job
 
     requests/    what may be asked for, as validated records
 

@@ -123,7 +123,7 @@ DETECTION = JobKind(
     DetectionJob,
     _describe_detection,
     stages="app.workers.detection_stages",
-    payload="app.pipelines.payload_loading:load_annotations",
+    payload="app.jobs.result_payloads:load_annotations",
     part=Part("canvas", "canvases"),
 )
 COLLECTION = JobKind(
@@ -139,7 +139,7 @@ SIMILARITY = JobKind(
     SimilarityJob,
     _describe_similarity,
     stages="app.workers.similarity_stages",
-    payload="app.pipelines.payload_loading:load_scores",
+    payload="app.jobs.result_payloads:load_scores",
     part=Part("image", "images"),
     many_deliveries=True,
 )

@@ -2,7 +2,6 @@
 
     image_cache      the images of a manifest or a document on disk; what is there is not fetched again
     patience         when to stop asking a library that fails image after image
-    payload_loading  the payload of a delivery, from the files of its job
 
     detection/   manifest → images → boxes → annotation file
     similarity/  lists of images → embeddings → best matches of every pair
