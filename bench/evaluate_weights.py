@@ -22,9 +22,8 @@ sys.path.insert(0, str(ROOT))
 from app.detection.detector import load_detector  # noqa: E402
 from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
 from app.training.evaluate import MEASURING  # noqa: E402
-from app.training.figures import ClassFigures  # noqa: E402
-from app.training.labelled_page import load_labels  # noqa: E402
-from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages  # noqa: E402
+from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels  # noqa: E402
+from app.training.metrics import ClassFigures, evaluate_pages  # noqa: E402
 
 
 def load_truth(image: Path, size: tuple[int, int]) -> TrueBoxes:

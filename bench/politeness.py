@@ -113,7 +113,7 @@ def main() -> None:
         pages.mkdir()
         data.mkdir()
         draw_pages(pages, arguments.pages // MANIFESTS)
-        settings = choose_settings(data, host_interval_seconds=1 / arguments.rate, host_jobs=MANIFESTS)
+        settings = choose_settings(data, host_interval_seconds=1 / arguments.rate)
         with serve(create_library(pages, counter)) as library, run_service(settings) as api, second_worker(settings):
             key = add_app(Database(settings.sqlalchemy_url), "bench")
             time.sleep(8)  # until the second worker listens

@@ -42,7 +42,8 @@ from app.iiif.manifest import parse_manifest  # noqa: E402
 from app.images.pixels import decode_image  # noqa: E402
 from app.net.addresses import AddressGuard  # noqa: E402
 from app.training.evaluate import MEASURING  # noqa: E402
-from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages  # noqa: E402
+from app.training.labelled_page import LabelledPage, TrueBoxes  # noqa: E402
+from app.training.metrics import evaluate_pages  # noqa: E402
 from bench.evaluate_weights import format_figures, load_truth  # noqa: E402
 
 SIZES = (640, 800, 900, 1000, 1280, 1600, None)

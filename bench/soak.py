@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
-from tests.service import Service, open_service
+from tests.support.service import Service, open_service
 
 PAGES = 12
 UNDER_WAY = 6

@@ -19,8 +19,8 @@ import requests
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.library import Answer, Library
-from tests.service import Service, open_service
+from tests.support.library import Answer, Library
+from tests.support.service import Service, open_service
 
 
 def measure(
@@ -80,7 +80,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         Library().open() as library,
-        open_service(Path(data), host_jobs=2) as service,
+        open_service(Path(data)) as service,
     ):
         run(service, library, arguments.queued, arguments.requests)
 

@@ -22,8 +22,8 @@ from app.auth import add_app
 from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
-from tests.library import Library
-from tests.postgresql import Server, run_server
+from tests.support.library import Library
+from tests.support.postgresql import Server, run_server
 
 
 @pytest.fixture(autouse=True)

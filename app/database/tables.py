@@ -29,20 +29,14 @@ class App(Table):
 
 
 class Job(Table):
-    """One job. This row is the truth of what has been done; the broker only carries its id.
+    """One job. This row is the truth; a message on the broker only wakes a worker.
 
     Attributes:
-        parent_id: The job of a collection that this one is a part of.
-        host: Where its manifest is; only so many jobs of one host are downloaded at a time.
-        retries: How often its failed canvases were asked for again.
-        claim: Who works on the present stage (message id and number of retries); None while it waits.
-        worker: The process that has the claim, or had the last one.
-        starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
-        heartbeat: Last sign of life; of a waiting job, when it was queued.
-        worked, stalled: Seconds for which the present stage has been at work, in all and since it last got on. Those
-            in which nobody was at work, and a power cut was, do not count.
-        done, total: Canvases of the present stage. Of ``done`` the most that it has reached: a stage that goes on after
-            an interruption counts from the beginning again.
+        parent_id: Job of the collection that this job is a part of.
+        host: Host of the manifest; only so many jobs download from one host at a time.
+        retries: Times that the job was run again.
+        lease, leased_by, heartbeat, waiting_since, starts, tries, worked, stalled: See ``app/jobs/leases.py``.
+        done, total: Canvases, images or epochs of the present stage; ``done`` is the most that was ever reached.
     """
 
     __tablename__ = "jobs"
@@ -58,11 +52,12 @@ class Job(Table):
     retries: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
-    claim: Mapped[str | None] = mapped_column(String(64))
-    worker: Mapped[str | None] = mapped_column(String(100))
+    lease: Mapped[str | None] = mapped_column(String(64))
+    leased_by: Mapped[str | None] = mapped_column(String(100))
+    heartbeat: Mapped[float | None]
+    waiting_since: Mapped[float] = mapped_column(default=time.time, server_default="0")
     starts: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0, server_default="0")
-    heartbeat: Mapped[float] = mapped_column(default=time.time)
     worked: Mapped[float] = mapped_column(default=0.0, server_default="0")
     stalled: Mapped[float] = mapped_column(default=0.0, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
@@ -97,10 +92,10 @@ class Document(Table):
     content: Mapped[str | None] = mapped_column(String(40), index=True)
 
 
-class Turn(Table):
+class RoundRobin(Table):
     """When a queue last served a client app. The client app that has waited longest is served next."""
 
-    __tablename__ = "turns"
+    __tablename__ = "round_robin"
 
     app_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -118,14 +113,15 @@ class Delivery(Table):
         result: Number of the result: 0 for the first, 1 after the first retry of the job.
         body: Payload of an event. The payload of a result is read from the job's files.
         next_attempt: None when it is finished, or superseded by the delivery of a newer result.
-        reserved_till: End of the lease of the attempt in progress; otherwise, end of the last attempt.
+        attempted: Start of the last attempt; 0 before the first.
+        leased_until: End of the lease of the attempt in progress; 0 without one.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("deliveries_due", "status", "next_attempt"),
-        Index("deliveries_by_app", "app_id", "reserved_till"),
-        Index("deliveries_at_work", "reserved_till"),
+        Index("deliveries_by_app", "app_id", "attempted"),
+        Index("deliveries_leased", "leased_until"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -142,7 +138,8 @@ class Delivery(Table):
     http_status: Mapped[int | None]
     error: Mapped[str | None]
     next_attempt: Mapped[float | None]
-    reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    attempted: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    leased_until: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created: Mapped[float] = mapped_column(default=time.time, server_default="0")
     history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
 
@@ -192,10 +189,10 @@ class Secret(Table):
     secret: Mapped[str] = mapped_column(String(80))
 
 
-class Pulse(Table):
-    """When a worker last consumed a message of a queue."""
+class QueueHeartbeat(Table):
+    """When a worker of a queue last showed that it works."""
 
-    __tablename__ = "pulses"
+    __tablename__ = "queue_heartbeats"
 
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[float]

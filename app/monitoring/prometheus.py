@@ -16,9 +16,8 @@ from app.config import VERSION
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.errors import DatabaseUnavailable
-from app.jobs.states import UNFINISHED, State, stage_of
+from app.jobs.states import QUEUES, UNFINISHED, State, stage_of
 from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
-from app.monitoring.heartbeats import QUEUES
 from app.services import Services
 
 # Hosts are named by client apps: those that sent most are shown.
@@ -63,15 +62,15 @@ class ServiceCollector(Collector):
 
     def _read_jobs(self) -> Iterator[Metric]:
         states = select(Job.state, func.count()).group_by(Job.state)
-        claimed = Job.claim.is_not(None)
-        stages = select(Job.state, claimed, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, claimed)
+        leased = Job.lease.is_not(None)
+        stages = select(Job.state, leased, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, leased)
         with self._services.database.session() as session:
             by_state: dict[str, float] = dict.fromkeys(State, 0) | {row[0]: row[1] for row in session.execute(states)}
             rows = session.execute(stages).all()
         by_queue = Counter({(queue, status): 0 for queue in QUEUES for status in ("waiting", "at_work")})
-        for state, is_claimed, count in rows:
+        for state, is_leased, count in rows:
             if stage := stage_of(State(state)):
-                by_queue[stage.queue, "at_work" if is_claimed else "waiting"] += count
+                by_queue[stage.queue, "at_work" if is_leased else "waiting"] += count
         yield _gauge("jobs", "Jobs by state.", "state", by_state)
         family = GaugeMetricFamily(
             "extractor_queue_jobs", "Unfinished jobs by the queue of their stage.", labels=("queue", "status")
@@ -100,9 +99,6 @@ class ServiceCollector(Collector):
         yield _counter("images", "Images embedded, and images that could not be had.", "status", images)
         pairs = dict.fromkeys(PAIR_STATUSES, 0) | meter.read(PAIRS)
         yield _counter("pairs", "Pairs of documents compared, and pairs that were known.", "status", pairs)
-        rates = meter.read_rates(PAGES)
-        rate = rates.get("detected", 0.0) + rates.get("empty", 0.0)
-        yield GaugeMetricFamily("extractor_pages_per_second", "Pages looked at in the last minute, a second.", rate)
         hosts = meter.read(BYTES)
         largest = dict(Counter(hosts).most_common(MOST_HOSTS))
         answers = {host: count for host, count in meter.read(ANSWERS).items() if host in largest}

@@ -17,7 +17,8 @@ class MatchConfig:
 
     Attributes:
         topk: For each image of each document, its so many best matches in the other.
-        memory_mb: What the work may take, beside the embeddings and the result.
+        memory_mb: What the work may take, beside the embeddings and the result. 512 hold the
+            largest tile: more is no faster.
         device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
     """
 

@@ -1,16 +1,15 @@
 """Migrations of the schema, run by Alembic when a process starts.
 
-To add one: change ``tables.py``, run ``alembic revision --autogenerate --rev-id 0002 -m "lease columns"``, then check
-and complete the file that it wrote to ``versions/``. ``tests/test_migrations.py`` fails while the two disagree.
+To add one: change ``tables.py``, run ``alembic revision --autogenerate --rev-id 0003 -m "what changes"``, then check
+and complete the file that it wrote to ``versions/``. ``test_migrations.py`` fails while the two disagree.
 
 SQLite cannot alter most of a table. A batch copies the table there, and is a plain ``ALTER TABLE`` on PostgreSQL::
 
     def upgrade() -> None:
         with op.batch_alter_table("jobs") as jobs:
-            jobs.add_column(sa.Column("lease_owner", sa.String(100)))
-            jobs.add_column(sa.Column("lease_until", sa.Double, nullable=False, server_default="0"))
-            jobs.drop_column("claim")
-        op.execute("UPDATE jobs SET lease_until = heartbeat WHERE state = 'running'")
+            jobs.add_column(sa.Column("priority", sa.Double(), nullable=False, server_default="0"))
+            jobs.drop_column("host")
+        op.execute("UPDATE jobs SET priority = 1 WHERE kind = 'training'")
 
 Rules:
 

@@ -1,0 +1,86 @@
+"""An outbox on a database of its own, a courier that carries what a test gives it, and the time of the next tries."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
+from app.delivery.dispatcher import Courier
+from app.delivery.kinds import Kind
+from app.delivery.outbox import Outbox, enlist
+from app.delivery.payloads import Destination, Parcel, build_annotation_parcel, build_event_parcel
+from app.net.addresses import AddressGuard
+
+PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
+
+
+class Post:
+    """The way of a message, from the change that it tells of to the client app."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.outbox = Outbox(database)
+        self.parcel = PARCEL
+
+    def load(self, delivery: Delivery) -> Parcel:
+        return build_event_parcel(delivery.body) if delivery.body else self.parcel
+
+    def courier(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Courier:
+        return Courier(self.outbox, self.load, AddressGuard(trusted), "extractorAPI/test", timeout)
+
+    def send(
+        self, base: str, job_id: str = "job", app_id: int = 1, retries: int = 0, kind: Kind = Kind.RESULT
+    ) -> Delivery:
+        """Enlist a message of a job, which is made when it is new, under an address."""
+        with self.database.session() as session:
+            job = session.get(Job, job_id) or Job(id=job_id, app_id=app_id, kind="detection", request={}, state="done")
+            job.retries = retries
+            session.add(job)
+            session.flush()
+            to = Destination(f"{base}/{job_id}" if kind is Kind.RESULT else base, base)
+            enlist(session, job, kind, to, None if kind is Kind.RESULT else "{}")
+        return self.find(job_id)[-1]
+
+    def find(self, job_id: str = "job") -> list[Delivery]:
+        with self.database.session() as session:
+            return list(session.scalars(select(Delivery).where(Delivery.job_id == job_id).order_by(Delivery.created)))
+
+    def look(self, delivery: Delivery) -> Delivery:
+        with self.database.session() as session:
+            return session.get_one(Delivery, delivery.id)
+
+    def list_attempts(self, delivery: Delivery) -> list[Attempt]:
+        mine = select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.at)
+        with self.database.session() as session:
+            return list(session.scalars(mine))
+
+    def make_due(self, *conditions: object) -> None:
+        """Let the time pass that pending deliveries wait, and that their addresses rest."""
+        pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
+        with self.database.session() as session:
+            session.execute(pending.values(next_attempt=0, leased_until=0))
+            session.execute(update(Endpoint).values(rests_till=0))
+
+    def give_secret(self, secret: str, app_id: int = 1) -> None:
+        with self.database.session() as session:
+            session.add(Secret(app_id=app_id, secret=secret))
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Post]:
+    database = Database(f"sqlite:///{tmp_path}/jobs.db")
+    database.upgrade()
+    yield Post(database)
+    database.close()
+
+
+Deliver = Callable[[], bool]
+
+
+@pytest.fixture
+def deliver(post: Post) -> Deliver:
+    """Try the delivery whose turn it is."""
+    return post.courier().deliver_next

@@ -1,0 +1,167 @@
+"""What a client app that named a ``notify_url`` is told of a job, in the transaction of each change."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from app.database.tables import Delivery, Job
+from app.errors import LeaseLost, ManifestError
+from app.jobs import DetectionRequest, Jobs, State
+from app.jobs.events import JobEvents
+from app.jobs.states import DOWNLOAD, RUN, STAGES
+from tests.integration.jobs.conftest import die, lease, start_again
+from tests.support.recording_queue import RecordingQueue
+
+NEWS = "https://app.example/news"
+REQUEST = DetectionRequest("https://example.org/manifest.json", notify_url=NEWS)
+
+
+@pytest.fixture
+def job(jobs: Jobs) -> Job:
+    (job,) = jobs.submit(7, [REQUEST])
+    return job
+
+
+def find_events(jobs: Jobs, job_id: str) -> list[Delivery]:
+    mine = select(Delivery).where(Delivery.job_id == job_id, Delivery.kind != "result").order_by(Delivery.created)
+    with jobs.database.session() as session:
+        return list(session.scalars(mine))
+
+
+def find_kinds(jobs: Jobs, job: Job) -> list[str]:
+    return [event.kind for event in find_events(jobs, job.id)]
+
+
+def read(event: Delivery) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(event.body or "")
+    return body
+
+
+def finish(jobs: Jobs, job: Job) -> None:
+    for stage in STAGES:
+        jobs.finish_stage(lease(jobs, job, stage), stage, 1)
+
+
+def test_a_job_tells_of_its_start_and_its_end(jobs: Jobs, job: Job) -> None:
+    finish(jobs, job)
+    started, done = find_events(jobs, job.id)
+    assert (started.kind, done.kind) == ("job.started", "job.done")
+    assert {(event.url, event.endpoint, event.app_id) for event in (started, done)} == {(NEWS, NEWS, 7)}
+    body = read(done)
+    assert body.keys() == {"type", "timestamp", "data"}
+    assert (body["type"], body["timestamp"][-1]) == ("job.done", "Z")
+    assert (body["data"]["job_id"], body["data"]["state"]) == (job.id, "done")
+    assert "deliveries" not in body["data"]
+    assert read(started)["data"]["state"] == "downloading"
+
+
+def test_a_job_whose_request_names_no_address_tells_nobody(jobs: Jobs) -> None:
+    (job,) = jobs.submit(7, [DetectionRequest("https://example.org/manifest.json")])
+    finish(jobs, job)
+    assert find_events(jobs, job.id) == []
+
+
+def test_a_failed_job_tells_why_once(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    for _ in range(2):
+        jobs.fail(at_work, ManifestError("It is a cake."))
+    (_, failed) = find_events(jobs, job.id)
+    assert failed.kind == "job.failed"
+    assert read(failed)["data"]["error"] == {"code": "bad_manifest", "message": "It is a cake."}
+
+
+def test_a_job_that_kills_its_worker_tells_that_it_failed(jobs: Jobs, job: Job) -> None:
+    for _ in range(2):
+        start_again(jobs, job)
+    die(jobs, job)
+    jobs.free_abandoned()
+    assert jobs.lease_next(DOWNLOAD) is None
+    assert find_kinds(jobs, job) == ["job.started", "job.failed"]
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+def test_a_cancelled_job_tells_so_and_nothing_else(jobs: Jobs, job: Job, at_work: bool) -> None:
+    if at_work:
+        lease(jobs, job, DOWNLOAD)
+    for _ in range(2):
+        jobs.cancel(job)
+    events = {event.kind: event.status for event in find_events(jobs, job.id)}
+    assert events == ({"job.started": "cancelled"} if at_work else {}) | {"job.cancelled": "pending"}
+
+
+def test_a_stage_that_starts_again_does_not_tell_of_its_start_again(jobs: Jobs, job: Job) -> None:
+    start_again(jobs, job)
+    start_again(jobs, job)
+    assert find_kinds(jobs, job) == ["job.started"]
+
+
+def test_a_change_that_is_not_made_tells_nothing(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    jobs.cancel(job)
+    with pytest.raises(LeaseLost):
+        jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
+    jobs.fail(at_work, ManifestError("late"))
+    assert find_kinds(jobs, job) == ["job.started", "job.cancelled"]
+
+
+@contextmanager
+def telling(jobs: Jobs, seconds: float) -> Iterator[None]:
+    """Let progress be told every so many seconds."""
+    before, jobs._events = jobs._events, JobEvents(seconds)
+    yield
+    jobs._events = before
+
+
+def test_how_far_a_job_is_is_told_from_time_to_time(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    with telling(jobs, 3600):
+        for done in range(1, 4):
+            jobs.record_progress(at_work, done, 9, None)
+    started, progress = find_events(jobs, job.id)
+    assert read(progress)["data"]["progress"] == {"stage": "downloading", "done": 1, "total": 9}
+    assert started.kind == "job.started"
+
+
+def test_of_how_far_a_job_is_only_the_newest_is_kept_and_none_at_its_end(jobs: Jobs, job: Job) -> None:
+    with telling(jobs, 0):
+        at_work = lease(jobs, job, DOWNLOAD)
+        for done in range(1, 4):
+            jobs.record_progress(at_work, done, 9, None)
+        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+        assert read(find_events(jobs, job.id)[-1])["data"]["progress"]["done"] == 3
+        jobs.finish_stage(at_work, DOWNLOAD, 1)
+        jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # as far, of another stage
+        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+        jobs.fail(jobs.find(job.id), ManifestError("no"))
+    assert find_kinds(jobs, job) == ["job.started", "job.failed"]
+
+
+def test_a_retry_is_told_of_anew_and_holds_back_no_event(jobs: Jobs, job: Job) -> None:
+    jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("no"))
+    jobs.retry(jobs.find(job.id))
+    assert all(event.next_attempt for event in find_events(jobs, job.id))
+    finish(jobs, job)
+    assert find_kinds(jobs, job) == ["job.started", "job.failed", "job.started", "job.done"]
+
+
+def test_the_jobs_of_a_collection_tell_for_themselves(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    for _ in range(2):  # as after a crash in the middle
+        jobs.expand(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
+    jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
+    good, bad = jobs.list_parts(job)
+    assert (find_kinds(jobs, good), find_kinds(jobs, bad)) == ([], ["job.failed"])
+    jobs.cancel(job)
+    assert find_kinds(jobs, good) == ["job.cancelled"]
+    assert find_kinds(jobs, job) == ["job.started", "job.done"]
+
+
+def test_an_event_says_what_was_true_when_it_happened(jobs: Jobs, job: Job, queue: RecordingQueue) -> None:
+    jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("It is a cake."))
+    with jobs.database.session() as session:
+        session.execute(update(Job).values(error_message="another"))
+    assert read(find_events(jobs, job.id)[-1])["data"]["error"]["message"] == "It is a cake."

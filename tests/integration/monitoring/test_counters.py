@@ -1,0 +1,96 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.config import ROOT
+from app.demo.service import build_environment, choose_settings
+from app.monitoring import counters as module
+from app.monitoring.counters import PREFIX, Counters
+from tests.conftest import wait_for_broker
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Redis]:
+    with Redis.from_url(broker_url) as broker:
+        yield broker
+        broker.flushdb()
+
+
+def test_what_several_processes_count_is_added_up(broker: Redis) -> None:
+    first, second = Counters(broker), Counters(broker)
+    first.add("pages", "detected", 2)
+    second.add("pages", "detected")
+    second.add("pages", "empty")
+    assert Counters(broker).read("pages") == {"detected": 3, "empty": 1}
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
+    """A broker that a test may suspend, and a connection to it with a short time-out."""
+    settings = choose_settings(tmp_path)
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
+    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_for_broker(settings.broker_url)
+        with Redis.from_url(settings.broker_url, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as broker:
+            yield psutil.Process(process.pid), broker
+        process.terminate()
+
+
+def test_a_broker_that_hangs_is_waited_for_once_and_left_alone(own_broker: tuple[psutil.Process, Redis]) -> None:
+    process, broker = own_broker
+    counted = Counters(broker)
+    process.suspend()
+    for _ in range(10_000):  # more than an hour, if each waited
+        counted.add("pages", "empty")
+    process.resume()
+
+
+def test_counting_goes_on_when_the_broker_is_back(
+    own_broker: tuple[psutil.Process, Redis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+    process, broker = own_broker
+    counted = Counters(broker)
+    process.suspend()
+    counted.add("pages", "detected", 7)  # counted or lost: nothing fails
+    process.resume()
+    wait_for_broker(f"redis://127.0.0.1:{broker.connection_pool.connection_kwargs['port']}/0")
+    counted.add("pages", "empty", 3)
+    assert counted.read("pages")["empty"] == 3
+
+
+def test_nothing_is_counted_and_nothing_fails_without_a_broker(tmp_path: Path) -> None:
+    with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
+        counted = Counters(broker)
+        counted.add("pages", "detected")
+        with pytest.raises(redis.ConnectionError):
+            counted.read("pages")
+
+
+def test_a_counter_with_too_many_labels_starts_again(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LABELS", 3)
+    counted = Counters(broker)
+    for host in "abcda":
+        counted.add("bytes", host, 10)
+    assert counted.read("bytes") == {"a": 10}
+
+
+def test_a_reading_replaces_the_one_before_and_does_not_last(broker: Redis) -> None:
+    counted = Counters(broker)
+    counted.show("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
+    counted.show("gpu_memory", {"0 used": 3}, 60)
+    assert counted.read("gpu_memory") == {"0 used": 3}
+    assert 0 < broker.ttl(f"{PREFIX}gpu_memory") <= 60
+
+
+def test_a_reading_is_not_shown_while_the_broker_is_away_and_nothing_fails(tmp_path: Path) -> None:
+    with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
+        Counters(broker).show("gpu_memory", {"0 used": 1}, 60)

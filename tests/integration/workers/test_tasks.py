@@ -1,0 +1,224 @@
+"""What the schedule does; the tasks of a job with real workers are in test_detection_jobs.py and test_libraries.py."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from celery.schedules import crontab
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import update
+
+from app import create_app
+from app.config import Settings
+from app.database.connections import wait_at_most
+from app.database.tables import Delivery, Job
+from app.delivery.kinds import Kind
+from app.delivery.outbox import enlist
+from app.delivery.payloads import Destination
+from app.demo.client_app import ClientApp
+from app.errors import ManifestError
+from app.jobs import State
+from app.jobs.states import DELIVER, DOWNLOAD
+from app.services import Services
+from app.storage import Storage, write_atomic
+from app.workers.queue import MOST_MESSAGES, JobQueue
+from app.workers.tasks import run_stage
+from tests.support.rows import change_job
+
+
+def add_old_image(storage: Storage, url: str) -> Path:
+    path = storage.images(url) / "page.image"
+    write_atomic(path, b"pixels")
+    os.utime(path, (0, 0))
+    return path
+
+
+def test_tidying_removes_old_images_and_keeps_those_on_which_jobs_work(
+    app: Flask, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    queue = app.extensions["queue"]
+    old, wanted = (add_old_image(queue.services.storage, f"https://a.example/{name}") for name in ("old", "wanted"))
+    client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/wanted"})
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()
+    assert (old.exists(), wanted.exists()) == (False, True)
+
+
+def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
+    queue = app.extensions["queue"]
+    left = queue.services.datasets.parts / "tmp" / "images"
+    left.mkdir(parents=True)
+    os.utime(left.parent, (0, 0))
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()
+    assert not left.parent.exists()
+
+
+def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: Flask) -> None:
+    queue = app.extensions["queue"]
+    queue.loader.import_default_modules()
+    schedule = queue.conf.beat_schedule
+    assert {entry["task"] for entry in schedule.values()} <= set(queue.tasks)
+    assert schedule["tidy"]["schedule"] == crontab(minute="0", hour="0,6,12,18")
+
+
+def test_the_broker_is_that_of_the_settings_whatever_the_environment_says(
+    app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere.example")
+    queue = app.extensions["queue"]
+    for connection in (queue.connection(), queue.connection_for_read(), queue.connection_for_write()):
+        assert connection.as_uri(include_password=True) == settings.broker_url
+
+
+@pytest.fixture
+def queue(app: Flask) -> JobQueue:
+    queue: JobQueue = app.extensions["queue"]
+    queue.loader.import_default_modules()
+    return queue
+
+
+def count_messages(queue: JobQueue, name: str = "post") -> int:
+    return int(queue.services.broker.llen(name))  # type: ignore[arg-type]
+
+
+def empty_queues(queue: JobQueue) -> None:
+    queue.services.broker.flushdb()
+
+
+def enlist_results(queue: JobQueue, base: str, count: int = 1) -> None:
+    with queue.services.database.session() as session:
+        for number in range(count):
+            job = Job(id=f"job{number}", app_id=1, kind="detection", request={"manifest_url": base}, retries=0)
+            session.add(job)
+            session.flush()
+            enlist(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
+
+
+def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/m", **form})
+    job_id: str = answer.json["job_id"]
+    return job_id
+
+
+def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
+    queue: JobQueue, client_app: tuple[ClientApp, str]
+) -> None:
+    receiver, url = client_app
+    enlist_results(queue, url, 2)
+    for number in range(2):
+        write_atomic(queue.services.storage.job(f"job{number}").annotations, b"1 a.jpg\n")
+    received, messages = [], []
+    for _ in range(3):
+        empty_queues(queue)
+        queue.tasks["deliver"]()
+        received.append(len(receiver.received))
+        messages.append(count_messages(queue))
+    assert (received, messages) == ([1, 2, 2], [1, 0, 0])
+
+
+def test_the_sweep_sends_the_messages_that_deliveries_lack(queue: JobQueue) -> None:
+    enlist_results(queue, "https://a.example", 50)
+    for _ in range(2):
+        queue.tasks["sweep"]()
+        assert count_messages(queue) == MOST_MESSAGES
+    with queue.services.database.session() as session:
+        session.execute(update(Delivery).values(next_attempt=None))
+    empty_queues(queue)
+    queue.tasks["sweep"]()
+    assert count_messages(queue) == 0
+
+
+def test_the_sweep_sends_the_messages_that_jobs_lack(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    for number in range(3):
+        submit(client, headers, manifest_url=f"https://{number}.example/m")
+    assert count_messages(queue, "io") == 3
+    empty_queues(queue)
+    for _ in range(2):
+        queue.tasks["sweep"]()
+        assert count_messages(queue, "io") == 3
+
+
+def test_the_sweep_sends_no_message_for_a_job_whose_host_is_full(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    for _ in range(3):
+        submit(client, headers)
+    for _ in range(2):
+        queue.services.jobs.lease_next(DOWNLOAD)
+    empty_queues(queue)
+    queue.tasks["sweep"]()
+    assert count_messages(queue, "io") == 0
+
+
+def test_a_stage_that_ends_wakes_a_worker_for_the_next_waiting_job(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    for number in range(2):
+        submit(client, headers, manifest_url=f"https://{number}.example/m")
+    empty_queues(queue)
+    for expected in (1, 0, 0):
+        run_stage(queue, DOWNLOAD, lambda services, job: None)
+        assert count_messages(queue, "io") == expected
+        queue.services.broker.delete("io")
+
+
+def test_the_sweep_frees_the_job_of_a_worker_that_ended(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = submit(client, headers)
+    queue.services.jobs.lease_next(DOWNLOAD)
+    change_job(queue.services.database, job_id, heartbeat=1.0)
+    empty_queues(queue)
+    queue.tasks["sweep"]()
+    assert queue.services.jobs.find(job_id).lease is None
+    assert count_messages(queue, "io") == 1
+
+
+def test_the_last_stage_enlists_the_result_once_and_the_job_is_done(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = submit(client, headers, callback="https://app.example/in")
+    for _ in range(2):  # as when it is killed before it ends the stage
+        change_job(queue.services.database, job_id, state=State.DELIVERING, manifest_ref="m")
+        queue.tasks["deliver"]()
+    job = queue.services.jobs.find(job_id)
+    (delivery,) = queue.services.jobs.deliveries([job])[job_id]
+    assert (job.state, delivery.url, delivery.status) == (State.DONE, "https://app.example/in/m", "pending")
+    assert delivery.endpoint == "https://app.example/in"
+
+
+def test_a_job_is_accepted_while_the_broker_is_away(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
+    cut_off = create_app(settings.model_copy(update={"celery_broker_url": "redis://127.0.0.1:1/0"}))
+    client, services = cut_off.test_client(), cut_off.extensions["services"]
+    job_id = submit(client, headers)
+    services.jobs.fail(services.jobs.lease_next(DOWNLOAD), ManifestError("no"))
+    assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
+    assert services.jobs.find(job_id).state == State.QUEUED
+    services.database.close()
+    queue: JobQueue = app.extensions["queue"]  # the broker is back
+    assert count_messages(queue, "io") == 0
+    queue.tasks["sweep"]()
+    assert count_messages(queue, "io") == 1
+
+
+def test_a_database_that_is_locked_for_a_while_fails_no_job(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = submit(client, headers)
+    change_job(queue.services.database, job_id, state=State.DELIVERING)
+
+    def work(services: Services, job: Job) -> State | None:
+        with closing(sqlite3.connect(services.database.engine.url.database or "")) as other, wait_at_most(0.1):
+            other.execute("BEGIN IMMEDIATE")
+            services.jobs.heartbeat(job)
+        return None
+
+    run_stage(queue, DELIVER, work)
+    job = queue.services.jobs.find(job_id)
+    assert (job.state, bool(job.lease)) == (State.DELIVERING, True)  # until the sweep frees it

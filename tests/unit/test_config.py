@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from app.config import ROOT, Settings
+from app.errors import SettingsError
+
+
+def test_a_broker_without_database_number_means_zero() -> None:
+    assert Settings.load(celery_broker_url="redis://localhost:6379").broker_url == "redis://localhost:6379/0"
+
+
+def test_a_broker_without_database_number_means_one_when_debugging() -> None:
+    settings = Settings.load(celery_broker_url="redis://:p%2Fw@localhost:6379", debug=True)
+    assert settings.broker_url == "redis://:p%2Fw@localhost:6379/1"
+
+
+def test_a_database_number_in_the_broker_url_stays() -> None:
+    assert Settings.load(celery_broker_url="redis://localhost/3", debug=True).broker_url == "redis://localhost/3"
+
+
+def test_variables_of_the_original_manual_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"API_PORT": "5001", "DEBUG": "True", "CLIENT_APP_URL": "https://a.example/", "DB_NAME": "keys"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert (settings.api_port, settings.debug, settings.client_app_url) == (5001, True, "https://a.example")
+    assert settings.sqlalchemy_url == f"sqlite:///{ROOT}/keys.db"
+
+
+@pytest.mark.parametrize(
+    ("values", "longest"), [({}, 800), ({"model_size": 1280}, 1600), ({"image_size": 1000, "model_size": 1280}, 1000)]
+)
+def test_images_are_asked_for_a_little_larger_than_the_network_sees_them(values: dict[str, int], longest: int) -> None:
+    assert Settings.load(**values).longest_image == longest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("API_PORT", "many"), ("DB_NAME", "../x"), ("CELERY_BROKER_URL", "amqp://x"), ("CLIENT_APP_URL", "app.example")],
+)
+def test_a_malformed_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert name in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_password_in_the_broker_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://:secret@localhost")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert "secret" not in caught.value.message
+
+
+def test_trusted_hosts_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTED_HOSTS", "images.lan, 10.1.0.0/16")
+    settings = Settings.load(client_app_url="http://10.0.0.7:8000")
+    assert settings.trusted_addresses == {"images.lan", "10.1.0.0/16", "10.0.0.7:8000"}
+
+
+def test_relative_folders_lie_beside_run_py() -> None:
+    assert Settings.load(data_folder="elsewhere").data_folder == ROOT / "elsewhere"
+
+
+def test_an_unknown_variable_in_the_file_is_ignored(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OVERLAP_IOU=high\nAPI_PORT=5001\n")
+    assert Settings(_env_file=file).api_port == 5001  # type: ignore[call-arg]
