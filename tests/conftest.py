@@ -25,6 +25,7 @@ from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
+from tests.support.postgresql import Server, run_server
 
 # Several processes compute at the same time: the threads of one would wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,6 +70,13 @@ def wait_for_broker(url: str) -> None:
     retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.01), retries=60)
     with redis.Redis.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
         client.ping()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server for the whole run."""
+    with run_server() as server:
+        yield server
 
 
 @pytest.fixture

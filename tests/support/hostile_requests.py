@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from app.openapi.paths import PATHS
+from tests.support.openapi_document import PATHS
 
 MANIFEST = "https://library.example/manifest.json"
 LIST = "https://app.example/list.json"
