@@ -211,5 +211,5 @@ def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> 
             service = Service(api, chosen, receiver)
             yield service
             # Sooner than to let all of them stop one after the other.
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):
                 kill([service.supervisor, *service.supervisor.children(recursive=True)])
