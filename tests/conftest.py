@@ -1,6 +1,8 @@
 """What the tests share: a real broker on loopback, an application with a database of its own, a client app's key,
 a library that misbehaves."""
 
+import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,24 @@ from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
 from tests.support.postgresql import Server, run_server
+
+# Several processes compute at the same time: the threads of one would wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what fails soonest first, but in one of several processes what waits most: what comes last is short."""
+    tiers = ["unit", "integration", "service"]
+    if hasattr(config, "workerinput"):
+        tiers.reverse()
+    items.sort(key=lambda item: tiers.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: ultralytics calls it after every epoch."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,22 +69,9 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-def test_the_web_process_stays_small(tmp_path: Path) -> None:
-    code = "import sys, app.app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
-    environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DATA_FOLDER": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.stdout.strip() == "[]", run.stderr
-
-
-def test_what_delivers_new_weights_stays_small() -> None:
-    code = "import sys, app.pipelines.training.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "[]", run.stderr
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_module_is_too_long(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+def test_no_module_is_too_long() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: length for path, length in lengths.items() if length > 300} == {}
 
 
 def split_imports(path: Path) -> list[list[str]]:
