@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     data_folder: UnderRoot = ROOT / "data"
     models_folder: UnderRoot = ROOT / "models"
     retention_days: float = Field(7, gt=0)
+    result_days: float | None = Field(None, gt=0)
 
     # Detection
     default_model: str = "illustrations.pt"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.database.sessions import Database
@@ -27,6 +27,8 @@ PROGRESS_WAITS = WAITS[:1]
 LONGEST_WAIT = 86400.0
 # What waits for an address that did not answer waits at most so long more: nobody hangs a thousand times at once.
 LONGEST_REST = 60.0
+# Attempts are kept for this long: nobody asks later why a client app answered 500.
+ATTEMPT_DAYS = 30
 # Tries at work for one client app: one that hangs takes a quarter of the worker's 16 threads.
 APP_DELIVERIES = 4
 # Tries at work for all: the other threads are for the sweep and the stages that come through the same queue.
@@ -184,6 +186,11 @@ class Outbox:
         due = select(Delivery.id).where(_is_due(Delivery)).limit(most).subquery()
         with self._database.session() as session:
             return session.scalar(select(func.count()).select_from(due)) or 0
+
+    def remove_old_attempts(self) -> int:
+        """Remove the records of attempts after ``ATTEMPT_DAYS``; return their number."""
+        with self._database.session() as session:
+            return _count(session.execute(delete(Attempt).where(Attempt.at < time.time() - 86400 * ATTEMPT_DAYS)))
 
     def find_secret(self, app_id: int) -> str | None:
         """Return the secret by which a client app knows what is from here; None when it has none."""

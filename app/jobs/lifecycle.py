@@ -5,16 +5,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from app.database.tables import Delivery, Job
+from app.database.tables import Attempt, Delivery, Document, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
 from app.jobs.collections import build_parts, can_be_retried
+from app.jobs.job_kinds import COLLECTION
 from app.jobs.leases import Leases
 from app.jobs.requests import DetectionRequest, Request
 from app.jobs.rows import build_ending, build_job, reschedule_results, update_job
-from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, State
+from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, UNFINISHED, State
 
 
 class Jobs(Leases):
@@ -69,6 +70,16 @@ class Jobs(Leases):
             self._change(job.id, Job.state.in_((State.FAILED, State.CANCELLED)), **ending)
         return again
 
+    def remove(self, job_id: str) -> None:
+        """Remove a finished job with its deliveries and documents; the caller has removed its files."""
+        with self.database.session() as session:
+            session.execute(
+                delete(Attempt).where(Attempt.delivery_id.in_(select(Delivery.id).where(Delivery.job_id == job_id)))
+            )
+            session.execute(delete(Delivery).where(Delivery.job_id == job_id))
+            session.execute(delete(Document).where(Document.job_id == job_id))
+            session.execute(delete(Job).where(Job.id == job_id, Job.state.in_(FINISHED)))
+
     def expand(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
         """Add a job for each manifest of a collection; a second call adds none twice.
 
@@ -79,7 +90,7 @@ class Jobs(Leases):
         """
         total = len(parts) + len(refused)
         with self.database.session() as session:
-            if not update_job(session, job.id, Job.lease == job.lease, kind="collection", done=total, total=total):
+            if not update_job(session, job.id, Job.lease == job.lease, kind=COLLECTION.name, done=total, total=total):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
             new = [part for part in build_parts(job, parts, refused) if part.id not in there]

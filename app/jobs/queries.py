@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import aliased, selectinload
 
 from app.database.sessions import Database
 from app.database.tables import Delivery, Job
+from app.delivery.kinds import Status
 from app.errors import NotFound
-from app.jobs.states import UNFINISHED, State
+from app.jobs.states import FINISHED, UNFINISHED, State
 
 
 class JobQueries:
@@ -56,6 +57,27 @@ class JobQueries:
         with self.database.session() as session:
             mine = Job.state.in_(UNFINISHED) & Job.kind.in_(kinds)
             return set(session.scalars(select(Job.id).where(mine)))
+
+    def list_expired(self, before: float, limit: int) -> Sequence[str]:
+        """Return the IDs of jobs that finished before a time and may be removed.
+
+        A job with a pending delivery is kept, and so is a collection with jobs.
+
+        Args:
+            before: Time in seconds since the epoch.
+            limit: Largest number of IDs.
+        """
+        part = aliased(Job)
+        has_parts = select(part.id).where(part.parent_id == Job.id).exists()
+        pending = (Delivery.job_id == Job.id) & (Delivery.status == Status.PENDING)
+        expired = (
+            Job.state.in_(FINISHED)
+            & (Job.finished < before)
+            & ~has_parts
+            & ~select(Delivery.id).where(pending).exists()
+        )
+        with self.database.session() as session:
+            return session.scalars(select(Job.id).where(expired).order_by(Job.finished).limit(limit)).all()
 
     def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
         """Return the deliveries of some jobs with their attempts, by job ID."""

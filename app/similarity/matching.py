@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.similarity.best import BestPartners
-from app.similarity.tiles import Embeddings, Product, TiledProducts
+from app.similarity.best_partners import BestPartners
+from app.similarity.tiled_products import Embeddings, Product, TiledProducts
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ DOWNLOAD_HOURS = 72.0
 # A stage without progress for this long fails its job. Five attempts at an image take 25 minutes, each with the
 # longest answer and the longest wait that FetchPolicy allows.
 STALL_MINUTES = 30.0
+# Jobs that are read at once when old ones are removed.
+EXPIRED_AT_ONCE = 500
 # Seconds in which a stage must stop after its job was taken away.
 GRACE_SECONDS = 5.0
 
@@ -94,7 +96,7 @@ def sweep(self: JobTask) -> None:
 
 @shared_task(bind=True, base=JobTask, name="tidy")
 def tidy(self: JobTask) -> None:
-    """Remove images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``, and leftovers."""
+    """Remove what is no longer needed: unused images and embeddings, old jobs and attempts, incomplete uploads."""
     services = self.app.services
     storage, days = services.storage, services.settings.retention_days
     wanted = services.jobs.list_unfinished_manifests() | services.documents.list_wanted()
@@ -103,6 +105,20 @@ def tidy(self: JobTask) -> None:
     leftovers = services.datasets.remove_leftovers()
     removed = "removed %d images and the embeddings of %d documents, unused for %g days, and %d incomplete uploads"
     log.info(removed, images, embeddings, days, leftovers)
+    log.info("removed %d old attempts at deliveries", services.outbox.remove_old_attempts())
+    if services.settings.result_days:
+        log.info("removed %d jobs that finished earlier", remove_expired_jobs(services, services.settings.result_days))
+
+
+def remove_expired_jobs(services: Services, days: float) -> int:
+    """Remove the jobs that finished more than some days ago, with all that is theirs; return their number."""
+    before, removed = time.time() - 86400 * days, 0
+    while job_ids := services.jobs.list_expired(before, EXPIRED_AT_ONCE):
+        for job_id in job_ids:
+            services.storage.job(job_id).remove()  # first: the row leads to the files
+            services.jobs.remove(job_id)
+        removed += len(job_ids)
+    return removed
 
 
 def run_stage(app: JobQueue, stage: Stage, work: Work) -> bool:

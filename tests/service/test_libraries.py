@@ -16,7 +16,7 @@ SMALL = Scan(300, 400)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with open_service(tmp_path_factory.mktemp("service"), batch_size=8) as service:
+    with open_service(tmp_path_factory.mktemp("service"), batch_size=8, fetch_timeout_seconds=300) as service:
         yield service
 
 

@@ -99,7 +99,7 @@ def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[s
             form = {"manifest_url": f"{library}/manifest.json"}
             answer = requests.post(f"{api}/run_detect", headers=headers, data=form, timeout=10)
             assert answer.status_code == 200, answer.text
-            received = receiver.wait(timeout=120)
+            received = receiver.wait(timeout=240)
             job = requests.get(answer.json()["status_url"], headers=headers, timeout=10).json()
     assert job["state"] == "done"
     assert [each.path for each in received] == ["/annotate/sample"]

@@ -140,7 +140,8 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
     (job,) = jobs.submit(1, [DetectionRequest("https://library.example/collection")])
     found = jobs.lease_next(DOWNLOAD)
     assert found is not None
-    parts = DetectionRequest("").for_manifests(f"https://library.example/{number}" for number in range(3))
+    urls = [f"https://library.example/{number}" for number in range(3)]
+    parts = DetectionRequest(urls[0]).for_manifests(urls)
     with ThreadPoolExecutor() as executor:
 
         def cancel(_: Any) -> None:

@@ -28,7 +28,7 @@ def read(services: Services) -> Read:
 
 def reader(services: Services) -> Read:
     registry = CollectorRegistry()
-    registry.register(ServiceCollector(services))
+    registry.register(ServiceCollector(services.database, services.broker, services.counters, services.heartbeats))
     return lambda name, **labels: registry.get_sample_value(f"extractor_{name}", labels)
 
 

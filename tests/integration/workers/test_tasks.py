@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 from celery.schedules import crontab
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app import create_app
 from app.config import Settings
 from app.database.connections import wait_at_most
-from app.database.tables import Delivery, Job
+from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination
@@ -25,7 +26,7 @@ from app.jobs.states import DELIVER, DOWNLOAD
 from app.services import Services
 from app.storage import Storage, write_atomic
 from app.workers.queue import MOST_MESSAGES, JobQueue
-from app.workers.tasks import run_stage
+from app.workers.tasks import remove_expired_jobs, run_stage
 from tests.support.rows import change_job
 
 
@@ -55,6 +56,53 @@ def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
     queue.loader.import_default_modules()
     queue.tasks["tidy"]()
     assert not left.parent.exists()
+
+
+def test_tidying_removes_finished_jobs_with_all_that_is_theirs(
+    app: Flask, settings: Settings, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    queue = app.extensions["queue"]
+    old, pending, recent, kept = (submit(client, headers, manifest_url=f"https://{n}.example/m") for n in range(4))
+    for job_id in (old, pending, recent):
+        write_atomic(queue.services.storage.job(job_id).annotations, b"1 a.jpg\n")
+        change_job(queue.services.database, job_id, state="done", finished=time.time() - 3 * 86400)
+    change_job(queue.services.database, recent, finished=time.time())
+    with queue.services.database.session() as session:
+        for job_id, status in ((old, "delivered"), (pending, "pending")):
+            session.add(Delivery(id=f"d-{status}", job_id=job_id, url="https://a.example", status=status))
+            session.flush()
+            session.add(Attempt(delivery_id=f"d-{status}", at=time.time(), seconds=1))
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()  # RESULT_DAYS is not set: jobs are kept
+    assert client.get(f"/jobs/{old}", headers=headers).status_code == 200
+    queue.services.settings = settings.model_copy(update={"result_days": 2})
+    queue.tasks["tidy"]()
+    assert client.get(f"/jobs/{old}", headers=headers).status_code == 404
+    assert not queue.services.storage.job(old).path.exists()
+    assert {job["job_id"] for job in client.get("/jobs", headers=headers).json["jobs"]} == {pending, recent, kept}
+    with queue.services.database.session() as session:
+        assert list(session.scalars(select(Attempt.delivery_id))) == ["d-pending"]
+
+
+def test_tidying_removes_a_collection_after_its_jobs(app: Flask) -> None:
+    services = app.extensions["services"]
+    with services.database.session() as session:
+        for job_id, parent in (("c", None), ("p", "c")):
+            session.add(
+                Job(id=job_id, app_id=1, kind="detection", request={}, state="done", finished=1.0, parent_id=parent)
+            )
+    assert services.jobs.list_expired(time.time(), 9) == ["p"]
+    assert remove_expired_jobs(services, 1) == 2
+
+
+def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
+    services = app.extensions["services"]
+    enlist_results(app.extensions["queue"], "https://a.example")
+    with services.database.session() as session:
+        delivery = session.scalars(select(Delivery.id)).one()
+        for days in (29, 31):
+            session.add(Attempt(delivery_id=delivery, at=time.time() - days * 86400, seconds=1))
+    assert services.outbox.remove_old_attempts() == 1
 
 
 def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: Flask) -> None:
