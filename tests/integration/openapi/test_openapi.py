@@ -34,7 +34,7 @@ from app.jobs.states import STAGES
 from app.openapi import build_document
 from app.openapi.paths import PATHS
 from app.openapi.schemas import COMPARISON_OPTIONS, DELIVERY, JOB, OPTIONS, SIMILARITY_JOB
-from app.server.rate_limiting import OPEN
+from app.server.authentication import OPEN
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
 from tests.support.comparison_results import save_result
