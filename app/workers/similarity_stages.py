@@ -49,14 +49,14 @@ def run(services: Services, job: Job) -> State | None:
     from app.pipelines.similarity.document_embedder import DocumentEmbedder
     from app.pipelines.similarity.embedding_store import EmbeddingStore
     from app.pipelines.similarity.pair_scores import PairScores
-    from app.similarity.backbone_weights import fetch_weights
+    from app.similarity.backbone_weights import fetch_weights, identify
     from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
 
     s, request, documents = services.settings, _read(job), services.documents
     backbone, pooling = find_backbone(request.model), _read_pooling(request)
     fetch_weights(backbone, s.backbones_folder)
-    identity = backbone.identity(pooling, s.backbones_folder)
+    identity = identify(backbone, pooling, s.backbones_folder)
     store = EmbeddingStore(services.storage.embeddings, identity)
     config = EmbedderConfig(pooling, device=s.device)
     embedder = DocumentEmbedder(
@@ -129,9 +129,10 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
     if not job.retries:
         return frozenset()
     from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.similarity.backbone_weights import identify
 
     try:
-        identity = find_backbone(request.model).identity(_read_pooling(request), services.settings.backbones_folder)
+        identity = identify(find_backbone(request.model), _read_pooling(request), services.settings.backbones_folder)
     except BackboneError:  # it never came to that
         return frozenset()
     contents = (row.content for row in services.documents.list_of(job))
