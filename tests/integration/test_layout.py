@@ -68,7 +68,7 @@ def test_the_lower_layers_know_neither_flask_nor_celery() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["detection", "iiif", "images", "monitoring", "net", "similarity", "storage", "training"]
+    "package", ["detection", "iiif", "images", "monitoring", "net", "server", "similarity", "storage", "training"]
 )
 def test_the_map_of_a_package_has_every_module(package: str) -> None:
     folder = ROOT / "app" / package
