@@ -10,21 +10,22 @@ from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
     "--worker-class",
-    "app.server.gunicorn_worker.BoundedWorker",
+    "app.server.gunicorn_worker.TimeLimitWorker",
     "--workers",
     "2",
+    # One for each connection that waits for its client; of them, MOST_AT_WORK (app/server/middleware.py) work.
     "--threads",
-    "8",
+    "400",
     "--access-logfile",
     "-",
     "--logger-class",
     "app.server.request_log.ServerLog",
     "--worker-connections",
-    "400",
+    "500",
     "--graceful-timeout",
     "20",
     "--no-control-socket",
-    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/rate_limiting.py.
+    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/middleware.py.
     "--forwarded-allow-ips",
     "",
 ]
@@ -38,7 +39,7 @@ def main() -> None:
         sys.exit(error.message)
     if settings.debug:
         from app.app import app
-        from app.server.development import RequestHandler
+        from app.server.request_log import DevelopmentHandler
 
         configure_logs(settings.log_format)
         app.run(
@@ -47,7 +48,7 @@ def main() -> None:
             debug=True,
             use_debugger=False,  # its page runs code for anyone who opens it; the log has the traceback
             load_dotenv=False,  # only Settings reads .env: a copy in the environment would outlive a change of the file
-            request_handler=RequestHandler,
+            request_handler=DevelopmentHandler,
         )
         return
     address = f"{settings.api_host}:{settings.api_port}"
