@@ -14,7 +14,7 @@ Why gunicorn, with a thread per connection: a slow or silent client must not del
 ``GET /models`` took while such clients were connected, with ``request_seconds=6``, on two busy cores (2026-11-28):
 
     =========================  ======  ===========  =====================  =====================  ===========
-    Server                     500     300 that     64 with a head, a      64 with a body and a   403 before
+    HTTP server                500     300 that     64 with a head, a      64 with a body and a   403 before
                                silent  never close  byte at a time         key, a byte at a time  the body
     =========================  ======  ===========  =====================  =====================  ===========
     this worker                0.0     0.0          0.0, cut after 10 s    0.0, cut after 7 s     yes
