@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.detection.detector import Detector, DetectorConfig, load_detector  # noqa: E402
 from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
-from app.pipelines.detection.page_records import FetchedPage  # noqa: E402
+from app.pipelines.detection.pages import FetchedPage  # noqa: E402
 from app.pipelines.detection.work import load_batches  # noqa: E402
 
 Way = Callable[[], object]

@@ -128,6 +128,8 @@ def test_the_web_application_never_imports_the_model_libraries() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "database",
+        "delivery",
         "detection",
         "iiif",
         "images",

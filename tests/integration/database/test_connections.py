@@ -18,10 +18,8 @@ from sqlalchemy import event, text
 from werkzeug.test import TestResponse
 
 from app.config import Settings
-from app.database import outages
 from app.database.connections import WORKER_SECONDS, wait_at_most
-from app.database.outages import CircuitBreaker
-from app.database.sessions import Database
+from app.database.sessions import CircuitBreaker, Database
 from app.database.tables import Job
 from app.demo.service import build_environment, find_free_port
 from app.errors import DatabaseUnavailable
@@ -165,7 +163,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
 
 
 def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages, "HANGS_SECONDS", 0)
+    monkeypatch.setattr("app.database.sessions.HANGS_SECONDS", 0)
     breaker = CircuitBreaker()
 
     def enter(limit: float) -> None:
