@@ -3,7 +3,7 @@
 #   bash run.sh          serves until Ctrl-C: broker (if none listens), workers, schedule, API
 #   bash run.sh setup    ends there
 #   bash run.sh demo     runs a whole detection job on a sample document and shows what came of it
-#   bash run.sh test     runs the tests; more words go to pytest
+#   bash run.sh test     runs the tests in four processes, which mostly wait; more words go to pytest (-n 0: in one)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -110,6 +110,6 @@ case "${1:-serve}" in
     serve) setup; serve ;;
     setup) setup; say "All is set up: bash run.sh starts the service" ;;
     demo) setup_packages; setup_settings; exec venv/bin/python -m app.demo ;;
-    test) setup_packages; exec venv/bin/python -m pytest "${@:2}" ;;
+    test) setup_packages; exec venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "${@:2}" ;;
     *) fail "Usage: bash run.sh [setup|demo|test]" ;;
 esac

@@ -1,6 +1,8 @@
 """What the tests share: a real broker on loopback, an application with a database of its own, a client app's key,
 a library that misbehaves."""
 
+import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,25 @@ from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
+from tests.support.postgresql import Server, run_server
+
+# Several processes compute at the same time: the threads of one would wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what fails soonest first, but in one of several processes what waits most: what comes last is short."""
+    tiers = ["unit", "integration", "service"]
+    if hasattr(config, "workerinput"):
+        tiers.reverse()
+    items.sort(key=lambda item: tiers.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: ultralytics calls it after every epoch."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +70,13 @@ def wait_for_broker(url: str) -> None:
     retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.01), retries=60)
     with redis.Redis.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
         client.ping()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server for the whole run."""
+    with run_server() as server:
+        yield server
 
 
 @pytest.fixture

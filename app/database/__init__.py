@@ -2,7 +2,8 @@
 
     tables       the tables, one class each; what a column means
     sessions     ``Database``: a session is one transaction
-    connections  how long a database is waited for; which of its errors are an outage
+    connections  time-outs, for SQLite and PostgreSQL
+    outages      which errors are an outage; what a request does during one
     migrations   changes of the tables, applied by Alembic at start
 
 In: the URL of the database, from the settings. Out: rows (objects of ``tables``), and one error,

@@ -1,53 +1,53 @@
 """Sessions on the database."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import event
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.database import migrations
-from app.database.connections import Outage, prepare, wait_at_most
+from app.database.connections import open_engine, wait_at_most
+from app.database.outages import CircuitBreaker, translate_errors
 
-# To bring large tables up to date takes a while.
+# Large tables take a while.
 MIGRATION_SECONDS = 3600.0
 
 
 class Database:
-    """Sessions on one database, made for several threads and processes.
+    """Sessions on one database, for several threads and processes.
 
     Args:
-        url: An SQLAlchemy URL: the SQLite file at the root, or PostgreSQL.
+        url: SQLAlchemy URL of an SQLite file or of PostgreSQL.
     """
 
     def __init__(self, url: str) -> None:
-        # Every thread of a worker and its heartbeat may ask at the same moment.
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
-        prepare(self.engine)
-        self._outage = Outage(self.engine.dialect.name != "sqlite")
+        self.engine = open_engine(url)
+        # A file never hangs: it is locked for writing.
+        self._guard = nullcontext if self.engine.dialect.name == "sqlite" else CircuitBreaker().guard
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def upgrade(self) -> None:
-        """Bring the schema up to date; make the file and the tables that are missing. Several processes may do so.
+        """Bring the schema up to date; create the file and the tables that are missing. Several processes may do so.
 
         Raises:
-            DatabaseUnavailable: The database does not answer, the file is none, or it was made by a later version.
+            DatabaseUnavailable: The database cannot be used, or a later version has upgraded it.
         """
-        with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
+        with wait_at_most(MIGRATION_SECONDS), translate_errors():
             migrations.upgrade(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back when an error passes through.
+        """Enter a transaction. Commit it at the end, or roll it back after an error.
 
         Raises:
             DatabaseUnavailable: The database cannot be used now.
         """
-        with self._outage.watch(), self._sessions.begin() as session:
+        with self._guard(), translate_errors(), self._sessions.begin() as session:
             yield session
 
     def on_commit(self, call: Callable[[Session], None]) -> None:
-        """Have a function called with every session that has just been committed, in its thread."""
+        """Call a function with every session after its commit, in the same thread."""
         event.listen(self._sessions, "after_commit", call)
 
     def close(self) -> None:
@@ -55,5 +55,5 @@ class Database:
         self.engine.dispose()
 
     def leave_to_parent(self) -> None:
-        """Use none of the connections that a forked process has from its parent, and leave them open for it."""
+        """Forget the connections that a forked process shares with its parent, without closing them."""
         self.engine.dispose(close=False)

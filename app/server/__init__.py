@@ -7,11 +7,11 @@
     request_limits   size, form and time of a request; ``allow``: a view gives its request more time
     request_log      method, path, status and milliseconds of each request; Flask's development server
 
-In: connections. Out: requests of known client apps with a whole body; JSON with one sentence for all others. The
-options of gunicorn are in ``run.py``.
+In: connections. Out: requests of known client apps with a whole body; JSON with one sentence for all others.
+The options of gunicorn are in ``run.py``.
 
 Why gunicorn, with a thread per connection: a slow or silent client must not delay others. Seconds that a
-``GET /models`` took while such clients were connected, with ``request_seconds=6``, on two busy CPU cores (2026-11-28):
+``GET /models`` took while such clients were connected, with ``request_seconds=6``, on two busy cores (2026-11-28):
 
     =========================  ======  ===========  =====================  =====================  ===========
     HTTP server                500     300 that     64 with a head, a      64 with a body and a   403 before

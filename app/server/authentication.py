@@ -7,9 +7,9 @@ from app.errors import DatabaseUnavailable, RequestError
 from app.services import current_services
 
 # The blueprints whose routes need no key. Every other route needs one.
-OPEN = frozenset({"models", "openapi", "health", "metrics"})
+OPEN = frozenset({"models", "openapi", "health"})
 # The blueprints for probes: no key, no rate limit.
-PROBES = frozenset({"health", "metrics"})
+PROBES = frozenset({"health"})
 
 
 def find_client() -> None:

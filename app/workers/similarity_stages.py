@@ -7,10 +7,9 @@ from typing import Any
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
 from app.errors import BackboneError, RequestError
-from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
-from app.jobs.pairs import name_pair
-from app.jobs.requests import Source, SourceKind
-from app.jobs.results import ComparisonResult
+from app.jobs import DetectionRequest, SimilarityRequest, State
+from app.jobs.pairs import ComparisonResult, name_pair
+from app.jobs.requests import Source
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.documents import Coverage
 from app.pipelines.similarity.image_sources import (
@@ -93,9 +92,7 @@ def deliver(services: Services, job: Job) -> State | None:
 
 
 def _read(job: Job) -> SimilarityRequest:
-    request = read_request(job.kind, job.request)
-    assert isinstance(request, SimilarityRequest)  # noqa: S101 (the job's kind says so)
-    return request
+    return SimilarityRequest.from_json(job.request)
 
 
 def _read_pooling(request: SimilarityRequest) -> Pooling | None:
@@ -110,14 +107,14 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
     def open_cache(name: str) -> ImageCache:
         return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
 
-    if source.kind is SourceKind.LIST:
-        return ListSource(source.value, open_cache(source.value), services.fetcher, shortest)
+    if source.url:
+        return ListSource(source.url, open_cache(source.url), services.fetcher, shortest)
     try:
         detection = services.documents.find_detection(job.app_id, doc_id, source)
     except RequestError as error:
-        return MissingSource(source.value, open_cache(source.value), error)
-    found = read_request(detection.kind, detection.request)
-    assert isinstance(found, DetectionRequest)  # noqa: S101 (a detection job was asked for)
+        name = source.job_id or source.manifest_url
+        return MissingSource(name, open_cache(name), error)
+    found = DetectionRequest.from_json(detection.request)
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
     pages = ImageCache(services.storage.images(url), services.fetcher, longest, gently=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")

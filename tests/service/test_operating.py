@@ -4,7 +4,8 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +16,17 @@ from app import create_app
 from app.demo.service import find_free_port
 from app.workers.queue import JobQueue
 from tests.support.library import Library, Scan
-from tests.support.service import Service, open_service
+from tests.support.service import Document, Service, let_go, open_service
 
 PASSWORD = "s3cret-of-the-broker"
 SMALL = Scan(300, 400)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    broker = f"redis://:{PASSWORD}@127.0.0.1:{find_free_port()}/0"
-    folder = tmp_path_factory.mktemp("service")
-    with open_service(folder, celery_broker_url=broker, ready_seconds=4, log_format="json") as service:
+def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Iterator[Service]:
+    settings: dict[str, Any] = {"models_folder": small_models, "ready_seconds": 4, "log_format": "json"}
+    settings["celery_broker_url"] = f"redis://:{PASSWORD}@127.0.0.1:{find_free_port()}/0"
+    with open_service(tmp_path_factory.mktemp("service"), **settings) as service:
         yield service
 
 
@@ -38,19 +39,12 @@ def queue(service: Service) -> Iterator[JobQueue]:
     app.extensions["services"].database.close()
 
 
-def wait_till(service: Service, path: str, until: Callable[[requests.Response], bool]) -> requests.Response:
-    """Ask until the answer is as it should be."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        answer = requests.get(f"{service.api}{path}", timeout=10)
-        if until(answer):
-            return answer
-        time.sleep(0.1)
-    raise AssertionError(f"{path} answers still: {answer.status_code} {answer.text}")
-
-
 def wait_till_ready(service: Service) -> None:
-    wait_till(service, "/readyz", lambda answer: answer.status_code == 200)
+    service.poll(lambda: ask(service, "/readyz"), lambda answer: answer.status_code == 200)
+
+
+def ask(service: Service, path: str) -> requests.Response:
+    return requests.get(f"{service.api}{path}", timeout=10)
 
 
 def wait_till_silent(service: Service, queue: str) -> dict[str, Any]:
@@ -59,7 +53,7 @@ def wait_till_silent(service: Service, queue: str) -> dict[str, Any]:
     def names_it(answer: requests.Response) -> bool:
         return answer.status_code == 503 and f"through the queue {queue} for" in answer.json()["message"]
 
-    found: dict[str, Any] = wait_till(service, "/readyz", names_it).json()
+    found: dict[str, Any] = service.poll(lambda: ask(service, "/readyz"), names_it).json()
     return found
 
 
@@ -79,13 +73,8 @@ def read_logs(service: Service, name: str) -> list[dict[str, Any]]:
 
 def wait_for_request(service: Service, path: str) -> dict[str, Any]:
     """Return the line of the request for a path, which is written once the client has its answer."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        for line in read_logs(service, "api"):
-            if line.get("path") == path:
-                return line
-        time.sleep(0.05)
-    raise AssertionError(f"No request for {path} was logged.")
+    lines = service.poll(lambda: [line for line in read_logs(service, "api") if line.get("path") == path], bool)
+    return dict(lines[0])
 
 
 def test_an_idle_service_becomes_ready_and_stays_it(service: Service) -> None:
@@ -125,27 +114,33 @@ def test_a_worker_that_answers_pings_and_consumes_nothing_is_found_out(service: 
     wait_till_ready(service)
 
 
-def test_a_job_that_takes_longer_than_the_patience_leaves_the_service_ready(service: Service) -> None:
+def test_a_job_that_takes_longer_than_the_patience_leaves_the_service_ready(
+    service: Service, document: Document
+) -> None:
     """No canary comes through the queue meanwhile: the heartbeat of the job stands for it."""
-    with Library().open() as library:
-        job_id = service.post("/run_detect", data={"manifest_url": library.offer_manifest([SMALL] * 60)})["job_id"]
-        service.wait(job_id, lambda job: job["state"] == "running")
-        while not service.look(job_id)["finished"]:
-            answer = requests.get(f"{service.api}/readyz", timeout=10)
-            assert answer.json()["queues"]["gpu"] < service.settings.ready_seconds, answer.text
+    patience = service.settings.ready_seconds
+    wait_till_ready(service)
+    with service.hold_page(document) as page:
+        job_id = service.detect(document.url)
+        service.wait_for_row(job_id, lambda job: job.starts == 1)
+        end = time.monotonic() + 1.5 * patience
+        while time.monotonic() < end:
+            answer = ask(service, "/readyz")
+            assert answer.json()["queues"]["gpu"] < patience, answer.text
+        assert service.look(job_id)["state"] == "running"
+        let_go(page)
+        service.finish(job_id)
 
 
 def test_what_was_done_is_counted_once(service: Service, library: Library) -> None:
     before = wait_till_counted(service)
     url = library.offer_manifest([SMALL, SMALL, Scan(4, 4), SMALL])
     library.offer(Scan(300, 400, info=False, forms=()), "2")
-    job = service.finish(service.post("/run_detect", data={"manifest_url": url})["job_id"])
+    job = service.finish(service.detect(url))
     looked_at = job["coverage"]["detected"] + job["coverage"]["empty"]
-    end = time.monotonic() + 30
+    assert looked_at == 3
     wanted = {"pages": 4, "failed": 1, "done": 1, "delivered": 1}
-    while (found := count(service, before)) != wanted and time.monotonic() < end:
-        time.sleep(0.1)
-    assert (looked_at, found) == (3, wanted)
+    service.poll(lambda: count(service, before), lambda found: found == wanted)
     after = read_metrics(service)
     host = library.url.removeprefix("http://")
     assert after[f"extractor_fetched_bytes_total {host}"] > 1000
@@ -158,13 +153,14 @@ def wait_till_counted(service: Service) -> dict[str, float]:
     jobs = requests.get(f"{service.api}/jobs", headers=service.headers, timeout=10).json()["jobs"]
     covered = [job["coverage"] for job in jobs]
     pages = sum(each["detected"] + each["empty"] + len(each["failed"]) for each in covered)
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        metrics = read_metrics(service)
-        if sum(value for name, value in metrics.items() if name.startswith("extractor_pages_total ")) == pages:
-            return metrics
-        time.sleep(0.1)
-    raise AssertionError(f"{pages} pages were looked at, and this is counted: {metrics}")
+
+    def count_pages(metrics: dict[str, float]) -> float:
+        return sum(value for name, value in metrics.items() if name.startswith("extractor_pages_total "))
+
+    metrics: dict[str, float] = service.poll(
+        lambda: read_metrics(service), lambda metrics: count_pages(metrics) == pages
+    )
+    return metrics
 
 
 def count(service: Service, before: dict[str, float]) -> dict[str, float]:
@@ -182,7 +178,7 @@ def count(service: Service, before: dict[str, float]) -> dict[str, float]:
 
 def test_every_line_of_the_logs_is_an_object_and_those_of_a_job_have_its_id(service: Service, library: Library) -> None:
     url = library.offer_manifest([SMALL])
-    done = service.finish(service.post("/run_detect", data={"manifest_url": url})["job_id"])
+    done = service.finish(service.detect(url))
     gone = service.finish(service.post("/run_detect", data={"manifest_url": f"{library.url}/gone"})["job_id"])
     logs = {name: read_logs(service, name) for name in ("api", "io", "gpu", "post", "schedule")}
     for name, stage in (("io", "download"), ("gpu", "run"), ("post", "deliver")):
@@ -198,9 +194,7 @@ def test_an_unforeseen_error_is_logged_with_its_traceback_in_one_field(service: 
     aside = folder.rename(folder.with_name("jobs-aside"))
     folder.write_text("in the way")
     try:
-        job = service.finish(
-            service.post("/run_detect", data={"manifest_url": library.offer_manifest([SMALL])})["job_id"]
-        )
+        job = service.finish(service.detect(library.offer_manifest([SMALL])))
     finally:
         folder.unlink()
         aside.rename(folder)

@@ -1,7 +1,6 @@
 """The whole way of a similarity job, with real processes: lists at a library, score files at a client app."""
 
 import io
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ import torchvision
 from app.auth import remove_secret, renew_secret
 from app.database.sessions import Database
 from app.delivery.signature import build_headers
-from app.demo.client_app import Received, serve
-from app.demo.iiif_server import create_iiif_server
+from app.demo.client_app import Received
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library
-from tests.support.service import Service, open_service
+from tests.support.service import Service, kill, open_service
 
 MODEL = "resnet34"
 
@@ -35,11 +33,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     (folder / "models" / "illustrations.pt").symlink_to(Path("models/illustrations.pt").absolute())
     with open_service(folder / "data", models_folder=folder / "models") as service:
         yield service
-
-
-@pytest.fixture(autouse=True)
-def _clean_receiver(service: Service) -> None:
-    service.receiver.received.clear()
 
 
 def offer(library: Library, doc_id: str, images: dict[str, bytes | Answer]) -> str:
@@ -61,7 +54,7 @@ def read(received: Received) -> tuple[str, list[list[str]]]:
 
 
 def read_all(service: Service, count: int) -> dict[str, list[list[str]]]:
-    received = service.receiver.wait(count)
+    received = service.receive(count)
     found = dict(map(read, received))
     assert len(found) == len(received) == count
     return found
@@ -112,9 +105,7 @@ def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service
     }
     job_id = run(service, documents)["job_id"]
     service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 4)
-    *_, child = service.processes("gpu@")
-    child.send_signal(signal.SIGKILL)
-    child.wait(10)
+    kill(service.processes("gpu@")[-1:])
     done = service.look(job_id)["progress"]["done"]
     assert done < 80
     job = service.finish(job_id)
@@ -174,19 +165,16 @@ def test_a_comparison_is_cancelled_and_delivers_nothing(service: Service, librar
     job_id = run(service, {"long": url})["job_id"]
     service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
     service.post(f"/jobs/{job_id}/cancel")
-    assert service.look(job_id)["state"] == "cancelled"
-    assert service.look(job_id)["deliveries"] == []
+    assert (service.look(job_id)["state"], service.look(job_id)["deliveries"]) == ("cancelled", [])
 
 
-def test_what_was_detected_is_compared(service: Service, tmp_path: Path) -> None:
-    with serve(create_iiif_server(Path("iiif/sample"))) as sample:
-        manifest = f"{sample}/manifest.json"
-        job_id = service.post("/run_detect", data={"manifest_url": manifest})["job_id"]
-        service.finish(job_id)
-        service.receiver.wait()
-        service.receiver.received.clear()
-        documents = {"one": {"job_id": job_id}, "two": {"manifest_url": manifest}}
-        job = service.finish(run(service, documents)["job_id"])
+def test_what_was_detected_is_compared(service: Service, sample: str) -> None:
+    job_id = service.detect(sample)
+    service.finish(job_id)
+    service.receive()
+    service.receiver.received.clear()
+    documents = {"one": {"job_id": job_id}, "two": {"manifest_url": sample}}
+    job = service.finish(run(service, documents)["job_id"])
     assert job["state"] == "done", job["error"]
     rows = read_all(service, 3)["one-two"]
     assert max(float(score) for score, one, two in rows if one == two) > 0.99

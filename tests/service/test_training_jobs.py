@@ -1,7 +1,6 @@
 """The whole way of a training and of a test, with real processes: pages are sent, weights come out."""
 
 import io
-import signal
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from app.training.history import load_history
 from tests.support.comparing import draw
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.library import Answer, Library
-from tests.support.service import Service, open_service
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
+from tests.support.service import Service, kill, open_service
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 YAML = b"names: [illustration]\npath: /somewhere/else\ndownload: rm -rf /\n"
 
@@ -34,7 +33,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MPLCONFIGDIR", "YOLO_CONFIG_DIR"):  # that other tests have left
             patch.delenv(name, raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")  # so small a network is quicker with one
         patch.setenv("HOME", str(folder / "home"))
         (folder / "home").mkdir()
         with open_service(folder / "data", stale_seconds=30, **settings) as service:
@@ -95,14 +93,16 @@ def test_a_training_whose_process_is_killed_goes_on_after_its_last_epoch(service
     job_id = train(service, epochs=6)
     service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
     *_, child = service.processes("gpu@")
-    child.send_signal(signal.SIGKILL)
-    child.wait(10)
+    child.suspend()
+    assert service.look(job_id)["state"] == "running"
+    kill([child])
     job = service.finish(job_id)
     assert job["state"] == "done", job["error"]
     history = load_history(service.storage.job(job_id).history)
     assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
     log = (service.settings.data_folder / "logs" / "gpu.log").read_text()
     assert log.count(f"job {job_id}: epoch 1 of 6 is over") == 1
+    assert service.read_order([job_id]) == [job_id] * 2
     names = [name for name in get(service, "/models").json() if job_id[:8] in name]
     assert names == [job["weights"]]
 
@@ -124,7 +124,7 @@ def test_a_training_gives_way_to_a_detection_and_goes_on(service: Service, libra
     image = library.answer("/1.png", Answer(body=draw(1, (300, 400))))
     canvas = {"id": "c", "type": "Canvas", "items": [{"items": [{"body": {"id": image, "type": "Image"}}]}]}
     manifest = library.answer("/manifest.json", Answer(body={"type": "Manifest", "id": "x", "items": [canvas]}))
-    detection = service.finish(service.post("/run_detect", data={"manifest_url": manifest})["job_id"])
+    detection = service.finish(service.detect(manifest))
     assert detection["state"] == "done", detection["error"]
     assert not service.look(job_id)["finished"]
     job = service.finish(job_id)

@@ -80,6 +80,7 @@ def test_a_stage_ends_with_weights_that_the_service_loads(
     pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(train_default_weights.SETTINGS, "workers", 0)
+    monkeypatch.setattr(torch, "set_num_threads", int)  # other tests share the processor
     first = train(SMALL, pages, None, tmp_path / "one")
     network = load_network(first)
     assert network.names == {0: "illustration"}

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from sqlalchemy import event, text
 from werkzeug.test import TestResponse
 
 from app.config import Settings
-from app.database.connections import PATIENCE_SECONDS, wait_at_most
+from app.database import outages
+from app.database.connections import WORKER_SECONDS, wait_at_most
+from app.database.outages import CircuitBreaker
 from app.database.sessions import Database
 from app.database.tables import Job
 from app.demo.service import build_environment, find_free_port
@@ -161,8 +164,25 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
     assert "s3cret" not in caplog.text
 
 
+def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "HANGS_SECONDS", 0)
+    breaker = CircuitBreaker()
+
+    def enter(limit: float) -> None:
+        with wait_at_most(limit), breaker.guard():
+            pass
+
+    with pytest.raises(DatabaseUnavailable), breaker.guard():
+        raise DatabaseUnavailable("It hangs.")
+    with ThreadPoolExecutor(1) as executor, wait_at_most(10), breaker.guard():
+        assert isinstance(executor.submit(enter, 10).exception(), DatabaseUnavailable)
+        enter(10)  # in the request that tries
+        executor.submit(enter, WORKER_SECONDS).result()
+    enter(10)
+
+
 def test_a_worker_is_more_patient_than_a_request() -> None:
-    assert PATIENCE_SECONDS > middleware.DATABASE_SECONDS
+    assert WORKER_SECONDS > middleware.DATABASE_SECONDS
 
 
 def test_a_service_whose_database_is_away_says_so_when_it_starts(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig
 from tests.support.comet_server import KEY, Comet
 from tests.support.drawn_datasets import draw_dataset
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 
 class Supervisor:

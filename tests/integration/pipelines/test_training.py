@@ -21,7 +21,7 @@ from app.training.history import load_history
 from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig, save_weights
 from tests.support.drawn_datasets import draw_dataset
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 

@@ -16,8 +16,8 @@ from app.training.train import TrainingConfig, count_epochs, find_architecture, 
 from app.training.trainer import WholeFile, read_page
 from tests.support import yolov5_networks
 from tests.support.drawn_datasets import draw_dataset
+from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
 from tests.support.yolov5_networks import SIZES
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
 
 CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 
@@ -190,8 +190,7 @@ def test_a_yolov5_of_a_size_of_its_own_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_rtdetr_is_trained_as_such(dataset: Dataset, tmp_path: Path) -> None:
-    network = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=1, verbose=False)
-    start = save_checkpoint(tmp_path / "start.pt", network)
+    start = save_checkpoint(tmp_path / "start.pt", make_rtdetr())
     train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher())
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     assert type(load_network(tmp_path / "mine.pt")) is RTDETRDetectionModel

@@ -12,7 +12,7 @@ from app.jobs.states import DOWNLOAD, RUN
 from app.services import Services
 from app.workers import evaluation_stages as evaluation
 from tests.support.drawn_datasets import draw_dataset
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 
 @pytest.fixture

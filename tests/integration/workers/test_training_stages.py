@@ -22,7 +22,7 @@ from app.training.history import load_history
 from app.workers import training_stages as training
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.rows import change_job
-from tests.support.yolov8_networks import make_yolo, save_checkpoint
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ from typing import Any
 import pytest
 
 from app.iiif.canvas import CanvasImage, parse_canvas
-from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageService
-from app.iiif.images import fetch_canvas_image
 from app.iiif.manifest import Manifest
-from tests.support.library import Library, Scan, build_manifest_2, build_manifest_3
+from tests.support.library import Scan, build_manifest_2, build_manifest_3
 from tests.support.manifests import (
     BASE,
     IMAGE,
@@ -195,20 +193,6 @@ def test_a_service_is_derived_from_an_address_that_asks_for_the_whole_image(requ
 def test_a_service_is_not_derived_where_it_would_not_give_the_same_image(request_: str) -> None:
     image = image_of(parse_body({**IMAGE, "id": f"{BASE}/iiif/1/{request_}"}))
     assert image.service is None
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-@pytest.mark.parametrize("info", [True, False])
-def test_a_derived_service_spares_bytes_and_without_an_info_json_the_image_comes_as_it_is(
-    library: Library, fetcher: Fetcher, version: int, info: bool
-) -> None:
-    url = Scan(version=version).build_url(library.offer(Scan(1200, 1600, version=version, info=info)))
-    image = image_of(parse_body({"id": url, "type": "Image", "width": 999, "height": 999}))
-    fetched = fetch_canvas_image(fetcher, image, 800)
-    assert (fetched.full_width, fetched.full_height) == (1200, 1600)
-    asked = "/iiif/1/full/600,/0/" if info else url.removeprefix(library.url)
-    assert len(library.paths) == 2
-    assert library.paths[1].startswith(asked)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import pytest
 
 from app.errors import ManifestError
 from app.iiif.collection import Collection
-from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest, build_manifest_ref, parse_document, parse_manifest
-from tests.support.library import Answer, Library, Scan, build_manifest_2, build_manifest_3
+from tests.support.library import Scan, build_manifest_2, build_manifest_3
 from tests.support.manifests import (
     BASE,
     IMAGE,
@@ -229,14 +228,6 @@ def test_too_many_canvases_are_refused_with_the_setting_to_change() -> None:
     assert len(parse(document, max_canvases=4).canvases) == 4
     with pytest.raises(ManifestError, match=r"4 canvases; at most 3 .*MAX_CANVASES"):
         parse(document, max_canvases=3)
-
-
-def test_the_same_parser_reads_what_comes_over_http(library: Library, fetcher: Fetcher) -> None:
-    url = library.offer_manifest([Scan(), Scan()], version=2)
-    assert len(parse_manifest(fetcher.fetch_document(url), url).canvases) == 2
-    library.answer("/manifest.json", Answer(body="<html>sign in</html>"))
-    with pytest.raises(ManifestError, match="HTML page"):
-        parse_manifest(fetcher.fetch_document(url), url)
 
 
 def test_a_document_is_a_manifest_or_a_collection() -> None:

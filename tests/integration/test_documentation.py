@@ -11,10 +11,10 @@ README = (ROOT / "README.md").read_text()
 TEMPLATE = (ROOT / ".env.template").read_text()
 
 
-@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
-def test_every_setting_is_documented(name: str) -> None:
-    assert re.search(rf"^#?{name}=", TEMPLATE, re.MULTILINE)
-    assert f"`{name}`" in README
+def test_every_setting_is_documented() -> None:
+    names = [name.upper() for name in Settings.model_fields]
+    assert [name for name in names if not re.search(rf"^#?{name}=", TEMPLATE, re.MULTILINE)] == []
+    assert [name for name in names if f"`{name}`" not in README] == []
 
 
 def test_the_template_names_no_setting_that_is_not_there() -> None:

@@ -1,39 +1,22 @@
-"""What people try who mean no good. Each is refused with a sentence, or accepted and harmless; nothing is left behind.
+"""Requests of people who mean no good, by what is hostile about them.
 
-Not here: zip files and dataset descriptions, which come with training; weights that run code as such
-(``tests/unit/detection``); addresses that are private (``test_addresses.py``), which are refused when they are fetched.
+Not here: zip files and descriptions of data sets (``tests/unit/training``); weights that run code
+(``tests/unit/detection``); private addresses (``tests/integration/net``), which are refused when they are fetched.
 """
 
-import io
 import json
 import os
 import pickle
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-from flask import Flask
-from sqlalchemy import func, select
-
-from app import create_app
-from app.auth import add_app, hash_key, revoke_app
-from app.config import ROOT
-from app.database.tables import Job
-from app.demo.client_app import serve
-from app.demo.iiif_server import create_iiif_server
-from app.demo.service import choose_settings
-from app.openapi.paths import PATHS
-from tests.support.api import Api, open_api
-from tests.support.service import open_service
+from tests.support.openapi_document import PATHS
 
 MANIFEST = "https://library.example/manifest.json"
 LIST = "https://app.example/list.json"
-SECRET = "what stands in a file beside the data folder"
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 
 TRAVERSAL = [
@@ -258,165 +241,12 @@ def build_key_cases() -> Iterator[Case]:
             yield Case(f"key {text[:30]!r}", "GET", "/jobs", headers={"X-API-Key": text}, key="none", status=403)
 
 
-CASES = [
-    *build_field_cases(),
-    *build_path_cases(),
-    *build_upload_cases(),
-    *build_comparison_cases(),
-    *build_body_cases(),
-    *build_header_cases(),
-    *build_key_cases(),
-]
-
-
-class Target:
-    """An application in a folder of its own, with something beside its data that is nobody's business."""
-
-    def __init__(self, folder: Path, broker_url: str) -> None:
-        self.folder = folder
-        models = folder / "models"
-        models.mkdir()
-        (models / "illustrations.pt").touch()
-        for name in ("secret.txt", "secret.pt"):
-            (folder / name).write_text(SECRET)
-        limits = {"rate_limit": "off", "rate_limit_address": "off"}
-        settings = choose_settings(folder / "data", celery_broker_url=broker_url, models_folder=models, **limits)
-        self.app: Flask = create_app(settings)
-        self.database = self.app.extensions["services"].database
-        self.keys = {name: add_app(self.database, name) for name in ("good", "stranger", "revoked")}
-        revoke_app(self.database, "revoked")
-        self.keys |= {"wrong": "no", "spaces": f"{self.keys['good']} x", "long": "x" * 60_000, "bytes": "\xff\xfe"}
-        self.keys["digest"] = hash_key(self.keys["good"])
-        self.job = self.send(Case("a job")).json["job_id"]
-
-    def send(self, case: Case) -> Any:
-        headers = dict(case.headers)
-        if case.key != "none":
-            headers["X-API-Key"] = self.keys[case.key]
-        body: dict[str, Any] = {"data": case.body, "content_type": case.kind}
-        if case.body is None and case.method == "POST":
-            files = {name: (io.BytesIO(each[0]), each[1]) for name, each in case.form.items() if type(each) is tuple}
-            body = {"data": case.form | files}
-        path = case.path.replace("{job}", self.job) if "{job}" in case.path else case.path
-        return self.app.test_client().open(path, method=case.method, headers=headers, **body)
-
-    def count_jobs(self) -> int:
-        with self.database.session() as session:
-            return session.scalar(select(func.count()).select_from(Job)) or 0
-
-    def list_files(self) -> dict[str, bytes]:
-        """Return what lies outside of the database: the API itself writes nowhere else."""
-        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("service.db")]
-        return {str(path): path.read_bytes() for path in files}
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[Target]:
-    target = Target(tmp_path_factory.mktemp("target"), broker_url)
-    yield target
-    target.app.extensions["queue"].close()
-    target.database.close()
-
-
-@pytest.fixture(scope="module")
-def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """Counts what became of the cases, and says it at the end."""
-    tally: Counter[str] = Counter()
-    yield tally
-    holes = tally["tried"] - tally["refused"] - tally["harmless"]
-    line = f"tried {tally['tried']}, refused {tally['refused']}, harmless {tally['harmless']}, holes {holes}"
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\nabuse: {line}")
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_abuse_is_refused_with_a_sentence_or_harmless(target: Target, tally: Counter[str], case: Case) -> None:
-    tally["tried"] += 1
-    jobs, files = target.count_jobs(), target.list_files()
-    answer = target.send(case)
-    assert target.list_files() == files
-    assert SECRET not in answer.text
-    assert "X-Injected" not in answer.headers
-    if answer.status_code == 200:
-        assert case.harmless
-        tally["harmless"] += 1
-        return
-    assert 400 <= answer.status_code < 500
-    assert case.status in (None, answer.status_code)
-    assert target.count_jobs() == jobs, "a refused request left a job"
-    sentence = answer.json["message"]
-    assert sentence.endswith((".", "?")), sentence
-    assert sentence.isprintable()
-    assert len(sentence) < 1000
-    tally["refused"] += 1
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[Api]:
-    with open_api(tmp_path_factory.mktemp("api"), celery_broker_url=broker_url, request_seconds=5) as api:
-        yield api
-
-
-HIDDEN = b"GET /models HTTP/1.1\r\nHost: api\r\n\r\n"
-GET = b"GET /models HTTP/1.1\r\nHost: api\r\n"
-POST = b"POST /run_detect HTTP/1.1\r\nHost: api\r\n"
-LENGTH, CHUNKED = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
-
-# Each hides a second request in the first, or is read differently by different servers: the second is never served.
-SMUGGLED = {
-    "a length and chunks": POST + LENGTH + CHUNKED + b"\r\n0\r\n\r\n" + HIDDEN,
-    "chunks and a length": POST + CHUNKED + LENGTH + b"\r\n0\r\n\r\n" + HIDDEN,
-    "two lengths": POST + LENGTH + b"Content-Length: 0\r\n\r\n" + HIDDEN,
-    "a list of lengths": POST + b"Content-Length: 5, 0\r\n\r\n" + HIDDEN,
-    "a length with a sign": POST + b"Content-Length: +5\r\n\r\n" + HIDDEN,
-    "a negative length": POST + b"Content-Length: -5\r\n\r\n" + HIDDEN,
-    "a length in hexadecimal": POST + b"Content-Length: 0x5\r\n\r\n" + HIDDEN,
-    "a length with an underscore": POST + b"Content-Length: 1_0\r\n\r\n" + HIDDEN,
-    "an odd encoding": POST + b"Transfer-Encoding: xchunked\r\n\r\n" + HIDDEN,
-    "chunks twice": POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n" + HIDDEN,
-    "chunks before another encoding": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN,
-    "a space before the colon": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
-    "a tab before the encoding": POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + HIDDEN,
-    "a folded line": POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
-    "a chunk of a negative size": POST + CHUNKED + b"\r\n-5\r\nhello\r\n0\r\n\r\n" + HIDDEN,
-    "a chunk of an endless size": POST + CHUNKED + b"\r\n" + b"f" * 5000 + b"\r\nhello\r\n0\r\n\r\n",
-    "NUL in a header": GET + b"X-A: a\x00b\r\n\r\n",
-    "a line feed in a header": GET + b"X-A: a\rX-B: b\r\n\r\n",
-    "a header without a name": GET + b": x\r\n\r\n",
-    "a header name that is not ASCII": GET + b"X-\xff: x\r\n\r\n",
-    "a header of 100 kB": GET + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n",
-    "500 headers": GET + b"".join(b"X-%d: 1\r\n" % number for number in range(500)) + b"\r\n",
-    "two hosts": GET + b"Host: other\r\n\r\n",
-    "a long address": b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: api\r\n\r\n",
-    "a version that is none": b"GET /models HTTP/9.9\r\nHost: api\r\n\r\n",
-    "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "a method that is none": b"G\xffT /models HTTP/1.1\r\nHost: api\r\n\r\n",
+KINDS: dict[str, Callable[[], Iterator[Case]]] = {
+    "fields": build_field_cases,
+    "paths": build_path_cases,
+    "uploads": build_upload_cases,
+    "comparisons": build_comparison_cases,
+    "bodies": build_body_cases,
+    "headers": build_header_cases,
+    "keys": build_key_cases,
 }
-
-
-@pytest.mark.parametrize("content", SMUGGLED.values(), ids=SMUGGLED)
-def test_a_request_that_can_be_read_in_two_ways_is_refused(api: Api, tally: Counter[str], content: bytes) -> None:
-    tally["tried"] += 1
-    statuses = api.send(content)
-    assert statuses
-    assert all(400 <= status < 500 or status in (501, 505) for status in statuses), statuses
-    assert api.count_jobs() == 0
-    for answer in api.send_and_read(content):
-        assert answer["message"].endswith(".")
-        assert answer["code"]
-    tally["refused"] += 1
-
-
-def test_weights_that_run_code_are_refused_by_name_and_run_nothing(tmp_path: Path, tally: Counter[str]) -> None:
-    tally["tried"] += 1
-    models, harm = tmp_path / "models", tmp_path / "harm"
-    models.mkdir()
-    (models / "evil.pt").write_bytes(pickle.dumps(Harm(str(harm))))
-    library = create_iiif_server(ROOT / "iiif" / "sample")
-    with open_service(tmp_path / "data", models_folder=models) as service, serve(library) as sample:
-        form = {"manifest_url": f"{sample}/manifest.json", "model": "evil"}
-        job = service.finish(service.post("/run_detect", data=form)["job_id"])
-    assert (job["state"], job["error"]["code"]) == ("failed", "bad_weights")
-    assert "evil.pt" in job["error"]["message"]
-    assert not harm.exists()
-    tally["refused"] += 1

@@ -1,0 +1,51 @@
+"""What a process imports: torch, numpy and their like only where they are used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from app.config import ROOT
+
+DEFAULT = ROOT / "models" / "illustrations.pt"
+
+
+def test_the_web_process_stays_small(tmp_path: Path) -> None:
+    code = "import sys, app.app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
+    environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DATA_FOLDER": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_what_delivers_new_weights_stays_small() -> None:
+    code = "import sys, app.pipelines.training.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_names_are_checked_without_torch() -> None:
+    code = "import sys, app.similarity.backbones; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_scores_are_formatted_without_numpy() -> None:
+    code = "import sys; import app.similarity.scores, app.similarity.transpositions; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_weights_are_described_without_torch_or_numpy() -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from app.detection.weights_description import describe
+from app.detection.weights import ModelStore
+assert not describe(ModelStore(Path({str(DEFAULT.parent)!r}), "").find({DEFAULT.name!r})).error
+print([m for m in ("torch", "numpy", "ultralytics", "cv2") if m in sys.modules])"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_the_registry_imports_no_worker() -> None:
+    code = "import sys, app.jobs.job_kinds; print([m for m in sys.modules if m.startswith('app.workers')])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr

@@ -1,0 +1,93 @@
+"""The commands of the original manual, each a process by itself: one worker for every queue, the development server."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from app.config import ROOT, Settings
+from app.database.sessions import Database
+from app.demo.client_app import ClientApp, serve
+from app.demo.service import build_environment, choose_settings, wait_for_api
+from tests.support.library import Library, Scan
+from tests.support.service import Document, Service, let_go
+
+SMALL = Scan(300, 400)
+
+
+@contextmanager
+def run_one_worker(folder: Path, broker_url: str, models: Path) -> Iterator[Service]:
+    """One worker that serves every queue, and the API by ``python run.py``."""
+    receiver = ClientApp()
+    worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
+    with ExitStack() as stack:
+        client_url = stack.enter_context(serve(receiver.create_app()))
+        impatient = {"heartbeat_seconds": 0.5, "ready_seconds": 4, "batch_size": 1}
+        values = {"celery_broker_url": broker_url, "debug": True, "client_app_url": client_url, "models_folder": models}
+        settings = choose_settings(folder, **values, **impatient)
+        Database(settings.sqlalchemy_url).upgrade()
+        for command in ([str(Path(sys.executable).parent / "celery"), *worker], [sys.executable, "run.py"]):
+            stack.callback(stop, start(command, settings))
+        api = f"http://127.0.0.1:{settings.api_port}"
+        wait_for_api(api, folder)
+        yield Service(api, settings, receiver)
+
+
+def test_a_single_worker_is_ready_while_a_long_stage_holds_it(
+    tmp_path: Path, broker_url: str, small_models: Path, library: Library
+) -> None:
+    def is_ready() -> bool:
+        return requests.get(f"{service.api}/readyz", timeout=10).status_code == 200
+
+    with run_one_worker(tmp_path, broker_url, small_models) as service:
+        url = library.offer_manifest([SMALL])
+        job_id = service.detect(url)
+        assert service.finish(job_id)["state"] == "done"
+        service.poll(is_ready, bool)
+        with service.hold_page(Document(url, job_id)) as page:
+            held = service.detect(url)
+            service.wait_for_row(held, lambda job: job.starts == 1)
+            end = time.monotonic() + 1.5 * service.settings.ready_seconds
+            while time.monotonic() < end:
+                assert is_ready()
+            assert not service.look(held)["finished"]
+            let_go(page)
+            service.finish(held)
+
+
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A run in the background of a script ignores SIGINT, and so would every process that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
+def test_the_development_server_ends_with_ctrl_c(tmp_path: Path) -> None:
+    settings = choose_settings(tmp_path, debug=True)
+    process = start([sys.executable, "run.py"], settings)
+    wait_for_api(f"http://127.0.0.1:{settings.api_port}", tmp_path)
+    for each in [*psutil.Process(process.pid).children(), process]:
+        each.send_signal(signal.SIGINT)
+    process.wait(20)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{settings.api_port}/models", timeout=2)
+
+
+def start(command: list[str], settings: Settings) -> subprocess.Popen[bytes]:
+    with (settings.data_folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=log, stderr=log)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        each.terminate()
+    process.wait(30)
