@@ -13,15 +13,15 @@ GUNICORN_OPTIONS = [
     "app.server.gunicorn_worker.TimeLimitWorker",
     "--workers",
     "2",
-    # One for each connection that waits for its client; of them, MOST_AT_WORK (app/server/middleware.py) work.
+    # Most of them may wait for slow clients: MOST_AT_WORK (app/server/middleware.py) requests are worked on at a time.
     "--threads",
-    "400",
+    "350",
     "--access-logfile",
     "-",
     "--logger-class",
     "app.server.request_log.ServerLog",
     "--worker-connections",
-    "500",
+    "400",
     "--graceful-timeout",
     "20",
     "--no-control-socket",

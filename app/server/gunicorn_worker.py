@@ -1,7 +1,8 @@
 """Gunicorn's threaded worker with time limits, and its answers to requests that are not HTTP.
 
-Gunicorn's own worker reads a head or a body for as long as the client likes, and its main loop, which serves all
-connections of the process, waits two seconds for each client that does not close its connection.
+Gunicorn's own worker gives a thread for five seconds to a client that sends nothing, and for ever to one that sends
+slowly. Its main loop, which serves all connections of the process, waits two seconds for each client that does not
+close its connection.
 """
 
 import json
@@ -13,18 +14,20 @@ from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers import gthread
 
 from app.server.request_limits import cut_late_connections, limit_time, remove_time_limit
 
-# Until the application gives a request its own time.
+# A new connection holds a thread no longer than this before its first byte, and an unread body after its answer.
+gthread.DEFAULT_WORKER_DATA_TIMEOUT = 0.1
+# For the head of a request. Then the application gives the request its own time.
 HEAD_SECONDS = 10.0
 # For data that is still on its way when a connection ends.
 LINGER_SECONDS = 2.0
 
 
-class TimeLimitWorker(ThreadWorker):
-    """Gives a thread to each connection, so that a slow client delays nobody, and cuts it when its time is over."""
+class TimeLimitWorker(gthread.ThreadWorker):
+    """Gives a thread to each connection on which data arrives, and cuts the connection when its time is over."""
 
     def notify(self) -> None:
         """Tell gunicorn that this process is alive. The main loop does so at least once a second."""
