@@ -50,7 +50,7 @@ def load_true_boxes(images: Sequence[Path]) -> list[TrueBoxes]:
 
     Ends the program with a sentence when the folder has no labels at all.
     """
-    folder = next((parent for parent in images[0].parents if parent.name == "images"), images[0].parent)
+    folder = next((parent for parent in images[0].parents if parent.name == "images"), images[0])
     listed, labels = folder.with_name("illustrations.json"), folder.with_name("labels")
     if listed.exists():
         boxes = {page["image"]: page["illustrations_xywh"] for page in json.loads(listed.read_text())}

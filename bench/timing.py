@@ -1,7 +1,6 @@
 """Time ways of doing the same work: they take turns, on the machine as it is and next to busy processes."""
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -65,22 +64,23 @@ def take_turns(ways: Mapping[str, Way], rounds: int, busy: int) -> Timings:
     The ways take turns within a round, in the opposite order in every second one, and the loads take turns too. Other
     work on the machine so slows down all of them alike. A first round warms up and is not counted.
     """
-    _run_round(ways)
+    threads = torch.get_num_threads()
+    _run_round(ways, threads)
     seconds: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
         order = dict(reversed(list(ways.items()))) if number % 2 else ways
         for load, processes in {QUIET: 0, BUSY: busy}.items():
             if load == QUIET or processes:
                 with keep_busy(processes):
-                    for name, taken in _run_round(order).items():
+                    for name, taken in _run_round(order, threads).items():
                         seconds.setdefault(load, {way: [] for way in ways})[name].append(taken)
     return Timings(seconds)
 
 
-def _run_round(ways: Mapping[str, Way]) -> dict[str, float]:
+def _run_round(ways: Mapping[str, Way], threads: int) -> dict[str, float]:
     seconds = {}
     for name, way in ways.items():
-        torch.set_num_threads(os.cpu_count() or 1)  # ultralytics takes one less when it chooses a device
+        torch.set_num_threads(threads)  # ultralytics takes one less when it chooses a device
         start = time.perf_counter()
         way()
         seconds[name] = time.perf_counter() - start
