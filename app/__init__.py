@@ -12,18 +12,17 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """Join the parts: settings, database, queue, routes, commands. The one place where that is done."""
     from flask import Flask
 
-    from app import auth, routes
+    from app import commands, routes
     from app.config import Settings
-    from app.database.tables import Database
-    from app.detection.weights_description import Descriptions
     from app.server import rate_limiting
     from app.server.body import BoundedRequest
-    from app.workers.queue import TaskQueue
+    from app.services import Services
+    from app.workers.queue import JobQueue
 
     settings = settings or Settings.load()
-    database = Database(settings.sqlalchemy_url)
-    database.create_tables()
-    queue = TaskQueue(settings, database)
+    queue = JobQueue(settings)
+    services = queue.services = Services(settings, queue)
+    services.database.create_tables()
 
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -31,17 +30,8 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
     app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions |= {
-        "settings": settings,
-        "database": database,
-        "queue": queue,
-        "jobs": queue.jobs,
-        "storage": queue.storage,
-        "datasets": queue.datasets,
-        "models": queue.models,
-        "descriptions": Descriptions(),
-    }
-    app.register_blueprint(auth.commands)
+    app.extensions |= {"services": services, "queue": queue}
+    app.register_blueprint(commands.commands)
     rate_limiting.register(app)
     routes.register(app)
     return app

@@ -22,7 +22,7 @@ from app.auth import add_app
 from app.config import ROOT, Settings
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
-from tests.library import Library
+from tests.support.library import Library
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     with redis.Redis.from_url(settings.broker_url) as client:
         client.flushdb()
     app.extensions["queue"].close()
-    app.extensions["database"].close()
+    app.extensions["services"].database.close()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def headers(app: Flask) -> dict[str, str]:
-    return {"X-API-Key": add_app(app.extensions["database"], "front")}
+    return {"X-API-Key": add_app(app.extensions["services"].database, "front")}
 
 
 @pytest.fixture

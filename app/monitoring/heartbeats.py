@@ -1,60 +1,54 @@
-"""Signs of life of the queues: a worker that answers pings and consumes nothing gives none.
+"""Heartbeats of the queues: when a worker of each queue last showed that it works.
 
-Whatever comes through a queue is one, and so is the heartbeat of a job at work: the detector's worker does one thing at
-a time, and nothing else comes through while it does. A queue that is idle is sent a canary
-(``app/workers/signals.py``).
+A worker that answers pings and consumes nothing shows none. Every message that a worker takes is a heartbeat of its
+queue, and so is the heartbeat of the job at work: the ``gpu`` worker takes no other message meanwhile. An idle queue is
+sent a canary (``app/workers/signals.py``).
 """
 
 import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.database.tables import Database, Job, Pulse
-from app.jobs.states import STAGES, State, stage_of
+from app.database.tables import Database, Pulse
+from app.jobs.states import STAGES
 
 QUEUES = tuple(stage.queue for stage in STAGES)
-# A process writes the pulse of a queue no more often.
-APART_SECONDS = 1.0
+# A process records a queue no more often.
+INTERVAL_SECONDS = 1.0
 
 
-class Pulses:
-    """When each queue last gave a sign of life.
+class QueueHeartbeats:
+    """Time of the last heartbeat of each queue.
 
     Args:
-        database: Where pulses are.
-        list_served: Returns the queues from which this process takes.
+        database: Database with the heartbeats.
     """
 
-    def __init__(self, database: Database, list_served: Callable[[], Iterable[str]] = lambda: ()) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._list_served = list_served
-        self._written: dict[str, float] = {}
+        self._recorded: dict[str, float] = {}
 
-    def record(self, queue: str) -> None:
-        """Note that something has come through a queue."""
+    def record(self, *queues: str) -> None:
+        """Record a heartbeat of some queues."""
         now = time.time()
-        if abs(now - self._written.get(queue, 0.0)) < APART_SECONDS:
-            return
-        self._written[queue] = now
+        for queue in queues:
+            if abs(now - self._recorded.get(queue, 0.0)) >= INTERVAL_SECONDS:
+                self._recorded[queue] = now
+                self._write(queue, now)
+
+    def _write(self, queue: str, now: float) -> None:
         with self._database.session() as session:
             result = session.execute(update(Pulse).where(Pulse.queue == queue).values(at=now))
         if not cast(CursorResult[Any], result).rowcount:
             with suppress(IntegrityError), self._database.session() as session:  # another process was first
                 session.add(Pulse(queue=queue, at=now))
 
-    def record_job(self, job: Job) -> None:
-        """Note the heartbeat of a job at work as a sign of life of the queues that its process serves."""
-        if stage := stage_of(State(job.state)):
-            for queue in {stage.queue, *self._list_served()}:
-                self.record(queue)
-
     def find_silences(self) -> dict[str, float | None]:
-        """Return the seconds since the last sign of life of each queue; None when there was none yet."""
+        """Return the seconds since the last heartbeat of each queue; None for a queue without any."""
         now = time.time()
         with self._database.session() as session:
-            pulses = {pulse.queue: pulse.at for pulse in session.scalars(select(Pulse))}
-        return {queue: max(0.0, now - pulses[queue]) if queue in pulses else None for queue in QUEUES}
+            recorded = {pulse.queue: pulse.at for pulse in session.scalars(select(Pulse))}
+        return {queue: max(0.0, now - recorded[queue]) if queue in recorded else None for queue in QUEUES}

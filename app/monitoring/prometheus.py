@@ -19,7 +19,7 @@ from app.errors import DatabaseUnavailable
 from app.jobs.states import UNFINISHED, State, stage_of
 from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
 from app.monitoring.heartbeats import QUEUES
-from app.workers.queue import TaskQueue
+from app.services import Services
 
 # Hosts are named by client apps: those that sent most are shown.
 MOST_HOSTS = 200
@@ -32,11 +32,11 @@ class ServiceCollector(Collector):
     """Reads everything anew at each scrape.
 
     Args:
-        queue: With what the service works with.
+        services: Stores and clients of this process.
     """
 
-    def __init__(self, queue: TaskQueue) -> None:
-        self._queue = queue
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("extractor_build", "Version of the service.", value={"version": VERSION})
@@ -55,7 +55,9 @@ class ServiceCollector(Collector):
         yield from self._read_jobs()
         yield from self._read_deliveries()
         silences = {
-            queue: seconds for queue, seconds in self._queue.pulses.find_silences().items() if seconds is not None
+            queue: seconds
+            for queue, seconds in self._services.heartbeats.find_silences().items()
+            if seconds is not None
         }
         yield _gauge("queue_silence_seconds", "Since something last came through a queue.", "queue", silences)
 
@@ -63,7 +65,7 @@ class ServiceCollector(Collector):
         states = select(Job.state, func.count()).group_by(Job.state)
         claimed = Job.claim.is_not(None)
         stages = select(Job.state, claimed, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, claimed)
-        with self._queue.database.session() as session:
+        with self._services.database.session() as session:
             by_state: dict[str, float] = dict.fromkeys(State, 0) | {row[0]: row[1] for row in session.execute(states)}
             rows = session.execute(stages).all()
         by_queue = Counter({(queue, status): 0 for queue in QUEUES for status in ("waiting", "at_work")})
@@ -80,7 +82,7 @@ class ServiceCollector(Collector):
 
     def _read_deliveries(self) -> Iterator[Metric]:
         totals = select(Delivery.status, func.count(), func.sum(Delivery.attempts)).group_by(Delivery.status)
-        with self._queue.database.session() as session:
+        with self._services.database.session() as session:
             rows = session.execute(totals).all()
         none = dict.fromkeys(Status, 0)
         counts = none | {status: count for status, count, _ in rows}
@@ -89,7 +91,7 @@ class ServiceCollector(Collector):
         yield _gauge("delivery_attempts", "Tries that these deliveries took so far, by status.", "status", attempts)
 
     def _read_broker(self) -> Iterator[Metric]:
-        meter, broker = self._queue.meter, self._queue.broker
+        meter, broker = self._services.counters, self._services.broker
         lengths = {queue: broker.llen(queue) for queue in QUEUES}
         yield _gauge("queue_messages", "Messages that wait on the broker.", "queue", lengths)
         pages = dict.fromkeys(PAGE_STATUSES, 0) | meter.read(PAGES)

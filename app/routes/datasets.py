@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from flask import Blueprint, current_app, g, jsonify, request
+from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 
 from app.config import Settings
 from app.errors import Busy, NotFound, RequestError
 from app.server.deadline import allow
+from app.services import current_services
 from app.storage import check_space, full_disk_in_a_sentence
 from app.training.dataset_yaml import MOST_BYTES
 from app.training.datasets import Dataset, DatasetStore
@@ -89,7 +90,7 @@ def _receive() -> Iterator[None]:
 
     Nothing of its body was read yet: whoever has no key is answered before.
     """
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_services.settings
     parts = _store().parts
     parts.mkdir(parents=True, exist_ok=True)
     with _take_turn(parts), full_disk_in_a_sentence():
@@ -139,5 +140,5 @@ def _read_description() -> tuple[str, bytes]:
 
 
 def _store() -> DatasetStore:
-    store: DatasetStore = current_app.extensions["datasets"]
+    store: DatasetStore = current_services.datasets
     return store

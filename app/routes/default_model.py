@@ -1,11 +1,12 @@
 """``POST /models/<name>/default``: the weights that are used when a request names none."""
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.detection.trial import try_weights
 from app.errors import RequestError, WeightsError
 from app.routes.models import describe_default, find_weights
+from app.services import current_services
 
 routes = Blueprint("default_model", __name__)
 
@@ -13,9 +14,9 @@ routes = Blueprint("default_model", __name__)
 @routes.post("/models/<name>/default")
 def set_default(name: str) -> ResponseReturnValue:
     """Use other weights, if they can be used."""
-    store, settings = current_app.extensions["models"], current_app.extensions["settings"]
+    store, settings = current_services.models, current_services.settings
     weights = find_weights(name)
-    found = current_app.extensions["descriptions"].describe(weights)
+    found = current_services.descriptions.describe(weights)
     try:
         if found.error:
             raise WeightsError(found.error)

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from flask import Blueprint, current_app, g, jsonify, request, url_for
+from flask import Blueprint, g, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.errors import RequestError
 from app.jobs import DetectionRequest
+from app.services import current_services
 
 routes = Blueprint("detection", __name__)
 
@@ -55,9 +56,9 @@ def _read_upload() -> str:
 
 def _submit(wanted: list[DetectionRequest]) -> list[Job]:
     # By its name, also the default: a job goes on with the weights with which it began, whatever becomes the default.
-    weights = current_app.extensions["models"].find(wanted[0].model)
+    weights = current_services.models.find(wanted[0].model)
     named = [replace(each, model=weights.name) for each in wanted]
-    return current_app.extensions["jobs"].submit(g.client.id, named)
+    return current_services.jobs.submit(g.client.id, named)
 
 
 def _describe(job: Job) -> dict[str, str]:

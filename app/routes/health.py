@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from redis import Redis, RedisError, ResponseError
 from sqlalchemy import select
@@ -11,6 +11,7 @@ from sqlalchemy import select
 from app.database.connections import wait_at_most
 from app.database.tables import App, Database
 from app.errors import DatabaseUnavailable
+from app.services import current_services
 
 routes = Blueprint("health", __name__)
 
@@ -22,8 +23,8 @@ SILENT = "does not answer"
 @routes.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """Tell whether the database can be read, and whether the broker takes what is sent."""
-    database, queue = current_app.extensions["database"], current_app.extensions["queue"]
-    faults = _probe({"database": lambda: _read(database), "broker": lambda: _write(queue.broker)})
+    database, broker = current_services.database, current_services.broker
+    faults = _probe({"database": lambda: _read(database), "broker": lambda: _write(broker)})
     if not faults:
         return jsonify(status="ok", database="ok", broker="ok")
     message = ", and ".join(f"the {name} {fault}" for name, fault in faults.items()) + "."
@@ -34,10 +35,10 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     """Tell whether something came through every queue lately: a worker that consumes nothing is found out."""
     try:
-        silences = current_app.extensions["queue"].pulses.find_silences()
+        silences = current_services.heartbeats.find_silences()
     except DatabaseUnavailable:
         return jsonify(status="not ready", message="The database does not answer."), 503
-    limit = current_app.extensions["settings"].ready_seconds
+    limit = current_services.settings.ready_seconds
     queues = {queue: None if seconds is None else round(seconds, 1) for queue, seconds in silences.items()}
     silent = {queue: seconds for queue, seconds in queues.items() if seconds is None or seconds > limit}
     if not silent:

@@ -10,6 +10,7 @@ from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import EvaluationRequest, JobStore, Parts, SimilarityRequest, State, TrainingRequest
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
+from app.services import current_services
 
 routes = Blueprint("jobs", __name__)
 
@@ -92,7 +93,7 @@ def redeliver(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only what a finished job has to tell can be sent again.")
-    if not current_app.extensions["queue"].outbox.renew(job_id):
+    if not current_services.outbox.renew(job_id):
         raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
     return jsonify(message="It will be sent again.", job_id=job_id)
 
@@ -103,7 +104,7 @@ def annotations(job_id: str) -> ResponseReturnValue:
     form = request.args.get("format", "text")
     if form not in ("text", "json"):
         raise RequestError("format must be text or json.")
-    folder = current_app.extensions["storage"].job(job.id)
+    folder = current_services.storage.job(job.id)
     path = folder.annotations if form == "text" else folder.annotations_json
     if not path.exists():
         raise RequestError(f"Job {job_id} is {job.state}: it has no annotations" + advise(job))
@@ -115,7 +116,7 @@ def annotations(job_id: str) -> ResponseReturnValue:
 
 
 def _explain_silence(job: Job) -> str:
-    folder = current_app.extensions["storage"].job(job.id)
+    folder = current_services.storage.job(job.id)
     if folder.annotations.exists() or any(folder.path.glob("scores/*")):
         return "neither a callback nor CLIENT_APP_URL was set, and no notify_url"
     return "it has no result, and its request had no notify_url"
@@ -131,11 +132,11 @@ def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
 
 
 def _store() -> JobStore:
-    return current_app.extensions["jobs"]
+    return current_services.jobs
 
 
 def _parts() -> Parts:
-    parts: Parts = current_app.extensions["queue"].parts
+    parts: Parts = current_services.parts
     return parts
 
 

@@ -2,20 +2,21 @@
 
 import hmac
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from app.errors import Forbidden
 from app.monitoring.prometheus import ServiceCollector
+from app.services import current_services
 
 routes = Blueprint("metrics", __name__)
 
 
 @routes.get("/metrics")
 def metrics() -> Response:
-    _check_token(current_app.extensions["settings"].metrics_token)
+    _check_token(current_services.settings.metrics_token)
     registry = CollectorRegistry()
-    registry.register(ServiceCollector(current_app.extensions["queue"]))
+    registry.register(ServiceCollector(current_services))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.detection.default_model import DefaultModel
@@ -11,20 +11,21 @@ from app.detection.weights import ModelStore, Weights
 from app.detection.weights_description import load_card
 from app.errors import NotFound, RequestError
 from app.jobs.description import format_time
+from app.services import current_services
 
 routes = Blueprint("models", __name__)
 
 
 @routes.get("/models")
 def list_models() -> ResponseReturnValue:
-    weights = current_app.extensions["models"].list_weights().values()
+    weights = current_services.models.list_weights().values()
     return jsonify({each.name: time.ctime(each.changed) for each in weights})
 
 
 @routes.get("/models/<name>")
 def show(name: str) -> ResponseReturnValue:
     weights = find_weights(name)
-    found = current_app.extensions["descriptions"].describe(weights)
+    found = current_services.descriptions.describe(weights)
     return jsonify(
         name=weights.name,
         label=weights.label,
@@ -45,7 +46,7 @@ def show(name: str) -> ResponseReturnValue:
 @routes.get("/models/default")
 def show_default() -> ResponseReturnValue:
     """Say which weights are used when a request names none, and which were before."""
-    store: ModelStore = current_app.extensions["models"]
+    store: ModelStore = current_services.models
     try:
         store.find()
         error = None
@@ -60,7 +61,7 @@ def find_weights(name: str) -> Weights:
     Raises:
         NotFound: There are none of that name.
     """
-    store: ModelStore = current_app.extensions["models"]
+    store: ModelStore = current_services.models
     try:
         return store.find(name)
     except RequestError as error:
@@ -73,7 +74,7 @@ def describe_default(default: DefaultModel) -> dict[str, Any]:
 
 
 def _is_default(weights: Weights) -> bool:
-    store: ModelStore = current_app.extensions["models"]
+    store: ModelStore = current_services.models
     try:
         return store.find().name == weights.name
     except RequestError:

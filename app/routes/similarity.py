@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, jsonify, request, url_for
+from flask import Blueprint, Response, g, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
@@ -16,6 +16,7 @@ from app.jobs.requests.similarity import check_doc_ids
 from app.jobs.requests.strict_json import JsonObject, parse_json
 from app.jobs.results import ComparisonResult, PairResult
 from app.routes.jobs import advise, find_job
+from app.services import current_services
 from app.similarity.scores import format_scores, format_scores_json
 
 routes = Blueprint("similarity", __name__)
@@ -25,7 +26,7 @@ routes = Blueprint("similarity", __name__)
 def run_similarity() -> ResponseReturnValue:
     wanted = SimilarityRequest.from_fields(_read_fields())
     _documents().check(g.client.id, wanted)
-    (job,) = current_app.extensions["jobs"].submit(g.client.id, [wanted])
+    (job,) = current_services.jobs.submit(g.client.id, [wanted])
     count = len(wanted.documents)
     message = (
         "The document is queued for comparison." if count == 1 else f"{count} documents are queued for comparison."
@@ -71,7 +72,7 @@ def _find_pair(job: Job, name: str) -> Pair:
 
 
 def _find_result(job: Job, pair: Pair) -> PairResult:
-    folder = current_app.extensions["storage"].job(job.id)
+    folder = current_services.storage.job(job.id)
     found = ComparisonResult(folder, job.request["documents"]).load_pair(pair)
     if found is None:
         shown = f"Job {job.id} is {job.state}: it has no scores of {show_name(pair[0])} and {show_name(pair[1])}"
@@ -95,4 +96,4 @@ def _read_fields() -> Mapping[str, Any]:
 
 
 def _documents() -> Documents:
-    return Documents(current_app.extensions["database"], current_app.extensions["storage"])
+    return current_services.documents

@@ -24,6 +24,7 @@ from app.auth import find_app
 from app.config import Settings
 from app.database.connections import wait_at_most
 from app.errors import DatabaseUnavailable, RequestError
+from app.services import current_services
 
 # The blueprints that need no key, and those of them that may be asked as often as one likes. All else needs one.
 OPEN = frozenset({"models", "openapi", "health", "metrics"})
@@ -37,7 +38,7 @@ DATABASE_SECONDS = 10.0
 
 def register(app: Flask) -> None:
     """Put the gate before the views of an application."""
-    settings: Settings = app.extensions["settings"]
+    settings: Settings = app.extensions["services"].settings
     if settings.proxies:
         # The host stays the one that is asked for: X-Forwarded-Host may come from anybody through a proxy.
         proxied = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=settings.proxies, x_host=0)
@@ -65,7 +66,7 @@ def find_client() -> None:
     if request.endpoint is None or request.blueprint in UNLIMITED:
         return
     try:
-        g.client = find_app(current_app.extensions["database"], request.headers.get("X-API-Key"))
+        g.client = find_app(current_services.database, request.headers.get("X-API-Key"))
     except (RequestError, DatabaseUnavailable) as refusal:
         g.refusal = refusal
 
@@ -112,7 +113,7 @@ def _build_limiter(settings: Settings) -> Limiter:
 
 
 def _choose_limit() -> str:
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_services.settings
     limit = settings.rate_limit if g.client else settings.rate_limit_address
     return "" if limit == "off" else limit
 

@@ -13,71 +13,71 @@ from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
 from app.pipelines.detection import work as detection
 from app.pipelines.detection.expansion import expand
-from app.workers.queue import TaskQueue
+from app.services import Services
 
 
-def download(queue: TaskQueue, job: Job) -> State | None:
+def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
-    request, s = DetectionRequest(**job.request), queue.settings
-    folder, longest = queue.storage.job(job.id), request.choose_longest(s.longest_image)
-    in_use = request.refresh and request.manifest_url in queue.jobs.list_unfinished_manifests(apart_from=job.id)
+    request, s = DetectionRequest(**job.request), services.settings
+    folder, longest = services.storage.job(job.id), request.choose_longest(s.longest_image)
+    in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
     plan = detection.DownloadPlan(
         longest, s.host_connections, s.max_canvases, s.max_manifests, job.retries, forget=not in_use
     )
     if job.retries:
         with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
-            detection.keep_to_weights(folder, queue.models.find(request.model).digest())
-    document = detection.fetch_manifest(request, folder, queue.fetcher, plan)
+            detection.keep_to_weights(folder, services.models.find(request.model).digest())
+    document = detection.fetch_manifest(request, folder, services.fetcher, plan)
     if isinstance(document, Collection):
-        return _split(queue, job, document)
-    queue.claims.beat(job, manifest_ref=document.ref)
-    images, report = queue.storage.images(request.manifest_url), _build_report(queue, job)
-    detection.download(request, document, images, folder, queue.fetcher, plan, report, queue.count_page)
+        return _split(services, job, document)
+    services.claims.beat(job, manifest_ref=document.ref)
+    images, report = services.storage.images(request.manifest_url), _build_report(services, job)
+    detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
     return None
 
 
-def run(queue: TaskQueue, job: Job) -> State | None:
+def run(services: Services, job: Job) -> State | None:
     """Find the illustrations on the images."""
     from app.detection.detector import DetectorConfig, load_detector
     from app.detection.weights import isolate_ultralytics
 
-    request, s = DetectionRequest(**job.request), queue.settings
+    request, s = DetectionRequest(**job.request), services.settings
     isolate_ultralytics(s.data_folder / "ultralytics")
-    weights = queue.models.find(request.model)
+    weights = services.models.find(request.model)
     config = DetectorConfig(s.model_size, s.confidence, s.overlap_iou, batch_size=s.batch_size, device=s.device)
-    queue.claims.beat(job, model_label=weights.label)
+    services.claims.beat(job, model_label=weights.label)
     detector = load_detector(weights, config)
-    queue.claims.begin_page(job)
-    images, report = queue.storage.images(request.manifest_url), _build_report(queue, job)
-    detection.detect(request, images, queue.storage.job(job.id), detector, report, queue.count_page)
+    services.claims.begin_page(job)
+    images, report = services.storage.images(request.manifest_url), _build_report(services, job)
+    detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None
 
 
-def deliver(queue: TaskQueue, job: Job) -> State | None:
+def deliver(services: Services, job: Job) -> State | None:
     """Put the annotation file in the outbox."""
-    callback, client_app_url = DetectionRequest(**job.request).callback, queue.settings.client_app_url
+    callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
-        queue.claims.beat(job, then=lambda session: enlist(session, job, Kind.RESULT, to))
+        services.claims.beat(job, then=lambda session: enlist(session, job, Kind.RESULT, to))
     return None
 
 
-def _split(queue: TaskQueue, job: Job, collection: Collection) -> State:
+def _split(services: Services, job: Job, collection: Collection) -> State:
     """Make a job of each manifest of a collection; the collection's own is then done."""
     request = DetectionRequest(**job.request)
     if job.parent_id:
         raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
 
     def report(fetched: int) -> None:
-        queue.claims.record_progress(job, fetched, 0, None)
+        services.claims.record_progress(job, fetched, 0, None)
 
-    urls = expand(collection, queue.fetcher, queue.settings.max_manifests, report)
-    queue.parts.split(job, *request.for_manifests(urls))
+    urls = expand(collection, services.fetcher, services.settings.max_manifests, report)
+    services.parts.split(job, *request.for_manifests(urls))
     return State.DONE
 
 
-def _build_report(queue: TaskQueue, job: Job) -> Callable[[int, int, Any], None]:
+def _build_report(services: Services, job: Job) -> Callable[[int, int, Any], None]:
     def report(done: int, total: int, coverage: Any) -> None:
-        queue.claims.record_progress(job, done, total, coverage.as_json() if coverage else None)
+        services.claims.record_progress(job, done, total, coverage.as_json() if coverage else None)
 
     return report

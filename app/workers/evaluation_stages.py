@@ -4,48 +4,48 @@ from dataclasses import replace
 
 from app.database.tables import Job
 from app.jobs import EvaluationRequest, State
-from app.workers.queue import TaskQueue
+from app.services import Services
 
 
-def download(queue: TaskQueue, job: Job) -> State | None:
+def download(services: Services, job: Job) -> State | None:
     """Keep the data set as it is now."""
-    request, folder = EvaluationRequest(**job.request), queue.storage.job(job.id)
+    request, folder = EvaluationRequest(**job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
-        dataset = queue.datasets.find(job.app_id, request.dataset)
+        dataset = services.datasets.find(job.app_id, request.dataset)
         request.choose_split(dataset.splits)
-        queue.datasets.keep(dataset, folder.dataset)
+        services.datasets.keep(dataset, folder.dataset)
     return None
 
 
-def run(queue: TaskQueue, job: Job) -> State | None:
+def run(services: Services, job: Job) -> State | None:
     """Look at the pages, and hold what is found against the labels."""
     from app.detection.weights import isolate_ultralytics
 
-    request, s, folder = EvaluationRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    request, s, folder = EvaluationRequest(**job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.detection.detector import load_detector
     from app.pipelines.training.work import summarise
     from app.training.datasets import load_dataset
     from app.training.evaluate import MEASURING, evaluate
 
-    weights = queue.models.find(request.model)
-    queue.claims.beat(job, model_label=weights.label)
+    weights = services.models.find(request.model)
+    services.claims.beat(job, model_label=weights.label)
     config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
-    queue.claims.begin_page(job)
+    services.claims.begin_page(job)
     dataset = load_dataset(folder.dataset)
 
     def report(done: int, total: int) -> None:
-        queue.claims.record_progress(job, done, total, None)
+        services.claims.record_progress(job, done, total, None)
 
     split = request.choose_split(dataset.splits)
     evaluation = evaluate(detector, dataset, split, folder.results, report, s.confidence)
     pages = dataset.splits[split].images
-    queue.claims.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
+    services.claims.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
     return None
 
 
-def deliver(queue: TaskQueue, job: Job) -> State | None:
+def deliver(services: Services, job: Job) -> State | None:
     """Forget the pages: what came of them is kept."""
-    queue.storage.job(job.id).forget_training()
+    services.storage.job(job.id).forget_training()
     return None

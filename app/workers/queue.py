@@ -1,43 +1,31 @@
-"""The queue: Celery on Redis, what its settings guarantee, and what its tasks work with.
+"""The Celery application: three queues on Redis, the schedule, and what is sent to the queues.
 
-Three queues: ``io`` (downloads; many threads), ``gpu`` (one job at a time, in a process of its own), ``post``
-(deliveries and the sweep, which must not wait behind a thousand downloads). A message carries a job's id and nothing
-else, and is a place in the line: what is to be done and whose turn it is stands in the table
-(``app/jobs/scheduling.py``). A ticket for the courier carries nothing at all: what is due stands in the outbox. A
-message too many does nothing.
+========  =======================================================  ==============
+queue     messages                                                 worker
+========  =======================================================  ==============
+``io``    downloads                                                many threads
+``gpu``   detection, comparison, training: one job at a time       one process
+``post``  deliveries, and the periodic tasks                       threads
+========  =======================================================  ==============
 """
 
 import logging
 from contextlib import suppress
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
 from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from sqlalchemy.orm import Session
 
 from app.config import Settings
-from app.database.tables import Database
-from app.delivery.outbox import ENLISTED, Outbox
-from app.detection.weights import ModelStore
 from app.errors import BrokerUnavailable
-from app.iiif.hosts import HostRule, HostRules
-from app.jobs import Claims, JobStore, Parts, Stage
-from app.jobs.events import Announcements
+from app.jobs import Stage
 from app.logs import configure_logs
-from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
-from app.monitoring.heartbeats import QUEUES, Pulses
-from app.storage import Storage
-from app.training.datasets import DatasetStore, UploadLimits
+from app.monitoring.heartbeats import QUEUES
 
 if TYPE_CHECKING:
-    from app.delivery.dispatcher import Courier
-    from app.iiif.fetch import Fetcher
+    from app.services import Services
 
 CANARY = "canary"
 CANARY_SECONDS = 15.0
@@ -45,34 +33,25 @@ SWEEP_SECONDS = 10.0
 DAY = 86400
 
 
-class TaskQueue(Celery):
-    """The Celery application of this service, with what its tasks work with.
+class JobQueue(Celery):
+    """The Celery application of this service.
 
     Args:
-        settings: Of this process.
-        database: Where jobs are.
+        settings: Settings of the process.
+
+    Attributes:
+        services: What the tasks work with; set by ``create_app``.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    services: "Services"
+
+    def __init__(self, settings: Settings) -> None:
         super().__init__(
             "extractor",
             broker=settings.broker_url,
             include=["app.workers.tasks", "app.workers.signals"],
             set_as_current=True,
         )
-        self.settings = settings
-        self.database = database
-        self.jobs = JobStore(database, self.enqueue, Announcements(settings.notify_seconds))
-        self.parts = Parts(self.jobs)
-        self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
-        self.storage = Storage(settings.data_folder)
-        self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
-        self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
-        self.pulses = Pulses(database, lambda: self.amqp.queues.consume_from)
-        self.outbox = Outbox(database)
-        database.on_commit(self._call_courier_for)
-        default = HostRule(settings.host_connections, settings.host_interval_seconds)
-        self.host_rules = HostRules.load(settings.host_rules, default)
         self.conf.update(_configure(settings))
 
     def enqueue(self, stage: Stage, job_id: str) -> None:
@@ -91,10 +70,6 @@ class TaskQueue(Celery):
         with suppress(OperationalError):
             self.send_task("deliver_next", queue="post", retry=False)
 
-    def _call_courier_for(self, session: Session) -> None:
-        if session.info.pop(ENLISTED, False):
-            self.call_courier()
-
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
         """Return a connection for sending: a request does not wait for a broker that is away or hangs."""
         hurried = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0} | (transport_options or {})
@@ -104,75 +79,13 @@ class TaskQueue(Celery):
         with self.connection_for_read() as connection:
             return connection.default_channel.client.llen(queue) == 0
 
-    @cached_property
-    def broker(self) -> Redis:
-        """The broker for what must not wait for it: it answers within a second, or an error says so."""
-        url = self.settings.broker_url
-        return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
-
-    @cached_property
-    def meter(self) -> Meter:
-        return Meter(self.broker)
-
-    def count_page(self, status: str) -> None:
-        self.meter.add(PAGES, status)
-
-    def count_comparison(self, what: str, number: int) -> None:
-        """Count what became of images or pairs of similarity jobs: ``image embedded``, ``pair known``."""
-        thing, status = what.split(" ")
-        self.meter.add(IMAGES if thing == "image" else PAIRS, status, number)
-
-    def _count_answer(self, host: str, size: int) -> None:
-        self.meter.add(ANSWERS, host)
-        self.meter.add(BYTES, host, size)
-
-    @cached_property
-    def fetcher(self) -> "Fetcher":
-        from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits
-        from app.iiif.request_counts import SharedLedger
-        from app.net.addresses import AddressGuard
-
-        s = self.settings
-        policy = FetchPolicy(
-            user_agent=s.user_agent,
-            attempts=s.fetch_attempts,
-            timeout=s.fetch_timeout_seconds,
-            deadline=s.fetch_deadline_seconds,
-            retry_after_limit=s.retry_after_limit_seconds,
-            max_document_bytes=int(s.max_document_mb * 1e6),
-            max_image_bytes=int(s.max_image_mb * 1e6),
-            max_image_pixels=int(s.max_image_megapixels * 1e6),
-        )
-        broker = Redis.from_url(s.broker_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
-        limits, guard = HostLimits(self.host_rules, SharedLedger(broker)), AddressGuard(s.trusted_addresses)
-        return Fetcher(policy, limits, guard, self._count_answer)
-
-    @cached_property
-    def courier(self) -> "Courier":
-        from app.delivery.dispatcher import Courier
-        from app.net.addresses import AddressGuard
-        from app.pipelines.payload_loading import load_parcel
-
-        s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
-        return Courier(self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds)
-
 
 @celeryd_init.connect  # before the worker's first warning
 @setup_logging.connect
 def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
     """Take the place of what Celery does about logs; what libraries print becomes lines of a log."""
-    configure_logs(current_app.settings.log_format, loglevel or logging.INFO)
+    configure_logs(current_app.services.settings.log_format, loglevel or logging.INFO)
     current_app.log.redirect_stdouts()
-
-
-def _limit_uploads(settings: Settings) -> UploadLimits:
-    return UploadLimits(
-        upload_bytes=int(settings.max_dataset_mb * 1e6),
-        image_bytes=int(settings.max_image_mb * 1e6),
-        image_pixels=int(settings.max_image_megapixels * 1e6),
-        seconds=settings.dataset_seconds,
-    )
 
 
 def _configure(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from celery.signals import task_postrun, task_prerun
 
 from app.logs import set_job
 from app.monitoring.counters import GPU_MEMORY
-from app.workers.queue import CANARY, TaskQueue
+from app.workers.queue import CANARY, JobQueue
 
 # A reading of the GPU's memory is shown for so long; the canary renews it while nothing else does.
 READING_SECONDS = 120
@@ -25,10 +25,10 @@ class Canary(Task):
     """
 
     abstract = True
-    app: TaskQueue
+    app: JobQueue
 
     def apply_async(self, *arguments: Any, queue: str, **options: Any) -> Any:
-        silence = self.app.pulses.find_silences()[queue]
+        silence = self.app.services.heartbeats.find_silences()[queue]
         if (silence is not None and silence < options["expires"]) or not self.app.queue_is_empty(queue):
             return None
         return super().apply_async(*arguments, queue=queue, **options)
@@ -42,13 +42,13 @@ def canary() -> None:
 @task_prerun.connect
 @task_postrun.connect
 def _note_sign_of_life(task: Task, **_: Any) -> None:
-    task.app.pulses.record(task.request.delivery_info["routing_key"])
+    task.app.services.heartbeats.record(task.request.delivery_info["routing_key"])
 
 
 @task_postrun.connect
 def _show_gpu_memory(task: Task, **_: Any) -> None:
     if memory := _read_gpu_memory():
-        task.app.meter.show(GPU_MEMORY, memory, READING_SECONDS)
+        task.app.services.counters.show(GPU_MEMORY, memory, READING_SECONDS)
 
 
 @task_postrun.connect

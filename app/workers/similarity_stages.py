@@ -9,7 +9,6 @@ from app.delivery.payloads import find_scores_destination
 from app.delivery.result_parts import enlist_parts
 from app.errors import BackboneError, RequestError
 from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
-from app.jobs.documents import Documents
 from app.jobs.pairs import name_pair
 from app.jobs.requests import Source, SourceKind
 from app.jobs.results import ComparisonResult
@@ -22,26 +21,30 @@ from app.pipelines.similarity.image_sources import (
     ListSource,
     MissingSource,
 )
+from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone
-from app.workers.queue import TaskQueue
 
 # What is asked of libraries is a little larger than what the network looks at: it reduces every image.
 MARGIN = 1.25
 
 
-def download(queue: TaskQueue, job: Job) -> State | None:
+def download(services: Services, job: Job) -> State | None:
     """Fetch the lists of the documents and their images."""
     from app.pipelines.similarity import work as similarity
 
-    request, documents = _read(job), Documents(queue.database, queue.storage)
-    sources = {doc_id: _find_source(queue, job, doc_id, each) for doc_id, each in request.documents.items()}
+    request, documents = _read(job), services.documents
+    sources = {doc_id: _find_source(services, job, doc_id, each) for doc_id, each in request.documents.items()}
     documents.record(job, {doc_id: source.name for doc_id, source in sources.items()})
-    plan = similarity.DownloadPlan(queue.settings.host_connections, job.retries, _find_embedded(queue, job, request))
-    similarity.download(sources, queue.storage.job(job.id), plan, _build_report(queue, job), queue.count_comparison)
+    plan = similarity.DownloadPlan(
+        services.settings.host_connections, job.retries, _find_embedded(services, job, request)
+    )
+    similarity.download(
+        sources, services.storage.job(job.id), plan, _build_report(services, job), services.count_comparison
+    )
     return None
 
 
-def run(queue: TaskQueue, job: Job) -> State | None:
+def run(services: Services, job: Job) -> State | None:
     """Embed the images, and find the best matches of every pair of documents."""
     from app.pipelines.similarity import work as similarity
     from app.pipelines.similarity.document_embedder import DocumentEmbedder
@@ -51,11 +54,11 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
 
-    s, request, documents = queue.settings, _read(job), Documents(queue.database, queue.storage)
+    s, request, documents = services.settings, _read(job), services.documents
     backbone, pooling = find_backbone(request.model), _read_pooling(request)
     fetch_weights(backbone, s.backbones_folder)
     identity = backbone.identity(pooling, s.backbones_folder)
-    store = EmbeddingStore(queue.storage.embeddings, identity)
+    store = EmbeddingStore(services.storage.embeddings, identity)
     config = EmbedderConfig(pooling, s.embedding_batch_size, s.device)
     embedder = DocumentEmbedder(
         store,
@@ -64,29 +67,29 @@ def run(queue: TaskQueue, job: Job) -> State | None:
         s.embedding_batch_size,
     )
     matching = MatchConfig(request.topk, s.match_memory_mb, s.device)
-    scores = PairScores(queue.storage.scores, identity, store, request.transpositions, matching)
-    images = {row.doc_id: queue.storage.images(row.source) for row in documents.list_of(job)}
-    queue.claims.begin_page(job)
+    scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
+    images = {row.doc_id: services.storage.images(row.source) for row in documents.list_of(job)}
+    services.claims.begin_page(job)
     similarity.compare(
-        queue.storage.job(job.id),
+        services.storage.job(job.id),
         images,
         embedder,
         scores,
         partial(documents.record_content, job),
-        _build_report(queue, job),
-        queue.count_comparison,
+        _build_report(services, job),
+        services.count_comparison,
     )
     return None
 
 
-def deliver(queue: TaskQueue, job: Job) -> State | None:
+def deliver(services: Services, job: Job) -> State | None:
     """Put the scores of every pair in the outbox."""
     request = _read(job)
-    to = find_scores_destination(request.callback, queue.settings.client_app_url)
+    to = find_scores_destination(request.callback, services.settings.client_app_url)
     if to:
-        result = ComparisonResult(queue.storage.job(job.id), request.documents)
+        result = ComparisonResult(services.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
-        queue.claims.beat(job, then=lambda session: enlist_parts(session, job, to, parts))
+        services.claims.beat(job, then=lambda session: enlist_parts(session, job, to, parts))
     return None
 
 
@@ -100,48 +103,48 @@ def _read_pooling(request: SimilarityRequest) -> Pooling | None:
     return Pooling(request.pooling) if request.pooling else None
 
 
-def _find_source(queue: TaskQueue, job: Job, doc_id: str, source: Source) -> ImageSource:
+def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> ImageSource:
     """Return where the images of a document come from, and are kept."""
-    s, backbone = queue.settings, find_backbone(_read(job).model)
+    s, backbone = services.settings, find_backbone(_read(job).model)
     shortest = round(MARGIN * backbone.input_size)
 
     def open_cache(name: str) -> ImageCache:
-        return ImageCache(queue.storage.images(name), queue.fetcher, LONGEST_RATIO * shortest)
+        return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
 
     if source.kind is SourceKind.LIST:
-        return ListSource(source.value, open_cache(source.value), queue.fetcher, shortest, s.max_images)
+        return ListSource(source.value, open_cache(source.value), services.fetcher, shortest, s.max_images)
     try:
-        detection = Documents(queue.database, queue.storage).find_detection(job.app_id, doc_id, source)
+        detection = services.documents.find_detection(job.app_id, doc_id, source)
     except RequestError as error:
         return MissingSource(source.value, open_cache(source.value), error)
     found = read_request(detection.kind, detection.request)
     assert isinstance(found, DetectionRequest)  # noqa: S101 (a detection job was asked for)
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
-    pages = ImageCache(queue.storage.images(url), queue.fetcher, longest, gently=not found.image_size)
+    pages = ImageCache(services.storage.images(url), services.fetcher, longest, gently=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")
     return DetectionSource(
-        queue.storage.job(detection.id), url, illustrations, pages, queue.fetcher, shortest, s.max_images
+        services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest, s.max_images
     )
 
 
-def _find_embedded(queue: TaskQueue, job: Job, request: SimilarityRequest) -> frozenset[str]:
+def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:
     """Return the digests of the images that were embedded when the job ran before: they need not be here again."""
     if not job.retries:
         return frozenset()
     from app.pipelines.similarity.embedding_store import EmbeddingStore
 
     try:
-        identity = find_backbone(request.model).identity(_read_pooling(request), queue.settings.backbones_folder)
+        identity = find_backbone(request.model).identity(_read_pooling(request), services.settings.backbones_folder)
     except BackboneError:  # it never came to that
         return frozenset()
-    contents = (row.content for row in Documents(queue.database, queue.storage).list_of(job))
-    store = EmbeddingStore(queue.storage.embeddings, identity)
+    contents = (row.content for row in services.documents.list_of(job))
+    store = EmbeddingStore(services.storage.embeddings, identity)
     return frozenset(store.find_digests((content for content in contents if content), request.transpositions))
 
 
-def _build_report(queue: TaskQueue, job: Job) -> Callable[[int, int, Coverage | None], None]:
+def _build_report(services: Services, job: Job) -> Callable[[int, int, Coverage | None], None]:
     def report(done: int, total: int, coverage: Coverage | None) -> None:
         record: dict[str, Any] | None = coverage.as_json() if coverage else None
-        queue.claims.record_progress(job, done, total, record)
+        services.claims.record_progress(job, done, total, record)
 
     return report

@@ -8,19 +8,19 @@ from typing import Protocol
 
 from app.database.tables import Job
 from app.jobs import EvaluationRequest, SimilarityRequest, State, TrainingRequest
-from app.workers.queue import TaskQueue
+from app.services import Services
 
 
 class Stages(Protocol):
     """What a worker does at each stage of a kind of job; returns the state that follows, None for the usual one."""
 
-    def download(self, queue: TaskQueue, job: Job) -> State | None:
+    def download(self, services: Services, job: Job) -> State | None:
         """Fetch what the job is about, and its images."""
 
-    def run(self, queue: TaskQueue, job: Job) -> State | None:
+    def run(self, services: Services, job: Job) -> State | None:
         """Look at the images."""
 
-    def deliver(self, queue: TaskQueue, job: Job) -> State | None:
+    def deliver(self, services: Services, job: Job) -> State | None:
         """Put the result in the outbox: a client app that hangs holds up no job."""
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from billiard.process import current_process
 from celery import Task, current_app, shared_task
@@ -24,15 +24,10 @@ from celery.worker import state as worker_state
 from app.database.tables import Job
 from app.errors import BrokerUnavailable, ClaimLost, DatabaseUnavailable, ExtractorError, NoSpace
 from app.jobs import Claims, EvaluationRequest, Stage, State, TrainingRequest
-from app.jobs.documents import Documents
 from app.jobs.processes import name_worker
 from app.jobs.states import DELIVER, DETECT, DOWNLOAD
 from app.logs import set_job
-from app.monitoring.heartbeats import Pulses
-from app.workers.queue import TaskQueue
-
-if TYPE_CHECKING:
-    pass
+from app.workers.queue import JobQueue
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +40,7 @@ MOST_CALLS = 16
 
 @worker_process_init.connect
 def _leave_parent_connections(**_: Any) -> None:
-    current_app.database.leave_to_parent()
+    current_app.services.database.leave_to_parent()
 
 
 @worker_shutting_down.connect
@@ -55,7 +50,7 @@ def _give_claims_back(**_: Any) -> None:
         (each.id, each.request_dict.get("retries", 0), name_worker(each.worker_pid))
         for each in worker_state.active_requests
     ]
-    threading.Thread(target=_release, args=(current_app.claims, at_work), name="release").start()
+    threading.Thread(target=_release, args=(current_app.services.claims, at_work), name="release").start()
 
 
 def _release(claims: Claims, at_work: list[tuple[str, int, str]]) -> None:
@@ -68,7 +63,7 @@ class QueueTask(Task):
     """A task of this queue; when the child that runs it dies, it is tried again after a second."""
 
     abstract = True
-    app: TaskQueue
+    app: JobQueue
     default_retry_delay = 1
 
 
@@ -77,7 +72,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
 
     ``work`` returns the state that follows, or None for the one that follows as a rule.
     """
-    claims = task.app.claims
+    claims = task.app.services.claims
     job = claims.claim(stage, task.request.id, task.request.retries)
     if job is None:
         return
@@ -85,7 +80,7 @@ def run_stage(task: QueueTask, stage: Stage, work: Callable[[Job], State | None]
     log.info("job %s: %s begins", job.id, stage.task)
     started = time.monotonic()
     try:
-        with heartbeat(claims, job, task.app.settings.heartbeat_seconds, task.app.pulses):
+        with heartbeat(task.app, job, stage):
             leads_to = work(job)
         claims.hand_over(job, stage, time.monotonic() - started, leads_to)
         log.info("job %s: %s is done after %.1f s", job.id, stage.task, time.monotonic() - started)
@@ -110,20 +105,26 @@ def _explain(error: Exception) -> ExtractorError:
     return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")
 
 
+def list_served_queues(app: JobQueue, stage: Stage) -> set[str]:
+    """Return the queue of a stage, and all others that this process serves: while it works, it takes no message."""
+    return {stage.queue, *app.amqp.queues.consume_from}
+
+
 @contextmanager
-def heartbeat(claims: Claims, job: Job, seconds: float, pulses: Pulses) -> Iterator[None]:
+def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
     """Keep a claim alive from a thread of its own, however long one step of the work takes.
 
     When the claim is lost and the work does not stop by itself, a worker's child ends itself; its parent starts
     another.
     """
-    over = threading.Event()
+    over, services = threading.Event(), app.services
+    queues = list_served_queues(app, stage)
 
     def beat() -> None:
-        while not over.wait(seconds):
+        while not over.wait(services.settings.heartbeat_seconds):
             try:
-                claims.beat(job)
-                pulses.record_job(job)
+                services.claims.beat(job)
+                services.heartbeats.record(*queues)
             except ClaimLost:
                 if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
                     log.error("job %s: was taken away and does not stop: this process ends", job.id)
@@ -146,7 +147,7 @@ def download(self: QueueTask, job_id: str) -> None:
     """Fetch what a job is about, and its images."""
     from app.workers.stages import choose_stages
 
-    run_stage(self, DOWNLOAD, lambda job: choose_stages(job).download(self.app, job))
+    run_stage(self, DOWNLOAD, lambda job: choose_stages(job).download(self.app.services, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="detect")
@@ -154,7 +155,7 @@ def detect(self: QueueTask, job_id: str) -> None:
     """Look at the images of a job: find illustrations, or compare them."""
     from app.workers.stages import choose_stages
 
-    run_stage(self, DETECT, lambda job: choose_stages(job).run(self.app, job))
+    run_stage(self, DETECT, lambda job: choose_stages(job).run(self.app.services, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver")
@@ -162,41 +163,41 @@ def deliver(self: QueueTask, job_id: str) -> None:
     """Put the result of a job in the outbox."""
     from app.workers.stages import choose_stages
 
-    run_stage(self, DELIVER, lambda job: choose_stages(job).deliver(self.app, job))
+    run_stage(self, DELIVER, lambda job: choose_stages(job).deliver(self.app.services, job))
 
 
 @shared_task(bind=True, base=QueueTask, name="deliver_next")
 def deliver_next(self: QueueTask) -> None:
     """Try the delivery whose turn it is, if any, once; then ask for the next."""
-    if self.app.courier.deliver_next():
+    if self.app.services.dispatcher.deliver_next():
         self.app.call_courier()
 
 
 @shared_task(bind=True, base=QueueTask, name="sweep")
 def sweep(self: QueueTask) -> None:
     """End what takes too long; queue again what nobody works on any more, and call the courier for what is due."""
-    s = self.app.settings
+    s = self.app.services.settings
     for stage, hours in ((DOWNLOAD, s.download_hours), (DETECT, s.detect_hours)):
-        for job in self.app.claims.end_overdue(stage, hours, s.stall_minutes):
+        for job in self.app.services.claims.end_overdue(stage, hours, s.stall_minutes):
             log.warning("job %s: %s was ended: it took too long", job.id, stage.task)
-    for job in self.app.claims.free_stranded(self.app.queue_is_empty):
+    for job in self.app.services.claims.free_stranded(self.app.queue_is_empty):
         log.warning("job %s: nobody works on it any more, it goes back on its queue", job.id)
-        self.app.jobs.send(job)
+        self.app.services.jobs.send(job)
     if self.app.queue_is_empty("post"):  # else those who are called already see to what is due
-        for _ in range(self.app.outbox.count_due(MOST_CALLS)):
+        for _ in range(self.app.services.outbox.count_due(MOST_CALLS)):
             self.app.call_courier()
 
 
 @shared_task(bind=True, base=QueueTask, name="tidy")
 def tidy(self: QueueTask) -> None:
     """Remove the images, embeddings and cached scores that no job has used for ``RETENTION_DAYS``, and leftovers."""
-    storage, days = self.app.storage, self.app.settings.retention_days
-    documents = Documents(self.app.database, storage)
-    wanted = self.app.jobs.list_unfinished_manifests() | documents.list_wanted()
+    storage, days = self.app.services.storage, self.app.services.settings.retention_days
+    documents = self.app.services.documents
+    wanted = self.app.services.jobs.list_unfinished_manifests() | documents.list_wanted()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
-    trainings = self.app.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind)
+    trainings = self.app.services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind)
     storage.remove_old_trainings(days, trainings)
-    leftovers = self.app.datasets.remove_leftovers()
+    leftovers = self.app.services.datasets.remove_leftovers()
     log.info("%d leftovers of uploads that were broken off were removed", leftovers)
     log.info(
         "%d images and the embeddings of %d documents were removed: no job has used them for %g days",

@@ -12,7 +12,7 @@ from app.database.tables import Job
 from app.errors import ClaimLost, DatabaseUnavailable
 from app.jobs import State, TrainingRequest
 from app.jobs.states import DETECT
-from app.workers.queue import TaskQueue
+from app.services import Services
 
 if TYPE_CHECKING:
     from app.training.tracking import Tracker
@@ -23,31 +23,31 @@ log = logging.getLogger(__name__)
 LONGEST_TURN = 3600.0
 
 
-def download(queue: TaskQueue, job: Job) -> State | None:
+def download(services: Services, job: Job) -> State | None:
     """Keep the data set as it is now: what is uploaded later changes nothing, what was since it was asked for may."""
-    request, folder = TrainingRequest(**job.request), queue.storage.job(job.id)
+    request, folder = TrainingRequest(**job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
-        dataset = queue.datasets.find(job.app_id, request.data)
+        dataset = services.datasets.find(job.app_id, request.data)
         request.check_splits(dataset.splits)
-        queue.datasets.keep(dataset, folder.dataset)
+        services.datasets.keep(dataset, folder.dataset)
     return None
 
 
-def run(queue: TaskQueue, job: Job) -> State | None:
+def run(services: Services, job: Job) -> State | None:
     """Train till the end, or till others wait; then look at what the new weights find."""
     from app.detection.weights import isolate_ultralytics
 
-    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.pipelines.training import work as training
     from app.training.evaluate import MEASURING
     from app.training.train import TrainingConfig
 
-    start = _find_start(queue, job)
-    queue.claims.begin_page(job)
-    order = _Order(queue, job, request.epochs)
+    start = _find_start(services, job)
+    services.claims.begin_page(job)
+    order = _Order(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.learn(folder, start, config, order, _open_tracker(queue, job)):
+    if not training.learn(folder, start, config, order, _open_tracker(services, job)):
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
     figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
@@ -55,36 +55,36 @@ def run(queue: TaskQueue, job: Job) -> State | None:
     return None
 
 
-def _find_start(queue: TaskQueue, job: Job) -> Path:
+def _find_start(services: Services, job: Job) -> Path:
     """Return the weights from which a training starts; one that goes on has its own, and these may be gone by now."""
     from app.training.train import count_epochs
 
-    if count_epochs(queue.storage.job(job.id).training):
+    if count_epochs(services.storage.job(job.id).training):
         return Path()
-    weights = queue.models.find(job.request["model"])
-    queue.claims.beat(job, model_label=weights.label)
+    weights = services.models.find(job.request["model"])
+    services.claims.beat(job, model_label=weights.label)
     return weights.path
 
 
-def _open_tracker(queue: TaskQueue, job: Job) -> "Tracker":
+def _open_tracker(services: Services, job: Job) -> "Tracker":
     from app.training.tracking import open_tracker
 
-    s, name, folder = queue.settings, job.request["name"] or job.id, queue.storage.job(job.id).path
+    s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
     return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, s.comet_url_override)
 
 
 class _Order:
     """The supervisor of a training, for a job. A database that is away for a while costs no epoch of it."""
 
-    def __init__(self, queue: TaskQueue, job: Job, epochs: int) -> None:
-        self._queue, self._job, self._epochs = queue, job, epochs
+    def __init__(self, services: Services, job: Job, epochs: int) -> None:
+        self._services, self._job, self._epochs = services, job, epochs
         self._known: dict[str, Any] = dict(job.coverage or {})
         self._began = time.monotonic()
-        self._longest_turn = min(LONGEST_TURN, 1800 * queue.settings.detect_hours)
+        self._longest_turn = min(LONGEST_TURN, 1800 * services.settings.detect_hours)
 
     def tell_alive(self) -> None:
         with suppress(DatabaseUnavailable):
-            self._queue.claims.beat(self._job, stalled=0.0)
+            self._services.claims.beat(self._job, stalled=0.0)
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         if record.get("last_epoch"):
@@ -95,32 +95,32 @@ class _Order:
     def record(self, epochs: int, record: Mapping[str, Any]) -> None:
         """Do what :meth:`report` does, and fail if it cannot be done."""
         self._known |= record
-        self._queue.claims.record_progress(self._job, epochs, self._epochs, self._known)
+        self._services.claims.record_progress(self._job, epochs, self._epochs, self._known)
 
     def asks_for_room(self) -> bool:
         if time.monotonic() - self._began > self._longest_turn:
             return True
         with suppress(DatabaseUnavailable):
-            return self._queue.claims.is_awaited(DETECT)
+            return self._services.claims.is_awaited(DETECT)
         return False
 
 
-def deliver(queue: TaskQueue, job: Job) -> State | None:
+def deliver(services: Services, job: Job) -> State | None:
     """Publish the new weights with their card, and forget what was needed to go on with the training."""
     from app.pipelines.training.publishing import publish, withdraw
     from app.training.card import TrainingRun
     from app.training.datasets import load_dataset
 
-    request, s, folder = TrainingRequest(**job.request), queue.settings, queue.storage.job(job.id)
+    request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     known = job.coverage or {}
     if "weights" not in known:  # else all is done but what follows
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
-            queue.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
+            services.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
         except ClaimLost:
-            if queue.jobs.find(job.id).state == State.CANCELLED:  # and not taken over by another worker
+            if services.jobs.find(job.id).state == State.CANCELLED:  # and not taken over by another worker
                 withdraw(s.models_folder, name)
             raise
     folder.forget_training()

@@ -1,0 +1,105 @@
+"""The recipe of the default weights, in small: two pages, a network of random weights, a few pixels."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from app.detection.weights import isolate_ultralytics, load_network
+from app.detection.weights_description import describe
+from bench import train_default_weights
+from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset, write_weights
+from tests.support.checkpoints import find_weights
+
+SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """A page of each split with a dark square, and one without in the training."""
+    for name, labels in (("train/print16_a", "0 0.5 0.5 0.4 0.25\n"), ("train/print16_b", ""), ("val/print17_c", "")):
+        page = np.full((400, 250, 3), 220, np.uint8)
+        page[150:250, 75:175] = 40
+        for part, suffix in (("images", ".jpg"), ("labels", ".txt")):
+            (tmp_path / "pages" / part / name).parent.mkdir(parents=True, exist_ok=True)
+            path = tmp_path / "pages" / part / f"{name}{suffix}"
+            path.write_text(labels) if part == "labels" else cv2.imwrite(str(path), page)
+    return tmp_path / "pages"
+
+
+def build_network():
+    isolate_ultralytics()
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    network = DetectionModel("yolov5n.yaml", nc=1, verbose=False).train()
+    network.args = get_cfg()
+    return network
+
+
+def test_a_quick_forward_pass_has_nearly_the_loss_of_a_slow_one() -> None:
+    batch = {
+        "img": torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+        "cls": torch.zeros(2, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.3]]),
+    }
+    slow, quick = build_network(), build_network()
+    forward_quickly(quick)
+    expected, _ = slow(batch)
+    loss, _ = quick(batch)
+    assert loss.dtype == torch.float32
+    assert torch.allclose(loss, expected, rtol=0.05)
+    assert not torch.equal(loss, expected)
+    loss.sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in quick.parameters() if p.grad is not None)
+
+
+def test_pages_are_linked_with_labels_of_their_own(pages: Path, tmp_path: Path) -> None:
+    illustrated, empty = link_pages(pages, tmp_path / "work")
+    assert [page.stem for page in illustrated] == ["print16_a"]
+    assert [page.stem for page in empty] == ["print16_b"]
+    assert illustrated[0].resolve() == pages / "images" / "train" / "print16_a.jpg"
+    labels = tmp_path / "work" / "labels" / "train" / "print16_a.txt"
+    assert labels.read_text() == "0 0.50000 0.50000 0.40000 0.25000\n"
+
+
+def test_pages_with_illustrations_are_seen_more_often(pages: Path, tmp_path: Path) -> None:
+    data = yaml.safe_load(write_dataset(pages, tmp_path / "none", tmp_path).read_text())
+    listed = [Path(line).stem for line in Path(data["train"]).read_text().splitlines()]
+    assert listed.count("print16_a") == train_default_weights.REPEAT
+    assert listed.count("print16_b") == 1
+    assert not any("val" in line for line in Path(data["train"]).read_text().splitlines())
+
+
+def test_a_stage_ends_with_weights_that_the_service_loads(
+    pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(train_default_weights.SETTINGS, "workers", 0)
+    first = train(SMALL, pages, None, tmp_path / "one")
+    network = load_network(first)
+    assert network.names == {0: "illustration"}
+    assert first.stat().st_size < 6_000_000
+    # A second stage goes on from the first: with no learning rate to speak of, the parameters stay.
+    still = Stage(1, epochs=1, learning_rate=1e-12, final_rate=0.1, mosaic=0, close_mosaic=0, seed=1, size=64)
+    second = load_network(train(still, pages, first, tmp_path / "two"))
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(parameter, second.get_parameter(name), atol=1e-3), name
+
+
+def test_confidence_is_shifted_and_boxes_stay(tmp_path: Path) -> None:
+    network = build_network()
+    network.names, network.args = {0: "illustration"}, {"data": "/home/somebody/data.yaml", "imgsz": 64}
+    torch.save({"model": network}, tmp_path / "before.pt")
+    write_weights(tmp_path / "before.pt", 0.5, tmp_path / "after.pt")
+    assert load_network(tmp_path / "after.pt").args == {"imgsz": 64}
+    assert describe(find_weights(tmp_path / "after.pt")).input_size == 64
+    image = torch.rand(1, 3, 64, 64)
+    before, after = (load_network(tmp_path / name)(image)[0] for name in ("before.pt", "after.pt"))
+    odds = [confidence / (1 - confidence) for confidence in (before[:, 4], after[:, 4])]
+    assert torch.allclose(odds[1] * 3, odds[0], rtol=0.05)
+    assert torch.allclose(before[:, :4], after[:, :4], atol=0.5)

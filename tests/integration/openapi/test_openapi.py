@@ -1,0 +1,195 @@
+"""The OpenAPI document says what the service does: some hundreds of requests a run, more than 10,000 with
+``HYPOTHESIS_PROFILE=nightly``.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode, openapi
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from app.config import Settings
+from app.database.tables import Job
+from app.delivery.kinds import Kind
+from app.delivery.outbox import enlist
+from app.delivery.payloads import Destination
+from app.delivery.result_parts import enlist_parts
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
+from app.jobs import DetectionRequest, SimilarityRequest
+from app.jobs.states import STAGES
+from app.openapi import build_document
+from app.openapi.paths import PATHS
+from app.openapi.schemas import COMPARISON_OPTIONS, DELIVERY, JOB, OPTIONS, SIMILARITY_JOB
+from app.server.rate_limiting import OPEN
+from tests.support.archives import BOX as BOX_ROW
+from tests.support.archives import YAML, make_image, make_zip
+from tests.support.comparison_results import save_result
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+PROBES = ("/healthz", "/readyz")  # 503 is what they are there to say
+MANIFEST = "https://library.example/manifest.json"
+BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
+UPLOADS = {
+    "img_zip": make_zip({"a.jpg": make_image()}).getvalue(),
+    "anno_zip": make_zip({"a.txt": BOX_ROW}).getvalue(),
+    "dataset_zip": make_zip({"images/a.jpg": make_image(), "labels/a.txt": BOX_ROW}).getvalue(),
+    "yaml_file": YAML,
+}
+PAGES = [
+    AnnotatedPage(1, "https://library.example/1", "1.jpg", 800, 600, PageStatus.DETECTED, (BOX,)),
+    AnnotatedPage(2, "", "2.jpg", None, None, PageStatus.FAILED, reason="It is gone."),
+]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Thousands of requests are not too many here."""
+    return settings.model_copy(update={"rate_limit": "off", "rate_limit_address": "off"})
+
+
+@pytest.fixture
+def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
+    """A similarity job that is done, with an image that failed."""
+    body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
+    job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
+    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(job_id)
+    for stage in STAGES:
+        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+    failed = [{"image_name": "x", "reason": "It is gone."}]
+    documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
+    app.extensions["services"].jobs.change(job_id, True, coverage={"documents": documents})
+    with app.extensions["services"].database.session() as session:
+        to = Destination("https://app.example/similarity", "https://app.example")
+        enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
+    save_result(folder, ["a", "b"])
+    return job_id
+
+
+@pytest.fixture
+def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> list[str]:
+    """A job that is done, with a canvas that failed, one that is cancelled, two that wait, and one that compared."""
+    jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
+    done, cancelled, *waiting = [job["job_id"] for job in jobs]
+    client.post(f"/jobs/{cancelled}/cancel", headers=headers)
+    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(done)
+    for stage in STAGES:
+        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+    coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
+    app.extensions["services"].jobs.change(done, True, coverage=coverage)
+    with app.extensions["services"].database.session() as session:
+        enlist(
+            session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
+        )
+    folder.path.mkdir(parents=True)
+    folder.annotations.write_text(format_text(PAGES))
+    folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
+    return [done, cancelled, *waiting, compared]
+
+
+@pytest.fixture
+def _dataset(client: FlaskClient, headers: dict[str, str]) -> None:
+    """A data set by the name of ``eida``."""
+    form = {field: (io.BytesIO(UPLOADS[field]), "eida.yaml") for field in ("dataset_zip", "yaml_file")}
+    assert client.post("/send-dataset", headers=headers, data=form).status_code == 200
+
+
+def name_as_documented(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
+    served = {
+        (name_as_documented(rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert set(OPERATIONS) == served
+
+
+def test_the_document_is_one_of_openapi(app: Flask) -> None:
+    openapi.from_wsgi("/openapi.json", app).validate()
+
+
+def test_a_route_that_needs_no_key_is_marked_so(app: Flask) -> None:
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] in OPEN]
+    open_paths = {name_as_documented(rule.rule) for rule in rules}
+    assert open_paths == {path for path, method in OPERATIONS if PATHS[path][method].get("security") == []}
+
+
+def test_every_field_of_a_job_is_described(client: FlaskClient, headers: dict[str, str], job_ids: list[str]) -> None:
+    job = client.get(f"/jobs/{job_ids[0]}", headers=headers).json
+    assert job.keys() == set(JOB["required"])
+    assert job["deliveries"][0].keys() == set(DELIVERY["required"])
+    job = client.get(f"/jobs/{job_ids[-1]}", headers=headers).json
+    assert job.keys() == {*SIMILARITY_JOB["required"], "deliveries"}
+    assert job["deliveries"][0].keys() == {*DELIVERY["required"], "part"}
+
+
+def test_every_field_of_a_form_is_described(app: Flask) -> None:
+    fields = {field.name for field in dataclasses.fields(DetectionRequest)} - {"manifest_url", "refresh"}
+    assert set(OPTIONS) == fields
+    fields = {field.name for field in dataclasses.fields(SimilarityRequest)} - {"documents"}
+    assert set(COMPARISON_OPTIONS) == fields
+
+
+@pytest.mark.usefixtures("_dataset")
+@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_whatever_is_asked_the_answer_is_a_documented_one(
+    app: Flask, headers: dict[str, str], job_ids: list[str], path: str, method: str
+) -> None:
+    # Keys are left to this test: a generator that makes them up gets no further than the gate.
+    schema = openapi.from_dict(build_document() | {"security": []})
+    schema.app = app
+    operation = schema[path][method]
+    kinds = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
+
+    @examples(
+        max_examples=1500 if NIGHTLY else 40,
+        deadline=None,
+        derandomize=not NIGHTLY,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        case=st.one_of(kinds),
+        job_id=st.sampled_from(job_ids),
+        usable=st.sampled_from([True, True, False]),
+        key=st.sampled_from([headers] * 8 + [{}, {"X-API-Key": "no"}]),
+    )
+    def hold(case: Case, job_id: str, usable: bool, key: dict[str, str]) -> None:
+        if usable:
+            name_what_is_there(case, job_id)
+        case.call_and_validate(headers=key, checks=CHECKS if path in PROBES else [not_a_server_error, *CHECKS])
+
+    hold()
+
+
+def name_what_is_there(case: Case, job_id: str) -> None:
+    """Put into a request what no generator guesses: the id of a job, the name of weights, addresses."""
+    if "job_id" in case.path_parameters:
+        case.path_parameters["job_id"] = job_id
+    if "name" in case.path_parameters:
+        case.path_parameters["name"] = "eida" if "datasets" in case.path else "illustrations"
+    if "pair" in case.path_parameters:
+        case.path_parameters["pair"] = "b-a"
+    if isinstance(case.body, dict):
+        model = "timm:x" if "documents" in case.body else "illustrations"
+        there = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode(), "name": "eida"} | UPLOADS
+        case.body |= {name: value for name, value in there.items() if name in case.body}

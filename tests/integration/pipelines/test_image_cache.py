@@ -1,0 +1,87 @@
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import FetchError
+from app.iiif.canvas import CanvasImage
+from app.iiif.fetch import Fetcher
+from app.pipelines.image_cache import ImageCache
+from tests.support.library import Answer, Library, draw_image
+
+JPEG = draw_image(300, 400)
+HALF = JPEG[: len(JPEG) // 2]
+
+
+@pytest.fixture
+def shelf() -> Iterator[Library]:
+    with Library().open() as library:
+        yield library
+
+
+@pytest.fixture
+def cache(tmp_path: Path, fetcher: Fetcher) -> ImageCache:
+    return ImageCache(tmp_path / "images", fetcher, 640)
+
+
+def plain_image(url: str) -> CanvasImage:
+    return CanvasImage(url, None, None, None)
+
+
+@pytest.mark.parametrize("answer", [Answer(body=HALF), Answer(body="<html>sign in</html>"), Answer(404), Answer()])
+def test_what_is_no_whole_image_leaves_no_file_and_is_asked_for_again(
+    shelf: Library, cache: ImageCache, answer: Answer
+) -> None:
+    image = plain_image(shelf.answer("/x.jpg", answer, Answer(body=JPEG)))
+    with pytest.raises(FetchError):
+        cache.fetch(image)
+    assert not cache.folder.exists() or list(cache.folder.iterdir()) == []
+    assert cache.fetch(image).width == 300
+
+
+def test_what_is_cached_is_not_asked_for_again(shelf: Library, cache: ImageCache) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    assert cache.fetch(image) == cache.fetch(image)
+    assert (cache.folder / cache.fetch(image).file).read_bytes() == JPEG
+    assert shelf.paths == ["/x.jpg"]
+
+
+def test_an_image_without_its_record_is_not_trusted(shelf: Library, cache: ImageCache) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    file = cache.folder / cache.fetch(image).file
+    file.write_bytes(HALF)
+    file.with_suffix(".json").unlink()
+    cache.fetch(image)
+    assert file.read_bytes() == JPEG
+    assert json.loads(file.with_suffix(".json").read_bytes())["width"] == 300
+
+
+def test_a_cached_image_that_is_used_counts_as_used(shelf: Library, cache: ImageCache) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    record = (cache.folder / cache.fetch(image).file).with_suffix(".json")
+    os.utime(record, (0, 0))
+    cache.fetch(image)
+    assert record.stat().st_mtime > 0
+
+
+def test_another_size_is_another_file(shelf: Library, cache: ImageCache, fetcher: Fetcher) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    larger = ImageCache(cache.folder, fetcher, 1280)
+    assert cache.fetch(image).file != larger.fetch(image).file
+
+
+@pytest.mark.parametrize("record", [b"", b"[]", b'{"file": 1}', None])
+def test_an_image_whose_record_cannot_be_read_is_fetched_again(
+    shelf: Library, cache: ImageCache, record: bytes | None
+) -> None:
+    image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
+    path = cache.folder / cache.fetch(image).file
+    if record is None:
+        path.unlink()
+    else:
+        path.with_suffix(".json").write_bytes(record)
+    assert not cache.holds(path.name)
+    assert cache.fetch(image).width == 300
+    assert cache.holds(path.name)

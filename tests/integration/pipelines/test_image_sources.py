@@ -1,0 +1,197 @@
+"""Images of lists at the size that suffices, and illustrations cut out by image services or from pages."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from app.errors import FetchError
+from app.iiif.fetch import Fetcher
+from app.pipelines.image_cache import ImageCache
+from app.pipelines.similarity.documents import ListedImage
+from app.pipelines.similarity.image_sources import DetectionSource, ListSource
+from app.storage import Storage, write_atomic
+from tests.support.comparing import draw
+from tests.support.library import Answer, Library, Scan, build_manifest_3, draw_image
+
+SHORTEST = 40
+BOX = (300, 400, 600, 800)
+
+
+class Shelf:
+    """Sources on one disk, of what a library offers."""
+
+    def __init__(self, root: Path, library: Library, fetcher: Fetcher) -> None:
+        self.storage = Storage(root)
+        self.library = library
+        self.fetcher = fetcher
+
+    def open_cache(self, name: str, longest: int | None = 3 * SHORTEST) -> ImageCache:
+        return ImageCache(self.storage.images(name), self.fetcher, longest)
+
+    def list_source(self) -> ListSource:
+        url = f"{self.library.url}/list.json"
+        return ListSource(url, self.open_cache(url), self.fetcher, SHORTEST, most=100)
+
+    def detect(self, scans: Sequence[Scan], canvases: list[dict[str, Any]] | None = None) -> DetectionSource:
+        """Return the source of a detection job that found BOX on each page, or what is given."""
+        manifest_url = self.library.offer_manifest(list(scans))
+        folder = self.storage.job("detection")
+        write_atomic(folder.manifest, json.dumps(build_manifest_3(self.library.url, list(scans))).encode())
+        found = canvases or [build_canvas(number) for number in range(1, len(scans) + 1)]
+        write_atomic(folder.annotations_json, json.dumps(found).encode())
+        caches = self.open_cache("illustrations"), self.open_cache(manifest_url, 800)
+        return DetectionSource(folder, manifest_url, *caches, self.fetcher, SHORTEST, most=100)
+
+
+def build_canvas(number: int, *boxes: Sequence[int], name: str = "", status: str = "detected") -> dict[str, Any]:
+    detections = [{"xywh": list(box)} for box in boxes or (BOX,)]
+    return {"number": number, "image_name": name or f"p{number}.jpg", "status": status, "detections": detections}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, library: Library, fetcher: Fetcher) -> Shelf:
+    return Shelf(tmp_path / "data", library, fetcher)
+
+
+@pytest.fixture
+def library(open_library: Library) -> Library:
+    open_library.forget()
+    return open_library
+
+
+def fetch(source: ListSource | DetectionSource, image: ListedImage) -> Image.Image:
+    return Image.open(io.BytesIO((source.cache.folder / source.fetch(image).file).read_bytes()))
+
+
+@pytest.mark.parametrize("word", ["full", "max"])
+def test_a_region_is_asked_for_at_the_size_that_suffices(shelf: Shelf, word: str) -> None:
+    start = "/iiif/2/ms/300,400,600,800"
+    shelf.library.answer(f"{start}/40,/0/default.jpg", Answer(body=draw_image(40, 54)))
+    url = f"{shelf.library.url}{start}/{word}/0/default.jpg"
+    assert fetch(shelf.list_source(), ListedImage("x", url)).size == (40, 54)
+    assert shelf.library.paths == [f"{start}/40,/0/default.jpg"]
+
+
+@pytest.mark.parametrize("refusal", [400, 403, 404, 501])
+def test_what_answers_is_kept_where_a_reduced_region_is_refused(shelf: Shelf, refusal: int) -> None:
+    start = "/iiif/2/ms/300,400,600,800"
+    for size in ("40,", "40,54"):
+        shelf.library.answer(f"{start}/{size}/0/default.jpg", Answer(refusal))
+    url = shelf.library.answer(f"{start}/full/0/default.jpg", Answer(body=draw_image(600, 800)))
+    source = shelf.list_source()
+    for _ in range(2):
+        assert fetch(source, ListedImage("x", url)).size == (600, 800)
+    assert len(shelf.library.paths) == 3
+
+
+def test_a_whole_image_of_a_service_is_asked_for_reduced(shelf: Shelf) -> None:
+    base = shelf.library.offer(Scan(1200, 1600))
+    image = fetch(shelf.list_source(), ListedImage("x", f"{base}/full/full/0/default.jpg"))
+    assert image.size == (90, 120)
+
+
+@pytest.mark.parametrize(
+    "path", ["/picture.png", "/iiif/9/full/300,/0/default.jpg", "/iiif/9/pct:1,2,3,4/full/0/default.jpg"]
+)
+def test_any_other_address_is_asked_as_it_is(shelf: Shelf, path: str) -> None:
+    url = shelf.library.answer(path, Answer(body=draw(1)))
+    assert fetch(shelf.list_source(), ListedImage("x", url)).size == (60, 60)
+    assert shelf.library.paths == [path]
+
+
+def test_an_image_is_fetched_once_for_all_jobs(shelf: Shelf) -> None:
+    url = shelf.library.answer("/1.png", Answer(body=draw(1)))
+    for _ in range(2):
+        shelf.list_source().fetch(ListedImage("x", url))
+    assert shelf.library.paths == ["/1.png"]
+
+
+def test_illustrations_are_regions_of_the_image_service(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(version=2), Scan(version=3)])
+    listing = source.list_images()
+    base = shelf.library.url
+    assert [(image.name, image.url) for image in listing.images] == [
+        ("p1_300,400,600,800", f"{base}/iiif/1/300,400,600,800/full/0/default.jpg"),
+        ("p2_300,400,600,800", f"{base}/iiif/2/300,400,600,800/max/0/default.jpg"),
+    ]
+    reduced = "/iiif/1/300,400,600,800/40,/0/default.jpg"
+    shelf.library.answer(reduced, Answer(body=draw_image(40, 54)))
+    assert fetch(source, listing.images[0]).size == (40, 54)
+    assert shelf.library.paths == [reduced]
+
+
+@pytest.mark.parametrize("scan", [Scan(level=0, sizes=((600, 800),)), Scan(level=1)])
+def test_illustrations_are_cut_from_the_page_where_no_service_cuts_them_out(shelf: Shelf, scan: Scan) -> None:
+    source = shelf.detect([scan])
+    (image,) = source.list_images().images
+    # The page shows a black rectangle from a quarter to three quarters: just what was detected.
+    cut = fetch(source, image)
+    assert cut.format == "PNG"
+    assert cut.size[0] * 4 == pytest.approx(cut.size[1] * 3, abs=4)
+    assert cut.convert("L").getextrema()[1] < 60, "something else than the rectangle was cut out"
+    expected = f"{shelf.library.url}/iiif/1/full/max/0/default.jpg#xywh=300,400,600,800"
+    if scan.level == 0:
+        assert image.url.partition("#")[2] == expected.partition("#")[2]
+
+
+def test_a_service_that_gives_no_regions_is_asked_for_one_only_once(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(level=1)])
+    (image,) = source.list_images().images
+    source.fetch(image)
+    asked = list(shelf.library.paths)
+    source.fetch(image)
+    assert shelf.library.paths == asked
+
+
+def test_a_page_is_fetched_once_for_its_illustrations(shelf: Shelf) -> None:
+    boxes = [(300, 400, 100, 100), (500, 400, 100, 100)]
+    source = shelf.detect([Scan(level=0, sizes=((600, 800),))], [build_canvas(1, *boxes)])
+    for image in source.list_images().images:
+        source.fetch(image)
+    assert len([path for path in shelf.library.paths if path.endswith(".jpg")]) == 1
+
+
+def test_a_box_at_the_edge_of_a_reduced_page_has_a_pixel(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(level=0, sizes=((600, 800),))], [build_canvas(1, (1199, 1599, 1, 1), (0, 0, 1, 1))])
+    for image in source.list_images().images:
+        assert min(fetch(source, image).size) == 1
+
+
+def test_a_service_that_is_down_is_no_reason_to_cut(shelf: Shelf) -> None:
+    source = shelf.detect([Scan()])
+    (image,) = source.list_images().images
+    for size in ("40,", "40,54", "max", "full"):
+        shelf.library.answer(f"/iiif/1/300,400,600,800/{size}/0/default.jpg", Answer(503))
+    with pytest.raises(FetchError, match="503"):
+        source.fetch(image)
+
+
+def test_pages_that_were_not_looked_at_are_named(shelf: Shelf) -> None:
+    failed = build_canvas(2, status="failed") | {"reason": "It answered 404.", "detections": []}
+    source = shelf.detect([Scan(), Scan()], [build_canvas(1), failed])
+    listing = source.list_images()
+    assert len(listing.images) == 1
+    assert listing.failed == (("p2.jpg", "Canvas 2 was not looked at: It answered 404."),)
+
+
+def test_two_canvases_of_one_name_do_not_hide_an_illustration(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(), Scan()], [build_canvas(1, name="same.jpg"), build_canvas(2, name="same.jpg")])
+    listing = source.list_images()
+    assert [image.name for image in listing.images] == ["same_300,400,600,800"]
+    assert [name for name, _ in listing.failed] == ["same_300,400,600,800"]
+
+
+def test_a_detection_job_without_illustrations_is_named(shelf: Shelf) -> None:
+    source = shelf.detect([Scan()], [build_canvas(1) | {"status": "empty", "detections": []}])
+    assert "has no images" in source.list_images().error
+
+
+def test_a_detection_job_whose_files_are_gone_is_named(shelf: Shelf) -> None:
+    source = shelf.detect([Scan()])
+    shelf.storage.job("detection").annotations_json.unlink()
+    assert "detect them again" in source.list_images().error

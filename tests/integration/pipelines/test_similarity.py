@@ -1,0 +1,360 @@
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import ClaimLost, FetchError
+from app.iiif.fetch import Fetcher
+from app.pipelines.similarity.documents import Coverage, DocumentRecords
+from app.similarity.transpositions import Transposition
+from tests.support.comparing import Comparing, draw
+from tests.support.library import Answer, Library
+
+# Images of the two documents that are not the same.
+DIFFERENT = 8
+
+
+@pytest.fixture
+def run(tmp_path: Path, library: Library, fetcher: Fetcher) -> Comparing:
+    """Two documents of five and four images: 2 of a is also d of b, and c of b is 3 of a mirrored."""
+    run = Comparing(tmp_path / "data", library, fetcher)
+    run.offer("a", {f"{number}.jpg": draw(number) for number in range(5)})
+    run.offer("b", {"a": draw(10), "b": draw(11), "c": draw(3, mirrored=True), "d": draw(2)})
+    return run
+
+
+@pytest.fixture
+def library(open_library: Library) -> Library:
+    open_library.forget()
+    return open_library
+
+
+def kill_after(done: int) -> object:
+    def report(so_far: int, total: int, coverage: Coverage | None) -> None:
+        if so_far >= done:
+            raise ClaimLost("killed here")
+
+    return report
+
+
+def test_every_pair_has_scores_and_twins_come_first(run: Comparing) -> None:
+    run.download()
+    run.compare()
+    assert run.list_results() == ["a-a", "a-b", "b-b"]
+    assert run.find_best("a", "b") == ("2.jpg", "d", 1.0, "none")
+    assert run.find_best("a", "a")[2] < 0.9
+    assert len(run.find("a", "b").scores) == 5 * 4
+    assert len(run.find("a", "a").scores) == 5 * 4 / 2
+    assert run.reports[-1][:2] == (9 + 3, 9 + 3)
+    assert run.coverage.as_json() == {
+        "documents": [
+            {"doc_id": "a", "images": 5, "usable": 5, "failed": [], "error": None},
+            {"doc_id": "b", "images": 4, "usable": 4, "failed": [], "error": None},
+        ]
+    }
+
+
+def test_a_mirrored_twin_is_found_when_it_is_asked_for(run: Comparing) -> None:
+    run.transpositions = (Transposition.NONE, Transposition.HFLIP)
+    run.download()
+    run.compare()
+    found = run.find("a", "b")
+    rows = zip(found.scores.first, found.scores.second, found.scores.transpositions, found.scores.scores, strict=True)
+    best = {(found.a.names[i], found.b.names[j]): (code, round(score, 2)) for i, j, code, score in rows}
+    assert best["3.jpg", "c"] == (1, 1.0)
+    assert best["2.jpg", "d"] == (0, 1.0)
+
+
+def test_only_so_many_best_matches_of_each_image_are_kept(run: Comparing) -> None:
+    run.topk = 1
+    run.download()
+    run.compare()
+    scores = run.find("a", "b").scores
+    assert set(scores.first) == set(range(5))
+    assert set(scores.second) == set(range(4))
+    assert len(scores) < 9
+
+
+def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> None:
+    run.offer("c", {"good": draw(2), "gone": Answer(404), "html": Answer(body=b"<html>"), "cut": draw(3)[:400]})
+    run.download()
+    run.compare()
+    (_, _, document) = run.coverage.documents
+    assert (document.images, document.usable, document.error) == (4, 1, "")
+    reasons = dict(document.failed)
+    assert list(reasons) == ["gone", "html", "cut"]
+    assert "404" in reasons["gone"]
+    assert "HTML" in reasons["html"]
+    assert run.find("a", "c").b.names == ["good"]
+    assert run.find_best("a", "c") == ("2.jpg", "good", 1.0, "none")
+    assert len(run.find("c", "c").scores) == 0
+    assert run.counted["image failed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>", "HTML page"),
+        (b"\xff\xfe", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        ([], "not a list of images"),
+        ({}, "has no images"),
+        ({"x": 1}, "no address"),
+        ({"x": "nowhere"}, "not a web address"),
+        ({"../x": "https://a.example/"}, "is a path"),
+        ({str(number): "https://a.example/" for number in range(1001)}, "MAX_IMAGES"),
+    ],
+)
+def test_a_document_without_a_list_is_named_and_the_others_are_compared(
+    run: Comparing, body: object, said: str
+) -> None:
+    run.list_at("bad", run.library.answer("/bad.json", Answer(body=body)))
+    run.download()
+    run.compare()
+    document = run.coverage.documents[2]
+    assert (document.doc_id, document.usable) == ("bad", 0)
+    assert said in document.error
+    assert document.error.endswith((".", ";"))
+    assert run.list_results() == ["a-a", "a-b", "b-b"]
+
+
+def test_a_list_that_does_not_come_is_named(run: Comparing) -> None:
+    run.list_at("bad", run.library.answer("/bad.json", Answer(404)))
+    run.download()
+    assert "404" in run.coverage.documents[2].error
+
+
+def test_images_of_a_list_that_cannot_be_asked_for_are_named(run: Comparing) -> None:
+    good = run.library.answer("/good.png", Answer(body=draw(2)))
+    names = f'{{"good": "{good}", "x/y": "{good}", "n": 5, "twice": "{good}", "twice": "{good}", "\\ud800": "{good}"}}'
+    run.list_at("odd", run.library.answer("/odd.json", Answer(body=names)))
+    run.download()
+    document = run.coverage.documents[2]
+    assert (document.images, document.usable) == (5, 1)
+    reasons = dict(document.failed)
+    assert list(reasons) == ["x/y", "n", "twice", "\\ud800"]
+    assert "two images" in reasons["twice"]
+
+
+def test_no_document_with_an_image_is_a_failure_with_the_reason(
+    tmp_path: Path, library: Library, fetcher: Fetcher
+) -> None:
+    run = Comparing(tmp_path, library, fetcher)
+    run.offer("a", {"1": Answer(404)})
+    run.list_at("b", library.answer("/b.json", Answer(body=[])))
+    with pytest.raises(FetchError, match=r"None of the 2 documents .* the first, 'a': None of its 1 images .* 404"):
+        run.download()
+    assert [document.doc_id for document in run.coverage.documents] == ["a", "b"]
+
+
+def test_an_interrupted_download_asks_for_nothing_twice(run: Comparing) -> None:
+    with pytest.raises(ClaimLost):
+        run.download(report=kill_after(3))
+    with pytest.raises(ClaimLost):
+        run.download(report=kill_after(5))
+    run.download()
+    assert len(run.library.paths) == len(set(run.library.paths)) == 9 + 2
+
+
+def test_a_line_that_a_crash_cut_off_does_no_harm(run: Comparing) -> None:
+    run.download()
+    path = run.folder.document(1, ".jsonl")
+    path.write_bytes(path.read_bytes()[:-20])
+    records = DocumentRecords.load(run.folder, 1, "a")
+    assert len(records.fetched) == 4
+    run.download()
+    assert len(DocumentRecords.load(run.folder, 1, "a").fetched) == 5
+    assert len(run.library.paths) == 9 + 2
+
+
+@pytest.mark.parametrize("transpositions", [("none",), ("none", "hflip", "rot90")])
+def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
+    run: Comparing, transpositions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
+    run.transpositions = tuple(map(Transposition, transpositions))
+    run.download()
+    for done in (2, 5, 7):
+        with pytest.raises(ClaimLost):
+            run.compare(report=kill_after(done))
+    assert run.network.embedded < DIFFERENT * len(transpositions)
+    run.compare()
+    assert run.network.embedded == DIFFERENT * len(transpositions)
+    assert run.find_best("a", "b")[:3] in (("2.jpg", "d", 1.0), ("3.jpg", "c", 1.0))
+
+
+def test_embeddings_of_a_killed_job_are_whole_or_not_there(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
+    run.download()
+    with pytest.raises(ClaimLost):
+        run.compare(report=kill_after(4))
+    assert not list(run.storage.embeddings.rglob("*.npy"))
+    run.compare()
+    assert not list(run.storage.embeddings.rglob("*.part"))
+    for path in run.storage.embeddings.rglob("*.npy"):
+        assert np.linalg.norm(np.load(path).astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_adding_a_document_computes_that_document_and_its_pairs(run: Comparing) -> None:
+    for number in range(4):
+        run.offer(f"c{number}", {"x": draw(20 + number), "y": draw(30 + number)})
+    run.download()
+    run.compare()
+    assert (run.network.embedded, run.counted["pair compared"]) == (DIFFERENT + 8, 21)
+    more = run.again("more")
+    more.offer("new", {"x": draw(50), "y": draw(51), "z": draw(3)})
+    asked = len(run.library.paths)
+    more.download()
+    assert len(run.library.paths) - asked == 7 + 3  # the lists, and the new images
+    more.compare()
+    assert more.network.embedded == 2  # the third is in another document
+    assert (more.counted["pair compared"], more.counted["pair known"]) == (7, 21)
+    assert more.find_best("a", "new") == ("3.jpg", "z", 1.0, "none")
+
+
+def test_what_is_known_needs_no_network_at_all(run: Comparing) -> None:
+    run.download()
+    run.compare()
+    again = run.again("again")
+    again.download()
+    again.compare()
+    assert (again.network.loads, again.counted) == (0, {"pair known": 3})
+    other = run.again("other")
+    other.identity = "other weights"
+    other.download()
+    other.compare()
+    assert (other.network.embedded, other.counted["pair compared"]) == (DIFFERENT, 3)
+
+
+@pytest.mark.parametrize("change", [{"topk": 3}, {"transpositions": (Transposition.NONE, Transposition.VFLIP)}])
+def test_other_parameters_are_other_scores_of_the_same_embeddings(run: Comparing, change: dict[str, object]) -> None:
+    run.download()
+    run.compare()
+    again = run.again("again")
+    vars(again).update(change)
+    again.download()
+    again.compare()
+    assert again.counted["pair compared"] == 3
+    assert again.network.embedded == (DIFFERENT if "transpositions" in change else 0)
+
+
+def test_the_same_pixels_under_other_names_are_known(run: Comparing) -> None:
+    run.download()
+    run.compare()
+    other = Comparing(run.storage.root, run.library, run.fetcher, "other")
+    other.offer("z", {f"renamed {number}": draw(number) for number in (4, 2, 0, 1, 3)})
+    other.download()
+    other.compare()
+    assert (other.network.embedded, other.counted) == (0, {"pair known": 1})
+    found = other.find("z", "z")
+    assert sorted(found.a.names) == [f"renamed {number}" for number in range(5)]
+    ((i, j), *_), mine = zip(found.scores.first, found.scores.second, strict=True), run.find("a", "a")
+    assert {found.a.names[i][-1], found.a.names[j][-1]} == {
+        mine.a.names[k[0]][0] for k in (mine.scores.first, mine.scores.second)
+    }
+
+
+def test_a_retry_asks_for_the_failed_images_only(run: Comparing) -> None:
+    run.offer("c", {"good": draw(2), "late": Answer(404)})
+    run.download()
+    run.compare()
+    contents = frozenset(run.store.find_digests(run.contents.values(), run.transpositions))
+    run.library.answer("/c/1.png", Answer(body=draw(40)))
+    shutil.rmtree(run.storage.root / "images")  # as after RETENTION_DAYS
+    run.library.asked.clear()
+    run.network.embedded = 0
+    run.counted.clear()
+    run.download(retries=1, embedded=contents)
+    run.compare()
+    assert run.library.paths == ["/c/1.png"]
+    assert (run.network.embedded, run.counted["pair compared"]) == (1, 3)
+    assert run.coverage.documents[2].usable == 2
+    assert run.find_best("a", "c")[2] == 1.0
+    assert sorted(run.find("c", "c").a.names) == ["good", "late"]
+    assert len(list((run.folder.path / "scores").iterdir())) == 6
+
+
+def test_a_list_that_has_changed_knows_nothing_of_what_it_had(run: Comparing) -> None:
+    run.download()
+    records = DocumentRecords.load(run.folder, 1, "a")
+    assert records.listing is not None
+    records.save_list(replace(records.listing, images=records.listing.images[:2]))
+    for known in (records, DocumentRecords.load(run.folder, 1, "a")):
+        assert (known.cover().images, known.cover().usable, len(known.order_usable())) == (2, 2, 2)
+
+
+def test_a_retry_asks_again_for_a_list_that_did_not_come(run: Comparing) -> None:
+    run.list_at("c", run.library.answer("/c.json", Answer(404), Answer(body={})))
+    run.download()
+    url = run.library.answer("/c.png", Answer(body=draw(2)))
+    run.library.answer("/c.json", Answer(body={"x": url}))
+    run.library.asked.clear()
+    run.download(retries=1)
+    run.compare()
+    assert run.library.paths == ["/c.json", "/c.png"]
+    assert "a-c" in run.list_results()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
+def test_an_image_that_leaves_the_cache_is_a_failed_one_and_a_retry_fetches_it(run: Comparing, damage: object) -> None:
+    run.download()
+    records = DocumentRecords.load(run.folder, 1, "a")
+    damage(run.sources["a"].cache.folder / str(records.fetched["2.jpg"].file))  # type: ignore[operator]
+    run.compare()
+    assert [name for name, _ in run.coverage.documents[0].failed] == ["2.jpg"]
+    assert "2.jpg" not in run.find("a", "b").a.names
+    run.download(retries=1)
+    run.compare()
+    assert run.find_best("a", "b") == ("2.jpg", "d", 1.0, "none")
+
+
+def test_a_library_that_is_down_is_not_asked_for_every_image(run: Comparing) -> None:
+    run.offer("c", {str(number): Answer(503) for number in range(60)})
+    run.download()
+    asked = {path for path in run.library.paths if path.startswith("/c/")}
+    assert len(asked) <= 8 + 4
+    assert sum("Not asked for" in reason for _, reason in run.coverage.documents[2].failed) == 60 - len(asked)
+
+
+def test_a_host_that_hangs_does_not_keep_a_cancelled_job(run: Comparing) -> None:
+    run.offer("c", {str(number): Answer(hang=True) for number in range(3)})
+    reports: list[int] = []
+
+    def report(done: int, total: int, coverage: Coverage | None) -> None:
+        reports.append(done)
+        if len(reports) == 6:
+            raise ClaimLost("cancelled")
+
+    with pytest.raises(ClaimLost):
+        run.download(report=report)
+
+
+def test_results_stay_when_the_cache_is_tidied(run: Comparing) -> None:
+    run.download()
+    run.compare()
+    for path in run.storage.root.rglob("*"):
+        os.utime(path, (0, 0))
+    for path in sorted(run.storage.embeddings.rglob("*"), reverse=True):
+        os.utime(path, (0, 0))
+    assert run.storage.remove_old_comparisons(7) == 2
+    assert run.storage.remove_old_images(7) == 9
+    assert not list(run.storage.embeddings.iterdir())
+    assert not list(run.storage.scores.iterdir())
+    assert run.find_best("a", "b") == ("2.jpg", "d", 1.0, "none")
+
+
+def test_what_was_used_lately_is_kept(run: Comparing) -> None:
+    run.download()
+    run.compare()
+    old = [path for root in (run.storage.embeddings, run.storage.scores) for path in root.rglob("*")]
+    for path in old:
+        os.utime(path, (0, 0))
+    again = run.again("again")
+    again.download()
+    again.compare()
+    assert run.storage.remove_old_comparisons(7) == 0
+    assert all(path.exists() for path in old)

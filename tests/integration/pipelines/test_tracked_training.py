@@ -1,0 +1,54 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.pipelines.training.work import learn
+from app.storage import JobFolder
+from app.training.tracking import open_tracker
+from app.training.train import TrainingConfig
+from tests.support.comet_server import KEY, Comet
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+
+class Supervisor:
+    """Asks for room after every epoch."""
+
+    def tell_alive(self) -> None:
+        pass
+
+    def report(self, epochs: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def asks_for_room(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    folder = JobFolder(tmp_path / "job")
+    draw_dataset(folder.dataset, train=4, val=3)
+    return folder
+
+
+def test_comet_is_told_of_every_epoch_of_a_training_that_gives_way(folder: JobFolder, tmp_path: Path) -> None:
+    comet, start = Comet(), tmp_path / "start.pt"
+    save_checkpoint(start, make_yolo())
+    config = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
+    with comet.open() as url:
+        turns = 0
+        while True:
+            turns += 1
+            tracker = open_tracker(KEY, "illustrations", "mine", folder.training, url=url)
+            if learn(folder, start, config, Supervisor(), tracker):
+                break
+    assert turns == 2
+    assert len(comet.experiments) == 1
+    assert {epoch for epoch, name, _ in comet.list_metrics() if name == "ap50"} == {1, 2}
+    assert {name for _, name, _ in comet.list_metrics()} >= {"train/box_loss", "precision", "recall", "ap50_95"}
+    told = {fields["parameterName"]: fields["parameterValue"] for kind, fields in comet.written if kind == "parameter"}
+    assert (told["dataset"], told["epochs"]) == ("pages", "2")
+    outcomes = [fields["value"] for kind, fields in comet.written if kind == "log-other"]
+    assert outcomes == ["interrupted", "done"]

@@ -1,0 +1,121 @@
+"""The order of work of a training, with small networks; the whole way is in test_training_jobs.py."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+
+import pytest
+
+from app.detection.weights import Weights
+from app.pipelines.training import publishing
+from app.pipelines.training.publishing import publish
+from app.pipelines.training.work import learn
+from app.storage import JobFolder
+from app.training.card import TrainingRun
+from app.training.datasets import load_dataset
+from app.training.history import load_history
+from app.training.tracking import open_tracker
+from app.training.train import TrainingConfig, save_weights
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
+
+
+class Supervisor:
+    """Asks for nothing, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Mapping[str, Any]] = []
+
+    def tell_alive(self) -> None:
+        pass
+
+    def report(self, epochs: int, record: Mapping[str, Any]) -> None:
+        self.told.append(record)
+
+    def asks_for_room(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return save_checkpoint(tmp_path / "start.pt", make_yolo())
+
+
+def draw_job(path: Path) -> JobFolder:
+    folder = JobFolder(path)
+    draw_dataset(folder.dataset, train=4, val=3)
+    return folder
+
+
+def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> Supervisor:
+    supervisor = Supervisor()
+    assert learn(folder, start, config, supervisor, open_tracker("", "", "", folder.path))
+    return supervisor
+
+
+def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "start") -> str:
+    return publish(folder, models, names, TrainingRun(start, load_dataset(folder.dataset), 2, 64, {}, time.time()))
+
+
+def test_a_training_that_starts_anew_tells_nothing_of_an_earlier_try(tmp_path: Path, start: Path) -> None:
+    folder = draw_job(tmp_path / "job")
+    train(folder, start)
+    folder.forget_training()
+    draw_dataset(folder.dataset, train=4, val=3)
+    supervisor = train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu"))
+    assert [record.epoch for record in load_history(folder.history)] == [1]
+    assert supervisor.told[0] == {"last_epoch": None}
+
+
+def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start: Path) -> None:
+    folder, models = draw_job(tmp_path / "job"), tmp_path / "models"
+    models.mkdir()
+    train(folder, start)
+    assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
+    before = Weights.at(models / "mine.pt")
+    time.sleep(1.1)  # the next second: a date would differ
+    save_weights(folder.training, folder.weights, CONFIG)
+    assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
+    assert Weights.at(models / "mine.pt") == before
+    assert sorted(path.name for path in models.iterdir()) == ["mine.md", "mine.pt"]
+
+
+def test_a_job_publishes_anew_under_its_own_name(tmp_path: Path, start: Path) -> None:
+    folder, models = draw_job(tmp_path / "job"), tmp_path / "models"
+    models.mkdir()
+    (models / "mine_job.pt").write_bytes(b"of an earlier try")
+    train(folder, start)
+    assert put(folder, models, ["mine_job.pt"]) == "mine_job.pt"
+    assert Weights.at(models / "mine_job.pt").digest() == Weights.at(folder.weights).digest()
+
+
+def test_of_two_trainings_of_one_name_each_has_weights_and_card(
+    tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    folders = [draw_job(tmp_path / name) for name in "ab"]
+    for seed, folder in enumerate(folders):
+        train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu", seed=seed))
+    together, format_card = Barrier(2), publishing.format_card
+    # Both have looked which names are free before either writes, if nothing keeps them apart.
+    monkeypatch.setattr(publishing, "format_card", lambda *given: wait(together) or format_card(*given))
+    with ThreadPoolExecutor(2) as pool:
+        jobs = zip(folders, "ab", strict=True)
+        names = list(pool.map(lambda job: put(job[0], models, ["mine.pt", f"mine_{job[1]}.pt"], job[1]), jobs))
+    assert "mine.pt" in names
+    assert len(set(names)) == 2
+    for folder, name, start_name in zip(folders, names, "ab", strict=True):
+        assert Weights.at(models / name).digest() == Weights.at(folder.weights).digest()
+        assert f"| start weights | {start_name} |" in (models / name).with_suffix(".md").read_text()
+
+
+def wait(barrier: Barrier) -> None:
+    with suppress(BrokenBarrierError):
+        barrier.wait(0.5)

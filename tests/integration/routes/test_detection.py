@@ -1,0 +1,104 @@
+import io
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.auth import add_app
+from app.config import Settings
+from app.demo.service import find_free_port
+
+MANIFEST = "https://example.org/iiif/manifest.json"
+
+
+def post_list(client: FlaskClient, headers: dict[str, str], content: bytes, **fields: str) -> Any:
+    form = {"url_file": (io.BytesIO(content), "list.txt"), **fields}
+    return client.post("/detect_all", headers=headers, data=form)
+
+
+@pytest.mark.parametrize("path", ["/run_detect", "/delete_detect"])
+def test_an_accepted_manifest_answers_200_with_the_job(client: FlaskClient, headers: dict[str, str], path: str) -> None:
+    answer = client.post(path, headers=headers, data={"manifest_url": MANIFEST, "experiment_id": "7"})
+    assert answer.status_code == 200
+    assert answer.json.keys() == {"message", "job_id", "status_url"}
+    job = client.get(answer.json["status_url"], headers=headers).json
+    assert (job["job_id"], job["state"], job["manifest_url"]) == (answer.json["job_id"], "queued", MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({}, "manifest_url"),
+        ({"manifest_url": ""}, "manifest_url"),
+        ({"manifest_url": "example.org/manifest"}, "manifest_url"),
+        ({"manifest_url": "file:///etc/passwd"}, "manifest_url"),
+        ({"manifest_url": MANIFEST, "model": "absent.pt"}, "model"),
+        ({"manifest_url": MANIFEST, "model": "../../etc/passwd"}, "model"),
+        ({"manifest_url": MANIFEST, "callback": "nowhere"}, "callback"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/run_detect", "/delete_detect"])
+def test_a_bad_field_is_named_and_nothing_is_queued(
+    client: FlaskClient, headers: dict[str, str], path: str, form: dict[str, str], field: str
+) -> None:
+    answer = client.post(path, headers=headers, data=form)
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith(field)
+    assert client.get("/jobs", headers=headers).json == {"jobs": []}
+
+
+def test_good_lines_run_and_bad_lines_are_named(client: FlaskClient, headers: dict[str, str]) -> None:
+    content = b"\xef\xbb\xbfhttps://a.example/1\r\n\r\n  \nnot an address\nhttps://a.example/2\nftp://a.example/3"
+    answer = post_list(client, headers, content)
+    assert answer.status_code == 200
+    assert [job["manifest_url"] for job in answer.json["jobs"]] == ["https://a.example/1", "https://a.example/2"]
+    assert [(fault["line"], fault["text"]) for fault in answer.json["refused"]] == [
+        (4, "not an address"),
+        (6, "ftp://a.example/3"),
+    ]
+    assert "4, 6." in answer.json["message"]
+    assert answer.json["job_id"] == answer.json["jobs"][0]["job_id"]
+    assert len(client.get("/jobs", headers=headers).json["jobs"]) == 2
+
+
+def test_a_line_given_twice_runs_once(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = post_list(client, headers, b"https://a.example/1\nhttps://a.example/1\n")
+    assert len(answer.json["jobs"]) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"nothing\n", b"\xff\xfe\x00"])
+def test_a_list_without_a_usable_line_is_refused(client: FlaskClient, headers: dict[str, str], content: bytes) -> None:
+    answer = post_list(client, headers, content)
+    assert answer.status_code == 400
+    assert "url_file" in answer.json["message"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("model", "absent.pt"), ("callback", "nowhere")])
+def test_a_bad_field_beside_the_list_is_named(
+    client: FlaskClient, headers: dict[str, str], field: str, value: str
+) -> None:
+    answer = post_list(client, headers, b"https://a.example/1\n", **{field: value})
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith(field)
+    assert client.get("/jobs", headers=headers).json == {"jobs": []}
+
+
+def test_a_missing_list_is_named(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.post("/detect_all", headers=headers, data={"url_file": "https://a.example/1"})
+    assert answer.status_code == 400
+    assert "url_file" in answer.json["message"]
+
+
+def test_a_broker_that_is_down_is_503_and_leaves_no_job(settings: Settings) -> None:
+    down = settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{find_free_port()}"})
+    app: Flask = create_app(down)
+    headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}
+    client = app.test_client()
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST})
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert "broker" in answer.json["message"]
+    assert client.get("/jobs", headers=headers).json == {"jobs": []}
+    app.extensions["services"].database.close()

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.auth import add_app
+from tests.support.drawn_datasets import draw_dataset
+
+
+@pytest.fixture(autouse=True)
+def _dataset(app: Flask, headers: dict[str, str]) -> None:
+    """The first client app has a data set for training, without pages for tests."""
+    draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1")
+
+
+def train(client: FlaskClient, headers: dict[str, str], **fields: str) -> tuple[int, dict[str, str]]:
+    answer = client.post("/train-model", headers=headers, data={"data": "pages", "epochs": "3"} | fields)
+    return answer.status_code, answer.json
+
+
+def test_a_training_is_queued_and_described(client: FlaskClient, headers: dict[str, str]) -> None:
+    status, answer = train(client, headers, model="illustrations", name="mine")
+    assert (status, answer["message"]) == (200, "The training is queued: 3 epochs on pages.")
+    job = client.get(answer["status_url"], headers=headers).json
+    assert (job["kind"], job["state"]) == ("training", "queued")
+    assert (job["data"], job["epochs"], job["model"]) == ("pages", 3, "illustrations.pt")
+    assert (job["weights"], job["last_epoch"], job["figures"]) == (None, None, None)
+    assert client.get("/jobs", headers=headers).json["jobs"][0]["job_id"] == answer["job_id"]
+
+
+def test_a_test_is_queued_and_described(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.post("/test-model", headers=headers, data={"dataset": "pages.yaml", "save_dir": "look"})
+    assert (answer.status_code, answer.json["message"]) == (200, "The test is queued: pages for val of pages.")
+    job = client.get(answer.json["status_url"], headers=headers).json
+    assert (job["kind"], job["dataset"], job["save_dir"], job["figures"]) == ("test", "pages", "look", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"data": "others"}, "'others' is not among your data sets: pages."),
+        ({"model": "unknown"}, "model 'unknown' is not among the weights of this server: illustrations.pt."),
+        ({"epochs": "0"}, "epochs must be a whole number from 1 to 10000."),
+        ({"name": "illustrations"}, "name is that of weights of this server: illustrations.pt; send another."),
+        ({"notify_url": "nowhere"}, "notify_url is not a web address"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(
+    client: FlaskClient, headers: dict[str, str], fields: dict[str, str], sentence: str
+) -> None:
+    status, answer = train(client, headers, **fields)
+    assert status == 400
+    assert answer["message"].startswith(sentence)
+    assert client.get("/jobs", headers=headers).json["jobs"] == []
+
+
+def test_a_test_needs_pages_of_its_split(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.post("/test-model", headers=headers, data={"dataset": "pages", "split": "test"})
+    assert answer.status_code == 400
+    assert answer.json["message"] == "The data set pages has no pages for test: it has train, val."
+
+
+def test_a_key_is_needed(client: FlaskClient) -> None:
+    assert client.post("/train-model", data={"data": "pages", "epochs": "3"}).status_code == 400
+    assert client.post("/test-model", headers={"X-API-Key": "guess"}).status_code == 403
+
+
+def test_another_app_sees_neither_data_nor_results(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    other = {"X-API-Key": add_app(app.extensions["services"].database, "other")}
+    status, answer = train(client, other)
+    assert (status, answer["message"]) == (400, "'pages' is not among your data sets: none.")
+    _, mine = train(client, headers)
+    assert client.get(f"/jobs/{mine['job_id']}/files", headers=other).status_code == 404
+    assert client.get(f"/jobs/{mine['job_id']}/files/curve.png", headers=other).status_code == 404
+
+
+def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    _, answer = train(client, headers)
+    folder = app.extensions["services"].storage.job(answer["job_id"])
+    (folder.results / "val" / "images").mkdir(parents=True)
+    (folder.results / "val" / "images" / "1 é.jpg").write_bytes(b"picture")
+    (folder.results / ".part-x").write_bytes(b"half")
+    (folder.results / "val" / ".new").mkdir()
+    (folder.results / "val" / ".new" / "1.jpg").write_bytes(b"of an evaluation at work")
+    (folder.results / "gone.png").symlink_to("just replaced")
+    (folder.path / "secret").write_bytes(b"other")
+    path = f"/jobs/{answer['job_id']}/files"
+    (file,) = client.get(path, headers=headers).json["files"]
+    assert (file["name"], file["size"]) == ("val/images/1 é.jpg", 7)
+    sent = client.get(file["url"], headers=headers)
+    assert (sent.data, sent.mimetype) == (b"picture", "image/jpeg")
+    sent.close()
+    for name in ("absent.png", "../secret", "%2e%2e/secret", ".part-x", "val"):
+        assert client.get(f"{path}/{name}", headers=headers).status_code == 404, name
+
+
+def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    _, answer = train(client, headers)
+    app.extensions["services"].jobs.change(answer["job_id"], True, state="done", finished=1.0)
+    again = client.post(f"/jobs/{answer['job_id']}/retry", headers=headers)
+    assert again.status_code == 400
+    assert again.json["message"].endswith("is a training that is done: there is nothing to try again.")
+
+
+def test_a_training_that_failed_is_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    _, answer = train(client, headers)
+    app.extensions["services"].jobs.change(answer["job_id"], True, state="failed", finished=1.0)
+    assert client.post(f"/jobs/{answer['job_id']}/retry", headers=headers).status_code == 200
+
+
+def test_the_folder_of_data_sets_is_under_the_data(app: Flask) -> None:
+    assert (
+        app.extensions["services"].datasets.folder == Path(app.extensions["services"].settings.data_folder) / "datasets"
+    )

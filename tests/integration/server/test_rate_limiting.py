@@ -1,0 +1,171 @@
+"""What stands before every view."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.auth import add_app, revoke_app
+from app.config import Settings
+from app.demo.service import find_free_port
+
+OPEN = {"/models", "/models/<name>", "/models/default", "/openapi.json", "/healthz", "/readyz", "/metrics"}
+MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
+
+
+def ask(client: FlaskClient, key: str | None = None, path: str = "/jobs", **options: str) -> TestResponse:
+    return client.get(path, headers={} if key is None else {"X-API-Key": key}, environ_overrides=options)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"rate_limit": "5/hour", "rate_limit_address": "3/hour", "proxies": 1})
+
+
+@pytest.fixture
+def key(headers: dict[str, str]) -> str:
+    return headers["X-API-Key"]
+
+
+def test_every_route_that_is_not_on_the_list_asks_for_a_key(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"rate_limit_address": "off"}))
+    database = app.extensions["services"].database
+    revoked = add_app(database, "gone")
+    revoke_app(database, "gone")
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        path = rule.rule.replace("<job_id>", "x").replace("<name>", "illustrations")
+        for method in rule.methods or ():
+            if rule.rule in OPEN:
+                assert client.open(path, method=method).status_code in (200, 503)
+                continue
+            missing = client.open(path, method=method)
+            wrong = [client.open(path, method=method, headers={"X-API-Key": key}) for key in ("no", revoked)]
+            assert [answer.status_code for answer in (missing, *wrong)] == [400, 403, 403], (method, path)
+            if method != "HEAD":
+                assert "X-API-Key" in missing.json["message"]
+                assert all("key" in answer.json["message"] for answer in wrong)
+    database.close()
+
+
+def test_a_view_that_is_added_asks_for_a_key(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/new", view_func=lambda: "open")
+    assert ask(client, path="/new").status_code == 400
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("OPTIONS", "/jobs", 405)])
+def test_what_is_not_there_needs_no_key(client: FlaskClient, method: str, path: str, status: int) -> None:
+    assert client.open(path, method=method).status_code == status
+
+
+def test_a_client_app_that_asks_too_often_is_told_when_to_come_back(client: FlaskClient, key: str) -> None:
+    assert [ask(client, key).status_code for _ in range(6)] == [200] * 5 + [429]
+    answer = ask(client, key, path="/models")
+    assert (answer.status_code, answer.json["code"]) == (429, "too_many_requests")
+    assert "5 per 1 hour" in answer.json["message"]
+    assert 3500 < int(answer.headers["Retry-After"]) <= 3601
+
+
+def test_a_client_app_does_not_use_up_what_another_may_ask(app: Flask, client: FlaskClient, key: str) -> None:
+    other = add_app(app.extensions["services"].database, "other")
+    assert [ask(client, key).status_code for _ in range(6)][-1] == 429
+    assert ask(client, other).status_code == 200
+
+
+def test_a_new_guess_at_every_try_is_counted_on_the_address(client: FlaskClient, key: str) -> None:
+    assert [ask(client, f"guess {n}").status_code for n in range(5)] == [403] * 3 + [429] * 2
+    assert ask(client).status_code == 429
+    assert ask(client, "guess", REMOTE_ADDR="192.0.2.7").status_code == 403
+    assert ask(client, key).status_code == 200, "whoever has a key is not shut out by a stranger"
+
+
+def test_the_addresses_of_an_ipv6_network_are_one(client: FlaskClient) -> None:
+    statuses = [ask(client, "guess", REMOTE_ADDR=f"2001:db8::{n}").status_code for n in range(1, 5)]
+    assert statuses == [403, 403, 403, 429]
+    assert ask(client, "guess", REMOTE_ADDR="2001:db8:0:1::1").status_code == 403
+
+
+def test_behind_a_proxy_its_clients_are_told_apart(client: FlaskClient) -> None:
+    def guess(forwarded: str) -> int:
+        return client.get("/jobs", headers={"X-API-Key": "guess", "X-Forwarded-For": forwarded}).status_code
+
+    # What the client wrote itself stands before what the proxy adds, and counts for nothing.
+    assert [guess(f"10.0.0.{n}, 192.0.2.1") for n in range(4)] == [403, 403, 403, 429]
+    assert guess("192.0.2.2") == 403
+
+
+def test_addresses_in_answers_have_the_scheme_of_the_proxy_and_the_host_that_was_asked(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    forwarded = {"Host": "api.example", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+    answer = client.post("/run_detect", headers=headers | forwarded, data=MANIFEST)
+    assert answer.json["status_url"].startswith("https://api.example/jobs/")
+
+
+def test_without_a_proxy_nobody_names_his_own_address(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"proxies": 0}))
+    forwarded = [{"X-API-Key": "guess", "X-Forwarded-For": f"192.0.2.{n}"} for n in range(4)]
+    statuses = [app.test_client().get("/jobs", headers=each).status_code for each in forwarded]
+    assert statuses == [403, 403, 403, 429]
+    app.extensions["services"].database.close()
+
+
+def test_the_count_is_shared_by_all_processes(settings: Settings, app: Flask, client: FlaskClient, key: str) -> None:
+    second = create_app(settings)
+    assert [ask(client, key).status_code for _ in range(5)] == [200] * 5
+    assert ask(second.test_client(), key).status_code == 429
+    second.extensions["services"].database.close()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where connections are accepted and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.timeout(20)  # two seconds are promised: bench/submit_latency.py measures them
+@pytest.mark.parametrize("away", ["dead", "silent"])
+def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
+    settings: Settings, silent_port: int, away: str
+) -> None:
+    port = silent_port if away == "silent" else find_free_port()
+    app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{port}"}))
+    headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}
+    client = app.test_client()
+    answer = client.post("/run_detect", headers=headers, data=MANIFEST)
+    assert (answer.status_code, answer.json["code"]) == (503, "broker_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/jobs", headers=headers).json == {"jobs": []}
+    assert [client.get("/jobs", headers=headers).status_code for _ in range(4)] == [200] * 3 + [429]
+    app.extensions["services"].database.close()
+
+
+def test_requests_that_find_the_broker_gone_at_the_same_moment_are_all_answered(
+    settings: Settings, silent_port: int
+) -> None:
+    app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{silent_port}"}))
+    key, statuses = add_app(app.extensions["services"].database, "front"), []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(ask(app.test_client(), key).status_code)) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 5
+    app.extensions["services"].database.close()
+
+
+def test_off_is_no_limit(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"rate_limit": "off", "rate_limit_address": "off"}))
+    assert {ask(app.test_client(), "guess").status_code for _ in range(20)} == {403}
+    with redis.Redis.from_url(settings.broker_url) as broker:
+        assert broker.keys("LIMITS*") == []
+    app.extensions["services"].database.close()

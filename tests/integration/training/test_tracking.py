@@ -1,0 +1,177 @@
+import base64
+import json
+import logging
+import math
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.config import ROOT
+from app.training.comet import CometClient
+from app.training.tracking import KEY_FILE, CometRun, CometTracker, Tracker, open_tracker
+from tests.support.comet_server import KEY, Comet
+
+FIGURES = {"val/ap50": 0.5, "train/box_loss": 1.25}
+
+
+@pytest.fixture
+def comet() -> Comet:
+    return Comet()
+
+
+@pytest.fixture
+def url(comet: Comet) -> Iterator[str]:
+    with comet.open() as url:
+        yield url
+
+
+def train(tracker: Tracker, *epochs: int) -> None:
+    tracker.begin({"epochs": 2, "data": "rectangles"})
+    for epoch in epochs:
+        tracker.record_epoch(epoch, FIGURES)
+    tracker.end()
+
+
+def test_a_training_is_written_down(comet: Comet, url: str, tmp_path: Path) -> None:
+    train(open_tracker(KEY, "illustrations", "eida on rectangles", tmp_path, url=url), 1, 2)
+    assert list(comet.experiments.values()) == [
+        {"workspaceName": "my-own", "projectName": "illustrations", "experimentName": "eida on rectangles"}
+    ]
+    parameters = [fields for kind, fields in comet.written if kind == "parameter"]
+    assert {each["parameterName"]: each["parameterValue"] for each in parameters} == {
+        "epochs": "2",
+        "data": "rectangles",
+    }
+    assert comet.list_metrics() == [(epoch, name, value) for epoch in (1, 2) for name, value in FIGURES.items()]
+    assert comet.written[-1] == ("log-other", {"key": "outcome", "value": "done"})
+
+
+def test_after_an_interruption_the_same_experiment_goes_on(comet: Comet, url: str, tmp_path: Path) -> None:
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1)
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 2)
+    assert len(comet.experiments) == 1
+    assert {epoch for epoch, _, _ in comet.list_metrics()} == {1, 2}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"link": "x"}'])
+def test_a_key_file_that_cannot_be_read_makes_a_new_experiment(
+    comet: Comet, url: str, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / KEY_FILE).write_text(content)
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1)
+    assert json.loads((tmp_path / KEY_FILE).read_text())["experimentKey"] in comet.experiments
+    assert KEY not in (tmp_path / KEY_FILE).read_text()
+
+
+def test_the_workspace_may_be_named(comet: Comet, url: str, tmp_path: Path) -> None:
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, "laboratory", url), 1)
+    assert comet.experiments["experiment-1"]["workspaceName"] == "laboratory"
+    assert "GET /api/rest/v2/account-details" not in comet.asked
+
+
+def test_a_figure_that_is_no_number_is_left_out(comet: Comet, url: str, tmp_path: Path) -> None:
+    tracker = open_tracker(KEY, "illustrations", "run", tmp_path, url=url)
+    tracker.record_epoch(1, {"val/ap50": math.nan, "val/loss": math.inf, "val/recall": 0.5})
+    tracker.end("cancelled")
+    assert comet.list_metrics() == [(1, "val/recall", 0.5)]
+    assert comet.written[-1][1]["value"] == "cancelled"
+
+
+@pytest.mark.parametrize(("key", "project"), [("", ""), (KEY, ""), ("", "illustrations")])
+def test_nothing_is_sent_unless_both_are_set(
+    comet: Comet, url: str, key: str, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMET_API_KEY", KEY)
+    monkeypatch.setenv("COMET_URL_OVERRIDE", url)
+    threads = threading.active_count()
+    train(open_tracker(key, project, "run", tmp_path, url=url), 1)
+    assert comet.asked == []
+    assert threading.active_count() == threads
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_imported_unless_both_are_set() -> None:
+    code = (
+        "import sys; from pathlib import Path; from app.training.tracking import open_tracker;"
+        "open_tracker('key', '', 'run', Path()).end();"
+        "print([name for name in ('requests', 'app.training.comet', 'comet_ml', 'torch') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404])
+def test_a_refusal_is_said_once_and_nothing_more_is_sent(
+    comet: Comet, url: str, status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    comet.status = status
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1, 2, 3)
+    (warning,) = list_warnings(caplog)
+    assert f"answered {status}" in warning
+    assert KEY not in caplog.text
+    assert len(comet.asked) == 1
+
+
+def test_a_wrong_key_does_not_disturb_the_training(
+    comet: Comet, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(open_tracker("wrong", "illustrations", "run", tmp_path, url=url), 1)
+    assert "COMET_API_KEY" in caplog.text
+    assert comet.written == []
+
+
+def test_what_could_not_be_sent_is_sent_with_the_next_epoch(
+    comet: Comet, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    comet.status = 503
+    tracker = open_tracker(KEY, "illustrations", "run", tmp_path, url=url)
+    for epoch in (1, 2):
+        asked = len(comet.asked)
+        tracker.record_epoch(epoch, FIGURES)
+        wait_for(lambda asked=asked: len(comet.asked) > asked)
+    comet.status = 200
+    tracker.record_epoch(3, FIGURES)
+    tracker.end()
+    assert [epoch for epoch, name, _ in comet.list_metrics() if name == "val/ap50"] == [1, 2, 3]
+    assert len(list_warnings(caplog)) == 1
+
+
+def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def wait_for(happened: object) -> None:
+    assert callable(happened)
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_nobody_at_the_address_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url="http://127.0.0.1:9"), 1, 2)
+    (warning,) = list_warnings(caplog)
+    assert "http://127.0.0.1:9 did not answer" in warning
+
+
+def test_a_comet_that_hangs_holds_up_neither_the_training_nor_its_end(comet: Comet, url: str, tmp_path: Path) -> None:
+    comet.seconds = 5
+    client = CometClient(KEY, url, seconds=0.2)
+    tracker = CometTracker(client, CometRun("", "illustrations", "run", tmp_path / KEY_FILE), patience=0.1)
+    begun = time.monotonic()
+    train(tracker, *range(100))
+    # The server would take minutes.
+    assert time.monotonic() - begun < comet.seconds
+
+
+def test_a_self_hosted_comet_is_known_by_its_setting_or_its_key() -> None:
+    carried = base64.b64encode(json.dumps({"baseUrl": "https://comet.example/"}).encode()).decode().rstrip("=")
+    assert CometClient(KEY).address == "https://www.comet.com"
+    assert CometClient(f"{KEY}*{carried}").address == "https://comet.example"
+    assert CometClient(f"{KEY}*{carried}", "https://other.example/clientlib/").address == "https://other.example"
+    assert CometClient(f"{KEY}*broken").address == "https://www.comet.com"

@@ -1,0 +1,203 @@
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+
+from app.detection.weights import load_network
+from app.errors import WeightsError
+from app.training.datasets import Dataset
+from app.training.history import EpochRecord
+from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
+from app.training.trainer import WholeFile, read_page
+from tests.support import yolov5_networks
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.yolov5_networks import SIZES
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
+
+
+class Interruption(Exception):
+    pass
+
+
+class Watcher:
+    """Remembers the epochs, and ends a training at a batch."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        self.epochs: list[EpochRecord] = []
+        self.batches = 0
+        self.stop_at = stop_at
+
+    def tick(self) -> None:
+        self.batches += 1
+        if self.batches == self.stop_at:
+            raise Interruption
+
+    def record_epoch(self, record: EpochRecord) -> None:
+        self.epochs.append(record)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return draw_dataset(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("weights") / "start.pt", make_yolo())
+
+
+def test_every_epoch_is_told_and_the_new_weights_know_the_classes_of_the_data(
+    start: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    watcher = Watcher()
+    train(start, dataset, tmp_path, CONFIG, watcher)
+    assert [record.epoch for record in watcher.epochs] == [1, 2]
+    assert watcher.batches == 2 * (3 + 1)  # of learning, and of looking at the pages that are not learned
+    assert count_epochs(tmp_path) == 2
+    save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
+    network = load_network(tmp_path / "mine.pt")
+    assert network.names == {0: "illustration"}
+    assert not torch.equal(next(network.parameters()), next(load_network(start).parameters()))
+
+
+def test_a_training_starts_from_the_parameters_that_have_a_place(start: Path, dataset: Dataset, tmp_path: Path) -> None:
+    watcher = Watcher(stop_at=1)
+    with pytest.raises(Interruption):
+        train(start, dataset, tmp_path, CONFIG, watcher)
+    assert count_epochs(tmp_path) == 0
+    # Whoever is interrupted in the first epoch starts anew.
+    train(start, dataset, tmp_path, TrainingConfig(1, 64, 4, "cpu"), watcher)
+    save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
+    before, after = load_network(start).state_dict(), load_network(tmp_path / "mine.pt").state_dict()
+    name = "model.0.conv.weight"
+    assert 0 < (before[name] - after[name]).abs().max() < 1e-3  # of weights up to 0.3
+
+
+def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
+    start: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(Interruption):
+        train(start, dataset, tmp_path, CONFIG, Watcher(stop_at=5))
+    assert count_epochs(tmp_path) == 1
+    watcher = Watcher()
+    train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, watcher)
+    assert [record.epoch for record in watcher.epochs] == [2]
+    assert watcher.batches == 3 + 1
+    again = Watcher()
+    train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, again)
+    assert again.batches == 0
+
+
+def test_the_best_epoch_is_kept_although_the_training_was_killed_before_it_was(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = WholeFile.write_bytes
+
+    def write_last_or_die(path: WholeFile, data: bytes) -> int:
+        if path.name == "best.pt":
+            raise Interruption
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeFile, "write_bytes", write_last_or_die)
+        with pytest.raises(Interruption):
+            train(start, dataset, tmp_path, CONFIG, Watcher())
+    with pytest.raises(Interruption):
+        train(start, dataset, tmp_path, CONFIG, Watcher(stop_at=1))
+    best, last = (tmp_path / "weights" / name for name in ("best.pt", "last.pt"))
+    assert best.read_bytes() == last.read_bytes()
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = WholeFile(tmp_path / "last.pt")
+    path.write_bytes(b"first")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        path.write_bytes(b"second")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("last.pt", b"first")]
+
+
+def test_the_new_weights_name_no_path_of_this_server(start: Path, dataset: Dataset, tmp_path: Path) -> None:
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Watcher())
+    save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
+    with zipfile.ZipFile(tmp_path / "mine.pt") as archive:
+        (content,) = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    for folder in (tmp_path, dataset.folder, Path.cwd()):
+        assert str(folder).encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(np.float32, {}), (np.int32, {}), (np.uint8, {"compression": "zstd"})],
+)
+def test_pages_that_opencv_cannot_read_are_learned(
+    start: Path, tmp_path: Path, dtype: type, options: dict[str, str]
+) -> None:
+    dataset, watcher = draw_dataset(tmp_path / "pages", train=4, val=2), Watcher()
+    for path in dataset.folder.glob("images/*/*.jpg"):
+        with Image.open(path) as image:
+            Image.fromarray(np.asarray(image.convert("L")).astype(dtype)).save(path.with_suffix(".tif"), **options)
+        path.unlink()
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), watcher)
+    assert len(watcher.epochs) == 1
+
+
+def test_pages_of_16_bits_are_learned_as_the_detector_sees_them(tmp_path: Path) -> None:
+    dark = np.full((40, 30), 1000, dtype=np.uint16)
+    dark[10:20, 10:20] = 0
+    Image.fromarray(dark).save(tmp_path / "page.png")
+    pixels = read_page(str(tmp_path / "page.png"))
+    assert pixels is not None
+    assert (pixels.max(), pixels.min(), pixels.shape) == (255, 0, (40, 30, 3))
+
+
+def test_a_yolov5_goes_on_with_a_head_of_ultralytics(dataset: Dataset, tmp_path: Path) -> None:
+    start = yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network(*SIZES["n"]))
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Watcher())
+    save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
+    assert type(load_network(tmp_path / "mine.pt")) is DetectionModel
+
+
+@pytest.mark.parametrize(("size", "p6"), [("n", False), ("n", True), ("s", False), ("m", False)])
+def test_all_of_a_yolov5_but_its_head_has_a_place(tmp_path: Path, size: str, p6: bool) -> None:
+    network = load_network(
+        yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network(*SIZES[size], p6=p6))
+    )
+    new = DetectionModel(find_architecture(network), nc=1, verbose=False).state_dict()
+    old = network.state_dict()
+    head = f"model.{len(network.model) - 1}."
+    assert {name for name in old if name not in new or old[name].shape != new[name].shape} == {
+        name for name in old if name.startswith(head)
+    }
+    assert {name for name in new if name not in old} == {name for name in new if name.startswith(head)}
+
+
+def test_a_yolov5_of_a_size_of_its_own_is_refused(tmp_path: Path) -> None:
+    network = load_network(yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network()))
+    with pytest.raises(WeightsError, match="none of the sizes"):
+        find_architecture(network)
+
+
+def test_an_rtdetr_is_trained_as_such(dataset: Dataset, tmp_path: Path) -> None:
+    network = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=1, verbose=False)
+    start = save_checkpoint(tmp_path / "start.pt", network)
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher())
+    save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
+    assert type(load_network(tmp_path / "mine.pt")) is RTDETRDetectionModel
+
+
+def test_weights_that_cannot_be_loaded_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model": 1}))
+    with pytest.raises(WeightsError, match=r"bad\.pt"):
+        train(tmp_path / "bad.pt", dataset, tmp_path / "training", CONFIG, Watcher())

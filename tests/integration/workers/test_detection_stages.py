@@ -1,0 +1,91 @@
+"""How the stages of a detection job are joined to the settings; the whole way is in test_detection_jobs.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app.database.tables import Job
+from app.demo.client_app import serve
+from app.demo.iiif_server import create_iiif_server
+from app.detection.detector import Detector
+from app.errors import ClaimLost
+from app.jobs.states import DETECT, DOWNLOAD
+from app.pipelines.detection import work as pipeline
+from app.services import Services
+from app.workers import detection_stages as detection
+from tests.support.yolov5_networks import make_network, save
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    return app.extensions["services"]
+
+
+@pytest.fixture
+def settings(settings: Any) -> Any:
+    """Two models; the first is the default."""
+    for name in ("illustrations.pt", "other.pt"):
+        save(settings.models_folder / name, model=make_network(names=[name]))
+    return settings.model_copy(
+        update={"trusted_hosts": ("127.0.0.1",), "host_interval_seconds": 0, "model_size": 64, "device": "cpu"}
+    )
+
+
+@pytest.fixture
+def manifest_url(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "document").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 64), "white").save(tmp_path / "document" / f"{number}.jpg")
+    with serve(create_iiif_server(tmp_path / "document")) as url:
+        yield f"{url}/manifest.json"
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The class names of every detector that looks at pages."""
+    used: list[str] = []
+    detect = Detector.detect
+    monkeypatch.setattr(
+        Detector, "detect", lambda self, images: used.extend(self.class_names.values()) or detect(self, images)
+    )
+    return used
+
+
+def claim(services: Services, stage: Any) -> Job:
+    job = services.claims.claim(stage, "message")
+    assert job is not None
+    return job
+
+
+def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
+    services: Services,
+    client: FlaskClient,
+    headers: dict[str, str],
+    manifest_url: str,
+    used: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url}).json["job_id"]
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    job = claim(services, DETECT)
+    with monkeypatch.context() as patch:  # the worker is killed after a page
+        patch.setattr(pipeline, "save_annotated", lambda *_: (_ for _ in ()).throw(ClaimLost("killed")))
+        with pytest.raises(ClaimLost):
+            detection.run(services, job)
+    services.models.set_default(services.models.find("other"))
+    detection.run(services, job)
+    assert set(used) == {"illustrations.pt"}
+    assert services.jobs.find(job_id).model_label.startswith("illustrations_")
+    client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url})
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    detection.run(services, claim(services, DETECT))
+    assert used[-1] == "other.pt"

@@ -1,0 +1,58 @@
+"""How the stages of a test of weights are joined to the settings; the whole way is in test_training_jobs.py."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.config import Settings
+from app.database.tables import Job
+from app.jobs.states import DETECT, DOWNLOAD
+from app.services import Services
+from app.workers import evaluation_stages as evaluation
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1", train=1, val=3)
+    return app.extensions["services"]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    save_checkpoint(settings.models_folder / "illustrations.pt", make_yolo())
+    return settings.model_copy(update={"model_size": 64, "device": "cpu", "batch_size": 2})
+
+
+def claim(services: Services, stage: Any) -> Job:
+    job = services.claims.claim(stage, "message")
+    assert job is not None
+    return job
+
+
+def test_a_page_that_cannot_be_read_is_told_and_counted_as_looked_at(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = client.post("/test-model", headers=headers, data={"dataset": "pages"}).json["job_id"]
+    job = claim(services, DOWNLOAD)
+    evaluation.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    (services.storage.job(job_id).dataset / "images" / "val" / "1.jpg").write_bytes(b"damaged")
+    evaluation.run(services, claim(services, DETECT))
+    job = services.jobs.find(job_id)
+    assert (job.done, job.total) == (3, 3)
+    assert [page["image_name"] for page in job.coverage["figures"]["unreadable"]] == ["1.jpg"]
+
+
+def test_a_test_tried_again_needs_no_data_set_that_it_has_kept(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = client.post("/test-model", headers=headers, data={"dataset": "pages"}).json["job_id"]
+    job = claim(services, DOWNLOAD)
+    evaluation.download(services, job)
+    services.datasets.remove(1, "pages")
+    evaluation.download(services, job)
+    assert services.storage.job(job_id).dataset.exists()

@@ -1,0 +1,70 @@
+"""How the stages of a similarity job are joined to the settings; the whole way is in test_similarity_jobs.py."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.database.tables import Job
+from app.errors import BackboneError, FetchError
+from app.jobs.states import DETECT, DOWNLOAD
+from app.services import Services
+from app.similarity import backbones
+from app.similarity.backbones import Backbone
+from app.workers import similarity_stages as similarity
+from tests.support.comparing import draw
+from tests.support.library import Answer, Library
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    return app.extensions["services"]
+
+
+@pytest.fixture
+def settings(settings: Any) -> Any:
+    return settings.model_copy(
+        update={"trusted_hosts": ("127.0.0.1",), "host_interval_seconds": 0, "fetch_attempts": 1}
+    )
+
+
+def claim(services: Services, client: FlaskClient, headers: dict[str, str], documents: dict[str, str]) -> Job:
+    client.post("/run_similarity", headers=headers, json={"documents": documents, "model": "resnet34"})
+    job = services.claims.claim(DOWNLOAD, "message")
+    assert job is not None
+    return job
+
+
+def offer(library: Library) -> str:
+    image = library.answer("/1.png", Answer(body=draw(1)))
+    return library.answer("/list.json", Answer(body={"x": image}))
+
+
+def test_published_weights_that_are_absent_are_asked_for(
+    services: Services,
+    client: FlaskClient,
+    headers: dict[str, str],
+    library: Library,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = Backbone("resnet34", "torchvision:resnet34", library.answer("/weights.pth", Answer(404)))
+    monkeypatch.setitem(backbones.BACKBONES, "resnet34", elsewhere)  # type: ignore[arg-type]
+    job = claim(services, client, headers, {"a": offer(library)})
+    similarity.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    job = services.claims.claim(DETECT, "message")  # type: ignore[assignment]
+    with pytest.raises(BackboneError, match="resnet34"):
+        similarity.run(services, job)
+    assert library.paths[-1] == "/weights.pth"
+
+
+def test_a_document_is_written_down_before_anything_is_fetched(
+    services: Services, client: FlaskClient, headers: dict[str, str], library: Library
+) -> None:
+    url = library.answer("/gone.json", Answer(404))
+    job = claim(services, client, headers, {"a": url})
+    with pytest.raises(FetchError, match="None of the 1 documents"):
+        similarity.download(services, job)
+    answer = client.post("/delete_similarity", headers=headers, json={"documents": ["a"]}).json
+    assert answer["in_use"] == ["a"]

@@ -1,0 +1,198 @@
+"""How the stages of a training are joined to the settings; the whole way is in test_training_jobs.py."""
+
+import pkgutil
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.config import Settings
+from app.database.tables import Job
+from app.errors import ClaimLost, DatabaseUnavailable, RequestError
+from app.jobs import State
+from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.pipelines.training import publishing
+from app.services import Services
+from app.training.datasets import save_dataset
+from app.training.history import load_history
+from app.workers import training_stages as training
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1", train=4, val=3)
+    return app.extensions["services"]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    save_checkpoint(settings.models_folder / "illustrations.pt", make_yolo())
+    return settings.model_copy(update={"model_size": 64, "device": "cpu", "training_batch_size": 4})
+
+
+def claim(services: Services, stage: Any) -> Job:
+    job = services.claims.claim(stage, "message")
+    assert job is not None
+    return job
+
+
+def send(client: FlaskClient, headers: dict[str, str], epochs: int = 2) -> str:
+    answer = client.post("/train-model", headers=headers, data={"data": "pages", "epochs": epochs})
+    return answer.json["job_id"]
+
+
+def keep_pages(services: Services) -> None:
+    job = claim(services, DOWNLOAD)
+    training.download(services, job)
+    services.claims.hand_over(job, DOWNLOAD, 1.0)
+
+
+def test_a_data_set_that_was_replaced_is_looked_at_again(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    send(client, headers)
+    dataset = services.datasets.find(1, "pages")
+    save_dataset(replace(dataset, splits={"train": dataset.splits["train"]}))
+    with pytest.raises(RequestError, match="The data set pages has no pages for val"):
+        training.download(services, claim(services, DOWNLOAD))
+
+
+def test_a_training_tried_again_needs_no_data_set_that_it_has_kept(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = send(client, headers)
+    job = claim(services, DOWNLOAD)
+    training.download(services, job)
+    services.datasets.remove(1, "pages")
+    training.download(services, job)
+    assert services.storage.job(job_id).dataset.exists()
+
+
+def test_a_database_that_is_away_for_a_while_costs_no_epoch(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = send(client, headers)
+    keep_pages(services)
+    job, beat = claim(services, DETECT), services.claims.beat
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("away")
+
+    def fail_while_learning(job: Job, *given: Any, **values: Any) -> None:
+        learning = "starts" in values and "figures" not in values.get("coverage", {"figures": 1})
+        fail() if learning or values == {"stalled": 0.0} else beat(job, *given, **values)
+
+    monkeypatch.setattr("app.pipelines.training.work.TICK_SECONDS", 0)
+    monkeypatch.setattr(services.claims, "beat", fail_while_learning)
+    monkeypatch.setattr(services.claims, "is_awaited", fail)
+    assert training.run(services, job) is None
+    job = services.jobs.find(job_id)
+    assert (job.done, job.coverage["last_epoch"]["epoch"]) == (2, 2)
+    services.claims.hand_over(job, DETECT, 1.0)
+    job = claim(services, DELIVER)
+    training.deliver(services, job)
+    name = services.jobs.find(job_id).coverage["weights"]
+    assert services.models.find(name).path.with_suffix(".md").exists()
+
+
+def test_a_turn_is_shorter_than_a_stage_may_take(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    send(client, headers)
+    keep_pages(services)
+    services.settings = services.settings.model_copy(update={"detect_hours": 1e-9})
+    assert training.run(services, claim(services, DETECT)) is State.RUNNING
+
+
+class Killed(BaseException):
+    """The worker is killed here."""
+
+
+def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
+    """End the worker before the given call of a function."""
+    module, _, name = target.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    function, calls = getattr(owner, name), count(1)
+
+    def call_or_die(*given: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            raise Killed
+        return function(*given, **named)
+
+    patch.setattr(owner, name, call_or_die)
+
+
+def go_on(services: Services, job_id: str) -> None:
+    """Take up a training where it is, as a worker does."""
+    services.jobs.change(job_id, True, heartbeat=1.0)  # the last sign of life of whoever was killed
+    for stage, work in ((DOWNLOAD, training.download), (DETECT, training.run), (DELIVER, training.deliver)):
+        if services.jobs.find(job_id).state in stage.starts_from:
+            job = claim(services, stage)
+            services.claims.hand_over(job, stage, 1.0, work(services, job))
+
+
+@pytest.mark.parametrize(
+    ("target", "call"),
+    [
+        ("app.training.datasets.DatasetStore.keep", 1),
+        ("app.training.trainer.WholeFile.write_bytes", 1),  # the first epoch is written down, and not kept
+        ("app.training.trainer.WholeFile.write_bytes", 3),  # the same of the second
+        ("app.training.trainer.WholeFile.write_bytes", 2),  # last.pt is there, best.pt is not
+        ("app.pipelines.training.work.save_weights", 1),
+        ("app.training.evaluate.draw_precision_recall", 1),
+        ("app.training.comparison.Comparison.replace_images", 1),
+        ("app.pipelines.training.publishing.write_atomic", 1),
+        ("app.pipelines.training.publishing.write_atomic", 2),  # the card is there, the weights are not
+        ("app.jobs.leases.Claims.record_progress", 5),  # the weights are there, the row says nothing
+        ("app.storage.job_folder.shutil.rmtree", 1),
+    ],
+)
+def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
+    services: Services,
+    client: FlaskClient,
+    headers: dict[str, str],
+    target: str,
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = send(client, headers)
+    with monkeypatch.context() as patch:
+        kill_at(patch, target, call)
+        with pytest.raises(Killed):
+            go_on(services, job_id)
+    go_on(services, job_id)
+    job, folder = services.jobs.find(job_id), services.storage.job(job_id)
+    assert job.state == State.DONE
+    assert [record.epoch for record in load_history(folder.history)] == [1, 2]
+    assert sorted(path.name for path in services.models.folder.iterdir()) == [
+        "illustrations.pt",
+        Path(job.coverage["weights"]).with_suffix(".md").name,
+        job.coverage["weights"],
+    ]
+    assert {path.name for path in folder.path.iterdir()} == {"results"}
+
+
+def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, publish = send(client, headers), publishing.publish
+
+    def cancel_afterwards(*given: Any) -> str:
+        name = publish(*given)
+        client.post(f"/jobs/{job_id}/cancel", headers=headers)
+        return name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "publish", cancel_afterwards)
+        with pytest.raises(ClaimLost):
+            go_on(services, job_id)
+    assert [path.name for path in services.models.folder.iterdir()] == ["illustrations.pt"]
+    assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
+    go_on(services, job_id)
+    assert len(list(services.models.folder.iterdir())) == 3

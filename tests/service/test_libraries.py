@@ -1,0 +1,91 @@
+"""Libraries as they are, and the whole service: real processes, and several servers that each misbehave in a way."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.library import Answer, Library, Scan
+from tests.support.service import Service, open_service
+
+QUICK = 20
+SMALL = Scan(300, 400)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("service"), batch_size=8) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def _clean_receiver(service: Service) -> None:
+    service.receiver.received.clear()
+
+
+def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
+    with ExitStack() as stack:
+        slow = stack.enter_context(Library().open())
+        slow.answer("/iiif/1/info.json", Answer(hang=True))
+        many = [slow.offer_manifest([SMALL], path=f"/{number}/manifest.json") for number in range(40)]
+        quick = [stack.enter_context(Library().open()).offer_manifest([SMALL]) for _ in range(QUICK)]
+        listed = "\n".join([*many, *quick])
+        jobs = service.post("/detect_all", files={"url_file": ("list.txt", listed)})["jobs"]
+        assert [service.finish(job["job_id"])["state"] for job in jobs[len(many) :]] == ["done"] * QUICK
+        states = Counter(service.look(job["job_id"])["state"] for job in jobs[: len(many)])
+        assert states == {"downloading": service.settings.host_jobs, "queued": len(many) - service.settings.host_jobs}
+        for job in jobs[: len(many)]:
+            service.post(f"/jobs/{job['job_id']}/cancel")
+
+
+def test_what_waited_for_a_busy_library_is_all_done_in_the_end(service: Service, library: Library) -> None:
+    urls = [library.offer_manifest([SMALL, SMALL], path=f"/{number}/manifest.json") for number in range(12)]
+    jobs = service.post("/detect_all", files={"url_file": ("list.txt", "\n".join(urls))})["jobs"]
+    assert [service.finish(job["job_id"])["state"] for job in jobs] == ["done"] * len(urls)
+    assert len(service.receiver.wait(len(urls))) == len(urls)
+
+
+def test_a_retry_asks_for_the_failed_canvas_only_and_the_completed_file_arrives(
+    service: Service, library: Library
+) -> None:
+    url = library.offer_manifest([SMALL] * 3)
+    library.offer(Scan(300, 400, info=False, forms=()), "2")
+    job = service.finish(service.post("/run_detect", data={"manifest_url": url})["job_id"])
+    (failed,) = job["coverage"]["failed"]
+    assert (job["state"], failed["canvas_number"]) == ("done", 2)
+    assert "answered 400" in failed["reason"]
+    library.offer(SMALL, "2")
+    library.asked.clear()
+    service.post(f"/jobs/{job['job_id']}/retry")
+    job = service.finish(job["job_id"])
+    assert (job["state"], job["coverage"]["failed"]) == ("done", [])
+    assert {path.split("/")[2] for path in library.paths} == {"2"}
+    first, second = (sent.files["annotation_file"][1].decode() for sent in service.receiver.wait(2))
+    assert [line for text in (first, second) for line in text.splitlines() if line.startswith("2 ")] == [
+        "2 ms-3_0002.jpg"
+    ]
+    assert [delivery["status"] for delivery in service.settle(job["job_id"])] == ["delivered"] * 2
+
+
+def test_a_collection_is_expanded_and_each_of_its_manifests_answered_for(service: Service, library: Library) -> None:
+    urls = [library.offer_manifest([SMALL], path=f"/{number}/manifest.json") for number in range(3)]
+    items = [{"id": url, "type": "Manifest"} for url in urls[1:]] + [{"id": f"{library.url}/gone", "type": "Manifest"}]
+    inner = library.answer("/inner.json", Answer(body={"type": "Collection", "id": "inner", "items": items}))
+    items = [{"id": urls[0], "type": "Manifest"}, {"id": inner, "type": "Collection"}]
+    outer = library.answer("/outer.json", Answer(body={"type": "Collection", "id": "outer", "items": items}))
+    job = service.finish(service.post("/run_detect", data={"manifest_url": outer})["job_id"])
+    assert (job["state"], job["kind"], job["progress"]["total"]) == ("done", "collection", 4)
+    assert [part["manifest_url"] for part in job["jobs"]] == [*urls, f"{library.url}/gone"]
+    assert [service.finish(part["job_id"])["state"] for part in job["jobs"]] == ["done"] * 3 + ["failed"]
+    assert len(service.receiver.wait(3)) == 3
+
+
+def test_the_size_of_the_images_may_be_chosen_and_is_checked(service: Service, library: Library) -> None:
+    url = library.offer_manifest([Scan(1200, 1600, version=2)], version=2)
+    job_id = service.post("/run_detect", data={"manifest_url": url, "image_size": "full"})["job_id"]
+    assert service.finish(job_id)["state"] == "done"
+    assert library.paths[-1] == "/iiif/1/full/full/0/default.jpg"
+    job_id = service.post("/run_detect", data={"manifest_url": url, "image_size": "400"})["job_id"]
+    assert service.finish(job_id)["state"] == "done"
+    assert library.paths[-1] == "/iiif/1/full/300,/0/default.jpg"

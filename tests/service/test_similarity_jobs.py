@@ -1,0 +1,233 @@
+"""The whole way of a similarity job, with real processes: lists at a library, score files at a client app."""
+
+import io
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import torch
+import torchvision
+
+from app.auth import remove_secret, renew_secret
+from app.database.tables import Database
+from app.delivery.signature import build_headers
+from app.demo.client_app import Received, serve
+from app.demo.iiif_server import create_iiif_server
+from tests.support.comparing import draw
+from tests.support.library import Answer, Library
+from tests.support.service import Service, open_service
+
+MODEL = "resnet34"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service with a backbone in the published format, whose weights nobody has trained."""
+    folder = tmp_path_factory.mktemp("similarity")
+    backbones = folder / "models" / "backbones"
+    backbones.mkdir(parents=True)
+    torch.manual_seed(1)
+    torch.save(torchvision.models.resnet34().state_dict(), backbones / f"{MODEL}.pth")
+    (folder / "models" / "illustrations.pt").symlink_to(Path("models/illustrations.pt").absolute())
+    with open_service(folder / "data", models_folder=folder / "models", embedding_batch_size=2) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def _clean_receiver(service: Service) -> None:
+    service.receiver.received.clear()
+
+
+def offer(library: Library, doc_id: str, images: dict[str, bytes | Answer]) -> str:
+    """Serve a list and its images; return its address."""
+    answers = {name: each if isinstance(each, Answer) else Answer(body=each) for name, each in images.items()}
+    urls = {name: library.answer(f"/{doc_id}/{number}", each) for number, (name, each) in enumerate(answers.items())}
+    return library.answer(f"/{doc_id}.json", Answer(body=urls))
+
+
+def run(service: Service, documents: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return service.post("/run_similarity", json={"documents": documents, "model": MODEL} | fields)
+
+
+def read(received: Received) -> tuple[str, list[list[str]]]:
+    """Return the pair of a message, and the rows of its score file."""
+    ((name, (file_name, content)),) = received.files.items()
+    assert file_name == f"{name}.npy"
+    return name, np.load(io.BytesIO(content), allow_pickle=False).tolist()
+
+
+def read_all(service: Service, count: int) -> dict[str, list[list[str]]]:
+    received = service.receiver.wait(count)
+    found = dict(map(read, received))
+    assert len(found) == len(received) == count
+    return found
+
+
+def test_two_documents_go_in_and_the_scores_of_every_pair_arrive(service: Service, library: Library) -> None:
+    secret = renew_secret(Database(service.settings.sqlalchemy_url), "front")
+    images_a = {f"a{number}.jpg": draw(number, (90, 80)) for number in range(6)}
+    images_b = {"twin": draw(2, (90, 80)), "other": draw(20), "mirrored": draw(4, (90, 80), mirrored=True)}
+    documents = {"ms-2": offer(library, "b", images_b), "ms-1": offer(library, "a", images_a)}
+    answer = run(service, documents, transpositions=["none", "hflip"], experiment_id="17")
+    job = service.finish(answer["job_id"])
+    assert (job["state"], job["kind"], job["model"]) == ("done", "similarity", MODEL), job["error"]
+    assert [(each["doc_id"], each["images"], each["usable"]) for each in job["coverage"]["documents"]] == [
+        ("ms-2", 3, 3),
+        ("ms-1", 6, 6),
+    ]
+    found = read_all(service, 3)
+    assert set(found) == {"ms-1-ms-1", "ms-1-ms-2", "ms-2-ms-2"}
+    rows = found["ms-1-ms-2"]
+    assert {(one, two) for score, one, two in rows if float(score) > 0.99} == {
+        ("a2.jpg", "twin"),
+        ("a4.jpg", "mirrored"),
+    }
+    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+    for received in service.receiver.received:
+        assert received.path == "/similarity"
+        assert received.fields == {"model": MODEL, "experiment_id": "17"}
+        stamp = int(received.headers["Webhook-Timestamp"])
+        signed = build_headers(received.headers["Webhook-Id"], received.body, stamp, secret)
+        assert received.headers["Webhook-Signature"] == signed["webhook-signature"]
+    deliveries = {each["part"]: each["id"] for each in service.settle(job["job_id"])}
+    assert deliveries == {read(each)[0]: each.headers["Webhook-Id"] for each in service.receiver.received}
+    scores = f"{service.api}/jobs/{job['job_id']}/scores"
+    file = requests.get(f"{scores}/ms-2-ms-1", headers=service.headers, timeout=5).content
+    assert np.load(io.BytesIO(file)).tolist() == rows
+    told = requests.get(f"{scores}/ms-1-ms-2?format=json", headers=service.headers, timeout=5).json()
+    best = {(pair["image_1"]["name"], pair["transposition"]) for pair in told["pairs"][:2]}
+    assert best == {("a2.jpg", "none"), ("a4.jpg", "hflip")}
+    assert told["pairs"][0]["image_1"]["url"].startswith(library.url)
+    remove_secret(Database(service.settings.sqlalchemy_url), "front")
+
+
+def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service: Service, library: Library) -> None:
+    documents = {
+        doc_id: offer(library, doc_id, {str(number): draw(1000 * place + number) for number in range(24)})
+        for place, doc_id in enumerate(("x", "y"))
+    }
+    job_id = run(service, documents)["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 4)
+    *_, child = service.processes("gpu@")
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    done = service.look(job_id)["progress"]["done"]
+    assert done < 48
+    job = service.finish(job_id)
+    assert job["state"] == "done", job["error"]
+    service.settle(job_id)
+    assert set(read_all(service, 3)) == {"x-x", "x-y", "y-y"}
+    assert len({received.headers["Webhook-Id"] for received in service.receiver.received}) == 3
+    asked = [path for path in library.paths if path.startswith(("/x", "/y"))]
+    assert len(asked) == len(set(asked)) == 50
+
+
+def test_adding_a_document_embeds_and_compares_only_what_is_new(service: Service, library: Library) -> None:
+    documents = {
+        f"d{place}": offer(library, f"d{place}", {str(number): draw(100 * place + number) for number in range(4)})
+        for place in range(5)
+    }
+    service.finish(run(service, documents)["job_id"])
+    read_all(service, 15)
+    service.receiver.received.clear()
+    caches = service.settings.data_folder / "embeddings", service.settings.data_folder / "scores"
+    before = {path: path.stat().st_ino for cache in caches for path in cache.rglob("*.*")}
+    library.asked.clear()
+    documents["new"] = offer(library, "new", {str(number): draw(900 + number) for number in range(4)})
+    job = service.finish(run(service, documents)["job_id"])
+    assert job["state"] == "done"
+    assert {path for path in library.paths if path.count("/") > 1} == {f"/new/{number}" for number in range(4)}
+    after = {path: path.stat().st_ino for cache in caches for path in cache.rglob("*.*")}
+    assert before.items() <= after.items()
+    new = sorted(path.suffix for path in after.keys() - before.keys())
+    assert new == [".json", ".npy", *[".scores"] * 6]
+    read_all(service, 21)
+
+
+def test_a_failed_image_is_tried_again_and_what_changed_arrives(service: Service, library: Library) -> None:
+    lists = {"p": {"1": draw(1), "2": Answer(404)}, "q": {"1": draw(2)}}
+    documents = {doc_id: offer(library, doc_id, images) for doc_id, images in lists.items()}  # type: ignore[arg-type]
+    job_id = run(service, documents)["job_id"]
+    job = service.finish(job_id)
+    (failed,) = job["coverage"]["documents"][0]["failed"]
+    assert (failed["image_name"], "404" in failed["reason"]) == ("2", True)
+    assert len(read_all(service, 3)["p-q"]) == 1
+    service.receiver.received.clear()
+    library.answer("/p/1", Answer(body=draw(3)))
+    answer = service.post(f"/jobs/{job_id}/retry")
+    assert answer["message"] == "The image that failed is tried again."
+    service.wait(job_id, lambda job: job["state"] == "done" and not job["coverage"]["documents"][0]["failed"])
+    found = read_all(service, 2)
+    assert (set(found), len(found["p-q"])) == ({"p-p", "p-q"}, 2)
+    assert [each["part"] for each in service.settle(job_id)].count("q-q") == 1
+    service.receiver.received.clear()
+    service.post(f"/jobs/{job_id}/redeliver")
+    assert set(read_all(service, 3)) == {"p-p", "p-q", "q-q"}
+
+
+def test_a_comparison_is_cancelled_and_delivers_nothing(service: Service, library: Library) -> None:
+    url = offer(library, "long", {str(number): draw(5000 + number) for number in range(60)})
+    job_id = run(service, {"long": url})["job_id"]
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
+    service.post(f"/jobs/{job_id}/cancel")
+    assert service.look(job_id)["state"] == "cancelled"
+    assert service.look(job_id)["deliveries"] == []
+
+
+def test_what_was_detected_is_compared(service: Service, tmp_path: Path) -> None:
+    with serve(create_iiif_server(Path("iiif/sample"))) as sample:
+        manifest = f"{sample}/manifest.json"
+        job_id = service.post("/run_detect", data={"manifest_url": manifest})["job_id"]
+        service.finish(job_id)
+        service.receiver.wait()
+        service.receiver.received.clear()
+        documents = {"one": {"job_id": job_id}, "two": {"manifest_url": manifest}}
+        job = service.finish(run(service, documents)["job_id"])
+    assert job["state"] == "done", job["error"]
+    rows = read_all(service, 3)["one-two"]
+    assert max(float(score) for score, one, two in rows if one == two) > 0.99
+    annotations = requests.get(
+        f"{service.api}/jobs/{job_id}/annotations?format=json", headers=service.headers, timeout=5
+    )
+    names = {
+        f"{canvas['image_name'].removesuffix('.jpg')}_{','.join(map(str, detection['xywh']))}"
+        for canvas in annotations.json()["canvases"]
+        for detection in canvas["detections"]
+    }
+    assert {one for _, one, _ in rows} == names
+
+
+def test_documents_are_forgotten(service: Service, library: Library) -> None:
+    documents = {
+        doc_id: offer(library, doc_id, {"1": draw(place), "2": draw(place + 60)}) for place, doc_id in enumerate("uvw")
+    }
+    job_id = run(service, documents)["job_id"]
+    service.finish(job_id)
+    service.settle(job_id)
+    other = service.join("other")
+    theirs = other.post("/run_similarity", json={"documents": {"theirs": documents["v"]}, "model": MODEL})["job_id"]
+    other.finish(theirs)
+    data = service.settings.data_folder
+    kept = set(data.rglob("*.npy"))
+    answer = service.post("/delete_similarity", json={"documents": ["u", "v", "nobody"]})
+    assert (answer["forgotten"], answer["in_use"], answer["unknown"]) == (["u", "v"], [], ["nobody"])
+    assert len(kept - set(data.rglob("*.npy"))) == 1  # that of v is another app's too
+    scores = f"{service.api}/jobs/{job_id}/scores"
+    statuses = {
+        pair: requests.get(f"{scores}/{pair}", headers=service.headers, timeout=5).status_code
+        for pair in ("u-u", "u-w", "v-w", "w-w")
+    }
+    assert statuses == {"u-u": 404, "u-w": 404, "v-w": 404, "w-w": 200}
+    their = requests.get(f"{service.api}/jobs/{theirs}/scores/theirs-theirs", headers=other.headers, timeout=5)
+    assert their.status_code == 200
+
+
+def test_weights_that_are_not_there_are_named(service: Service, library: Library) -> None:
+    url = offer(library, "alone", {"1": draw(1)})
+    job = service.finish(run(service, {"alone": url}, model="timm:no_such_model")["job_id"])
+    assert (job["state"], job["error"]["code"]) == ("failed", "bad_backbone")
+    assert "timm:no_such_model" in job["error"]["message"]

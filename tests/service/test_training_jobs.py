@@ -1,0 +1,147 @@
+"""The whole way of a training and of a test, with real processes: pages are sent, weights come out."""
+
+import io
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from app.detection.weights import load_network
+from app.training.history import load_history
+from tests.support.comparing import draw
+from tests.support.drawn_datasets import draw_dataset
+from tests.support.library import Answer, Library
+from tests.support.service import Service, open_service
+from tests.support.yolov8_networks import make_yolo, save_checkpoint
+
+YAML = b"names: [illustration]\npath: /somewhere/else\ndownload: rm -rf /\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service with weights that nobody has trained, and a data set."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "models").mkdir()
+    save_checkpoint(folder / "models" / "start.pt", make_yolo())
+    settings: dict[str, Any] = {"models_folder": folder / "models", "default_model": "start.pt", "model_size": 64}
+    settings |= {"training_batch_size": 4, "device": "cpu"}
+    # A claim must outlast the import of torch on a busy machine.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MPLCONFIGDIR", "YOLO_CONFIG_DIR"):  # that other tests have left
+            patch.delenv(name, raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")  # so small a network is quicker with one
+        patch.setenv("HOME", str(folder / "home"))
+        (folder / "home").mkdir()
+        with open_service(folder / "data", stale_seconds=30, **settings) as service:
+            dataset = draw_dataset(folder / "pages")
+            files = {"dataset_zip": pack(dataset.folder), "yaml_file": ("pages.yaml", YAML)}
+            service.post("/send-dataset", files=files)
+            yield service
+
+
+def pack(folder: Path) -> tuple[str, bytes]:
+    """Return an archive of ``images/`` and ``labels/`` of a folder, as a file of a form."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(folder.glob("[il]*/*/*")):
+            archive.write(path, path.relative_to(folder))
+    return "pages.zip", content.getvalue()
+
+
+def train(service: Service, **fields: Any) -> str:
+    job_id: str = service.post("/train-model", data={"data": "pages", "epochs": 3} | fields)["job_id"]
+    return job_id
+
+
+def get(service: Service, path: str) -> requests.Response:
+    answer = requests.get(f"{service.api}{path}", headers=service.headers, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_pages_go_in_and_weights_with_a_card_come_out(service: Service) -> None:
+    job_id = train(service, name="mine")
+    job = service.finish(job_id)
+    assert (job["state"], job["weights"]) == ("done", "mine.pt"), job["error"]
+    assert job["progress"]["done"] == job["progress"]["total"] == 3
+    assert job["last_epoch"]["epoch"] == 3
+    assert job["figures"]["val"]["overall"]["illustrations"] == 4
+    assert "mine.pt" in get(service, "/models").json()
+    network = load_network(service.settings.models_folder / "mine.pt")
+    assert network.names == {0: "illustration"}
+    card = (service.settings.models_folder / "mine.md").read_text()
+    assert "12 pages, 8 illustrations, 4 pages without any" in card
+    assert "| all | 4 |" in card
+    files = {file["name"]: file["url"] for file in get(service, f"/jobs/{job_id}/files").json()["files"]}
+    assert {"history.jsonl", "training.png", "weights.pt", "val/report.json", "val/curve.png"} <= files.keys()
+    curve = Image.open(io.BytesIO(get(service, files["training.png"]).content))
+    assert curve.format == "PNG"
+    folder = service.storage.job(job_id)
+    assert not folder.dataset.exists()
+    assert not folder.training.exists()
+
+    assert list((service.settings.data_folder.parent / "home").rglob("*")) == []
+    assert (service.settings.data_folder / "ultralytics" / "matplotlib").is_dir()
+    (worker,) = service.processes("post@")[:1]
+    assert not [file.path for file in worker.memory_maps() if "libtorch" in file.path]
+
+
+def test_a_training_whose_process_is_killed_goes_on_after_its_last_epoch(service: Service) -> None:
+    job_id = train(service, epochs=6)
+    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
+    *_, child = service.processes("gpu@")
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    job = service.finish(job_id)
+    assert job["state"] == "done", job["error"]
+    history = load_history(service.storage.job(job_id).history)
+    assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
+    log = (service.settings.data_folder / "logs" / "gpu.log").read_text()
+    assert log.count(f"job {job_id}: epoch 1 of 6 is over") == 1
+    names = [name for name in get(service, "/models").json() if job_id[:8] in name]
+    assert names == [job["weights"]]
+
+
+def test_a_training_that_is_cancelled_stops_and_leaves_no_weights(service: Service) -> None:
+    before = get(service, "/models").json()
+    job_id = train(service, epochs=10_000)
+    service.wait(job_id, lambda job: job["progress"]["done"] >= 1)
+    service.post(f"/jobs/{job_id}/cancel")
+    other = service.finish(train(service, epochs=1, name="after"))
+    assert other["state"] == "done", other["error"]
+    assert get(service, "/models").json().keys() == before.keys() | {"after.pt"}
+    assert service.look(job_id)["state"] == "cancelled"
+
+
+def test_a_training_gives_way_to_a_detection_and_goes_on(service: Service, library: Library) -> None:
+    job_id = train(service, epochs=12)
+    service.wait(job_id, lambda job: job["progress"]["done"] >= 1)
+    image = library.answer("/1.png", Answer(body=draw(1, (300, 400))))
+    canvas = {"id": "c", "type": "Canvas", "items": [{"items": [{"body": {"id": image, "type": "Image"}}]}]}
+    manifest = library.answer("/manifest.json", Answer(body={"type": "Manifest", "id": "x", "items": [canvas]}))
+    detection = service.finish(service.post("/run_detect", data={"manifest_url": manifest})["job_id"])
+    assert detection["state"] == "done", detection["error"]
+    assert not service.look(job_id)["finished"]
+    job = service.finish(job_id)
+    assert job["state"] == "done", job["error"]
+    assert len(load_history(service.storage.job(job_id).history)) == 12
+    order = service.read_order([job_id, detection["job_id"]])
+    assert order[0] == order[-1] == job_id
+
+
+def test_weights_are_tested_on_labelled_pages(service: Service) -> None:
+    job_id = service.post("/test-model", data={"dataset": "pages", "save_dir": "look"})["job_id"]
+    job = service.finish(job_id)
+    assert (job["state"], job["save_dir"]) == ("done", "look"), job["error"]
+    assert job["progress"]["done"] == job["progress"]["total"] == 6
+    overall = job["figures"]["overall"]
+    assert (overall["illustrations"], job["figures"]["pages"], job["figures"]["empty_pages"]) == (4, 6, 2)
+    names = {file["name"] for file in get(service, f"/jobs/{job_id}/files").json()["files"]}
+    assert {"report.json", "curve.png"} <= names
+    assert len([name for name in names if name.startswith("images/")]) == 4
+    assert len([name for name in names if name.startswith("images-without-truth/")]) == 2

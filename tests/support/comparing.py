@@ -1,0 +1,159 @@
+"""A similarity job in the making, with drawn images and a network that is none."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from app.iiif.fetch import Fetcher
+from app.jobs.pairs import name_pair
+from app.jobs.results import ComparisonResult, PairResult
+from app.pipelines.image_cache import ImageCache
+from app.pipelines.similarity.document_embedder import DocumentEmbedder
+from app.pipelines.similarity.documents import Coverage
+from app.pipelines.similarity.embedding_store import EmbeddingStore
+from app.pipelines.similarity.image_sources import ImageSource, ListSource
+from app.pipelines.similarity.pair_scores import PairScores
+from app.pipelines.similarity.work import DownloadPlan, compare, download
+from app.similarity.matching import MatchConfig
+from app.similarity.transpositions import Transposition, transpose
+from app.storage import Storage
+from tests.support.library import Answer, Library
+
+SHORTEST = 40
+
+
+@lru_cache(maxsize=256)
+def draw(seed: int, size: tuple[int, int] = (60, 60), mirrored: bool = False) -> bytes:
+    """Return an image file, another for each seed."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (60, 60), "white")
+    for _ in range(12):
+        x, y, w, h = random.integers(0, 50, 4)
+        ImageDraw.Draw(image).rectangle((x, y, x + w // 2 + 4, y + h // 2 + 4), fill=tuple(random.integers(0, 255, 3)))
+    if mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    body = io.BytesIO()
+    image.resize(size).save(body, "PNG")
+    return body.getvalue()
+
+
+class Thumbnails:
+    """Embeds an image as a small picture of itself. Counts what it is asked for, and dies when told to."""
+
+    input_size = 32
+    dimension = 192
+
+    def __init__(self) -> None:
+        self.embedded = 0
+        self.loads = 0
+        self.before: Callable[[], object] = bool
+
+    def load(self) -> "Thumbnails":
+        self.loads += 1
+        return self
+
+    def embed_transposed(
+        self, images: Sequence[NDArray[np.uint8]], transpositions: Sequence[Transposition]
+    ) -> NDArray[np.float32]:
+        self.before()
+        self.embedded += len(images) * len(transpositions)
+        turned = [np.ascontiguousarray(transpose(image, each)) for each in transpositions for image in images]
+        small = np.stack([cv2.resize(each, (8, 8), interpolation=cv2.INTER_AREA) for each in turned])
+        rows = small.reshape(len(transpositions), len(images), -1).astype(np.float32) - 127.5
+        normed: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=2, keepdims=True)
+        return normed
+
+
+class Comparing:
+    """A job on lists that a library serves, stage by stage.
+
+    Attributes:
+        counted: What became of how many images and pairs.
+        contents: What the job noted, by document.
+    """
+
+    def __init__(self, root: Path, library: Library, fetcher: Fetcher, job: str = "job") -> None:
+        self.storage = Storage(root)
+        self.folder = self.storage.job(job)
+        self.library = library
+        self.fetcher = fetcher
+        self.network = Thumbnails()
+        self.sources: dict[str, ImageSource] = {}
+        self.transpositions: tuple[Transposition, ...] = (Transposition.NONE,)
+        self.topk = 20
+        self.batch_size = 2
+        self.identity = "thumbnails"
+        self.reports: list[tuple[int, int, Coverage | None]] = []
+        self.counted: dict[str, int] = {}
+        self.contents: dict[str, str] = {}
+
+    def again(self, job: str) -> "Comparing":
+        """Return another job on the same disk, with the same documents."""
+        other = Comparing(self.storage.root, self.library, self.fetcher, job)
+        for doc_id, source in self.sources.items():
+            other.list_at(doc_id, source.name)
+        return other
+
+    def offer(self, doc_id: str, images: Mapping[str, bytes | Answer]) -> None:
+        """Serve a list and its images, and compare it."""
+        urls = {}
+        for number, (name, image) in enumerate(images.items()):
+            answer = image if isinstance(image, Answer) else Answer(body=image)
+            urls[name] = self.library.answer(f"/{doc_id}/{number}.png", answer)
+        self.list_at(doc_id, self.library.answer(f"/{doc_id}.json", Answer(body=urls)))
+
+    def list_at(self, doc_id: str, url: str) -> None:
+        cache = ImageCache(self.storage.images(url), self.fetcher, 3 * SHORTEST)
+        self.sources[doc_id] = ListSource(url, cache, self.fetcher, SHORTEST, most=1000)
+
+    def report(self, done: int, total: int, coverage: Coverage | None) -> None:
+        self.reports.append((done, total, coverage))
+
+    def count(self, what: str, number: int) -> None:
+        self.counted[what] = self.counted.get(what, 0) + number
+
+    def download(self, retries: int = 0, embedded: frozenset[str] = frozenset(), **options: Any) -> None:
+        plan = DownloadPlan(retries=retries, embedded=embedded)
+        download(self.sources, self.folder, plan, options.get("report", self.report), self.count)
+
+    @property
+    def store(self) -> EmbeddingStore:
+        return EmbeddingStore(self.storage.embeddings, self.identity)
+
+    def compare(self, **options: Any) -> None:
+        embedder = DocumentEmbedder(self.store, self.transpositions, self.network.load, self.batch_size)  # type: ignore[arg-type]
+        config = MatchConfig(self.topk, device="cpu")
+        scores = PairScores(self.storage.scores, self.identity, self.store, self.transpositions, config)
+        images = {doc_id: source.cache.folder for doc_id, source in self.sources.items()}
+        report = options.get("report", self.report)
+        compare(self.folder, images, embedder, scores, self.contents.__setitem__, report, self.count)
+
+    @property
+    def coverage(self) -> Coverage:
+        return next(coverage for _, _, coverage in reversed(self.reports) if coverage is not None)
+
+    @property
+    def result(self) -> ComparisonResult:
+        return ComparisonResult(self.folder, self.sources)
+
+    def list_results(self) -> list[str]:
+        return [name_pair(pair) for pair, _ in self.result.list_pairs()]
+
+    def find(self, a: str, b: str) -> PairResult:
+        found = self.result.load_pair((a, b))
+        assert found is not None
+        return found
+
+    def find_best(self, a: str, b: str) -> tuple[str, str, float, str]:
+        """Return the names of the two images that are most alike, how much, and under which transposition."""
+        found = self.find(a, b)
+        scores = found.scores
+        names = found.a.names[scores.first[0]], found.b.names[scores.second[0]]
+        return *names, round(scores.scores[0], 2), self.transpositions[scores.transpositions[0]]

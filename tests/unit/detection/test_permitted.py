@@ -1,0 +1,108 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.detection import permitted
+from app.detection.checkpoint import open_checkpoint
+from app.detection.pickles import Name, Record
+from app.errors import WeightsError
+from tests.support.checkpoints import Call, make_module, make_tensor, save_records
+
+DAMAGED = r"x\.pt is not a checkpoint of torch, or a damaged one"
+
+
+def check(path: Path) -> None:
+    with open_checkpoint(path) as checkpoint:
+        permitted.check(checkpoint)
+
+
+def test_a_network_is_permitted(tmp_path: Path) -> None:
+    layers = make_module("torch.nn.modules.container.Sequential", a=make_module("ultralytics.nn.modules.conv.Conv"))
+    check(save_records(tmp_path / "x.pt", make_module(model=layers, none=None), train_args={"imgsz": 640}))
+
+
+LINEAR = "torch.nn.modules.linear.Linear"
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [
+        (Name("posix.system"), r"x\.pt contains posix\.system, which is not part of a detection network"),
+        (Call("posix.system", ("true",)), r"x\.pt contains posix\.system, which is not part of a detection network"),
+        (Name("models.nn.tasks.DetectionModel"), r"models\.nn\.tasks\.DetectionModel"),
+        (Name("ultralytics.nn.tasks.torch"), r"ultralytics\.nn\.tasks\.torch"),
+        (Name("ultralytics.nn.modules.conv.Conv.__init__"), r"Conv\.__init__"),
+        (Name("ultralytics.utils.checks.check_requirements"), "check_requirements"),
+        (Name("torch.hub.load"), r"torch\.hub\.load"),
+        (Call(LINEAR, (9, 9)), r"x\.pt calls torch\.nn\.modules\.linear\.Linear, which no checkpoint does"),
+        (Call("builtins.getattr", (Name(LINEAR), "__new__")), "asks for an attribute, which no checkpoint does"),
+    ],
+)
+def test_whatever_else_a_file_names_is_refused_by_its_name(tmp_path: Path, beside: Any, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason):
+        check(save_records(tmp_path / "x.pt", make_module(), extra=beside))
+    with pytest.raises(WeightsError, match=reason):
+        check(save_records(tmp_path / "x.pt", make_module(model=beside)))
+
+
+@pytest.mark.parametrize("kind", ["SegmentationModel", "WorldModel", "DetectionModelX"])
+def test_networks_for_something_else_are_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(WeightsError, match=rf"x\.pt holds a {kind}, which is not for detection"):
+        check(save_records(tmp_path / "x.pt", make_module(f"ultralytics.nn.tasks.{kind}")))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "good"),
+    [
+        (make_tensor((4,), (1,)), True),
+        (make_tensor((2, 2), (1, 2)), True),
+        (make_tensor((), ()), True),
+        (make_tensor((0,), (1,)), True),
+        (make_tensor((80, 80, 2), (0, 0, 1)), True),  # as YOLOv5 saves its anchors
+        (make_tensor((2**48,), (0,)), False),
+        (make_tensor((2**48,), (1,)), False),
+        (make_tensor((4,), (1,), offset=1), False),
+        (make_tensor((4,), (2,)), False),
+        (make_tensor((4,), (-1,), offset=3), False),
+        (make_tensor((0.0,), (1,)), False),
+        (make_tensor((4,), ()), False),
+        (make_tensor((1,) * 99, (0,) * 99), False),
+    ],
+)
+def test_a_tensor_has_the_numbers_that_are_there(tmp_path: Path, tensor: Record, good: bool) -> None:
+    network = make_module()
+    network.state["_parameters"]["weight"] = tensor
+    path = save_records(tmp_path / "x.pt", network)
+    if good:
+        return check(path)
+    with pytest.raises(WeightsError, match=DAMAGED):
+        check(path)
+
+
+def nest() -> Record:
+    """Return a module with two, each of which has the same two, and so on."""
+    module = make_module(LINEAR)
+    for _ in range(40):
+        module = make_module(LINEAR, a=module, b=module)
+    return module
+
+
+def make_circle() -> Record:
+    module = make_module(LINEAR)
+    module.state["_modules"]["itself"] = module
+    return module
+
+
+@pytest.mark.parametrize("module", [nest(), make_circle(), {}, "x"], ids=["2**40", "a circle", "no module", "a text"])
+def test_networks_without_end_are_refused(tmp_path: Path, module: Any) -> None:
+    with pytest.raises(WeightsError, match=DAMAGED):
+        check(save_records(tmp_path / "x.pt", make_module(model=module)))
+
+
+@pytest.mark.parametrize("names", [None, {0: []}, 5, {"x": "a"}, [None]])
+def test_classes_without_names_are_refused(tmp_path: Path, names: Any) -> None:
+    network = make_module()
+    network.state["names"] = names
+    with pytest.raises(WeightsError, match=DAMAGED):
+        check(save_records(tmp_path / "x.pt", network))

@@ -1,0 +1,142 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.iiif.hosts import HostRule
+from tests.support.fetching import Clock, build_limits, check_small_go_between
+
+
+class Counter:
+    """How many are inside at the same time, and the most there ever were."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.inside = 0
+        self.most = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self.inside -= 1
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> None:
+    limits, counter = build_limits(HostRule(connections, 0)), Counter()
+    together = threading.Barrier(connections)
+
+    def ask() -> None:
+        with limits.turn("library.example"), counter:
+            together.wait(10)
+
+    with ThreadPoolExecutor(4 * connections) as executor:
+        for future in [executor.submit(ask) for _ in range(4 * connections)]:
+            future.result()
+    assert counter.most == connections
+
+
+def test_hosts_do_not_wait_for_each_other() -> None:
+    limits = build_limits(HostRule(1, 0))
+    with limits.turn("slow.example"), ThreadPoolExecutor(1) as executor:
+
+        def ask() -> str:
+            with limits.turn("fast.example"):
+                return "done"
+
+        assert executor.submit(ask).result(10) == "done"
+
+
+def test_requests_to_a_host_are_an_interval_apart(clock: Clock) -> None:
+    limits = build_limits(HostRule(4, 0.5), clock)
+    starts = []
+    for _ in range(3):
+        with limits.turn("library.example"):
+            starts.append(clock.now)
+    assert starts == [1000, 1000.5, 1001]
+
+
+def test_a_paused_host_gets_nothing_and_others_go_on(clock: Clock) -> None:
+    limits = build_limits(HostRule(4, 0.5), clock)
+    limits.pause("library.example", 60)
+    limits.pause("library.example", 5)
+    with limits.turn("other.example"):
+        assert clock.now == 1000
+    with limits.turn("library.example"):
+        assert clock.now == 1060
+
+
+def test_a_turn_is_given_back_when_the_request_fails() -> None:
+    limits = build_limits(HostRule(1, 0))
+    for _ in range(2):
+        with pytest.raises(OSError, match="cut"), limits.turn("library.example"):
+            raise OSError("cut")
+
+
+def test_large_images_of_a_known_host_are_further_apart(clock: Clock) -> None:
+    gallica = HostRule(4, 1, image_size=1000, large_interval_seconds=15)
+    limits = build_limits(HostRule(4, 0), clock, gallica_example=gallica)
+    starts = []
+    for longest in (2000, 1000, None, 0, 1001):
+        with limits.turn("gallica.example", longest):
+            starts.append(clock.now)
+    assert starts == [1000, 1001, 1015, 1016, 1030]
+
+
+def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -> None:
+    limits = build_limits(HostRule(4, 10), clock)
+    with limits.turn("library.example"):
+        pass
+    slept: list[float] = []
+
+    def sleep_and_be_paused(seconds: float) -> None:
+        if not slept:
+            limits.pause("library.example", 60)
+        slept.append(seconds)
+        clock.now += seconds
+
+    limits._sleep = sleep_and_be_paused
+    with limits.turn("library.example"):
+        assert clock.now == 1060
+
+
+def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
+    limits = build_limits(HostRule(1, 0, image_size=1000, large_interval_seconds=60), clock)
+    go_on, waiting = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        waiting.set()
+        go_on.wait(20)
+        clock.sleep(seconds)
+
+    limits._sleep = sleep
+    check_small_go_between(limits, waiting, go_on)
+    assert clock.now == 1000 + 3 * 60
+
+
+def test_large_requests_may_run_beside_each_other_once_they_have_their_turn(clock: Clock) -> None:
+    limits = build_limits(HostRule(2, 0, image_size=1000, large_interval_seconds=60), clock)
+    with limits.turn("library.example", None), limits.turn("library.example", None):
+        assert clock.now == 1060
+
+
+def test_a_turn_that_is_interrupted_while_it_waits_leaves_no_place_taken(clock: Clock) -> None:
+    limits = build_limits(HostRule(1, 1, image_size=1000, large_interval_seconds=60), clock)
+    with limits.turn("library.example", None):
+        pass
+
+    def interrupt(seconds: float) -> None:
+        raise InterruptedError
+
+    for longest in (0, None):
+        limits._sleep = interrupt
+        with pytest.raises(InterruptedError), limits.turn("library.example", longest):
+            pass
+        limits._sleep = clock.sleep
+        with limits.turn("library.example", longest):
+            pass
+    assert clock.now == 1060

@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.detection.boxes import compute_iou
+from app.training.figures import Evaluation
+from app.training.metrics import LabelledPage, TrueBoxes, count_errors, evaluate_pages
+from tests.support.labelled_pages import build_page
+
+A, B, C = (0, 0, 100, 100), (200, 0, 300, 100), (400, 0, 500, 100)
+NOWHERE = (0, 500, 100, 600)
+
+
+def evaluate(
+    *pages: LabelledPage, classes: tuple[str, ...] = ("illustration",), confidence: float = 0.25
+) -> Evaluation:
+    return evaluate_pages(pages, classes, confidence)
+
+
+def test_what_is_found_exactly_gets_the_highest_figures() -> None:
+    figures = evaluate(build_page([A, B], [(*A, 0.9), (*B, 0.8)])).overall
+    assert (figures.precision, figures.recall, figures.ap50, figures.ap50_95) == (1, 1, 1, 1)
+
+
+def test_average_precision_is_that_of_101_recalls() -> None:
+    # Right, wrong, right of three: precision 1 up to recall 1/3 (34 recalls), 2/3 up to 2/3 (33 more), then 0.
+    page = build_page([A, B, C], [(*A, 0.9), (*NOWHERE, 0.8), (*B, 0.7)])
+    figures = evaluate(page).overall
+    assert figures.ap50 == pytest.approx((34 + 33 * 2 / 3) / 101)
+    assert figures.precision_at_recall[33] == 1
+    assert figures.precision_at_recall[34] == pytest.approx(2 / 3)
+    assert figures.precision_at_recall[67] == 0
+
+
+def test_a_box_counts_at_the_thresholds_that_its_overlap_reaches() -> None:
+    # 100 x 100 in 100 x 130 overlap by 0.77: right at 0.5, 0.55 … 0.75, six of ten.
+    figures = evaluate(build_page([A], [(0, 0, 100, 130, 0.9)])).overall
+    assert figures.ap50 == 1
+    assert figures.ap50_95 == pytest.approx(0.6)
+
+
+def test_an_overlap_of_just_a_half_is_enough() -> None:
+    assert evaluate(build_page([A], [(0, 0, 100, 50, 0.9)])).overall.ap50 == 1
+    assert evaluate(build_page([A], [(0, 0, 100, 49, 0.9)])).overall.ap50 == 0
+
+
+def test_an_illustration_is_found_once_by_the_surest_box() -> None:
+    figures = evaluate(build_page([A], [(0, 0, 100, 90, 0.9), (*A, 0.8)])).overall
+    assert (figures.found, figures.right) == (2, 1)
+    # The surest one is good for 0.9 at most, whatever the other one is.
+    assert figures.ap50_95 == pytest.approx((9 + 0.5) / 10)
+
+
+def test_the_surest_box_takes_the_illustration_that_it_overlaps_most_and_leaves_the_other() -> None:
+    near = (0, 0, 120, 100)
+    page = build_page([A, near], [(0, 0, 119, 100, 0.9), (0, 0, 101, 100, 0.8)])
+    figures = evaluate(page).overall
+    assert (figures.right, figures.ap50_95) == (2, 1)
+
+
+def test_a_box_of_another_class_finds_nothing() -> None:
+    page = build_page([(*A, 1)], [(*A, 0.9, 0)])
+    illustrations, ornaments = evaluate(page, classes=("illustration", "ornament")).classes
+    assert (illustrations.found, illustrations.right, illustrations.precision) == (1, 0, 0)
+    assert (ornaments.illustrations, ornaments.recall, ornaments.ap50) == (1, 0, 0)
+
+
+def test_pages_do_not_lend_each_other_boxes() -> None:
+    figures = evaluate(build_page([A], []), build_page([], [(*A, 0.9)])).overall
+    assert (figures.right, figures.precision, figures.recall) == (0, 0, 0)
+
+
+def test_all_is_the_mean_of_the_classes_that_occur_and_the_counts_of_all_boxes() -> None:
+    page = build_page([A, B, (*C, 1)], [(*A, 0.9), (*B, 0.8)])
+    evaluation = evaluate(page, classes=("illustration", "ornament", "initial"))
+    assert [each.ap50 for each in evaluation.classes] == [1, 0, None]
+    assert evaluation.overall.ap50 == 0.5
+    assert (evaluation.overall.precision, evaluation.overall.recall) == (1, pytest.approx(2 / 3))
+
+
+def test_precision_and_recall_are_told_at_a_confidence() -> None:
+    page = build_page([A, B], [(*A, 0.9), (*NOWHERE, 0.5), (*B, 0.3)])
+    told = [evaluate(page, confidence=confidence).overall for confidence in (0.6, 0.5, 0.3)]
+    assert [(each.precision, each.recall) for each in told] == [(1, 0.5), (0.5, 0.5), (pytest.approx(2 / 3), 1)]
+    assert len({each.ap50 for each in told}) == 1
+
+
+def test_the_curve_and_the_best_confidence() -> None:
+    page = build_page([A, B], [(*A, 0.9), (*B, 0.7), (*NOWHERE, 0.5)])
+    evaluation = evaluate(page)
+    assert evaluation.best_confidence == pytest.approx(0.7)
+    at = {point.confidence: (point.precision, point.recall) for point in evaluation.curve}
+    assert len(at) == 101
+    assert at[0.0] == (pytest.approx(2 / 3), 1)
+    assert at[0.7] == (1, 1)
+    assert at[0.71] == (1, 0.5)
+    assert at[1.0] == (None, 0)
+
+
+def test_boxes_of_one_confidence_are_taken_together() -> None:
+    # Of these two alone, the first would be best: but no confidence takes it without the second.
+    evaluation = evaluate(build_page([A, B], [(*A, 0.9), (*B, 0.5), *[(*NOWHERE, 0.5)] * 4]))
+    assert evaluation.best_confidence == pytest.approx(0.9)
+
+
+def test_what_nothing_can_be_told_of_is_none() -> None:
+    nothing, empty = evaluate(), evaluate(build_page([], []))
+    assert (nothing.pages, empty.pages, empty.empty_pages) == (0, 1, 1)
+    for evaluation in (nothing, empty):
+        figures = evaluation.overall
+        assert (figures.precision, figures.recall, figures.ap50, figures.ap50_95) == (None,) * 4
+        assert evaluation.best_confidence is None
+        assert evaluation.as_json()["overall"]["ap50"] is None
+
+
+def test_errors_of_a_page_are_boxes_that_are_wrong_and_illustrations_that_are_missed() -> None:
+    page = build_page([A, B], [(*A, 0.9), (*NOWHERE, 0.5), (*B, 0.1)])
+    assert count_errors(page, 0.25) == 2
+    assert count_errors(page, 0.05) == 1
+
+
+def test_the_confidence_of_the_report_takes_the_boxes_that_it_is_of() -> None:
+    page = build_page([A], [(*A, 0.56789)])
+    best = evaluate(page).as_json()["best_confidence"]
+    assert evaluate(page, confidence=best).overall.recall == 1
+
+
+def draw_lots(seed: int, pages: int, classes: int) -> list[LabelledPage]:
+    """Return pages on which some boxes are found well, some badly, some twice, and some that are not there."""
+    lots, drawn = np.random.default_rng(seed), []
+    for _ in range(pages):
+        corner = lots.uniform(0, 800, (lots.integers(0, 8), 2))
+        true = np.concatenate([corner, corner + lots.uniform(30, 200, corner.shape)], axis=1)
+        class_id = lots.integers(0, classes, len(true))
+        copies = lots.integers(0, len(true), 12) if len(true) else np.zeros(0, dtype=int)
+        shaken = true[copies] + lots.normal(0, 12, (len(copies), 4))
+        wrong = lots.uniform(0, 800, (3, 2))
+        found = np.concatenate([shaken, np.concatenate([wrong, wrong + 90], axis=1)])
+        ids = np.concatenate([class_id[copies], lots.integers(0, classes, 3)])
+        rows = np.column_stack([found, lots.uniform(0.01, 1, len(found)), ids])
+        page = build_page([], rows.tolist())
+        drawn.append(LabelledPage("", page.size, TrueBoxes(true, class_id), page.found))
+    return drawn
+
+
+def match_one_by_one(page: LabelledPage) -> NDArray[np.bool_]:
+    """Tell which detections of a page are right at IoU 0.5, the plain way: each in its turn."""
+    free, right = np.ones(len(page.true), dtype=bool), np.zeros(len(page.found), dtype=bool)
+    if not len(page.true):
+        return right
+    overlaps = compute_iou(page.found.xyxy, page.true.xyxy)
+    overlaps[page.found.class_id[:, None] != page.true.class_id[None]] = 0
+    for row in np.argsort(-page.found.confidence, kind="stable"):
+        candidates = np.where(free, overlaps[row], 0)
+        if candidates.max() >= 0.5:
+            free[candidates.argmax()] = False
+            right[row] = True
+    return right
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_pages_at_once_are_matched_as_one_box_after_another(seed: int) -> None:
+    pages = draw_lots(seed, 20, 2)
+    figures = evaluate(*pages, classes=("a", "b"), confidence=0).overall
+    assert figures.right == sum(match_one_by_one(page).sum() for page in pages)
+
+
+def test_ultralytics_comes_to_the_same_average_precision() -> None:
+    from ultralytics.utils.metrics import ap_per_class
+
+    pages = draw_lots(0, 150, 3)
+    theirs = ap_per_class(
+        np.concatenate([match_one_by_one(page) for page in pages])[:, None],
+        np.concatenate([page.found.confidence for page in pages]),
+        np.concatenate([page.found.class_id for page in pages]),
+        np.concatenate([page.true.class_id for page in pages]),
+    )[5][:, 0]
+    ours = [figures.ap50 for figures in evaluate(*pages, classes=("a", "b", "c")).classes]
+    assert ours == pytest.approx(theirs.tolist(), abs=0.01)
+    assert 0.2 < theirs.min() < 0.95
