@@ -22,7 +22,7 @@ from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment
 from bench.tables import describe_machine, print_table
-from tests.service import open_service
+from tests.support.service import open_service
 
 MANIFESTS = 4
 WORKERS = ("io", "io2")

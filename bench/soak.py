@@ -27,7 +27,7 @@ from PIL import Image
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from bench.tables import describe_machine, print_table
-from tests.service import Service, open_service
+from tests.support.service import Service, open_service
 
 # A worker → the work that shows that it runs.
 WORKERS = {"io@": "pages", "gpu@": "detections", "post@": "results"}

@@ -18,8 +18,8 @@ import requests
 
 from bench.tables import describe_machine, print_table
 from bench.timing import BUSY, QUIET, add_busy_argument, keep_busy
-from tests.library import Answer, Library
-from tests.service import Service, open_service
+from tests.support.library import Answer, Library
+from tests.support.service import Service, open_service
 
 Ask = Callable[[requests.Session], requests.Response]
 Row = tuple[object, ...]

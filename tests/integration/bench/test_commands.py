@@ -39,7 +39,7 @@ COMMAND_LINES = {
     "sample": ("--out {out} --font {font}", []),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
-# They run a whole service: see test_service_commands.
+# They run a whole service: see tests/service/test_bench_commands.py.
 SERVICE_COMMANDS = {"politeness", "soak", "submit"}
 WRITTEN = {
     "retrieval": "mirrored-own.png",
