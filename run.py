@@ -5,7 +5,7 @@ import sys
 
 from app.config import Settings
 from app.errors import SettingsError
-from app.iiif.hosts import HostRule, HostRules
+from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
@@ -33,7 +33,7 @@ GUNICORN_OPTIONS = [
 def main() -> None:
     try:
         settings = Settings.load()
-        HostRules.load(settings.host_rules, HostRule())
+        HostRules.load(KNOWN_HOSTS, HostRule())
     except SettingsError as error:
         sys.exit(error.message)
     if settings.debug:
@@ -41,8 +41,14 @@ def main() -> None:
         from app.server.development import RequestHandler
 
         configure_logs(settings.log_format)
-        # The page of the debugger would let whoever sees it run code: the log has the traceback.
-        app.run(settings.api_host, settings.api_port, debug=True, use_debugger=False, request_handler=RequestHandler)
+        app.run(
+            settings.api_host,
+            settings.api_port,
+            debug=True,
+            use_debugger=False,  # its page runs code for anyone who opens it; the log has the traceback
+            load_dotenv=False,  # only Settings reads .env: a copy in the environment would outlive a change of the file
+            request_handler=RequestHandler,
+        )
         return
     address = f"{settings.api_host}:{settings.api_port}"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])

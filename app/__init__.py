@@ -22,7 +22,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     settings = settings or Settings.load()
     queue = JobQueue(settings)
     services = queue.services = Services(settings, queue)
-    services.database.create_tables()
+    services.database.upgrade()
 
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

@@ -9,7 +9,8 @@ import secrets
 
 from sqlalchemy import ColumnElement, delete, func, select
 
-from app.database.tables import App, Database, Secret
+from app.database.sessions import Database
+from app.database.tables import App, Secret
 from app.delivery.signature import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 

@@ -51,18 +51,15 @@ class Settings(BaseSettings):
     database_url: str = ""
     data_folder: UnderRoot = ROOT / "data"
     models_folder: UnderRoot = ROOT / "models"
+    retention_days: float = Field(7, gt=0)
+    result_days: float | None = Field(None, gt=0)
 
     # Detection
     default_model: str = "illustrations.pt"
     confidence: float = Field(0.25, ge=0, le=1)
-    overlap_iou: float = Field(0.45, ge=0, le=1)
     model_size: int = Field(640, ge=32, le=4096)
     batch_size: int = Field(8, ge=1, le=512)
     device: str = ""
-
-    # Similarity
-    embedding_batch_size: int = Field(16, ge=1, le=1024)
-    match_memory_mb: int = Field(512, ge=16)
 
     # Fetching
     image_size: int | None = Field(None, ge=64)
@@ -70,19 +67,9 @@ class Settings(BaseSettings):
     trusted_hosts: Words = ()
     host_connections: int = Field(4, ge=1, le=64)
     host_interval_seconds: float = Field(0.1, ge=0)
-    host_jobs: int = Field(2, ge=1)
-    host_rules: UnderRoot = ROOT / "iiif" / "hosts.toml"
     fetch_attempts: int = Field(5, ge=1, le=20)
     fetch_timeout_seconds: float = Field(20, gt=0)
-    fetch_deadline_seconds: float = Field(180, gt=0)
-    retry_after_limit_seconds: float = Field(120, ge=0)
-    max_document_mb: float = Field(64, gt=0)
-    max_image_mb: float = Field(200, gt=0)
-    max_image_megapixels: float = Field(170, gt=0, le=178)  # above, Pillow takes any image for a bomb
     max_canvases: int = Field(5000, ge=1)
-    max_manifests: int = Field(1000, ge=1)
-    max_images: int = Field(20_000, ge=1)
-    retention_days: float = Field(7, gt=0)
 
     # Requests
     rate_limit: str = "6000/minute"
@@ -90,21 +77,14 @@ class Settings(BaseSettings):
     max_request_mb: float = Field(16, gt=0)
     request_seconds: float = Field(60, gt=0)
     max_dataset_mb: float = Field(2000, gt=0)
-    dataset_seconds: float = Field(3600, gt=0)
 
     # Jobs
     heartbeat_seconds: float = Field(5, gt=0)
     stale_seconds: float = Field(30, gt=0)
-    max_starts: int = Field(2, ge=1)
-    download_hours: float = Field(72, gt=0)
     detect_hours: float = Field(24, gt=0)
-    stall_minutes: float = Field(30, gt=0)
-    visibility_hours: float = Field(24, gt=0)
-    io_threads: int = Field(32, ge=1)
     delivery_timeout_seconds: float = Field(20, gt=0)
-    notify_seconds: float = Field(10, ge=0)
 
-    # Watching
+    # Monitoring
     ready_seconds: float = Field(60, ge=1)
     metrics_token: str = ""
     log_format: Literal["text", "json"] = "text"
@@ -114,7 +94,6 @@ class Settings(BaseSettings):
     comet_api_key: str = ""
     comet_project_name: str = ""
     comet_workspace: str = ""
-    comet_url_override: str = ""
 
     @field_validator("celery_broker_url")
     @classmethod
@@ -123,7 +102,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, as in redis://localhost:6379")
         return value
 
-    @field_validator("client_app_url", "comet_url_override")
+    @field_validator("client_app_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -151,7 +130,7 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except ValidationError as error:
             faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-            raise SettingsError("Correct these settings in .env: " + "; ".join(faults) + ".") from error
+            raise SettingsError(f"Correct these settings, in .env or the environment: {'; '.join(faults)}.") from error
 
     @property
     def broker_url(self) -> str:

@@ -8,7 +8,6 @@
     │   ├── NotFound                404  no such job, or another client app's
     │   └── TooLarge                413  more than is accepted
     ├── Unavailable                 503  something that this service needs cannot be used now
-    │   ├── BrokerUnavailable       503  the job cannot be queued
     │   ├── DatabaseUnavailable     503  nothing can be looked up or written down
     │   └── Busy                    503  as many do the same as may at once
     ├── FetchError                       a library did not give what was asked
@@ -22,7 +21,7 @@
     ├── ResultGone                       the files of a job are no longer here
     ├── WorkerLost                       the process of a stage died, and died again
     ├── TimeLimit                        a stage did not get on, or took longer than it may
-    └── ClaimLost                        another worker, or a cancel, took the job away
+    └── LeaseLost                        another worker, or a cancel, took the job away
 
 The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
 is the same thing for a program. The message lies in ``args``, so an error survives being pickled.
@@ -82,10 +81,6 @@ class Unavailable(ExtractorError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": "30"}
-
-
-class BrokerUnavailable(Unavailable):
-    code = "broker_unavailable"
 
 
 class DatabaseUnavailable(Unavailable):
@@ -154,5 +149,5 @@ class TimeLimit(ExtractorError):
     code = "time_limit"
 
 
-class ClaimLost(ExtractorError):
-    code = "claim_lost"
+class LeaseLost(ExtractorError):
+    code = "lease_lost"

@@ -13,7 +13,8 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 # What Celery says of every message and of every tick of the schedule; the tasks say themselves what they do.
-CHATTER = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
+# What Alembic says at every start; `app.database` reports an upgrade.
+CHATTER = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "alembic")
 
 _job: ContextVar[str] = ContextVar("job", default="")
 

@@ -13,15 +13,15 @@ from redis.retry import Retry
 from werkzeug.local import LocalProxy
 
 from app.config import Settings
-from app.database.tables import Database
-from app.delivery.outbox import ENLISTED, Outbox
+from app.database.sessions import Database
+from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore
 from app.detection.weights_description import Descriptions
-from app.iiif.hosts import HostRule, HostRules
-from app.jobs import Claims, JobStore, Parts
+from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
+from app.jobs import Jobs
 from app.jobs.documents import Documents
-from app.jobs.events import Announcements
-from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Meter
+from app.jobs.leases import Queue
+from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
@@ -29,7 +29,6 @@ from app.training.datasets import DatasetStore, UploadLimits
 if TYPE_CHECKING:
     from app.delivery.dispatcher import Courier
     from app.iiif.fetch import Fetcher
-    from app.workers.queue import JobQueue
 
 # A broker that does not answer within this counts as away.
 BROKER_SECONDS = 1
@@ -40,9 +39,10 @@ class Services:
 
     Args:
         settings: Settings of the process.
-        queue: Sends to the queues.
+        queue: Sends messages that wake the workers.
 
     Attributes:
+        queue: Sends messages that wake the workers.
         database: Sessions on the database.
         storage: Paths and files of the data folder.
         jobs: Jobs and their states.
@@ -55,22 +55,20 @@ class Services:
         host_rules: Limits of libraries' servers.
     """
 
-    def __init__(self, settings: Settings, queue: "JobQueue") -> None:
+    def __init__(self, settings: Settings, queue: Queue) -> None:
         self.settings = settings
+        self.queue = queue
         self.database = Database(settings.sqlalchemy_url)
         self.storage = Storage(settings.data_folder)
-        self.jobs = JobStore(self.database, queue.enqueue, Announcements(settings.notify_seconds))
-        self.parts = Parts(self.jobs)
-        self.claims = Claims(self.jobs, settings.stale_seconds, settings.max_starts, settings.host_jobs)
+        self.jobs = Jobs(self.database, queue, settings.stale_seconds)
         self.documents = Documents(self.database, self.storage)
         self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
         self.descriptions = Descriptions()
-        self.datasets = DatasetStore(self.storage.datasets, _limit_uploads(settings))
+        self.datasets = DatasetStore(self.storage.datasets, UploadLimits(int(settings.max_dataset_mb * 1e6)))
         self.outbox = Outbox(self.database)
-        self.database.on_commit(lambda session: queue.call_courier() if session.info.pop(ENLISTED, False) else None)
         self.heartbeats = QueueHeartbeats(self.database)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
-        self.host_rules = HostRules.load(settings.host_rules, default)
+        self.host_rules = HostRules.load(KNOWN_HOSTS, default)
 
     @cached_property
     def broker(self) -> Redis:
@@ -78,30 +76,20 @@ class Services:
         return self._connect_to_broker(BROKER_SECONDS)
 
     @cached_property
-    def counters(self) -> Meter:
+    def counters(self) -> Counters:
         """The counters that all processes add to."""
-        return Meter(self.broker)
+        return Counters(self.broker)
 
     @cached_property
     def fetcher(self) -> "Fetcher":
         """The HTTP client for libraries' servers."""
         from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits
-        from app.iiif.request_counts import SharedLedger
+        from app.iiif.host_limits import HostLimits, SharedLimiter
         from app.net.addresses import AddressGuard
 
         s = self.settings
-        policy = FetchPolicy(
-            user_agent=s.user_agent,
-            attempts=s.fetch_attempts,
-            timeout=s.fetch_timeout_seconds,
-            deadline=s.fetch_deadline_seconds,
-            retry_after_limit=s.retry_after_limit_seconds,
-            max_document_bytes=int(s.max_document_mb * 1e6),
-            max_image_bytes=int(s.max_image_mb * 1e6),
-            max_image_pixels=int(s.max_image_megapixels * 1e6),
-        )
-        limits = HostLimits(self.host_rules, SharedLedger(self._connect_to_broker(2, retries=1)))
+        policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
+        limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
     @cached_property
@@ -135,12 +123,3 @@ class Services:
 
 # The services of the application that handles the present request or command.
 current_services = cast(Services, LocalProxy(lambda: current_app.extensions["services"]))
-
-
-def _limit_uploads(settings: Settings) -> UploadLimits:
-    return UploadLimits(
-        upload_bytes=int(settings.max_dataset_mb * 1e6),
-        image_bytes=int(settings.max_image_mb * 1e6),
-        image_pixels=int(settings.max_image_megapixels * 1e6),
-        seconds=settings.dataset_seconds,
-    )

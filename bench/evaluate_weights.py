@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.detection.detector import Detector
 from app.training.evaluate import MEASURING
-from app.training.metrics import LabelledPage
+from app.training.labelled_page import LabelledPage
 from bench.labelled_pages import (
     FIGURES,
     add_pages_argument,

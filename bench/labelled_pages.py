@@ -17,8 +17,8 @@ from PIL import Image
 from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig, load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics
-from app.training.labelled_page import load_labels
-from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages
+from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels
+from app.training.metrics import evaluate_pages
 
 WEIGHTS = ROOT / "models" / "illustrations.pt"
 FIGURES = ("precision", "recall", "AP50", "AP50-95")

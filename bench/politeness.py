@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         draw_pages(Path(pages), arguments.pages // MANIFESTS)
         with (
             serve(create_library(Path(pages), log)) as library,
-            open_service(Path(data), host_interval_seconds=1 / arguments.rate, host_jobs=MANIFESTS) as service,
+            open_service(Path(data), host_interval_seconds=1 / arguments.rate) as service,
             open_second_worker(service.settings),
         ):
             manifests = [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)]

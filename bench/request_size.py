@@ -32,7 +32,7 @@ from app.iiif.manifest import parse_manifest
 from app.images.pixels import decode_image
 from app.net.addresses import AddressGuard
 from app.training.evaluate import MEASURING
-from app.training.metrics import LabelledPage, TrueBoxes
+from app.training.labelled_page import LabelledPage, TrueBoxes
 from bench.labelled_pages import (
     FIGURES,
     add_weights_argument,

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         Library().open() as library,
-        open_service(Path(data), host_jobs=2) as service,
+        open_service(Path(data)) as service,
     ):
         print(f"{describe_machine()}\n")
         print_table(HEAD, Measurement(service, library, arguments).run())

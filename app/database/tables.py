@@ -1,35 +1,13 @@
-"""The database: tables of client apps, of jobs and whose turn it is, of deliveries and their tries, of signs of life.
+"""Tables, one class each. Times are seconds since the epoch (UTC).
 
-``apps`` is the table of the original manual, which users make and fill by hand; nothing may be added to it.
-Times are seconds since the epoch (UTC).
+A change here needs a migration: see ``app/database/migrations``.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    CHAR,
-    JSON,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    create_engine,
-    event,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
-from sqlalchemy.schema import CreateIndex, CreateTable
-
-from app.database.connections import Outage, prepare, wait_at_most
-from app.database.migration import add_missing_columns, migrate_deliveries
-from app.storage import alone_in
-
-# To bring large tables up to date takes a while.
-MIGRATION_SECONDS = 3600.0
+from sqlalchemy import CHAR, JSON, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Table(DeclarativeBase):
@@ -37,7 +15,10 @@ class Table(DeclarativeBase):
 
 
 class App(Table):
-    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand."""
+    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand.
+
+    The original manual tells users to create and fill this table by hand, so nothing may be added to it.
+    """
 
     __tablename__ = "apps"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -48,20 +29,14 @@ class App(Table):
 
 
 class Job(Table):
-    """One job. This row is the truth of what has been done; the broker only carries its id.
+    """One job. This row is the truth; a message on the broker only wakes a worker.
 
     Attributes:
-        parent_id: The job of a collection that this one is a part of.
-        host: Where its manifest is; only so many jobs of one host are downloaded at a time.
-        retries: How often its failed canvases were asked for again.
-        claim: Who works on the present stage (message id and number of retries); None while it waits.
-        worker: The process that has the claim, or had the last one.
-        starts, tries: How often its pages were begun, and the stage was claimed, since it last got on.
-        heartbeat: Last sign of life; of a waiting job, when it was queued.
-        worked, stalled: Seconds for which the present stage has been at work, in all and since it last got on. Those
-            in which nobody was at work, and a power cut was, do not count.
-        done, total: Canvases of the present stage. Of ``done`` the most that it has reached: a stage that goes on after
-            an interruption counts from the beginning again.
+        parent_id: Job of the collection that this job is a part of.
+        host: Host of the manifest; only so many jobs download from one host at a time.
+        retries: Times that the job was run again.
+        lease, leased_by, heartbeat, waiting_since, starts, tries, worked, stalled: See ``app/jobs/leases.py``.
+        done, total: Canvases, images or epochs of the present stage; ``done`` is the most that was ever reached.
     """
 
     __tablename__ = "jobs"
@@ -77,11 +52,12 @@ class Job(Table):
     retries: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest_ref: Mapped[str | None]
     model_label: Mapped[str | None]
-    claim: Mapped[str | None] = mapped_column(String(64))
-    worker: Mapped[str | None] = mapped_column(String(100))
+    lease: Mapped[str | None] = mapped_column(String(64))
+    leased_by: Mapped[str | None] = mapped_column(String(100))
+    heartbeat: Mapped[float | None]
+    waiting_since: Mapped[float] = mapped_column(default=time.time, server_default="0")
     starts: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0, server_default="0")
-    heartbeat: Mapped[float] = mapped_column(default=time.time)
     worked: Mapped[float] = mapped_column(default=0.0, server_default="0")
     stalled: Mapped[float] = mapped_column(default=0.0, server_default="0")
     done: Mapped[int] = mapped_column(default=0)
@@ -96,13 +72,13 @@ class Job(Table):
 
 
 class Document(Table):
-    """A document of a similarity job, from the moment at which its images are fetched: what of the disk it uses.
+    """A document of a similarity job and what it uses of the disk. Added when the job fetches its images.
 
     Attributes:
         number: 1-based place in the job's request.
-        doc_id: By which its client app knows it.
-        source: Names the folder of its cached images.
-        content: Stands for the pixels of all of them, under which embeddings and scores are kept; None till then.
+        doc_id: Identifier that the client app gave.
+        source: Key of the folder of cached images.
+        content: Hash of the pixels of all images, the key of embeddings and scores; None until they are fetched.
     """
 
     __tablename__ = "documents"
@@ -116,10 +92,10 @@ class Document(Table):
     content: Mapped[str | None] = mapped_column(String(40), index=True)
 
 
-class Turn(Table):
-    """When a client app was last served by a queue: the one that has waited longest is served next."""
+class RoundRobin(Table):
+    """When a queue last served a client app. The client app that has waited longest is served next."""
 
-    __tablename__ = "turns"
+    __tablename__ = "round_robin"
 
     app_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -127,24 +103,25 @@ class Turn(Table):
 
 
 class Delivery(Table):
-    """One message on its way to a client app, with the number of tries and what came of the last.
+    """One webhook to a client app: its payload, its state, and the outcome of the last attempt.
 
     Attributes:
-        id: Goes with every try, as ``webhook-id``.
-        endpoint: The address of the client app under which the URL is: the one that the request named.
-        kind: What it carries: ``result``, or the type of an event.
-        part: Of a result that goes out in parts, which this is: the name of a pair of documents.
-        result: Which result of the job it is about: the first is 0, that of its first retry 1.
-        body: Of an event, as it was when it happened; a result is read from the job's files.
-        next_attempt: None when it is over, or held back because a newer result is on its way.
-        reserved_till: Until when nobody else may try it; when it is not being tried, the end of the last try.
+        id: Value of ``webhook-id``, the same for every attempt.
+        endpoint: Callback URL of the request, without the last part of ``url``.
+        kind: ``result``, or the type of an event.
+        part: Name of the pair of documents, where a result has several parts.
+        result: Number of the result: 0 for the first, 1 after the first retry of the job.
+        body: Payload of an event. The payload of a result is read from the job's files.
+        next_attempt: None when it is finished, or superseded by the delivery of a newer result.
+        attempted: Start of the last attempt; 0 before the first.
+        leased_until: End of the lease of the attempt in progress; 0 without one.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("deliveries_due", "status", "next_attempt"),
-        Index("deliveries_by_app", "app_id", "reserved_till"),
-        Index("deliveries_at_work", "reserved_till"),
+        Index("deliveries_by_app", "app_id", "attempted"),
+        Index("deliveries_leased", "leased_until"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -161,19 +138,20 @@ class Delivery(Table):
     http_status: Mapped[int | None]
     error: Mapped[str | None]
     next_attempt: Mapped[float | None]
-    reserved_till: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    attempted: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    leased_until: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created: Mapped[float] = mapped_column(default=time.time, server_default="0")
     history: Mapped[list["Attempt"]] = relationship(order_by="Attempt.at", lazy="raise")
 
 
 class Endpoint(Table):
-    """An address of a client app that wants to be left alone; of one that answers there is no row.
+    """A callback address that fails. One that works has no row.
 
     Attributes:
-        id: Stands for the client app and the address, which may be too long for an index.
-        url: The address, under which deliveries have theirs.
-        rests_till: Nothing is sent there before.
-        closed: Why nothing is sent there any more; None while something is.
+        id: Hash of client app and URL, which may be too long for an index.
+        url: ``Delivery.endpoint`` of its deliveries.
+        rests_till: Time before which nothing is sent.
+        closed: Reason why nothing is sent any more; None while it is open.
     """
 
     __tablename__ = "endpoints"
@@ -186,10 +164,10 @@ class Endpoint(Table):
 
 
 class Attempt(Table):
-    """One try of a delivery, and what came of it.
+    """One attempt of a delivery, and its outcome.
 
     Attributes:
-        seconds: That it took.
+        seconds: Duration.
     """
 
     __tablename__ = "attempts"
@@ -203,7 +181,7 @@ class Attempt(Table):
 
 
 class Secret(Table):
-    """The secret by which a client app knows what is from here; apart, for nothing may be added to ``apps``."""
+    """Secret with which deliveries to a client app are signed. Not in ``apps``, to which nothing may be added."""
 
     __tablename__ = "secrets"
 
@@ -211,81 +189,10 @@ class Secret(Table):
     secret: Mapped[str] = mapped_column(String(80))
 
 
-class Pulse(Table):
-    """When something last came through a queue."""
+class QueueHeartbeat(Table):
+    """When a worker of a queue last showed that it works."""
 
-    __tablename__ = "pulses"
+    __tablename__ = "queue_heartbeats"
 
     queue: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[float]
-
-
-class Database:
-    """Sessions on one database, made for several threads and processes.
-
-    Args:
-        url: An SQLAlchemy URL: the SQLite file at the root, or PostgreSQL.
-    """
-
-    def __init__(self, url: str) -> None:
-        # Every thread of a worker and its heartbeat may ask at the same moment.
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=60, hide_parameters=True)
-        prepare(self.engine)
-        self._outage = Outage(self.engine.dialect.name != "sqlite")
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-
-    def create_tables(self) -> None:
-        """Make the file and the tables that are missing; what is there stays as it is. Several processes may do so.
-
-        Raises:
-            DatabaseUnavailable: The database does not answer, or the file is none.
-        """
-        file = make_url(self.engine.url).database
-        if self.engine.dialect.name != "sqlite" or not file:
-            with wait_at_most(MIGRATION_SECONDS), self._outage.watch():
-                self._create_tables()
-            return
-        folder = Path(file).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._outage.watch(), alone_in(folder):
-            Path(file).touch()
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            self._create_tables()
-
-    def _create_tables(self) -> None:
-        with self.engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # «if not exists» is no lock there
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
-            for table in Table.metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                if table.name != App.__tablename__:  # the users' own, which is left as it is
-                    add_missing_columns(connection, table)
-                if table.name == Delivery.__tablename__:
-                    migrate_deliveries(connection, table)
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session that commits at the end, or rolls back when an error passes through.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be used now.
-        """
-        with self._outage.watch(), self._sessions.begin() as session:
-            yield session
-
-    def on_commit(self, call: Callable[[Session], None]) -> None:
-        """Have a function called with every session that has just been committed, in its thread."""
-        event.listen(self._sessions, "after_commit", call)
-
-    def close(self) -> None:
-        """Close the connections; the next session opens new ones."""
-        self.engine.dispose()
-
-    def leave_to_parent(self) -> None:
-        """Use none of the connections that a forked process has from its parent, and leave them open for it."""
-        self.engine.dispose(close=False)

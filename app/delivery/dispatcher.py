@@ -63,7 +63,7 @@ class Courier:
 
     def deliver_next(self) -> bool:
         """Try the delivery whose turn it is, once; return whether there was one."""
-        delivery = self._outbox.claim_next(self._timeout + MARGIN)
+        delivery = self._outbox.lease_next(self._timeout + MARGIN)
         if delivery is None:
             return False
         set_job(delivery.job_id)

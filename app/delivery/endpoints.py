@@ -64,7 +64,7 @@ def hold_back(session: Session, app_id: int, url: str) -> None:
     if endpoint is None:
         return
     waits = (Delivery.app_id == app_id) & (Delivery.endpoint == url)
-    waits &= (Delivery.status == Status.PENDING) & (Delivery.reserved_till <= time.time())
+    waits &= (Delivery.status == Status.PENDING) & (Delivery.leased_until <= time.time())
     if endpoint.closed:
         values: dict[str, Any] = {"status": Status.DISABLED, "error": endpoint.closed, "next_attempt": None}
     else:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
 from app.delivery.kinds import ENDS, LASTING, Kind, Status
 from app.delivery.payloads import Destination
@@ -26,12 +27,12 @@ PROGRESS_WAITS = WAITS[:1]
 LONGEST_WAIT = 86400.0
 # What waits for an address that did not answer waits at most so long more: nobody hangs a thousand times at once.
 LONGEST_REST = 60.0
+# Attempts are kept for this long: nobody asks later why a client app answered 500.
+ATTEMPT_DAYS = 30
 # Tries at work for one client app: one that hangs takes a quarter of the worker's 16 threads.
 APP_DELIVERIES = 4
 # Tries at work for all: the other threads are for the sweep and the stages that come through the same queue.
 ALL_DELIVERIES = 12
-# Stands in the ``info`` of a session that has put something in the outbox: a courier is wanted when it is committed.
-ENLISTED = "enlisted"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Outcome:
         return min(self.retry_after or 0.0, LONGEST_WAIT)
 
 
-def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> None:
-    """Put a message in the outbox, in the transaction of what it tells of. One that is there already stays as it is.
+def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> bool:
+    """Put a delivery in the outbox, in the transaction of the change that it reports; return whether it is new.
 
     Args:
         session: Of that transaction.
@@ -80,12 +81,12 @@ def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | 
         older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
     if session.scalar(select(Delivery.id).where(there)) is not None:
-        return
+        return False
     endpoint = find_endpoint(session, job.app_id, to.endpoint)
     if endpoint and endpoint.closed and is_progress:
-        return
+        return False
     session.add(build_delivery(message_id.hex, job, kind, to, endpoint, body=body))
-    session.info[ENLISTED] = True
+    return True
 
 
 def build_delivery(
@@ -110,7 +111,7 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim_next(self, seconds: float) -> Delivery | None:
+    def lease_next(self, seconds: float) -> Delivery | None:
         """Reserve the delivery whose turn it is; None when none is due that may be tried now.
 
         Of the client apps for which something is due, the one that was served least recently goes first.
@@ -131,8 +132,8 @@ class Outbox:
         only as far as nobody has decided otherwise by now.
         """
         now, tries = time.time(), delivery.attempts + 1
-        ours = (Delivery.id == delivery.id) & (Delivery.reserved_till == delivery.reserved_till)
-        tried = {"attempts": tries, "http_status": outcome.http_status, "error": outcome.error, "reserved_till": now}
+        ours = (Delivery.id == delivery.id) & (Delivery.leased_until == delivery.leased_until)
+        tried = {"attempts": tries, "http_status": outcome.http_status, "error": outcome.error, "leased_until": 0.0}
         with self._database.session() as session:
             # A write comes first: from then on nobody else changes the row.
             is_ours = _count(session.execute(update(Delivery).where(ours).values(**tried)))
@@ -159,10 +160,10 @@ class Outbox:
                 remember_endpoint(session, delivery.app_id, delivery.endpoint, rests_till=time.time() + rest)
 
     def end(self, delivery: Delivery, status: Status, reason: str) -> None:
-        """End a claimed delivery that cannot be made, without a try."""
-        values: dict[str, Any] = {"status": status, "error": reason, "next_attempt": None, "reserved_till": time.time()}
+        """End a leased delivery that cannot be made, without a try."""
+        values: dict[str, Any] = {"status": status, "error": reason, "next_attempt": None, "leased_until": 0.0}
         with self._database.session() as session:
-            session.execute(update(Delivery).where(_is_claimed(delivery)).values(**values))
+            session.execute(update(Delivery).where(_is_leased(delivery)).values(**values))
 
     def renew(self, job_id: str) -> int:
         """Make what a job has to tell due now, with all its tries; return how many messages there are.
@@ -186,6 +187,11 @@ class Outbox:
         with self._database.session() as session:
             return session.scalar(select(func.count()).select_from(due)) or 0
 
+    def remove_old_attempts(self) -> int:
+        """Remove the records of attempts after ``ATTEMPT_DAYS``; return their number."""
+        with self._database.session() as session:
+            return _count(session.execute(delete(Attempt).where(Attempt.at < time.time() - 86400 * ATTEMPT_DAYS)))
+
     def find_secret(self, app_id: int) -> str | None:
         """Return the secret by which a client app knows what is from here; None when it has none."""
         with self._database.session() as session:
@@ -194,7 +200,7 @@ class Outbox:
     def _list_turns(self) -> Sequence[int]:
         """Return the client apps for which something is due, the one that was served least recently first."""
         apps = select(Delivery.app_id).where(_is_due(Delivery)).distinct().subquery()
-        served = select(func.max(Delivery.reserved_till)).where(Delivery.app_id == apps.c.app_id)
+        served = select(func.max(Delivery.attempted)).where(Delivery.app_id == apps.c.app_id)
         with self._database.session() as session:
             return session.scalars(select(apps.c.app_id).order_by(served.scalar_subquery())).all()
 
@@ -202,15 +208,15 @@ class Outbox:
         now = time.time()
         first, other = aliased(Delivery), aliased(Delivery)
         due = select(first.id).where(first.app_id == app_id, _is_due(first)).order_by(first.next_attempt, first.created)
-        # Whatever ended later than a try can last ended before the clock was set back.
-        at_work = select(func.count(other.id)).where(other.reserved_till > now, other.reserved_till <= now + seconds)
+        # A lease that ends later than an attempt can last was taken before the clock was set back.
+        at_work = select(func.count(other.id)).where(other.leased_until > now, other.leased_until <= now + seconds)
         reserve = update(Delivery).where(
             Delivery.id == due.limit(1).with_for_update(skip_locked=True).scalar_subquery(),
             _is_due(Delivery),
             at_work.where(other.app_id == app_id).scalar_subquery() < APP_DELIVERIES,
             at_work.scalar_subquery() < ALL_DELIVERIES,
         )
-        values = reserve.values(reserved_till=now + seconds).returning(Delivery)
+        values = reserve.values(leased_until=now + seconds, attempted=now).returning(Delivery)
         with self._database.session() as session:
             return session.scalars(values, execution_options={"synchronize_session": False}).one_or_none()
 
@@ -219,7 +225,7 @@ class Outbox:
         with self._database.session() as session:
             if find_endpoint(session, delivery.app_id, delivery.endpoint) is None:
                 return False
-            session.execute(update(Delivery).where(_is_claimed(delivery)).values(reserved_till=time.time()))
+            session.execute(update(Delivery).where(_is_leased(delivery)).values(leased_until=0.0))
         with self._database.session() as session:
             hold_back(session, delivery.app_id, delivery.endpoint)
         return True
@@ -250,13 +256,13 @@ def _is_of(job: Job, kind: Kind) -> ColumnElement[bool]:
 
 def _is_due(delivery: Any) -> ColumnElement[bool]:
     now = time.time()
-    due = (delivery.status == Status.PENDING) & (delivery.next_attempt <= now) & (delivery.reserved_till <= now)
+    due = (delivery.status == Status.PENDING) & (delivery.next_attempt <= now) & (delivery.leased_until <= now)
     return cast(ColumnElement[bool], due)
 
 
-def _is_claimed(delivery: Delivery) -> ColumnElement[bool]:
-    """Tell whether a delivery is still as it was claimed: neither renewed, nor cancelled, nor held back meanwhile."""
-    same = (Delivery.reserved_till == delivery.reserved_till) & (Delivery.next_attempt == delivery.next_attempt)
+def _is_leased(delivery: Delivery) -> ColumnElement[bool]:
+    """Tell whether a delivery is still as it was leased: neither renewed, nor cancelled, nor held back meanwhile."""
+    same = (Delivery.leased_until == delivery.leased_until) & (Delivery.next_attempt == delivery.next_attempt)
     return (Delivery.id == delivery.id) & (Delivery.status == Status.PENDING) & same
 
 
@@ -283,8 +289,7 @@ def _is_outdated() -> ColumnElement[bool]:
 
 
 def _make_due(session: Session, which: ColumnElement[bool]) -> int:
-    values = {"status": Status.PENDING, "attempts": 0, "next_attempt": time.time(), "reserved_till": 0.0}
-    session.info[ENLISTED] = True
+    values = {"status": Status.PENDING, "attempts": 0, "next_attempt": time.time(), "leased_until": 0.0}
     return _count(session.execute(update(Delivery).where(which).values(**values)))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.tables import Delivery, Job
 from app.delivery.endpoints import find_endpoint
 from app.delivery.kinds import Kind, Status
-from app.delivery.outbox import ENLISTED, build_delivery
+from app.delivery.outbox import build_delivery
 from app.delivery.payloads import Destination
 
 
@@ -52,7 +52,6 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
         if message_id not in known
     ]
     session.add_all(new)
-    session.info[ENLISTED] = True
 
 
 def _choose_id(job: Job, to: Destination, part: str, content: str, known: Set[str], tried: Sequence[str]) -> str:

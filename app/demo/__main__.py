@@ -14,7 +14,7 @@ import requests
 
 from app.auth import add_app
 from app.config import ROOT
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.client_app import ClientApp, serve
 from app.demo.contact_sheet import draw_overlay
 from app.demo.iiif_server import create_iiif_server

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from app.config import ROOT, Settings
-from app.database.tables import Database
+from app.database.sessions import Database
 
 
 def find_free_port() -> int:
@@ -61,7 +61,7 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
         wrapper: A command that runs what follows it, such as ``("nice",)``.
     """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)
-    Database(settings.sqlalchemy_url).create_tables()
+    Database(settings.sqlalchemy_url).upgrade()
     environment = build_environment(settings) | {
         "ROOT": str(ROOT),
         "BIN": str(Path(sys.executable).parent),

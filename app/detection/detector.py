@@ -35,7 +35,7 @@ class DetectorConfig:
     Attributes:
         size: Longer side of the network's input, in pixels.
         confidence: Boxes below are dropped.
-        iou: Of two boxes of a class that overlap more than this, the less sure one is dropped.
+        iou: Of two boxes of a class that overlap more than this, the less sure one is dropped. 0.45 is YOLOv5's own.
         most: At most so many boxes an image.
         batch_size: Images a forward pass.
         device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.

@@ -1,77 +1,234 @@
-"""Taking turns at libraries' servers: so many requests at once, so far apart.
+"""Rate limits of libraries' servers: the number of simultaneous requests and the interval between them.
 
 The IIIF community asks harvesters for little load and a name (https://iiif.io/api/image/3.0/implementation/); a host
-that answers 429 or 503 with ``Retry-After`` is left alone for so long.
+that answers 429 or 503 with ``Retry-After`` gets no request for so long.
+
+    limits = HostLimits(rules, SharedLimiter(broker))
+    with limits.slot("gallica.bnf.fr"):
+        ...  # one request
+
+:class:`HostLimits` queues the threads of a process; a :class:`Limiter` decides when the next request may start: for
+this process (:class:`LocalLimiter`), or for all workers together, on the broker (:class:`SharedLimiter`).
 """
 
+import logging
 import math
+import random
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Protocol
 
-from app.iiif.hosts import HostRules
-from app.iiif.request_counts import Ledger, LocalLedger
+import redis
+
+from app.iiif.hosts import HostRule, HostRules
+
+log = logging.getLogger(__name__)
+
+
+class Limiter(Protocol):
+    """Decides when a host may get the next request."""
+
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+        """Acquire a slot for a request and return 0, or return the seconds after which to try again."""
+
+    def release(self, host: str, token: str) -> None:
+        """Release a slot."""
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Grant no slot for some seconds."""
+
+
+class LocalLimiter:
+    """Limits the requests of this process.
+
+    Args:
+        clock: Clock that returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next: dict[tuple[str, bool], float] = defaultdict(float)
+
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+        with self._lock:
+            now = self._clock()
+            start = max(self._next[host, False], self._next[host, large])
+            if start > now:
+                return start - now
+            self._next[host, False] = now + rule.interval_seconds
+            if large:
+                self._next[host, True] = now + rule.large_interval_seconds
+            return 0.0
+
+    def release(self, host: str, token: str) -> None:
+        """Do nothing: :class:`HostLimits` counts the threads of this process."""
+
+    def pause(self, host: str, seconds: float) -> None:
+        with self._lock:
+            self._next[host, False] = max(self._next[host, False], self._clock() + seconds)
+
+
+# Keys of a host: the slots in use (a sorted set of tokens by the end of their lease), the time of the next request, and
+# that of the next large image. Scripts are atomic and use the broker's clock. The client repeats a script whose answer
+# was lost: its token is in the set then, and must not count against itself.
+_ACQUIRE = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local start = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), ARGV[5] == '1'
+    and tonumber(redis.call('GET', KEYS[3]) or 0) or 0)
+if start > now then return tostring(start - now) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 'full' end
+redis.call('ZADD', KEYS[1], now + ARGV[6], ARGV[1])
+redis.call('EXPIRE', KEYS[1], 3600)
+redis.call('SET', KEYS[2], string.format('%.6f', now + ARGV[3]), 'PX', math.ceil(ARGV[3] * 1000) + 1)
+if ARGV[5] == '1' then
+    redis.call('SET', KEYS[3], string.format('%.6f', now + ARGV[4]), 'PX', math.ceil(ARGV[4] * 1000) + 1)
+end
+return '0'
+"""
+_RENEW = """
+local time = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + ARGV[2], ARGV[1])
+"""
+_PAUSE = """
+local time = redis.call('TIME')
+local till = time[1] + time[2] / 1000000 + ARGV[1]
+if till > tonumber(redis.call('GET', KEYS[1]) or 0) then
+    redis.call('SET', KEYS[1], string.format('%.6f', till), 'PX', math.ceil(ARGV[1] * 1000) + 1)
+end
+"""
+
+
+class SharedLimiter:
+    """Limits the requests of all workers together, on the broker. While it is away, each process limits its own.
+
+    A slot is a lease that a thread renews. The slots of a worker that was killed expire.
+
+    Args:
+        client: Client of the broker.
+        lease_seconds: Seconds after which the slots of a dead worker are free.
+    """
+
+    def __init__(self, client: redis.Redis, lease_seconds: float = 12.0) -> None:
+        self._client = client
+        self._lease_seconds = lease_seconds
+        self._local = LocalLimiter()
+        self._held: dict[str, str] = {}
+        self._acquire, self._renew, self._pause = map(client.register_script, (_ACQUIRE, _RENEW, _PAUSE))
+        self._renewing = threading.Thread(target=self._renew_always, name="host-slots", daemon=True)
+        self._lock = threading.Lock()
+
+    def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
+        self._start_renewing()
+        slots = _name(host, "slots")
+        intervals = (rule.interval_seconds, rule.large_interval_seconds)
+        try:
+            answer = self._acquire(
+                keys=[slots, _name(host, "next"), _name(host, "large")],
+                args=[token, rule.connections, *intervals, int(large), self._lease_seconds],
+            )
+        except redis.RedisError:
+            log.warning("the broker is away: this process limits its own requests to %s only", host)
+            return self._local.acquire(host, token, rule, large)
+        if answer == b"full":
+            return random.uniform(0.05, 0.15)
+        wait = float(answer)
+        if wait == 0:
+            self._held[token] = slots
+        return wait
+
+    def release(self, host: str, token: str) -> None:
+        slots = self._held.pop(token, None)
+        if slots:
+            with suppress(redis.RedisError):  # the lease ends by itself
+                self._client.zrem(slots, token)
+
+    def pause(self, host: str, seconds: float) -> None:
+        self._local.pause(host, seconds)
+        with suppress(redis.RedisError):
+            self._pause(keys=[_name(host, "next")], args=[seconds])
+
+    def _start_renewing(self) -> None:
+        with self._lock:
+            if self._renewing.ident is None:
+                self._renewing.start()
+
+    def _renew_always(self) -> None:
+        while True:
+            time.sleep(self._lease_seconds / 3)
+            for token, slots in list(self._held.items()):
+                with suppress(redis.RedisError):
+                    self._renew(keys=[slots], args=[token, self._lease_seconds])
+
+
+def _name(host: str, what: str) -> str:
+    return f"extractor:host:{host}:{what}"
 
 
 class HostLimits:
-    """Takes turns at each host. One instance serves every thread of a worker.
+    """Limits the requests to each host. One instance serves every thread of a worker.
 
     Args:
-        rules: How each host is treated.
-        ledger: Where the turns are counted: for this process when none is given.
-        sleep: Waits for some seconds.
+        rules: Limits of each host.
+        limiter: Decides when a request may start; by default for this process only.
+        sleep: Function that waits for some seconds.
     """
 
     def __init__(
-        self, rules: HostRules, ledger: Ledger | None = None, sleep: Callable[[float], None] = time.sleep
+        self, rules: HostRules, limiter: Limiter | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.rules = rules
-        self._ledger = ledger or LocalLedger()
+        self._limiter = limiter or LocalLimiter()
         self._sleep = sleep
         self._lock = threading.Lock()
         self._semaphores: dict[str, threading.Semaphore] = {}
 
     @contextmanager
-    def turn(self, host: str, longest: int | None = 0) -> Iterator[None]:
-        """Wait for a turn at a host and hold it while a request runs.
+    def slot(self, host: str, longest: int | None = 0) -> Iterator[None]:
+        """Wait until a request to a host may start, and count it while it runs.
 
         Args:
-            host: Its name, with the port when the address has one.
-            longest: Longer side of the image to be asked for, in pixels; None for the full size, 0 for no image.
+            host: Host name, with the port when the address has one.
+            longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
         """
         rule, token = self.rules.find(host), uuid.uuid4().hex
-        slots = self._semaphore(host, rule.connections)
+        places = self._semaphore(host, rule.connections)
         if rule.is_large(longest):
-            # One at a time: the others wait without a slot, and small requests go on between.
+            # One at a time: the others wait without a place, and small requests go on between.
             with self._semaphore(f"{host} large", 1):
-                self._take(slots, rule.interval_seconds, lambda: self._ledger.take(host, token, rule, True))
+                self._wait(places, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
         else:
-            self._take(slots, math.inf, lambda: self._ledger.take(host, token, rule, False))
+            self._wait(places, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
         try:
             yield
         finally:
-            self._ledger.give_back(host, token)
-            slots.release()
+            self._limiter.release(host, token)
+            places.release()
 
     def pause(self, host: str, seconds: float) -> None:
-        """Send a host nothing for some seconds."""
-        self._ledger.pause(host, seconds)
+        """Send no request to a host for some seconds."""
+        self._limiter.pause(host, seconds)
 
-    def _take(self, slots: threading.Semaphore, patience: float, ask: Callable[[], float]) -> None:
-        """Return with a slot and a turn. A wait that is longer than the patience is slept through without a slot."""
+    def _wait(self, places: threading.Semaphore, patience: float, acquire: Callable[[], float]) -> None:
+        """Return with a place and a slot. The place is given up during a wait that is longer than the patience."""
         while True:
             with ExitStack() as held:
-                held.enter_context(slots)
-                while 0 < (wait := ask()) <= patience:
+                held.enter_context(places)
+                while 0 < (wait := acquire()) <= patience:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()
                     return
             self._sleep(wait)
 
-    def _semaphore(self, queue: str, places: int) -> threading.Semaphore:
-        # Threads of one process queue up here, so that only few of them ask the ledger again and again.
+    def _semaphore(self, name: str, places: int) -> threading.Semaphore:
+        # Threads of one process wait here, so that only a few of them poll the limiter.
         with self._lock:
-            return self._semaphores.setdefault(queue, threading.Semaphore(places))
+            return self._semaphores.setdefault(name, threading.Semaphore(places))

@@ -13,6 +13,8 @@ from typing import Any
 from app.errors import SettingsError
 from app.net.addresses import read_host
 
+KNOWN_HOSTS = Path(__file__).resolve().parents[2] / "iiif" / "hosts.toml"
+
 
 @dataclass(frozen=True)
 class HostRule:

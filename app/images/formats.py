@@ -9,6 +9,10 @@ from app.errors import NotAnImage
 # The formats in which libraries publish pages; Pillow would try sixty.
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000")
 
+# Largest image of a library or an upload. Pillow itself refuses more than 178 megapixels.
+MAX_IMAGE_PIXELS = 170_000_000
+MAX_IMAGE_BYTES = 200_000_000
+
 
 def check_image(data: bytes, url: str, max_pixels: int, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
     """Decode an image once and return its (width, height).

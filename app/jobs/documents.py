@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables import Database, Document, Job
+from app.database.sessions import Database
+from app.database.tables import Document, Job
 from app.errors import RequestError
 from app.jobs.requests import DetectionRequest, SimilarityRequest, Source, SourceKind
 from app.jobs.requests.names import show_name

@@ -1,7 +1,6 @@
-"""Announcements: what becomes of a job, told to the address that its request named for it (``notify_url``)."""
+"""Events of a job's life, sent to the address that its request names (``notify_url``)."""
 
 import time
-from collections.abc import Callable
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
@@ -12,39 +11,32 @@ from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination, format_event
 from app.jobs.description import describe, format_moment
 
-# What is done in the transaction of a change, once the change is made.
-Then = Callable[[Session], None]
 
-
-class Announcements:
-    """Puts events in the outbox, each in the transaction of the change that it tells of.
+class JobEvents:
+    """Enlists events in the outbox, in the transaction of the change that they report.
 
     Args:
-        progress_seconds: Between two events that say how far a job is.
+        progress_seconds: Least seconds between two progress events of a job.
     """
 
     def __init__(self, progress_seconds: float = 10.0) -> None:
         self._progress_seconds = progress_seconds
 
-    def of(self, kind: Kind, job_id: str) -> Then:
-        """Return what a change of a job is followed by, so that the event is there if and only if the change is."""
-        return lambda session: self.announce(session, kind, job_id)
+    def enlist(self, session: Session, kind: Kind, job_id: str) -> bool:
+        """Enlist an event if the job's request names an address; return whether a delivery is due.
 
-    def announce(self, session: Session, kind: Kind, job_id: str) -> None:
-        """Enlist an event, if the job's request named an address for it: one of each kind, but for progress.
-
-        Of the events that say how far a job is only the newest is kept, and none once the job is finished.
+        One event of each kind is sent. Of progress events only the newest is kept, and none once the job is finished.
         """
         job = session.get(Job, job_id, populate_existing=True)
         url = job.request.get("notify_url") if job else ""
-        if job is None or not url or (kind is Kind.PROGRESS and self._told_lately(session, job)):
-            return
+        if job is None or not url or (kind is Kind.PROGRESS and self._sent_lately(session, job)):
+            return False
         if kind is not Kind.STARTED:
             session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))
-        enlist(session, job, kind, Destination(url, url), event)
+        return enlist(session, job, kind, Destination(url, url), event)
 
-    def _told_lately(self, session: Session, job: Job) -> bool:
+    def _sent_lately(self, session: Session, job: Job) -> bool:
         last = session.scalar(select(func.max(Delivery.created)).where(_is_progress(job)))
         return last is not None and last > time.time() - self._progress_seconds
 

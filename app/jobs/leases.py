@@ -1,244 +1,268 @@
-"""Claims: how a worker takes a stage of a job, keeps it, and hands it on; and what becomes of a dead worker's."""
+"""Leases: how a worker takes a stage of a job, keeps it, hands it on, and how the sweep frees what a dead worker held.
+
+    submit ──▶ waiting ──lease_next──▶ leased ──finish_stage──▶ waiting for the next stage, or done
+                  ▲                      │
+                  ├── release ───────────┤ its worker shuts down
+                  ├── free_abandoned ────┤ its worker has ended, or sends no heartbeat
+      failed ◀────┼── fail, end_overdue ─┘
+      cancelled ◀─┼── cancel             from any unfinished state
+                  └── retry              from any finished state
+
+Every change of a job's row is one method of :class:`~app.jobs.lifecycle.Jobs`: the methods of a worker are here, those
+of a client app in ``lifecycle.py``.
+
+A **lease** is a token in the job's row. Its holder works on the job's stage, and may change the row while the token is
+there; otherwise the method raises :class:`~app.errors.LeaseLost`.
+
+==================  ===================================================================================
+column              meaning
+==================  ===================================================================================
+``state``           state of the job (``states.py``)
+``lease``           token of the lease; null while the job waits, and when it is finished
+``leased_by``       process that holds the lease, or held the last one
+``heartbeat``       last heartbeat of the lease; null without a lease
+``waiting_since``   when the job began to wait for its present stage
+``tries``           leases since the last progress
+``starts``          times that work on the images began since the last progress
+``worked``          seconds of work in the present stage; time in which no worker ran does not count
+``stalled``         seconds of work since the last progress
+==================  ===================================================================================
+
+A **message** on the broker carries nothing. It wakes a worker of one queue, and the scheduler (``scheduling.py``)
+decides which job that worker takes. A message too many does nothing. The sweep sends a missing message within ten
+seconds: so a recorded job is accepted, also while the broker is away.
+"""
 
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import load_only
 
+from app.database.sessions import Database
 from app.database.tables import Job
 from app.delivery.kinds import Kind
-from app.errors import ClaimLost, ExtractorError, TimeLimit, WorkerLost
-from app.jobs.events import Then
-from app.jobs.processes import is_gone, name_worker
-from app.jobs.scheduling import Line
-from app.jobs.states import DOWNLOAD, UNFINISHED, Stage, State, stage_of
-from app.jobs.store import NEVER_SENT, JobStore, build_ending
+from app.delivery.outbox import enlist
+from app.delivery.payloads import Destination
+from app.delivery.result_parts import enlist_parts
+from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
+from app.jobs.events import JobEvents
+from app.jobs.processes import has_ended, name_process
+from app.jobs.queries import JobQueries
+from app.jobs.rows import build_ending, reschedule_results, update_job
+from app.jobs.scheduling import HOST_JOBS, Scheduler
+from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
-# How often a stage is taken up that does not even get to its first page: weights that end the process, say.
+# Times that the images of a job may be begun without progress: one killed worker may be chance, two are the image.
+MOST_STARTS = 2
+# Times that a stage may be leased without progress: weights that end the process, say.
 MOST_TRIES = 8
 
-# Thousands may wait: their requests and coverages are left where they are.
-_SEEN_BY_SWEEP = (Job.state, Job.host, Job.claim, Job.worker, Job.heartbeat, Job.created)
+
+class Queue(Protocol):
+    """The broker, as far as jobs need it."""
+
+    def wake(self, stage: Stage, count: int = 1) -> None:
+        """Send messages to the queue of a stage. Never raises: the sweep sends what is missing."""
 
 
-class Claims:
-    """The claims on the stages of jobs. A claim is a column of the job's row, kept alive by a heartbeat.
+class Leases(JobQueries):
+    """The jobs of this service, as workers and the sweep change them.
 
     Args:
-        jobs: Whose rows these are.
-        stale_seconds: A claim without a heartbeat for so long is nobody's.
-        max_starts: How often the pages of a job may be begun without getting anywhere.
-        host_jobs: How many jobs may be downloaded from one host at a time.
+        database: Database of the jobs.
+        queue: Queue that wakes the workers.
+        stale_seconds: A lease without a heartbeat for this long is abandoned.
+        host_jobs: Jobs that may download from one host at a time.
     """
 
-    def __init__(self, jobs: JobStore, stale_seconds: float, max_starts: int, host_jobs: int) -> None:
-        self._jobs = jobs
-        self._line = Line(jobs.database, stale_seconds, host_jobs)
+    def __init__(self, database: Database, queue: Queue, stale_seconds: float = 30, host_jobs: int = HOST_JOBS) -> None:
+        super().__init__(database)
+        self.scheduler = Scheduler(database, host_jobs)
+        self._queue = queue
+        self._events = JobEvents()
         self._stale_seconds = stale_seconds
-        self._max_starts = max_starts
-        self._host_jobs = host_jobs
 
-    def claim(self, stage: Stage, message: str, retries: int = 0) -> Job | None:
-        """Take the job whose turn it is at a stage; None when none waits there that may be taken.
+    def lease_next(self, stage: Stage) -> Job | None:
+        """Lease the job that the scheduler chooses for a stage; None when none waits.
 
-        One whose pages were begun ``max_starts`` times without getting anywhere fails instead: whatever kills the
-        worker would kill it again. Before its first page a worker may also have been killed with others', and not by
-        this job: that counts less.
-
-        Args:
-            stage: To be claimed.
-            message: That made this place in the line. A broker may give it out twice: each makes a claim of its own.
-            retries: How often it comes again because the worker's child that had it died.
+        A job that has used up its starts or tries fails instead: it would end the worker again.
         """
-        token = f"{_name_try(message, retries)}{secrets.token_hex(4)}"
-        dead = self._list_dead(message, retries - 1)
-        while job := self._line.find_next(stage, dead):
-            free = self._line.is_free(stage, dead)
-            values: dict[str, Any] = {"state": stage.state, "claim": token, "worker": name_worker()}
+        while job := self.scheduler.find_next(stage):
+            free = self.scheduler.may_be_taken(stage)
+            hopeless = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
+            token = secrets.token_hex(16)
+            values: dict[str, Any] = {"state": stage.state, "lease": token, "leased_by": name_process()}
             values |= {"heartbeat": time.time(), "tries": Job.tries + 1, "stalled": 0.0}
-            hopeless = (Job.starts >= self._max_starts) | (Job.tries >= MOST_TRIES)
-            if self._jobs.change(job.id, free & ~hopeless, then=self._tell(Kind.STARTED, job), **values):
-                self._line.note_turn(job, stage)
-                return self._jobs.find(job.id)
-            times = job.starts if job.starts >= self._max_starts else job.tries
-            lost = f"The {stage.state} stage ended {times} times without a word, as when memory runs out."
-            self._fail(job, free & hopeless, WorkerLost(lost))
+            if self._change(job.id, free & ~hopeless, event=Kind.STARTED, **values):
+                self.scheduler.record_served(job, stage)
+                if (leased := self.find(job.id)).lease == token:  # else it was cancelled at once
+                    return leased
+                continue
+            times = job.starts if job.starts >= MOST_STARTS else job.tries
+            error = WorkerLost(f"The worker of the {stage.state} stage ended {times} times, as when memory runs out.")
+            self._fail(job.id, free & hopeless, error)
         return None
 
-    def is_awaited(self, stage: Stage) -> bool:
-        """Tell whether a job waits for a stage that goes before a training."""
-        return self._line.is_awaited(stage)
+    def heartbeat(self, job: Job) -> None:
+        """Keep the lease alive."""
+        self._record(job, touch=False)
 
-    def _list_dead(self, message: str, retries: int) -> Sequence[str]:
-        """Return the claims of a try of a message whose process has ended."""
-        if retries < 0:
-            return []
-        mine = Job.claim.startswith(_name_try(message, retries), autoescape=True)
-        with self._jobs.database.session() as session:
-            jobs = session.execute(select(Job.claim, Job.worker).where(mine)).all()
-        return [claim for claim, worker in jobs if claim and is_gone(worker)]
+    def record_activity(self, job: Job) -> None:
+        """Keep the lease alive, and report work that shows no progress in numbers."""
+        self._record(job, stalled=0.0)
 
-    def begin_page(self, job: Job) -> None:
-        """Count a start: what ends the process from now on may be the page that it looks at.
+    def record_start(self, job: Job) -> None:
+        """Record that work on the images begins: from now on one of them may end the process."""
+        self._record(job, starts=Job.starts + 1)
 
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
-        """
-        self.beat(job, starts=Job.starts + 1)
+    def record_manifest(self, job: Job, manifest_ref: str) -> None:
+        """Record the label of the job's manifest."""
+        self._record(job, manifest_ref=manifest_ref)
 
-    def beat(self, job: Job, then: Then | None = None, **values: Any) -> None:
-        """Keep a claim alive, and record values of the row; ``then`` is done in the same transaction.
+    def record_model(self, job: Job, model_label: str) -> None:
+        """Record the label of the weights that the job works with."""
+        self._record(job, model_label=model_label)
 
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
-        """
-        touch, since = bool(values), self._since_heartbeat()
-        values = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()} | values
-        if not self._jobs.change(job.id, Job.claim == job.claim, touch=touch, then=then, **values):
-            raise ClaimLost(f"Job {job.id} is no longer this worker's.")
+    def record_progress(self, job: Job, done: int, total: int, coverage: Mapping[str, Any] | None) -> None:
+        """Record how far the stage is.
 
-    def _since_heartbeat(self) -> ColumnElement[float]:
-        """Return the seconds at work since a job's last heartbeat: no more than a claim holds, for clocks are set."""
-        now = time.time()
-        return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
-
-    def record_progress(self, job: Job, done: int, total: int, coverage: dict[str, Any] | None) -> None:
-        """Record how far a stage is. One that gets on has not started in vain, however often it was killed.
-
-        To get on is to be further than ever before: a stage that goes on after an interruption counts from its
-        beginning, or from what could be read of it, and comes to the page that killed it again.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
+        Progress resets ``starts``, ``tries`` and ``stalled``. It is a larger ``done`` than ever before: after an
+        interruption a stage counts from the beginning again, and comes to the same image again.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
-        gets_on = Job.done < done
-        values["starts"] = case((gets_on & (Job.starts > 0), 1), else_=Job.starts)
-        values["tries"] = case((gets_on, 1), else_=Job.tries)
-        values["stalled"] = case((gets_on, 0.0), else_=Job.stalled + self._since_heartbeat())
-        values["done"] = case((gets_on, done), else_=Job.done)
-        self.beat(job, self._tell(Kind.PROGRESS, job), total=total, **values)
+        progress = Job.done < done
+        values["starts"] = case((progress & (Job.starts > 0), 1), else_=Job.starts)
+        values["tries"] = case((progress, 1), else_=Job.tries)
+        values["stalled"] = case((progress, 0.0), else_=Job.stalled + self._since_heartbeat())
+        values["done"] = case((progress, done), else_=Job.done)
+        self._record(job, event=Kind.PROGRESS, total=total, **values)
 
-    def release(self, message: str, retries: int, worker: str) -> None:
-        """Give back the claim of a message: its worker shuts down. The try does not count, and the job is queued again.
-
-        Args:
-            message: That brought the claim about.
-            retries: How often it had come again by then.
-            worker: The process that has the claim; the same message may have been given to another.
-        """
-        mine = Job.claim.startswith(_name_try(message, retries), autoescape=True) & (Job.worker == worker)
-        with self._jobs.database.session() as session:
-            job_ids = session.scalars(select(Job.id).where(mine)).all()
-        values: dict[str, Any] = {"claim": None, "starts": 0, "tries": Job.tries - 1, "heartbeat": time.time()}
-        for job_id in job_ids:
-            if self._jobs.change(job_id, mine, **values):
-                self._jobs.send(self._jobs.find(job_id))
-
-    def hand_over(self, job: Job, stage: Stage, seconds: float, leads_to: State | None = None) -> None:
-        """End a stage: the next one may be claimed, and its queue is told.
+    def enlist_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
+        """Put the result of a job in the outbox: as one delivery, or as one for each part.
 
         Args:
-            job: As it was claimed.
-            stage: That has ended.
-            seconds: It took.
-            leads_to: Another state than the stage leads to as a rule.
-
-        Raises:
-            ClaimLost: The job was cancelled, or another worker has it.
+            job: Leased job.
+            to: Address of the client app.
+            parts: Digest of the content of each part, by name.
         """
+        with self.database.session() as session:
+            if not update_job(session, job.id, Job.lease == job.lease):
+                raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
+            if parts is None:
+                enlist(session, job, Kind.RESULT, to)
+            else:
+                enlist_parts(session, job, to, parts)
+        self._queue.wake(DELIVER, len(parts or {}) or 1)
+
+    def finish_stage(self, job: Job, stage: Stage, seconds: float, next_state: State | None = None) -> None:
+        """End a stage, and wake a worker for the next one.
+
+        Args:
+            job: Leased job.
+            stage: Stage that has ended.
+            seconds: Seconds that it took.
+            next_state: State that follows, if not the usual one.
+        """
+        state = next_state or stage.leads_to
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
-        state = leads_to or stage.leads_to
-        values: dict[str, Any] = {"state": state, "claim": None, "starts": 0, "tries": 0, "timings": timings}
-        values["worked"] = 0.0
-        if state is State.RUNNING and stage is DOWNLOAD:
-            values["done"] = 0  # detection counts anew; who gives way or is delivered leaves its count to be seen
-        then = None
+        values: dict[str, Any] = {"state": state, "lease": None, "heartbeat": None, "waiting_since": time.time()}
+        values |= {"starts": 0, "tries": 0, "worked": 0.0, "timings": timings}
+        if stage is DOWNLOAD and state is State.RUNNING:
+            values["done"] = 0  # the images are counted again
         if state is State.DONE:
             values |= build_ending(State.DONE)
-            then = self._tell(Kind.DONE, job)
-        self.beat(job, then, **values)
-        if stage is DOWNLOAD:
-            self._jobs.admit_next(job.host)
-        if state is not State.DONE:
-            self._jobs.send(self._jobs.find(job.id))
+        self._record(job, event=Kind.DONE if state is State.DONE else None, **values)
+        if following := stage_of(state):
+            self._queue.wake(following)
 
     def fail(self, job: Job, error: ExtractorError) -> None:
-        """End a job with the reason, if it is still this worker's."""
-        self._fail(job, Job.claim == job.claim, error)
+        """End a leased job with an error."""
+        self._fail(job.id, Job.lease == job.lease, error)
 
-    def _fail(self, job: Job, condition: ColumnElement[bool], error: ExtractorError) -> bool:
-        failed = self._jobs.fail(job.id, condition, error)
-        if failed:
-            self._jobs.admit_next(job.host)
-        return failed
+    def release(self, processes: Collection[str]) -> None:
+        """Give back the leases of processes that shut down; their jobs wait again, and the try does not count."""
+        held = Job.lease.is_not(None) & Job.leased_by.in_(processes)
+        with self.database.session() as session:
+            jobs = session.scalars(select(Job).where(held)).all()
+        values: dict[str, Any] = {"lease": None, "heartbeat": None}
+        values |= {"waiting_since": time.time(), "starts": 0, "tries": Job.tries - 1}
+        for job in jobs:
+            stage = stage_of(State(job.state))
+            if stage and self._change(job.id, Job.lease == job.lease, **values):
+                self._queue.wake(stage)
+
+    def free_abandoned(self) -> list[Job]:
+        """Free the jobs whose worker has ended or sends no heartbeat, and return them."""
+        now = time.time()
+        with self.database.session() as session:
+            leased = select(Job).where(Job.state.in_(UNFINISHED), Job.lease.is_not(None))
+            jobs = session.scalars(leased.options(load_only(Job.lease, Job.leased_by, Job.heartbeat))).all()
+        abandoned = [job for job in jobs if has_ended(job.leased_by) or self._is_stale(job, now)]
+        values: dict[str, Any] = {"lease": None, "heartbeat": None, "waiting_since": now}
+        same = [(job, (Job.lease == job.lease) & (Job.heartbeat == job.heartbeat)) for job in abandoned]
+        return [job for job, unchanged in same if self._change(job.id, unchanged, touch=False, **values)]
 
     def end_overdue(self, stage: Stage, hours: float, stall_minutes: float) -> list[Job]:
-        """Fail the jobs whose stage takes longer than it may, or does not get on, and return them.
-
-        Their workers learn it at the next heartbeat.
+        """Fail the jobs whose stage takes too long, and return them; their workers learn it at the next heartbeat.
 
         Args:
-            stage: At work.
-            hours: The whole stage may take.
-            stall_minutes: May pass without another page.
+            stage: Stage at work.
+            hours: Limit of the whole stage.
+            stall_minutes: Limit without progress.
         """
         limits = (
             (Job.worked > 3600 * hours, f"took longer than {hours:g} hours"),
-            (Job.stalled > 60 * stall_minutes, f"did not get on for {stall_minutes:g} minutes"),
+            (Job.stalled > 60 * stall_minutes, f"made no progress for {stall_minutes:g} minutes"),
         )
         ended = []
         for overdue, what in limits:
-            late = (Job.state == stage.state) & Job.claim.is_not(None) & overdue  # others wait to go on
-            with self._jobs.database.session() as session:
+            late = (Job.state == stage.state) & Job.lease.is_not(None) & overdue
+            with self.database.session() as session:
                 jobs = session.scalars(select(Job).where(late)).all()
             error = TimeLimit(f"The {stage.state} stage {what}, the limit of this server: ask for a retry.")
-            ended += [job for job in jobs if self._fail(job, late & (Job.claim == job.claim), error)]
+            ended += [job for job in jobs if self._fail(job.id, late & (Job.lease == job.lease), error)]
         return ended
 
-    def _tell(self, kind: Kind, job: Job) -> Then:
-        return self._jobs.announcements.of(kind, job.id)
+    def _is_stale(self, job: Job, now: float) -> bool:
+        return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds  # a clock may be set back, too
 
-    def free_stranded(self, queue_is_empty: Callable[[str], bool]) -> list[Job]:
-        """Free the jobs that nobody works on and no message stands for, and return them.
+    def _since_heartbeat(self) -> ColumnElement[float]:
+        """Return the seconds of work since a job's last heartbeat; 0 where a clock was set meanwhile."""
+        now = time.time()
+        return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
 
-        These are claims whose process is gone or which have no recent heartbeat, jobs that could not be sent, and jobs
-        that wait while their queue is empty and their host has room.
+    def _record(self, job: Job, *, event: Kind | None = None, touch: bool = True, **values: Any) -> None:
+        """Change the row of a leased job, with a heartbeat.
+
+        Raises:
+            LeaseLost: The job was cancelled, ended or freed.
         """
-        limit = time.time() - self._stale_seconds
-        with self._jobs.database.session() as session:
-            quiet = (Job.heartbeat < limit) | Job.claim.is_not(None)
-            found = select(Job).where(Job.state.in_(UNFINISHED), quiet).order_by(Job.created)
-            jobs = session.scalars(found.options(load_only(*_SEEN_BY_SWEEP))).all()
-        dead = {job.id for job in jobs if job.claim and (job.heartbeat < limit or is_gone(job.worker))}
-        busy = Counter(job.host for job in jobs if job.claim and _downloads(job) and job.id not in dead)
-        empty = {queue: queue_is_empty(queue) for queue in {_queue(job) for job in jobs}}
-        freed = []
-        for job in jobs:
-            has_room = not _downloads(job) or busy[job.host] < self._host_jobs
-            waits = not job.claim and empty[_queue(job)] and has_room
-            unseen = Job.heartbeat == job.heartbeat
-            if (job.id in dead or waits or job.heartbeat == NEVER_SENT) and self._jobs.change(
-                job.id, unseen, claim=None, heartbeat=time.time(), touch=False
-            ):
-                busy[job.host] += _downloads(job)
-                freed.append(job)
-        return freed
+        since = self._since_heartbeat()
+        beat = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()}
+        if not self._change(job.id, Job.lease == job.lease, event=event, touch=touch, **(beat | values)):
+            raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
 
+    def _fail(self, job_id: str, condition: ColumnElement[bool], error: ExtractorError) -> bool:
+        """End a job with an error if a condition holds; pending deliveries of an earlier result go on."""
+        ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
+        with self.database.session() as session:
+            if not update_job(session, job_id, condition, **ending):
+                return False
+            reschedule_results(session, job_id, time.time())
+            self._events.enlist(session, Kind.FAILED, job_id)
+        self._queue.wake(DELIVER)
+        return True
 
-def _name_try(message: str, retries: int) -> str:
-    """Return what the claims of a message begin with that were made when it had come again so often."""
-    return f"{message}:{retries}:"
-
-
-def _queue(job: Job) -> str:
-    stage = stage_of(State(job.state))
-    return stage.queue if stage else ""
-
-
-def _downloads(job: Job) -> bool:
-    return _queue(job) == DOWNLOAD.queue
+    def _change(
+        self, job_id: str, condition: Any, *, event: Kind | None = None, touch: bool = True, **values: Any
+    ) -> bool:
+        """Change a job's row if a condition holds, and report it; return whether it did."""
+        with self.database.session() as session:
+            changed = update_job(session, job_id, condition, touch=touch, **values)
+            enlisted = changed and event is not None and self._events.enlist(session, event, job_id)
+        if enlisted:
+            self._queue.wake(DELIVER)
+        return changed

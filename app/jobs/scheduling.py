@@ -1,12 +1,16 @@
-"""The line: whose turn it is at a stage.
+"""The scheduler: which waiting job a worker takes next.
 
-A message on a queue is a place in the line, not an order to work on the job that it names: whoever takes it works on
-the job whose turn it is. Client apps take turns, and the jobs of one app are taken in the order in which they were
-made. So a thousand manifests of one app hold up another's single one for no longer than the job in hand.
+Client apps take turns (round robin by queue), and the jobs of one app are taken in the order of their submission. So a
+thousand manifests of one app delay another app's single manifest by no more than the job at work.
+
+Two exceptions:
+
+- Only ``host_jobs`` jobs download from one host at a time. The others wait, and delay no job of another host.
+- On the ``gpu`` queue a training comes after all other kinds: it takes hours, and yields after every epoch while others
+  wait. After an hour of waiting it comes first, for one epoch.
 """
 
 import time
-from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, cast
 
@@ -14,76 +18,72 @@ from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, f
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from app.database.tables import Database, Job, Turn
+from app.database.sessions import Database
+from app.database.tables import Job, RoundRobin
 from app.jobs.requests import TrainingRequest
-from app.jobs.states import DETECT, DOWNLOAD, Stage, State
+from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
-# Seconds after which a training has its turn whoever else waits, for an epoch.
+# Jobs that download from one host at a time: while one waits for its last pages, the next begins. More would not be
+# faster, because the requests to a host are limited, and would take threads from other hosts.
+HOST_JOBS = 2
+# Seconds after which a waiting training comes before all other kinds.
 LONGEST_WAIT = 3600.0
 
 
-class Line:
-    """The jobs that wait for a stage, in the order in which they are served.
+class Scheduler:
+    """The order in which waiting jobs are taken.
 
     Args:
-        database: Where the jobs are.
-        stale_seconds: A claim without a heartbeat for so long is nobody's.
-        host_jobs: How many jobs may be downloaded from one host at a time: the others wait, and hold up nobody.
+        database: Database of the jobs.
+        host_jobs: Jobs that may download from one host at a time.
     """
 
-    def __init__(self, database: Database, stale_seconds: float, host_jobs: int) -> None:
+    def __init__(self, database: Database, host_jobs: int) -> None:
         self._database = database
-        self._stale_seconds = stale_seconds
         self._host_jobs = host_jobs
 
-    def find_next(self, stage: Stage, dead: Collection[str] = ()) -> Job | None:
-        """Return the job whose turn it is: the oldest of the app that was served least recently.
-
-        A job whose worker has died is the first to go on. Trainings come last where the others are looked at.
-
-        Args:
-            stage: At which it waits.
-            dead: Claims whose worker is known to have died; they hold nothing any more.
-        """
-        turns = and_(Turn.app_id == Job.app_id, Turn.queue == stage.queue)
-        interrupted = case((Job.claim.in_(dead), 0), else_=1)
-        order = (_rank(stage), interrupted, func.coalesce(Turn.served, 0.0), Job.created, Job.id)
-        waiting = select(Job).outerjoin(Turn, turns).where(self.is_free(stage, dead)).order_by(*order)
+    def find_next(self, stage: Stage) -> Job | None:
+        """Return the job to take next at a stage; None when no job may be taken."""
+        turns = and_(RoundRobin.app_id == Job.app_id, RoundRobin.queue == stage.queue)
+        order = (_rank(stage), func.coalesce(RoundRobin.served, 0.0), Job.created, Job.id)
+        waiting = select(Job).outerjoin(RoundRobin, turns).where(self.may_be_taken(stage)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
 
-    def is_free(self, stage: Stage, dead: Collection[str] = ()) -> ColumnElement[bool]:
-        """Tell of a job whether a stage of it may be taken now."""
-        nobodys = Job.claim.is_(None) | Job.claim.in_(dead) | (Job.heartbeat < time.time() - self._stale_seconds)
-        free = Job.state.in_(stage.starts_from) & nobodys
-        return free & Job.host.not_in(self._find_full_hosts(dead)) if stage is DOWNLOAD else free
+    def may_be_taken(self, stage: Stage) -> ColumnElement[bool]:
+        """Return the condition that a job waits for a stage and its host has room."""
+        waiting = Job.state.in_(stage.starts_from) & Job.lease.is_(None)
+        return waiting & Job.host.not_in(self._find_full_hosts()) if stage is DOWNLOAD else waiting
 
-    def is_awaited(self, stage: Stage) -> bool:
-        """Tell whether a job waits for a stage that goes before a training."""
-        waiting = select(Job.id).where(self.is_free(stage), Job.kind != TrainingRequest.kind)
+    def count_waiting(self, stage: Stage, limit: int) -> int:
+        """Return the number of jobs that may be taken at a stage, counted up to a limit."""
+        waiting = select(Job.id).where(self.may_be_taken(stage)).limit(limit).subquery()
+        with self._database.session() as session:
+            return session.scalar(select(func.count()).select_from(waiting)) or 0
+
+    def must_yield(self, stage: Stage) -> bool:
+        """Tell whether a training at work must yield: a job of another kind waits for the stage."""
+        waiting = select(Job.id).where(self.may_be_taken(stage), Job.kind != TrainingRequest.kind)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first() is not None
 
-    def note_turn(self, job: Job, stage: Stage) -> None:
-        """Record that a job's app was served now: the others come first."""
-        now, mine = time.time(), (Turn.app_id == job.app_id) & (Turn.queue == stage.queue)
+    def record_served(self, job: Job, stage: Stage) -> None:
+        """Record that a queue has served the app of a job now: the other apps come first."""
+        now, mine = time.time(), (RoundRobin.app_id == job.app_id) & (RoundRobin.queue == stage.queue)
         with self._database.session() as session:
-            result = session.execute(update(Turn).where(mine).values(served=now))
+            result = session.execute(update(RoundRobin).where(mine).values(served=now))
         if not cast(CursorResult[Any], result).rowcount:
-            with suppress(IntegrityError), self._database.session() as session:  # another worker was quicker
-                session.add(Turn(app_id=job.app_id, queue=stage.queue, served=now))
+            with suppress(IntegrityError), self._database.session() as session:  # another worker was first
+                session.add(RoundRobin(app_id=job.app_id, queue=stage.queue, served=now))
 
-    def _find_full_hosts(self, dead: Collection[str]) -> Select[str]:
-        """Select the hosts from which as many jobs are downloaded as may be at a time."""
+    def _find_full_hosts(self) -> Select[str]:
+        """Select the hosts from which as many jobs download as may at a time."""
         other = aliased(Job)
-        at_work = (other.state == State.DOWNLOADING) & other.claim.is_not(None) & other.claim.not_in(dead)
-        alive = other.heartbeat >= time.time() - self._stale_seconds
-        full = func.count(other.id) >= self._host_jobs
-        return select(other.host).where(at_work, alive).group_by(other.host).having(full)
+        at_work = (other.state == State.DOWNLOADING) & other.lease.is_not(None)
+        return select(other.host).where(at_work).group_by(other.host).having(func.count(other.id) >= self._host_jobs)
 
 
 def _rank(stage: Stage) -> ColumnElement[int]:
-    """Return what comes first at a stage: a training takes hours, and stops after every epoch when others wait."""
-    waited = Job.heartbeat < time.time() - LONGEST_WAIT
-    training = (Job.kind == TrainingRequest.kind) if stage is DETECT else false()
+    waited = Job.waiting_since < time.time() - LONGEST_WAIT
+    training = (Job.kind == TrainingRequest.kind) if stage is RUN else false()
     return case((training & waited, -1), (training, 1), else_=0)

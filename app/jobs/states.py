@@ -1,10 +1,10 @@
-"""The states of a job and every allowed change between them.
+"""The states of a job, and the stages that lead from one to the next.
 
     queued ─▶ downloading ─▶ running ─▶ delivering ─▶ done
        └───────────┴────────────┴───────────┴─────▶ failed | cancelled
 
-Each of the three states in the middle is the work of one **stage**: a short task that takes the job's id and
-nothing else. A job that waits for its next stage already has that stage's state, with nobody's claim on it.
+A stage is the work of one task on one queue. Stage, task and method have the same verb: ``download``, ``run``,
+``deliver``. A job that waits for a stage has the state of that stage already (or ``queued``), and no lease.
 """
 
 from dataclasses import dataclass
@@ -27,22 +27,31 @@ FINISHED = (State.DONE, State.FAILED, State.CANCELLED)
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a job's work: the states it starts from, where it runs, and the state it leads to."""
+    """A part of a job's work.
 
+    Attributes:
+        name: Verb of the stage, and name of its task.
+        state: State of a job during the stage.
+        starts_from: States in which a job waits for the stage.
+        leads_to: State after the stage.
+        queue: Queue whose workers do the stage.
+    """
+
+    name: str
     state: State
     starts_from: tuple[State, ...]
     leads_to: State
-    task: str
     queue: str
 
 
-DOWNLOAD = Stage(State.DOWNLOADING, (State.QUEUED, State.DOWNLOADING), State.RUNNING, "download", "io")
-DETECT = Stage(State.RUNNING, (State.RUNNING,), State.DELIVERING, "detect", "gpu")
-DELIVER = Stage(State.DELIVERING, (State.DELIVERING,), State.DONE, "deliver", "post")
+DOWNLOAD = Stage("download", State.DOWNLOADING, (State.QUEUED, State.DOWNLOADING), State.RUNNING, "io")
+RUN = Stage("run", State.RUNNING, (State.RUNNING,), State.DELIVERING, "gpu")
+DELIVER = Stage("deliver", State.DELIVERING, (State.DELIVERING,), State.DONE, "post")
 
-STAGES = (DOWNLOAD, DETECT, DELIVER)
+STAGES = (DOWNLOAD, RUN, DELIVER)
+QUEUES = tuple(stage.queue for stage in STAGES)
 
 
 def stage_of(state: State) -> Stage | None:
-    """Return the stage that takes a job on from a state; None when it is finished."""
+    """Return the stage that a job in a state waits for or is in; None when it is finished."""
     return next((stage for stage in STAGES if state in stage.starts_from), None)

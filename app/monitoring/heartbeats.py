@@ -12,10 +12,10 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.database.tables import Database, Pulse
-from app.jobs.states import STAGES
+from app.database.sessions import Database
+from app.database.tables import QueueHeartbeat
+from app.jobs.states import QUEUES
 
-QUEUES = tuple(stage.queue for stage in STAGES)
 # A process records a queue no more often.
 INTERVAL_SECONDS = 1.0
 
@@ -41,14 +41,14 @@ class QueueHeartbeats:
 
     def _write(self, queue: str, now: float) -> None:
         with self._database.session() as session:
-            result = session.execute(update(Pulse).where(Pulse.queue == queue).values(at=now))
+            result = session.execute(update(QueueHeartbeat).where(QueueHeartbeat.queue == queue).values(at=now))
         if not cast(CursorResult[Any], result).rowcount:
             with suppress(IntegrityError), self._database.session() as session:  # another process was first
-                session.add(Pulse(queue=queue, at=now))
+                session.add(QueueHeartbeat(queue=queue, at=now))
 
     def find_silences(self) -> dict[str, float | None]:
         """Return the seconds since the last heartbeat of each queue; None for a queue without any."""
         now = time.time()
         with self._database.session() as session:
-            recorded = {pulse.queue: pulse.at for pulse in session.scalars(select(Pulse))}
+            recorded = {each.queue: each.at for each in session.scalars(select(QueueHeartbeat))}
         return {queue: max(0.0, now - recorded[queue]) if queue in recorded else None for queue in QUEUES}

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis import RedisError
+from redis import Redis, RedisError
 from sqlalchemy import func, select
 
 from app.config import VERSION
+from app.database.sessions import Database
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.errors import DatabaseUnavailable
-from app.jobs.states import UNFINISHED, State, stage_of
-from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS
-from app.monitoring.heartbeats import QUEUES
-from app.services import Services
+from app.jobs.states import QUEUES, UNFINISHED, State, stage_of
+from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS, Counters
+from app.monitoring.heartbeats import QueueHeartbeats
 
 # Hosts are named by client apps: those that sent most are shown.
 MOST_HOSTS = 200
@@ -32,11 +32,17 @@ class ServiceCollector(Collector):
     """Reads everything anew at each scrape.
 
     Args:
-        services: Stores and clients of this process.
+        database: Jobs and deliveries.
+        broker: Lengths of the queues.
+        counters: Counters of all processes.
+        heartbeats: Heartbeats of the queues.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, database: Database, broker: Redis, counters: Counters, heartbeats: QueueHeartbeats) -> None:
+        self._database = database
+        self._broker = broker
+        self._counters = counters
+        self._heartbeats = heartbeats
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("extractor_build", "Version of the service.", value={"version": VERSION})
@@ -55,23 +61,21 @@ class ServiceCollector(Collector):
         yield from self._read_jobs()
         yield from self._read_deliveries()
         silences = {
-            queue: seconds
-            for queue, seconds in self._services.heartbeats.find_silences().items()
-            if seconds is not None
+            queue: seconds for queue, seconds in self._heartbeats.find_silences().items() if seconds is not None
         }
         yield _gauge("queue_silence_seconds", "Since something last came through a queue.", "queue", silences)
 
     def _read_jobs(self) -> Iterator[Metric]:
         states = select(Job.state, func.count()).group_by(Job.state)
-        claimed = Job.claim.is_not(None)
-        stages = select(Job.state, claimed, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, claimed)
-        with self._services.database.session() as session:
+        leased = Job.lease.is_not(None)
+        stages = select(Job.state, leased, func.count()).where(Job.state.in_(UNFINISHED)).group_by(Job.state, leased)
+        with self._database.session() as session:
             by_state: dict[str, float] = dict.fromkeys(State, 0) | {row[0]: row[1] for row in session.execute(states)}
             rows = session.execute(stages).all()
         by_queue = Counter({(queue, status): 0 for queue in QUEUES for status in ("waiting", "at_work")})
-        for state, is_claimed, count in rows:
+        for state, is_leased, count in rows:
             if stage := stage_of(State(state)):
-                by_queue[stage.queue, "at_work" if is_claimed else "waiting"] += count
+                by_queue[stage.queue, "at_work" if is_leased else "waiting"] += count
         yield _gauge("jobs", "Jobs by state.", "state", by_state)
         family = GaugeMetricFamily(
             "extractor_queue_jobs", "Unfinished jobs by the queue of their stage.", labels=("queue", "status")
@@ -82,7 +86,7 @@ class ServiceCollector(Collector):
 
     def _read_deliveries(self) -> Iterator[Metric]:
         totals = select(Delivery.status, func.count(), func.sum(Delivery.attempts)).group_by(Delivery.status)
-        with self._services.database.session() as session:
+        with self._database.session() as session:
             rows = session.execute(totals).all()
         none = dict.fromkeys(Status, 0)
         counts = none | {status: count for status, count, _ in rows}
@@ -91,24 +95,21 @@ class ServiceCollector(Collector):
         yield _gauge("delivery_attempts", "Tries that these deliveries took so far, by status.", "status", attempts)
 
     def _read_broker(self) -> Iterator[Metric]:
-        meter, broker = self._services.counters, self._services.broker
+        counters, broker = self._counters, self._broker
         lengths = {queue: broker.llen(queue) for queue in QUEUES}
         yield _gauge("queue_messages", "Messages that wait on the broker.", "queue", lengths)
-        pages = dict.fromkeys(PAGE_STATUSES, 0) | meter.read(PAGES)
+        pages = dict.fromkeys(PAGE_STATUSES, 0) | counters.read(PAGES)
         yield _counter("pages", "Pages looked at, and pages that could not be.", "status", pages)
-        images = dict.fromkeys(IMAGE_STATUSES, 0) | meter.read(IMAGES)
+        images = dict.fromkeys(IMAGE_STATUSES, 0) | counters.read(IMAGES)
         yield _counter("images", "Images embedded, and images that could not be had.", "status", images)
-        pairs = dict.fromkeys(PAIR_STATUSES, 0) | meter.read(PAIRS)
+        pairs = dict.fromkeys(PAIR_STATUSES, 0) | counters.read(PAIRS)
         yield _counter("pairs", "Pairs of documents compared, and pairs that were known.", "status", pairs)
-        rates = meter.read_rates(PAGES)
-        rate = rates.get("detected", 0.0) + rates.get("empty", 0.0)
-        yield GaugeMetricFamily("extractor_pages_per_second", "Pages looked at in the last minute, a second.", rate)
-        hosts = meter.read(BYTES)
+        hosts = counters.read(BYTES)
         largest = dict(Counter(hosts).most_common(MOST_HOSTS))
-        answers = {host: count for host, count in meter.read(ANSWERS).items() if host in largest}
+        answers = {host: count for host, count in counters.read(ANSWERS).items() if host in largest}
         yield _counter("fetched_bytes", "Bytes that came from libraries.", "host", largest)
         yield _counter("fetch_answers", "Answers that came from libraries, of any kind.", "host", answers)
-        yield from _build_gpu_memory(meter.read(GPU_MEMORY))
+        yield from _build_gpu_memory(counters.read(GPU_MEMORY))
 
 
 def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -9,12 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -25,23 +24,26 @@ class GuardedAdapter(HTTPAdapter):
     """A transport of ``requests`` whose every connection asks the guard.
 
     One thread at a time may use it; any other may :meth:`abort` what it waits for.
+
+    Args:
+        guard: Decides which addresses may be connected to.
+        pool_size: Connections that are kept open, and hosts whose connections are.
     """
 
     def __init__(self, guard: AddressGuard, pool_size: int = 32) -> None:
-        self._guard = guard
-        self._in_flight = _InFlight()
+        self.guard = guard
+        self.in_flight: socket.socket | None = None
         super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **options)
-        self.poolmanager.pool_classes_by_scheme = _build_pools(self._guard, self._in_flight)
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _build_pools(self)
 
     def abort(self) -> None:
         """Cut the connection of the request that runs: whoever reads its headers or body gets an error or an end."""
-        sock = self._in_flight.sock
-        if sock is not None:
+        if self.in_flight is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                self.in_flight.shutdown(socket.SHUT_RDWR)
 
 
 class GuardedSession(requests.Session):
@@ -62,22 +64,32 @@ class GuardedSession(requests.Session):
         return None
 
 
-@dataclass
-class _InFlight:
-    sock: socket.socket | None = None
-
-
-def _build_pools(guard: AddressGuard, in_flight: _InFlight) -> dict[str, type[HTTPConnectionPool]]:
+def _build_pools(adapter: GuardedAdapter) -> dict[str, type[HTTPConnectionPool]]:
     class Guarded(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connect(guard, self, super()._new_conn)
+        def connect(self) -> None:
+            """Connect to the first checked address that answers. The name stays for the Host header and TLS."""
+            name = self.host
+            try:
+                *others, last = adapter.guard.resolve(name, self.port)
+                for address in others:
+                    self.host = address
+                    with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
+                        return super().connect()
+                self.host = last
+                return super().connect()
+            except socket.gaierror as error:
+                raise NameResolutionError(name, self, error) from error
+            finally:
+                self.host = name
 
         def getresponse(self) -> Any:
-            in_flight.sock = self.sock
+            adapter.in_flight = self.sock
             return super().getresponse()
 
     class GuardedTLS(Guarded, HTTPSConnection):
-        pass
+        def connect(self) -> None:
+            self.server_hostname = self.host
+            super().connect()
 
     class Pool(HTTPConnectionPool):
         ConnectionCls = Guarded
@@ -86,26 +98,6 @@ def _build_pools(guard: AddressGuard, in_flight: _InFlight) -> dict[str, type[HT
         ConnectionCls = GuardedTLS
 
     return {"http": Pool, "https": TLSPool}
-
-
-def _connect(
-    guard: AddressGuard, connection: HTTPConnection, open_socket: Callable[[], socket.socket]
-) -> socket.socket:
-    """Open a socket to the first checked address that answers."""
-    # urllib3 connects to _dns_host and keeps it for the Host header and the certificate: the checked address stands
-    # there only while the socket is opened.
-    name = connection._dns_host
-    try:
-        *others, last = guard.resolve(name, connection.port)
-        for connection._dns_host in others:
-            with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
-                return open_socket()
-        connection._dns_host = last
-        return open_socket()
-    except socket.gaierror as error:
-        raise NameResolutionError(name, connection, error) from error
-    finally:
-        connection._dns_host = name
 
 
 class Deadline:

@@ -3,14 +3,14 @@
 from app.database.tables import Delivery, Job
 from app.delivery.payloads import Parcel, build_annotation_parcel, build_event_parcel, build_scores_parcel
 from app.errors import ResultGone
-from app.jobs import DetectionRequest, JobStore, SimilarityRequest, read_request
+from app.jobs import DetectionRequest, Jobs, SimilarityRequest, read_request
 from app.jobs.pairs import find_pairs
 from app.jobs.results import ComparisonResult
 from app.similarity.scores import format_scores
 from app.storage import JobFolder, Storage
 
 
-def load_parcel(delivery: Delivery, jobs: JobStore, storage: Storage) -> Parcel:
+def load_parcel(delivery: Delivery, jobs: Jobs, storage: Storage) -> Parcel:
     """Return the event that a delivery holds, or the result of its job.
 
     Raises:

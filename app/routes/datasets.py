@@ -3,19 +3,18 @@
 Uploads are larger than other requests and take longer, so only a few are received at a time.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 
-from app.config import Settings
 from app.errors import Busy, NotFound, RequestError
 from app.server.deadline import allow
 from app.services import current_services
@@ -90,34 +89,27 @@ def _receive() -> Iterator[None]:
 
     Nothing of its body was read yet: whoever has no key is answered before.
     """
-    settings: Settings = current_services.settings
-    parts = _store().parts
+    limits, parts = _store().limits, _store().parts
     parts.mkdir(parents=True, exist_ok=True)
     with _take_turn(parts), full_disk_in_a_sentence():
-        request.max_content_length = int(settings.max_dataset_mb * 1e6)
+        request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]
-        end = time.monotonic() + settings.dataset_seconds
+        end = time.monotonic() + limits.seconds
         # Who sends nothing for long does not keep his turn.
         request.before_piece = lambda: allow(  # type: ignore[attr-defined]
-            min(settings.request_seconds, end - time.monotonic())
+            min(current_services.settings.request_seconds, end - time.monotonic())
         )
         request.files.get("yaml_file")  # all is read now
         allow(end - time.monotonic())
         yield
 
 
-@contextmanager
-def _take_turn(folder: Path) -> Iterator[None]:
-    """Hold one of the turns of uploads, which all processes of the API share; one that dies gives its own back."""
+def _take_turn(folder: Path) -> AcquireReturnProxy:
+    """Acquire one of the locks of uploads, which all processes of the API share."""
     for number in range(MOST_UPLOADS):
-        with (folder / f"turn-{number}").open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield
-            return
+        with suppress(Timeout):
+            return FileLock(folder / f"turn-{number}").acquire(blocking=False)
     raise Busy(f"{MOST_UPLOADS} data sets are being received just now: send yours again in a minute.")
 
 

@@ -9,7 +9,8 @@ from redis import Redis, RedisError, ResponseError
 from sqlalchemy import select
 
 from app.database.connections import wait_at_most
-from app.database.tables import App, Database
+from app.database.sessions import Database
+from app.database.tables import App
 from app.errors import DatabaseUnavailable
 from app.services import current_services
 

@@ -8,8 +8,9 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
-from app.jobs import EvaluationRequest, JobStore, Parts, SimilarityRequest, State, TrainingRequest
+from app.jobs import EvaluationRequest, Jobs, SimilarityRequest, State, TrainingRequest
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
+from app.jobs.states import DELIVER
 from app.services import current_services
 
 routes = Blueprint("jobs", __name__)
@@ -44,7 +45,7 @@ def show(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     described = _describe(job, _store().deliveries([job])[job_id])
     if job.kind == "collection":
-        described["jobs"] = [describe_part(part) for part in _parts().list(job)]
+        described["jobs"] = [describe_part(part) for part in _store().list_parts(job)]
     return jsonify(described)
 
 
@@ -80,7 +81,7 @@ def retry(job_id: str) -> ResponseReturnValue:
 
 
 def _retry_parts(job: Job) -> ResponseReturnValue:
-    again = _parts().retry(job)
+    again = _store().retry_parts(job)
     if not again:
         raise RequestError(f"Job {job.id} has no manifest that failed or was cancelled: there is nothing to try again.")
     which = "1 job of the collection is" if again == 1 else f"{again} jobs of the collection are"
@@ -95,6 +96,7 @@ def redeliver(job_id: str) -> ResponseReturnValue:
         raise RequestError(f"Job {job_id} is {job.state}: only what a finished job has to tell can be sent again.")
     if not current_services.outbox.renew(job_id):
         raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
+    current_services.queue.wake(DELIVER)
     return jsonify(message="It will be sent again.", job_id=job_id)
 
 
@@ -131,13 +133,8 @@ def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
     return describe(job) | {"deliveries": [describe_delivery(delivery) for delivery in deliveries]}
 
 
-def _store() -> JobStore:
+def _store() -> Jobs:
     return current_services.jobs
-
-
-def _parts() -> Parts:
-    parts: Parts = current_services.parts
-    return parts
 
 
 def find_job(job_id: str) -> Job:

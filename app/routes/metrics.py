@@ -16,7 +16,8 @@ routes = Blueprint("metrics", __name__)
 def metrics() -> Response:
     _check_token(current_services.settings.metrics_token)
     registry = CollectorRegistry()
-    registry.register(ServiceCollector(current_services))
+    s = current_services
+    registry.register(ServiceCollector(s.database, s.broker, s.counters, s.heartbeats))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,13 +1,11 @@
 """The weights files of backbones: found by name, downloaded when they are published and absent."""
 
-import fcntl
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
 from app.errors import BackboneError
@@ -32,7 +30,7 @@ def fetch_weights(backbone: Backbone, folder: Path) -> Path:
     found = _look_for(backbone, folder)
     if found is None and backbone.url:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / f".{_name_file(backbone)}.lock"):
+        with FileLock(folder / f".{_name_file(backbone)}.lock"):
             found = _look_for(backbone, folder)
             if found is None:
                 found = folder / f"{_name_file(backbone)}.pth"
@@ -86,14 +84,6 @@ def _advise(backbone: Backbone, folder: Path) -> str:
     if backbone.url:
         return f"put {backbone.url} there as {shown}.pth"
     return f"put them there as {shown}.safetensors or {shown}.pth"
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _download(backbone: Backbone, path: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.similarity.best import BestPartners
-from app.similarity.tiles import Embeddings, Product, TiledProducts
+from app.similarity.best_partners import BestPartners
+from app.similarity.tiled_products import Embeddings, Product, TiledProducts
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class MatchConfig:
 
     Attributes:
         topk: For each image of each document, its so many best matches in the other.
-        memory_mb: What the work may take, beside the embeddings and the result.
+        memory_mb: What the work may take, beside the embeddings and the result. 512 hold the
+            largest tile: more is no faster.
         device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
     """
 

@@ -1,5 +1,10 @@
 """Where things lie on disk, under what names, and how they are written: whole or not at all.
 
+    files       names for content from outside, atomic writes, free space, locks of folders
+    job_folder  ``JobFolder``: the files of a job
+
+``Storage``, here, is the data folder, and how long its files are kept:
+
     data/images/<key of the manifest URL>/<key>.image, <key>.json    an image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas

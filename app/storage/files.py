@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock
 
 from app.errors import NoSpace
 
@@ -82,12 +83,6 @@ def full_disk_in_a_sentence() -> Iterator[None]:
         raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
 
 
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep every other process out that enters the same folder this way."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def alone_in(folder: Path) -> FileLock:
+    """Return the lock of a folder: one thread of one process holds it at a time, and it ends with the process."""
+    return FileLock(folder / ".lock")

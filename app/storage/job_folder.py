@@ -60,6 +60,10 @@ class JobFolder:
         there = [folder for folder in (self.path, self.training / "weights") if folder.exists()]
         return max((folder.stat().st_mtime for folder in there), default=0.0)
 
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def forget_training(self) -> None:
         """Remove what is needed only to go on with a training or a test, and pages whose copying was broken off.
 

@@ -20,7 +20,7 @@ class TrainingRun:
         dataset: That was learned.
         epochs: Times that every page was seen.
         size: Longer side of the network's input, in pixels.
-        figures: By split, what :meth:`~app.training.figures.Evaluation.as_json` says of the new weights.
+        figures: By split, what :meth:`~app.training.metrics.Evaluation.as_json` says of the new weights.
         finished: When, in seconds since the epoch.
     """
 

@@ -1,4 +1,4 @@
-"""A client of Comet's REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/).
+"""A training run at Comet, by its REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/).
 
 Not the package ``comet_ml``: as soon as it is imported, it reports errors to a service of its own, patches torch and
 twenty other packages, and is found and started by ultralytics as well. Here nothing is sent but what is said.
@@ -7,7 +7,13 @@ twenty other packages, and is found and started by ultralytics as well. Here not
 import base64
 import contextlib
 import json
-from collections.abc import Mapping
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +22,14 @@ import urllib3
 
 from app.net.addresses import AddressGuard
 from app.net.transport import Deadline, GuardedSession
+from app.storage import write_atomic
+
+log = logging.getLogger(__name__)
 
 HOME = "https://www.comet.com"
-# For one request, from the connection to the end of the answer.
-SECONDS = 10.0
+# Longest time for one request, and for all requests of an epoch. The training waits meanwhile.
+SECONDS = 5.0
+PATIENCE = 10.0
 
 # Answers after which the same request may well succeed.
 _PASSING = frozenset({408, 425, 429})
@@ -38,7 +48,7 @@ class CometClient:
 
     Args:
         api_key: Of an account; those of a Comet elsewhere may carry its address.
-        url: Of a Comet elsewhere: the variable ``COMET_URL_OVERRIDE`` of Comet's own package.
+        url: Of a Comet elsewhere; else the address in the key, or comet.com.
         user_agent: Names the software.
         seconds: For one request.
     """
@@ -86,9 +96,96 @@ class CometClient:
         if deadline.expired or status >= 500 or status in _PASSING:
             raise CometUnreachable(f"{self.address} answered {status}.")
         if not 200 <= status < 300:
-            advice = "see COMET_API_KEY, COMET_PROJECT_NAME, COMET_WORKSPACE and COMET_URL_OVERRIDE in .env"
+            advice = "see COMET_API_KEY, COMET_PROJECT_NAME and COMET_WORKSPACE in .env"
             raise CometRefused(f"{self.address} answered {status} to {path}: {advice}.")
         return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True)
+class CometRun:
+    """Where a training run belongs at Comet, and the file that remembers its experiment."""
+
+    workspace: str
+    project: str
+    name: str
+    file: Path
+
+
+# What is written of an experiment, and the fields of it.
+Message = tuple[str, Mapping[str, Any]]
+
+
+class CometTracker:
+    """Sends a training run to Comet, after each epoch.
+
+    What cannot be sent now is sent with what comes next, and dropped at the end. After a refusal nothing more is sent.
+    Either is logged once.
+
+    Args:
+        client: The client for Comet.
+        run: The training run.
+        patience: Seconds for all requests of an epoch.
+    """
+
+    def __init__(self, client: CometClient, run: CometRun, patience: float = PATIENCE) -> None:
+        self._client = client
+        self._run = run
+        self._patience = patience
+        self._waiting: deque[Message] = deque()
+        self._experiment = ""
+        self._warned = self._stopped = False
+
+    def begin(self, parameters: Mapping[str, Any]) -> None:
+        self._send(
+            ("parameter", {"parameterName": name, "parameterValue": str(value)}) for name, value in parameters.items()
+        )
+
+    def record_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        # JSON has no number for infinite and undefined ones.
+        finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+        place = {"step": epoch, "epoch": epoch}
+        self._send(("metric", {"metricName": name, "metricValue": value, **place}) for name, value in finite.items())
+
+    def end(self, outcome: str = "done") -> None:
+        self._send([("log-other", {"key": "outcome", "value": outcome})])
+        self._client.close()
+
+    def _send(self, messages: Iterable[Message]) -> None:
+        """Send messages after those that wait. Never raises."""
+        self._waiting.extend(messages)
+        try:
+            self._write_waiting()
+        except CometUnreachable as error:
+            self._warn(f"{error} It is tried again with the next epoch.")
+        except CometRefused as error:
+            self._stopped = True
+            self._warn(f"{error} Nothing more of it is sent.")
+        except Exception:
+            self._stopped = True
+            log.exception("This training is not tracked any further.")
+
+    def _write_waiting(self) -> None:
+        end = time.monotonic() + self._patience
+        while self._waiting and not self._stopped and time.monotonic() < end:
+            self._experiment = self._experiment or self._find_experiment()
+            kind, fields = self._waiting[0]
+            self._client.write(kind, self._experiment, fields)
+            self._waiting.popleft()
+
+    def _find_experiment(self) -> str:
+        """Return the key of this run's experiment: that of before an interruption, or a new one."""
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            return str(json.loads(self._run.file.read_bytes())["experimentKey"])
+        made = self._client.create_experiment(self._run.workspace, self._run.project, self._run.name)
+        kept = {"experimentKey": made["experimentKey"], "link": made.get("link")}
+        write_atomic(self._run.file, json.dumps(kept).encode())
+        log.info("This training is tracked at %s", kept["link"])
+        return str(kept["experimentKey"])
+
+    def _warn(self, sentence: str) -> None:
+        if not self._warned:
+            log.warning("This training is not tracked: %s", sentence)
+        self._warned = True
 
 
 def _read_address(api_key: str) -> str:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from app.images.overlays import DrawnBox, draw_comparison
 from app.storage import write_atomic
-from app.training.labelled_page import UNREADABLE, load_page
-from app.training.metrics import LabelledPage, count_errors
+from app.training.labelled_page import UNREADABLE, LabelledPage, load_page
+from app.training.metrics import count_errors
 
 # Pages of an evaluation that are drawn, those with errors first: more are not looked through, and take 100 MB.
 MOST_PAGES = 200

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from app.storage import write_atomic
-from app.training.figures import ClassFigures, Evaluation
 from app.training.history import EpochRecord
+from app.training.metrics import ClassFigures, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

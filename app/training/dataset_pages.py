@@ -159,7 +159,7 @@ def _load_boxes(labels: Mapping[str, Member], stem: str, classes: int) -> list[L
 
 def _unpack_image(member: Member, folder: Path, most_bytes: int) -> None:
     if member.size > most_bytes:
-        raise TooLarge(f"{member} is too large: at most {most_bytes / 1e6:g} MB (MAX_IMAGE_MB) are accepted.")
+        raise TooLarge(f"{member} is too large: at most {most_bytes / 1e6:g} MB are accepted.")
     pieces = member.unpack()
     first = next(pieces, b"")
     suffix = find_suffix(first)

@@ -7,7 +7,6 @@ The newest one is the data set.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,8 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from app.errors import RequestError
-from app.storage import check_space
+from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from app.storage import alone_in, check_space
 from app.training.archives import open_archive
 from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
@@ -42,13 +44,13 @@ class UploadLimits:
         upload_bytes: Of its body.
         image_bytes: Of an image file.
         image_pixels: Of an image.
-        seconds: To decode all images.
+        seconds: To receive it, and to decode all images. 2 GB at 5 Mbit/s take an hour.
     """
 
     upload_bytes: int
-    image_bytes: int
-    image_pixels: int
-    seconds: float
+    image_bytes: int = MAX_IMAGE_BYTES
+    image_pixels: int = MAX_IMAGE_PIXELS
+    seconds: float = 3600.0
 
 
 class DatasetStore:
@@ -131,7 +133,7 @@ class DatasetStore:
         Raises:
             RequestError: The client app has no such data set.
         """
-        with self._locked(app_id):
+        with self._lock(app_id):
             dataset = self.find(app_id, name)
             self._discard(dataset.folder.parent)
         return dataset
@@ -196,7 +198,7 @@ class DatasetStore:
 
     def _publish(self, app_id: int, dataset: Dataset, *, join: bool) -> Dataset:
         """Give a finished folder its name, in one step; with the other splits that are there, if it is to join them."""
-        with self._locked(app_id):
+        with self._lock(app_id):
             old = self._load(app_id, dataset.name)
             if old and join:
                 self._check_classes(old, dataset.classes)
@@ -219,14 +221,11 @@ class DatasetStore:
     def _load(self, app_id: int, name: str) -> Dataset | None:
         return next((dataset for dataset in self.list(app_id) if dataset.name == name), None)
 
-    @contextlib.contextmanager
-    def _locked(self, app_id: int) -> Iterator[None]:
-        """Let no two uploads of a client app change its data sets at the same moment."""
+    def _lock(self, app_id: int) -> FileLock:
+        """Return the lock with which a client app's data sets are changed."""
         place = self._place(app_id)
         place.mkdir(parents=True, exist_ok=True)
-        with (place / ".lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return alone_in(place)
 
     @staticmethod
     def _check_classes(old: Dataset | None, classes: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ written into the folder: ``report.json``, ``curve.png``, ``images/<page>.jpg``, 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
+from app.errors import RequestError
 from app.images.pixels import load_ahead
 from app.storage import write_atomic
-from app.training.classes import match_classes
 from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
-from app.training.figures import Evaluation, UnreadablePage
-from app.training.labelled_page import UNREADABLE, load_labels, load_page
-from app.training.metrics import LabelledPage, TrueBoxes, evaluate_pages
+from app.training.labelled_page import UNREADABLE, LabelledPage, TrueBoxes, load_labels, load_page
+from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
 # How to detect for an evaluation: the average precision takes all that is found, however unsure.
 MEASURING = DetectorConfig(confidence=0.001, most=300)
@@ -115,3 +114,39 @@ def _translate(detections: Detections, same: Mapping[int, int]) -> Detections:
     class_id = np.array(ids, dtype=np.int64)
     known = class_id >= 0
     return Detections(detections.xyxy[known], detections.confidence[known], class_id[known])
+
+
+# That a sentence lists; weights trained on COCO have 80.
+_MOST_NAMES = 20
+
+
+def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> dict[int, int]:
+    """Return for each class id of the weights that of the data set, where both know the class.
+
+    Classes are known by their names, whatever their order, in capitals or not. Where no name is shared, one class on
+    either side is taken for the same: «illustration» and «figure», say.
+
+    Raises:
+        RequestError: Weights and data set have nothing to do with each other.
+    """
+    places = {_normalise(name): place for place, name in reversed(list(enumerate(of_dataset)))}
+    known = {class_id: _normalise(name) for class_id, name in of_weights.items()}
+    shared = {class_id: places[name] for class_id, name in known.items() if name in places}
+    if shared:
+        return shared
+    if len(of_weights) == len(of_dataset) == 1:
+        return {next(iter(of_weights)): 0}
+    raise RequestError(
+        f"The weights and the data set share no class: the weights find {_list(of_weights.values())}; "
+        f"the data set has {_list(of_dataset)}."
+    )
+
+
+def _normalise(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _list(names: Iterable[str]) -> str:
+    known = [name[:40] for name in names]
+    shown = ", ".join(known[:_MOST_NAMES]) or "none"
+    return f"{shown} and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else shown

@@ -1,19 +1,53 @@
 """The pages of a data set: their pixels, and the boxes that are on them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from app.detection.boxes import Detections
 from app.images.pixels import decode_image
 from app.training.image_check import FORMATS
-from app.training.metrics import TrueBoxes
 
 # What Pillow raises of a file that is no image, is cut short, or unpacks to far too much.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 _SIDEWAYS = range(5, 9)
+
+
+@dataclass(frozen=True, eq=False)
+class TrueBoxes:
+    """What is on a page.
+
+    Attributes:
+        xyxy: Corners ``(n, 4)`` float64, in the pixels of the page.
+        class_id: ``(n,)`` int64.
+    """
+
+    xyxy: NDArray[np.float64]
+    class_id: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPage:
+    """A page with what is on it and what was found on it, at any confidence.
+
+    Attributes:
+        image_name: Of its image file.
+        size: (width, height) of the page in the pixels of its boxes.
+        true: What is on it.
+        found: What was found, with the same class ids.
+    """
+
+    image_name: str
+    size: tuple[float, float]
+    true: TrueBoxes
+    found: Detections
 
 
 def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:

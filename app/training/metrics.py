@@ -1,97 +1,189 @@
-"""How good detections are, beside the true boxes: precision, recall and average precision, by class and over all.
+"""Compare detections with true boxes: precision, recall and average precision, by class and over all.
 
-The rules are those of COCO (https://cocodataset.org/#detection-eval, Lin et al. 2014): the surest detection of a page
-chooses first, among the true boxes of its class that are still free, the one that it overlaps most; the average
-precision is the mean of the interpolated precision at 101 recalls; AP50-95 is its mean over ten thresholds.
+A detection is correct when it overlaps a free true box of its class enough; the one with the highest confidence chooses
+first. The average precision is that of ultralytics, so the figures agree with those of a training's epochs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections, compute_iou
-from app.training.figures import ClassFigures, CurvePoint, Evaluation
+from app.training.labelled_page import LabelledPage
 
-# Least overlaps (IoU) with which a detection may be right; precision, recall and AP50 take the first.
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Recalls at which precision is taken, and confidences of the curve.
-_RECALLS = np.linspace(0, 1, 101)
-_CONFIDENCES = np.linspace(0, 1, 101)
-
-Indices = NDArray[np.intp]
-Numbers = NDArray[np.floating[Any]]
+_DIGITS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class TrueBoxes:
-    """What is on a page.
+@dataclass(frozen=True)
+class ClassFigures:
+    """How well illustrations of a class are found, or all of them. A figure that nothing can be told of is None.
 
     Attributes:
-        xyxy: Corners ``(n, 4)`` float64, in the pixels of the page.
-        class_id: ``(n,)`` int64.
+        name: Of the class; ``all``.
+        illustrations: True boxes.
+        found: Detections at the confidence of the evaluation.
+        right: Those of them that are right, at IoU 0.5.
+        average_precisions: At IoU 0.5, 0.55 … 0.95; none without true boxes.
+        precision_at_recall: Interpolated precision at the recalls 0, 0.01 … 1, at IoU 0.5; none without true boxes.
     """
 
-    xyxy: NDArray[np.float64]
-    class_id: NDArray[np.int64]
+    name: str
+    illustrations: int
+    found: int
+    right: int
+    average_precisions: Sequence[float] = ()
+    precision_at_recall: Sequence[float] = field(default=(), repr=False)
 
-    def __len__(self) -> int:
-        return len(self.xyxy)
+    @property
+    def precision(self) -> float | None:
+        return self.right / self.found if self.found else None
+
+    @property
+    def recall(self) -> float | None:
+        return self.right / self.illustrations if self.illustrations else None
+
+    @property
+    def ap50(self) -> float | None:
+        return self.average_precisions[0] if self.average_precisions else None
+
+    @property
+    def ap50_95(self) -> float | None:
+        return sum(self.average_precisions) / len(self.average_precisions) if self.average_precisions else None
+
+    def as_json(self) -> dict[str, Any]:
+        figures = {name: _round(getattr(self, name)) for name in ("precision", "recall", "ap50", "ap50_95")}
+        counts = {"name": self.name, "illustrations": self.illustrations, "found": self.found, "right": self.right}
+        return {**counts, **figures, "precision_at_recall": [_round(value) for value in self.precision_at_recall]}
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledPage:
-    """A page with what is on it and what was found on it, at any confidence.
+@dataclass(frozen=True)
+class CurvePoint:
+    """Precision and recall of all boxes when those below a confidence are dropped."""
 
-    Attributes:
-        image_name: Of its image file.
-        size: (width, height) of the page in the pixels of its boxes.
-        true: What is on it.
-        found: What was found, with the same class ids.
-    """
+    confidence: float
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class UnreadablePage:
+    """A page that could not be looked at, and why."""
 
     image_name: str
-    size: tuple[float, float]
-    true: TrueBoxes
-    found: Detections
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What weights find on labelled pages.
+
+    Attributes:
+        pages: That were looked at.
+        empty_pages: Those of them without a true box.
+        confidence: At which precision, recall and the counts are told.
+        iou: Least overlap with which a detection counts as right there.
+        overall: All boxes together; of the average precisions the mean over the classes that occur.
+        classes: Each class of the data set.
+        best_confidence: That of the highest F1, the harmonic mean of precision and recall.
+        curve: Precision and recall at the confidences 0, 0.01 … 1.
+        unreadable: Pages that are not among the counted.
+        ignored_classes: Of the weights, unknown to the data set: what they found is not counted.
+        missing_classes: Of the data set, unknown to the weights: all missed.
+        drawn: Pages of which there is a comparison image.
+    """
+
+    pages: int
+    empty_pages: int
+    confidence: float
+    iou: float
+    overall: ClassFigures
+    classes: tuple[ClassFigures, ...]
+    best_confidence: float | None
+    curve: tuple[CurvePoint, ...] = field(repr=False)
+    unreadable: tuple[UnreadablePage, ...] = ()
+    ignored_classes: tuple[str, ...] = ()
+    missing_classes: tuple[str, ...] = ()
+    drawn: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it; what is None cannot be told: the precision where nothing was found, say."""
+        # Rounded up, it would drop the very box that it is the confidence of.
+        best = None if self.best_confidence is None else math.floor(self.best_confidence * 10**_DIGITS) / 10**_DIGITS
+        return {
+            "pages": self.pages,
+            "empty_pages": self.empty_pages,
+            "confidence": self.confidence,
+            "iou": self.iou,
+            "overall": self.overall.as_json(),
+            "classes": [each.as_json() for each in self.classes],
+            "best_confidence": best,
+            "curve": [
+                {"confidence": each.confidence, "precision": _round(each.precision), "recall": _round(each.recall)}
+                for each in self.curve
+            ],
+            "unreadable": [{"image_name": each.image_name, "reason": each.reason} for each in self.unreadable],
+            "ignored_classes": list(self.ignored_classes),
+            "missing_classes": list(self.missing_classes),
+            "drawn": self.drawn,
+        }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)
+
+
+# Least overlaps (IoU) of a correct detection; precision, recall and AP50 use the first.
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+# Recalls at which precision is reported, and confidences of the curve.
+_STEPS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
-class _Verdicts:
-    """The detections of all pages, the surest first, and whether each is right at each threshold, ``(n, t)``."""
+class _Matches:
+    """The detections of all pages, highest confidence first, and whether each is correct at each threshold."""
 
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
+
+    def count(self, confidence: float, classes: int) -> tuple[list[int], list[int]]:
+        """Return the detections of each class at a confidence, and those of them that are correct."""
+        sure = self.confidence >= np.float32(confidence)
+        chosen = sure, sure & self.correct[:, 0]
+        found, right = (np.bincount(self.class_id[each], minlength=classes).tolist() for each in chosen)
+        return found, right
 
 
 def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], confidence: float) -> Evaluation:
-    """Hold what was found against what is there.
+    """Compare the detections of labelled pages with their true boxes.
 
     Args:
         pages: Labelled pages.
-        class_names: By class id.
-        confidence: At which precision and recall are told; the average precision takes all detections.
+        class_names: Names by class id.
+        confidence: Least confidence for precision and recall; the average precision uses every detection.
     """
-    verdicts = _judge(pages)
-    true_classes = np.concatenate([page.true.class_id for page in pages]) if pages else np.zeros(0, dtype=np.int64)
-    counts = np.bincount(true_classes, minlength=len(class_names)).tolist()
-    classes = [
-        _measure_class(name, _of_class(verdicts, class_id), counts[class_id], confidence)
-        for class_id, name in enumerate(class_names)
-    ]
-    curve, best_confidence = _build_curve(verdicts, len(true_classes))
+    matches = _match(pages)
+    true_ids = np.concatenate([np.zeros(0, np.int64), *(page.true.class_id for page in pages)])
+    true = np.bincount(true_ids, minlength=len(class_names)).tolist()
+    found, right = matches.count(confidence, len(class_names))
+    precisions = _measure_precisions(matches, true_ids)
+    means = [np.mean(each, axis=0).tolist() for each in zip(*precisions.values(), strict=True)]
     return Evaluation(
         pages=len(pages),
         empty_pages=sum(not len(page.true) for page in pages),
         confidence=confidence,
         iou=float(THRESHOLDS[0]),
-        overall=_measure_all(verdicts, classes, confidence),
-        classes=tuple(classes),
-        best_confidence=best_confidence,
-        curve=curve,
+        overall=ClassFigures("all", sum(true), sum(found), sum(right), *means),
+        classes=tuple(
+            ClassFigures(name, *counts, *precisions.get(class_id, ()))
+            for class_id, (name, *counts) in enumerate(zip(class_names, true, found, right, strict=True))
+        ),
+        best_confidence=_find_best_confidence(matches, len(true_ids)),
+        curve=tuple(_build_curve(matches, len(true_ids))),
     )
 
 
@@ -99,116 +191,57 @@ def count_errors(page: LabelledPage, confidence: float) -> int:
     """Return how many detections of a page are wrong at a confidence, and true boxes missed, together."""
     sure = page.found.confidence >= np.float32(confidence)
     found = Detections(page.found.xyxy[sure], page.found.confidence[sure], page.found.class_id[sure])
-    right = int(_judge([replace(page, found=found)]).right[:, 0].sum())
+    right = int(_match_page(replace(page, found=found))[:, 0].sum())
     return len(found) - right + len(page.true) - right
 
 
-def _judge(pages: Sequence[LabelledPage]) -> _Verdicts:
-    """Tell which detections are right at each threshold."""
-    if not pages:
-        return _Verdicts(np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros((0, len(THRESHOLDS)), dtype=bool))
-    confidence = np.concatenate([page.found.confidence for page in pages])
-    class_id = np.concatenate([page.found.class_id for page in pages])
-    first_found = np.cumsum([0, *(len(page.found) for page in pages)])
-    first_true = np.cumsum([0, *(len(page.true) for page in pages)])
-    pairs = [_find_pairs(page) for page in pages]
-    found = np.concatenate([each[0] + first for each, first in zip(pairs, first_found[:-1], strict=True)])
-    true = np.concatenate([each[1] + first for each, first in zip(pairs, first_true[:-1], strict=True)])
-    overlap = np.concatenate([each[2] for each in pairs])
-    # The surest first; of one detection's, the pair that overlaps most.
-    turns = np.lexsort((true, -overlap, found, -confidence[found]))
-    right = np.zeros((len(confidence), len(THRESHOLDS)), dtype=bool)
-    for column, threshold in enumerate(THRESHOLDS):
-        allowed = turns[overlap[turns] >= threshold]
-        right[_choose(found[allowed], true[allowed], len(confidence), int(first_true[-1])), column] = True
+def _match(pages: Sequence[LabelledPage]) -> _Matches:
+    confidence = np.concatenate([np.zeros(0, np.float32), *(page.found.confidence for page in pages)])
+    class_id = np.concatenate([np.zeros(0, np.int64), *(page.found.class_id for page in pages)])
+    correct = np.concatenate([np.zeros((0, len(THRESHOLDS)), np.bool_), *map(_match_page, pages)])
     order = np.argsort(-confidence, kind="stable")
-    return _Verdicts(confidence[order], class_id[order], right[order])
+    return _Matches(confidence[order], class_id[order], correct[order])
 
 
-def _find_pairs(page: LabelledPage) -> tuple[Indices, Indices, Numbers]:
-    """Return every detection and true box of one class that overlap enough for the lowest threshold, and how much."""
-    if not len(page.found) or not len(page.true):
-        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
-    overlaps = compute_iou(page.found.xyxy, page.true.xyxy)
-    overlaps[page.found.class_id[:, None] != page.true.class_id[None]] = 0
-    found, true = np.nonzero(overlaps >= THRESHOLDS[0])
-    return found, true, overlaps[found, true]
+def _match_page(page: LabelledPage) -> NDArray[np.bool_]:
+    """Return whether each detection is correct at each threshold, ``(n, 10)``."""
+    correct = np.zeros((len(page.found), len(THRESHOLDS)), dtype=bool)
+    if not len(page.true):
+        return correct
+    overlaps = compute_iou(page.found.xyxy, page.true.xyxy) * (page.found.class_id[:, None] == page.true.class_id)
+    free = np.ones((len(THRESHOLDS), len(page.true)), dtype=bool)
+    for row in np.argsort(-page.found.confidence, kind="stable"):
+        candidates = np.where(free, overlaps[row], 0)
+        correct[row] = candidates.max(axis=1) >= THRESHOLDS
+        free[correct[row], candidates.argmax(axis=1)[correct[row]]] = False
+    return correct
 
 
-def _choose(found: Indices, true: Indices, all_found: int, all_true: int) -> Indices:
-    """Return the detections that get a true box when the pairs are gone through in their order, each box once.
+def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[int, tuple[list[float], list[float]]]:
+    """Return the average precision at each threshold and the precision at each recall, by class that occurs."""
+    from ultralytics.utils.metrics import ap_per_class  # imports torch, which workers of other queues do without
 
-    All pages at once: whoever comes first both for the detection and for the true box has it; then the rest again.
-    """
-    chosen = []
-    while len(found):
-        first = _come_first(found, all_found) & _come_first(true, all_true)
-        chosen.append(found[first])
-        gone_found, gone_true = np.zeros(all_found, dtype=bool), np.zeros(all_true, dtype=bool)
-        gone_found[found[first]] = gone_true[true[first]] = True
-        left = ~(gone_found[found] | gone_true[true])
-        found, true = found[left], true[left]
-    return np.concatenate(chosen) if chosen else found
+    results = ap_per_class(matches.correct, matches.confidence, matches.class_id, true_ids)
+    averages, class_ids, recalls, precisions = results[5], results[6], results[10], results[11]
+    return {
+        class_id: (averages[row].tolist(), np.interp(_STEPS, recalls, precisions[row]).tolist())
+        for row, class_id in enumerate(class_ids.tolist())
+    }
 
 
-def _come_first(ids: Indices, count: int) -> NDArray[np.bool_]:
-    """Tell of each id whether it stands here for the first time."""
-    places, first = np.arange(len(ids)), np.zeros(count, dtype=np.intp)
-    first[ids[::-1]] = places[::-1]  # what is written last, stays
-    return first[ids] == places
+def _find_best_confidence(matches: _Matches, true: int) -> float | None:
+    """Return the confidence with the highest F1; None when no detection is correct."""
+    found = np.arange(1, len(matches.confidence) + 1)
+    f1 = 2 * matches.correct[:, 0].cumsum() / (found + true)
+    # Detections with equal confidence are counted together.
+    f1[:-1][matches.confidence[:-1] == matches.confidence[1:]] = 0
+    return float(matches.confidence[f1.argmax()]) if f1.any() else None
 
 
-def _of_class(verdicts: _Verdicts, class_id: int) -> _Verdicts:
-    own = verdicts.class_id == class_id
-    return _Verdicts(verdicts.confidence[own], verdicts.class_id[own], verdicts.right[own])
-
-
-def _measure_class(name: str, verdicts: _Verdicts, true: int, confidence: float) -> ClassFigures:
-    found = _count_found(verdicts, confidence)
-    right = int(verdicts.right[:found, 0].sum())
-    if not true:
-        return ClassFigures(name, true, found, right)
-    precisions = np.array([_interpolate(column, true) for column in verdicts.right.T])
-    return ClassFigures(name, true, found, right, precisions.mean(axis=1).tolist(), precisions[0].tolist())
-
-
-def _measure_all(verdicts: _Verdicts, classes: Sequence[ClassFigures], confidence: float) -> ClassFigures:
-    """Return the figures of all: counts of all boxes; of the average precisions the mean over the classes there are."""
-    true, found, right = (sum(getattr(each, name) for each in classes) for name in ("illustrations", "found", "right"))
-    there = [each for each in classes if each.illustrations]
-    if not there:
-        return ClassFigures("all", true, found, right)
-    average_precisions = np.mean([each.average_precisions for each in there], axis=0)
-    precisions = np.mean([each.precision_at_recall for each in there], axis=0)
-    return ClassFigures("all", true, found, right, average_precisions.tolist(), precisions.tolist())
-
-
-def _interpolate(right: NDArray[np.bool_], true: int) -> Numbers:
-    """Return the best precision at each of the 101 recalls or beyond it, and 0 where none goes so far."""
-    hits = right.cumsum()
-    precision = hits / np.arange(1, len(hits) + 1)
-    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return best[np.searchsorted(hits / true, _RECALLS)]
-
-
-def _count_found(verdicts: _Verdicts, confidence: float) -> int:
-    return int((verdicts.confidence >= np.float32(confidence)).sum())
-
-
-def _build_curve(verdicts: _Verdicts, true: int) -> tuple[tuple[CurvePoint, ...], float | None]:
-    """Return precision and recall of all boxes at 101 confidences, and the confidence of the highest F1."""
-    hits = np.append(0, verdicts.right[:, 0].cumsum())
-    points = []
-    for confidence in _CONFIDENCES:
-        found = _count_found(verdicts, confidence)
-        right = int(hits[found])
-        points.append(CurvePoint(round(float(confidence), 2), right / found if found else None, _part(right, true)))
-    f1 = 2 * hits[1:] / (np.arange(1, len(hits)) + true)
-    # Boxes of one confidence are taken together or not at all.
-    f1[:-1][verdicts.confidence[:-1] == verdicts.confidence[1:]] = 0
-    best = float(verdicts.confidence[f1.argmax()]) if f1.any() else None
-    return tuple(points), best
-
-
-def _part(right: int, true: int) -> float | None:
-    return right / true if true else None
+def _build_curve(matches: _Matches, true: int) -> Iterator[CurvePoint]:
+    """Yield precision and recall of all detections at 101 confidences."""
+    hits = np.append(0, matches.correct[:, 0].cumsum()).tolist()
+    counts = np.searchsorted(-matches.confidence, -_STEPS.astype(np.float32), side="right").tolist()
+    for confidence, found in zip(_STEPS.tolist(), counts, strict=True):
+        precision, recall = hits[found] / found if found else None, hits[found] / true if true else None
+        yield CurvePoint(round(confidence, 2), precision, recall)

@@ -1,25 +1,26 @@
 """The worker of a queue: this process becomes it.
 
-    python -m app.workers io      downloads: as many at a time as IO_THREADS says
+    python -m app.workers io      downloads: 32 at a time
     python -m app.workers gpu     the detector: one job at a time, in a process of its own that can be ended
     python -m app.workers post    deliveries, and what the schedule sends
 
-Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) both start it, so the settings reach either.
+Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) both start it.
 """
 
 import os
 import sys
 
-from app.config import Settings
 from app.errors import SettingsError
 
+# Threads of a download worker wait for libraries: 16 hosts at a time, two manifests each (HOST_JOBS).
+DOWNLOAD_THREADS = 32
 DELIVERY_THREADS = 16
 
 
-def build_command(queue: str, settings: Settings) -> list[str]:
+def build_command(queue: str) -> list[str]:
     """Return the command line of Celery for the worker of a queue."""
     pools = {
-        "io": ("threads", settings.io_threads),
+        "io": ("threads", DOWNLOAD_THREADS),
         "gpu": ("prefork", 1),
         "post": ("threads", DELIVERY_THREADS),
     }
@@ -32,7 +33,7 @@ def build_command(queue: str, settings: Settings) -> list[str]:
 
 def main() -> None:
     try:
-        command = build_command(" ".join(sys.argv[1:]), Settings.load())
+        command = build_command(" ".join(sys.argv[1:]))
     except SettingsError as error:
         sys.exit(error.message)
     os.execv(sys.executable, [sys.executable, "-m", "celery", *command])

@@ -29,19 +29,19 @@ def run(services: Services, job: Job) -> State | None:
     from app.training.evaluate import MEASURING, evaluate
 
     weights = services.models.find(request.model)
-    services.claims.beat(job, model_label=weights.label)
-    config = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    services.jobs.record_model(job, weights.label)
+    config = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
-    services.claims.begin_page(job)
+    services.jobs.record_start(job)
     dataset = load_dataset(folder.dataset)
 
     def report(done: int, total: int) -> None:
-        services.claims.record_progress(job, done, total, None)
+        services.jobs.record_progress(job, done, total, None)
 
     split = request.choose_split(dataset.splits)
     evaluation = evaluate(detector, dataset, split, folder.results, report, s.confidence)
     pages = dataset.splits[split].images
-    services.claims.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
+    services.jobs.record_progress(job, pages, pages, {"figures": summarise(evaluation)})
     return None
 
 

@@ -14,23 +14,28 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app
+from celery.schedules import crontab
 from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from app.config import Settings
-from app.errors import BrokerUnavailable
-from app.jobs import Stage
+from app.jobs.states import QUEUES, Stage
 from app.logs import configure_logs
-from app.monitoring.heartbeats import QUEUES
 
 if TYPE_CHECKING:
     from app.services import Services
 
+log = logging.getLogger(__name__)
+
+# Messages sent at once: enough for every thread of a worker, which sends the next ones itself.
+MOST_MESSAGES = 32
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
 DAY = 86400
+EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # times of the clock: a restart does not postpone them
 
 
 class JobQueue(Celery):
@@ -48,36 +53,41 @@ class JobQueue(Celery):
     def __init__(self, settings: Settings) -> None:
         super().__init__(
             "extractor",
-            broker=settings.broker_url,
             include=["app.workers.tasks", "app.workers.signals"],
             set_as_current=True,
         )
         self.conf.update(_configure(settings))
 
-    def enqueue(self, stage: Stage, job_id: str) -> None:
-        """Put a job's id on the queue of a stage.
+    def wake(self, stage: Stage, count: int = 1) -> None:
+        """Send messages to the queue of a stage.
 
-        Raises:
-            BrokerUnavailable: The broker does not answer.
+        Never raises, and waits a second at most: while the broker is away, the sweep sends what is missing later.
+
+        Args:
+            stage: Stage for which jobs wait.
+            count: Number of jobs.
         """
         try:
-            self.send_task(stage.task, [job_id], queue=stage.queue, retry=False)
-        except OperationalError as error:
-            raise BrokerUnavailable("The job cannot be queued now: the broker does not answer. Try later.") from error
+            for _ in range(min(count, MOST_MESSAGES)):
+                self.send_task(stage.name, queue=stage.queue, retry=False)
+        except OperationalError:
+            log.warning("The broker does not answer: the sweep wakes the workers of the queue %s later", stage.queue)
 
-    def call_courier(self) -> None:
-        """Put a ticket on the queue, for the delivery whose turn it is. Without a broker, the sweep does so later."""
-        with suppress(OperationalError):
-            self.send_task("deliver_next", queue="post", retry=False)
+    def send_missing(self, stage: Stage, waiting: int) -> None:
+        """Send the messages that the queue of a stage lacks.
+
+        Args:
+            stage: Stage for which jobs wait.
+            waiting: Number of jobs and deliveries.
+        """
+        with suppress(RedisError):
+            if waiting:
+                self.wake(stage, waiting - int(self.services.broker.llen(stage.queue)))
 
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
         """Return a connection for sending: a request does not wait for a broker that is away or hangs."""
         hurried = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0} | (transport_options or {})
         return super().connection_for_write(*arguments, transport_options=hurried, **options)
-
-    def queue_is_empty(self, queue: str) -> bool:
-        with self.connection_for_read() as connection:
-            return connection.default_channel.client.llen(queue) == 0
 
 
 @celeryd_init.connect  # before the worker's first warning
@@ -90,30 +100,31 @@ def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
 
 def _configure(settings: Settings) -> dict[str, Any]:
     return {
+        # Celery prefers CELERY_BROKER_URL of the environment to its ``broker_url``, and that has no database number.
+        "broker_read_url": settings.broker_url,
+        "broker_write_url": settings.broker_url,
         "task_queues": [Queue("io"), Queue("gpu"), Queue("post")],
         "task_default_queue": "post",
         "task_create_missing_queues": False,
         "task_ignore_result": True,
-        # A message leaves the broker when its task is over. One whose child dies is tried again after a second;
-        # ``max_starts`` bounds that. ``task_reject_on_worker_lost`` would loop for ever on a page that kills.
+        # A message leaves the broker when its task is over: a worker at work takes no second one.
         "task_acks_late": True,
-        "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         # A running task survives a broker that goes away for a while.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "visibility_timeout": round(3600 * settings.visibility_hours),
-            "unacked_restore_throttle": 1,  # looked for every 10 s instead of every 100
+            "visibility_timeout": DAY,
+            "unacked_restore_throttle": 1,  # check every 10 s instead of every 100 s
             "socket_connect_timeout": 2,
             "socket_timeout": 30,
         },
         "beat_schedule": {
             "sweep": {"task": "sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}},
-            "tidy": {"task": "tidy", "schedule": DAY},
+            "tidy": {"task": "tidy", "schedule": EVERY_SIX_HOURS},
             **{f"{CANARY}-{queue}": _schedule_canary(queue, settings.ready_seconds) for queue in QUEUES},
         },
-        "beat_schedule_filename": str(settings.data_folder / "schedule"),
+        "beat_scheduler": "celery.beat:Scheduler",  # in memory: no file to be missing, unwritable or broken
         "worker_hijack_root_logger": False,
     }
 

@@ -29,7 +29,7 @@ class Canary(Task):
 
     def apply_async(self, *arguments: Any, queue: str, **options: Any) -> Any:
         silence = self.app.services.heartbeats.find_silences()[queue]
-        if (silence is not None and silence < options["expires"]) or not self.app.queue_is_empty(queue):
+        if (silence is not None and silence < options["expires"]) or self.app.services.broker.llen(queue):
             return None
         return super().apply_async(*arguments, queue=queue, **options)
 

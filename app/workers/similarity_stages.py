@@ -6,7 +6,6 @@ from typing import Any
 
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
-from app.delivery.result_parts import enlist_parts
 from app.errors import BackboneError, RequestError
 from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
 from app.jobs.pairs import name_pair
@@ -59,17 +58,17 @@ def run(services: Services, job: Job) -> State | None:
     fetch_weights(backbone, s.backbones_folder)
     identity = backbone.identity(pooling, s.backbones_folder)
     store = EmbeddingStore(services.storage.embeddings, identity)
-    config = EmbedderConfig(pooling, s.embedding_batch_size, s.device)
+    config = EmbedderConfig(pooling, device=s.device)
     embedder = DocumentEmbedder(
         store,
         request.transpositions,
         partial(load_embedder, backbone, s.backbones_folder, config),
-        s.embedding_batch_size,
+        config.batch_size,
     )
-    matching = MatchConfig(request.topk, s.match_memory_mb, s.device)
+    matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_of(job)}
-    services.claims.begin_page(job)
+    services.jobs.record_start(job)
     similarity.compare(
         services.storage.job(job.id),
         images,
@@ -89,7 +88,7 @@ def deliver(services: Services, job: Job) -> State | None:
     if to:
         result = ComparisonResult(services.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
-        services.claims.beat(job, then=lambda session: enlist_parts(session, job, to, parts))
+        services.jobs.enlist_result(job, to, parts)
     return None
 
 
@@ -112,7 +111,7 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
         return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
 
     if source.kind is SourceKind.LIST:
-        return ListSource(source.value, open_cache(source.value), services.fetcher, shortest, s.max_images)
+        return ListSource(source.value, open_cache(source.value), services.fetcher, shortest)
     try:
         detection = services.documents.find_detection(job.app_id, doc_id, source)
     except RequestError as error:
@@ -122,9 +121,7 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
     pages = ImageCache(services.storage.images(url), services.fetcher, longest, gently=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")
-    return DetectionSource(
-        services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest, s.max_images
-    )
+    return DetectionSource(services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest)
 
 
 def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:
@@ -145,6 +142,6 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
 def _build_report(services: Services, job: Job) -> Callable[[int, int, Coverage | None], None]:
     def report(done: int, total: int, coverage: Coverage | None) -> None:
         record: dict[str, Any] | None = coverage.as_json() if coverage else None
-        services.claims.record_progress(job, done, total, record)
+        services.jobs.record_progress(job, done, total, record)
 
     return report

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.database.tables import Job
-from app.errors import ClaimLost, DatabaseUnavailable
+from app.errors import DatabaseUnavailable, LeaseLost
 from app.jobs import State, TrainingRequest
-from app.jobs.states import DETECT
+from app.jobs.states import RUN
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def run(services: Services, job: Job) -> State | None:
     from app.training.train import TrainingConfig
 
     start = _find_start(services, job)
-    services.claims.begin_page(job)
+    services.jobs.record_start(job)
     order = _Order(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
     if not training.learn(folder, start, config, order, _open_tracker(services, job)):
         return State.RUNNING
-    measuring = replace(MEASURING, size=s.model_size, iou=s.overlap_iou, batch_size=s.batch_size, device=s.device)
+    measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
     figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
     order.record(request.epochs, {"figures": figures})
     return None
@@ -62,7 +62,7 @@ def _find_start(services: Services, job: Job) -> Path:
     if count_epochs(services.storage.job(job.id).training):
         return Path()
     weights = services.models.find(job.request["model"])
-    services.claims.beat(job, model_label=weights.label)
+    services.jobs.record_model(job, weights.label)
     return weights.path
 
 
@@ -70,7 +70,7 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     from app.training.tracking import open_tracker
 
     s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
-    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, s.comet_url_override)
+    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
 
 
 class _Order:
@@ -84,7 +84,7 @@ class _Order:
 
     def tell_alive(self) -> None:
         with suppress(DatabaseUnavailable):
-            self._services.claims.beat(self._job, stalled=0.0)
+            self._services.jobs.record_activity(self._job)
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         if record.get("last_epoch"):
@@ -95,13 +95,13 @@ class _Order:
     def record(self, epochs: int, record: Mapping[str, Any]) -> None:
         """Do what :meth:`report` does, and fail if it cannot be done."""
         self._known |= record
-        self._services.claims.record_progress(self._job, epochs, self._epochs, self._known)
+        self._services.jobs.record_progress(self._job, epochs, self._epochs, self._known)
 
     def asks_for_room(self) -> bool:
         if time.monotonic() - self._began > self._longest_turn:
             return True
         with suppress(DatabaseUnavailable):
-            return self._services.claims.is_awaited(DETECT)
+            return self._services.jobs.scheduler.must_yield(RUN)
         return False
 
 
@@ -118,8 +118,8 @@ def deliver(services: Services, job: Job) -> State | None:
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
-            services.claims.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
-        except ClaimLost:
+            services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
+        except LeaseLost:
             if services.jobs.find(job.id).state == State.CANCELLED:  # and not taken over by another worker
                 withdraw(s.models_folder, name)
             raise

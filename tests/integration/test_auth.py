@@ -7,7 +7,8 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, renew_secret, revoke_app
-from app.database.tables import App, Database, Secret
+from app.database.sessions import Database
+from app.database.tables import App, Secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 
@@ -48,7 +49,7 @@ def manual(tmp_path: Path) -> Iterator[Database]:
         )
     connection.close()
     database = Database(f"sqlite:///{tmp_path}/keys.db")
-    database.create_tables()
+    database.upgrade()
     yield database
     database.close()
 

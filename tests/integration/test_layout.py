@@ -1,6 +1,7 @@
 """The structure that the README describes holds."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,13 @@ def test_the_lower_layers_know_neither_flask_nor_celery() -> None:
             names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
             names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
             assert not [name for name in names if name.split(".")[0] in ("flask", "celery", "werkzeug")], path
+
+
+@pytest.mark.parametrize(
+    "package", ["detection", "iiif", "images", "monitoring", "net", "similarity", "storage", "training"]
+)
+def test_the_map_of_a_package_has_every_module(package: str) -> None:
+    folder = ROOT / "app" / package
+    text = (folder / "__init__.py").read_text()
+    mapped = set(re.findall(r"^    (\w+)  +\S", text, re.MULTILINE))
+    assert mapped == {path.stem for path in folder.glob("*.py")} - {"__init__"}

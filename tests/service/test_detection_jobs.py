@@ -23,7 +23,8 @@ from standardwebhooks import Webhook
 
 from app.auth import remove_secret, renew_secret
 from app.config import ROOT, Settings
-from app.database.tables import Database, Delivery
+from app.database.sessions import Database
+from app.database.tables import Delivery
 from app.demo.client_app import ClientApp, serve
 from app.demo.contact_sheet import parse_annotations
 from app.demo.iiif_server import create_iiif_server
@@ -215,7 +216,7 @@ def let_time_pass(service: Service, job_id: str) -> None:
     database = Database(service.settings.sqlalchemy_url)
     pending = update(Delivery).where(Delivery.job_id == job_id, Delivery.status == "pending")
     with database.session() as session:
-        session.execute(pending.values(next_attempt=0, reserved_till=0))
+        session.execute(pending.values(next_attempt=0, leased_until=0))
     database.close()
 
 
@@ -291,7 +292,7 @@ def run_as_the_manual_has_it(folder: Path, **values: Any) -> Iterator[Service]:
         client_url = stack.enter_context(serve(receiver.create_app()))
         url = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
         settings = choose_settings(folder, celery_broker_url=url, debug=True, client_app_url=client_url, **values)
-        Database(settings.sqlalchemy_url).create_tables()
+        Database(settings.sqlalchemy_url).upgrade()
         worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
         commands = [
             [sys.executable, "-m", "app.workers.broker", "serve"],
@@ -305,13 +306,6 @@ def run_as_the_manual_has_it(folder: Path, **values: Any) -> Iterator[Service]:
         api = f"http://127.0.0.1:{settings.api_port}"
         wait_for_api(api, folder)
         yield Service(api, settings, receiver)
-
-
-def test_the_commands_of_the_original_manual_work(tmp_path: Path) -> None:
-    with serve(create_iiif_server(SAMPLE)) as sample, run_as_the_manual_has_it(tmp_path) as service:
-        job_id = service.post("/run_detect", data={"manifest_url": f"{sample}/manifest.json"})["job_id"]
-        assert service.finish(job_id)["state"] == "done"
-        assert [received.path for received in service.receiver.wait()] == ["/annotate/sample"]
 
 
 def test_a_single_worker_is_ready_while_a_long_stage_holds_it(tmp_path: Path, library: str) -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from app.jobs.scheduling import HOST_JOBS
 from tests.support.library import Answer, Library, Scan
 from tests.support.service import Service, open_service
 
@@ -15,7 +16,7 @@ SMALL = Scan(300, 400)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with open_service(tmp_path_factory.mktemp("service"), batch_size=8) as service:
+    with open_service(tmp_path_factory.mktemp("service"), batch_size=8, fetch_timeout_seconds=300) as service:
         yield service
 
 
@@ -34,7 +35,7 @@ def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
         jobs = service.post("/detect_all", files={"url_file": ("list.txt", listed)})["jobs"]
         assert [service.finish(job["job_id"])["state"] for job in jobs[len(many) :]] == ["done"] * QUICK
         states = Counter(service.look(job["job_id"])["state"] for job in jobs[: len(many)])
-        assert states == {"downloading": service.settings.host_jobs, "queued": len(many) - service.settings.host_jobs}
+        assert states == {"downloading": HOST_JOBS, "queued": len(many) - HOST_JOBS}
         for job in jobs[: len(many)]:
             service.post(f"/jobs/{job['job_id']}/cancel")
 

@@ -185,7 +185,7 @@ def test_every_line_of_the_logs_is_an_object_and_those_of_a_job_have_its_id(serv
     done = service.finish(service.post("/run_detect", data={"manifest_url": url})["job_id"])
     gone = service.finish(service.post("/run_detect", data={"manifest_url": f"{library.url}/gone"})["job_id"])
     logs = {name: read_logs(service, name) for name in ("api", "io", "gpu", "post", "schedule")}
-    for name, stage in (("io", "download"), ("gpu", "detect"), ("post", "deliver")):
+    for name, stage in (("io", "download"), ("gpu", "run"), ("post", "deliver")):
         mine = [line["message"] for line in logs[name] if line.get("job_id") == done["job_id"]]
         assert any(f"{stage} begins" in message for message in mine), name
         assert any(f"{stage} is done" in message for message in mine), name

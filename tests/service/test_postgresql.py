@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,13 +18,16 @@ import pytest
 import requests
 from sqlalchemy import event, text
 
+from app.config import ROOT
 from app.database.connections import wait_at_most
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.service import find_free_port
 from app.errors import DatabaseUnavailable
-from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
+from app.jobs import DetectionRequest, Jobs, State
 from app.jobs.states import DOWNLOAD
 from tests.support.api import Api, open_api
+from tests.support.recording_queue import RecordingQueue
+from tests.support.schema import find_differences
 
 MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 
@@ -85,6 +89,43 @@ def post(api: Api) -> requests.Response:
     return requests.post(f"{api.address}/run_detect", headers=api.headers, data=MANIFEST, timeout=30)
 
 
+@pytest.fixture
+def database(server: tuple[psutil.Process, str]) -> Iterator[Database]:
+    """A database without tables."""
+    database = Database(server[1])
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    yield database
+    database.close()
+
+
+def test_the_migrated_schema_is_that_of_the_tables(database: Database) -> None:
+    for _ in range(2):
+        database.upgrade()
+    with database.engine.connect() as connection:
+        assert find_differences(connection) == []
+
+
+def test_a_database_without_alembic_is_completed(database: Database) -> None:
+    database.upgrade()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version, attempts")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN host, DROP COLUMN parent_id")
+        connection.exec_driver_sql("ALTER TABLE deliveries ADD UNIQUE (job_id, url)")
+    database.upgrade()
+    with database.engine.connect() as connection:
+        assert find_differences(connection) == []
+
+
+def test_processes_may_start_at_the_same_moment(database: Database, server: tuple[psutil.Process, str]) -> None:
+    code = f"from app.database.sessions import Database; Database({server[1]!r}).upgrade()"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    with database.engine.connect() as connection:
+        assert find_differences(connection) == []
+
+
 def test_jobs_are_kept_and_shown(api: Api) -> None:
     job_id = post(api).json()["job_id"]
     shown = requests.get(f"{api.address}/jobs/{job_id}", headers=api.headers, timeout=30).json()
@@ -117,7 +158,7 @@ def test_a_statement_that_nobody_waits_for_is_ended_by_the_server(server: tuple[
 
 def test_a_table_that_is_locked_is_waited_for_no_longer_than_a_request_may(server: tuple[psutil.Process, str]) -> None:
     database = Database(server[1])
-    database.create_tables()
+    database.upgrade()
     with database.engine.begin() as other:
         other.execute(text("LOCK TABLE jobs"))
         with pytest.raises(DatabaseUnavailable), wait_at_most(1), database.session() as session:
@@ -131,11 +172,10 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
     server: tuple[psutil.Process, str],
 ) -> None:
     database = Database(server[1])
-    database.create_tables()
-    store = JobStore(database, lambda stage, job_id: None)
-    claims = Claims(store, stale_seconds=30, max_starts=2, host_jobs=1000)
-    (job,) = store.submit(1, [DetectionRequest("https://library.example/collection")])
-    while (found := claims.claim(DOWNLOAD, "message")) and found.id != job.id:
+    database.upgrade()
+    jobs = Jobs(database, RecordingQueue(), host_jobs=1000)
+    (job,) = jobs.submit(1, [DetectionRequest("https://library.example/collection")])
+    while (found := jobs.lease_next(DOWNLOAD)) and found.id != job.id:
         pass  # of the tests before
     assert found is not None
     parts = DetectionRequest("").for_manifests(f"https://library.example/{number}" for number in range(3))
@@ -143,14 +183,14 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
 
         def cancel(_: Any) -> None:
             """Cancel it after its parts were added, and before they are there."""
-            cancelled.append(executor.submit(store.cancel, job))
+            cancelled.append(executor.submit(jobs.cancel, job))
             with database.session() as session:
                 while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
                     time.sleep(0.01)
 
         cancelled: list[Future[int]] = []
         event.listen(database._sessions, "before_commit", cancel, once=True)
-        Parts(store).split(found, *parts)
+        jobs.expand(found, *parts)
         assert cancelled[0].result() == 4
-    assert {part.state for part in Parts(store).list(job)} == {State.CANCELLED}
+    assert {part.state for part in jobs.list_parts(job)} == {State.CANCELLED}
     database.close()

@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from app.auth import remove_secret, renew_secret
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.delivery.signature import build_headers
 from app.demo.client_app import Received, serve
 from app.demo.iiif_server import create_iiif_server
@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     torch.manual_seed(1)
     torch.save(torchvision.models.resnet34().state_dict(), backbones / f"{MODEL}.pth")
     (folder / "models" / "illustrations.pt").symlink_to(Path("models/illustrations.pt").absolute())
-    with open_service(folder / "data", models_folder=folder / "models", embedding_batch_size=2) as service:
+    with open_service(folder / "data", models_folder=folder / "models") as service:
         yield service
 
 
@@ -107,7 +107,7 @@ def test_two_documents_go_in_and_the_scores_of_every_pair_arrive(service: Servic
 
 def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service: Service, library: Library) -> None:
     documents = {
-        doc_id: offer(library, doc_id, {str(number): draw(1000 * place + number) for number in range(24)})
+        doc_id: offer(library, doc_id, {str(number): draw(1000 * place + number) for number in range(40)})
         for place, doc_id in enumerate(("x", "y"))
     }
     job_id = run(service, documents)["job_id"]
@@ -116,14 +116,14 @@ def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service
     child.send_signal(signal.SIGKILL)
     child.wait(10)
     done = service.look(job_id)["progress"]["done"]
-    assert done < 48
+    assert done < 80
     job = service.finish(job_id)
     assert job["state"] == "done", job["error"]
     service.settle(job_id)
     assert set(read_all(service, 3)) == {"x-x", "x-y", "y-y"}
     assert len({received.headers["Webhook-Id"] for received in service.receiver.received}) == 3
     asked = [path for path in library.paths if path.startswith(("/x", "/y"))]
-    assert len(asked) == len(set(asked)) == 50
+    assert len(asked) == len(set(asked)) == 82
 
 
 def test_adding_a_document_embeds_and_compares_only_what_is_new(service: Service, library: Library) -> None:

@@ -14,7 +14,7 @@ import requests
 
 from app.auth import add_app
 from app.config import ROOT
-from app.database.tables import Database
+from app.database.sessions import Database
 from app.demo.service import build_environment, choose_settings, wait_for_api
 
 
@@ -58,7 +58,7 @@ def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
     chosen.models_folder.mkdir()
     (chosen.models_folder / chosen.default_model).touch()
     database = Database(chosen.sqlalchemy_url)
-    database.create_tables()
+    database.upgrade()
     key = add_app(database, "front")
     database.close()
     command = [sys.executable, "run.py"]

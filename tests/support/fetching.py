@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from app.iiif.fetch import Fetcher, FetchPolicy
-from app.iiif.host_limits import HostLimits
+from app.iiif.host_limits import HostLimits, LocalLimiter
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.request_counts import LocalLedger
 from app.net.addresses import AddressGuard
 
 POLICY = FetchPolicy(
@@ -50,7 +49,7 @@ def clock() -> Clock:
 def build_limits(rule: HostRule, clock: Clock | None = None, **known: HostRule) -> HostLimits:
     """Return limits of one process, by a test's own clock when there is one."""
     rules = HostRules(rule, {name.replace("_", "."): known for name, known in known.items()})
-    return HostLimits(rules, LocalLedger(clock.tell), clock.sleep) if clock else HostLimits(rules)
+    return HostLimits(rules, LocalLimiter(clock.tell), clock.sleep) if clock else HostLimits(rules)
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def check_small_go_between(limits: HostLimits, waiting: threading.Event, go_on: 
     """
 
     def ask(longest: int | None) -> None:
-        with limits.turn("library.example", longest):
+        with limits.slot("library.example", longest):
             pass
 
     ask(None)

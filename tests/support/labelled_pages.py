@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from app.detection.boxes import Detections
 from app.training.datasets import Dataset, Split, save_dataset
-from app.training.metrics import LabelledPage, TrueBoxes
+from app.training.labelled_page import LabelledPage, TrueBoxes
 
 Box = tuple[float, float, float, float]
 

@@ -270,7 +270,7 @@ class Library:
 
 def _send(answer: Answer, closing: threading.Event) -> Response:
     if answer.hang:
-        closing.wait(60)
+        closing.wait(300)
     if answer.raw is not None:
         connection = request.environ["werkzeug.socket"]
         with contextlib.suppress(OSError):  # who asked may have gone

@@ -15,7 +15,8 @@ import requests
 
 from app.auth import add_app
 from app.config import Settings
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage
@@ -73,7 +74,7 @@ class Service:
     def read_order(self, jobs: Collection[str]) -> list[str]:
         """Return some jobs in the order in which the detector began them, as its log says."""
         log = (self.settings.data_folder / "logs" / "gpu.log").read_text()
-        return [job_id for job_id in re.findall(r"job ([0-9a-f]{32}): detect begins", log) if job_id in jobs]
+        return [job_id for job_id in re.findall(r"job ([0-9a-f]{32}): run begins", log) if job_id in jobs]
 
     def join(self, name: str) -> "Service":
         """Return the same service as another client app sees it."""

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from app.config import ROOT, Settings
@@ -60,3 +62,9 @@ def test_trusted_hosts_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_relative_folders_lie_beside_run_py() -> None:
     assert Settings.load(data_folder="elsewhere").data_folder == ROOT / "elsewhere"
+
+
+def test_an_unknown_variable_in_the_file_is_ignored(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OVERLAP_IOU=high\nAPI_PORT=5001\n")
+    assert Settings(_env_file=file).api_port == 5001  # type: ignore[call-arg]

@@ -9,6 +9,9 @@ from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
 
+# Most manifests of a collection: a job each. A library's root collection may have a million.
+MAX_MANIFESTS = 1000
+
 
 def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int], None]) -> list[str]:
     """Return the addresses of all manifests of a collection, none twice: its own, then those of the collections in it.
@@ -35,9 +38,7 @@ def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int
         waiting.extend(url for url in part.collections if url not in seen)
         seen.update(part.collections)
     if waiting or len(manifests) > most:
-        raise ManifestError(
-            f"{first.url} is a collection of more than {most} manifests (MAX_MANIFESTS): send its parts one by one."
-        )
+        raise ManifestError(f"{first.url} is a collection of more than {most} manifests: send its parts one by one.")
     return list(manifests)
 
 

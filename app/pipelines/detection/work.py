@@ -23,6 +23,7 @@ from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest, parse_document
 from app.jobs import DetectionRequest
+from app.pipelines.detection.expansion import MAX_MANIFESTS
 from app.pipelines.detection.page_images import PageImage, load_batches
 from app.pipelines.detection.page_records import (
     Coverage,
@@ -64,7 +65,7 @@ class DownloadPlan:
     longest: int | None = 800
     threads: int = 4
     max_canvases: int = 5000
-    max_manifests: int = 1000
+    max_manifests: int = MAX_MANIFESTS
     retries: int = 0
     forget: bool = True
 

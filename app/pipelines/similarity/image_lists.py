@@ -8,6 +8,9 @@ from app.jobs.requests.names import explain_name, show_name
 from app.jobs.requests.strict_json import JsonObject, parse_json
 from app.pipelines.similarity.documents import ImageList, ListedImage
 
+# Most images of a document. A comparison of two such documents computes 400 million scores.
+MAX_IMAGES = 20_000
+
 
 def parse_image_list(data: bytes, url: str, most: int) -> ImageList:
     """Read a list. An image that cannot be asked for is named in it, and so is why there is none.
@@ -32,7 +35,7 @@ def check_length(images: ImageList, origin: str, most: int) -> ImageList:
     """Return a list, or why it cannot be used: it has nothing in it that can be asked for, or too much."""
     count = len(images.images) + len(images.failed)
     if count > most:
-        return ImageList(error=f"{origin} has {count} images; at most {most} are accepted (MAX_IMAGES).")
+        return ImageList(error=f"{origin} has {count} images; at most {most} are accepted: split the document.")
     if images.images:
         return images
     if not images.failed:

@@ -14,14 +14,14 @@ from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import derive_service
+from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.iiif.regions import Box, build_region_url, parse_region
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, forget
 from app.pipelines.similarity.documents import ImageList, ListedImage
-from app.pipelines.similarity.image_lists import check_length, parse_image_list
+from app.pipelines.similarity.image_lists import MAX_IMAGES, check_length, parse_image_list
 from app.storage import JobFolder
 
 # Of a whole image nobody knows how narrow it is: its longer side is this much longer than its shorter need be.
@@ -67,7 +67,7 @@ class ListSource:
 
     may_grow = False
 
-    def __init__(self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, most: int) -> None:
+    def __init__(self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, most: int = MAX_IMAGES) -> None:
         self.name = url
         self.cache = cache
         self.host = read_host(url)
@@ -130,7 +130,7 @@ class DetectionSource:
         pages: ImageCache,
         fetcher: Fetcher,
         shortest: int,
-        most: int,
+        most: int = MAX_IMAGES,
     ) -> None:
         self.name = f"{manifest_url} illustrations"
         self.cache = cache

@@ -12,8 +12,8 @@ from app.storage import JobFolder
 from app.training.curves import draw_history
 from app.training.datasets import load_dataset
 from app.training.evaluate import evaluate
-from app.training.figures import Evaluation
 from app.training.history import EpochRecord, append_epoch, load_history
+from app.training.metrics import Evaluation
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights, train
 

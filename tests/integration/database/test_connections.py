@@ -18,7 +18,8 @@ from werkzeug.test import TestResponse
 
 from app.config import Settings
 from app.database.connections import PATIENCE_SECONDS, wait_at_most
-from app.database.tables import Database, Job
+from app.database.sessions import Database
+from app.database.tables import Job
 from app.demo.service import build_environment, find_free_port
 from app.errors import DatabaseUnavailable
 from app.server import rate_limiting as gate
@@ -65,7 +66,7 @@ def test_what_needs_no_database_is_answered_without_one(
 def test_a_file_that_is_no_database_is_said_at_start(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"garbage" * 10_000)
     with pytest.raises(DatabaseUnavailable):
-        Database(f"sqlite:///{tmp_path}/x.db").create_tables()
+        Database(f"sqlite:///{tmp_path}/x.db").upgrade()
 
 
 def test_a_file_that_is_deleted_is_503_till_it_is_put_back(
@@ -119,7 +120,7 @@ def test_what_is_wrong_with_a_statement_is_no_outage(app: Flask, client: FlaskCl
     @app.get("/twice")
     def twice() -> None:
         with database.session() as session:
-            session.execute(text("INSERT INTO pulses VALUES ('io', 1), ('io', 2)"))
+            session.execute(text("INSERT INTO queue_heartbeats VALUES ('io', 1), ('io', 2)"))
 
     @app.get("/nonsense")
     def nonsense() -> None:
@@ -156,7 +157,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
     with pytest.raises(DatabaseUnavailable), wait_at_most(1), database.session() as session:
         session.execute(text("SELECT 1"))
     with pytest.raises(DatabaseUnavailable):
-        database.create_tables()
+        database.upgrade()
     assert "s3cret" not in caplog.text
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.database.tables import Attempt, Database, Delivery, Endpoint, Job, Secret
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.dispatcher import Courier
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
@@ -60,7 +61,7 @@ class Post:
         """Let the time pass that pending deliveries wait, and that their addresses rest."""
         pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
         with self.database.session() as session:
-            session.execute(pending.values(next_attempt=0, reserved_till=0))
+            session.execute(pending.values(next_attempt=0, leased_until=0))
             session.execute(update(Endpoint).values(rests_till=0))
 
     def give_secret(self, secret: str, app_id: int = 1) -> None:
@@ -71,7 +72,7 @@ class Post:
 @pytest.fixture
 def post(tmp_path: Path) -> Iterator[Post]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield Post(database)
     database.close()
 

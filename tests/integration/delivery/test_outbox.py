@@ -19,7 +19,7 @@ SILENT = Outcome(None, "It did not answer.", None, 20)
 
 
 def claim(post: Post) -> Delivery:
-    delivery = post.outbox.claim_next(60)
+    delivery = post.outbox.lease_next(60)
     assert delivery is not None
     return delivery
 
@@ -55,14 +55,14 @@ def test_a_delivery_is_tried_by_one_courier_at_a_time(post: Post) -> None:
     for number in range(3):
         post.send(BASE, f"job{number}")
     with ThreadPoolExecutor(6) as executor:
-        claimed = [delivery.id for delivery in executor.map(lambda _: post.outbox.claim_next(60), range(6)) if delivery]
+        claimed = [delivery.id for delivery in executor.map(lambda _: post.outbox.lease_next(60), range(6)) if delivery]
     assert len(claimed) == len(set(claimed)) == 3
 
 
 def test_a_courier_that_dies_in_the_middle_leaves_nothing_for_ever(post: Post) -> None:
     delivery = post.send(BASE)
     claim(post)
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     post.make_due()  # the time for which it was reserved has passed
     again = claim(post)
     assert (again.id, again.attempts) == (delivery.id, 0)
@@ -74,7 +74,7 @@ def test_one_client_app_does_not_take_every_courier(post: Post) -> None:
     post.send("https://b.example", "one", app_id=2)
     taken = [claim(post) for _ in range(APP_DELIVERIES + 1)]
     assert sorted(delivery.app_id for delivery in taken) == [1] * APP_DELIVERIES + [2]
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     first = next(delivery for delivery in taken if delivery.app_id == 1)
     post.outbox.record(first, TAKEN)
     assert claim(post).app_id == 1
@@ -85,7 +85,7 @@ def test_client_apps_that_hang_leave_threads_for_what_is_no_delivery(post: Post)
         for number in range(APP_DELIVERIES):
             post.send(BASE, f"{app_id}-{number}", app_id)
     taken = [claim(post) for _ in range(ALL_DELIVERIES)]
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     post.outbox.record(taken[0], TAKEN)
     assert claim(post).app_id != taken[0].app_id
 
@@ -95,7 +95,7 @@ def test_a_clock_that_was_set_back_keeps_no_courier_away(post: Post) -> None:
         post.send(BASE, f"earlier{number}")
         post.outbox.record(claim(post), TAKEN)
     with post.database.session() as session:
-        session.execute(update(Delivery).values(reserved_till=time.time() + 3600))
+        session.execute(update(Delivery).values(leased_until=time.time() + 3600))
     new = post.send(BASE, "new")
     assert claim(post).id == new.id
 
@@ -120,7 +120,7 @@ def test_an_address_that_does_not_answer_is_left_alone_by_all_that_waits_for_it(
     assert delivery.id == first.id
     post.outbox.record(delivery, SILENT)
     assert claim(post).id == elsewhere.id
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     for other in others:
         assert 0 < (post.look(other).next_attempt or 0) - time.time() <= LONGEST_REST
 
@@ -139,7 +139,7 @@ def test_a_newer_result_takes_the_place_of_one_that_has_not_arrived(post: Post, 
     assert second.id != first.id
     assert post.look(first).status == ("delivered" if outcome is TAKEN else "superseded")
     assert claim(post).id == second.id
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
 
 
 def test_a_result_that_is_out_of_date_is_not_sent_again(post: Post) -> None:
@@ -153,7 +153,7 @@ def test_an_old_result_kept_from_a_closed_address_is_not_sent_when_it_opens(post
     first = post.send(BASE)
     post.outbox.record(claim(post), Outcome(410, "gone", None, 0.1))
     second = post.send(BASE, retries=1)
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     post.outbox.renew("job")
     assert post.look(first).status == "superseded"
     assert claim(post).id == second.id
@@ -191,7 +191,7 @@ def test_what_is_enlisted_while_an_address_rests_waits_too(post: Post) -> None:
     post.outbox.record(claim(post), Outcome(429, "It answered 429.", 7200, 0.1))
     later = post.send(BASE, "later")
     assert 7100 < (later.next_attempt or 0) - time.time() <= 7200
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     post.send(BASE, "other app", app_id=2)
     assert claim(post).app_id == 2
 
@@ -201,7 +201,7 @@ def test_what_came_to_be_due_while_an_address_rests_is_put_off(post: Post) -> No
     post.outbox.record(claim(post), Outcome(429, "It answered 429.", 7200, 0.1))
     with post.database.session() as session:
         session.execute(update(Delivery).values(next_attempt=0.0))  # as when a retry that failed lets go of it
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     (delivery,) = post.find("first")
     assert 7100 < (delivery.next_attempt or 0) - time.time() <= 7200
 
@@ -236,7 +236,7 @@ def test_thousands_at_a_closed_address_are_disabled_together(post: Post) -> None
         session.execute(update(Delivery).values(status="pending", next_attempt=0.0))  # whatever made them due
     statements: list[str] = []
     event.listen(post.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    assert post.outbox.claim_next(60) is None
+    assert post.outbox.lease_next(60) is None
     assert len(statements) < 20
 
 

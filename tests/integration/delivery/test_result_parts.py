@@ -42,7 +42,7 @@ def test_every_part_is_a_message_of_its_own_to_one_address(post: Post) -> None:
 
 def test_a_stage_that_runs_twice_enlists_once(post: Post) -> None:
     first = send(post, {"a-a": "1", "a-b": "2"})
-    post.outbox.record(post.outbox.claim_next(60), TAKEN)  # type: ignore[arg-type]
+    post.outbox.record(post.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
     again = send(post, {"a-a": "1", "a-b": "2"})
     assert {part: each.id for part, each in first.items()} == {part: each.id for part, each in again.items()}
     assert sorted(each.status for each in again.values()) == ["delivered", "pending"]
@@ -51,7 +51,7 @@ def test_a_stage_that_runs_twice_enlists_once(post: Post) -> None:
 def test_after_a_retry_only_what_has_changed_is_sent_anew(post: Post) -> None:
     first = send(post, {"a-a": "1", "a-b": "2", "b-b": "3"})
     for _ in range(2):
-        post.outbox.record(post.outbox.claim_next(60), TAKEN)  # type: ignore[arg-type]
+        post.outbox.record(post.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
     arrived = {part for part, each in first.items() if post.look(each).status == "delivered"}
     hold_back(post)
     again = send(post, {"a-a": "1", "a-b": "changed", "b-b": "3"}, retries=1)
@@ -82,7 +82,7 @@ def test_a_part_that_becomes_what_it_was_after_another_has_arrived_is_sent_anew_
     for retries, content in enumerate(("1", "2", "1", "1")):
         for _ in range(2):  # as when the stage runs again
             send(post, {"a-a": content}, retries)
-        while claimed := post.outbox.claim_next(60):
+        while claimed := post.outbox.lease_next(60):
             ids.append(claimed.id)
             post.outbox.record(claimed, Outcome(200, None, None, 0.1))
     assert len(ids) == len(set(ids)) == 3  # the last retry has changed nothing
@@ -90,14 +90,14 @@ def test_a_part_that_becomes_what_it_was_after_another_has_arrived_is_sent_anew_
 
 def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
     send(post, {"a-a": "1", "a-b": "2"})
-    while claimed := post.outbox.claim_next(60):
+    while claimed := post.outbox.lease_next(60):
         post.outbox.record(claimed, TAKEN)
     newest = send(post, {"a-a": "1", "a-b": "changed"}, retries=1)
-    while claimed := post.outbox.claim_next(60):
+    while claimed := post.outbox.lease_next(60):
         post.outbox.record(claimed, TAKEN)
     assert post.outbox.renew("job") == 2
     due = []
-    while claimed := post.outbox.claim_next(60):
+    while claimed := post.outbox.lease_next(60):
         due.append(claimed.id)
         post.outbox.record(claimed, TAKEN)
     assert set(due) == {newest["a-a"].id, newest["a-b"].id}
@@ -105,7 +105,7 @@ def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
 
 def test_a_closed_address_gets_no_part(post: Post) -> None:
     send(post, {"a-a": "1", "a-b": "2"})
-    post.outbox.record(post.outbox.claim_next(60), Outcome(410, "gone", None, 0.1))  # type: ignore[arg-type]
+    post.outbox.record(post.outbox.lease_next(60), Outcome(410, "gone", None, 0.1))  # type: ignore[arg-type]
     assert {each.status for each in send(post, {"a-c": "3"}, retries=1).values()} == {"disabled"}
 
 

@@ -9,30 +9,31 @@ import pytest
 from sqlalchemy import select, update
 
 from app.database.tables import Delivery, Job
-from app.errors import ClaimLost, ManifestError
-from app.jobs import Claims, DetectionRequest, JobStore, Parts, State
-from app.jobs.events import Announcements
-from app.jobs.states import DETECT, DOWNLOAD, STAGES
-from tests.integration.jobs.conftest import Queues, claimed, die, start_again
+from app.errors import LeaseLost, ManifestError
+from app.jobs import DetectionRequest, Jobs, State
+from app.jobs.events import JobEvents
+from app.jobs.states import DOWNLOAD, RUN, STAGES
+from tests.integration.jobs.conftest import die, lease, start_again
+from tests.support.recording_queue import RecordingQueue
 
 NEWS = "https://app.example/news"
 REQUEST = DetectionRequest("https://example.org/manifest.json", notify_url=NEWS)
 
 
 @pytest.fixture
-def job(store: JobStore) -> Job:
-    (job,) = store.submit(7, [REQUEST])
+def job(jobs: Jobs) -> Job:
+    (job,) = jobs.submit(7, [REQUEST])
     return job
 
 
-def find_events(store: JobStore, job_id: str) -> list[Delivery]:
+def find_events(jobs: Jobs, job_id: str) -> list[Delivery]:
     mine = select(Delivery).where(Delivery.job_id == job_id, Delivery.kind != "result").order_by(Delivery.created)
-    with store.database.session() as session:
+    with jobs.database.session() as session:
         return list(session.scalars(mine))
 
 
-def find_kinds(store: JobStore, job: Job) -> list[str]:
-    return [event.kind for event in find_events(store, job.id)]
+def find_kinds(jobs: Jobs, job: Job) -> list[str]:
+    return [event.kind for event in find_events(jobs, job.id)]
 
 
 def read(event: Delivery) -> dict[str, Any]:
@@ -40,14 +41,14 @@ def read(event: Delivery) -> dict[str, Any]:
     return body
 
 
-def finish(claims: Claims, job: Job) -> None:
+def finish(jobs: Jobs, job: Job) -> None:
     for stage in STAGES:
-        claims.hand_over(claimed(claims, job, stage), stage, 1)
+        jobs.finish_stage(lease(jobs, job, stage), stage, 1)
 
 
-def test_a_job_tells_of_its_start_and_its_end(store: JobStore, claims: Claims, job: Job) -> None:
-    finish(claims, job)
-    started, done = find_events(store, job.id)
+def test_a_job_tells_of_its_start_and_its_end(jobs: Jobs, job: Job) -> None:
+    finish(jobs, job)
+    started, done = find_events(jobs, job.id)
     assert (started.kind, done.kind) == ("job.started", "job.done")
     assert {(event.url, event.endpoint, event.app_id) for event in (started, done)} == {(NEWS, NEWS, 7)}
     body = read(done)
@@ -58,112 +59,109 @@ def test_a_job_tells_of_its_start_and_its_end(store: JobStore, claims: Claims, j
     assert read(started)["data"]["state"] == "downloading"
 
 
-def test_a_job_whose_request_names_no_address_tells_nobody(store: JobStore, claims: Claims) -> None:
-    (job,) = store.submit(7, [DetectionRequest("https://example.org/manifest.json")])
-    finish(claims, job)
-    assert find_events(store, job.id) == []
+def test_a_job_whose_request_names_no_address_tells_nobody(jobs: Jobs) -> None:
+    (job,) = jobs.submit(7, [DetectionRequest("https://example.org/manifest.json")])
+    finish(jobs, job)
+    assert find_events(jobs, job.id) == []
 
 
-def test_a_failed_job_tells_why_once(store: JobStore, claims: Claims, job: Job) -> None:
-    at_work = claimed(claims, job, DOWNLOAD)
+def test_a_failed_job_tells_why_once(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
     for _ in range(2):
-        claims.fail(at_work, ManifestError("It is a cake."))
-    (_, failed) = find_events(store, job.id)
+        jobs.fail(at_work, ManifestError("It is a cake."))
+    (_, failed) = find_events(jobs, job.id)
     assert failed.kind == "job.failed"
     assert read(failed)["data"]["error"] == {"code": "bad_manifest", "message": "It is a cake."}
 
 
-def test_a_job_that_kills_its_worker_tells_that_it_failed(store: JobStore, claims: Claims, job: Job) -> None:
-    for number in range(2):
-        start_again(store, claims, job, number)
-    die(store, job)
-    assert claims.claim(DOWNLOAD, "message", 2) is None
-    assert find_kinds(store, job) == ["job.started", "job.failed"]
+def test_a_job_that_kills_its_worker_tells_that_it_failed(jobs: Jobs, job: Job) -> None:
+    for _ in range(2):
+        start_again(jobs, job)
+    die(jobs, job)
+    jobs.free_abandoned()
+    assert jobs.lease_next(DOWNLOAD) is None
+    assert find_kinds(jobs, job) == ["job.started", "job.failed"]
 
 
 @pytest.mark.parametrize("at_work", [False, True])
-def test_a_cancelled_job_tells_so_and_nothing_else(store: JobStore, claims: Claims, job: Job, at_work: bool) -> None:
+def test_a_cancelled_job_tells_so_and_nothing_else(jobs: Jobs, job: Job, at_work: bool) -> None:
     if at_work:
-        claimed(claims, job, DOWNLOAD)
+        lease(jobs, job, DOWNLOAD)
     for _ in range(2):
-        store.cancel(job)
-    events = {event.kind: event.status for event in find_events(store, job.id)}
+        jobs.cancel(job)
+    events = {event.kind: event.status for event in find_events(jobs, job.id)}
     assert events == ({"job.started": "cancelled"} if at_work else {}) | {"job.cancelled": "pending"}
 
 
-def test_a_stage_that_starts_again_does_not_tell_of_its_start_again(store: JobStore, claims: Claims, job: Job) -> None:
-    start_again(store, claims, job, 0)
-    start_again(store, claims, job, 1)
-    assert find_kinds(store, job) == ["job.started"]
+def test_a_stage_that_starts_again_does_not_tell_of_its_start_again(jobs: Jobs, job: Job) -> None:
+    start_again(jobs, job)
+    start_again(jobs, job)
+    assert find_kinds(jobs, job) == ["job.started"]
 
 
-def test_a_change_that_is_not_made_tells_nothing(store: JobStore, claims: Claims, job: Job) -> None:
-    at_work = claimed(claims, job, DOWNLOAD)
-    store.cancel(job)
-    with pytest.raises(ClaimLost):
-        claims.hand_over(at_work, DOWNLOAD, 1, State.DONE)
-    claims.fail(at_work, ManifestError("late"))
-    assert find_kinds(store, job) == ["job.started", "job.cancelled"]
+def test_a_change_that_is_not_made_tells_nothing(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    jobs.cancel(job)
+    with pytest.raises(LeaseLost):
+        jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
+    jobs.fail(at_work, ManifestError("late"))
+    assert find_kinds(jobs, job) == ["job.started", "job.cancelled"]
 
 
 @contextmanager
-def telling(store: JobStore, seconds: float) -> Iterator[None]:
+def telling(jobs: Jobs, seconds: float) -> Iterator[None]:
     """Let progress be told every so many seconds."""
-    before, store.announcements = store.announcements, Announcements(seconds)
+    before, jobs._events = jobs._events, JobEvents(seconds)
     yield
-    store.announcements = before
+    jobs._events = before
 
 
-def test_how_far_a_job_is_is_told_from_time_to_time(store: JobStore, claims: Claims, job: Job) -> None:
-    at_work = claimed(claims, job, DOWNLOAD)
-    with telling(store, 3600):
+def test_how_far_a_job_is_is_told_from_time_to_time(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
+    with telling(jobs, 3600):
         for done in range(1, 4):
-            claims.record_progress(at_work, done, 9, None)
-    started, progress = find_events(store, job.id)
+            jobs.record_progress(at_work, done, 9, None)
+    started, progress = find_events(jobs, job.id)
     assert read(progress)["data"]["progress"] == {"stage": "downloading", "done": 1, "total": 9}
     assert started.kind == "job.started"
 
 
-def test_of_how_far_a_job_is_only_the_newest_is_kept_and_none_at_its_end(
-    store: JobStore, claims: Claims, job: Job
-) -> None:
-    with telling(store, 0):
-        at_work = claimed(claims, job, DOWNLOAD)
+def test_of_how_far_a_job_is_only_the_newest_is_kept_and_none_at_its_end(jobs: Jobs, job: Job) -> None:
+    with telling(jobs, 0):
+        at_work = lease(jobs, job, DOWNLOAD)
         for done in range(1, 4):
-            claims.record_progress(at_work, done, 9, None)
-        assert find_kinds(store, job) == ["job.started", "job.progress"]
-        assert read(find_events(store, job.id)[-1])["data"]["progress"]["done"] == 3
-        claims.hand_over(at_work, DOWNLOAD, 1)
-        claims.record_progress(claimed(claims, job, DETECT), 3, 9, None)  # as far, of another stage
-        assert find_kinds(store, job) == ["job.started", "job.progress"]
-        claims.fail(store.find(job.id), ManifestError("no"))
-    assert find_kinds(store, job) == ["job.started", "job.failed"]
+            jobs.record_progress(at_work, done, 9, None)
+        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+        assert read(find_events(jobs, job.id)[-1])["data"]["progress"]["done"] == 3
+        jobs.finish_stage(at_work, DOWNLOAD, 1)
+        jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # as far, of another stage
+        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+        jobs.fail(jobs.find(job.id), ManifestError("no"))
+    assert find_kinds(jobs, job) == ["job.started", "job.failed"]
 
 
-def test_a_retry_is_told_of_anew_and_holds_back_no_event(store: JobStore, claims: Claims, job: Job) -> None:
-    claims.fail(claimed(claims, job, DOWNLOAD), ManifestError("no"))
-    store.retry(store.find(job.id))
-    assert all(event.next_attempt for event in find_events(store, job.id))
-    finish(claims, job)
-    assert find_kinds(store, job) == ["job.started", "job.failed", "job.started", "job.done"]
+def test_a_retry_is_told_of_anew_and_holds_back_no_event(jobs: Jobs, job: Job) -> None:
+    jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("no"))
+    jobs.retry(jobs.find(job.id))
+    assert all(event.next_attempt for event in find_events(jobs, job.id))
+    finish(jobs, job)
+    assert find_kinds(jobs, job) == ["job.started", "job.failed", "job.started", "job.done"]
 
 
-def test_the_jobs_of_a_collection_tell_for_themselves(store: JobStore, parts: Parts, claims: Claims, job: Job) -> None:
-    at_work = claimed(claims, job, DOWNLOAD)
+def test_the_jobs_of_a_collection_tell_for_themselves(jobs: Jobs, job: Job) -> None:
+    at_work = lease(jobs, job, DOWNLOAD)
     for _ in range(2):  # as after a crash in the middle
-        parts.split(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
-    claims.hand_over(at_work, DOWNLOAD, 1, State.DONE)
-    good, bad = parts.list(job)
-    assert (find_kinds(store, good), find_kinds(store, bad)) == ([], ["job.failed"])
-    store.cancel(job)
-    assert find_kinds(store, good) == ["job.cancelled"]
-    assert find_kinds(store, job) == ["job.started", "job.done"]
+        jobs.expand(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
+    jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
+    good, bad = jobs.list_parts(job)
+    assert (find_kinds(jobs, good), find_kinds(jobs, bad)) == ([], ["job.failed"])
+    jobs.cancel(job)
+    assert find_kinds(jobs, good) == ["job.cancelled"]
+    assert find_kinds(jobs, job) == ["job.started", "job.done"]
 
 
-def test_an_event_says_what_was_true_when_it_happened(
-    store: JobStore, claims: Claims, job: Job, queues: Queues
-) -> None:
-    claims.fail(claimed(claims, job, DOWNLOAD), ManifestError("It is a cake."))
-    with store.database.session() as session:
+def test_an_event_says_what_was_true_when_it_happened(jobs: Jobs, job: Job, queue: RecordingQueue) -> None:
+    jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("It is a cake."))
+    with jobs.database.session() as session:
         session.execute(update(Job).values(error_message="another"))
-    assert read(find_events(store, job.id)[-1])["data"]["error"]["message"] == "It is a cake."
+    assert read(find_events(jobs, job.id)[-1])["data"]["error"]["message"] == "It is a cake."

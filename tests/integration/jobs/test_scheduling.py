@@ -1,14 +1,15 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from app.database.tables import Job
 from app.errors import ManifestError
-from app.jobs import Claims, JobStore, Stage, State, TrainingRequest
+from app.jobs import Jobs, Stage, State, TrainingRequest
 from app.jobs.scheduling import LONGEST_WAIT
-from app.jobs.states import DETECT, DOWNLOAD
-from tests.integration.jobs.conftest import age, claimed, die, submit
+from app.jobs.states import DOWNLOAD, RUN
+from tests.integration.jobs.conftest import change, lease, submit
 
 
 def urls(number: int) -> list[str]:
@@ -16,142 +17,132 @@ def urls(number: int) -> list[str]:
     return [f"https://{place}.example/manifest.json" for place in range(number)]
 
 
-def serve(claims: Claims, stage: Stage = DOWNLOAD) -> int:
+def serve(jobs: Jobs, stage: Stage = DOWNLOAD) -> int:
     """Take the next job and end its stage; return whose it was."""
-    job = claims.claim(stage, "message")
+    job = jobs.lease_next(stage)
     assert job is not None
-    claims.hand_over(job, stage, 1)
+    jobs.finish_stage(job, stage, 1)
     return job.app_id
 
 
-def test_a_thousand_jobs_of_one_app_hold_up_another_for_one_job_only(store: JobStore, claims: Claims) -> None:
+def test_a_thousand_jobs_of_one_app_hold_up_another_for_one_job_only(jobs: Jobs) -> None:
     for url in urls(1000):
-        submit(store, 1, url)
-    assert serve(claims) == 1
-    submit(store, 2)
-    assert [serve(claims) for _ in range(3)] == [2, 1, 1]
+        submit(jobs, 1, url)
+    assert serve(jobs) == 1
+    submit(jobs, 2)
+    assert [serve(jobs) for _ in range(3)] == [2, 1, 1]
 
 
-def test_apps_take_turns(store: JobStore, claims: Claims) -> None:
+def test_apps_take_turns(jobs: Jobs) -> None:
     for app_id in (1, 1, 1, 2, 2, 3):
-        submit(store, app_id)
-    assert [serve(claims) for _ in range(6)] == [1, 2, 3, 1, 2, 1]
+        submit(jobs, app_id)
+    assert [serve(jobs) for _ in range(6)] == [1, 2, 3, 1, 2, 1]
 
 
-def test_each_queue_has_turns_of_its_own(store: JobStore, claims: Claims) -> None:
+def test_each_queue_has_turns_of_its_own(jobs: Jobs) -> None:
     for app_id in (1, 1, 2, 2):
-        submit(store, app_id)
-        serve(claims)  # downloads of the same app, one after the other
-    assert [serve(claims, DETECT) for _ in range(4)] == [1, 2, 1, 2]
+        submit(jobs, app_id)
+        serve(jobs)  # downloads of the same app, one after the other
+    assert [serve(jobs, RUN) for _ in range(4)] == [1, 2, 1, 2]
 
 
-def test_the_jobs_of_an_app_are_taken_in_the_order_in_which_they_were_made(store: JobStore, claims: Claims) -> None:
-    jobs = [submit(store, url=url) for url in urls(20)]
-    taken = [claims.claim(DOWNLOAD, "message") for _ in jobs]
-    assert [job.id for job in taken if job] == [job.id for job in jobs]
+def test_the_jobs_of_an_app_are_taken_in_the_order_in_which_they_were_made(jobs: Jobs) -> None:
+    submitted = [submit(jobs, url=url) for url in urls(20)]
+    taken = [jobs.lease_next(DOWNLOAD) for _ in submitted]
+    assert [job.id for job in taken if job] == [job.id for job in submitted]
 
 
-def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(store: JobStore, claims: Claims) -> None:
-    first, second = (claims.claim(DOWNLOAD, "m") for _ in range(2) if submit(store, 1))
-    submit(store, 1)
-    mine = submit(store, 2)
-    assert claims.claim(DOWNLOAD, "early") is None
+def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(jobs: Jobs) -> None:
+    first, second = (jobs.lease_next(DOWNLOAD) for _ in range(2) if submit(jobs, 1))
+    submit(jobs, 1)
+    mine = submit(jobs, 2)
+    assert jobs.lease_next(DOWNLOAD) is None
     assert first is not None
     assert second is not None
-    claims.fail(first, ManifestError("no"))
-    taken = claims.claim(DOWNLOAD, "now")
+    jobs.fail(first, ManifestError("no"))
+    taken = jobs.lease_next(DOWNLOAD)
     assert taken is not None
     assert taken.id == mine.id
 
 
-def test_a_worker_that_died_goes_on_with_its_own_job_first(store: JobStore, claims: Claims) -> None:
-    for app_id in (1, 1, 2):
-        submit(store, app_id)
-    mine = claims.claim(DOWNLOAD, "message")
-    assert mine is not None
-    die(store, mine)
-    again = claims.claim(DOWNLOAD, "message", 1)
-    assert again is not None
-    assert again.id == mine.id
-
-
-def test_a_dead_workers_job_goes_on_although_its_host_is_full(store: JobStore, claims: Claims) -> None:
-    first, _ = (claimed(claims, submit(store), DOWNLOAD, f"message {number}") for number in range(2))
-    die(store, first)
-    claimed(claims, first, DOWNLOAD, "message 0", retries=1)
-
-
 @pytest.mark.parametrize("threads", [8])
-def test_threads_that_take_at_the_same_time_take_each_job_once(store: JobStore, claims: Claims, threads: int) -> None:
-    jobs = [submit(store, app_id, url) for app_id in (1, 2) for url in urls(20)]
+def test_threads_that_take_at_the_same_time_take_each_job_once(jobs: Jobs, threads: int) -> None:
+    submitted = [submit(jobs, app_id, url) for app_id in (1, 2) for url in urls(20)]
     together = threading.Barrier(threads)
 
     def take_all() -> list[str]:
         together.wait()
-        return [job.id for job in iter(lambda: claims.claim(DOWNLOAD, "message"), None)]
+        return [job.id for job in iter(lambda: jobs.lease_next(DOWNLOAD), None)]
 
     with ThreadPoolExecutor(threads) as pool:
         taken = [job_id for each in [pool.submit(take_all) for _ in range(threads)] for job_id in each.result()]
-    assert sorted(taken) == sorted(job.id for job in jobs)
+    assert sorted(taken) == sorted(job.id for job in submitted)
 
 
-def begin_training(store: JobStore, claims: Claims, app_id: int = 1) -> Job:
+def begin_training(jobs: Jobs, app_id: int = 1) -> Job:
     """Submit a training, and take it as far as the GPU."""
-    (training,) = store.submit(app_id, [TrainingRequest("pages", 5)])
-    claims.hand_over(claimed(claims, training, DOWNLOAD), DOWNLOAD, 1)
+    (training,) = jobs.submit(app_id, [TrainingRequest("pages", 5)])
+    jobs.finish_stage(lease(jobs, training, DOWNLOAD), DOWNLOAD, 1)
     return training
 
 
-def test_a_training_comes_after_all_that_is_shorter(store: JobStore, claims: Claims) -> None:
-    training = begin_training(store, claims, 2)
+def test_a_training_comes_after_all_that_is_shorter(jobs: Jobs) -> None:
+    training = begin_training(jobs, 2)
     for _ in range(2):
-        submit(store, 1)
-        serve(claims)
-    assert [serve(claims, DETECT) for _ in range(3)] == [1, 1, 2]
-    assert store.find(training.id).state == "delivering"
+        submit(jobs, 1)
+        serve(jobs)
+    assert [serve(jobs, RUN) for _ in range(3)] == [1, 1, 2]
+    assert jobs.find(training.id).state == "delivering"
 
 
-def test_a_training_that_gives_way_goes_on_when_nobody_else_waits(store: JobStore, claims: Claims) -> None:
-    training = claimed(claims, begin_training(store, claims), DETECT)
-    assert not claims.is_awaited(DETECT)
-    other = submit(store)
-    claims.hand_over(claimed(claims, other, DOWNLOAD), DOWNLOAD, 1)
-    assert claims.is_awaited(DETECT)
-    claims.hand_over(training, DETECT, 1, State.RUNNING)
-    claims.hand_over(claimed(claims, other, DETECT), DETECT, 1)
-    assert not claims.is_awaited(DETECT)
-    claimed(claims, training, DETECT)
+def test_a_training_that_gives_way_goes_on_when_nobody_else_waits(jobs: Jobs) -> None:
+    training = lease(jobs, begin_training(jobs), RUN)
+    assert not jobs.scheduler.must_yield(RUN)
+    other = submit(jobs)
+    jobs.finish_stage(lease(jobs, other, DOWNLOAD), DOWNLOAD, 1)
+    assert jobs.scheduler.must_yield(RUN)
+    jobs.finish_stage(training, RUN, 1, State.RUNNING)
+    jobs.finish_stage(lease(jobs, other, RUN), RUN, 1)
+    assert not jobs.scheduler.must_yield(RUN)
+    lease(jobs, training, RUN)
 
 
-def test_two_trainings_do_not_interrupt_each_other(store: JobStore, claims: Claims) -> None:
-    first = begin_training(store, claims)
-    claimed(claims, first, DETECT)
-    begin_training(store, claims, 2)
-    assert not claims.is_awaited(DETECT)
+def test_two_trainings_do_not_interrupt_each_other(jobs: Jobs) -> None:
+    first = begin_training(jobs)
+    lease(jobs, first, RUN)
+    begin_training(jobs, 2)
+    assert not jobs.scheduler.must_yield(RUN)
 
 
-def test_a_training_is_not_held_up_for_ever(store: JobStore, claims: Claims) -> None:
+def test_a_training_is_not_held_up_for_ever(jobs: Jobs) -> None:
     for _ in range(3):
-        submit(store, 1)
-        serve(claims)
-    training = begin_training(store, claims, 2)
-    assert serve(claims, DETECT) == 1
-    age(store, training, LONGEST_WAIT + 1)
-    training = claimed(claims, training, DETECT)
-    assert claims.is_awaited(DETECT)
-    claims.hand_over(training, DETECT, 1, State.RUNNING)
-    assert [serve(claims, DETECT) for _ in range(3)] == [1, 1, 2]
+        submit(jobs, 1)
+        serve(jobs)
+    training = begin_training(jobs, 2)
+    assert serve(jobs, RUN) == 1
+    change(jobs, training, waiting_since=time.time() - LONGEST_WAIT - 1)
+    training = lease(jobs, training, RUN)
+    assert jobs.scheduler.must_yield(RUN)
+    jobs.finish_stage(training, RUN, 1, State.RUNNING)
+    assert [serve(jobs, RUN) for _ in range(3)] == [1, 1, 2]
 
 
-def test_a_training_waits_behind_no_thousand_manifests_to_keep_its_pages(store: JobStore, claims: Claims) -> None:
-    (training,) = store.submit(2, [TrainingRequest("pages", 5)])
+def test_a_training_waits_behind_no_thousand_manifests_to_keep_its_pages(jobs: Jobs) -> None:
+    (training,) = jobs.submit(2, [TrainingRequest("pages", 5)])
     for url in urls(3):
-        submit(store, 2, url)
-    claimed(claims, training, DOWNLOAD)
+        submit(jobs, 2, url)
+    lease(jobs, training, DOWNLOAD)
 
 
-def test_a_training_that_gives_way_still_shows_how_far_it_is(store: JobStore, claims: Claims) -> None:
-    training = claimed(claims, begin_training(store, claims), DETECT)
-    claims.record_progress(training, 3, 5, None)
-    claims.hand_over(training, DETECT, 1, State.RUNNING)
-    assert (store.find(training.id).done, store.find(training.id).total) == (3, 5)
+def test_a_training_that_gives_way_still_shows_how_far_it_is(jobs: Jobs) -> None:
+    training = lease(jobs, begin_training(jobs), RUN)
+    jobs.record_progress(training, 3, 5, None)
+    jobs.finish_stage(training, RUN, 1, State.RUNNING)
+    assert (jobs.find(training.id).done, jobs.find(training.id).total) == (3, 5)
+
+
+def test_a_sweep_does_not_make_a_training_wait_longer(jobs: Jobs) -> None:
+    training = begin_training(jobs)
+    change(jobs, training, waiting_since=1.0)
+    jobs.free_abandoned()
+    assert jobs.find(training.id).waiting_since == 1.0

@@ -6,8 +6,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app.database.tables import Database, Pulse
-from app.jobs.states import DETECT
+from app.database.sessions import Database
+from app.database.tables import QueueHeartbeat
+from app.jobs.states import RUN
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.workers.queue import JobQueue
 from app.workers.tasks import list_served_queues
@@ -16,14 +17,14 @@ from app.workers.tasks import list_served_queues
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.create_tables()
+    database.upgrade()
     yield database
     database.close()
 
 
 def age(database: Database, seconds: float) -> None:
     with database.session() as session:
-        session.execute(update(Pulse).values(at=time.time() - seconds))
+        session.execute(update(QueueHeartbeat).values(at=time.time() - seconds))
 
 
 def test_a_queue_through_which_nothing_ever_came_has_no_age(database: Database) -> None:
@@ -57,10 +58,10 @@ def test_a_process_does_not_write_what_it_wrote_a_moment_ago(database: Database)
 
 def test_a_job_is_a_heartbeat_of_every_queue_that_its_process_serves(app: Flask) -> None:
     queue: JobQueue = app.extensions["queue"]  # no -Q on its command line
-    assert list_served_queues(queue, DETECT) == {"io", "gpu", "post"}
+    assert list_served_queues(queue, RUN) == {"io", "gpu", "post"}
 
 
 def test_a_job_is_no_heartbeat_of_a_queue_that_its_process_does_not_serve(app: Flask) -> None:
     queue: JobQueue = app.extensions["queue"]
     queue.select_queues(["gpu"])
-    assert list_served_queues(queue, DETECT) == {"gpu"}
+    assert list_served_queues(queue, RUN) == {"gpu"}

@@ -28,13 +28,13 @@ def read(services: Services) -> Read:
 
 def reader(services: Services) -> Read:
     registry = CollectorRegistry()
-    registry.register(ServiceCollector(services))
+    registry.register(ServiceCollector(services.database, services.broker, services.counters, services.heartbeats))
     return lambda name, **labels: registry.get_sample_value(f"extractor_{name}", labels)
 
 
-def add_job(services: Services, job_id: str, state: str, claim: str | None = None) -> None:
+def add_job(services: Services, job_id: str, state: str, lease: str | None = None) -> None:
     with services.database.session() as session:
-        session.add(Job(id=job_id, app_id=1, kind="detection", request={}, state=state, claim=claim))
+        session.add(Job(id=job_id, app_id=1, kind="detection", request={}, state=state, lease=lease))
 
 
 def test_jobs_are_counted_by_state_and_by_queue(services: Services, read: Read) -> None:
@@ -72,7 +72,6 @@ def test_pages_bytes_and_answers_are_what_the_workers_counted(services: Services
         services.count_page(status)
     services.counters.add("bytes", "library.example", 5_000_000)
     services.counters.add("answers", "library.example", 2)
-    services.counters.flush()
     assert [read("pages_total", status=status) for status in ("detected", "empty", "failed")] == [2, 1, 0]
     assert read("fetched_bytes_total", host="library.example") == 5_000_000
     assert read("fetch_answers_total", host="library.example") == 2
@@ -81,7 +80,6 @@ def test_pages_bytes_and_answers_are_what_the_workers_counted(services: Services
 def test_what_became_of_images_and_pairs_is_counted(services: Services, read: Read) -> None:
     for what, number in {"image embedded": 5, "image failed": 2, "pair known": 7}.items():
         services.count_comparison(what, number)
-    services.counters.flush()
     assert [read("images_total", status=status) for status in ("embedded", "failed")] == [5, 2]
     assert [read("pairs_total", status=status) for status in ("compared", "known")] == [0, 7]
 
@@ -89,7 +87,6 @@ def test_what_became_of_images_and_pairs_is_counted(services: Services, read: Re
 def test_the_hosts_that_sent_most_are_shown(services: Services, read: Read) -> None:
     for number in range(MOST_HOSTS + 1):
         services.counters.add("bytes", f"{number}.example", number + 1)
-    services.counters.flush()
     assert read("fetched_bytes_total", host="0.example") is None
     assert read("fetched_bytes_total", host="1.example") == 2
 

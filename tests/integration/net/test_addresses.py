@@ -1,13 +1,16 @@
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from werkzeug import Request, Response
 
 from app.errors import AddressRefused
 from app.net.addresses import AddressGuard
 from app.net.transport import GuardedAdapter
+from tests.conftest import serve_on_loopback
 from tests.support.library import Answer, Library
 
 
@@ -139,6 +142,22 @@ def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
     assert get(tls_url, "127.0.0.1", verify=str(certificate)).text == "found"
     with pytest.raises(requests.exceptions.SSLError, match=r"other\.example"):
         get(tls_url.replace("library.example", "other.example"), "127.0.0.1", verify=str(certificate))
+
+
+def test_the_tls_handshake_and_the_host_header_have_the_name(names: Names, certificate: Path) -> None:
+    names.answers["library.example"] = [["127.0.0.1"]]
+    told: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    context.sni_callback = lambda sock, name, _: told.append(name)
+
+    @Request.application
+    def answer(request: Request) -> Response:
+        return Response(request.host)
+
+    with serve_on_loopback(answer, ssl_context=context) as port:
+        response = get(f"https://library.example:{port}/x", "127.0.0.1", verify=str(certificate))
+    assert (told, response.text) == (["library.example"], f"library.example:{port}")
 
 
 def test_tls_connections_are_guarded_too(names: Names, tls_url: str, certificate: Path) -> None:

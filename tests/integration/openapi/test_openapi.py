@@ -38,6 +38,7 @@ from app.server.rate_limiting import OPEN
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
 from tests.support.comparison_results import save_result
+from tests.support.rows import change_job
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
@@ -68,12 +69,12 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     """A similarity job that is done, with an image that failed."""
     body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
     job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
-    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(job_id)
+    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
-        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
     failed = [{"image_name": "x", "reason": "It is gone."}]
     documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
-    app.extensions["services"].jobs.change(job_id, True, coverage={"documents": documents})
+    change_job(app.extensions["services"].database, job_id, coverage={"documents": documents})
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example")
         enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
@@ -87,11 +88,11 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
-    claims, folder = app.extensions["queue"].claims, app.extensions["services"].storage.job(done)
+    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(done)
     for stage in STAGES:
-        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
-    app.extensions["services"].jobs.change(done, True, coverage=coverage)
+    change_job(app.extensions["services"].database, done, coverage=coverage)
     with app.extensions["services"].database.session() as session:
         enlist(
             session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")

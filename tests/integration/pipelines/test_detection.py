@@ -11,7 +11,7 @@ from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.detection.detector import Detector, DetectorConfig
-from app.errors import ClaimLost, FetchError
+from app.errors import FetchError, LeaseLost
 from app.iiif.fetch import Fetcher
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
@@ -71,7 +71,7 @@ def run(tmp_path: Path, library: str, fetcher: Fetcher) -> Run:
 def stop_after(done: int) -> Callable[[int, int, Coverage | None], None]:
     def report(so_far: int, total: int, coverage: Coverage | None) -> None:
         if so_far >= done:
-            raise ClaimLost("killed here")
+            raise LeaseLost("killed here")
 
     return report
 
@@ -128,7 +128,7 @@ def test_only_the_pixels_that_are_needed_are_fetched(run: Run) -> None:
 def test_every_page_is_counted_once_whatever_interrupts_the_stages(run: Run, document: Path) -> None:
     (document / "ms_0003.jpg").write_bytes(b"<html>gone</html>")
     for stage in (run.download, run.detect):
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             stage(stop_after(2))
         stage()
     assert sorted(run.counted) == [PageStatus.DETECTED] * 2 + [PageStatus.EMPTY, PageStatus.FAILED]
@@ -173,7 +173,7 @@ def test_no_image_at_all_is_a_failure_with_the_reason(run: Run, document: Path) 
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(run: Run, document: Path) -> None:
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.download(stop_after(2))
     fetched = {page.file for page in load_fetched(run.folder)}
     assert len(fetched) >= 1
@@ -184,7 +184,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(run: Run, document: Pa
 
 def test_an_interrupted_detection_goes_on_at_the_next_page(run: Run) -> None:
     run.download()
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.detect(stop_after(2))
     seen = len(run.annotated())
     assert 0 < seen < 4
@@ -354,9 +354,9 @@ def test_a_job_that_is_no_longer_wanted_does_not_wait_for_a_library_that_hangs(t
         def report(done: int, total: int, coverage: Coverage | None) -> None:
             asked.append(done)
             if len(asked) == 3:
-                raise ClaimLost("cancelled")
+                raise LeaseLost("cancelled")
 
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             run.download(report)
     assert asked == [0, 0, 0]
 
@@ -384,7 +384,7 @@ def give_other_weights(run: Run) -> None:
 
 def test_a_job_that_goes_on_with_changed_weights_begins_anew(run: Run) -> None:
     run.download()
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.detect(stop_after(2))
     assert run.annotated()
     give_other_weights(run)

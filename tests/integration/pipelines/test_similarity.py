@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import ClaimLost, FetchError
+from app.errors import FetchError, LeaseLost
 from app.iiif.fetch import Fetcher
 from app.pipelines.similarity.documents import Coverage, DocumentRecords
 from app.similarity.transpositions import Transposition
@@ -35,7 +35,7 @@ def library(open_library: Library) -> Library:
 def kill_after(done: int) -> object:
     def report(so_far: int, total: int, coverage: Coverage | None) -> None:
         if so_far >= done:
-            raise ClaimLost("killed here")
+            raise LeaseLost("killed here")
 
     return report
 
@@ -106,7 +106,7 @@ def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> Non
         ({"x": 1}, "no address"),
         ({"x": "nowhere"}, "not a web address"),
         ({"../x": "https://a.example/"}, "is a path"),
-        ({str(number): "https://a.example/" for number in range(1001)}, "MAX_IMAGES"),
+        ({str(number): "https://a.example/" for number in range(1001)}, "at most 1000 are accepted"),
     ],
 )
 def test_a_document_without_a_list_is_named_and_the_others_are_compared(
@@ -152,9 +152,9 @@ def test_no_document_with_an_image_is_a_failure_with_the_reason(
 
 
 def test_an_interrupted_download_asks_for_nothing_twice(run: Comparing) -> None:
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.download(report=kill_after(3))
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.download(report=kill_after(5))
     run.download()
     assert len(run.library.paths) == len(set(run.library.paths)) == 9 + 2
@@ -179,7 +179,7 @@ def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
     run.transpositions = tuple(map(Transposition, transpositions))
     run.download()
     for done in (2, 5, 7):
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             run.compare(report=kill_after(done))
     assert run.network.embedded < DIFFERENT * len(transpositions)
     run.compare()
@@ -190,7 +190,7 @@ def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
 def test_embeddings_of_a_killed_job_are_whole_or_not_there(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
     run.download()
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.compare(report=kill_after(4))
     assert not list(run.storage.embeddings.rglob("*.npy"))
     run.compare()
@@ -327,9 +327,9 @@ def test_a_host_that_hangs_does_not_keep_a_cancelled_job(run: Comparing) -> None
     def report(done: int, total: int, coverage: Coverage | None) -> None:
         reports.append(done)
         if len(reports) == 6:
-            raise ClaimLost("cancelled")
+            raise LeaseLost("cancelled")
 
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         run.download(report=report)
 
 

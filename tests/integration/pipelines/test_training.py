@@ -83,7 +83,7 @@ def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start
     save_weights(folder.training, folder.weights, CONFIG)
     assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
     assert Weights.at(models / "mine.pt") == before
-    assert sorted(path.name for path in models.iterdir()) == ["mine.md", "mine.pt"]
+    assert sorted(path.name for path in models.iterdir()) == [".lock", "mine.md", "mine.pt"]
 
 
 def test_a_job_publishes_anew_under_its_own_name(tmp_path: Path, start: Path) -> None:

@@ -12,6 +12,7 @@ from app.delivery.outbox import Outcome, enlist
 from app.delivery.payloads import Destination
 from app.jobs import DetectionRequest, State
 from app.jobs.states import DOWNLOAD, STAGES
+from tests.support.rows import change_job
 
 MANIFEST = "https://example.org/iiif/manifest.json"
 
@@ -24,9 +25,9 @@ def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
 @pytest.fixture
 def finished(app: Flask, job_id: str) -> str:
     """A job that has gone all the way, with its files."""
-    claims, folder = app.extensions["services"].claims, app.extensions["services"].storage.job(job_id)
+    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
-        claims.hand_over(claims.claim(stage, "message"), stage, 1.0)
+        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
     folder.path.mkdir(parents=True)
     folder.annotations.write_text("1 é.jpg\n1 2 3 4\n")
     folder.annotations_json.write_text('[{"number": 1}]')
@@ -128,7 +129,7 @@ def add_delivery(app: Flask, job_id: str) -> None:
     with app.extensions["services"].database.session() as session:
         enlist(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
     outbox = app.extensions["services"].outbox
-    delivery = outbox.claim_next(60)
+    delivery = outbox.lease_next(60)
     outbox.record(delivery, Outcome(500, "It answered 500.", None, 0.25))
     with app.extensions["services"].database.session() as session:
         session.execute(update(Delivery).values(status="failed", next_attempt=None))
@@ -161,7 +162,7 @@ def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[s
     outbox = app.extensions["services"].outbox
     assert outbox.count_due(1) == 0
     assert client.post(f"/jobs/{finished}/redeliver", headers=headers).status_code == 200
-    assert outbox.claim_next(60).job_id == finished
+    assert outbox.lease_next(60).job_id == finished
 
 
 def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
@@ -170,7 +171,7 @@ def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[
 
 def fail_canvases(app: Flask, job_id: str, count: int) -> None:
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}] * count}
-    app.extensions["services"].jobs.change(job_id, True, coverage=coverage)
+    change_job(app.extensions["services"].database, job_id, coverage=coverage)
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "The canvas that failed is"), (3, "The 3 canvases that failed are")])
@@ -205,10 +206,10 @@ def test_a_collection_shows_its_jobs_and_is_cancelled_and_tried_again_with_them(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     services = app.extensions["services"]
-    job = services.claims.claim(DOWNLOAD, "message")
+    job = services.jobs.lease_next(DOWNLOAD)
     request = DetectionRequest(MANIFEST)
-    services.parts.split(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
-    services.claims.hand_over(job, DOWNLOAD, 1.0, State.DONE)
+    services.jobs.expand(job, *request.for_manifests(f"https://example.org/{number}" for number in (1, 2)))
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0, State.DONE)
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert (shown["kind"], shown["state"], shown["progress"]["total"]) == ("collection", "done", 2)
     parts = [(part["manifest_url"], part["state"]) for part in shown["jobs"]]

@@ -16,6 +16,7 @@ from app.jobs import State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
 from tests.support.comparison_results import save_result
+from tests.support.rows import change_job
 
 LIST = "https://app.example/list"
 DOCUMENTS = {"b": f"{LIST}/b", "a": f"{LIST}/a", "ms-1": f"{LIST}/1"}
@@ -41,7 +42,7 @@ def finished(app: Flask, job_id: str) -> str:
 def finish(app: Flask, job_id: str) -> None:
     services, store = app.extensions["services"], app.extensions["services"].jobs
     for stage in STAGES:
-        services.claims.hand_over(services.claims.claim(stage, "message"), stage, 1.0)
+        services.jobs.finish_stage(services.jobs.lease_next(stage), stage, 1.0)
     if store.find(job_id).kind == "similarity":
         save_result(services.storage.job(job_id), list(store.find(job_id).request["documents"]))
 
@@ -217,7 +218,7 @@ def test_images_that_failed_are_tried_again(
         {"doc_id": "a", "images": 2, "usable": 0, "failed": failed, "error": "None of its 2 images …"},
         {"doc_id": "b", "images": 0, "usable": 0, "failed": [], "error": "It is not JSON."},
     ]
-    app.extensions["services"].jobs.change(finished, True, coverage={"documents": documents})
+    change_job(app.extensions["services"].database, finished, coverage={"documents": documents})
     answer = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (answer.status_code, answer.json["message"]) == (200, "The 3 images that failed are tried again.")
     assert client.get(f"/jobs/{finished}/scores/a-b", headers=headers).status_code == 200

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 
 from app.auth import add_app
 from tests.support.drawn_datasets import draw_dataset
+from tests.support.rows import change_job
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,7 @@ def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, 
 
 def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
-    app.extensions["services"].jobs.change(answer["job_id"], True, state="done", finished=1.0)
+    change_job(app.extensions["services"].database, answer["job_id"], state="done", finished=1.0)
     again = client.post(f"/jobs/{answer['job_id']}/retry", headers=headers)
     assert again.status_code == 400
     assert again.json["message"].endswith("is a training that is done: there is nothing to try again.")
@@ -105,7 +106,7 @@ def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskCli
 
 def test_a_training_that_failed_is_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
-    app.extensions["services"].jobs.change(answer["job_id"], True, state="failed", finished=1.0)
+    change_job(app.extensions["services"].database, answer["job_id"], state="failed", finished=1.0)
     assert client.post(f"/jobs/{answer['job_id']}/retry", headers=headers).status_code == 200
 
 

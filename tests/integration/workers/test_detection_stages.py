@@ -13,8 +13,8 @@ from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.detection.detector import Detector
-from app.errors import ClaimLost
-from app.jobs.states import DETECT, DOWNLOAD
+from app.errors import LeaseLost
+from app.jobs.states import DOWNLOAD, RUN
 from app.pipelines.detection import work as pipeline
 from app.services import Services
 from app.workers import detection_stages as detection
@@ -57,7 +57,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def claim(services: Services, stage: Any) -> Job:
-    job = services.claims.claim(stage, "message")
+    job = services.jobs.lease_next(stage)
     assert job is not None
     return job
 
@@ -73,11 +73,11 @@ def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
     job_id = client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url}).json["job_id"]
     job = claim(services, DOWNLOAD)
     detection.download(services, job)
-    services.claims.hand_over(job, DOWNLOAD, 1.0)
-    job = claim(services, DETECT)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    job = claim(services, RUN)
     with monkeypatch.context() as patch:  # the worker is killed after a page
-        patch.setattr(pipeline, "save_annotated", lambda *_: (_ for _ in ()).throw(ClaimLost("killed")))
-        with pytest.raises(ClaimLost):
+        patch.setattr(pipeline, "save_annotated", lambda *_: (_ for _ in ()).throw(LeaseLost("killed")))
+        with pytest.raises(LeaseLost):
             detection.run(services, job)
     services.models.set_default(services.models.find("other"))
     detection.run(services, job)
@@ -86,6 +86,6 @@ def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
     client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url})
     job = claim(services, DOWNLOAD)
     detection.download(services, job)
-    services.claims.hand_over(job, DOWNLOAD, 1.0)
-    detection.run(services, claim(services, DETECT))
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    detection.run(services, claim(services, RUN))
     assert used[-1] == "other.pt"

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from app.config import Settings
 from app.database.tables import Job
-from app.jobs.states import DETECT, DOWNLOAD
+from app.jobs.states import DOWNLOAD, RUN
 from app.services import Services
 from app.workers import evaluation_stages as evaluation
 from tests.support.drawn_datasets import draw_dataset
@@ -28,7 +28,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def claim(services: Services, stage: Any) -> Job:
-    job = services.claims.claim(stage, "message")
+    job = services.jobs.lease_next(stage)
     assert job is not None
     return job
 
@@ -39,9 +39,9 @@ def test_a_page_that_cannot_be_read_is_told_and_counted_as_looked_at(
     job_id = client.post("/test-model", headers=headers, data={"dataset": "pages"}).json["job_id"]
     job = claim(services, DOWNLOAD)
     evaluation.download(services, job)
-    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
     (services.storage.job(job_id).dataset / "images" / "val" / "1.jpg").write_bytes(b"damaged")
-    evaluation.run(services, claim(services, DETECT))
+    evaluation.run(services, claim(services, RUN))
     job = services.jobs.find(job_id)
     assert (job.done, job.total) == (3, 3)
     assert [page["image_name"] for page in job.coverage["figures"]["unreadable"]] == ["1.jpg"]

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from app.database.tables import Job
 from app.errors import BackboneError, FetchError
-from app.jobs.states import DETECT, DOWNLOAD
+from app.jobs.states import DOWNLOAD, RUN
 from app.services import Services
 from app.similarity import backbones
 from app.similarity.backbones import Backbone
@@ -31,7 +31,7 @@ def settings(settings: Any) -> Any:
 
 def claim(services: Services, client: FlaskClient, headers: dict[str, str], documents: dict[str, str]) -> Job:
     client.post("/run_similarity", headers=headers, json={"documents": documents, "model": "resnet34"})
-    job = services.claims.claim(DOWNLOAD, "message")
+    job = services.jobs.lease_next(DOWNLOAD)
     assert job is not None
     return job
 
@@ -52,8 +52,8 @@ def test_published_weights_that_are_absent_are_asked_for(
     monkeypatch.setitem(backbones.BACKBONES, "resnet34", elsewhere)  # type: ignore[arg-type]
     job = claim(services, client, headers, {"a": offer(library)})
     similarity.download(services, job)
-    services.claims.hand_over(job, DOWNLOAD, 1.0)
-    job = services.claims.claim(DETECT, "message")  # type: ignore[assignment]
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    job = services.jobs.lease_next(RUN)  # type: ignore[assignment]
     with pytest.raises(BackboneError, match="resnet34"):
         similarity.run(services, job)
     assert library.paths[-1] == "/weights.pth"

@@ -2,26 +2,32 @@
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from celery.schedules import crontab
 from flask import Flask
 from flask.testing import FlaskClient
-from redis import Redis
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app import create_app
+from app.config import Settings
 from app.database.connections import wait_at_most
-from app.database.tables import Delivery, Job
+from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination
 from app.demo.client_app import ClientApp
+from app.errors import ManifestError
 from app.jobs import State
-from app.jobs.states import DELIVER
+from app.jobs.states import DELIVER, DOWNLOAD
+from app.services import Services
 from app.storage import Storage, write_atomic
-from app.workers.queue import JobQueue
-from app.workers.tasks import run_stage
+from app.workers.queue import MOST_MESSAGES, JobQueue
+from app.workers.tasks import remove_expired_jobs, run_stage
+from tests.support.rows import change_job
 
 
 def add_old_image(storage: Storage, url: str) -> Path:
@@ -31,7 +37,7 @@ def add_old_image(storage: Storage, url: str) -> Path:
     return path
 
 
-def test_the_daily_task_removes_old_images_and_keeps_those_on_which_jobs_work(
+def test_tidying_removes_old_images_and_keeps_those_on_which_jobs_work(
     app: Flask, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     queue = app.extensions["queue"]
@@ -42,7 +48,7 @@ def test_the_daily_task_removes_old_images_and_keeps_those_on_which_jobs_work(
     assert (old.exists(), wanted.exists()) == (False, True)
 
 
-def test_the_daily_task_removes_what_broken_uploads_left(app: Flask) -> None:
+def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
     queue = app.extensions["queue"]
     left = queue.services.datasets.parts / "tmp" / "images"
     left.mkdir(parents=True)
@@ -52,12 +58,68 @@ def test_the_daily_task_removes_what_broken_uploads_left(app: Flask) -> None:
     assert not left.parent.exists()
 
 
-def test_every_task_of_the_schedule_is_there_and_the_cleaning_is_daily(app: Flask) -> None:
+def test_tidying_removes_finished_jobs_with_all_that_is_theirs(
+    app: Flask, settings: Settings, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    queue = app.extensions["queue"]
+    old, pending, recent, kept = (submit(client, headers, manifest_url=f"https://{n}.example/m") for n in range(4))
+    for job_id in (old, pending, recent):
+        write_atomic(queue.services.storage.job(job_id).annotations, b"1 a.jpg\n")
+        change_job(queue.services.database, job_id, state="done", finished=time.time() - 3 * 86400)
+    change_job(queue.services.database, recent, finished=time.time())
+    with queue.services.database.session() as session:
+        for job_id, status in ((old, "delivered"), (pending, "pending")):
+            session.add(Delivery(id=f"d-{status}", job_id=job_id, url="https://a.example", status=status))
+            session.flush()
+            session.add(Attempt(delivery_id=f"d-{status}", at=time.time(), seconds=1))
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()  # RESULT_DAYS is not set: jobs are kept
+    assert client.get(f"/jobs/{old}", headers=headers).status_code == 200
+    queue.services.settings = settings.model_copy(update={"result_days": 2})
+    queue.tasks["tidy"]()
+    assert client.get(f"/jobs/{old}", headers=headers).status_code == 404
+    assert not queue.services.storage.job(old).path.exists()
+    assert {job["job_id"] for job in client.get("/jobs", headers=headers).json["jobs"]} == {pending, recent, kept}
+    with queue.services.database.session() as session:
+        assert list(session.scalars(select(Attempt.delivery_id))) == ["d-pending"]
+
+
+def test_tidying_removes_a_collection_after_its_jobs(app: Flask) -> None:
+    services = app.extensions["services"]
+    with services.database.session() as session:
+        for job_id, parent in (("c", None), ("p", "c")):
+            session.add(
+                Job(id=job_id, app_id=1, kind="detection", request={}, state="done", finished=1.0, parent_id=parent)
+            )
+    assert services.jobs.list_expired(time.time(), 9) == ["p"]
+    assert remove_expired_jobs(services, 1) == 2
+
+
+def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
+    services = app.extensions["services"]
+    enlist_results(app.extensions["queue"], "https://a.example")
+    with services.database.session() as session:
+        delivery = session.scalars(select(Delivery.id)).one()
+        for days in (29, 31):
+            session.add(Attempt(delivery_id=delivery, at=time.time() - days * 86400, seconds=1))
+    assert services.outbox.remove_old_attempts() == 1
+
+
+def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: Flask) -> None:
     queue = app.extensions["queue"]
     queue.loader.import_default_modules()
     schedule = queue.conf.beat_schedule
     assert {entry["task"] for entry in schedule.values()} <= set(queue.tasks)
-    assert schedule["tidy"]["schedule"] == 86400
+    assert schedule["tidy"]["schedule"] == crontab(minute="0", hour="0,6,12,18")
+
+
+def test_the_broker_is_that_of_the_settings_whatever_the_environment_says(
+    app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere.example")
+    queue = app.extensions["queue"]
+    for connection in (queue.connection(), queue.connection_for_read(), queue.connection_for_write()):
+        assert connection.as_uri(include_password=True) == settings.broker_url
 
 
 @pytest.fixture
@@ -67,9 +129,12 @@ def queue(app: Flask) -> JobQueue:
     return queue
 
 
-def count_tickets(queue: JobQueue) -> int:
-    with Redis.from_url(queue.services.settings.broker_url) as broker:
-        return int(broker.llen("post"))  # type: ignore[arg-type]
+def count_messages(queue: JobQueue, name: str = "post") -> int:
+    return int(queue.services.broker.llen(name))  # type: ignore[arg-type]
+
+
+def empty_queues(queue: JobQueue) -> None:
+    queue.services.broker.flushdb()
 
 
 def enlist_results(queue: JobQueue, base: str, count: int = 1) -> None:
@@ -81,88 +146,127 @@ def enlist_results(queue: JobQueue, base: str, count: int = 1) -> None:
             enlist(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
 
 
-def enlist_and_fail(queue: JobQueue) -> None:
-    with queue.services.database.session() as session:
-        to = Destination("https://b.example", "https://b.example")
-        enlist(session, session.get_one(Job, "job0"), Kind.RESULT, to)
-        raise KeyError
+def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
+    answer = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/m", **form})
+    job_id: str = answer.json["job_id"]
+    return job_id
 
 
-def test_what_is_enlisted_calls_the_courier_once_it_is_committed(queue: JobQueue) -> None:
-    enlist_results(queue, "https://a.example")
-    assert count_tickets(queue) == 1
-    with pytest.raises(KeyError):
-        enlist_and_fail(queue)
-    assert count_tickets(queue) == 1
-
-
-def test_a_ticket_asks_for_the_next_until_nothing_is_due(queue: JobQueue, client_app: tuple[ClientApp, str]) -> None:
+def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
+    queue: JobQueue, client_app: tuple[ClientApp, str]
+) -> None:
     receiver, url = client_app
     enlist_results(queue, url, 2)
     for number in range(2):
         write_atomic(queue.services.storage.job(f"job{number}").annotations, b"1 a.jpg\n")
-    tickets = [count_tickets(queue)]
+    received, messages = [], []
     for _ in range(3):
-        queue.tasks["deliver_next"]()
-        tickets.append(count_tickets(queue))
-    assert (tickets, len(receiver.received)) == ([1, 2, 3, 3], 2)
+        empty_queues(queue)
+        queue.tasks["deliver"]()
+        received.append(len(receiver.received))
+        messages.append(count_messages(queue))
+    assert (received, messages) == ([1, 2, 2], [1, 0, 0])
 
 
-def test_the_sweep_calls_the_courier_for_what_is_due_a_bounded_number_of_times(queue: JobQueue) -> None:
+def test_the_sweep_sends_the_messages_that_deliveries_lack(queue: JobQueue) -> None:
     enlist_results(queue, "https://a.example", 50)
-    queue.tasks["sweep"]()
-    assert count_tickets(queue) == 1  # somebody is called already
-    with Redis.from_url(queue.services.settings.broker_url) as broker:
-        broker.flushdb()
-    queue.tasks["sweep"]()
-    assert count_tickets(queue) == 16
+    for _ in range(2):
+        queue.tasks["sweep"]()
+        assert count_messages(queue) == MOST_MESSAGES
     with queue.services.database.session() as session:
         session.execute(update(Delivery).values(next_attempt=None))
-    with Redis.from_url(queue.services.settings.broker_url) as broker:
-        broker.flushdb()
+    empty_queues(queue)
     queue.tasks["sweep"]()
-    assert count_tickets(queue) == 0
+    assert count_messages(queue) == 0
 
 
-def test_the_last_stage_enlists_the_result_and_the_job_is_done(
+def test_the_sweep_sends_the_messages_that_jobs_lack(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
-    form = {"manifest_url": "https://a.example/m", "callback": "https://app.example/in"}
-    job_id = client.post("/run_detect", headers=headers, data=form).json["job_id"]
-    queue.services.jobs.change(job_id, True, state=State.DELIVERING, manifest_ref="m")
+    for number in range(3):
+        submit(client, headers, manifest_url=f"https://{number}.example/m")
+    assert count_messages(queue, "io") == 3
+    empty_queues(queue)
     for _ in range(2):
-        queue.tasks["deliver"](job_id)
-        queue.services.jobs.change(job_id, True, state=State.DELIVERING)  # as when it dies before it is handed over
-    queue.tasks["deliver"](job_id)
+        queue.tasks["sweep"]()
+        assert count_messages(queue, "io") == 3
+
+
+def test_the_sweep_sends_no_message_for_a_job_whose_host_is_full(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    for _ in range(3):
+        submit(client, headers)
+    for _ in range(2):
+        queue.services.jobs.lease_next(DOWNLOAD)
+    empty_queues(queue)
+    queue.tasks["sweep"]()
+    assert count_messages(queue, "io") == 0
+
+
+def test_a_stage_that_ends_wakes_a_worker_for_the_next_waiting_job(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    for number in range(2):
+        submit(client, headers, manifest_url=f"https://{number}.example/m")
+    empty_queues(queue)
+    for expected in (1, 0, 0):
+        run_stage(queue, DOWNLOAD, lambda services, job: None)
+        assert count_messages(queue, "io") == expected
+        queue.services.broker.delete("io")
+
+
+def test_the_sweep_frees_the_job_of_a_worker_that_ended(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = submit(client, headers)
+    queue.services.jobs.lease_next(DOWNLOAD)
+    change_job(queue.services.database, job_id, heartbeat=1.0)
+    empty_queues(queue)
+    queue.tasks["sweep"]()
+    assert queue.services.jobs.find(job_id).lease is None
+    assert count_messages(queue, "io") == 1
+
+
+def test_the_last_stage_enlists_the_result_once_and_the_job_is_done(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    job_id = submit(client, headers, callback="https://app.example/in")
+    for _ in range(2):  # as when it is killed before it ends the stage
+        change_job(queue.services.database, job_id, state=State.DELIVERING, manifest_ref="m")
+        queue.tasks["deliver"]()
     job = queue.services.jobs.find(job_id)
     (delivery,) = queue.services.jobs.deliveries([job])[job_id]
     assert (job.state, delivery.url, delivery.status) == (State.DONE, "https://app.example/in/m", "pending")
     assert delivery.endpoint == "https://app.example/in"
 
 
-def test_a_broker_that_is_away_loses_no_delivery(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue.close()
-    monkeypatch.setitem(queue.conf, "broker_url", "redis://127.0.0.1:1/0")
-    monkeypatch.setitem(queue.conf, "broker_write_url", "redis://127.0.0.1:1/0")
-    enlist_results(queue, "https://a.example")
-    assert queue.services.outbox.count_due(9) == 1
+def test_a_job_is_accepted_while_the_broker_is_away(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
+    cut_off = create_app(settings.model_copy(update={"celery_broker_url": "redis://127.0.0.1:1/0"}))
+    client, services = cut_off.test_client(), cut_off.extensions["services"]
+    job_id = submit(client, headers)
+    services.jobs.fail(services.jobs.lease_next(DOWNLOAD), ManifestError("no"))
+    assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
+    assert services.jobs.find(job_id).state == State.QUEUED
+    services.database.close()
+    queue: JobQueue = app.extensions["queue"]  # the broker is back
+    assert count_messages(queue, "io") == 0
+    queue.tasks["sweep"]()
+    assert count_messages(queue, "io") == 1
 
 
 def test_a_database_that_is_locked_for_a_while_fails_no_job(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
-    job_id = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/m"}).json["job_id"]
-    queue.services.jobs.change(job_id, True, state=State.DELIVERING)
+    job_id = submit(client, headers)
+    change_job(queue.services.database, job_id, state=State.DELIVERING)
 
-    def work(job: Job) -> State | None:
-        with closing(sqlite3.connect(queue.services.database.engine.url.database or "")) as other, wait_at_most(0.1):
+    def work(services: Services, job: Job) -> State | None:
+        with closing(sqlite3.connect(services.database.engine.url.database or "")) as other, wait_at_most(0.1):
             other.execute("BEGIN IMMEDIATE")
-            queue.services.claims.beat(job)
+            services.jobs.heartbeat(job)
         return None
 
-    task = queue.tasks["deliver"]
-    task.push_request(id="message", retries=0)
-    run_stage(task, DELIVER, work)
-    task.pop_request()
+    run_stage(queue, DELIVER, work)
     job = queue.services.jobs.find(job_id)
-    assert (job.state, bool(job.claim)) == (State.DELIVERING, True)  # the sweep frees a claim without a heartbeat
+    assert (job.state, bool(job.lease)) == (State.DELIVERING, True)  # until the sweep frees it

@@ -12,15 +12,16 @@ from flask.testing import FlaskClient
 
 from app.config import Settings
 from app.database.tables import Job
-from app.errors import ClaimLost, DatabaseUnavailable, RequestError
+from app.errors import DatabaseUnavailable, LeaseLost, RequestError
 from app.jobs import State
-from app.jobs.states import DELIVER, DETECT, DOWNLOAD
+from app.jobs.states import DELIVER, DOWNLOAD, RUN
 from app.pipelines.training import publishing
 from app.services import Services
 from app.training.datasets import save_dataset
 from app.training.history import load_history
 from app.workers import training_stages as training
 from tests.support.drawn_datasets import draw_dataset
+from tests.support.rows import change_job
 from tests.support.yolov8_networks import make_yolo, save_checkpoint
 
 
@@ -37,7 +38,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def claim(services: Services, stage: Any) -> Job:
-    job = services.claims.claim(stage, "message")
+    job = services.jobs.lease_next(stage)
     assert job is not None
     return job
 
@@ -50,7 +51,7 @@ def send(client: FlaskClient, headers: dict[str, str], epochs: int = 2) -> str:
 def keep_pages(services: Services) -> None:
     job = claim(services, DOWNLOAD)
     training.download(services, job)
-    services.claims.hand_over(job, DOWNLOAD, 1.0)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
 
 
 def test_a_data_set_that_was_replaced_is_looked_at_again(
@@ -79,22 +80,22 @@ def test_a_database_that_is_away_for_a_while_costs_no_epoch(
 ) -> None:
     job_id = send(client, headers)
     keep_pages(services)
-    job, beat = claim(services, DETECT), services.claims.beat
+    job, record = claim(services, RUN), services.jobs._record
 
     def fail(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("away")
 
     def fail_while_learning(job: Job, *given: Any, **values: Any) -> None:
         learning = "starts" in values and "figures" not in values.get("coverage", {"figures": 1})
-        fail() if learning or values == {"stalled": 0.0} else beat(job, *given, **values)
+        fail() if learning or values == {"stalled": 0.0} else record(job, *given, **values)
 
     monkeypatch.setattr("app.pipelines.training.work.TICK_SECONDS", 0)
-    monkeypatch.setattr(services.claims, "beat", fail_while_learning)
-    monkeypatch.setattr(services.claims, "is_awaited", fail)
+    monkeypatch.setattr(services.jobs, "_record", fail_while_learning)
+    monkeypatch.setattr(services.jobs.scheduler, "must_yield", fail)
     assert training.run(services, job) is None
     job = services.jobs.find(job_id)
     assert (job.done, job.coverage["last_epoch"]["epoch"]) == (2, 2)
-    services.claims.hand_over(job, DETECT, 1.0)
+    services.jobs.finish_stage(job, RUN, 1.0)
     job = claim(services, DELIVER)
     training.deliver(services, job)
     name = services.jobs.find(job_id).coverage["weights"]
@@ -107,7 +108,7 @@ def test_a_turn_is_shorter_than_a_stage_may_take(
     send(client, headers)
     keep_pages(services)
     services.settings = services.settings.model_copy(update={"detect_hours": 1e-9})
-    assert training.run(services, claim(services, DETECT)) is State.RUNNING
+    assert training.run(services, claim(services, RUN)) is State.RUNNING
 
 
 class Killed(BaseException):
@@ -130,11 +131,13 @@ def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
 
 def go_on(services: Services, job_id: str) -> None:
     """Take up a training where it is, as a worker does."""
-    services.jobs.change(job_id, True, heartbeat=1.0)  # the last sign of life of whoever was killed
-    for stage, work in ((DOWNLOAD, training.download), (DETECT, training.run), (DELIVER, training.deliver)):
+    if services.jobs.find(job_id).lease:
+        change_job(services.database, job_id, heartbeat=1.0)  # the last one of the worker that was killed
+        services.jobs.free_abandoned()
+    for stage, work in ((DOWNLOAD, training.download), (RUN, training.run), (DELIVER, training.deliver)):
         if services.jobs.find(job_id).state in stage.starts_from:
             job = claim(services, stage)
-            services.claims.hand_over(job, stage, 1.0, work(services, job))
+            services.jobs.finish_stage(job, stage, 1.0, work(services, job))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def go_on(services: Services, job_id: str) -> None:
         ("app.training.comparison.Comparison.replace_images", 1),
         ("app.pipelines.training.publishing.write_atomic", 1),
         ("app.pipelines.training.publishing.write_atomic", 2),  # the card is there, the weights are not
-        ("app.jobs.leases.Claims.record_progress", 5),  # the weights are there, the row says nothing
+        ("app.jobs.leases.Leases.record_progress", 5),  # the weights are there, the row says nothing
         ("app.storage.job_folder.shutil.rmtree", 1),
     ],
 )
@@ -171,6 +174,7 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
     assert job.state == State.DONE
     assert [record.epoch for record in load_history(folder.history)] == [1, 2]
     assert sorted(path.name for path in services.models.folder.iterdir()) == [
+        ".lock",
         "illustrations.pt",
         Path(job.coverage["weights"]).with_suffix(".md").name,
         job.coverage["weights"],
@@ -190,9 +194,9 @@ def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(publishing, "publish", cancel_afterwards)
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             go_on(services, job_id)
-    assert [path.name for path in services.models.folder.iterdir()] == ["illustrations.pt"]
+    assert {path.name for path in services.models.folder.iterdir()} == {".lock", "illustrations.pt"}
     assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
     go_on(services, job_id)
-    assert len(list(services.models.folder.iterdir())) == 3
+    assert len(list(services.models.folder.iterdir())) == 4

@@ -31,7 +31,7 @@ def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> 
     together = threading.Barrier(connections)
 
     def ask() -> None:
-        with limits.turn("library.example"), counter:
+        with limits.slot("library.example"), counter:
             together.wait(10)
 
     with ThreadPoolExecutor(4 * connections) as executor:
@@ -42,10 +42,10 @@ def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> 
 
 def test_hosts_do_not_wait_for_each_other() -> None:
     limits = build_limits(HostRule(1, 0))
-    with limits.turn("slow.example"), ThreadPoolExecutor(1) as executor:
+    with limits.slot("slow.example"), ThreadPoolExecutor(1) as executor:
 
         def ask() -> str:
-            with limits.turn("fast.example"):
+            with limits.slot("fast.example"):
                 return "done"
 
         assert executor.submit(ask).result(10) == "done"
@@ -55,7 +55,7 @@ def test_requests_to_a_host_are_an_interval_apart(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 0.5), clock)
     starts = []
     for _ in range(3):
-        with limits.turn("library.example"):
+        with limits.slot("library.example"):
             starts.append(clock.now)
     assert starts == [1000, 1000.5, 1001]
 
@@ -64,16 +64,16 @@ def test_a_paused_host_gets_nothing_and_others_go_on(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 0.5), clock)
     limits.pause("library.example", 60)
     limits.pause("library.example", 5)
-    with limits.turn("other.example"):
+    with limits.slot("other.example"):
         assert clock.now == 1000
-    with limits.turn("library.example"):
+    with limits.slot("library.example"):
         assert clock.now == 1060
 
 
-def test_a_turn_is_given_back_when_the_request_fails() -> None:
+def test_a_slot_is_released_when_the_request_fails() -> None:
     limits = build_limits(HostRule(1, 0))
     for _ in range(2):
-        with pytest.raises(OSError, match="cut"), limits.turn("library.example"):
+        with pytest.raises(OSError, match="cut"), limits.slot("library.example"):
             raise OSError("cut")
 
 
@@ -82,14 +82,14 @@ def test_large_images_of_a_known_host_are_further_apart(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 0), clock, gallica_example=gallica)
     starts = []
     for longest in (2000, 1000, None, 0, 1001):
-        with limits.turn("gallica.example", longest):
+        with limits.slot("gallica.example", longest):
             starts.append(clock.now)
     assert starts == [1000, 1001, 1015, 1016, 1030]
 
 
 def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 10), clock)
-    with limits.turn("library.example"):
+    with limits.slot("library.example"):
         pass
     slept: list[float] = []
 
@@ -100,7 +100,7 @@ def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -
         clock.now += seconds
 
     limits._sleep = sleep_and_be_paused
-    with limits.turn("library.example"):
+    with limits.slot("library.example"):
         assert clock.now == 1060
 
 
@@ -118,15 +118,15 @@ def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
     assert clock.now == 1000 + 3 * 60
 
 
-def test_large_requests_may_run_beside_each_other_once_they_have_their_turn(clock: Clock) -> None:
+def test_large_requests_may_run_at_the_same_time_once_they_have_a_slot(clock: Clock) -> None:
     limits = build_limits(HostRule(2, 0, image_size=1000, large_interval_seconds=60), clock)
-    with limits.turn("library.example", None), limits.turn("library.example", None):
+    with limits.slot("library.example", None), limits.slot("library.example", None):
         assert clock.now == 1060
 
 
-def test_a_turn_that_is_interrupted_while_it_waits_leaves_no_place_taken(clock: Clock) -> None:
+def test_a_wait_that_is_interrupted_leaves_no_place_taken(clock: Clock) -> None:
     limits = build_limits(HostRule(1, 1, image_size=1000, large_interval_seconds=60), clock)
-    with limits.turn("library.example", None):
+    with limits.slot("library.example", None):
         pass
 
     def interrupt(seconds: float) -> None:
@@ -134,9 +134,9 @@ def test_a_turn_that_is_interrupted_while_it_waits_leaves_no_place_taken(clock: 
 
     for longest in (0, None):
         limits._sleep = interrupt
-        with pytest.raises(InterruptedError), limits.turn("library.example", longest):
+        with pytest.raises(InterruptedError), limits.slot("library.example", longest):
             pass
         limits._sleep = clock.sleep
-        with limits.turn("library.example", longest):
+        with limits.slot("library.example", longest):
             pass
     assert clock.now == 1060

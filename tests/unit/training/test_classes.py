@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import RequestError
-from app.training.classes import match_classes
+from app.training.evaluate import match_classes
 
 
 @pytest.mark.parametrize(

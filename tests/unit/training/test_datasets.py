@@ -229,7 +229,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
         {"images/a.jpg": PAGE, "labels/a.txt": b"2 .5 .5 .2 .2"},
         "labels/a.txt in dataset_zip, line 1: there is no class 2",
     ),
-    "a large image": ({"images/a.bmp": os.urandom(200_000), "labels/a.txt": BOX}, "MAX_IMAGE_MB"),
+    "a large image": ({"images/a.bmp": os.urandom(200_000), "labels/a.txt": BOX}, "at most 0.1 MB"),
     "a large label": ({"images/a.jpg": PAGE, "labels/a.txt": b"\n" * 1_100_000}, "at most 1 MB"),
 }
 

@@ -1,20 +1,18 @@
 import pytest
 
-from app.config import Settings
 from app.errors import SettingsError
 from app.workers.__main__ import build_command
 
 
-def test_the_settings_reach_the_worker() -> None:
-    command = " ".join(build_command("io", Settings.load(io_threads=7)))
-    assert "-n io@%h -Q io -P threads -c 7 " in command
+def test_downloads_run_in_threads() -> None:
+    assert " -n io@%h -Q io -P threads -c 32 " in " ".join(build_command("io"))
 
 
 def test_the_detector_does_one_job_at_a_time_in_a_process_of_its_own() -> None:
-    assert " -Q gpu -P prefork -c 1 " in " ".join(build_command("gpu", Settings.load()))
+    assert " -Q gpu -P prefork -c 1 " in " ".join(build_command("gpu"))
 
 
 @pytest.mark.parametrize("queue", ["", "io gpu", "nowhere"])
 def test_a_queue_that_is_none_is_refused(queue: str) -> None:
     with pytest.raises(SettingsError, match="io, gpu, post"):
-        build_command(queue, Settings.load())
+        build_command(queue)

@@ -1,0 +1,98 @@
+"""Jobs and their deliveries, read from the database."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased, selectinload
+
+from app.database.sessions import Database
+from app.database.tables import Delivery, Job
+from app.delivery.kinds import Status
+from app.errors import NotFound
+from app.jobs.states import FINISHED, UNFINISHED, State
+
+
+class JobQueries:
+    """What is read of jobs; nothing here changes a row.
+
+    Args:
+        database: Database of the jobs.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def find(self, job_id: str, app_id: int | None = None) -> Job:
+        """Return a job; with ``app_id``, only a job of that client app.
+
+        Raises:
+            NotFound: There is no such job, or it belongs to another client app.
+        """
+        with self.database.session() as session:
+            job = session.get(Job, job_id)
+        if job is None or (app_id is not None and job.app_id != app_id):
+            raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
+        return job
+
+    def list_recent(self, app_id: int, state: State | None = None, limit: int = 50) -> Sequence[Job]:
+        """Return the jobs of a client app, newest first."""
+        query = select(Job).where(Job.app_id == app_id).order_by(Job.created.desc(), Job.id).limit(limit)
+        with self.database.session() as session:
+            return session.scalars(query.where(Job.state == state) if state else query).all()
+
+    def list_parts(self, job: Job) -> Sequence[Job]:
+        """Return the jobs of a collection's manifests, in the order of the collection."""
+        with self.database.session() as session:
+            return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
+
+    def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
+        """Return the manifest URLs of all unfinished jobs but one."""
+        with self.database.session() as session:
+            others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
+            requests = session.scalars(select(Job.request).where(others)).all()
+        return {request["manifest_url"] for request in requests if "manifest_url" in request}
+
+    def list_unfinished(self, *kinds: str) -> set[str]:
+        """Return the IDs of the unfinished jobs of some kinds."""
+        with self.database.session() as session:
+            mine = Job.state.in_(UNFINISHED) & Job.kind.in_(kinds)
+            return set(session.scalars(select(Job.id).where(mine)))
+
+    def list_expired(self, before: float, limit: int) -> Sequence[str]:
+        """Return the IDs of jobs that finished before a time and may be removed.
+
+        A job with a pending delivery is kept, and so is a collection with jobs.
+
+        Args:
+            before: Time in seconds since the epoch.
+            limit: Largest number of IDs.
+        """
+        part = aliased(Job)
+        has_parts = select(part.id).where(part.parent_id == Job.id).exists()
+        pending = (Delivery.job_id == Job.id) & (Delivery.status == Status.PENDING)
+        expired = (
+            Job.state.in_(FINISHED)
+            & (Job.finished < before)
+            & ~has_parts
+            & ~select(Delivery.id).where(pending).exists()
+        )
+        with self.database.session() as session:
+            return session.scalars(select(Job.id).where(expired).order_by(Job.finished).limit(limit)).all()
+
+    def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
+        """Return the deliveries of some jobs with their attempts, by job ID."""
+        found: dict[str, list[Delivery]] = {job.id: [] for job in jobs}
+        with self.database.session() as session:
+            mine = select(Delivery).where(Delivery.job_id.in_(found)).order_by(Delivery.created)
+            for delivery in session.scalars(mine.options(selectinload(Delivery.history))):
+                found[delivery.job_id].append(delivery)
+        return found
+
+    def count_deliveries(self, jobs: Sequence[Job]) -> dict[str, dict[str, int]]:
+        """Return the number of deliveries of some jobs, by job ID and status."""
+        counts: dict[str, dict[str, int]] = {job.id: {} for job in jobs}
+        rows = select(Delivery.job_id, Delivery.status, func.count()).where(Delivery.job_id.in_(counts))
+        with self.database.session() as session:
+            for job_id, status, count in session.execute(rows.group_by(Delivery.job_id, Delivery.status)):
+                counts[job_id][status] = count
+        return counts

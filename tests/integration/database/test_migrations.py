@@ -1,0 +1,275 @@
+"""The schema is brought up to date at start, whatever the database was before, and without loss."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy.exc import IntegrityError
+
+from app.auth import find_app
+from app.config import ROOT
+from app.database import migrations
+from app.database.migrations import lock_schema
+from app.database.sessions import Database
+from app.database.tables import Attempt, Delivery, Document, Job
+from app.errors import DatabaseUnavailable
+from tests.support.schema import find_differences
+
+# As the original manual has it.
+USERS_OWN = """
+    CREATE TABLE apps (
+       id INTEGER PRIMARY KEY AUTOINCREMENT,
+       app_name CHAR(50) NOT NULL,
+       app_key CHAR(80) NOT NULL
+    );
+    INSERT INTO apps (app_name, app_key) VALUES ('front', 'plain+key=');
+"""
+VERSION_1_0 = """
+    CREATE TABLE jobs (
+        id VARCHAR(32) NOT NULL PRIMARY KEY, app_id INTEGER NOT NULL, kind VARCHAR(20) NOT NULL,
+        state VARCHAR(20) NOT NULL, request JSON NOT NULL, manifest_ref VARCHAR, model_label VARCHAR,
+        claim VARCHAR(64), starts INTEGER NOT NULL, heartbeat FLOAT NOT NULL, done INTEGER NOT NULL,
+        total INTEGER NOT NULL, coverage JSON, timings JSON NOT NULL, error_code VARCHAR, error_message VARCHAR,
+        created FLOAT NOT NULL, updated FLOAT NOT NULL, finished FLOAT
+    );
+    CREATE TABLE deliveries (
+        id VARCHAR(32) NOT NULL PRIMARY KEY, job_id VARCHAR(32) NOT NULL, url VARCHAR NOT NULL,
+        result INTEGER DEFAULT '0' NOT NULL, status VARCHAR(20) NOT NULL, attempts INTEGER NOT NULL,
+        http_status INTEGER, error VARCHAR, next_attempt FLOAT,
+        UNIQUE (job_id, url), FOREIGN KEY(job_id) REFERENCES jobs (id)
+    );
+    CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
+    CREATE INDEX deliveries_due ON deliveries (status, next_attempt);
+    INSERT INTO jobs (id, app_id, kind, state, request, starts, heartbeat, done, total, timings, created, updated)
+        VALUES ('j', 7, 'detection', 'done', '{}', 0, 1, 0, 0, '{}', 1234.5, 1);
+    INSERT INTO deliveries VALUES
+        ('a', 'j', 'https://a.example/in/é', 2, 'pending', 3, 500, 'It answered 500.', 99.5),
+        ('b', 'j', 'https://b.example/', 0, 'delivered', 1, 200, NULL, NULL);
+"""
+
+
+def make_nothing(file: Path) -> None:
+    pass
+
+
+def make_empty(file: Path) -> None:
+    file.touch()
+
+
+def make_users_own(file: Path) -> None:
+    run_script(file, USERS_OWN)
+
+
+def make_version_1_0(file: Path) -> None:
+    run_script(file, VERSION_1_0)
+
+
+def make_without_alembic(file: Path) -> None:
+    """The last version without Alembic had the tables of the first migration."""
+    database = Database(f"sqlite:///{file}")
+    migrations.upgrade(database.engine, "0001")
+    database.close()
+    run_script(file, "DROP TABLE alembic_version")
+
+
+def make_without_some_columns(file: Path) -> None:
+    make_without_alembic(file)
+    run_script(
+        file,
+        """
+        DROP INDEX ix_jobs_parent_id;
+        ALTER TABLE jobs DROP COLUMN parent_id;
+        ALTER TABLE jobs DROP COLUMN host;
+        ALTER TABLE jobs DROP COLUMN retries;
+        """,
+    )
+
+
+def run_script(file: Path, script: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(script)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "service.db"
+
+
+@pytest.fixture
+def database(file: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{file}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def old(file: Path, database: Database) -> Database:
+    make_version_1_0(file)
+    return database
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_nothing,
+        make_empty,
+        make_users_own,
+        make_version_1_0,
+        make_without_alembic,
+        make_without_some_columns,
+    ],
+)
+def test_the_migrated_schema_is_that_of_the_tables(
+    make: Callable[[Path], None], file: Path, database: Database
+) -> None:
+    make(file)
+    for _ in range(2):
+        database.upgrade()
+    with database.engine.connect() as connection:
+        assert find_differences(connection) == []
+
+
+def test_the_rows_of_an_earlier_version_are_kept(file: Path, database: Database) -> None:
+    make_without_some_columns(file)
+    run_script(
+        file,
+        "INSERT INTO jobs (id, app_id, kind, state, request, starts, heartbeat, done, total, timings, created, updated)"
+        " VALUES ('x', 1, 'detection', 'done', '{}', 0, 1, 0, 0, '{}', 1, 1)",
+    )
+    database.upgrade()
+    with database.session() as session:
+        job = session.get_one(Job, "x")
+    assert (job.parent_id, job.host, job.retries) == (None, "", 0)
+
+
+def test_threads_may_upgrade_at_the_same_moment(file: Path) -> None:
+    databases = [Database(f"sqlite:///{file}") for _ in range(8)]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(Database.upgrade, databases))
+    for database in databases:
+        database.close()
+
+
+def test_processes_may_start_at_the_same_moment(file: Path, database: Database) -> None:
+    make_version_1_0(file)
+    code = f"from app.database.sessions import Database; Database('sqlite:///{file}').upgrade()"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    with database.engine.connect() as connection:
+        assert find_differences(connection) == []
+
+
+def test_the_users_own_rows_are_kept_and_their_keys_work(file: Path, database: Database) -> None:
+    make_users_own(file)
+    database.upgrade()
+    assert find_app(database, "plain+key=").app_name == "front"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("INSERT INTO apps (app_name, app_key) VALUES ('later', 'other')")
+        connection.commit()
+    assert find_app(database, "other").app_name == "later"
+
+
+def test_the_users_own_table_is_left_as_it_is(file: Path, database: Database) -> None:
+    run_script(file, "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_name CHAR(50))")
+    database.upgrade()
+    with closing(sqlite3.connect(file)) as connection:
+        assert [row[1] for row in connection.execute("PRAGMA table_info(apps)")] == ["id", "app_name"]
+
+
+def test_a_database_of_a_later_version_is_refused_in_a_sentence(file: Path, database: Database) -> None:
+    database.upgrade()
+    run_script(file, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseUnavailable, match=r"upgraded by a later version.*9999"):
+        database.upgrade()
+
+
+def test_a_table_is_altered_without_loss_of_the_rows_that_refer_to_it(database: Database) -> None:
+    database.upgrade()
+    with database.session() as session:
+        session.add(Job(id="j", app_id=1, kind="detection", request={}))
+        session.flush()
+        session.add(Document(job_id="j", number=1, app_id=1, doc_id="d", source="s"))
+        session.add(Delivery(id="d", job_id="j", url="https://a.example"))
+        session.flush()
+        session.add(Attempt(delivery_id="d", at=1.0, seconds=1.0))
+    with lock_schema(database.engine) as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        for table in ("jobs", "deliveries"):
+            with operations.batch_alter_table(table) as batch:
+                batch.add_column(sa.Column("lease", sa.Float, nullable=False, server_default="0"))
+                batch.drop_column("error") if table == "deliveries" else batch.drop_column("lease")
+    with database.engine.connect() as connection:
+        for table in ("jobs", "documents", "deliveries", "attempts"):
+            assert connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) == 1
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+
+
+def test_a_migration_leaves_foreign_keys_on(database: Database) -> None:
+    database.upgrade()
+    with pytest.raises(IntegrityError), database.session() as session:
+        session.add(Delivery(id="d", job_id="no job", url="https://a.example"))
+
+
+def test_the_deliveries_of_an_earlier_version_are_kept(old: Database) -> None:
+    for _ in range(2):
+        old.upgrade()
+    with old.session() as session:
+        first, second = session.get_one(Delivery, "a"), session.get_one(Delivery, "b")
+    assert (first.job_id, first.url, first.result, first.status) == ("j", "https://a.example/in/é", 2, "pending")
+    assert (first.attempts, first.http_status, first.error) == (3, 500, "It answered 500.")
+    assert (first.next_attempt, first.app_id, first.created, first.kind) == (99.5, 7, 1234.5, "result")
+    assert (first.endpoint, second.endpoint) == ("https://a.example/in", "https://b.example")
+    assert (second.status, second.http_status, second.next_attempt) == ("delivered", 200, None)
+    assert (first.part, second.part) == ("", "")
+
+
+def test_a_job_may_then_have_several_deliveries_to_an_address(old: Database) -> None:
+    old.upgrade()
+    with old.session() as session:
+        session.add_all(Delivery(id=name, job_id="j", url="https://a.example/in/é") for name in ("c", "d"))
+
+
+def test_a_migration_that_fails_in_the_middle_loses_nothing(old: Database, file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("INSERT INTO deliveries VALUES ('c', 'no job', 'https://c.example', 0, 'pending', 0, 0, '', 0)")
+    connection.commit()
+    for _ in range(2):
+        with pytest.raises(IntegrityError):  # the last row has no job, so no client app
+            old.upgrade()
+        assert connection.execute("SELECT count(*) FROM deliveries").fetchone() == (3,)
+    connection.execute("DELETE FROM deliveries WHERE id = 'c'")
+    connection.commit()
+    connection.close()
+    old.upgrade()
+    with old.session() as session:
+        assert session.get_one(Delivery, "a").endpoint == "https://a.example/in"
+
+
+def test_the_leases_of_the_version_without_alembic_are_kept(file: Path, database: Database) -> None:
+    make_without_alembic(file)
+    run_script(
+        file,
+        """
+        INSERT INTO jobs
+            (id, state, claim, heartbeat, updated, app_id, kind, request, starts, done, total, timings, created)
+        VALUES ('leased', 'running', 'token', 99.5, 2, 1, 'detection', '{}', 0, 0, 0, '{}', 1),
+               ('waiting', 'running', NULL, 77.5, 2, 1, 'detection', '{}', 0, 0, 0, '{}', 1),
+               ('unsent', 'queued', NULL, 0, 2, 1, 'detection', '{}', 0, 0, 0, '{}', 1);
+        """,
+    )
+    database.upgrade()
+    with database.session() as session:
+        jobs = {job.id: (job.lease, job.heartbeat, job.waiting_since) for job in session.scalars(sa.select(Job))}
+    assert jobs == {
+        "leased": ("token", 99.5, 99.5),
+        "waiting": (None, None, 77.5),
+        "unsent": (None, None, 2),
+    }

@@ -1,0 +1,148 @@
+"""The original manual, followed literally with real processes, in a copy of the repository with a ``.env`` of its own.
+
+Each way to start the service must give every process the same settings: the API sends to the broker and the database
+number that the workers read.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+import requests
+
+from app.config import ROOT
+from app.demo.client_app import ClientApp, serve
+from app.demo.iiif_server import create_iiif_server
+from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
+from tests.conftest import wait_for_broker
+
+BY_HAND = ("celery -A app.app.celery worker -B -c 1 --loglevel=info -P threads", "python run.py")
+AT_ONCE = ("bash run.sh",)
+KEY = "p8xk3uVtY2gq0c1h"
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a broker with a password, without a database number."""
+    address = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
+    settings = choose_settings(tmp_path_factory.mktemp("broker"), celery_broker_url=address)
+    command = [sys.executable, "-m", "app.workers.broker", "serve"]
+    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_for_broker(address)
+        yield address
+        process.terminate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A fresh clone: no ``.env``, no data folder; the virtual environment is linked."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run.py", "run.sh", "requirements.txt", ".env.template"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("iiif", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (venv / path.name).symlink_to(path)
+    stamp = venv / ".requirements.sha256"  # without it run.sh would install the packages again
+    stamp.unlink(missing_ok=True)
+    stamp.write_bytes(subprocess.run(["sha256sum", "requirements.txt"], cwd=tmp_path, capture_output=True).stdout)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("commands", "debug"),
+    [(BY_HAND, "True"), (BY_HAND, "False"), (AT_ONCE, "True")],
+    ids=["by hand, debugging", "by hand", "at once, debugging"],
+)
+def test_a_job_is_done_with_the_settings_in_the_file(
+    folder: Path, broker: str, commands: tuple[str, ...], debug: str
+) -> None:
+    run_a_detection(folder, commands, {}, CELERY_BROKER_URL=broker, DEBUG=debug)
+    assert list_used_databases(broker) == ["db1" if debug == "True" else "db0"]
+
+
+def test_a_job_is_done_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
+    run_a_detection(folder, BY_HAND, {"CELERY_BROKER_URL": broker}, DEBUG="True")
+    assert list_used_databases(broker) == ["db1"]
+
+
+def list_used_databases(broker: str) -> list[str]:
+    with redis.Redis.from_url(broker) as client:
+        return list(client.info("keyspace"))
+
+
+def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[str, str], **values: str) -> None:
+    """Install as the manual does, start the service, and check that a detection reaches the client app."""
+    receiver = ClientApp()
+    port = find_free_port()
+    with (
+        serve(create_iiif_server(ROOT / "iiif" / "sample")) as library,
+        serve(receiver.create_app()) as client_url,
+    ):
+        make_keys(folder / "keys.db")
+        write_env(folder, values | {"API_PORT": str(port), "CLIENT_APP_URL": client_url, "DB_NAME": "keys"})
+        with run_commands(folder, commands, environment):
+            api, headers = f"http://127.0.0.1:{port}", {"X-API-Key": KEY}
+            wait_for_api(api, folder)
+            form = {"manifest_url": f"{library}/manifest.json"}
+            answer = requests.post(f"{api}/run_detect", headers=headers, data=form, timeout=10)
+            assert answer.status_code == 200, answer.text
+            received = receiver.wait(timeout=240)
+            job = requests.get(answer.json()["status_url"], headers=headers, timeout=10).json()
+    assert job["state"] == "done"
+    assert [each.path for each in received] == ["/annotate/sample"]
+    assert b"1 " in received[0].files["annotation_file"][1]
+
+
+def make_keys(path: Path) -> None:
+    """Make the table of keys with the statements of the manual."""
+    table = """CREATE TABLE apps (
+       id INTEGER PRIMARY KEY AUTOINCREMENT,
+       app_name CHAR(50) NOT NULL,
+       app_key CHAR(80) NOT NULL
+    );"""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(table)
+        database.execute("INSERT INTO apps (app_name, app_key) VALUES ('front', ?);", [KEY])
+        database.commit()
+
+
+def write_env(folder: Path, values: dict[str, str]) -> None:
+    """Copy the template to ``.env`` and change its values; what is served on loopback is trusted."""
+    text = (folder / ".env.template").read_text()
+    for name, value in values.items():
+        text, changed = re.subn(rf"^{name}=\S*", f'{name}="{value}"', text, flags=re.MULTILINE)
+        assert changed == 1, name
+    (folder / ".env").write_text(f'{text}\nTRUSTED_HOSTS="127.0.0.1"\n')
+
+
+@contextmanager
+def run_commands(folder: Path, commands: tuple[str, ...], environment: dict[str, str]) -> Iterator[None]:
+    """Run commands in a folder, each in the background, with the virtual environment activated."""
+    path = f"{folder}/venv/bin{os.pathsep}{os.environ['PATH']}"
+    with ExitStack() as stack:
+        for command in commands:
+            log = stack.enter_context((folder / f"{command.split()[0]}.log").open("wb"))
+            started = subprocess.Popen(
+                shlex.split(command), env=os.environ | {"PATH": path} | environment, cwd=folder, stdout=log, stderr=log
+            )
+            stack.callback(stop, started)
+        yield
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        each.terminate()
+    process.wait(60)
