@@ -45,7 +45,7 @@ from bench.labelled_pages import (
 from bench.tables import describe_machine, print_table
 from bench.timing import Timings, add_timing_arguments, take_turns
 
-SIZES = (640, 800, 900, 1000, 1280, 1600)
+SIZES = (480, 640, 800, 900, 1000, 1280, 1600)
 FULL, FILE = "full", "file on disk"
 DETECTION = "detection"
 
