@@ -96,8 +96,8 @@ class Services:
     def dispatcher(self) -> "Courier":
         """The HTTP client that sends deliveries to client apps."""
         from app.delivery.dispatcher import Courier
+        from app.jobs.result_payloads import load_parcel
         from app.net.addresses import AddressGuard
-        from app.pipelines.payload_loading import load_parcel
 
         s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
         return Courier(self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds)

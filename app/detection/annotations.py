@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.detection.boxes import Detections
+if TYPE_CHECKING:  # numpy, which the web process does without
+    from app.detection.boxes import Detections
 
 
 class PageStatus(StrEnum):
@@ -48,7 +49,7 @@ class AnnotatedPage:
     reason: str = ""
 
 
-def format_boxes(detections: Detections, class_names: Mapping[int, str]) -> tuple[BoxRecord, ...]:
+def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tuple[BoxRecord, ...]:
     """Turn detections in full-size pixels into records, the surest first."""
     rows = zip(detections.xywh().tolist(), detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
     boxes = [

@@ -1,21 +1,28 @@
 """Jobs: what client apps ask for, and how far the service is with it.
 
-``lifecycle``    class ``Jobs``: what a client app changes: submit, cancel, retry
-``leases``       what workers and the sweep change; the states and leases are drawn here
-``states``       states and stages
-``scheduling``   which waiting job a worker takes next
-``queries``      jobs and their deliveries, read
-``rows``         new rows, and the statements that change rows
-``collections``  the parts of a collection
-``events``       events for the client app (``notify_url``)
-``processes``    names of the processes that hold leases
-``requests``     what may be asked for, validated
-``description``  a job as JSON
-``documents``    documents of similarity jobs; ``pairs`` and ``results``: their pairs and scores
+    lifecycle    class ``Jobs``: what a client app changes: submit, cancel, retry
+    leases       what workers and the sweep change; the states and leases are drawn here
+    states       states and stages
+    scheduling   which waiting job a worker takes next
+    queries      jobs and their deliveries, read
+    rows         new rows, and the statements that change rows
+    collections  the parts of a collection
+    events       events for the client app (``notify_url``)
+    processes    names of the processes that hold leases
+    job_kinds    the registry: what is particular to each kind of job
+    description  a job as JSON
+    job_answers  the types of that JSON
+    documents    documents of similarity jobs: sources, use of the disk, removal
+    pairs        pairs of documents, and their scores
+    result_payloads  the payload of a delivery, built from the files of its job
+
+    requests/    what may be asked for, as validated records
+
+In: validated requests of the routes. Out: rows, messages that wake workers, events in the outbox.
 """
 
 from app.jobs.lifecycle import Jobs
-from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest, read_request
+from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest
 from app.jobs.states import Stage, State
 
 __all__ = [
@@ -26,5 +33,4 @@ __all__ = [
     "Stage",
     "State",
     "TrainingRequest",
-    "read_request",
 ]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.database.tables import Attempt, Delivery, Job
-from app.jobs.requests import EvaluationRequest, SimilarityRequest, TrainingRequest
+from app.jobs.job_kinds import find_kind
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -18,60 +18,9 @@ def describe(job: Job) -> dict[str, Any]:
         "created": format_time(job.created),
         "updated": format_time(job.updated),
         "finished": format_time(job.finished),
-        **_describe_kind(job),
+        **find_kind(job.kind).describe(job),
         "timings": job.timings,
         "error": error,
-    }
-
-
-def _describe_kind(job: Job) -> dict[str, Any]:
-    kinds = {
-        SimilarityRequest.kind: _describe_comparison,
-        TrainingRequest.kind: _describe_training,
-        EvaluationRequest.kind: _describe_evaluation,
-    }
-    return kinds.get(job.kind, _describe_detection)(job)
-
-
-def _describe_detection(job: Job) -> dict[str, Any]:
-    return {
-        "manifest_url": job.request["manifest_url"],
-        "manifest_ref": job.manifest_ref,
-        "model": job.model_label or job.request["model"] or None,
-        "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
-    }
-
-
-def _describe_comparison(job: Job) -> dict[str, Any]:
-    return {
-        "documents": job.request["documents"],
-        "model": job.request["model"],
-        "topk": job.request["topk"],
-        "transpositions": job.request["transpositions"],
-        "pooling": job.request["pooling"] or None,
-        "coverage": job.coverage or {"documents": []},
-    }
-
-
-def _describe_training(job: Job) -> dict[str, Any]:
-    learned = job.coverage or {}
-    return {
-        "data": job.request["data"],
-        "epochs": job.request["epochs"],
-        "model": job.model_label or job.request["model"] or None,
-        "weights": learned.get("weights"),
-        "last_epoch": learned.get("last_epoch"),
-        "figures": learned.get("figures"),
-    }
-
-
-def _describe_evaluation(job: Job) -> dict[str, Any]:
-    return {
-        "dataset": job.request["dataset"],
-        "split": job.request["split"] or None,
-        "save_dir": job.request["save_dir"] or None,
-        "model": job.model_label or job.request["model"] or None,
-        "figures": (job.coverage or {}).get("figures"),
     }
 
 

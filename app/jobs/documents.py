@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.database.sessions import Database
 from app.database.tables import Document, Job
 from app.errors import RequestError
-from app.jobs.requests import DetectionRequest, SimilarityRequest, Source, SourceKind
-from app.jobs.requests.names import show_name
+from app.jobs.requests import DetectionRequest, SimilarityRequest, Source
+from app.jobs.requests.reading import show
 from app.jobs.states import FINISHED, UNFINISHED, State
 from app.storage import Storage
 
@@ -43,23 +43,23 @@ class Documents:
         Raises:
             RequestError: The client app has no such job.
         """
-        named = f"documents: {show_name(doc_id)} names"
+        named = f"documents: {show(doc_id)} names"
         mine = select(Job).where(Job.app_id == app_id)
         with self._database.session() as session:
-            if source.kind is SourceKind.MANIFEST:
+            if source.manifest_url:
                 mine = mine.where(Job.kind == DetectionRequest.kind, Job.state == State.DONE)
-                manifest = Job.request["manifest_url"].as_string() == source.value
+                manifest = Job.request["manifest_url"].as_string() == source.manifest_url
                 job = session.scalars(mine.where(manifest).order_by(Job.created.desc()).limit(1)).first()
                 if job is None:
                     raise RequestError(f"{named} a manifest in which no finished job of yours has found illustrations.")
                 return job
-            job = session.scalars(mine.where(Job.id == source.value)).first()
+            job = session.scalars(mine.where(Job.id == source.job_id)).first()
         if job is None:
-            raise RequestError(f"{named} a job that is not there: {source.value!r}.")
+            raise RequestError(f"{named} a job that is not there: {source.job_id!r}.")
         if job.kind != DetectionRequest.kind:
-            raise RequestError(f"{named} a job that finds no illustrations: {source.value} is a {job.kind}.")
+            raise RequestError(f"{named} a job that finds no illustrations: {source.job_id} is a {job.kind}.")
         if job.state != State.DONE:
-            raise RequestError(f"{named} a job that is not done: {source.value} is {job.state}.")
+            raise RequestError(f"{named} a job that is not done: {source.job_id} is {job.state}.")
         return job
 
     def check(self, app_id: int, request: SimilarityRequest) -> None:
@@ -69,7 +69,7 @@ class Documents:
             RequestError: Which.
         """
         for doc_id, source in request.documents.items():
-            if source.kind is not SourceKind.LIST:
+            if not source.url:
                 self.find_detection(app_id, doc_id, source)
 
     def record(self, job: Job, sources: Mapping[str, str]) -> None:

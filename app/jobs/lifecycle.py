@@ -11,6 +11,7 @@ from app.database.tables import Attempt, Delivery, Document, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
 from app.jobs.collections import build_parts, can_be_retried
+from app.jobs.job_kinds import COLLECTION
 from app.jobs.leases import Leases
 from app.jobs.requests import DetectionRequest, Request
 from app.jobs.rows import build_ending, build_job, reschedule_results, update_job
@@ -89,7 +90,7 @@ class Jobs(Leases):
         """
         total = len(parts) + len(refused)
         with self.database.session() as session:
-            if not update_job(session, job.id, Job.lease == job.lease, kind="collection", done=total, total=total):
+            if not update_job(session, job.id, Job.lease == job.lease, kind=COLLECTION.name, done=total, total=total):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
             new = [part for part in build_parts(job, parts, refused) if part.id not in there]

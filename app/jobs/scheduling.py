@@ -20,7 +20,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.sessions import Database
 from app.database.tables import Job, RoundRobin
-from app.jobs.requests import TrainingRequest
+from app.jobs.job_kinds import YIELDING
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
 # Jobs that download from one host at a time: while one waits for its last pages, the next begins. More would not be
@@ -63,7 +63,7 @@ class Scheduler:
 
     def must_yield(self, stage: Stage) -> bool:
         """Tell whether a training at work must yield: a job of another kind waits for the stage."""
-        waiting = select(Job.id).where(self.may_be_taken(stage), Job.kind != TrainingRequest.kind)
+        waiting = select(Job.id).where(self.may_be_taken(stage), Job.kind.not_in(YIELDING))
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first() is not None
 
@@ -85,5 +85,5 @@ class Scheduler:
 
 def _rank(stage: Stage) -> ColumnElement[int]:
     waited = Job.waiting_since < time.time() - LONGEST_WAIT
-    training = (Job.kind == TrainingRequest.kind) if stage is RUN else false()
-    return case((training & waited, -1), (training, 1), else_=0)
+    yielding = Job.kind.in_(YIELDING) if stage is RUN else false()
+    return case((yielding & waited, -1), (yielding, 1), else_=0)

@@ -1,4 +1,18 @@
-"""HTTP only: parse, submit, answer. Every answer is JSON, the errors too."""
+"""HTTP only: parse, submit, answer. Every answer is JSON, the errors too.
+
+In: requests that passed ``server`` (limits, API key); a view receives a validated record. Out: JSON of the types in
+``answers``, and files. Between them are calls of ``current_services``.
+
+    operations     decorators of views: what a view takes and answers
+    answers        types of the answers
+    submissions    what makes jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model, /test-model
+    jobs           /jobs: list, show, cancel, retry, redeliver
+    results        /jobs/<id>/annotations, scores, files
+    uploads        /send-data, /send-dataset, /datasets
+    models         /models, /models/default
+    probes         /healthz, /readyz, /metrics
+    openapi        /openapi.json
+"""
 
 import logging
 
@@ -13,22 +27,11 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Put the routes and the error answers on an application."""
-    from app.routes import (
-        datasets,
-        default_model,
-        detection,
-        health,
-        jobs,
-        metrics,
-        models,
-        openapi,
-        similarity,
-        training,
-    )
+    from app.routes import jobs, models, openapi, probes, results, submissions, uploads
 
-    with_key = (detection, similarity, datasets, training, jobs, default_model)
-    for module in (*with_key, models, openapi, health, metrics):
+    for module in (submissions, jobs, results, uploads, models, probes, openapi):
         app.register_blueprint(module.routes)
+    app.register_blueprint(models.default_routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(NotFound, answer_nothing_there)

@@ -1,81 +1,112 @@
-"""``GET /models``, ``/models/<name>``, ``/models/default``: the detection weights of this server. Open to everyone."""
+"""``/models``: the detection weights of this server, and which are the default.
+
+Everyone may read; a change of the default needs a key, and so has a blueprint of its own.
+"""
 
 import time
-from typing import Any
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.detection.default_model import DefaultModel
-from app.detection.weights import ModelStore, Weights
+from app.detection.trial import try_weights
+from app.detection.weights import Weights
 from app.detection.weights_description import load_card
-from app.errors import NotFound, RequestError
-from app.jobs.description import format_time
+from app.errors import NotFound, RequestError, WeightsError
+from app.jobs.description import format_moment, format_time
+from app.routes.answers import Default, DefaultChoice, ModelAnswer, Models, NewDefault
+from app.routes.operations import answers
 from app.services import current_services
 
 routes = Blueprint("models", __name__)
+default_routes = Blueprint("default_model", __name__)
 
 
 @routes.get("/models")
+@answers(Models)
 def list_models() -> ResponseReturnValue:
+    """List the detection weights of this server, each with the time of its last change."""
     weights = current_services.models.list_weights().values()
     return jsonify({each.name: time.ctime(each.changed) for each in weights})
 
 
 @routes.get("/models/<name>")
+@answers(ModelAnswer)
 def show(name: str) -> ResponseReturnValue:
-    weights = find_weights(name)
+    """Show what weights are: architecture, classes, input size, hash, card."""
+    weights = _find(name)
     found = current_services.descriptions.describe(weights)
     return jsonify(
-        name=weights.name,
-        label=weights.label,
-        default=_is_default(weights),
-        supported=not found.error,
-        error=found.error or None,
-        architecture=found.architecture,
-        parameters=found.parameters,
-        classes={str(number): text for number, text in found.classes.items()},
-        input_size=found.input_size,
-        sha256=found.sha256,
-        size=found.size,
-        changed=format_time(weights.changed),
-        card=load_card(weights.path),
+        ModelAnswer(
+            name=weights.name,
+            label=weights.label,
+            default=_is_default(weights),
+            supported=not found.error,
+            error=found.error or None,
+            architecture=found.architecture,
+            parameters=found.parameters,
+            classes={str(number): text for number, text in found.classes.items()},
+            input_size=found.input_size,
+            sha256=found.sha256,
+            size=found.size,
+            changed=format_moment(weights.changed, "seconds"),
+            card=load_card(weights.path),
+        )
     )
 
 
 @routes.get("/models/default")
+@answers(Default)
 def show_default() -> ResponseReturnValue:
-    """Say which weights are used when a request names none, and which were before."""
-    store: ModelStore = current_services.models
+    """Show the weights that are used when a request names none, and those before."""
+    models = current_services.models
     try:
-        store.find()
+        models.find()
         error = None
     except RequestError as lost:
         error = lost.message
-    return jsonify(**describe_default(store.default), error=error)
+    return jsonify(Default(**_describe(models.default), error=error))
 
 
-def find_weights(name: str) -> Weights:
+@default_routes.post("/models/<name>/default")
+@answers(NewDefault)
+def set_default(name: str) -> ResponseReturnValue:
+    """Use these weights from now on when a request names none, if they can be used."""
+    models, settings = current_services.models, current_services.settings
+    weights = _find(name)
+    found = current_services.descriptions.describe(weights)
+    try:
+        if found.error:
+            raise WeightsError(found.error)
+        try_weights(weights.path, settings.data_folder / "ultralytics")
+    except WeightsError as error:
+        raise RequestError(error.message) from error
+    before = models.default
+    default = models.set_default(weights)
+    message = f"{weights.name} is used when a request names no model, in place of {before.name}."
+    if default == before:
+        message = f"{weights.name} is used already when a request names no model."
+    return jsonify(NewDefault(message=message, **_describe(default)))
+
+
+def _find(name: str) -> Weights:
     """Return the weights that an address names.
 
     Raises:
         NotFound: There are none of that name.
     """
-    store: ModelStore = current_services.models
     try:
-        return store.find(name)
+        return current_services.models.find(name)
     except RequestError as error:
         raise NotFound(error.message) from error
 
 
-def describe_default(default: DefaultModel) -> dict[str, Any]:
-    """Return which weights are the default, which were before, and since when."""
-    return {"default": default.name, "previous": default.previous, "since": format_time(default.since)}
+def _describe(default: DefaultModel) -> DefaultChoice:
+    return DefaultChoice(default=default.name, previous=default.previous, since=format_time(default.since))
 
 
 def _is_default(weights: Weights) -> bool:
-    store: ModelStore = current_services.models
     try:
-        return store.find().name == weights.name
+        return current_services.models.find().name == weights.name
     except RequestError:
         return False

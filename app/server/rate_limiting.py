@@ -27,8 +27,8 @@ from app.errors import DatabaseUnavailable, RequestError
 from app.services import current_services
 
 # The blueprints that need no key, and those of them that may be asked as often as one likes. All else needs one.
-OPEN = frozenset({"models", "openapi", "health", "metrics"})
-UNLIMITED = frozenset({"health", "metrics"})
+OPEN = frozenset({"models", "openapi", "health"})
+UNLIMITED = frozenset({"health"})
 
 # A broker that hangs delays a request by this much, once: then the counts are kept in memory until it answers again.
 BROKER_SECONDS = 0.3

@@ -9,7 +9,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from app.errors import BackboneError
-from app.similarity.backbones import Backbone
+from app.similarity.backbones import PREPROCESSING, Backbone, Pooling
 from app.storage import open_atomic
 
 _SUFFIXES = (".safetensors", ".pth")
@@ -48,6 +48,16 @@ def find_weights(backbone: Backbone, folder: Path) -> Path:
     if found is None:
         raise BackboneError(f"The weights of {backbone.name} are not on this server: {_advise(backbone, folder)}.")
     return found
+
+
+def identify(backbone: Backbone, pooling: Pooling | None, folder: Path) -> str:
+    """Return a text that names all that an embedding depends on; it changes when the weights file does.
+
+    Raises:
+        BackboneError: The weights are not there.
+    """
+    digest = compute_digest(find_weights(backbone, folder))
+    return f"{backbone.name} {digest} {pooling or 'own'} {PREPROCESSING}"
 
 
 def _look_for(backbone: Backbone, folder: Path) -> Path | None:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from app.errors import RequestError
 
@@ -59,17 +58,6 @@ class Backbone:
     def model(self) -> str:
         """The name of the network in that library."""
         return self.architecture.partition(":")[2]
-
-    def identity(self, pooling: Pooling | None, folder: Path) -> str:
-        """Return a text that names all that an embedding depends on; it changes when the weights file does.
-
-        Raises:
-            BackboneError: The weights are not there.
-        """
-        from app.similarity.backbone_weights import compute_digest, find_weights
-
-        digest = compute_digest(find_weights(self, folder))
-        return f"{self.name} {digest} {pooling or 'own'} {PREPROCESSING}"
 
 
 # Changes whenever the same image would come to other numbers: cached embeddings are then made anew.

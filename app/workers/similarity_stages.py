@@ -7,10 +7,9 @@ from typing import Any
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
 from app.errors import BackboneError, RequestError
-from app.jobs import DetectionRequest, SimilarityRequest, State, read_request
-from app.jobs.pairs import name_pair
-from app.jobs.requests import Source, SourceKind
-from app.jobs.results import ComparisonResult
+from app.jobs import DetectionRequest, SimilarityRequest, State
+from app.jobs.pairs import ComparisonResult, name_pair
+from app.jobs.requests import Source
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.documents import Coverage
 from app.pipelines.similarity.image_sources import (
@@ -49,14 +48,14 @@ def run(services: Services, job: Job) -> State | None:
     from app.pipelines.similarity.document_embedder import DocumentEmbedder
     from app.pipelines.similarity.embedding_store import EmbeddingStore
     from app.pipelines.similarity.pair_scores import PairScores
-    from app.similarity.backbone_weights import fetch_weights
+    from app.similarity.backbone_weights import fetch_weights, identify
     from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
 
     s, request, documents = services.settings, _read(job), services.documents
     backbone, pooling = find_backbone(request.model), _read_pooling(request)
     fetch_weights(backbone, s.backbones_folder)
-    identity = backbone.identity(pooling, s.backbones_folder)
+    identity = identify(backbone, pooling, s.backbones_folder)
     store = EmbeddingStore(services.storage.embeddings, identity)
     config = EmbedderConfig(pooling, device=s.device)
     embedder = DocumentEmbedder(
@@ -93,9 +92,7 @@ def deliver(services: Services, job: Job) -> State | None:
 
 
 def _read(job: Job) -> SimilarityRequest:
-    request = read_request(job.kind, job.request)
-    assert isinstance(request, SimilarityRequest)  # noqa: S101 (the job's kind says so)
-    return request
+    return SimilarityRequest.from_json(job.request)
 
 
 def _read_pooling(request: SimilarityRequest) -> Pooling | None:
@@ -110,14 +107,14 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
     def open_cache(name: str) -> ImageCache:
         return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
 
-    if source.kind is SourceKind.LIST:
-        return ListSource(source.value, open_cache(source.value), services.fetcher, shortest)
+    if source.url:
+        return ListSource(source.url, open_cache(source.url), services.fetcher, shortest)
     try:
         detection = services.documents.find_detection(job.app_id, doc_id, source)
     except RequestError as error:
-        return MissingSource(source.value, open_cache(source.value), error)
-    found = read_request(detection.kind, detection.request)
-    assert isinstance(found, DetectionRequest)  # noqa: S101 (a detection job was asked for)
+        name = source.job_id or source.manifest_url
+        return MissingSource(name, open_cache(name), error)
+    found = DetectionRequest.from_json(detection.request)
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
     pages = ImageCache(services.storage.images(url), services.fetcher, longest, gently=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")
@@ -129,9 +126,10 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
     if not job.retries:
         return frozenset()
     from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.similarity.backbone_weights import identify
 
     try:
-        identity = find_backbone(request.model).identity(_read_pooling(request), services.settings.backbones_folder)
+        identity = identify(find_backbone(request.model), _read_pooling(request), services.settings.backbones_folder)
     except BackboneError:  # it never came to that
         return frozenset()
     contents = (row.content for row in services.documents.list_of(job))

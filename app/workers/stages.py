@@ -1,36 +1,31 @@
-"""The stages of a job, by its kind: each joins settings and stores of a worker to the order of work in ``pipelines``.
+"""The work of a kind of job at each of the three stages in ``app/jobs/states.py``.
 
-``download``, ``run`` and ``deliver`` are the work of the three stages in ``app/jobs/states.py``. Imported inside the
-tasks, as the pipelines are; what needs torch is imported inside ``run``.
+A module of stages joins the settings and stores of a worker to the order of work in ``pipelines``. The registry
+(``app/jobs/job_kinds.py``) names the module of each kind. It is imported inside the tasks, as the pipelines are; what
+needs torch is imported inside ``run``.
 """
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from app.database.tables import Job
-from app.jobs import EvaluationRequest, SimilarityRequest, State, TrainingRequest
+from app.jobs import State
+from app.jobs.job_kinds import find_kind
 from app.services import Services
 
 
 class Stages(Protocol):
-    """What a worker does at each stage of a kind of job; returns the state that follows, None for the usual one."""
+    """A module of stages. Each function returns the state that follows, or None for the usual one."""
 
     def download(self, services: Services, job: Job) -> State | None:
-        """Fetch what the job is about, and its images."""
+        """Fetch the manifest, the lists or the data set, and the images."""
 
     def run(self, services: Services, job: Job) -> State | None:
-        """Look at the images."""
+        """Run the model on the images."""
 
     def deliver(self, services: Services, job: Job) -> State | None:
-        """Put the result in the outbox: a client app that hangs holds up no job."""
+        """Put the result in the outbox: a client app that hangs never delays a job."""
 
 
 def choose_stages(job: Job) -> Stages:
     """Return the stages of a job's kind."""
-    from app.workers import detection_stages, evaluation_stages, similarity_stages, training_stages
-
-    kinds: dict[str, Stages] = {
-        SimilarityRequest.kind: similarity_stages,
-        TrainingRequest.kind: training_stages,
-        EvaluationRequest.kind: evaluation_stages,
-    }
-    return kinds.get(job.kind, detection_stages)
+    return cast(Stages, find_kind(job.kind).load_stages())

@@ -27,8 +27,8 @@ from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import choose_settings
-from app.openapi.paths import PATHS
 from tests.support.api import Api, open_api
+from tests.support.openapi_document import PATHS
 from tests.support.service import open_service
 
 MANIFEST = "https://library.example/manifest.json"

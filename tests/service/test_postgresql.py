@@ -178,7 +178,8 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
     while (found := jobs.lease_next(DOWNLOAD)) and found.id != job.id:
         pass  # of the tests before
     assert found is not None
-    parts = DetectionRequest("").for_manifests(f"https://library.example/{number}" for number in range(3))
+    urls = [f"https://library.example/{number}" for number in range(3)]
+    parts = DetectionRequest(urls[0]).for_manifests(urls)
     with ThreadPoolExecutor() as executor:
 
         def cancel(_: Any) -> None:

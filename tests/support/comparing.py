@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from app.iiif.fetch import Fetcher
-from app.jobs.pairs import name_pair
-from app.jobs.results import ComparisonResult, PairResult
+from app.jobs.pairs import ComparisonResult, PairResult, name_pair
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
 from app.pipelines.similarity.documents import Coverage

@@ -1,37 +1,31 @@
-"""What client apps may ask for, as validated records.
+"""What client apps may ask for: immutable records of pydantic, each rule of which is written once.
 
-A record exists only when every field in it can be used: making one from a form or from JSON raises
-:class:`~app.errors.RequestError` with a sentence that names the field.
+A record validates the fields that a client sent, generates their schema in ``/openapi.json``, travels between the
+modules, and lies as JSON in the row of its job. Fields come in from the routes; out go a record, or one sentence that
+names the field that cannot be used (:class:`~app.errors.RequestError`).
 
-A job's row has its request as JSON, and says of what kind it is: :func:`read_request` returns the record.
+    reading               fields → record or sentence; JSON; the base of the records
+    fields                the types of fields: addresses, names, labels, numbers
+    detection_request     DetectionRequest, and lists of manifests
+    similarity_request    SimilarityRequest with its Sources, ForgetRequest
+    training_requests     TrainingRequest, EvaluationRequest
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from app.jobs.requests.detection import DetectionRequest, RefusedLine
-from app.jobs.requests.similarity import SimilarityRequest, Source, SourceKind
-from app.jobs.requests.training import EvaluationRequest, TrainingRequest
+from app.jobs.requests.detection_request import DetectionOptions, DetectionRequest, RefusedLine, read_list
+from app.jobs.requests.reading import Request, read
+from app.jobs.requests.similarity_request import ForgetRequest, SimilarityRequest, Source
+from app.jobs.requests.training_requests import EvaluationRequest, TrainingRequest
 
 __all__ = [
+    "DetectionOptions",
     "DetectionRequest",
     "EvaluationRequest",
+    "ForgetRequest",
     "RefusedLine",
     "Request",
     "SimilarityRequest",
     "Source",
-    "SourceKind",
     "TrainingRequest",
-    "read_request",
+    "read",
+    "read_list",
 ]
-
-Request = DetectionRequest | SimilarityRequest | TrainingRequest | EvaluationRequest
-
-
-def read_request(kind: str, record: Mapping[str, Any]) -> Request:
-    """Return the request of a job from its row; that of a collection is one for detection."""
-    if kind == SimilarityRequest.kind:
-        return SimilarityRequest.from_json(record)
-    kinds: dict[str, type[TrainingRequest] | type[EvaluationRequest]]
-    kinds = {each.kind: each for each in (TrainingRequest, EvaluationRequest)}
-    return kinds[kind](**record) if kind in kinds else DetectionRequest(**record)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from app.errors import RequestError
-from app.jobs.requests.fields import check_url
-from app.jobs.requests.names import explain_name, show_name
-from app.jobs.requests.strict_json import JsonObject, parse_json
+from app.jobs.requests.fields import check_url, explain_name
+from app.jobs.requests.reading import JsonObject, parse_json, show
 from app.pipelines.similarity.documents import ImageList, ListedImage
 
 # Most images of a document. A comparison of two such documents computes 400 million scores.
@@ -41,7 +40,7 @@ def check_length(images: ImageList, origin: str, most: int) -> ImageList:
     if not images.failed:
         return ImageList(error=f"{origin} has no images.")
     name, reason = images.failed[0]
-    error = f"{origin} has no image that can be asked for; the first of {count}, {show_name(name)}: {reason}"
+    error = f"{origin} has no image that can be asked for; the first of {count}, {show(name)}: {reason}"
     return ImageList(failed=images.failed, error=error)
 
 

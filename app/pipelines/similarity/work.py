@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.errors import ExtractorError, FetchError
 from app.jobs.pairs import list_pairs
-from app.jobs.requests.names import show_name
+from app.jobs.requests.reading import show
 from app.net.addresses import read_host
 from app.pipelines.patience import Patience
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
@@ -181,7 +181,7 @@ def _check_usable(documents: Sequence[DocumentRecords]) -> None:
         first = covered[0]
         raise FetchError(
             f"None of the {len(covered)} documents has an image that can be compared; "
-            f"the first, {show_name(first.doc_id)}: {first.error}"
+            f"the first, {show(first.doc_id)}: {first.error}"
         )
 
 

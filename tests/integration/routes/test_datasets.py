@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.auth import add_app
-from app.routes.datasets import MOST_UPLOADS
+from app.routes.uploads import MOST_UPLOADS
 from tests.support.api import Api, open_api
 from tests.support.archives import BOX, YAML, make_image, make_pages, make_zip
 
@@ -90,7 +90,7 @@ def test_a_data_set_is_removed_by_its_own_client_app(app: Flask, client: FlaskCl
     [
         ({"img_zip": ""}, "img_zip is missing: send a zip file of images."),
         ({"anno_zip": ""}, "anno_zip is missing: send a zip file of label files, a .txt for each image."),
-        ({"yaml_file": "names: [a]"}, "yaml_file is missing: send a YAML file with the names of the classes."),
+        ({"yaml_file": "names: [a]"}, "yaml_file must be a file, not 'names: [a]'."),
         ({"action": ""}, "action is missing: send train, val or test."),
         ({"action": "validate"}, "action is 'validate': send one of train, val, test."),
         ({"yaml_file": (io.BytesIO(YAML), "my data.yaml")}, "'my data.yaml' cannot be the name of a data set"),

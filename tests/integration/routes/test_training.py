@@ -42,8 +42,8 @@ def test_a_test_is_queued_and_described(client: FlaskClient, headers: dict[str, 
     [
         ({"data": "others"}, "'others' is not among your data sets: pages."),
         ({"model": "unknown"}, "model 'unknown' is not among the weights of this server: illustrations.pt."),
-        ({"epochs": "0"}, "epochs must be a whole number from 1 to 10000."),
-        ({"name": "illustrations"}, "name is that of weights of this server: illustrations.pt; send another."),
+        ({"epochs": "0"}, "epochs must be a whole number from 1 to 10000, not 0."),
+        ({"name": "illustrations"}, "name: weights illustrations.pt already exist; choose another name."),
         ({"notify_url": "nowhere"}, "notify_url is not a web address"),
     ],
 )

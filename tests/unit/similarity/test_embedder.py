@@ -8,6 +8,7 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
+from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.networks import Network
@@ -201,11 +202,11 @@ def test_turning_comes_before_scaling_where_the_input_is_no_square() -> None:
 def test_an_embedder_is_kept_until_its_weights_change(tmp_path: Path) -> None:
     backbone, path = find_backbone("resnet34"), tmp_path / "resnet34.pth"
     torch.save(build_resnet("resnet34").state_dict(), path)
-    first, identity = load_embedder(backbone, tmp_path, EmbedderConfig()), backbone.identity(None, tmp_path)
+    first, identity = load_embedder(backbone, tmp_path, EmbedderConfig()), identify(backbone, None, tmp_path)
     assert load_embedder(backbone, tmp_path, EmbedderConfig()) is first
     state = build_resnet("resnet34").state_dict()
     state["conv1.weight"] *= 2
     torch.save(state, path)
     assert load_embedder(backbone, tmp_path, EmbedderConfig()) is not first
-    assert backbone.identity(None, tmp_path) != identity
-    assert backbone.identity(Pooling.AVG, tmp_path) != backbone.identity(None, tmp_path)
+    assert identify(backbone, None, tmp_path) != identity
+    assert identify(backbone, Pooling.AVG, tmp_path) != identify(backbone, None, tmp_path)

@@ -12,6 +12,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import nn
 
 from app.errors import BackboneError
+from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import EmbedderConfig, load_embedder
 
@@ -71,7 +72,7 @@ def test_weights_are_taken_from_the_cache_of_the_hub(tmp_path: Path, hub_cache: 
     (repository / "refs" / "main").write_text("0123")
     backbone = find_backbone(f"timm:{VIT}")
     assert load_embedder(backbone, tmp_path, EmbedderConfig()).dimension == 64
-    assert backbone.identity(None, tmp_path)
+    assert identify(backbone, None, tmp_path)
 
 
 def test_a_model_without_weights_says_where_to_put_them(tmp_path: Path) -> None:

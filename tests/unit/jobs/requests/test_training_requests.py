@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from app.errors import RequestError
-from app.jobs import EvaluationRequest, TrainingRequest, read_request
+from app.jobs.requests import EvaluationRequest, TrainingRequest, read
 from app.training.datasets import Split
 
 GOOD = {"data": "pages", "epochs": "20"}
@@ -9,34 +11,40 @@ FULL = Split(10, 5, 5)
 
 
 def test_a_training_is_read_from_its_form_and_from_its_row() -> None:
-    request = TrainingRequest.from_form(GOOD | {"data": "pages.yaml", "model": "best.pt", "name": "mine.pt"})
+    request = read(TrainingRequest, GOOD | {"data": "pages.yaml", "model": "best.pt", "name": "mine.pt"})
     assert request == TrainingRequest("pages", 20, "best.pt", "mine")
-    assert read_request("training", request.as_json()) == request
+    assert TrainingRequest.from_json(request.as_json()) == request
 
 
 def test_a_test_is_read_from_its_form_and_from_its_row() -> None:
-    request = EvaluationRequest.from_form({"dataset": "pages.yml", "save_dir": "first look", "split": "val"})
+    request = read(EvaluationRequest, {"dataset": "pages.yml", "save_dir": "first look", "split": "val"})
     assert request == EvaluationRequest("pages", split="val", save_dir="first look")
-    assert read_request("test", request.as_json()) == request
+    assert EvaluationRequest.from_json(request.as_json()) == request
 
 
-@pytest.mark.parametrize("epochs", ["", "0", "-1", "1.5", "ten", "10001", "1e3", "٣", "1" * 5000])
+@pytest.mark.parametrize("epochs", ["0", "-1", "1.5", "ten", "10001", "1e3", "٣", "1" * 5000])
 def test_epochs_must_be_a_positive_number(epochs: str) -> None:
     with pytest.raises(RequestError, match="epochs must be a whole number from 1 to 10000"):
-        TrainingRequest.from_form(GOOD | {"epochs": epochs})
+        read(TrainingRequest, GOOD | {"epochs": epochs})
+
+
+@pytest.mark.parametrize("epochs", ["", " "])
+def test_epochs_must_be_given(epochs: str) -> None:
+    with pytest.raises(RequestError, match=r"^epochs is missing: send the number of times to see every page"):
+        read(TrainingRequest, GOOD | {"epochs": epochs})
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "é", "a" * 81, "a\nb", "a b"])
 def test_new_weights_have_a_plain_name(name: str) -> None:
     with pytest.raises(RequestError, match="name must be"):
-        TrainingRequest.from_form(GOOD | {"name": name})
+        read(TrainingRequest, GOOD | {"name": name})
 
 
 @pytest.mark.parametrize("field", ["data", "dataset"])
 def test_a_data_set_must_be_named(field: str) -> None:
     kind = TrainingRequest if field == "data" else EvaluationRequest
     with pytest.raises(RequestError, match=f"^{field} is missing"):
-        kind.from_form({"epochs": "3"})
+        read(kind, {"epochs": "3"})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,7 @@ def test_a_test_takes_the_pages_for_tests_where_there_are_any() -> None:
     with pytest.raises(RequestError, match="no pages for test: it has train"):
         EvaluationRequest("pages").choose_split(["train"])
     with pytest.raises(RequestError, match="split must be one of train, val, test"):
-        EvaluationRequest.from_form({"dataset": "pages", "split": "other"})
+        read(EvaluationRequest, {"dataset": "pages", "split": "other"})
 
 
 def test_new_weights_are_named_by_the_client_or_by_what_was_trained_on_what() -> None:
@@ -73,3 +81,14 @@ def test_the_name_of_new_weights_is_no_longer_than_a_file_may_have() -> None:
     (name,) = TrainingRequest("d" * 100, 1).name_weights("été " * 60, "0123456789")
     assert len(name.encode()) < 200
     assert name.endswith("_01234567.pt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (TrainingRequest, {"data": "pages", "epochs": 20, "model": "best.pt", "name": "", "notify_url": ""}),
+        (EvaluationRequest, {"dataset": "pages", "model": "best.pt", "split": "", "save_dir": "x", "notify_url": ""}),
+    ],
+)
+def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was(kind: Any, row: dict[str, Any]) -> None:
+    assert kind.from_json(row).as_json() == row

@@ -1,17 +1,22 @@
-"""``GET /healthz``, ``GET /readyz``: does the service stand, and does it work? Open to everyone, for probes."""
+"""``GET /healthz``, ``/readyz``, ``/metrics``: for load balancers, watchdogs and Prometheus. They need no API key."""
 
+import hmac
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis import Redis, RedisError, ResponseError
 from sqlalchemy import select
 
 from app.database.connections import wait_at_most
 from app.database.sessions import Database
 from app.database.tables import App
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, Forbidden
+from app.monitoring.prometheus import ServiceCollector
+from app.routes.answers import Health, NotHealthy, NotReady, Ready
+from app.routes.operations import answers
 from app.services import current_services
 
 routes = Blueprint("health", __name__)
@@ -22,29 +27,43 @@ SILENT = "does not answer"
 
 
 @routes.get("/healthz")
+@answers(Health, unwell=NotHealthy)
 def healthz() -> ResponseReturnValue:
-    """Tell whether the database can be read, and whether the broker takes what is sent."""
+    """Check that the database can be read, and that the broker takes messages."""
     database, broker = current_services.database, current_services.broker
     faults = _probe({"database": lambda: _read(database), "broker": lambda: _write(broker)})
     if not faults:
-        return jsonify(status="ok", database="ok", broker="ok")
+        return jsonify(Health(status="ok", database="ok", broker="ok"))
     message = ", and ".join(f"the {name} {fault}" for name, fault in faults.items()) + "."
-    return jsonify(status="not ok", message=message[0].upper() + message[1:]), 503
+    return jsonify(NotHealthy(status="not ok", message=message[0].upper() + message[1:])), 503
 
 
 @routes.get("/readyz")
+@answers(Ready, unwell=NotReady)
 def readyz() -> ResponseReturnValue:
-    """Tell whether something came through every queue lately: a worker that consumes nothing is found out."""
+    """Check that a message came through every queue lately: this also finds a worker that consumes nothing."""
     try:
         silences = current_services.heartbeats.find_silences()
     except DatabaseUnavailable:
-        return jsonify(status="not ready", message="The database does not answer."), 503
+        return jsonify(NotReady(status="not ready", message="The database does not answer.")), 503
     limit = current_services.settings.ready_seconds
     queues = {queue: None if seconds is None else round(seconds, 1) for queue, seconds in silences.items()}
     silent = {queue: seconds for queue, seconds in queues.items() if seconds is None or seconds > limit}
     if not silent:
-        return jsonify(status="ready", queues=queues)
-    return jsonify(status="not ready", message=_describe_silence(silent, len(queues)), queues=queues), 503
+        return jsonify(Ready(status="ready", queues=queues))
+    message = _describe_silence(silent, len(queues))
+    return jsonify(NotReady(status="not ready", message=message, queues=queues)), 503
+
+
+@routes.get("/metrics")
+@answers(None, others={"text/plain": {"type": "string"}}, refuses=[403])
+def metrics() -> Response:
+    """Return the metrics for Prometheus; with METRICS_TOKEN, for those who know it."""
+    _check_token(current_services.settings.metrics_token)
+    registry = CollectorRegistry()
+    s = current_services
+    registry.register(ServiceCollector(s.database, s.broker, s.counters, s.heartbeats))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _describe_silence(silent: Mapping[str, float | None], queues: int) -> str:
@@ -89,3 +108,10 @@ def _write(broker: Redis) -> str:
     except RedisError:
         return SILENT
     return ""
+
+
+def _check_token(token: str) -> None:
+    """Refuse a request without the token of the settings, if there is one there."""
+    sent = request.headers.get("Authorization", "")
+    if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+        raise Forbidden("The metrics are for those who know METRICS_TOKEN: send it as Authorization: Bearer <token>.")

@@ -1,11 +1,12 @@
-"""What a delivery carries, made from the files of its job."""
+"""The payload of a delivery, built from the files of its job. The registry names the function of each kind of job."""
 
 from app.database.tables import Delivery, Job
 from app.delivery.payloads import Parcel, build_annotation_parcel, build_event_parcel, build_scores_parcel
 from app.errors import ResultGone
-from app.jobs import DetectionRequest, Jobs, SimilarityRequest, read_request
-from app.jobs.pairs import find_pairs
-from app.jobs.results import ComparisonResult
+from app.jobs import DetectionRequest, Jobs
+from app.jobs.job_kinds import find_kind
+from app.jobs.pairs import ComparisonResult, find_pairs
+from app.jobs.requests import SimilarityRequest
 from app.similarity.scores import format_scores
 from app.storage import JobFolder, Storage
 
@@ -19,22 +20,24 @@ def load_parcel(delivery: Delivery, jobs: Jobs, storage: Storage) -> Parcel:
     if delivery.body is not None:
         return build_event_parcel(delivery.body)
     job = jobs.find(delivery.job_id)
-    folder, request = storage.job(job.id), read_request(job.kind, job.request)
-    if isinstance(request, SimilarityRequest):
-        return _load_scores(folder, request, delivery.part)
-    assert isinstance(request, DetectionRequest)  # noqa: S101 (of other kinds there is no result to be sent)
-    return _load_annotations(folder, job, request.experiment_id)
+    load = find_kind(job.kind).load_payload()
+    parcel: Parcel = load(storage.job(job.id), job, delivery.part)
+    return parcel
 
 
-def _load_annotations(folder: JobFolder, job: Job, experiment_id: str) -> Parcel:
+def load_annotations(folder: JobFolder, job: Job, part: str) -> Parcel:
+    """Return the annotation file of a detection job."""
     try:
         annotations = folder.annotations.read_bytes()
     except FileNotFoundError as error:
         raise ResultGone("The result is no longer on this server: send the manifest again.") from error
+    experiment_id = DetectionRequest.from_json(job.request).experiment_id
     return build_annotation_parcel(job.manifest_ref or "", annotations, job.model_label or "", experiment_id)
 
 
-def _load_scores(folder: JobFolder, request: SimilarityRequest, part: str) -> Parcel:
+def load_scores(folder: JobFolder, job: Job, part: str) -> Parcel:
+    """Return the score file of one pair of documents of a similarity job."""
+    request = SimilarityRequest.from_json(job.request)
     (pair,) = find_pairs(part, request.documents)
     result = ComparisonResult(folder, request.documents).load_pair(pair)
     if result is None:

@@ -4,10 +4,9 @@ from typing import Any
 import pytest
 
 from app.errors import RequestError
-from app.jobs import SimilarityRequest, read_request
-from app.jobs.requests import Source, SourceKind
-from app.jobs.requests.similarity import MOST_DOCUMENTS, check_doc_ids
-from app.jobs.requests.strict_json import parse_json
+from app.jobs.requests import ForgetRequest, SimilarityRequest, Source, read
+from app.jobs.requests.reading import parse_json
+from app.jobs.requests.similarity_request import MOST_DOCUMENTS
 from app.similarity.transpositions import Transposition
 
 LIST = "https://app.example/list/1"
@@ -16,7 +15,7 @@ JOB = "0123456789abcdef" * 2
 
 def build(**fields: Any) -> SimilarityRequest:
     """Build a request as it comes, through JSON."""
-    return SimilarityRequest.from_fields(parse_json(json.dumps({"documents": {"a": LIST}} | fields)))
+    return read(SimilarityRequest, parse_json(json.dumps({"documents": {"a": LIST}} | fields)))
 
 
 def test_every_field_is_taken() -> None:
@@ -32,10 +31,10 @@ def test_every_field_is_taken() -> None:
     )
     assert request == SimilarityRequest(
         {
-            "a": Source(SourceKind.LIST, LIST),
-            "b": Source(SourceKind.LIST, LIST),
-            "c": Source(SourceKind.JOB, JOB),
-            "d": Source(SourceKind.MANIFEST, "https://l.example/m"),
+            "a": Source(url=LIST),
+            "b": Source(url=LIST),
+            "c": Source(job_id=JOB),
+            "d": Source(manifest_url="https://l.example/m"),
         },
         "resnet34",
         "https://app.example/in/",
@@ -45,7 +44,11 @@ def test_every_field_is_taken() -> None:
         (Transposition.NONE, Transposition.HFLIP),
         "gem",
     )
-    assert read_request("similarity", json.loads(json.dumps(request.as_json()))) == request
+    record = json.loads(json.dumps(request.as_json()))
+    assert SimilarityRequest.from_json(record) == request
+    assert record["documents"]["a"] == {"url": LIST}
+    assert record["documents"]["c"] == {"job_id": JOB}
+    assert (record["transpositions"], record["pooling"]) == (["none", "hflip"], "gem")
 
 
 def test_what_is_not_named_has_its_default() -> None:
@@ -55,9 +58,9 @@ def test_what_is_not_named_has_its_default() -> None:
 
 def test_the_fields_of_a_form_are_taken() -> None:
     form = {"documents": json.dumps({"a": LIST}), "topk": "7", "transpositions": "hflip, rot90"}
-    request = SimilarityRequest.from_fields(form)
+    request = read(SimilarityRequest, form)
     assert (request.topk, request.transpositions) == (7, ("none", "hflip", "rot90"))
-    assert SimilarityRequest.from_fields(form | {"transpositions": '["vflip"]'}).transpositions == ("none", "vflip")
+    assert read(SimilarityRequest, form | {"transpositions": '["vflip"]'}).transpositions == ("none", "vflip")
 
 
 @pytest.mark.parametrize("doc_id", ["ms-3", "wit1-man-191", "é", "a b", "a.b", "...", "-", "1" * 200])
@@ -73,7 +76,7 @@ def test_an_id_may_be_any_name(doc_id: str) -> None:
     ],
 )  # fmt: skip
 def test_an_id_that_cannot_be_used_is_named(doc_id: str) -> None:
-    with pytest.raises(RequestError, match=r"^documents has an id") as caught:
+    with pytest.raises(RequestError, match=r"^documents: .") as caught:
         build(documents={"good": LIST, doc_id: LIST})
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 200
@@ -102,7 +105,7 @@ def test_two_documents_of_one_id_are_named(text: str) -> None:
     documents = text % ((LIST,) * 3)
     for fields in (parse_json(f'{{"documents": {documents}}}'), {"documents": documents}):
         with pytest.raises(RequestError, match="documents has two documents of the id 'a'"):
-            SimilarityRequest.from_fields(fields)
+            read(SimilarityRequest, fields)
 
 
 def test_ids_that_make_one_name_for_two_pairs_are_refused_and_others_with_hyphens_are_not() -> None:
@@ -113,7 +116,7 @@ def test_ids_that_make_one_name_for_two_pairs_are_refused_and_others_with_hyphen
 
 def test_too_many_documents_are_refused() -> None:
     assert build(documents={f"ms{number}": LIST for number in range(MOST_DOCUMENTS)})
-    with pytest.raises(RequestError, match=f"has {MOST_DOCUMENTS + 1} documents"):
+    with pytest.raises(RequestError, match=f"has {MOST_DOCUMENTS + 1} entries; send at most {MOST_DOCUMENTS}"):
         build(documents={f"ms{number}": LIST for number in range(MOST_DOCUMENTS + 1)})
 
 
@@ -142,8 +145,23 @@ def test_a_job_waits_for_the_host_of_most_of_its_lists() -> None:
 @pytest.mark.parametrize("value", [None, [], {}, "a", ["a", 1], [".."], ["a/b"], ["x" * 201], ["a"] * 1001])
 def test_a_list_of_ids_that_cannot_be_used_is_named(value: Any) -> None:
     with pytest.raises(RequestError, match=r"^documents"):
-        check_doc_ids(value)
+        read(ForgetRequest, {"documents": value})
 
 
 def test_ids_are_taken_once() -> None:
-    assert check_doc_ids(["b", "a", "b"]) == check_doc_ids('["b", "a"]') == ["b", "a"]
+    for value in (["b", "a", "b"], '["b", "a"]'):
+        assert read(ForgetRequest, {"documents": value}).documents == ["b", "a"]
+
+
+def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was() -> None:
+    row = {
+        "documents": {"a": {"url": LIST}, "b": {"job_id": JOB}, "c": {"manifest_url": "https://l.example/m"}},
+        "model": "timm:vit_small_patch16_224.dino",
+        "callback": "",
+        "experiment_id": "17",
+        "notify_url": "",
+        "topk": 20,
+        "transpositions": ["none", "rot90"],
+        "pooling": "",
+    }
+    assert SimilarityRequest.from_json(row).as_json() == row

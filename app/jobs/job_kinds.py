@@ -1,0 +1,164 @@
+"""The kinds of jobs. Each is registered once, here: a further kind is one entry and the modules that it names.
+
+===============  ===========================================  =============================
+kind             what it does                                 result
+===============  ===========================================  =============================
+``detection``    find the illustrations of a manifest         annotation file
+``collection``   a detection job that was expanded into one   none: its parts have their own
+                 job a manifest
+``similarity``   compare documents, every two of them         score files, one a pair
+``training``     train detection weights on a data set        weights, published here
+``test``         evaluate weights on a data set               figures, kept here
+===============  ===========================================  =============================
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from app.database.tables import Job
+from app.jobs.job_answers import DetectionJob, EvaluationJob, SimilarityJob, TrainingJob
+from app.jobs.requests import DetectionRequest, EvaluationRequest, Request, SimilarityRequest, TrainingRequest
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a job that can fail without the job, and is then tried again on request."""
+
+    singular: str
+    plural: str
+
+    def describe_failed(self, count: int) -> str:
+        """Return ``The canvas that failed is`` or ``The 3 canvases that failed are``."""
+        one, more = f"The {self.singular} that failed is", f"The {count} {self.plural} that failed are"
+        return one if count == 1 else more
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """What is particular to a kind of job.
+
+    Attributes:
+        name: Name in the rows of jobs and in answers.
+        request: Record of a request.
+        answer: Type of the answer about such a job, for ``/openapi.json``.
+        describe: Returns the fields of that answer that only this kind has.
+        stages: Module with the work of each stage (``app/workers/stages.py``); only workers import it.
+        payload: Function that loads a result for its delivery, as ``module:function``; "" when no result is sent.
+        part: What a retry of a job that is done repeats, where it failed; None: a job that is done has no retry.
+        many_deliveries: Whether a result is sent in parts, so that lists of jobs only count them.
+        yields: Whether other kinds go first on the GPU queue, and the job stops for them between two steps.
+    """
+
+    name: str
+    request: type[Request]
+    answer: Any
+    describe: Callable[[Job], dict[str, Any]]
+    stages: str
+    payload: str = ""
+    part: Part | None = None
+    many_deliveries: bool = False
+    yields: bool = False
+
+    def load_stages(self) -> Any:
+        """Import the module of the stages."""
+        return resolve_name(self.stages)
+
+    def load_payload(self) -> Any:
+        """Import the function that loads a result."""
+        return resolve_name(self.payload)
+
+
+def find_kind(name: str) -> JobKind:
+    """Return the kind of a job by the name in its row."""
+    return KINDS[name]
+
+
+def _describe_detection(job: Job) -> dict[str, Any]:
+    return {
+        "manifest_url": job.request["manifest_url"],
+        "manifest_ref": job.manifest_ref,
+        "model": job.model_label or job.request["model"] or None,
+        "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
+    }
+
+
+def _describe_similarity(job: Job) -> dict[str, Any]:
+    return {
+        "documents": job.request["documents"],
+        "model": job.request["model"],
+        "topk": job.request["topk"],
+        "transpositions": job.request["transpositions"],
+        "pooling": job.request["pooling"] or None,
+        "coverage": job.coverage or {"documents": []},
+    }
+
+
+def _describe_training(job: Job) -> dict[str, Any]:
+    learned = job.coverage or {}
+    return {
+        "data": job.request["data"],
+        "epochs": job.request["epochs"],
+        "model": job.model_label or job.request["model"] or None,
+        "weights": learned.get("weights"),
+        "last_epoch": learned.get("last_epoch"),
+        "figures": learned.get("figures"),
+    }
+
+
+def _describe_evaluation(job: Job) -> dict[str, Any]:
+    return {
+        "dataset": job.request["dataset"],
+        "split": job.request["split"] or None,
+        "save_dir": job.request["save_dir"] or None,
+        "model": job.model_label or job.request["model"] or None,
+        "figures": (job.coverage or {}).get("figures"),
+    }
+
+
+DETECTION = JobKind(
+    "detection",
+    DetectionRequest,
+    DetectionJob,
+    _describe_detection,
+    stages="app.workers.detection_stages",
+    payload="app.jobs.result_payloads:load_annotations",
+    part=Part("canvas", "canvases"),
+)
+COLLECTION = JobKind(
+    "collection",
+    DetectionRequest,
+    DetectionJob,
+    _describe_detection,
+    stages="app.workers.detection_stages",
+)
+SIMILARITY = JobKind(
+    "similarity",
+    SimilarityRequest,
+    SimilarityJob,
+    _describe_similarity,
+    stages="app.workers.similarity_stages",
+    payload="app.jobs.result_payloads:load_scores",
+    part=Part("image", "images"),
+    many_deliveries=True,
+)
+TRAINING = JobKind(
+    "training",
+    TrainingRequest,
+    TrainingJob,
+    _describe_training,
+    stages="app.workers.training_stages",
+    yields=True,
+)
+EVALUATION = JobKind(
+    "test",
+    EvaluationRequest,
+    EvaluationJob,
+    _describe_evaluation,
+    stages="app.workers.evaluation_stages",
+)
+
+KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, TRAINING, EVALUATION)}
+# The kinds that let others go first: for the scheduler.
+YIELDING = frozenset(kind.name for kind in KINDS.values() if kind.yields)

@@ -1,0 +1,122 @@
+"""``/jobs/<id>/annotations``, ``/scores/<a>-<b>``, ``/files``: the results of jobs."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from flask import Blueprint, Response, current_app, jsonify, send_from_directory, url_for
+from flask.typing import ResponseReturnValue
+from pydantic.dataclasses import dataclass
+
+from app.database.tables import Job
+from app.errors import NotFound, RequestError
+from app.jobs.job_kinds import SIMILARITY
+from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
+from app.jobs.requests.reading import show
+from app.routes.answers import Annotations, File, Files, Scores
+from app.routes.jobs import find_job
+from app.routes.operations import BINARY, answers, takes_query
+from app.services import current_services
+from app.similarity.scores import format_scores, format_scores_json
+
+routes = Blueprint("results", __name__)
+
+
+@dataclass(frozen=True)
+class AnnotationsQuery:
+    """How to write annotations."""
+
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True)
+class ScoresQuery:
+    """How to write scores."""
+
+    format: Literal["npy", "json"] = "npy"
+
+
+@routes.get("/jobs/<job_id>/annotations")
+@takes_query(AnnotationsQuery)
+@answers(Annotations, others={"text/plain": {"type": "string"}})
+def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
+    """Return the annotation file; as JSON, each box with confidence and class, in pixels of the full-size image."""
+    job = find_job(job_id)
+    folder = current_services.storage.job(job.id)
+    path = folder.annotations if query.format == "text" else folder.annotations_json
+    if not path.exists():
+        raise RequestError(f"Job {job_id} is {job.state}: it has no annotations{_advise(job)}")
+    if query.format == "text":
+        return Response(path.read_bytes(), mimetype="text/plain")
+    canvases = current_app.json.loads(path.read_bytes())
+    manifest_url, model = job.request["manifest_url"], job.model_label
+    return jsonify(Annotations(job_id=job.id, manifest_url=manifest_url, model=model, canvases=canvases))
+
+
+@routes.get("/jobs/<job_id>/scores/<pair>")
+@takes_query(ScoresQuery)
+@answers(Scores, others={"application/octet-stream": BINARY})
+def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
+    """Return the scores of two documents of a similarity job, by their ids in either order: <id>-<id>."""
+    job = find_job(job_id)
+    found = _find_scores(job, _find_pair(job, pair))
+    if query.format == "npy":
+        return Response(format_scores(found.scores, found.a, found.b), mimetype="application/octet-stream")
+    records = format_scores_json(found.scores, found.a, found.b, job.request["transpositions"])
+    head = {"job_id": job.id, "documents": [found.a.doc_id, found.b.doc_id], "model": job.request["model"]}
+    return jsonify(head | {"pairs": list(records)})
+
+
+@routes.get("/jobs/<job_id>/files")
+@answers(Files)
+def list_files(job_id: str) -> ResponseReturnValue:
+    """List the files of a training or an evaluation: figures, curves, pictures, weights."""
+    folder = current_services.storage.job(find_job(job_id).id).results
+    found = sorted(Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names)
+    whole = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = (_describe_file(job_id, name, folder / name) for name in whole)
+    return jsonify(Files(files=[file for file in files if file]))
+
+
+@routes.get("/jobs/<job_id>/files/<path:path>")
+@answers(None, others={"*/*": BINARY})
+def show_file(job_id: str, path: str) -> ResponseReturnValue:
+    """Return one of these files."""
+    if any(part.startswith(".") for part in path.split("/")):  # half-written
+        raise NotFound(f"Job {job_id} has no file {show(path)}.")
+    return send_from_directory(current_services.storage.job(find_job(job_id).id).results, path)
+
+
+def _find_pair(job: Job, name: str) -> Pair:
+    """Return the pair that a name means, in either order of its documents."""
+    if job.kind != SIMILARITY.name:
+        raise NotFound(f"Job {job.id} is a {job.kind}: it has no scores.")
+    pairs = find_pairs(name, job.request["documents"])
+    if not pairs:
+        raise NotFound(f"Job {job.id} has no pair of documents {show(name)}: name it as <id>-<id>.")
+    if len(pairs) > 1:
+        raise NotFound(f"Job {job.id} has several pairs {show(name)}: name the one with the ids in order.")
+    return pairs[0]
+
+
+def _find_scores(job: Job, pair: Pair) -> PairResult:
+    folder = current_services.storage.job(job.id)
+    found = ComparisonResult(folder, job.request["documents"]).load_pair(pair)
+    if found is None:
+        missing = f"Job {job.id} is {job.state}: it has no scores of {show(pair[0])} and {show(pair[1])}"
+        raise (NotFound if job.finished else RequestError)(missing + _advise(job))
+    return found
+
+
+def _advise(job: Job) -> str:
+    """Return the ending of a "job has no …" message."""
+    return "." if job.finished else " yet; ask again when it is done."
+
+
+def _describe_file(job_id: str, name: str, path: Path) -> File | None:
+    """Return the answer about a file; None of one that an evaluation replaces at this moment."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return None
+    return File(name=name, url=url_for("results.show_file", job_id=job_id, path=name), size=size)

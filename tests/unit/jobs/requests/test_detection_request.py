@@ -1,0 +1,107 @@
+import pytest
+
+from app.errors import RequestError
+from app.jobs.requests import DetectionOptions, DetectionRequest, read, read_list
+
+MANIFEST = "https://example.org/manifest.json"
+
+
+def test_every_field_is_taken() -> None:
+    form = {"manifest_url": f" {MANIFEST} ", "model": "m.pt", "callback": "https://a.example/x", "experiment_id": "7"}
+    expected = DetectionRequest(MANIFEST, model="m.pt", callback="https://a.example/x", experiment_id="7")
+    assert read(DetectionRequest, form) == expected
+
+
+def test_a_blank_field_counts_as_missing_and_an_unknown_one_is_passed_over() -> None:
+    form = {"manifest_url": MANIFEST, "callback": "  ", "image_size": "", "odd": "x"}
+    assert read(DetectionRequest, form) == DetectionRequest(MANIFEST)
+
+
+def test_what_only_a_route_decides_is_no_field() -> None:
+    assert read(DetectionRequest, {"manifest_url": MANIFEST, "refresh": "true"}) == DetectionRequest(MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "   ",
+        "example.org/manifest.json",
+        "ftp://example.org/m",
+        "file:///etc/passwd",
+        "http://",
+        "http://[::1",
+        "http://.:80/",
+        "http://example.org:99999/",
+        "http://example.org/a b",
+        "http://example.org/\nX",
+        "http://user:password@example.org/",
+        "http://example.org/" + "x" * 5000,
+    ],
+)
+def test_an_unusable_manifest_url_is_named(url: str) -> None:
+    with pytest.raises(RequestError, match="manifest_url"):
+        read(DetectionRequest, {"manifest_url": url})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("callback", "nowhere"), ("model", "a\nb"), ("experiment_id", "x" * 201), ("model", "\0")],
+)
+def test_an_unusable_field_is_named(field: str, value: str) -> None:
+    with pytest.raises(RequestError, match=field):
+        read(DetectionRequest, {"manifest_url": MANIFEST, field: value})
+
+
+def test_a_request_survives_the_database() -> None:
+    request = DetectionRequest(MANIFEST, refresh=True)
+    assert DetectionRequest.from_json(request.as_json()) == request
+    assert request.as_json() == {
+        "manifest_url": MANIFEST,
+        "model": "",
+        "callback": "",
+        "experiment_id": "",
+        "image_size": "",
+        "notify_url": "",
+        "refresh": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "manifest_url is missing: send the address of a IIIF manifest, or of a IIIF collection."),
+        (
+            {"manifest_url": "x"},
+            "manifest_url is not a web address: 'x'; send one that starts with http:// or https://.",
+        ),
+        ({"image_size": "7"}, "image_size must be a number of pixels from 64 to 100000, or «full», not '7'."),
+        ({"experiment_id": "x" * 201}, "experiment_id is longer than 200 characters."),
+    ],
+)
+def test_a_refusal_is_one_sentence_with_field_value_and_limit(fields: dict[str, str], sentence: str) -> None:
+    form = ({"manifest_url": MANIFEST} | fields) if fields else {}
+    with pytest.raises(RequestError) as caught:
+        read(DetectionRequest, form)
+    assert caught.value.message == sentence
+
+
+def test_a_list_gives_its_good_lines_once_and_names_the_bad_ones() -> None:
+    text = "\nhttps://a.example/1\n  \nnot an address\nhttps://a.example/1 \nhttps://a.example/2"
+    good, bad = read_list(text, DetectionOptions(model="m.pt"))
+    assert [(each.manifest_url, each.model) for each in good] == [
+        ("https://a.example/1", "m.pt"),
+        ("https://a.example/2", "m.pt"),
+    ]
+    assert [(each.line, each.text) for each in bad] == [(4, "not an address")]
+
+
+def test_a_job_waits_for_the_host_of_its_manifest() -> None:
+    assert DetectionRequest("https://Gallica.BnF.fr.:443/1").host == "gallica.bnf.fr"
+
+
+def test_the_manifests_of_a_collection_share_its_options_and_bad_ones_have_a_reason() -> None:
+    good, bad = DetectionRequest(MANIFEST, model="m.pt").for_manifests(["https://a.example/1 ", "nowhere"])
+    assert good == [DetectionRequest("https://a.example/1", model="m.pt")]
+    assert list(bad) == ["nowhere"]
+    assert bad["nowhere"].startswith("manifest_url is not a web address: 'nowhere'")
