@@ -34,7 +34,27 @@ WORKERS = {"io@": "pages", "gpu@": "detections", "post@": "results"}
 LONGEST_PAUSE = 180
 
 
-class Monitor:
+class Repeating(threading.Thread):
+    """Takes a step at an interval, from a thread, until it is stopped."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._seconds = seconds
+        self._over = threading.Event()
+
+    def step(self) -> None:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        while not self._over.wait(self._seconds):
+            self.step()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+class Monitor(Repeating):
     """Reads the service's files many times a second: when a page is saved, and whether one is saved again.
 
     Attributes:
@@ -42,14 +62,14 @@ class Monitor:
     """
 
     def __init__(self, service: Service) -> None:
+        super().__init__(0.05)
         self._service = service
         self._inodes: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
         self._results = 0
         self._last = dict.fromkeys(WORKERS.values(), 0.0)
         self.saved_again: Counter[str] = Counter()
-        self._repeat = Repeat(self._read, 0.05)
 
-    def _read(self) -> None:
+    def step(self) -> None:
         for kind, known in self._inodes.items():
             for path in (self._service.settings.data_folder / "jobs").glob(f"*/{kind}/*.json"):
                 inode = path.stat().st_ino
@@ -67,12 +87,8 @@ class Monitor:
         wait_until(lambda: all(self._last[kind] > start for kind in kinds), LONGEST_PAUSE)
         return time.monotonic() - start
 
-    def stop(self) -> None:
-        self._repeat.stop()
-        self._read()
 
-
-class Submitter:
+class Submitter(Repeating):
     """Sends another manifest whenever fewer than a few jobs are under way.
 
     Attributes:
@@ -81,14 +97,14 @@ class Submitter:
     """
 
     def __init__(self, service: Service, library: str, under_way: int) -> None:
+        super().__init__(0.2)
         self._service = service
         self._library = library
         self._under_way = under_way
         self.jobs: list[str] = []
         self.refused = 0
-        self._repeat = Repeat(self._send, 0.2)
 
-    def _send(self) -> None:
+    def step(self) -> None:
         if len(self.jobs) - len({each.path for each in self._service.receiver.received}) >= self._under_way:
             return
         form = {"manifest_url": f"{self._library}/{len(self.jobs)}/manifest.json"}
@@ -96,26 +112,6 @@ class Submitter:
             self.jobs.append(self._service.post("/run_detect", data=form)["job_id"])
         except AssertionError:  # not answered with 200
             self.refused += 1
-
-    def stop(self) -> None:
-        self._repeat.stop()
-
-
-class Repeat:
-    """Calls a function at an interval, from a thread, until it is stopped."""
-
-    def __init__(self, call: Callable[[], None], seconds: float) -> None:
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(call, seconds), daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[[], None], seconds: float) -> None:
-        while not self._over.wait(seconds):
-            call()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +135,8 @@ def run(arguments: argparse.Namespace) -> None:
             open_service(Path(data), (), host_interval_seconds=0.02, **as_installed) as service,
         ):
             monitor, submitter = Monitor(service), Submitter(service, library, arguments.under_way)
+            monitor.start()
+            submitter.start()
             wait_until(lambda: len(service.receiver.received) > 0)
             pauses = inject([*faults, wipe_broker], service, monitor)
             submitter.stop()
@@ -231,16 +229,16 @@ def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dic
     states = Counter(service.finish(job_id)["state"] for job_id in submitter.jobs)
     service.receiver.wait(jobs, timeout=120)
     monitor.stop()
+    monitor.step()
     webhook_ids = defaultdict(set)
     for each in service.receiver.received:
         webhook_ids[each.path].add(each.headers["Webhook-Id"])
     lost, missing = jobs - states["done"], jobs - len(webhook_ids)
     doubled = sum(len(ids) > 1 for ids in webhook_ids.values())
-    medians = [
-        (name, len(seconds), f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}")
-        for name, seconds in pauses.items()
+    rows = [
+        (name, len(times), f"{statistics.median(times):.1f}", f"{max(times):.1f}") for name, times in pauses.items()
     ]
-    print_table(["fault", "times", "seconds until it works again: median", "longest"], medians)
+    print_table(["fault", "times", "seconds until it works again: median", "longest"], rows)
     counts = [
         (f"jobs lost (final states: {dict(states)})", lost),
         ("pages detected twice", monitor.saved_again["detections"]),

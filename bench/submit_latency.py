@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from bench.tables import describe_machine, print_table
-from bench.timing import BUSY, QUIET, add_busy_argument, keep_busy
+from bench.timing import QUIET, add_busy_argument, apply_loads
 from tests.support.library import Answer, Library
 from tests.support.service import Service, open_service
 
@@ -88,15 +88,14 @@ class Measurement:
 
     def _time(self, name: str, ask: Ask, count: int, clients: int = 1) -> Iterator[Row]:
         """Yield a row for each load."""
-        for load, processes in {QUIET: 0, BUSY: self._arguments.busy}.items():
-            if load == QUIET or processes:
-                with keep_busy(processes), ThreadPoolExecutor(clients) as pool:
-                    shares = [len(range(client, count, clients)) for client in range(clients)]
-                    answers = [each for some in pool.map(lambda share: ask_often(ask, share), shares) for each in some]
-                taken = [milliseconds for milliseconds, _ in answers]
-                statuses = ", ".join(map(str, sorted({status for _, status in answers})))
-                p95 = statistics.quantiles(taken, n=20, method="inclusive")[-1] if len(taken) > 1 else taken[0]
-                yield name, load, statuses, f"{statistics.median(taken):.1f}", f"{p95:.1f}", f"{max(taken):.1f}"
+        shares = [len(range(client, count, clients)) for client in range(clients)]
+        for load in apply_loads(self._arguments.busy):
+            with ThreadPoolExecutor(clients) as pool:
+                answers = [each for some in pool.map(lambda share: ask_often(ask, share), shares) for each in some]
+            taken = [milliseconds for milliseconds, _ in answers]
+            statuses = ", ".join(map(str, sorted({status for _, status in answers})))
+            p95 = statistics.quantiles(taken, n=20, method="inclusive")[-1]
+            yield name, load, statuses, f"{statistics.median(taken):.1f}", f"{p95:.1f}", f"{max(taken):.1f}"
 
 
 def ask_often(ask: Ask, count: int) -> list[tuple[float, int]]:

@@ -46,6 +46,14 @@ def add_busy_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def apply_loads(busy: int) -> Iterator[str]:
+    """Yield each load while the machine is under it; without busy processes there is only the quiet one."""
+    yield QUIET
+    if busy:
+        with keep_busy(busy):
+            yield BUSY
+
+
 @contextmanager
 def keep_busy(processes: int) -> Iterator[None]:
     """Run processes that keep a core busy each."""
@@ -69,11 +77,9 @@ def take_turns(ways: Mapping[str, Way], rounds: int, busy: int) -> Timings:
     seconds: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
         order = dict(reversed(list(ways.items()))) if number % 2 else ways
-        for load, processes in {QUIET: 0, BUSY: busy}.items():
-            if load == QUIET or processes:
-                with keep_busy(processes):
-                    for name, taken in _run_round(order, threads).items():
-                        seconds.setdefault(load, {way: [] for way in ways})[name].append(taken)
+        for load in apply_loads(busy):
+            for name, taken in _run_round(order, threads).items():
+                seconds.setdefault(load, {way: [] for way in ways})[name].append(taken)
     return Timings(seconds)
 
 
