@@ -208,4 +208,8 @@ def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> 
     with serve(receiver.create_app()) as client_url:
         chosen = choose_settings(folder, client_app_url=client_url, **(impatient | settings))
         with run_service(chosen, wrapper=wrapper) as api:
-            yield Service(api, chosen, receiver)
+            service = Service(api, chosen, receiver)
+            yield service
+            # Sooner than to let all of them stop one after the other.
+            with suppress(psutil.NoSuchProcess):
+                kill([service.supervisor, *service.supervisor.children(recursive=True)])
