@@ -10,11 +10,12 @@ from app.logs import configure_logs
 
 GUNICORN_OPTIONS = [
     "--worker-class",
-    "app.server.gunicorn_worker.BoundedWorker",
+    "app.server.gunicorn_worker.TimeLimitWorker",
     "--workers",
     "2",
+    # Most of them may wait for slow clients: MOST_AT_WORK (app/server/middleware.py) requests are worked on at a time.
     "--threads",
-    "8",
+    "350",
     "--access-logfile",
     "-",
     "--logger-class",
@@ -24,7 +25,7 @@ GUNICORN_OPTIONS = [
     "--graceful-timeout",
     "20",
     "--no-control-socket",
-    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/rate_limiting.py.
+    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/middleware.py.
     "--forwarded-allow-ips",
     "",
 ]
@@ -38,7 +39,7 @@ def main() -> None:
         sys.exit(error.message)
     if settings.debug:
         from app.app import app
-        from app.server.development import RequestHandler
+        from app.server.request_log import DevelopmentHandler
 
         configure_logs(settings.log_format)
         app.run(
@@ -47,7 +48,7 @@ def main() -> None:
             debug=True,
             use_debugger=False,  # its page runs code for anyone who opens it; the log has the traceback
             load_dotenv=False,  # only Settings reads .env: a copy in the environment would outlive a change of the file
-            request_handler=RequestHandler,
+            request_handler=DevelopmentHandler,
         )
         return
     address = f"{settings.api_host}:{settings.api_port}"

@@ -14,8 +14,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     from app import commands, routes
     from app.config import Settings
-    from app.server import rate_limiting
-    from app.server.body import BoundedRequest
+    from app.server import middleware
     from app.services import Services
     from app.workers.queue import JobQueue
 
@@ -26,12 +25,9 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
-    app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"services": services, "queue": queue}
     app.register_blueprint(commands.commands)
-    rate_limiting.register(app)
+    middleware.register(app, settings)
     routes.register(app)
     return app

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 
 from app.database.sessions import Database
 from app.database.tables import App, Secret
-from app.delivery.signature import make_secret
+from app.delivery.payloads import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 DIGEST_PREFIX = "sha256:"

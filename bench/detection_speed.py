@@ -1,104 +1,94 @@
-"""How fast pages are looked at, beside the library's own ways and the floor, in one run.
+"""Compare the speed of detection with the library's own ways and with the floor.
 
-    python bench/detection_speed.py FOLDER-OF-IMAGES
-
-Every way reads the same JPEG files and ends with boxes, but for the floor: the bare forward pass on ready tensors. The
-ways take turns; the median over the rounds is printed.
+Every way reads the same JPEG files and ends with boxes. The floor is the bare forward pass on ready tensors of the same
+shapes, in full batches.
 """
 
 import argparse
-import os
-import statistics
-import sys
-import time
-from collections.abc import Callable
+from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from app.config import ROOT
+from app.detection.detector import Detector, DetectorConfig
+from app.pipelines.detection.pages import FetchedPage, load_batches
+from bench.labelled_pages import add_weights_argument, list_images, open_detector
+from bench.tables import describe_machine
+from bench.timing import Way, add_timing_arguments, print_speeds, take_turns
 
-from app.detection.detector import Detector, DetectorConfig, load_detector  # noqa: E402
-from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
-from app.pipelines.detection.page_records import FetchedPage  # noqa: E402
-from app.pipelines.detection.work import load_batches  # noqa: E402
-
-Way = Callable[[], object]
+FLOOR = "floor: bare forward pass"
 
 
-def build_ways(paths: list[Path], weights: Path, batch_size: int) -> dict[str, Way]:
-    """Return the ways to look at every page, by name."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pages = ROOT / "iiif" / "sample"
+    parser.add_argument("--pages", type=Path, default=pages, metavar="DIR", help="pages (default: the sample document)")
+    parser.add_argument("--count", type=int, default=40, help="take so many pages (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=DetectorConfig.batch_size, help="pages a batch")
+    add_weights_argument(parser)
+    add_timing_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    paths = list_images(arguments.pages, "val")[: arguments.count]
+    detector = open_detector(arguments.weights, DetectorConfig(batch_size=arguments.batch))
+    print(f"{len(paths)} pages, batches of {arguments.batch}, {describe_machine()}\n")
+    timings = take_turns(build_ways(paths, detector, arguments.weights), arguments.rounds, arguments.busy)
+    print_speeds(timings, len(paths), "pages/s", FLOOR)
+
+
+def build_ways(paths: list[Path], detector: Detector, weights: Path) -> dict[str, Way]:
+    """Return the ways to detect on every page, by name."""
     from ultralytics import YOLO
 
-    detector = load_detector(ModelStore(weights.parent, weights.name).find(), DetectorConfig(batch_size=batch_size))
-    library = YOLO(weights)
-    options = {"imgsz": 640, "conf": 0.25, "iou": 0.45, "verbose": False, "half": detector.device.type == "cuda"}
+    size = detector.config.batch_size
     names = [str(path) for path in paths]
-    groups = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
-    tensors = prepare(paths, detector, batch_size)
+    predict = partial(predict_with_library, detector)
+    library = YOLO(weights)
     return {
-        "this project": lambda: look(paths, detector),
-        "library, weights loaded for each page": lambda: [YOLO(weights).predict(name, **options) for name in names],
-        "library, a page at a time": lambda: [library.predict(name, **options) for name in names],
-        "library, in batches": lambda: [library.predict(group, batch=len(group), **options) for group in groups],
-        "floor: bare forward pass": lambda: [forward(detector, tensor) for tensor in tensors],
+        "this project": partial(detect, paths, detector),
+        "library, weights loaded for each page (as the original did)": lambda: [
+            predict(YOLO(weights), [n]) for n in names
+        ],
+        "library, a page at a time": lambda: [predict(library, [name]) for name in names],
+        "library, in batches": lambda: [predict(library, names[k : k + size]) for k in range(0, len(names), size)],
+        FLOOR: partial(forward, detector, draw_inputs(paths, detector)),
     }
 
 
-def look(paths: list[Path], detector: Detector) -> int:
-    pages = [FetchedPage(number, "", path.name, path.name) for number, path in enumerate(paths)]
-    batches = load_batches(paths[0].parent, pages, detector.config.batch_size)
-    return sum(len(detector.detect([image for _, image in batch if image is not None])) for batch in batches)
+def predict_with_library(detector: Detector, library: Any, names: list[str]) -> None:
+    """Detect as the library does, configured like the detector."""
+    config, half = detector.config, detector.dtype == torch.float16
+    options = {"imgsz": config.size, "conf": config.confidence, "iou": config.iou, "half": half, "verbose": False}
+    library.predict(names, batch=len(names), **options)
 
 
-def prepare(paths: list[Path], detector: Detector, batch_size: int) -> list[torch.Tensor]:
-    """Return ready input of the shape that an upright page has, in batches."""
-    shape = (3, 640, 480)
-    sizes = [min(batch_size, len(paths) - start) for start in range(0, len(paths), batch_size)]
-    format_ = {"memory_format": torch.channels_last}
-    return [torch.rand(size, *shape).to(detector.device, detector.dtype, **format_) for size in sizes]
+def detect(paths: list[Path], detector: Detector) -> None:
+    """Detect as a job does: a batch is decoded while the one before it is in the network."""
+    pages = [FetchedPage(number, "", path.name, file=str(path)) for number, path in enumerate(paths, 1)]
+    for batch in load_batches(Path(), pages, detector.config.batch_size, detector.config.size):
+        detector.detect([image.pixels for image in batch if image.pixels is not None])
+
+
+def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
+    """Return ready input of the shapes that the pages have for the network, in full batches."""
+    shapes: Counter[torch.Size] = Counter()
+    hook = detector.network.register_forward_pre_hook(
+        lambda _, inputs: shapes.update([each.shape for each in inputs[0]])
+    )
+    detect(paths, detector)
+    hook.remove()
+    size = detector.config.batch_size
+    batches = [(min(size, count - k), *shape) for shape, count in shapes.items() for k in range(0, count, size)]
+    ready = [torch.rand(batch).to(detector.device, detector.dtype) for batch in batches]
+    return [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
 
 
 @torch.inference_mode()
-def forward(detector: Detector, tensor: torch.Tensor) -> None:
-    detector.network(tensor)
+def forward(detector: Detector, inputs: list[torch.Tensor]) -> None:
+    for batch in inputs:
+        detector.network(batch)
     if detector.device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def measure(ways: dict[str, Way], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each way; the first round warms up and does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    threads = os.cpu_count() or 1
-    for _ in range(rounds + 1):
-        for name, way in ways.items():
-            torch.set_num_threads(threads)  # the library sets one core less when it chooses a device
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the speed of detection.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, default=ROOT / "models" / "illustrations.pt")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--pages", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-
-    isolate_ultralytics()
-    paths = sorted(arguments.folder.glob("*.jpg"))[: arguments.pages]
-    medians = measure(build_ways(paths, arguments.weights.resolve(), arguments.batch), arguments.rounds)
-    floor = medians["floor: bare forward pass"]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    print(f"{len(paths)} pages, batches of {arguments.batch}, {device}, torch {torch.__version__}")
-    print("| way | pages/s | of the floor |\n| --- | --- | --- |")
-    for name, median in medians.items():
-        print(f"| {name} | {len(paths) / median:.1f} | {median / floor:.2f} |")
-
-
-if __name__ == "__main__":
-    main()

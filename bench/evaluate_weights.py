@@ -1,14 +1,10 @@
-"""What weights find on labelled pages: AP50, AP50-95, and precision and recall at the default confidence.
+"""Evaluate detection weights on labelled pages: precision, recall and average precision, by kind of document.
 
-    python bench/evaluate_weights.py models/illustrations.pt PAGES/images/val
-
-Labels are YOLO files in ``labels/`` beside ``images/``. Pages are looked at by the service's own detector. Rows: all
-pages, then each kind of document, which is the first word of the file name.
+The kind is the first word of the file's name, up to ``_``, ``-`` or ``.``. Prints the table of a card of weights.
 """
 
 import argparse
 import re
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,62 +12,51 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from app.detection.detector import Detector
+from app.training.evaluate import MEASURING
+from app.training.labelled_page import LabelledPage
+from bench.labelled_pages import (
+    FIGURES,
+    add_pages_argument,
+    add_weights_argument,
+    format_figures,
+    list_images,
+    load_true_boxes,
+    open_detector,
+)
+from bench.tables import print_table
 
-from app.detection.detector import load_detector  # noqa: E402
-from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
-from app.training.evaluate import MEASURING  # noqa: E402
-from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels  # noqa: E402
-from app.training.metrics import ClassFigures, evaluate_pages  # noqa: E402
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_pages_argument(parser)
+    add_weights_argument(parser)
+    parser.add_argument("--split", default="val", help="train or val (default: %(default)s)")
+    parser.add_argument("--confidence", type=float, default=0.25, help="of precision and recall (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=640, help="longer side of the network's input (default: %(default)s)"
+    )
 
 
-def load_truth(image: Path, size: tuple[int, int]) -> TrueBoxes:
-    """Return the true boxes of an image of a (width, height), from the labels beside it."""
-    return load_labels(Path(str(image.with_suffix(".txt")).replace("/images/", "/labels/")), size)
+def run(arguments: argparse.Namespace) -> None:
+    detector = open_detector(arguments.weights, replace(MEASURING, size=arguments.size))
+    pages = detect_pages(list_images(arguments.pages, arguments.split), detector)
+    kinds: dict[str, list[LabelledPage]] = defaultdict(list, {"all": pages})
+    for page in pages:
+        kinds[re.split(r"[_.-]", page.image_name)[0]].append(page)
+    print(f"At confidence {arguments.confidence} and {arguments.size} pixels\n")
+    rows = [
+        [kind, len(group), sum(len(page.true) for page in group), *format_figures(group, arguments.confidence)]
+        for kind, group in kinds.items()
+    ]
+    print_table(["pages", "count", "illustrations", *FIGURES], rows)
 
 
-def look_at(weights: Path, folder: Path, size: int) -> list[LabelledPage]:
-    """Detect on every page of a folder, at any confidence."""
-    isolate_ultralytics()
-    detector = load_detector(ModelStore(weights.parent, weights.name).find(), replace(MEASURING, size=size))
+def detect_pages(paths: list[Path], detector: Detector) -> list[LabelledPage]:
+    """Detect on full-size pages, at any confidence."""
     pages = []
-    for path in sorted(folder.glob("*.jpg")):
+    for path, true in zip(paths, load_true_boxes(paths), strict=True):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         (found,) = detector.detect([pixels])
-        page_size = pixels.shape[1], pixels.shape[0]
-        pages.append(LabelledPage(path.name, page_size, load_truth(path, page_size), found))
+        pages.append(LabelledPage(path.name, (pixels.shape[1], pixels.shape[0]), true, found))
     return pages
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Evaluate detection weights on labelled pages.")
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--confidence", type=float, default=0.25)
-    parser.add_argument("--size", type=int, default=640)
-    arguments = parser.parse_args()
-
-    pages = look_at(arguments.weights.resolve(), arguments.images.resolve(), arguments.size)
-    groups: dict[str, list[LabelledPage]] = defaultdict(list, {"all": pages})
-    for page in pages:
-        groups[re.split(r"[_.-]", page.image_name)[0]].append(page)
-    print(f"at confidence {arguments.confidence}, {arguments.size} pixels")
-    print("| pages | count | illustrations | precision | recall | AP50 | AP50-95 |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, group in groups.items():
-        figures = evaluate_pages(group, ["illustration"], arguments.confidence).overall
-        print(
-            f"| {name} | {len(group)} | {figures.illustrations} | {' | '.join(format_figures(figures))} |", flush=True
-        )
-
-
-def format_figures(figures: ClassFigures) -> tuple[str, ...]:
-    """Return precision, recall, AP50 and AP50-95; 0 where there is none."""
-    rates = tuple(f"{figure or 0:.2f}" for figure in (figures.precision, figures.recall))
-    return rates + tuple(f"{figure or 0:.3f}" for figure in (figures.ap50, figures.ap50_95))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,6 @@
-"""How many requests a library gets: a whole service with two download workers, and a limit that they share.
+"""Count the requests that a library gets from a service with two download workers, next to what the limit allows.
 
-    python bench/politeness.py [--pages 200] [--rate 5]
-
-Four manifests of one library are sent at once. Printed beside each other: what the limit allows, what the library
-counted, and the floor, the time that so many requests take at that rate.
+The service fetches several manifests of one library at the same time; the library notes when each request comes.
 """
 
 import argparse
@@ -12,27 +9,26 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import requests
 from flask import Flask
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from app.auth import add_app
 from app.config import ROOT, Settings
-from app.database.sessions import Database
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
-from app.demo.service import build_environment, choose_settings, run_service
+from app.demo.service import build_environment
+from bench.tables import describe_machine, print_table
+from tests.support.service import open_service
 
 MANIFESTS = 4
+WORKERS = ("io", "io2")
 
 
-class Counter:
+class RequestLog:
     """Notes when each request comes, and how many are answered at the same time."""
 
     def __init__(self) -> None:
@@ -41,33 +37,47 @@ class Counter:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def watch(self, app: Flask) -> Flask:
-        @app.before_request
-        def come() -> None:
-            with self._lock:
-                self.times.append(time.monotonic())
-                self._at_once += 1
-                self.most_at_once = max(self.most_at_once, self._at_once)
+    def attach(self, app: Flask) -> None:
+        app.before_request(self._begin)
+        app.teardown_request(self._end)
 
-        @app.teardown_request
-        def go(_: Any) -> None:
-            with self._lock:
-                self._at_once -= 1
+    def _begin(self) -> None:
+        with self._lock:
+            self.times.append(time.monotonic())
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
 
-        return app
+    def _end(self, _: BaseException | None) -> None:
+        with self._lock:
+            self._at_once -= 1
 
-    def count_busiest(self, seconds: float = 1.0) -> int:
-        """Return the most requests that came within so many seconds."""
+    def count_busiest(self, seconds: float) -> int:
+        """Return the most requests that came within some seconds."""
         times = sorted(self.times)
         return max(sum(start <= each < start + seconds for each in times[i:]) for i, start in enumerate(times))
 
 
-def create_library(folder: Path, counter: Counter) -> Flask:
-    """Return a library whose one document goes by several addresses."""
-    app = counter.watch(create_iiif_server(folder))
-    for number in range(MANIFESTS):
-        app.add_url_rule(f"/{number}/manifest.json", f"manifest_{number}", app.view_functions["manifest"])
-    return app
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pages", type=int, default=200, help=f"pages of {MANIFESTS} manifests (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=5.0, help="requests a second that a host may get")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    log = RequestLog()
+    with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as data:
+        draw_pages(Path(pages), arguments.pages // MANIFESTS)
+        with (
+            serve(create_library(Path(pages), log)) as library,
+            open_service(Path(data), host_interval_seconds=1 / arguments.rate) as service,
+            open_second_worker(service.settings),
+        ):
+            manifests = [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)]
+            jobs = [service.post("/run_detect", data={"manifest_url": url})["job_id"] for url in manifests]
+            states = Counter(service.finish(job)["state"] for job in jobs)
+        shares = {name: count_downloads(Path(data), name) for name in WORKERS}
+    print(f"{arguments.pages} pages of {MANIFESTS} manifests ({dict(states)}); jobs by worker: {shares}")
+    print(f"{describe_machine()}\n")
+    print_table(["", "allowed", "counted"], build_rows(log, arguments.rate, service.settings.host_connections))
 
 
 def draw_pages(folder: Path, count: int) -> None:
@@ -75,63 +85,46 @@ def draw_pages(folder: Path, count: int) -> None:
         Image.new("RGB", (600, 800), "white").save(folder / f"{number:04d}.jpg")
 
 
+def create_library(folder: Path, log: RequestLog) -> Flask:
+    """Return a library whose one document has several addresses."""
+    app = create_iiif_server(folder)
+    log.attach(app)
+    for number in range(MANIFESTS):
+        app.add_url_rule(f"/{number}/manifest.json", f"manifest_{number}", app.view_functions["manifest"])
+    return app
+
+
 @contextmanager
-def second_worker(settings: Settings):
-    """Run another download worker beside the service's own."""
+def open_second_worker(settings: Settings) -> Iterator[None]:
+    """Run another download worker next to the service's own, from when it is ready."""
     celery = [str(Path(sys.executable).parent / "celery"), "-A", "app.app.celery", "worker"]
     command = [*celery, "-n", "io2@%h", "-Q", "io", "-P", "threads", "-c", "8", "--loglevel=info"]
-    with (settings.data_folder / "logs" / "io2.log").open("wb") as log:
-        process = subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=log, stderr=log)  # noqa: S603 (no word of it from outside)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+    log = settings.data_folder / "logs" / "io2.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=output, stderr=output) as process,
+    ):
+        try:
+            while " ready." not in log.read_text():
+                if process.poll() is not None:
+                    sys.exit(f"The second worker ended:\n{log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
 
 
-def run(api: str, key: str, urls: list[str]) -> None:
-    """Send the manifests and wait for all."""
-    headers = {"X-API-Key": key}
-    jobs = []
-    for url in urls:
-        answer = requests.post(f"{api}/run_detect", headers=headers, data={"manifest_url": url}, timeout=10)
-        jobs.append(answer.json()["status_url"])
-    waiting = set(jobs)
-    while waiting:
-        time.sleep(0.5)
-        waiting = {job for job in waiting if not requests.get(job, headers=headers, timeout=10).json()["finished"]}
+def count_downloads(data: Path, worker: str) -> int:
+    return (data / "logs" / f"{worker}.log").read_text().count("download is done")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=5.0, help="requests a second that a host may get")
-    arguments = parser.parse_args()
-    counter = Counter()
-    with tempfile.TemporaryDirectory() as work:
-        pages, data = Path(work) / "pages", Path(work) / "data"
-        pages.mkdir()
-        data.mkdir()
-        draw_pages(pages, arguments.pages // MANIFESTS)
-        settings = choose_settings(data, host_interval_seconds=1 / arguments.rate)
-        with serve(create_library(pages, counter)) as library, run_service(settings) as api, second_worker(settings):
-            key = add_app(Database(settings.sqlalchemy_url), "bench")
-            time.sleep(8)  # until the second worker listens
-            run(api, key, [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)])
-        shares = {log: (data / "logs" / f"{log}.log").read_text().count("download is done") for log in ("io", "io2")}
-    count = len(counter.times)
-    print(
-        f"{arguments.pages} pages, {MANIFESTS} manifests, two workers (jobs downloaded: {shares}), {count} requests\n"
-    )
-    print("| | allowed | counted |\n| --- | --- | --- |")
-    for seconds in (1, 10):
-        most = counter.count_busiest(seconds)
-        print(f"| most requests within {seconds} s | {arguments.rate * seconds:g} | {most} |")
-    print(f"| most at the same time | {settings.host_connections} | {counter.most_at_once} |")
-    span = max(counter.times) - min(counter.times)
-    print(f"| requests a second, all in all | {arguments.rate:g} | {count / span:.2f} |")
-    print(f"| seconds from the first to the last | {(count - 1) / arguments.rate:.0f} (floor) | {span:.0f} |")
-
-
-if __name__ == "__main__":
-    main()
+def build_rows(log: RequestLog, rate: float, connections: int) -> list[tuple[str, str, str]]:
+    count, span = len(log.times), max(log.times) - min(log.times)
+    windows = [(f"most requests within {s} s", f"{rate * s:g}", str(log.count_busiest(s))) for s in (1, 10)]
+    return [
+        ("requests", "–", str(count)),
+        *windows,
+        ("most at the same time", str(connections), str(log.most_at_once)),
+        ("requests a second, on the whole", f"{rate:g}", f"{count / span:.2f}"),
+        ("seconds from the first to the last", f"{(count - 1) / rate:.0f} (floor)", f"{span:.0f}"),
+    ]

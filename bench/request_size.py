@@ -1,60 +1,61 @@
-"""What the request size costs a library in bytes, and what it gives in average precision.
-
-    python bench/request_size.py DOCUMENT/images PAGES/images/val
+"""Measure what the request size costs a library in bytes and a job in seconds, and what it gives in average precision.
 
 The demo IIIF server serves each folder on loopback. Every page is fetched at every request size as a job fetches it,
-looked at by the service's own detector, and its boxes are carried back to full-size pixels. The true boxes are those
-of ``illustrations.json`` beside the folder (``x y w h`` in pixels), else YOLO labels in ``labels/`` beside ``images/``.
+the service's own detector detects on it, and the boxes are scaled back to full-size pixels.
 
-The server re-encodes the full size too, as real ones do; the last row is the file as it lies on disk. The default
+The server encodes the full size again too, as real ones do; the last row is the file as it lies on disk. The default
 quality, 80, is Cantaloupe's (IIPImage's is 75, Loris's 90). Seconds are for fetching and decoding an image that the
-server has ready. A table for each folder.
+server has ready; the last row only decodes. Prints a table for each folder. Its last column is the AP50 minus that of
+the full size, with the 95 % interval over resampled pages: an interval that includes 0 shows no difference.
 """
 
 import argparse
 import functools
 import io
-import json
-import os
-import sys
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
+from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from app.demo.client_app import serve  # noqa: E402
-from app.demo.iiif_server import create_iiif_server  # noqa: E402
-from app.detection.detector import Detector, DetectorConfig, load_detector  # noqa: E402
-from app.detection.weights import ModelStore, isolate_ultralytics  # noqa: E402
-from app.iiif.canvas import CanvasImage  # noqa: E402
-from app.iiif.fetch import Fetcher, FetchPolicy  # noqa: E402
-from app.iiif.host_limits import HostLimits  # noqa: E402
-from app.iiif.hosts import HostRule, HostRules  # noqa: E402
-from app.iiif.images import fetch_canvas_image  # noqa: E402
-from app.iiif.manifest import parse_manifest  # noqa: E402
-from app.images.pixels import decode_image  # noqa: E402
-from app.net.addresses import AddressGuard  # noqa: E402
-from app.training.evaluate import MEASURING  # noqa: E402
-from app.training.labelled_page import LabelledPage, TrueBoxes  # noqa: E402
-from app.training.metrics import evaluate_pages  # noqa: E402
-from bench.evaluate_weights import format_figures, load_truth  # noqa: E402
-
-SIZES = (640, 800, 900, 1000, 1280, 1600, None)
-COLUMNS = (
-    *("request", "images, MB", "with info.json, MB", "times fewer than full", "than the files", "s/page"),
-    *("AP50", "AP50-95", "precision", "recall"),
+from app.demo.client_app import serve
+from app.demo.iiif_server import create_iiif_server
+from app.detection.detector import Detector, DetectorConfig
+from app.iiif.canvas import CanvasImage
+from app.iiif.fetch import Fetcher, FetchPolicy
+from app.iiif.host_limits import HostLimits
+from app.iiif.hosts import HostRule, HostRules
+from app.iiif.images import fetch_canvas_image
+from app.iiif.manifest import parse_manifest
+from app.images.pixels import decode_image
+from app.net.addresses import AddressGuard
+from app.training.evaluate import MEASURING
+from app.training.labelled_page import LabelledPage, TrueBoxes
+from app.training.metrics import evaluate_pages
+from bench.labelled_pages import (
+    FIGURES,
+    add_weights_argument,
+    format_figures,
+    list_images,
+    load_true_boxes,
+    open_detector,
+    read_size,
 )
+from bench.tables import describe_machine, print_table
+from bench.timing import Timings, add_timing_arguments, take_turns
+
+SIZES = (480, 640, 800, 900, 1000, 1280, 1600)
+FULL, FILE = "full", "file on disk"
+DETECTION = "detection"
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
-class Source:
+class Page:
     """A page to fetch: its file, its image as the manifest names it, and its true boxes in full-size pixels."""
 
     path: Path
@@ -64,140 +65,157 @@ class Source:
 
 @dataclass(frozen=True)
 class Fetched:
-    """An image as the service decodes it, with what it took: bytes of the image, of its ``info.json``, seconds."""
+    """An image as a job decodes it.
 
-    pixels: np.ndarray
+    Attributes:
+        pixels: RGB ``(height, width, 3)`` uint8.
+        size: (width, height) of the image in these pixels.
+        full_size: (width, height) of the full-size image.
+        bytes: Number of bytes that were fetched for it, its ``info.json`` among them.
+    """
+
+    pixels: NDArray[np.uint8]
     size: tuple[float, float]
     full_size: tuple[int, int]
     bytes: int
-    info_bytes: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one way of fetching took and what was found, over all pages."""
+    """The bytes that one way of fetching took, and the boxes that were found, over all pages."""
 
     bytes: int
-    info_bytes: int
-    seconds: float
     pages: list[LabelledPage]
 
 
-class CountingFetcher(Fetcher):
-    """A fetcher that counts the bytes of the documents that it fetches."""
-
-    document_bytes = 0
-
-    def fetch_document(self, url: str) -> bytes:
-        data = super().fetch_document(url)
-        self.document_bytes += len(data)
-        return data
+Fetch = Callable[[Page], Fetched]
 
 
-def load_truths(paths: list[Path]) -> list[TrueBoxes]:
-    """Return the true boxes of each image, in full-size pixels."""
-    file = paths[0].parent.with_name("illustrations.json")
-    if not file.exists():
-        return [load_truth(path, read_size(path)) for path in paths]
-    boxes = {page["image"]: page["illustrations_xywh"] for page in json.loads(file.read_text())}
-    xywh = [np.array(boxes[path.name], dtype=np.float64).reshape(-1, 4) for path in paths]
-    corners = [np.concatenate([each[:, :2], each[:, :2] + each[:, 2:]], axis=1) for each in xywh]
-    return [TrueBoxes(each, np.zeros(len(each), dtype=np.int64)) for each in corners]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    text = "folders of labelled pages, or of documents with illustrations.json"
+    parser.add_argument("--pages", type=Path, nargs="+", required=True, metavar="DIR", help=text)
+    parser.add_argument("--splits", nargs="+", default=["val"], help="train, val or both (default: val)")
+    add_weights_argument(parser)
+    parser.add_argument("--quality", type=int, default=80, help="of the server's JPEG files (default: %(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="longer sides to ask for, in pixels")
+    add_timing_arguments(parser, rounds=3)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
+def run(arguments: argparse.Namespace) -> None:
+    detector = open_detector(arguments.weights, MEASURING)
+    for folder in arguments.pages:
+        images = list_images(folder, *arguments.splits)
+        true = load_true_boxes(images)
+        print(
+            f"\n{len(images)} pages of {folder.name}, {sum(map(len, true))} illustrations; JPEG quality "
+            f"{arguments.quality}, confidence {DetectorConfig.confidence}; {describe_machine()}\n",
+            flush=True,
+        )
+        with open_pages(images, true, arguments.quality) as (pages, fetcher):
+            ways: dict[str, Fetch] = {str(size): functools.partial(fetcher.fetch, size) for size in arguments.sizes}
+            ways |= {FULL: functools.partial(fetcher.fetch, None), FILE: read_file}
+            outcomes = {name: evaluate(pages, fetch, detector) for name, fetch in ways.items()}
+            timings = time_fetching(pages, ways, detector, arguments)
+        print_outcomes(outcomes, timings)
 
 
-def fetch(fetcher: CountingFetcher, image: CanvasImage, longest: int | None) -> Fetched:
-    # The server makes the image now and keeps it: its work is no part of the time that is measured.
-    fetch_canvas_image(fetcher, image, longest)
-    counted, start = fetcher.document_bytes, time.perf_counter()
-    fetched = fetch_canvas_image(fetcher, image, longest)
-    pixels, size = decode_image(io.BytesIO(fetched.data), DetectorConfig.size)
-    seconds, info_bytes = time.perf_counter() - start, fetcher.document_bytes - counted
-    full_size = fetched.full_width, fetched.full_height
-    return Fetched(pixels, size, full_size, len(fetched.data), info_bytes, seconds)
+class CountingFetcher:
+    """Fetches images as a job does, without an interval between requests, and counts the bytes."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        limits, guard = HostLimits(HostRules(HostRule(interval_seconds=0.0))), AddressGuard(frozenset({"127.0.0.1"}))
+        self.fetcher = Fetcher(FetchPolicy(), limits, guard, self._count)
+
+    def _count(self, host: str, size: int) -> None:
+        self._bytes += size
+
+    def fetch(self, longest: int | None, page: Page) -> Fetched:
+        before = self._bytes
+        fetched = fetch_canvas_image(self.fetcher, page.image, longest)
+        pixels, size = decode_image(io.BytesIO(fetched.data), DetectorConfig.size)
+        return Fetched(pixels, size, (fetched.full_width, fetched.full_height), self._bytes - before)
 
 
-def read_file(path: Path) -> Fetched:
-    with path.open("rb") as file:
-        return Fetched(*decode_image(file, DetectorConfig.size), read_size(path), path.stat().st_size)
+def read_file(page: Page) -> Fetched:
+    with page.path.open("rb") as file:
+        pixels, size = decode_image(file, DetectorConfig.size)
+    return Fetched(pixels, size, read_size(page.path), page.path.stat().st_size)
 
 
-def measure(sources: list[Source], way: Callable[[Source], Fetched], detector: Detector) -> Outcome:
-    """Fetch every page one way and look at it, one at a time."""
-    size = info_size = 0
-    seconds, pages = 0.0, []
-    for source in sources:
-        fetched = way(source)
+@contextmanager
+def open_pages(images: list[Path], true: list[TrueBoxes], quality: int) -> Iterator[tuple[list[Page], CountingFetcher]]:
+    """Serve images as a library that keeps each size that it once made."""
+    fetcher = CountingFetcher()
+    with tempfile.TemporaryDirectory() as folder:
+        for path in images:
+            (Path(folder) / path.name).symlink_to(path)
+        library = create_iiif_server(Path(folder), quality)
+        views: dict[str, Any] = library.view_functions
+        views["image"] = functools.cache(views["image"])
+        with serve(library) as url:
+            manifest = parse_manifest(fetcher.fetcher.fetch_document(f"{url}/manifest.json"), url)
+            by_name = {canvas.image.own_name: canvas.image for canvas in manifest.canvases if canvas.image}
+            yield [Page(path, by_name[path.name], boxes) for path, boxes in zip(images, true, strict=True)], fetcher
+
+
+def evaluate(pages: list[Page], fetch: Fetch, detector: Detector) -> Outcome:
+    """Fetch every page one way and detect on it."""
+    size, labelled = 0, []
+    for page in pages:
+        fetched = fetch(page)
         (found,) = detector.detect([fetched.pixels])
         found = found.scaled(fetched.size, fetched.full_size)
-        pages.append(LabelledPage(source.path.name, fetched.full_size, source.true, found))
-        size, info_size, seconds = size + fetched.bytes, info_size + fetched.info_bytes, seconds + fetched.seconds
-    return Outcome(size, info_size, seconds, pages)
+        labelled.append(LabelledPage(page.path.name, fetched.full_size, page.true, found))
+        size += fetched.bytes
+    return Outcome(size, labelled)
 
 
-def measure_folder(folder: Path, quality: int, detector: Detector) -> dict[str, Outcome]:
-    """Return the outcome of each request size, and of the files themselves, by name."""
-    limits = HostLimits(HostRules(HostRule(interval_seconds=0.0)))
-    fetcher = CountingFetcher(FetchPolicy(), limits, AddressGuard(frozenset({"127.0.0.1"})))
-    library = create_iiif_server(folder, quality)
-    library.view_functions["image"] = functools.lru_cache(maxsize=1)(library.view_functions["image"])
-    with serve(library) as url:
-        manifest = parse_manifest(fetcher.fetch_document(f"{url}/manifest.json"), url)
-        images = [canvas.image for canvas in manifest.canvases if canvas.image]
-        paths = [folder / image.own_name for image in images]
-        sources = [Source(*each) for each in zip(paths, images, load_truths(paths), strict=True)]
-        outcomes = {
-            str(longest or "full"): measure(sources, lambda s, size=longest: fetch(fetcher, s.image, size), detector)
-            for longest in SIZES
-        }
-    return outcomes | {"file on disk": measure(sources, lambda source: read_file(source.path), detector)}
+def time_fetching(
+    pages: list[Page], ways: Mapping[str, Fetch], detector: Detector, arguments: argparse.Namespace
+) -> Timings:
+    """Time each way of fetching, and the detector alone, each over all pages."""
+
+    def fetch_all(fetch: Fetch) -> None:
+        for page in pages:
+            fetch(page)
+
+    ready = [read_file(page).pixels for page in pages]
+
+    def detect_all() -> None:
+        for pixels in ready:
+            detector.detect([pixels])
+
+    timed = {name: functools.partial(fetch_all, fetch) for name, fetch in ways.items()}
+    return take_turns({**timed, DETECTION: detect_all}, arguments.rounds, arguments.busy)
 
 
-def print_table(outcomes: dict[str, Outcome], confidence: float) -> None:
-    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
+def print_outcomes(outcomes: dict[str, Outcome], timings: Timings) -> None:
+    count = len(outcomes[FULL].pages)
+    head = ["request", "MB", "times fewer than full", "than the files"]
+    head += [*(f"s/page, {load}" for load in timings.seconds), *FIGURES, "AP50 - full's"]
+    rows = []
     for name, outcome in outcomes.items():
-        cells = name, *format_cost(outcome, outcomes), *format_gain(outcome.pages, confidence)
-        print(f"| {' | '.join(cells)} |")
+        times = [f"{outcomes[other].bytes / outcome.bytes:.1f}" for other in (FULL, FILE)]
+        seconds = [f"{timings.median(load, name) / count:.4f}" for load in timings.seconds]
+        figures = format_figures(outcome.pages, DetectorConfig.confidence)
+        difference = compare_ap50(outcome.pages, outcomes[FULL].pages)
+        rows.append([name, f"{outcome.bytes / 1e6:.2f}", *times, *seconds, *figures, difference])
+    print_table(head, rows)
+    detection = [f"{timings.median(load, DETECTION) / count:.3f} s a page {load}" for load in timings.seconds]
+    print(f"\nThe detector alone takes {', '.join(detection)}.")
 
 
-def format_cost(outcome: Outcome, outcomes: dict[str, Outcome]) -> list[str]:
-    images, total = outcome.bytes / 1e6, (outcome.bytes + outcome.info_bytes) / 1e6
-    full, files = (outcomes[name].bytes / outcome.bytes for name in ("full", "file on disk"))
-    seconds = f"{outcome.seconds / len(outcome.pages):.3f}" if outcome.seconds else "–"
-    return [f"{images:.2f}", f"{total:.2f}", f"{full:.1f}", f"{files:.1f}", seconds]
+def compare_ap50(pages: list[LabelledPage], others: list[LabelledPage]) -> str:
+    """Return the difference of the AP50 of two detections on the same pages, with its interval."""
 
-
-def format_gain(pages: list[LabelledPage], confidence: float) -> list[str]:
-    precision, recall, ap50, ap50_95 = format_figures(evaluate_pages(pages, ["illustration"], confidence).overall)
-    return [ap50, ap50_95, precision, recall]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what the request size costs and gives.")
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--weights", type=Path, default=ROOT / "models" / "illustrations.pt")
-    parser.add_argument("--quality", type=int, default=80, help="of the JPEG files that the server makes")
-    arguments = parser.parse_args()
-
-    isolate_ultralytics()
-    weights = ModelStore(arguments.weights.resolve().parent, arguments.weights.name).find()
-    detector = load_detector(weights, MEASURING)
-    for folder in arguments.folders:
-        outcomes = measure_folder(folder.resolve(), arguments.quality, detector)
-        pages = outcomes["full"].pages
-        print(
-            f"\n{folder}: {len(pages)} pages, {sum(len(page.true) for page in pages)} illustrations; "
-            f"JPEG quality {arguments.quality}, confidence {DetectorConfig.confidence}, {detector.device.type}, "
-            f"{os.cpu_count()} cores, torch {torch.__version__}\n"
+    def subtract(picked: Collection[int]) -> float:
+        one, other = (
+            evaluate_pages([each[page] for page in picked], ["illustration"], DetectorConfig.confidence).overall.ap50
+            for each in (pages, others)
         )
-        print_table(outcomes, DetectorConfig.confidence)
-        sys.stdout.flush()
+        return (one or 0) - (other or 0)
 
-
-if __name__ == "__main__":
-    main()
+    resamples = np.random.default_rng(0).integers(0, len(pages), (RESAMPLES, len(pages))).tolist()
+    low, high = np.percentile([subtract(picked) for picked in resamples], (2.5, 97.5))
+    return f"{subtract(range(len(pages))):+.3f} ({low:+.3f} to {high:+.3f})"

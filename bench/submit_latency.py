@@ -1,89 +1,109 @@
-"""How long a request waits while a thousand jobs are queued: the API of a whole service, at a library that hangs.
+"""Measure how long a request takes while a thousand jobs are queued.
 
-    python bench/submit_latency.py [--queued 1000] [--requests 200]
-
-Printed beside each other: POST /run_detect with nothing queued and with a thousand jobs queued, one client and eight at
-a time, with a broker that hangs and one that is dead, and the floor, the same server answering GET /models.
+The API is that of a whole service whose library never answers, so that all jobs wait. Timed are POST /run_detect
+with nothing queued and with a thousand jobs queued, one client and eight at a time, with a broker that hangs and one
+that is dead; and the floor, the same server answering GET /models. Each is timed quiet and next to busy processes.
 """
 
 import argparse
+import itertools
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from bench.tables import describe_machine, print_table
+from bench.timing import QUIET, add_busy_argument, apply_loads
 from tests.support.library import Answer, Library
 from tests.support.service import Service, open_service
 
+Ask = Callable[[requests.Session], requests.Response]
+Row = tuple[object, ...]
 
-def measure(
-    ask: Callable[[requests.Session, int], requests.Response], count: int, clients: int = 1, status: int = 200
-) -> list[float]:
-    """Return the milliseconds that each of some requests took, all of which must be answered with a status."""
-
-    def run(client: int) -> list[float]:
-        taken = []
-        with requests.Session() as session:
-            for number in range(client, count, clients):
-                started = time.perf_counter()
-                answer = ask(session, number)
-                taken.append(1000 * (time.perf_counter() - started))
-                assert answer.status_code == status, answer.text
-        return taken
-
-    with ThreadPoolExecutor(clients) as pool:
-        return [each for taken in pool.map(run, range(clients)) for each in taken]
+HEAD = ("request", "load", "answers", "p50, ms", "p95, ms", "longest, ms")
 
 
-def report(what: str, taken: list[float]) -> None:
-    p95 = statistics.quantiles(taken, n=20)[-1]
-    print(f"| {what} | {statistics.median(taken):.1f} | {p95:.1f} | {max(taken):.1f} |", flush=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queued", type=int, default=1000, help="jobs that wait (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=200, help="timed requests of a row (default: %(default)s)")
+    add_busy_argument(parser)
 
 
-def run(service: Service, library: Library, queued: int, count: int) -> None:
-    def submit(session: requests.Session, number: int) -> requests.Response:
-        form = {"manifest_url": library.answer(f"/sent/{number}", Answer(hang=True))}
-        return session.post(f"{service.api}/run_detect", headers=service.headers, data=form, timeout=30)
-
-    def list_models(session: requests.Session, _: int) -> requests.Response:
-        return session.get(f"{service.api}/models", timeout=30)
-
-    print("| request | p50, ms | p95, ms | longest, ms |\n| --- | --- | --- | --- |")
-    report("floor: GET /models", measure(list_models, count))
-    report("POST /run_detect, nothing queued", measure(submit, count))
-    listed = "\n".join(library.answer(f"/queued/{number}", Answer(hang=True)) for number in range(queued))
-    started = time.perf_counter()
-    service.post("/detect_all", files={"url_file": ("list.txt", listed)})
-    print(f"| POST /detect_all of {queued} manifests | {1000 * (time.perf_counter() - started):.0f} | | |")
-    report(f"POST /run_detect, {queued} queued", measure(submit, count))
-    report(f"POST /run_detect, {queued} queued, 8 at a time", measure(submit, count, 8))
-    (broker,) = service.processes("-server")
-    broker.suspend()
-    report("503: the broker hangs", measure(submit, 10, status=503))
-    broker.resume()
-    service.control("stop", "broker")
-    report("503: the broker is dead", measure(submit, 10, status=503))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--queued", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=200)
-    arguments = parser.parse_args()
+def run(arguments: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         Library().open() as library,
         open_service(Path(data)) as service,
     ):
-        run(service, library, arguments.queued, arguments.requests)
+        print(f"{describe_machine()}\n")
+        print_table(HEAD, Measurement(service, library, arguments).run())
 
 
-if __name__ == "__main__":
-    main()
+class Measurement:
+    """The rows of the table, each measured when it is asked for."""
+
+    def __init__(self, service: Service, library: Library, arguments: argparse.Namespace) -> None:
+        self._service = service
+        self._library = library
+        self._arguments = arguments
+        self._numbers = itertools.count()
+
+    def run(self) -> Iterator[Row]:
+        count, queued = self._arguments.requests, self._arguments.queued
+        yield from self._time("floor: GET /models", self._list_models, count)
+        yield from self._time("POST /run_detect, nothing queued", self._submit, count)
+        yield self._fill_queue(queued)
+        yield from self._time(f"POST /run_detect, {queued} queued", self._submit, count)
+        yield from self._time(f"POST /run_detect, {queued} queued, 8 at a time", self._submit, count, clients=8)
+        (broker,) = self._service.processes("-server")
+        broker.suspend()
+        yield from self._time("POST /run_detect, the broker hangs", self._submit, min(10, count))
+        broker.resume()
+        self._service.control("stop", "broker")
+        yield from self._time("POST /run_detect, the broker is dead", self._submit, min(10, count))
+
+    def _list_models(self, session: requests.Session) -> requests.Response:
+        return session.get(f"{self._service.api}/models", timeout=30)
+
+    def _submit(self, session: requests.Session) -> requests.Response:
+        form = {"manifest_url": self._library.answer(f"/sent/{next(self._numbers)}", Answer(hang=True))}
+        return session.post(f"{self._service.api}/run_detect", headers=self._service.headers, data=form, timeout=30)
+
+    def _fill_queue(self, count: int) -> Row:
+        urls = "\n".join(self._library.answer(f"/queued/{number}", Answer(hang=True)) for number in range(count))
+        started = time.perf_counter()
+        self._service.post("/detect_all", files={"url_file": ("list.txt", urls)})
+        return (
+            f"POST /detect_all of {count} manifests",
+            QUIET,
+            200,
+            f"{1000 * (time.perf_counter() - started):.0f}",
+            "",
+            "",
+        )
+
+    def _time(self, name: str, ask: Ask, count: int, clients: int = 1) -> Iterator[Row]:
+        """Yield a row for each load."""
+        shares = [len(range(client, count, clients)) for client in range(clients)]
+        for load in apply_loads(self._arguments.busy):
+            with ThreadPoolExecutor(clients) as pool:
+                answers = [each for some in pool.map(lambda share: ask_often(ask, share), shares) for each in some]
+            taken = [milliseconds for milliseconds, _ in answers]
+            statuses = ", ".join(map(str, sorted({status for _, status in answers})))
+            p95 = statistics.quantiles(taken, n=20, method="inclusive")[-1]
+            yield name, load, statuses, f"{statistics.median(taken):.1f}", f"{p95:.1f}", f"{max(taken):.1f}"
+
+
+def ask_often(ask: Ask, count: int) -> list[tuple[float, int]]:
+    """Return the milliseconds that each of some requests took, and the status of its answer."""
+    answers = []
+    with requests.Session() as session:
+        for _ in range(count):
+            started = time.perf_counter()
+            status = ask(session).status_code
+            answers.append((1000 * (time.perf_counter() - started), status))
+    return answers

@@ -1,17 +1,13 @@
 """Train the default weights: a YOLO nano on pages of historical documents, and on synthetic ones made of them.
 
-    python bench/train_default_weights.py --pages PAGES --start yolov5n-custom.pt --out models/illustrations.pt
-
-PAGES is a folder with ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format, split by document. Backbone and
-neck start from a YOLOv5-nano checkpoint, by name and shape and without running pickled code; the head is new, unless it
-fits too. Training never sees the validation documents: the last epoch is taken, not the best.
-Their only say is ``THRESHOLD``, the confidence that the weights call 0.25.
+The pages are split by document. Backbone and neck start from a YOLOv5-nano checkpoint, by name and shape and without
+running pickled code; the head is new, unless it fits too. Training never sees the validation documents: the last epoch
+is taken, not the best. They decide only ``THRESHOLD``, the confidence that the weights call 0.25.
 """
 
 import argparse
 import math
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,19 +15,18 @@ from typing import Any, ClassVar
 import torch
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from app.detection.detector import DetectorConfig  # noqa: E402
-from app.detection.weights import isolate_ultralytics, load_network  # noqa: E402
+from app.config import ROOT
+from app.detection.detector import DetectorConfig
+from app.detection.weights import isolate_ultralytics, load_network
 
 isolate_ultralytics()
 
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils.torch_utils import intersect_dicts  # noqa: E402
 
-from bench.synthesis.__main__ import synthesise  # noqa: E402
+from bench.labelled_pages import WEIGHTS, add_pages_argument, list_images  # noqa: E402
 from bench.synthesis.sheets import format_labels, load_labels  # noqa: E402
+from bench.synthesis.writing import synthesise  # noqa: E402
 
 DEFAULT_CONFIDENCE = DetectorConfig.confidence
 # Where precision was over 0.9 on the validation documents and recall still over 0.8, before the shift.
@@ -102,7 +97,7 @@ def link_pages(pages: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     found: tuple[list[Path], list[Path]] = [], []
     for part in ("images", "labels"):
         (folder / part / "train").mkdir(parents=True, exist_ok=True)
-    for image in sorted((pages / "images" / "train").glob("*.jpg")):
+    for image in list_images(pages, "train"):
         labels, link = load_labels(image), folder / "images" / "train" / image.name
         link.unlink(missing_ok=True)
         link.symlink_to(image.resolve())
@@ -204,7 +199,7 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
 
     The bias of the head's classes is shifted by as much. What is found, and in which order, stays the same.
     """
-    network = load_network(weights)
+    network: Any = load_network(weights)
     shift = math.log(DEFAULT_CONFIDENCE / (1 - DEFAULT_CONFIDENCE)) - math.log(threshold / (1 - threshold))
     for branch in network.model[-1].cv3:
         branch[-1].bias.data += shift
@@ -214,20 +209,16 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
     torch.save({"model": network.half().requires_grad_(False), "train_args": network.args}, out)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=Path, required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_pages_argument(parser)
     parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint; without it, training starts from scratch")
-    parser.add_argument("--work", type=Path, default=Path("data/training"))
-    parser.add_argument("--out", type=Path, default=Path("models/illustrations.pt"))
-    arguments = parser.parse_args()
+    parser.add_argument("--work", type=Path, default=ROOT / "data" / "training", help="folder (default: data/training)")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights to write (default: the project's)")
 
+
+def run(arguments: argparse.Namespace) -> None:
     weights = arguments.start
     for number, stage in enumerate(STAGES, 1):
         weights = train(stage, arguments.pages.resolve(), weights, arguments.work.resolve() / f"stage_{number}")
     write_weights(weights, THRESHOLD, arguments.out)
     print(f"written: {arguments.out}")
-
-
-if __name__ == "__main__":
-    main()

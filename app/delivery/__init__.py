@@ -1,13 +1,12 @@
-"""Telling client apps: results and events wait in an outbox until they have arrived.
+"""Deliveries: results and events for client apps wait in an outbox until they have arrived.
 
-``outbox``      what is to be sent, whose turn it is, what came of each try: tables ``deliveries`` and ``attempts``
-``parts``       a result that goes out in many messages
-``endpoints``   which addresses want to be left alone
-``courier``     posts one delivery: the only part that speaks to a network
-``parcels``     the bytes of a request
-``signature``   the headers by which a client app knows whom a request is from
-``kinds``       what a delivery may carry, and what may become of it
+    outbox        what is to be sent next, and the outcome of each attempt: tables ``deliveries`` and ``attempts``
+    result_parts  a result that is sent as many deliveries
+    endpoints     addresses of client apps that are down, rate limited or closed
+    dispatcher    sends one delivery; the only module here that uses the network
+    payloads      the bytes of a request, and the headers that sign them
+    kinds         what a delivery carries, and its status
 
-A client app that is down never fails or delays a job: what it did not take stays here, where it can be fetched or sent
-again.
+In: enlisted results and events, in the transaction of a job's change. Out: signed POST requests, retried for three
+days. A client app that is down never fails or delays a job.
 """

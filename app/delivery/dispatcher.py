@@ -11,8 +11,7 @@ import urllib3
 from app.database.tables import Delivery
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outbox, Outcome
-from app.delivery.payloads import Parcel
-from app.delivery.signature import build_headers
+from app.delivery.payloads import Parcel, build_headers
 from app.errors import AddressRefused, ResultGone
 from app.logs import set_job
 from app.net.addresses import AddressGuard

@@ -61,7 +61,9 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
         wrapper: A command that runs what follows it, such as ``("nice",)``.
     """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)
-    Database(settings.sqlalchemy_url).upgrade()
+    database = Database(settings.sqlalchemy_url)
+    database.upgrade()
+    database.close()
     environment = build_environment(settings) | {
         "ROOT": str(ROOT),
         "BIN": str(Path(sys.executable).parent),

@@ -1,7 +1,6 @@
 """Detection: weights files, the detector, and its results.
 
     weights              ``ModelStore``: find weights by name, load them without running their code
-    default_model        the weights for requests that name none
     weights_description  what a weights file holds, read without torch
     checkpoint           a checkpoint file: its archive, its pickle, its tensors
     pickles              read a pickle without running it

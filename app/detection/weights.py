@@ -15,12 +15,60 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from app.detection.checkpoint import open_checkpoint
-from app.detection.default_model import DefaultModel, load_default, save_default
 from app.detection.permitted import check
 from app.errors import RequestError, WeightsError
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
+
+import json
+import logging
+from dataclasses import asdict
+
+from app.storage import write_atomic
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DefaultModel:
+    """A choice of weights.
+
+    Attributes:
+        name: File name of the weights.
+        previous: Those chosen before, or else set by ``DEFAULT_MODEL``; None when these are the first.
+        since: When they were chosen, in seconds since the epoch; None when they were set by ``DEFAULT_MODEL``.
+    """
+
+    name: str
+    previous: str | None = None
+    since: float | None = None
+
+
+def load_default(chosen: Path | None, setting: str) -> DefaultModel:
+    """Return what was chosen, or else what is set.
+
+    A file that cannot be read counts as none: it is written whole or not at all, so somebody has changed it by hand.
+    """
+    if chosen is None or not chosen.exists():
+        return DefaultModel(setting)
+    try:
+        choice = DefaultModel(**json.loads(chosen.read_bytes()))
+        if not isinstance(choice.name, str) or not isinstance(choice.previous, str | None):
+            raise TypeError("a name is no text")
+        return DefaultModel(choice.name, choice.previous, float(choice.since or 0))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        log.warning("%s says nothing of the default model: %s is used (%r)", chosen, setting, error)
+        return DefaultModel(setting)
+
+
+def save_default(chosen: Path, before: DefaultModel, name: str) -> DefaultModel:
+    """Choose weights; to choose those that are used already changes nothing."""
+    if before.name.removesuffix(".pt") == name.removesuffix(".pt"):
+        return before
+    choice = DefaultModel(name, before.name, time.time())
+    write_atomic(chosen, json.dumps(asdict(choice)).encode())
+    return choice
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@
     states       states and stages
     scheduling   which waiting job a worker takes next
     queries      jobs and their deliveries, read
-    rows         new rows, and the statements that change rows
-    collections  the parts of a collection
-    events       events for the client app (``notify_url``)
+    rows         new rows, those of a collection's parts, and the statements that change rows
     processes    names of the processes that hold leases
     job_kinds    the registry: what is particular to each kind of job
-    description  a job as JSON
+    description  a job as JSON, and its events for the client app (``notify_url``)
     job_answers  the types of that JSON
     documents    documents of similarity jobs: sources, use of the disk, removal
     pairs        pairs of documents, and their scores

@@ -44,7 +44,7 @@ class JobKind:
         request: Record of a request.
         answer: Type of the answer about such a job, for ``/openapi.json``.
         describe: Returns the fields of that answer that only this kind has.
-        stages: Module with the work of each stage (``app/workers/stages.py``); only workers import it.
+        stages: Module with the work of each stage (``app/workers/tasks.py``); only workers import it.
         payload: Function that loads a result for its delivery, as ``module:function``; "" when no result is sent.
         part: What a retry of a job that is done repeats, where it failed; None: a job that is done has no retry.
         many_deliveries: Whether a result is sent in parts, so that lists of jobs only count them.

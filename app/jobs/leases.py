@@ -48,7 +48,7 @@ from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enlist_parts
 from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
-from app.jobs.events import JobEvents
+from app.jobs.description import JobEvents
 from app.jobs.processes import has_ended, name_process
 from app.jobs.queries import JobQueries
 from app.jobs.rows import build_ending, reschedule_results, update_job

@@ -10,11 +10,10 @@ from sqlalchemy import delete, select, update
 from app.database.tables import Attempt, Delivery, Document, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
-from app.jobs.collections import build_parts, can_be_retried
 from app.jobs.job_kinds import COLLECTION
 from app.jobs.leases import Leases
 from app.jobs.requests import DetectionRequest, Request
-from app.jobs.rows import build_ending, build_job, reschedule_results, update_job
+from app.jobs.rows import build_ending, build_job, build_parts, can_be_retried, reschedule_results, update_job
 from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, UNFINISHED, State
 
 

@@ -1,7 +1,6 @@
 """The order of work of each kind of job, a room a kind. Read these first: each ``work`` module is the story of a job.
 
-    image_cache      the images of a manifest or a document on disk; what is there is not fetched again
-    patience         when to stop asking a library that fails image after image
+    image_cache  the images of a manifest or a document on disk; when to stop asking a library that fails
 
     detection/   manifest → images → boxes → annotation file
     similarity/  lists of images → embeddings → best matches of every pair

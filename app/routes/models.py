@@ -8,9 +8,8 @@ import time
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app.detection.default_model import DefaultModel
 from app.detection.trial import try_weights
-from app.detection.weights import Weights
+from app.detection.weights import DefaultModel, Weights
 from app.detection.weights_description import load_card
 from app.errors import NotFound, RequestError, WeightsError
 from app.jobs.description import format_moment, format_time

@@ -19,7 +19,7 @@ from app.config import PRODUCT, VERSION
 from app.jobs.requests.reading import adapt, get_schema
 from app.routes.answers import Document, Error
 from app.routes.operations import FORMS, JSON, Operation, View, answers, get_operation
-from app.server.rate_limiting import OPEN, UNLIMITED
+from app.server.authentication import OPEN, PROBES
 
 routes = Blueprint("openapi", __name__)
 
@@ -177,7 +177,7 @@ def _list_bodies(operation: Operation, schemas: Schemas) -> Iterator[tuple[str, 
 def _list_refusals(rule: Rule, operation: Operation, blueprint: str) -> set[int]:
     """Return the statuses of the refusals of a route."""
     refusals = set(operation.refuses)
-    if blueprint not in UNLIMITED:
+    if blueprint not in PROBES:
         refusals |= {400, 429}
     if blueprint not in OPEN:
         refusals |= {403, 503}

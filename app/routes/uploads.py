@@ -3,7 +3,6 @@
 Uploads are larger than other requests and take longer, so only a few are received at a time.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from app.errors import Busy, NotFound, RequestError
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.operations import MULTIPART, File, answers, takes_body
-from app.server.deadline import allow
+from app.server.request_limits import allow
 from app.services import current_services
 from app.storage import check_space, full_disk_in_a_sentence
 from app.training.dataset_records import SPLITS
@@ -28,7 +27,7 @@ from app.training.datasets import Dataset, DatasetStore
 
 routes = Blueprint("datasets", __name__)
 
-# Of the 16 threads that serve requests, so many may be busy with uploads.
+# Uploads that all processes together receive at the same time.
 MOST_UPLOADS = 4
 
 Yaml = Annotated[File, Field(description="A YAML file with the names of the classes.")]
@@ -59,9 +58,9 @@ class DatasetUpload:
 
 @contextmanager
 def _receive() -> Iterator[None]:
-    """Let the request in hand be as large and take as long as an upload may, if there are not too many of them.
+    """Give the current request the size and the time of an upload, unless too many are being received.
 
-    Nothing of its body was read yet: whoever has no key is answered before.
+    Nothing of its body was read yet: requests without a key are rejected before.
     """
     limits, parts = _store().limits, _store().parts
     parts.mkdir(parents=True, exist_ok=True)
@@ -69,13 +68,7 @@ def _receive() -> Iterator[None]:
         request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]
-        end = time.monotonic() + limits.seconds
-        # Who sends nothing for long does not keep his turn.
-        request.before_piece = lambda: allow(  # type: ignore[attr-defined]
-            min(current_services.settings.request_seconds, end - time.monotonic())
-        )
-        request.files.get("yaml_file")  # all is read now
-        allow(end - time.monotonic())
+        allow(limits.seconds, silence=current_services.settings.request_seconds)
         yield
 
 

@@ -1,6 +1,6 @@
-"""What is logged of requests, in the form of every other log: method, path, status and milliseconds.
+"""The request log, in the form of every other log: method, path, status and milliseconds.
 
-No header and no query is logged: keys travel in them.
+It contains no header and no query: API keys are sent in headers, and clients put them into queries by mistake.
 """
 
 import logging
@@ -9,15 +9,17 @@ from datetime import timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
+from werkzeug.serving import WSGIRequestHandler
 
 from app.config import Settings
 from app.logs import configure_logs
+from app.server.gunicorn_worker import MALFORMED
 
 
 def strip_target(target: str) -> str:
-    """Return the path of a request's target for a log: never its query, nor the password of a whole address.
+    """Return the path of a request's target, without its query or the credentials of an absolute URL.
 
-    As it was sent: a line break in the decoded path would begin a line of its own.
+    The path stays quoted: a line break in the decoded path would start a new line of the log.
     https://www.rfc-editor.org/rfc/rfc9112#section-3.2
     """
     form = re.match(r"(?:[A-Za-z]+:)?(?://[^/?#]*)?(/[^?#]*)?", target)
@@ -42,3 +44,19 @@ class ServerLog(Logger):
             "ms": round(request_time.total_seconds() * 1000),
         }
         self.access_log.log(logging.INFO, "%(method)s %(path)s %(status)d %(ms)d ms", fields, extra=fields)
+
+
+class DevelopmentHandler(WSGIRequestHandler):
+    """Lets Flask's development server, which ``DEBUG`` starts, log and refuse requests as gunicorn does here."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        self.log("info", "%s %s %s", self.command, strip_target(self.path), int(code))
+
+    def log_error(self, *_: Any) -> None:
+        """Log nothing: the message contains the request line, which may contain a key."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a request that is not HTTP; the application answers all others."""
+        self.log("warning", "A request was refused: %s", code)
+        self.close_connection = True
+        self.wfile.write(MALFORMED.format())

@@ -5,7 +5,6 @@
     queue              the Celery application: queues, schedule, messages
     tasks              a task for each stage, and the periodic ones
     signals            heartbeats of queues, the job of each log line, the GPU's memory
-    stages             the protocol of a module of stages, found by the registry ``app/jobs/job_kinds.py``
     detection_stages   download, run, deliver of a detection job
     similarity_stages  the same of a similarity job
     training_stages    the same of a training

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol, cast
 
 from billiard.process import current_process
 from celery import Task, current_app, shared_task
@@ -23,6 +23,7 @@ from celery.worker import state as worker_state
 from app.database.tables import Job
 from app.errors import DatabaseUnavailable, ExtractorError, LeaseLost, NoSpace
 from app.jobs import EvaluationRequest, Stage, State, TrainingRequest
+from app.jobs.job_kinds import find_kind
 from app.jobs.processes import name_process
 from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.logs import set_job
@@ -45,6 +46,27 @@ EXPIRED_AT_ONCE = 500
 GRACE_SECONDS = 5.0
 
 
+class Stages(Protocol):
+    """A module with the stages of a kind of job. Each returns the state that follows, or None for the usual one.
+
+    It joins the settings and stores of a worker to the order of work in ``pipelines``. Only ``run`` imports torch.
+    """
+
+    def download(self, services: Services, job: Job) -> State | None:
+        """Fetch the manifest, the lists or the data set, and the images."""
+
+    def run(self, services: Services, job: Job) -> State | None:
+        """Run the model on the images."""
+
+    def deliver(self, services: Services, job: Job) -> State | None:
+        """Put the result in the outbox: a client app that hangs never delays a job."""
+
+
+def load_stages(job: Job) -> Stages:
+    """Import the stages of a job's kind, which the registry names."""
+    return cast(Stages, find_kind(job.kind).load_stages())
+
+
 class JobTask(Task):
     """A task of this service."""
 
@@ -55,25 +77,19 @@ class JobTask(Task):
 @shared_task(bind=True, base=JobTask, name="download")
 def download(self: JobTask) -> None:
     """Fetch the manifest and the images of a job."""
-    from app.workers.stages import choose_stages
-
-    run_stage(self.app, DOWNLOAD, lambda services, job: choose_stages(job).download(services, job))
+    run_stage(self.app, DOWNLOAD, lambda services, job: load_stages(job).download(services, job))
 
 
 @shared_task(bind=True, base=JobTask, name="run")
 def run(self: JobTask) -> None:
     """Run the model on the images of a job."""
-    from app.workers.stages import choose_stages
-
-    run_stage(self.app, RUN, lambda services, job: choose_stages(job).run(services, job))
+    run_stage(self.app, RUN, lambda services, job: load_stages(job).run(services, job))
 
 
 @shared_task(bind=True, base=JobTask, name="deliver")
 def deliver(self: JobTask) -> None:
     """Put the result of a job in the outbox; when no job waits for that, send one delivery that is due."""
-    from app.workers.stages import choose_stages
-
-    if run_stage(self.app, DELIVER, lambda services, job: choose_stages(job).deliver(services, job)):
+    if run_stage(self.app, DELIVER, lambda services, job: load_stages(job).deliver(services, job)):
         return
     if self.app.services.dispatcher.deliver_next():
         self.app.send_missing(DELIVER, self.app.services.outbox.count_due(1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.sample.woodcut import Block, arc, box, bulges, halves, path
+from bench.sample.woodcut import Block, Field, arc, box, bulges, halves, path
 
 HULL = "-140 -66 -92 -58 -80 -28 70 -28 86 -66 136 -76 116 -10 84 34 -70 34 -118 0 -140 -66"
 # The circles of an armillary sphere: the parallels; the colure, the zodiac, the horizon.
@@ -60,7 +60,12 @@ def tree(b: Block, x: float, y: float, h: float) -> None:
     b.shape(path("-.1 0 -.04 -.2 -.05 -.6 .05 -.6 .04 -.2 .1 0", x, y, h), 0.5, 80, 2, 5)
     for dx, dy, r in ((-0.17, -0.55, 0.22), (0.18, -0.58, 0.2), (0, -0.8, 0.24), (0.02, -0.55, 0.18)):
         crown = bulges(x + dx * h, y + dy * h, h * r, h * r, 9)
-        b.shape(crown, lambda i, j, c=x + dx * h: 0.35 + 1.8 * (i - c) / h, 30, 3, 6)
+        b.shape(crown, _darken(x + dx * h, h), 30, 3, 6)
+
+
+def _darken(x: float, width: float) -> Field:
+    """Return a tone that darkens to the right, around its middle at ``x``."""
+    return lambda i, j: 0.35 + 1.8 * (i - x) / width
 
 
 def tower(b: Block, x: float, y: float, w: float, h: float, spire: bool) -> None:
@@ -162,9 +167,9 @@ def _tendril(b: Block, wide: float, x: float, y: float, upright: bool, length: f
     n, s = round((length - 2 * wide) / 56), np.linspace(wide, length - wide, 600)
     b.line(np.stack([s, wide / 2 + 13 * np.sin(np.linspace(0, n * np.pi, 600))], axis=1) @ turn + (x, y), 5, 0)
     for k in range(n):
-        at = np.array([wide + (k + 0.5) * (length - 2 * wide) / n, wide / 2 - (-1) ** k * 9]) @ turn + (x, y)
-        b.shape(bulges(*at, 14, 14, 5), edge=0)
-        b.shape(arc(*at, 4), 1)
+        cx, cy = np.array([wide + (k + 0.5) * (length - 2 * wide) / n, wide / 2 - (-1) ** k * 9]) @ turn + (x, y)
+        b.shape(bulges(cx, cy, 14, 14, 5), edge=0)
+        b.shape(arc(cx, cy, 4), 1)
 
 
 def leaf(b: Block, x: float, y: float, turn: float, length: float) -> None:

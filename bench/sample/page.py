@@ -81,7 +81,7 @@ class Page:
         """
         font = self.type(BODY)
         for k in range(first, LINES):
-            x0, x1 = self.left, self.right
+            x0, x1 = float(self.left), self.right
             if cut[0] <= k < cut[1]:
                 x0, x1 = x0 + cut[2], x1 - cut[3]
             row = take(words, x1 - x0, font)
@@ -107,8 +107,8 @@ class Page:
         """Return the scan of the page, with the other side of its leaf, ``back``, showing through."""
         shape, rng = (HEIGHT, WIDTH), self.rng
         ink = np.asarray(self.ink.filter(ImageFilter.GaussianBlur(0.6)), np.float32) / 255
-        ghost = ImageChops.offset(back.ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 5, 7)
-        ghost = np.asarray(ghost.filter(ImageFilter.GaussianBlur(3)), np.float32) / 255
+        shadow = ImageChops.offset(back.ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 5, 7)
+        ghost = np.asarray(shadow.filter(ImageFilter.GaussianBlur(3)), np.float32) / 255
         ink = ink * np.clip(0.87 + 0.04 * noise(shape, 260, rng) + 0.035 * noise(shape, 4, rng), 0, 0.97)
         ghost = ghost * np.clip(0.06 + 0.025 * noise(shape, 300, rng), 0.015, 1)
         out = paper(self.number % 2 == 1, rng) * (1 - ghost[..., None] * np.array([0.85, 1.0, 1.1]))

@@ -48,7 +48,7 @@ class Block:
         p = np.asarray(points, float) * CUT
         low = np.maximum(p.min(axis=0), 0).astype(int)
         high = np.minimum(p.max(axis=0) + 2, self.image.size).astype(int)
-        mask = Image.new("L", tuple((high - low).tolist()))
+        mask = Image.new("L", (int(high[0] - low[0]), int(high[1] - low[1])))
         ImageDraw.Draw(mask).polygon((p - low).ravel().tolist(), fill=255)
         y, x = np.mgrid[low[1] : high[1], low[0] : high[0]] / CUT
         phase = rule(x, y) if callable(rule) else y * np.cos(np.radians(rule)) - x * np.sin(np.radians(rule))
@@ -86,7 +86,7 @@ class Block:
 def noise(shape: tuple[int, ...], cell: float, rng: np.random.Generator) -> np.ndarray:
     """Return smooth noise of mean 0 and deviation near 1, with details of ``cell`` pixels."""
     grid = rng.standard_normal((int(shape[0] / cell) + 2, int(shape[1] / cell) + 2)).astype(np.float32)
-    return np.asarray(Image.fromarray(grid).resize(shape[1::-1], Image.Resampling.BICUBIC)) * 1.4
+    return np.asarray(Image.fromarray(grid).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)) * 1.4
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:

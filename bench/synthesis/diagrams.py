@@ -82,7 +82,8 @@ def draw_spheres(d: Drawing) -> None:
         d.line(np.concatenate([on_circle(0.5, 0.5, r, np.array([angle])) for r in (inner, 0.48)]))
     for radius in radii:
         for angle in d.rng.uniform(0, 2 * np.pi, d.rng.integers(0, 4)):
-            d.write(*on_circle(0.5, 0.5, radius, np.array([angle]))[0], turn=-np.degrees(angle) - 90)
+            x, y = on_circle(0.5, 0.5, radius, np.array([angle]))[0]
+            d.write(x, y, turn=-np.degrees(angle) - 90)
 
 
 def draw_circles(d: Drawing) -> None:

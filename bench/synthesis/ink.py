@@ -4,11 +4,13 @@ Pages are ``(h, w, 3)`` float32 RGB in [0, 255]; a mask is ``(h, w)``, 1 where t
 [0, 1], 1 where the paper stays as it is.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # of float32; OpenCV's annotations do not say so
 
 BLACK, BROWN, RED, BLUE = (0.13, 0.12, 0.11), (0.33, 0.22, 0.13), (0.72, 0.2, 0.14), (0.2, 0.3, 0.6)
 GREEN, YELLOW = (0.35, 0.55, 0.35), (0.85, 0.7, 0.3)
@@ -40,7 +42,7 @@ def lay(page: Array, ink: Array, x: int, y: int) -> None:
 
 def clear(page: Array, paper: Array, box: tuple[int, int, int, int], rng: np.random.Generator) -> None:
     """Give a box ``xyxy`` of a page back to the paper, softly at its edges, with some grain."""
-    mask = np.zeros(page.shape[:2], np.float32)
+    mask: Array = np.zeros(page.shape[:2], np.float32)
     cv2.rectangle(mask, box[:2], (box[2] - 1, box[3] - 1), 1, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None]
     grain = rng.normal(0, 2, page.shape[:2])[..., None]

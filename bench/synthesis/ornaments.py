@@ -22,7 +22,7 @@ def draw_glyph(rng: np.random.Generator, glyphs: str) -> Array:
     if rng.random() < 0.5:
         mask = mask[:, ::-1]
     if rng.random() < 0.2:
-        mask = np.rot90(mask, rng.integers(1, 4))
+        mask = np.rot90(mask, int(rng.integers(1, 4)))
     if rng.random() < 0.4:  # ink that spreads, or does not take
         change = cv2.dilate if rng.random() < 0.5 else cv2.erode
         mask = change(np.ascontiguousarray(mask), np.ones((3, 3)))
@@ -32,7 +32,7 @@ def draw_glyph(rng: np.random.Generator, glyphs: str) -> Array:
 def draw_leaf(rng: np.random.Generator) -> Array:
     """Return the mask of an aldine leaf: a heart-shaped blade on a winding stem, with veins left white."""
     height, width = 90, int(rng.integers(90, 220))
-    mask = np.zeros((height * 2, width * 2), np.float32)
+    mask: Array = np.zeros((height * 2, width * 2), np.float32)
     t = np.linspace(0, 1, 60)
     stem = np.stack([t * width * 0.9 + 8, height * 0.5 + np.sin(t * rng.uniform(3, 9)) * height * 0.28], axis=1)
     cv2.polylines(mask, [(stem * 2).astype(np.int32)], False, 1, int(rng.integers(5, 14)), cv2.LINE_AA)

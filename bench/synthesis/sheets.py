@@ -61,7 +61,8 @@ def format_labels(boxes: np.ndarray) -> str:
 
 def load_sheet(page: Path, longer: int) -> Sheet:
     """Return a page, its longer side of so many pixels, with its labels."""
-    pixels = cv2.imread(str(page))
+    pixels: Array | None = cv2.imread(str(page))
+    assert pixels is not None, page
     factor = longer / max(pixels.shape[:2])
     pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)[..., ::-1]
     labels, size = load_labels(page), np.array(pixels.shape[1::-1] * 2)

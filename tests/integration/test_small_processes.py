@@ -43,3 +43,9 @@ assert not describe(ModelStore(Path({str(DEFAULT.parent)!r}), "").find({DEFAULT.
 print([m for m in ("torch", "numpy", "ultralytics", "cv2") if m in sys.modules])"""
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_the_registry_imports_no_worker() -> None:
+    code = "import sys, app.jobs.job_kinds; print([m for m in sys.modules if m.startswith('app.workers')])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr

@@ -13,7 +13,7 @@ import torchvision
 
 from app.auth import remove_secret, renew_secret
 from app.database.sessions import Database
-from app.delivery.signature import build_headers
+from app.delivery.payloads import build_headers
 from app.demo.client_app import Received
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library

@@ -160,7 +160,8 @@ class Service:
         """
         for _ in range(50):
             job_id = self.detect(document.url)
-            *_, child = self.wait_for_row(job_id, lambda job: job.starts == 1) and self.processes("gpu@")
+            self.wait_for_row(job_id, lambda job: job.starts == 1)
+            *_, child = self.processes("gpu@")
             end = time.monotonic() + PATIENCE
             while not moment(job_id):
                 assert time.monotonic() < end, "The moment did not come."

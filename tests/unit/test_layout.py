@@ -128,6 +128,8 @@ def test_the_web_application_never_imports_the_model_libraries() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "database",
+        "delivery",
         "detection",
         "iiif",
         "images",
@@ -135,6 +137,7 @@ def test_the_web_application_never_imports_the_model_libraries() -> None:
         "jobs/requests",
         "monitoring",
         "net",
+        "server",
         "pipelines",
         "pipelines/detection",
         "pipelines/similarity",

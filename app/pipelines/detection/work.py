@@ -24,18 +24,18 @@ from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest, parse_document
 from app.jobs import DetectionRequest
 from app.pipelines.detection.expansion import MAX_MANIFESTS
-from app.pipelines.detection.page_images import PageImage, load_batches
-from app.pipelines.detection.page_records import (
+from app.pipelines.detection.pages import (
     Coverage,
     FetchedPage,
+    PageImage,
     count_coverage,
     load_annotated,
+    load_batches,
     load_fetched,
     save_annotated,
     save_fetched,
 )
-from app.pipelines.image_cache import ImageCache
-from app.pipelines.patience import Patience
+from app.pipelines.image_cache import ImageCache, Patience
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:

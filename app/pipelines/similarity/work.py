@@ -16,7 +16,7 @@ from app.errors import ExtractorError, FetchError
 from app.jobs.pairs import list_pairs
 from app.jobs.requests.reading import show
 from app.net.addresses import read_host
-from app.pipelines.patience import Patience
+from app.pipelines.image_cache import Patience
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
 from app.pipelines.similarity.documents import (
     LONGEST_REASON,

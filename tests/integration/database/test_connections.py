@@ -18,14 +18,12 @@ from sqlalchemy import event, text
 from werkzeug.test import TestResponse
 
 from app.config import Settings
-from app.database import outages
 from app.database.connections import WORKER_SECONDS, wait_at_most
-from app.database.outages import CircuitBreaker
-from app.database.sessions import Database
+from app.database.sessions import CircuitBreaker, Database
 from app.database.tables import Job
 from app.demo.service import build_environment, find_free_port
 from app.errors import DatabaseUnavailable
-from app.server import rate_limiting as gate
+from app.server import middleware
 
 MANIFEST = "https://library.example/manifest.json"
 
@@ -95,7 +93,7 @@ def test_a_file_that_another_process_has_locked_can_be_read_and_is_503_for_writi
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "DATABASE_SECONDS", 0.2)
+    monkeypatch.setattr(middleware, "DATABASE_SECONDS", 0.2)
     with closing(sqlite3.connect(file)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert_unavailable(send())
@@ -165,7 +163,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
 
 
 def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages, "HANGS_SECONDS", 0)
+    monkeypatch.setattr("app.database.sessions.HANGS_SECONDS", 0)
     breaker = CircuitBreaker()
 
     def enter(limit: float) -> None:
@@ -182,7 +180,7 @@ def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkey
 
 
 def test_a_worker_is_more_patient_than_a_request() -> None:
-    assert WORKER_SECONDS > gate.DATABASE_SECONDS
+    assert WORKER_SECONDS > middleware.DATABASE_SECONDS
 
 
 def test_a_service_whose_database_is_away_says_so_when_it_starts(settings: Settings) -> None:

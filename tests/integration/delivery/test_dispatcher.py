@@ -10,8 +10,7 @@ from standardwebhooks import Webhook
 
 from app.delivery.kinds import Kind
 from app.delivery.outbox import WAITS
-from app.delivery.payloads import Parcel
-from app.delivery.signature import make_secret
+from app.delivery.payloads import Parcel, make_secret
 from app.demo.client_app import ClientApp
 from app.errors import ResultGone
 from tests.integration.delivery.conftest import Deliver, Post

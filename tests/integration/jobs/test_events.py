@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from app.database.tables import Delivery, Job
 from app.errors import LeaseLost, ManifestError
 from app.jobs import DetectionRequest, Jobs, State
-from app.jobs.events import JobEvents
+from app.jobs.description import JobEvents
 from app.jobs.states import DOWNLOAD, RUN, STAGES
 from tests.integration.jobs.conftest import die, lease, start_again
 from tests.support.recording_queue import RecordingQueue

@@ -34,7 +34,7 @@ from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingReque
 from app.jobs.requests.reading import adapt
 from app.jobs.states import DOWNLOAD, STAGES
 from app.routes.operations import get_operation
-from app.server.rate_limiting import OPEN
+from app.server.authentication import OPEN
 from app.training.dataset_records import SPLITS
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
@@ -219,7 +219,7 @@ def test_whatever_is_asked_the_answer_is_a_documented_one(
     )
     def hold(case: Case, job_id: str, usable: bool, key: dict[str, str]) -> None:
         if usable:
-            name_what_is_there(case, job_id)
+            name_what_is_there(case, job_ids[-1] if "{pair}" in path else job_id)
         checks = CHECKS if path in PROBES else [not_a_server_error, *CHECKS]
         answer = case.call_and_validate(headers=key, checks=checks)
         statuses.add(answer.status_code)

@@ -18,7 +18,7 @@ from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
 from app.jobs import DetectionRequest
 from app.net.addresses import AddressGuard
-from app.pipelines.detection.page_records import Coverage, load_annotated, load_fetched
+from app.pipelines.detection.pages import Coverage, load_annotated, load_fetched
 from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
 from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from app.server.development import RequestHandler
+from app.server.request_log import DevelopmentHandler
 from tests.conftest import serve_on_loopback
 
 SECRET = "s3cret-0123456789"
@@ -15,7 +15,7 @@ SECRET = "s3cret-0123456789"
 
 @pytest.fixture
 def port(app: Flask) -> Iterator[int]:
-    with serve_on_loopback(app, request_handler=RequestHandler) as port:
+    with serve_on_loopback(app, request_handler=DevelopmentHandler) as port:
         yield port
 
 

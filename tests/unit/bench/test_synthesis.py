@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from app.detection.boxes import compute_iou
-from bench.synthesis.__main__ import synthesise
 from bench.synthesis.composition import STEPS, is_visible, set_page
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import rubricate, strew
@@ -16,6 +15,7 @@ from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
 from bench.synthesis.wear import age
+from bench.synthesis.writing import synthesise
 
 PAPER = (230, 220, 200)
 PICTURE = (150, 500, 350, 650)

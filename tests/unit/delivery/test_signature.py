@@ -6,7 +6,7 @@ import time
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.delivery.signature import build_headers, make_secret
+from app.delivery.payloads import build_headers, make_secret
 
 
 def test_the_library_accepts_the_signature_of_text() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.detection.default_model import DefaultModel, load_default, save_default
+from app.detection.weights import DefaultModel, load_default, save_default
 
 
 def test_until_others_are_chosen_the_setting_holds(tmp_path: Path) -> None:

@@ -1,9 +1,5 @@
-import subprocess
-import sys
-
 import pytest
 
-from app.config import ROOT
 from app.jobs.job_kinds import KINDS, YIELDING, JobKind, Part, find_kind
 
 
@@ -25,9 +21,3 @@ def test_a_collection_has_the_request_of_a_detection() -> None:
 @pytest.mark.parametrize(("count", "said"), [(1, "The canvas that failed is"), (3, "The 3 canvases that failed are")])
 def test_what_failed_is_counted(count: int, said: str) -> None:
     assert Part("canvas", "canvases").describe_failed(count) == said
-
-
-def test_the_registry_imports_no_worker() -> None:
-    code = "import sys, app.jobs.job_kinds; print([m for m in sys.modules if m.startswith('app.workers')])"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "[]", run.stderr

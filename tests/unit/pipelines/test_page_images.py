@@ -1,7 +1,6 @@
 from pathlib import Path
 
-from app.pipelines.detection.page_images import load_batches, load_page_image
-from app.pipelines.detection.page_records import FetchedPage
+from app.pipelines.detection.pages import FetchedPage, load_batches, load_page_image
 from tests.unit.images.test_pixels import draw
 
 

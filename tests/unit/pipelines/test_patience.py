@@ -1,5 +1,5 @@
 from app.errors import FetchError
-from app.pipelines.patience import Patience
+from app.pipelines.image_cache import Patience
 
 BUSY = FetchError("It answered 429. Tried 5 times.", 429, temporary=True)
 GONE = FetchError("It answered 404.", 404)

@@ -1,12 +1,11 @@
-"""The sample document, drawn: its four pages, and ``truth.json`` with the true boxes of their woodcuts.
-
-    python -m bench.sample --out iiif/sample
+"""Draw the sample document: its four pages, and ``truth.json`` with the true boxes of their woodcuts.
 
 The same font, seed and libraries give the same bytes.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,22 +73,21 @@ def set_pages(font: Path, seed: int) -> list[Page]:
     return pages
 
 
-def main() -> None:
-    """Write the scans and the true boxes."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sample", description="Draw the sample document.")
-    parser.add_argument("--out", type=Path, default=SAMPLE)
-    parser.add_argument("--font", type=Path, default=REGULAR, help="OpenType font, its italic beside it")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=SAMPLE, help="folder to write to (default: iiif/sample)")
+    parser.add_argument("--font", type=Path, default=REGULAR, help="OpenType font, its italic next to it")
     parser.add_argument("--seed", type=int, default=1472)
-    args = parser.parse_args()
-    pages = set_pages(args.font, args.seed)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the scans and the true boxes."""
+    if not arguments.font.exists():
+        sys.exit(f"There is no font {arguments.font}; install EB Garamond (Debian: fonts-ebgaramond) or name a --font.")
+    pages = set_pages(arguments.font, arguments.seed)
     truth = {}
     for k, (page, degrees) in enumerate(zip(pages, TURNS, strict=True)):
         page.turn(degrees)
         name = f"page_{page.number:04}.jpg"
-        page.scan(back=pages[k ^ 1]).save(args.out / name, quality=80)
+        page.scan(back=pages[k ^ 1]).save(arguments.out / name, quality=80)
         truth[name] = page.boxes()
-    (args.out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    (arguments.out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")

@@ -1,8 +1,6 @@
-"""Write synthetic pages.
+"""Write synthetic pages, made of the pages in ``images/train`` and ``labels/train``.
 
-    python -m bench.synthesis --pages PAGES --out data/training/synthetic --count 3000
-
-PAGES is a folder with ``images/train`` and ``labels/train``; ``out`` gets the same.
+The output folder gets the same two folders. A number, a seed and the same pages give the same page.
 """
 
 import argparse
@@ -11,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.labelled_pages import add_pages_argument, list_images
 from bench.synthesis.composition import set_page
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_sheet
 
@@ -31,7 +30,7 @@ def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) ->
     """Write so many pages, numbered from ``first``; a number, a seed and the same pages give the same bytes."""
     for part in ("images", "labels"):
         (out / part / "train").mkdir(parents=True, exist_ok=True)
-    sheets = [load_sheet(path, LONGER) for path in sorted((pages / "images" / "train").glob("*.jpg"))]
+    sheets = [load_sheet(path, LONGER) for path in list_images(pages, "train")]
     cuts = [cut for sheet in sheets for cut in cut_illustrations(sheet)]
     kinds = sorted({sheet.kind for sheet in sheets})
     for number in range(first, first + count):
@@ -43,17 +42,14 @@ def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) ->
         write(page, out, f"synthetic_{number:05}", int(rng.integers(55, 95)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.synthesis", description="Write synthetic pages.")
-    parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first page")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_pages_argument(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--count", type=int, default=3000, help="number of pages (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first page (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     synthesise(arguments.pages, arguments.out, arguments.count, arguments.seed, arguments.first)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,57 @@
+"""List the commands, or run one of them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from app.errors import ExtractorError
+from bench.tables import print_table
+
+# Name → module and summary. Modules are imported only when they run: most of them load torch.
+COMMANDS = {
+    "detection": ("detection_speed", "pages a second, next to the library's own ways and the floor"),
+    "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
+    "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
+    "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),
+    "retrieval": ("retrieval", "whether an altered copy of an illustration finds the original"),
+    "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),
+    "soak": ("soak", "whether jobs survive killed workers, broker restarts and a wiped broker"),
+    "submit": ("submit_latency", "how long a request takes while a thousand jobs are queued"),
+    "train-weights": ("train_default_weights", "the recipe of the default weights"),
+    "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
+    "sample": ("sample.document", "the sample document in iiif/sample"),
+    "check-sample": ("check_sample", "an annotation file of the sample, compared with the true boxes"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command that the first word names with the other words, or list the commands."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help"):
+        print("python -m bench COMMAND [--help]\n")
+        print_table(["command", "what it measures or makes"], list_commands())
+        return
+    name, *rest = words
+    if name not in COMMANDS:
+        sys.exit(f"`{name}` is not a command of the benchmarks; choose one of: {', '.join(COMMANDS)}.")
+    module = import_module(f"bench.{COMMANDS[name][0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench {name}",
+        description=str(module.__doc__).replace("``", "`"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    try:
+        module.run(parser.parse_args(rest))
+    except ExtractorError as error:
+        sys.exit(error.message)
+
+
+def list_commands() -> list[tuple[str, str]]:
+    """Return the rows of the table of commands."""
+    return [(f"`{name}`", summary) for name, (_, summary) in COMMANDS.items()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Each command of the benchmarks on tiny data: it runs to its end and prints what it measures."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+import timm
+import torch
+
+import bench.sample.page
+import bench.sample.woodcut
+from app.config import ROOT
+from bench import train_default_weights
+from bench.__main__ import COMMANDS, list_commands, main
+from bench.tables import format_row
+from bench.train_default_weights import Stage
+
+BACKBONE = "timm:test_resnet.r160_in1k"
+TIMING = "--rounds 1 --busy 0"
+# Command → its arguments, and the beginnings of lines that it prints.
+COMMAND_LINES = {
+    "detection": (f"--pages {{pages}} --count 2 {TIMING}", ["| this project |", "| floor: bare forward pass |"]),
+    "similarity": ("matching --sizes 30x8 --rounds 1 --busy 1", ["| this project |", "| floor: bare matrix product |"]),
+    "request-size": (
+        f"--pages {{pages}} {{document}} --sizes 200 {TIMING}",
+        ["| 200 |", "| full |", "| file on disk |"],
+    ),
+    "evaluate": ("--pages {pages}", ["| all | 1 | 1 |", "| print17 | 1 | 1 |"]),
+    "retrieval": (
+        f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",
+        ["| mirrored |", "| mirrored and narrower |"],
+    ),
+    "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
+    "synthesis": ("--pages {pages} --out {out} --count 1", []),
+    "sample": ("--out {out} --font {font}", []),
+    "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
+}
+# They run a whole service: see tests/service/test_bench_commands.py.
+SERVICE_COMMANDS = {"politeness", "soak", "submit"}
+WRITTEN = {
+    "retrieval": "mirrored-own.png",
+    "train-weights": "weights.pt",
+    "synthesis": "images/train/synthetic_00000.jpg",
+    "sample": "truth.json",
+}
+
+
+def draw_page(path: Path, labels: str | None) -> None:
+    """Write a page of 300 by 400 pixels with a dark picture, and its label file if there is one."""
+    page = np.full((400, 300, 3), 220, np.uint8)
+    page[150:250, 90:210] = np.random.default_rng(0).integers(0, 160, (100, 120, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), page)
+    if labels is not None:
+        label = Path(str(path).replace("images", "labels")).with_suffix(".txt")
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text(labels)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Tiny data, by the names that the command lines have for it."""
+    names = ("pages", "document", "backbones", "out")
+    places = {name: tmp_path / name for name in names}
+    for folder in places.values():
+        folder.mkdir()
+    for name in ("train/print16_a", "train/print16_b", "val/print17_c"):
+        draw_page(places["pages"] / "images" / f"{name}.jpg", "0 0.5 0.5 0.4 0.25\n")
+    draw_page(places["document"] / "images" / "1.jpg", None)
+    listed = [{"image": "1.jpg", "illustrations_xywh": [[90, 150, 120, 100]]}]
+    (places["document"] / "illustrations.json").write_text(json.dumps(listed))
+    places["font"] = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    places["annotations"] = tmp_path / "annotations.txt"
+    places["annotations"].write_text(format_annotations())
+    return places
+
+
+def format_annotations() -> str:
+    """Return the annotation file that a perfect detector makes of the sample document."""
+    truth = json.loads((ROOT / "iiif" / "sample" / "truth.json").read_text())
+    rows = []
+    for number, (name, boxes) in enumerate(truth.items(), 1):
+        rows += [f"{number} {name}", *(" ".join(map(str, box)) for box in boxes)]
+    return "\n".join(rows) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On a busy machine, torch's threads spend most of their time in waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short recipes: a stage of a few pixels, pages of the sample of which only a corner is drawn."""
+    stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
+    monkeypatch.setattr(train_default_weights, "STAGES", (stage,))
+    monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
+    monkeypatch.setattr(bench.sample.page, "HEIGHT", 250)
+    monkeypatch.setattr(bench.sample.woodcut, "CUT", 1)
+
+
+def run(line: str, places: dict[str, Path]) -> None:
+    main([word.format(**places) for word in line.split()])
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in SERVICE_COMMANDS])
+def test_command_runs_to_its_end(command: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    line, beginnings = COMMAND_LINES[command]
+    if command == "retrieval":
+        save_random_weights(places["backbones"])
+    run(f"{command} {line}", places)
+    printed = capsys.readouterr().out.splitlines()
+    for beginning in beginnings:
+        assert [each for each in printed if each.startswith(beginning)], printed
+    if command in WRITTEN:
+        assert (places["out"] / WRITTEN[command]).stat().st_size
+
+
+def save_random_weights(folder: Path) -> None:
+    name = BACKBONE.partition(":")[2]
+    torch.manual_seed(0)
+    torch.save(timm.create_model(name, pretrained=False).state_dict(), folder / f"timm-{name}.pth")
+
+
+def test_extraction_is_compared_with_the_original(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run(f"similarity extraction --pages {{document}} --batch 1 {TIMING}", places)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["| way", "images/s", "time, floor = 1", "speed, original = 1 |"]
+    assert {len(row) for row in rows} == {4}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"python -m bench {command}" in capsys.readouterr().out
+
+
+def test_readme_and_listing_have_the_same_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    listing, readme = capsys.readouterr().out, (ROOT / "bench" / "README.md").read_text()
+    for row in list_commands():
+        assert format_row(row) in listing
+        assert format_row(row) in readme
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("nothing", "`nothing` is not a command"),
+        ("evaluate --pages {out}", "has no JPEG images"),
+        ("evaluate --pages {document}/images", "neither labels nor illustrations.json"),
+        ("retrieval --pages {pages} --folder {backbones}", "weights"),
+        ("sample --out {out} --font {out}/none.otf", "There is no font"),
+    ],
+)
+def test_missing_data_is_named_in_a_sentence(line: str, sentence: str, places: dict[str, Path]) -> None:
+    if line.startswith("evaluate --pages {document}"):
+        (places["document"] / "illustrations.json").unlink()
+    with pytest.raises(SystemExit, match=sentence):
+        run(line, places)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda text: text.partition("4 page")[0], "page_0004.jpg has no line"),
+        (lambda text: text.replace("367 638", "967 638"), "page_0001.jpg: IoU"),
+        (lambda text: text + "1 2 30 40\n", "page_0004.jpg: 3 boxes instead of 2"),
+    ],
+)
+def test_sample_that_is_not_as_drawn_is_a_fault(change, fault: str, places: dict[str, Path]) -> None:
+    places["annotations"].write_text(change(places["annotations"].read_text()))
+    with pytest.raises(SystemExit, match=fault):
+        run("check-sample {annotations}", places)

@@ -1,0 +1,32 @@
+"""Ways that take turns, quiet and next to busy processes."""
+
+import psutil
+
+from bench.timing import BUSY, QUIET, Timings, keep_busy, take_turns
+
+
+def test_ways_and_loads_take_turns() -> None:
+    calls: list[str] = []
+    timings = take_turns({"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=2, busy=1)
+    there, back = ["one", "two"], ["two", "one"]
+    assert calls == there + 2 * there + 2 * back
+    assert {load: {way: len(times) for way, times in ways.items()} for load, ways in timings.seconds.items()} == {
+        load: {"one": 2, "two": 2} for load in (QUIET, BUSY)
+    }
+
+
+def test_without_busy_processes_only_the_quiet_load_is_measured() -> None:
+    assert list(take_turns({"one": bool}, rounds=1, busy=0).seconds) == [QUIET]
+
+
+def test_ratio_compares_ways_of_the_same_round() -> None:
+    timings = Timings({QUIET: {"way": [1.0, 4.0, 9.0], "floor": [1.0, 2.0, 3.0]}})
+    assert timings.ratio(QUIET, "way", "floor") == 2.0
+    assert timings.median(QUIET, "way") == 4.0
+
+
+def test_busy_processes_end_with_the_measurement() -> None:
+    before = set(psutil.Process().children())
+    with keep_busy(2):
+        assert len(set(psutil.Process().children()) - before) == 2
+    assert set(psutil.Process().children()) == before

@@ -1,0 +1,36 @@
+"""Each command of the benchmarks that runs a whole service, as short as it can be."""
+
+import pytest
+
+from bench.__main__ import main
+
+
+def test_soak_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["soak", "--kills", "1", "--broker-restarts", "1", "--pages", "2", "--under-way", "2"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0, printed
+    assert "| worker tree killed | 1 |" in printed
+    assert "| results that did not arrive | 0 |" in printed
+
+
+def test_politeness_counts_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["politeness", "--pages", "8", "--rate", "50"])
+    printed = capsys.readouterr().out
+    assert "8 pages of 4 manifests ({'done': 4})" in printed
+    assert "| requests | – | 20 |" in printed
+
+
+def test_submit_times_each_state_of_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["submit", "--queued", "3", "--requests", "8", "--busy", "0"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows] == [
+        "| floor: GET /models",
+        "| POST /run_detect, nothing queued",
+        "| POST /detect_all of 3 manifests",
+        "| POST /run_detect, 3 queued",
+        "| POST /run_detect, 3 queued, 8 at a time",
+        "| POST /run_detect, the broker hangs",
+        "| POST /run_detect, the broker is dead",
+    ]
+    assert {row[2] for row in rows[:5]} == {"200"}
