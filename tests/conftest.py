@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from werkzeug.wrappers import Response
 from app import create_app
 from app.auth import add_app
 from app.config import ROOT, Settings
+from app.database.sessions import Database
 from app.demo.client_app import ClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
@@ -44,6 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported: ultralytics calls it after every epoch."""
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -79,20 +84,45 @@ def postgresql() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def make_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Make an SQLite file with the tables of today, a copy of one that was migrated; returns its URL."""
+    migrated = tmp_path_factory.mktemp("database") / "migrated.db"
+    database = Database(f"sqlite:///{migrated}")
+    database.upgrade()
+    database.close()
+
+    def make(path: Path) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(migrated, path)
+        return f"sqlite:///{path}"
+
+    return make
+
+
 @pytest.fixture
-def settings(tmp_path: Path, broker_url: str) -> Settings:
+def database(tmp_path: Path, make_database: Callable[[Path], str]) -> Iterator[Database]:
+    """An empty database with its tables."""
+    database = Database(make_database(tmp_path / "jobs.db"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, broker_url: str, make_database: Callable[[Path], str]) -> Settings:
     models = tmp_path / "models"
     models.mkdir()
     (models / "illustrations.pt").write_bytes(b"not looked at by the web process")
-    return choose_settings(tmp_path / "data", celery_broker_url=broker_url, models_folder=models)
+    with redis.Redis.from_url(broker_url) as broker:
+        broker.flushdb()
+    url = make_database(tmp_path / "data" / "service.db")
+    return choose_settings(tmp_path / "data", celery_broker_url=broker_url, database_url=url, models_folder=models)
 
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     yield app
-    with redis.Redis.from_url(settings.broker_url) as client:
-        client.flushdb()
     app.extensions["queue"].close()
     app.extensions["services"].database.close()
 

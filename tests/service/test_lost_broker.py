@@ -14,12 +14,18 @@ BEHIND = 6
 
 def test_a_broker_that_loses_everything_loses_no_job(service: Service, document: Document) -> None:
     with service.hold_page(document, 3) as page:
-        jobs = [service.detect(document.url) for _ in range(3)]
-        service.wait(jobs[0], lambda job: job["progress"]["done"] == 2)
+        jobs = detect_thrice(service, document)
         with redis.Redis.from_url(service.settings.broker_url) as broker:
             broker.flushall()
         let_go(page)
         check_that_all_are_done_once(service, jobs)
+
+
+def detect_thrice(service: Service, document: Document) -> list[str]:
+    """Ask for three detections; return the jobs when the third page of the first is held."""
+    first = service.detect(document.url)
+    service.wait(first, lambda job: job["progress"]["done"] == 2)
+    return [first, service.detect(document.url), service.detect(document.url)]
 
 
 def check_that_all_are_done_once(service: Service, jobs: list[str]) -> None:
@@ -31,8 +37,7 @@ def check_that_all_are_done_once(service: Service, jobs: list[str]) -> None:
 
 def test_a_broker_that_is_killed_comes_back_and_no_job_is_lost(service: Service, document: Document) -> None:
     with service.hold_page(document, 3) as page:
-        jobs = [service.detect(document.url) for _ in range(2)]
-        service.wait(jobs[0], lambda job: job["progress"]["done"] == 2)
+        jobs = detect_thrice(service, document)
         kill(service.processes("-server"))  # redis-server or valkey-server
         let_go(page)
         check_that_all_are_done_once(service, jobs)
@@ -40,8 +45,7 @@ def test_a_broker_that_is_killed_comes_back_and_no_job_is_lost(service: Service,
 
 def test_connections_that_are_cut_again_and_again_lose_nothing(service: Service, document: Document) -> None:
     with service.hold_page(document, 3) as page, redis.Redis.from_url(service.settings.broker_url) as broker:
-        jobs = [service.detect(document.url) for _ in range(3)]
-        service.wait(jobs[0], lambda job: job["progress"]["done"] == 2)
+        jobs = detect_thrice(service, document)
         for _ in range(5):
             assert broker.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             service.poll(lambda: len(broker.client_list("normal")), lambda count: count > 1)

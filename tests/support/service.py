@@ -150,6 +150,8 @@ class Service:
         try:
             yield image
         finally:
+            with suppress(OSError):  # nobody waits, unless the test has failed
+                os.close(os.open(image, os.O_WRONLY | os.O_NONBLOCK))
             for path, content in kept.items():
                 write_atomic(path, content)
 

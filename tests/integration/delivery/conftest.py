@@ -1,7 +1,6 @@
 """An outbox on a database of its own, a courier that carries what a test gives it, and the time of the next tries."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
@@ -70,11 +69,8 @@ class Post:
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Post]:
-    database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.upgrade()
-    yield Post(database)
-    database.close()
+def post(database: Database) -> Post:
+    return Post(database)
 
 
 Deliver = Callable[[], bool]

@@ -2,8 +2,6 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,11 +22,8 @@ def queue() -> RecordingQueue:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, queue: RecordingQueue) -> Iterator[Jobs]:
-    database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.upgrade()
-    yield Jobs(database, queue, stale_seconds=30, host_jobs=2)
-    database.close()
+def jobs(database: Database, queue: RecordingQueue) -> Jobs:
+    return Jobs(database, queue, stale_seconds=30, host_jobs=2)
 
 
 def change(jobs: Jobs, job: Job, **values: object) -> None:

@@ -20,8 +20,8 @@ from tests.conftest import wait_for_broker
 @pytest.fixture
 def broker(broker_url: str) -> Iterator[Redis]:
     with Redis.from_url(broker_url) as broker:
-        yield broker
         broker.flushdb()
+        yield broker
 
 
 def test_what_several_processes_count_is_added_up(broker: Redis) -> None:

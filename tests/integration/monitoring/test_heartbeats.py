@@ -1,6 +1,4 @@
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -12,14 +10,6 @@ from app.jobs.states import RUN
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.workers.queue import JobQueue
 from app.workers.tasks import list_served_queues
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/jobs.db")
-    database.upgrade()
-    yield database
-    database.close()
 
 
 def age(database: Database, seconds: float) -> None:
