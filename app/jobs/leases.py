@@ -195,15 +195,19 @@ class Leases(JobQueries):
                 self._queue.wake(stage)
 
     def free_abandoned(self) -> list[Job]:
-        """Free the jobs whose worker has ended or sends no heartbeat, and return them."""
+        """Free the jobs whose worker has ended or sends no heartbeat, wake workers for them, and return them."""
         now = time.time()
         with self.database.session() as session:
             leased = select(Job).where(Job.state.in_(UNFINISHED), Job.lease.is_not(None))
-            jobs = session.scalars(leased.options(load_only(Job.lease, Job.leased_by, Job.heartbeat))).all()
+            jobs = session.scalars(leased.options(load_only(Job.state, Job.lease, Job.leased_by, Job.heartbeat))).all()
         abandoned = [job for job in jobs if has_ended(job.leased_by) or self._is_stale(job, now)]
         values: dict[str, Any] = {"lease": None, "heartbeat": None, "waiting_since": now}
         same = [(job, (Job.lease == job.lease) & (Job.heartbeat == job.heartbeat)) for job in abandoned]
-        return [job for job, unchanged in same if self._change(job.id, unchanged, touch=False, **values)]
+        freed = [job for job, unchanged in same if self._change(job.id, unchanged, touch=False, **values)]
+        for job in freed:
+            if stage := stage_of(State(job.state)):
+                self._queue.wake(stage)
+        return freed
 
     def end_overdue(self, stage: Stage, hours: float, stall_minutes: float) -> list[Job]:
         """Fail the jobs whose stage takes too long, and return them; their workers learn it at the next heartbeat.

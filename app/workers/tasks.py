@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Protocol, cast
 
+from billiard.exceptions import WorkerLostError
 from billiard.process import current_process
 from celery import Task, current_app, shared_task
-from celery.signals import worker_process_init, worker_shutting_down
+from celery.signals import task_failure, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker import state as worker_state
 
 from app.database.tables import Job
@@ -102,12 +103,17 @@ def sweep(self: JobTask) -> None:
     for stage, hours in ((DOWNLOAD, DOWNLOAD_HOURS), (RUN, services.settings.detect_hours)):
         for job in services.jobs.end_overdue(stage, hours, STALL_MINUTES):
             log.warning("job %s: the %s stage took too long and was ended", job.id, stage.name)
-    for job in services.jobs.free_abandoned():
-        log.warning("job %s: its worker has ended; another continues", job.id)
+    free_abandoned_jobs(services)
     for stage in STAGES:
         waiting = services.jobs.scheduler.count_waiting(stage, MOST_MESSAGES)
         due = services.outbox.count_due(MOST_MESSAGES) if stage is DELIVER else 0
         self.app.send_missing(stage, waiting + due)
+
+
+def free_abandoned_jobs(services: Services) -> None:
+    """Free the jobs whose worker has ended, and wake others for them."""
+    for job in services.jobs.free_abandoned():
+        log.warning("job %s: its worker has ended; another continues", job.id)
 
 
 @shared_task(bind=True, base=JobTask, name="tidy")
@@ -222,6 +228,17 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
 @worker_process_init.connect
 def _leave_parent_connections(**_: Any) -> None:
     current_app.services.database.leave_to_parent()
+
+
+@worker_ready.connect
+@task_failure.connect
+def _free_at_once(exception: BaseException | None = None, **_: Any) -> None:
+    """Free what a worker held that was killed, when it is started again, or when its child was replaced.
+
+    So the interrupted job is the next one of its client app. The sweep alone would free it after others had started.
+    """
+    if exception is None or isinstance(exception, WorkerLostError):
+        free_abandoned_jobs(current_app.services)
 
 
 @worker_shutting_down.connect
