@@ -43,7 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported: ultralytics calls it after every epoch."""
+    """Isolate ultralytics where a test file imports it; exclude imports from garbage collection, for speed."""
+    if "ultralytics" in sys.modules:
+        from app.detection.weights import isolate_ultralytics
+
+        isolate_ultralytics()
     gc.freeze()
 
 

@@ -219,6 +219,9 @@ def _match_page(page: LabelledPage) -> NDArray[np.bool_]:
 
 def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[int, tuple[list[float], list[float]]]:
     """Return the average precision at each threshold and the precision at each recall, by class that occurs."""
+    from app.detection.weights import isolate_ultralytics
+
+    isolate_ultralytics()
     from ultralytics.utils.metrics import ap_per_class  # imports torch, which workers of other queues do without
 
     results = ap_per_class(matches.correct, matches.confidence, matches.class_id, true_ids)

@@ -30,8 +30,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Ite
 
 @pytest.fixture(autouse=True)
 def _clean_receiver(request: pytest.FixtureRequest) -> None:
+    """Start each test with a client app that has received nothing, once the results of the last test have arrived."""
     if "service" in request.fixturenames:
-        request.getfixturevalue("service").receiver.received.clear()
+        service = request.getfixturevalue("service")
+        service.drain_outbox()
+        service.receiver.received.clear()
 
 
 @pytest.fixture(scope="module")

@@ -100,12 +100,12 @@ class Comparing:
             other.list_at(doc_id, source.name)
         return other
 
-    def offer(self, doc_id: str, images: Mapping[str, bytes | Answer]) -> None:
-        """Serve a list and its images, and compare it."""
+    def offer(self, doc_id: str, images: Mapping[str, bytes | Answer], host: str = "127.0.0.1") -> None:
+        """Serve a list and its images, whose URLs name a host, and compare it."""
         urls = {}
         for number, (name, image) in enumerate(images.items()):
             answer = image if isinstance(image, Answer) else Answer(body=image)
-            urls[name] = self.library.answer(f"/{doc_id}/{number}.png", answer)
+            urls[name] = self.library.answer(f"/{doc_id}/{number}.png", answer).replace("127.0.0.1", host)
         self.list_at(doc_id, self.library.answer(f"/{doc_id}.json", Answer(body=urls)))
 
     def list_at(self, doc_id: str, url: str) -> None:

@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from app.auth import add_app
 from app.config import Settings
 from app.database.sessions import Database
-from app.database.tables import Job
+from app.database.tables import Delivery, Job
 from app.demo.client_app import ClientApp, Received, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage, write_atomic
@@ -129,6 +129,19 @@ class Service:
 
         deliveries: list[dict[str, Any]] = self.wait(job_id, is_settled)["deliveries"]
         return deliveries
+
+    def drain_outbox(self) -> None:
+        """Wait until no delivery is due or in progress."""
+        database = Database(self.settings.sqlalchemy_url)
+
+        def count() -> int:
+            now = time.time()
+            unsent = (Delivery.next_attempt <= now) | (Delivery.leased_until > now)
+            with database.session() as session:
+                return session.query(Delivery).where(Delivery.status == "pending", unsent).count()
+
+        self.poll(count, lambda found: found == 0)
+        database.close()
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Return the processes of the service that have a word on their command line, the parent first."""

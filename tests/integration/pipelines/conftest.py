@@ -38,7 +38,7 @@ def library(document: Path) -> Iterator[str]:
 
 def build_fetcher() -> Fetcher:
     policy = FetchPolicy(attempts=2, timeout=5, deadline=10, backoff=0.01)
-    return Fetcher(policy, HostLimits(HostRules(HostRule(4, 0))), AddressGuard(frozenset({"127.0.0.1"})))
+    return Fetcher(policy, HostLimits(HostRules(HostRule(4, 0))), AddressGuard(frozenset({"127.0.0.1", "localhost"})))
 
 
 @pytest.fixture
