@@ -57,7 +57,7 @@ def _check(paragraph: str) -> Iterator[str]:
     for line in paragraph.splitlines():
         if FRAGMENT.match(line):
             yield f"entry is a fragment: {line.strip()}"
-    text = re.sub(r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)", "code", " ".join(paragraph.split()))
+    text = re.sub(r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)", "code", " ".join(paragraph.replace("**", "").split()))
     for word in BANNED.findall(text):
         yield f"banned: {word!r} in: {text[:90]}"
     for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(\"“])|(?<=[:;])\s+", text):
@@ -116,7 +116,7 @@ def _read_page(text: str) -> Iterator[tuple[int, str]]:
     text = re.sub(r"```.*?```", lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL)
     for paragraph in re.split(r"(\n\s*\n|\n(?=\s*[-*|#] |\s*\d+\. |\|))", text):
         if not paragraph.lstrip().startswith(("|", "<")):
-            yield line, re.sub(r"\]\([^)]*\)", "]", re.sub(r"^\s*#+ ?", "", paragraph, flags=re.MULTILINE))
+            yield line, re.sub(r"\]\([^)]*\)", "]", re.sub(r"^#.*$", "", paragraph, flags=re.MULTILINE))
         line += paragraph.count("\n")
 
 
