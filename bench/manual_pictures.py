@@ -68,7 +68,7 @@ def draw_box(page: Image.Image, found: Detections, name: str, canvas: int) -> Im
         ("The full-size image", f"{page.width} x {page.height} pixels"),
         ("The origin (0, 0)", "the upper left corner"),
         ("In the annotation file", f"{canvas} {name}\n{left} {top} {right - left} {bottom - top}"),
-        ("As fields of JSON", f"x {left}, y {top},\nwidth {right - left}, height {bottom - top}"),
+        ("In JSON", f'"xywh": [{left}, {top}, {right - left}, {bottom - top}]'),
     )
     for number, (title, text) in enumerate(lines):
         draw.text((column, y0 + 20 + 130 * number), title, fill=GREY, font=_font(20))
