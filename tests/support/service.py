@@ -22,7 +22,7 @@ from app.auth import add_app
 from app.config import Settings
 from app.database.sessions import Database
 from app.database.tables import Delivery, Job
-from app.demo.client_app import ClientApp, Received, serve
+from app.demo.client_app import Received, RecordingClientApp, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage, write_atomic
 
@@ -44,7 +44,7 @@ class Document:
 class Service:
     """The service, its settings, and the client app that receives its results."""
 
-    def __init__(self, api: str, settings: Settings, receiver: ClientApp) -> None:
+    def __init__(self, api: str, settings: Settings, receiver: RecordingClientApp) -> None:
         self.api = api
         self.settings = settings
         self.receiver = receiver
@@ -214,7 +214,7 @@ def kill(processes: Collection[psutil.Process]) -> None:
 @contextmanager
 def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
     """Run a service with little patience, its data in a folder."""
-    receiver = ClientApp()
+    receiver = RecordingClientApp()
     impatient: dict[str, Any] = {
         "batch_size": 1,
         "heartbeat_seconds": 0.5,

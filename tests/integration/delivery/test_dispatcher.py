@@ -11,12 +11,12 @@ from standardwebhooks import Webhook
 from app.delivery.kinds import Kind
 from app.delivery.outbox import WAITS
 from app.delivery.payloads import Parcel, make_secret
-from app.demo.client_app import ClientApp
+from app.demo.client_app import RecordingClientApp
 from app.errors import ResultGone
 from tests.integration.delivery.conftest import Deliver, Post
 from tests.support.library import Answer, Library, redirect
 
-Receiver = tuple[ClientApp, str]
+Receiver = tuple[RecordingClientApp, str]
 
 
 def test_the_annotation_file_arrives_as_the_contract_says(post: Post, deliver: Deliver, client_app: Receiver) -> None:

@@ -19,7 +19,7 @@ from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enlist
 from app.delivery.payloads import Destination
-from app.demo.client_app import ClientApp
+from app.demo.client_app import RecordingClientApp
 from app.errors import ManifestError
 from app.jobs import State
 from app.jobs.states import DELIVER, DOWNLOAD
@@ -153,7 +153,7 @@ def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
 
 
 def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
-    queue: JobQueue, client_app: tuple[ClientApp, str]
+    queue: JobQueue, client_app: tuple[RecordingClientApp, str]
 ) -> None:
     receiver, url = client_app
     enlist_results(queue, url, 2)
