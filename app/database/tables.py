@@ -14,7 +14,7 @@ class Table(DeclarativeBase):
     """Base of the tables."""
 
 
-class App(Table):
+class ClientApp(Table):
     """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand.
 
     The original manual tells users to create and fill this table by hand, so nothing may be added to it.
