@@ -35,7 +35,7 @@ class _Answer:
     retry_after: float | None = None
 
 
-class Courier:
+class Dispatcher:
     """Posts what is in the outbox.
 
     Args:

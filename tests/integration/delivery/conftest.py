@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from app.database.sessions import Database
 from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
-from app.delivery.dispatcher import Courier
+from app.delivery.dispatcher import Dispatcher
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
 from app.delivery.payloads import Destination, Parcel, build_annotation_parcel, build_event_parcel
@@ -27,8 +27,8 @@ class Post:
     def load(self, delivery: Delivery) -> Parcel:
         return build_event_parcel(delivery.body) if delivery.body else self.parcel
 
-    def courier(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Courier:
-        return Courier(self.outbox, self.load, AddressGuard(trusted), "extractorAPI/test", timeout)
+    def dispatcher(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Dispatcher:
+        return Dispatcher(self.outbox, self.load, AddressGuard(trusted), "extractorAPI/test", timeout)
 
     def send(
         self, base: str, job_id: str = "job", app_id: int = 1, retries: int = 0, kind: Kind = Kind.RESULT
@@ -79,4 +79,4 @@ Deliver = Callable[[], bool]
 @pytest.fixture
 def deliver(post: Post) -> Deliver:
     """Try the delivery whose turn it is."""
-    return post.courier().deliver_next
+    return post.dispatcher().deliver_next

@@ -97,7 +97,7 @@ def test_a_client_app_that_hangs_meets_the_time_limit_and_the_try_is_recorded(po
     receiver.on_receive = lambda: released.wait(30)
     delivery = post.send(url)
     try:
-        post.courier(timeout=0.3).deliver_next()
+        post.dispatcher(timeout=0.3).deliver_next()
     finally:
         released.set()
     (attempt,) = post.list_attempts(delivery)
@@ -108,7 +108,7 @@ def test_a_client_app_that_hangs_meets_the_time_limit_and_the_try_is_recorded(po
 def test_a_client_app_that_trickles_meets_the_time_limit(post: Post, library: Library) -> None:
     url = library.answer("/x/job", Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000, trickle=True))
     delivery = post.send(url.removesuffix("/job"))
-    post.courier(timeout=0.3).deliver_next()
+    post.dispatcher(timeout=0.3).deliver_next()
     assert "within 0.3 seconds" in (post.look(delivery).error or "")
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_shown_of_an_answer_is_left_out(post: Post, deliver: Deli
 def test_a_private_address_is_not_posted_to(post: Post, client_app: Receiver) -> None:
     receiver, url = client_app
     delivery = post.send(url)
-    post.courier(trusted=frozenset()).deliver_next()
+    post.dispatcher(trusted=frozenset()).deliver_next()
     assert receiver.received == []
     assert "TRUSTED_HOSTS" in (post.look(delivery).error or "")
 
@@ -289,7 +289,7 @@ def test_a_result_that_is_gone_is_given_up_without_a_try(post: Post, client_app:
 
     post.load = load  # type: ignore[method-assign]
     delivery = post.send(url)
-    post.courier().deliver_next()
+    post.dispatcher().deliver_next()
     delivery = post.look(delivery)
     assert (delivery.status, delivery.error, receiver.received) == ("failed", "It is gone.", [])
 
@@ -300,7 +300,7 @@ def test_an_error_that_nobody_foresaw_is_a_try_that_failed(post: Post, client_ap
 
     post.load = load  # type: ignore[method-assign]
     delivery = post.send(client_app[1])
-    post.courier().deliver_next()
+    post.dispatcher().deliver_next()
     delivery = post.look(delivery)
     assert (delivery.status, delivery.attempts) == ("pending", 1)
     assert delivery.error == "The server failed with PermissionError: its log has the details."
