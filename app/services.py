@@ -96,10 +96,10 @@ class Services:
     def dispatcher(self) -> "Dispatcher":
         """The HTTP client that sends deliveries to client apps."""
         from app.delivery.dispatcher import Dispatcher
-        from app.jobs.result_payloads import load_parcel
+        from app.jobs.result_payloads import load_payload
         from app.net.addresses import AddressGuard
 
-        s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
+        s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
         return Dispatcher(
             self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds
         )

@@ -11,7 +11,7 @@ import urllib3
 from app.database.tables import Delivery
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outbox, Outcome
-from app.delivery.payloads import Parcel, build_headers
+from app.delivery.payloads import Payload, build_headers
 from app.errors import AddressRefused, ResultGone
 from app.logs import set_job
 from app.net.addresses import AddressGuard
@@ -40,7 +40,7 @@ class Dispatcher:
 
     Args:
         outbox: Where deliveries wait and what came of them is kept.
-        load_parcel: Returns what a delivery carries; raises ``ResultGone``.
+        load_payload: Returns what a delivery carries; raises ``ResultGone``.
         guard: The addresses that may be reached.
         user_agent: Names the software.
         timeout: Seconds for a try.
@@ -49,13 +49,13 @@ class Dispatcher:
     def __init__(
         self,
         outbox: Outbox,
-        load_parcel: Callable[[Delivery], Parcel],
+        load_payload: Callable[[Delivery], Payload],
         guard: AddressGuard,
         user_agent: str,
         timeout: float = 20,
     ) -> None:
         self._outbox = outbox
-        self._load_parcel = load_parcel
+        self._load_payload = load_payload
         self._guard = guard
         self._user_agent = user_agent
         self._timeout = timeout
@@ -68,7 +68,7 @@ class Dispatcher:
         set_job(delivery.job_id)
         started = time.monotonic()
         try:
-            answer = self._post(delivery, self._load_parcel(delivery))
+            answer = self._post(delivery, self._load_payload(delivery))
         except ResultGone as error:
             self._outbox.end(delivery, Status.FAILED, error.message)
             return True
@@ -80,17 +80,17 @@ class Dispatcher:
         self._outbox.record(delivery, Outcome(answer.http_status, answer.error, answer.retry_after, seconds))
         return True
 
-    def _post(self, delivery: Delivery, parcel: Parcel) -> _Answer:
+    def _post(self, delivery: Delivery, payload: Payload) -> _Answer:
         url, late = delivery.url, f"{delivery.url} did not answer within {self._timeout:g} seconds."
         secret = self._outbox.find_secret(delivery.app_id)
-        headers = {"User-Agent": self._user_agent, "Content-Type": parcel.content_type}
-        headers |= build_headers(delivery.id, parcel.body, int(time.time()), secret)
+        headers = {"User-Agent": self._user_agent, "Content-Type": payload.content_type}
+        headers |= build_headers(delivery.id, payload.body, int(time.time()), secret)
         with (
             GuardedSession(self._guard) as session,
             Deadline(self._timeout, session.transport.abort) as deadline,
         ):
             try:
-                answer = session.post(url, data=parcel.body, headers=headers, timeout=self._timeout, stream=True)
+                answer = session.post(url, data=payload.body, headers=headers, timeout=self._timeout, stream=True)
             except AddressRefused as error:
                 return _Answer(error=error.message)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:

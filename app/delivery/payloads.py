@@ -17,7 +17,7 @@ import requests
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Payload:
     """The body of a request, and its ``Content-Type``."""
 
     body: bytes
@@ -43,7 +43,7 @@ def find_annotation_destination(callback: str, client_app_url: str, manifest_ref
     return Destination(f"{base}/{quote(manifest_ref, safe='')}", base) if base else None
 
 
-def build_annotation_parcel(manifest_ref: str, annotations: bytes, model_label: str, experiment_id: str) -> Parcel:
+def build_annotation_payload(manifest_ref: str, annotations: bytes, model_label: str, experiment_id: str) -> Payload:
     """Return the annotation file as client apps expect it: a multipart form."""
     fields = {"model": model_label} | ({"experiment_id": experiment_id} if experiment_id else {})
     return _build_form(fields, {"annotation_file": (f"{manifest_ref}.txt", annotations)})
@@ -55,14 +55,14 @@ def find_scores_destination(callback: str, client_app_url: str) -> Destination |
     return Destination(url, url) if url else None
 
 
-def build_scores_parcel(pair: str, scores: bytes, model: str, experiment_id: str) -> Parcel:
+def build_scores_payload(pair: str, scores: bytes, model: str, experiment_id: str) -> Payload:
     """Return the scores of a pair of documents as client apps expect them: a multipart form."""
     fields = {"model": model} | ({"experiment_id": experiment_id} if experiment_id else {})
     return _build_form(fields, {pair: (f"{pair}.npy", scores)})
 
 
-def build_event_parcel(text: str) -> Parcel:
-    return Parcel(text.encode(), "application/json")
+def build_event_payload(text: str) -> Payload:
+    return Payload(text.encode(), "application/json")
 
 
 def format_event(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
@@ -73,11 +73,11 @@ def format_event(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, ensure_ascii=False)
 
 
-def _build_form(fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]]) -> Parcel:
+def _build_form(fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]]) -> Payload:
     # Encoded by ``requests``, so that the form is what it was before anything was signed. The address is not used.
     form = requests.Request("POST", "http://localhost", data=dict(fields), files=dict(files)).prepare()
     assert isinstance(form.body, bytes)  # noqa: S101 (a form with files is)
-    return Parcel(form.body, form.headers["Content-Type"])
+    return Payload(form.body, form.headers["Content-Type"])
 
 
 PREFIX = "whsec_"

@@ -65,7 +65,7 @@ class JobKind:
         """Import the module of the stages."""
         return resolve_name(self.stages)
 
-    def load_payload(self) -> Any:
+    def import_payload_loader(self) -> Any:
         """Import the function that loads a result."""
         return resolve_name(self.payload)
 

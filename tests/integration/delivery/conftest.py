@@ -10,10 +10,10 @@ from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outbox, enlist
-from app.delivery.payloads import Destination, Parcel, build_annotation_parcel, build_event_parcel
+from app.delivery.payloads import Destination, Payload, build_annotation_payload, build_event_payload
 from app.net.addresses import AddressGuard
 
-PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
+PAYLOAD = build_annotation_payload("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
 
 class Post:
@@ -22,10 +22,10 @@ class Post:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.outbox = Outbox(database)
-        self.parcel = PARCEL
+        self.payload = PAYLOAD
 
-    def load(self, delivery: Delivery) -> Parcel:
-        return build_event_parcel(delivery.body) if delivery.body else self.parcel
+    def load(self, delivery: Delivery) -> Payload:
+        return build_event_payload(delivery.body) if delivery.body else self.payload
 
     def dispatcher(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Dispatcher:
         return Dispatcher(self.outbox, self.load, AddressGuard(trusted), "extractorAPI/test", timeout)

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from app.delivery.kinds import Kind
 from app.delivery.outbox import WAITS
-from app.delivery.payloads import Parcel, make_secret
+from app.delivery.payloads import Payload, make_secret
 from app.demo.client_app import RecordingClientApp
 from app.errors import ResultGone
 from tests.integration.delivery.conftest import Deliver, Post
@@ -84,7 +84,7 @@ def test_an_event_arrives_as_signed_json(post: Post, deliver: Deliver, client_ap
 def test_a_form_with_bytes_that_are_no_text_is_signed(post: Post, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     post.give_secret(make_secret())
-    post.parcel = Parcel(bytes(range(256)), "application/octet-stream")
+    post.payload = Payload(bytes(range(256)), "application/octet-stream")
     post.send(url)
     deliver()
     assert receiver.received[0].body == bytes(range(256))
@@ -284,7 +284,7 @@ def test_how_far_a_job_is_is_tried_twice_only(post: Post, deliver: Deliver, clie
 def test_a_result_that_is_gone_is_given_up_without_a_try(post: Post, client_app: Receiver) -> None:
     receiver, url = client_app
 
-    def load(_: object) -> Parcel:
+    def load(_: object) -> Payload:
         raise ResultGone("It is gone.")
 
     post.load = load  # type: ignore[method-assign]
@@ -295,7 +295,7 @@ def test_a_result_that_is_gone_is_given_up_without_a_try(post: Post, client_app:
 
 
 def test_an_error_that_nobody_foresaw_is_a_try_that_failed(post: Post, client_app: Receiver) -> None:
-    def load(_: object) -> Parcel:
+    def load(_: object) -> Payload:
         raise PermissionError("secret details")
 
     post.load = load  # type: ignore[method-assign]

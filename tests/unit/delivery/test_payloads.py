@@ -5,7 +5,7 @@ import requests
 
 from app.delivery.payloads import (
     Destination,
-    build_annotation_parcel,
+    build_annotation_payload,
     find_annotation_destination,
     format_event,
 )
@@ -33,18 +33,18 @@ def test_the_manifest_ref_is_one_path_part() -> None:
 
 
 def test_the_form_is_the_one_that_requests_makes() -> None:
-    parcel = build_annotation_parcel("é", b"1 a.jpg\n", "m", "7")
-    boundary = parcel.content_type.partition("boundary=")[2]
+    payload = build_annotation_payload("é", b"1 a.jpg\n", "m", "7")
+    boundary = payload.content_type.partition("boundary=")[2]
     files = {"annotation_file": ("é.txt", b"1 a.jpg\n")}
     form = requests.Request(
         "POST", "http://a.example", data={"model": "m", "experiment_id": "7"}, files=files
     ).prepare()
     theirs = form.headers["Content-Type"].partition("boundary=")[2]
-    assert parcel.body.replace(boundary.encode(), theirs.encode()) == form.body
+    assert payload.body.replace(boundary.encode(), theirs.encode()) == form.body
 
 
 def test_no_experiment_is_no_field() -> None:
-    assert b"experiment_id" not in build_annotation_parcel("r", b"", "m", "").body
+    assert b"experiment_id" not in build_annotation_payload("r", b"", "m", "").body
 
 
 def test_an_event_is_what_the_specification_proposes() -> None:

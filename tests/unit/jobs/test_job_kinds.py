@@ -7,7 +7,7 @@ from app.jobs.job_kinds import KINDS, YIELDING, JobKind, Part, find_kind
 def test_the_modules_that_a_kind_names_are_there(kind: JobKind) -> None:
     stages = kind.load_stages()
     assert all(callable(getattr(stages, name)) for name in ("download", "run", "deliver"))
-    assert not kind.payload or callable(kind.load_payload())
+    assert not kind.payload or callable(kind.import_payload_loader())
 
 
 def test_only_trainings_let_other_jobs_go_first() -> None:
