@@ -7,6 +7,6 @@
     payloads      the bytes of a request, and the headers that sign them
     kinds         what a delivery carries, and its status
 
-In: enlisted results and events, in the transaction of a job's change. Out: signed POST requests, retried for three
+In: enqueued results and events, in the transaction of a job's change. Out: signed POST requests, retried for three
 days. A client app that is down never fails or delays a job.
 """

@@ -1,6 +1,6 @@
 """Endpoints: the addresses of client apps that want to be left alone, for a time or for good.
 
-It is kept apart from the deliveries, and holds for those that are enlisted later too.
+It is kept apart from the deliveries, and holds for those that are enqueued later too.
 """
 
 import time

@@ -1,6 +1,6 @@
 """The outbox: what is to be sent, whose turn it is, and what came of each try.
 
-A delivery is enlisted in the transaction that makes it true, so neither is there without the other. Its id goes with
+A delivery is enqueued in the transaction that makes it true, so neither is there without the other. Its id goes with
 every try (``webhook-id``): a client app that is sent the same twice can tell.
 """
 
@@ -57,7 +57,7 @@ class Outcome:
         return min(self.retry_after or 0.0, LONGEST_WAIT)
 
 
-def enlist(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> bool:
+def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> bool:
     """Put a delivery in the outbox, in the transaction of the change that it reports; return whether it is new.
 
     Args:

@@ -15,7 +15,7 @@ from app.delivery.outbox import build_delivery
 from app.delivery.payloads import Destination
 
 
-def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str, str]) -> None:
+def enqueue_parts(session: Session, job: Job, to: Destination, parts: Mapping[str, str]) -> None:
     """Put the parts of a job's result in the outbox, in a few statements, however many there are.
 
     A part that is there already, as when the stage runs again, stays as it is. So does one that has not changed when

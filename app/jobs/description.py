@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination, format_event
 from app.jobs.job_kinds import find_kind
 
@@ -81,7 +81,7 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 class JobEvents:
-    """Enlists events in the outbox, in the transaction of the change that they report.
+    """Enqueues events in the outbox, in the transaction of the change that they report.
 
     Args:
         progress_seconds: Least seconds between two progress events of a job.
@@ -90,8 +90,8 @@ class JobEvents:
     def __init__(self, progress_seconds: float = 10.0) -> None:
         self._progress_seconds = progress_seconds
 
-    def enlist(self, session: Session, kind: Kind, job_id: str) -> bool:
-        """Enlist an event if the job's request names an address; return whether a delivery is due.
+    def enqueue(self, session: Session, kind: Kind, job_id: str) -> bool:
+        """Enqueue an event if the job's request names an address; return whether a delivery is due.
 
         One event of each kind is sent. Of progress events only the newest is kept, and none once the job is finished.
         """
@@ -102,7 +102,7 @@ class JobEvents:
         if kind is not Kind.STARTED:
             session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))
-        return enlist(session, job, kind, Destination(url, url), event)
+        return enqueue(session, job, kind, Destination(url, url), event)
 
     def _sent_lately(self, session: Session, job: Job) -> bool:
         last = session.scalar(select(func.max(Delivery.created)).where(_is_progress(job)))

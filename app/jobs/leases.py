@@ -44,9 +44,9 @@ from sqlalchemy.orm import load_only
 from app.database.sessions import Database
 from app.database.tables import Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
 from app.jobs.description import JobEvents
 from app.jobs.processes import has_ended, name_process
@@ -140,7 +140,7 @@ class Leases(JobQueries):
         values["done"] = case((progress, done), else_=Job.done)
         self._record(job, event=Kind.PROGRESS, total=total, **values)
 
-    def enlist_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
+    def enqueue_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
         """Put the result of a job in the outbox: as one delivery, or as one for each part.
 
         Args:
@@ -152,9 +152,9 @@ class Leases(JobQueries):
             if not update_job(session, job.id, Job.lease == job.lease):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             if parts is None:
-                enlist(session, job, Kind.RESULT, to)
+                enqueue(session, job, Kind.RESULT, to)
             else:
-                enlist_parts(session, job, to, parts)
+                enqueue_parts(session, job, to, parts)
         self._queue.wake(DELIVER, len(parts or {}) or 1)
 
     def finish_stage(self, job: Job, stage: Stage, seconds: float, next_state: State | None = None) -> None:
@@ -256,7 +256,7 @@ class Leases(JobQueries):
             if not update_job(session, job_id, condition, **ending):
                 return False
             reschedule_results(session, job_id, time.time())
-            self._events.enlist(session, Kind.FAILED, job_id)
+            self._events.enqueue(session, Kind.FAILED, job_id)
         self._queue.wake(DELIVER)
         return True
 
@@ -266,7 +266,7 @@ class Leases(JobQueries):
         """Change a job's row if a condition holds, and report it; return whether it did."""
         with self.database.session() as session:
             changed = update_job(session, job_id, condition, touch=touch, **values)
-            enlisted = changed and event is not None and self._events.enlist(session, event, job_id)
-        if enlisted:
+            enqueued = changed and event is not None and self._events.enqueue(session, event, job_id)
+        if enqueued:
             self._queue.wake(DELIVER)
         return changed

@@ -41,8 +41,8 @@ class Jobs(Leases):
             cancelled += session.scalars(end.where(Job.parent_id == job.id))
             pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
             session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
-            enlisted = [self._events.enlist(session, Kind.CANCELLED, job_id) for job_id in cancelled]
-        if any(enlisted):
+            enqueued = [self._events.enqueue(session, Kind.CANCELLED, job_id) for job_id in cancelled]
+        if any(enqueued):
             self._queue.wake(DELIVER)
         return len(cancelled)
 
@@ -96,7 +96,7 @@ class Jobs(Leases):
             session.add_all(new)
             session.flush()
             failed = [part for part in new if part.state == State.FAILED]
-            enlisted = [self._events.enlist(session, Kind.FAILED, part.id) for part in failed]
+            enqueued = [self._events.enqueue(session, Kind.FAILED, part.id) for part in failed]
         self._queue.wake(DOWNLOAD, len(new) - len(failed))
-        if any(enlisted):
+        if any(enqueued):
             self._queue.wake(DELIVER)

@@ -54,7 +54,7 @@ def deliver(services: Services, job: Job) -> State | None:
     callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
-        services.jobs.enlist_result(job, to)
+        services.jobs.enqueue_result(job, to)
     return None
 
 

@@ -87,7 +87,7 @@ def deliver(services: Services, job: Job) -> State | None:
     if to:
         result = ComparisonResult(services.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
-        services.jobs.enlist_result(job, to, parts)
+        services.jobs.enqueue_result(job, to, parts)
     return None
 
 

@@ -9,7 +9,7 @@ from app.database.sessions import Database
 from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.kinds import Kind
-from app.delivery.outbox import Outbox, enlist
+from app.delivery.outbox import Outbox, enqueue
 from app.delivery.payloads import Destination, Payload, build_annotation_payload, build_event_payload
 from app.net.addresses import AddressGuard
 
@@ -33,14 +33,14 @@ class Post:
     def send(
         self, base: str, job_id: str = "job", app_id: int = 1, retries: int = 0, kind: Kind = Kind.RESULT
     ) -> Delivery:
-        """Enlist a message of a job, which is made when it is new, under an address."""
+        """Enqueue a message of a job, which is made when it is new, under an address."""
         with self.database.session() as session:
             job = session.get(Job, job_id) or Job(id=job_id, app_id=app_id, kind="detection", request={}, state="done")
             job.retries = retries
             session.add(job)
             session.flush()
             to = Destination(f"{base}/{job_id}" if kind is Kind.RESULT else base, base)
-            enlist(session, job, kind, to, None if kind is Kind.RESULT else "{}")
+            enqueue(session, job, kind, to, None if kind is Kind.RESULT else "{}")
         return self.find(job_id)[-1]
 
     def find(self, job_id: str = "job") -> list[Delivery]:

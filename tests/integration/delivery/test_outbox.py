@@ -8,7 +8,7 @@ from sqlalchemy import event, select, update
 
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_REST, Outcome, enlist
+from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_REST, Outcome, enqueue
 from app.delivery.payloads import Destination
 from tests.integration.delivery.conftest import Post
 
@@ -24,13 +24,13 @@ def claim(post: Post) -> Delivery:
     return delivery
 
 
-def test_a_stage_that_runs_twice_enlists_once(post: Post) -> None:
+def test_a_stage_that_runs_twice_enqueues_once(post: Post) -> None:
     first, second = post.send(BASE), post.send(BASE)
     assert first.id == second.id
     assert len(post.find()) == 1
 
 
-def test_what_version_1_0_has_enlisted_is_not_enlisted_again(post: Post) -> None:
+def test_what_version_1_0_has_enqueued_is_not_enqueued_again(post: Post) -> None:
     post.send(BASE)
     with post.database.session() as session:
         session.execute(update(Delivery).values(id="chance", status="delivered"))
@@ -42,7 +42,7 @@ def test_a_change_that_fails_tells_nothing(post: Post) -> None:
         with post.database.session() as session:
             job = Job(id="lost", app_id=1, kind="detection", request={}, retries=0)
             session.add(job)
-            enlist(session, job, Kind.FAILED, Destination(BASE, BASE), "{}")
+            enqueue(session, job, Kind.FAILED, Destination(BASE, BASE), "{}")
             session.flush()
             raise KeyError
 
@@ -186,7 +186,7 @@ def test_what_is_due_is_counted_up_to_a_bound(post: Post) -> None:
     assert post.outbox.count_due(100) == 4
 
 
-def test_what_is_enlisted_while_an_address_rests_waits_too(post: Post) -> None:
+def test_what_is_enqueued_while_an_address_rests_waits_too(post: Post) -> None:
     post.send(BASE, "first")
     post.outbox.record(claim(post), Outcome(429, "It answered 429.", 7200, 0.1))
     later = post.send(BASE, "later")
@@ -228,7 +228,7 @@ def test_thousands_at_a_closed_address_are_disabled_together(post: Post) -> None
         session.add_all(Job(id=f"{n:04}", app_id=1, kind="detection", request={}, retries=0) for n in range(2000))
         session.flush()
         for job in session.scalars(select(Job)):
-            enlist(session, job, Kind.RESULT, Destination(f"{BASE}/{job.id}", BASE))
+            enqueue(session, job, Kind.RESULT, Destination(f"{BASE}/{job.id}", BASE))
     claimed = claim(post)
     post.outbox.record(claimed, Outcome(410, "gone", None, 0.1))
     with post.database.session() as session:

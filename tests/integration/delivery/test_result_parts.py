@@ -8,7 +8,7 @@ from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outcome
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from tests.integration.delivery.conftest import Post
 
 URL = "https://a.example/similarity"
@@ -16,13 +16,13 @@ TAKEN = Outcome(200, None, None, 0.1)
 
 
 def send(post: Post, parts: Mapping[str, str], retries: int = 0, url: str = URL) -> dict[str, Delivery]:
-    """Enlist the parts of a job's result; return the deliveries that are not out of date, by part."""
+    """Enqueue the parts of a job's result; return the deliveries that are not out of date, by part."""
     with post.database.session() as session:
         job = session.get(Job, "job") or Job(id="job", app_id=1, kind="similarity", request={}, state="done")
         job.retries = retries
         session.add(job)
         session.flush()
-        enlist_parts(session, job, Destination(url, url), parts)
+        enqueue_parts(session, job, Destination(url, url), parts)
     return {each.part: each for each in post.find() if each.status != Status.SUPERSEDED}
 
 
@@ -40,7 +40,7 @@ def test_every_part_is_a_message_of_its_own_to_one_address(post: Post) -> None:
     assert {(each.url, each.endpoint, each.kind) for each in found.values()} == {(URL, URL, "result")}
 
 
-def test_a_stage_that_runs_twice_enlists_once(post: Post) -> None:
+def test_a_stage_that_runs_twice_enqueues_once(post: Post) -> None:
     first = send(post, {"a-a": "1", "a-b": "2"})
     post.outbox.record(post.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
     again = send(post, {"a-a": "1", "a-b": "2"})
@@ -109,7 +109,7 @@ def test_a_closed_address_gets_no_part(post: Post) -> None:
     assert {each.status for each in send(post, {"a-c": "3"}, retries=1).values()} == {"disabled"}
 
 
-def test_thousands_of_parts_are_enlisted_in_a_few_statements(post: Post) -> None:
+def test_thousands_of_parts_are_enqueued_in_a_few_statements(post: Post) -> None:
     from sqlalchemy import event
 
     statements: list[str] = []

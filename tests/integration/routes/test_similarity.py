@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app.auth import add_app
 from app.database.tables import Job
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.jobs import State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
@@ -146,7 +146,7 @@ def test_the_messages_of_a_job_are_shown_by_their_pairs_and_counted_in_the_list(
 ) -> None:
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example/similarity")
-        enlist_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
+        enqueue_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
     job = client.get(f"/jobs/{finished}", headers=headers).json
     assert {each["part"] for each in job["deliveries"]} == {"a-a", "a-b"}
     (listed,) = client.get("/jobs", headers=headers).json["jobs"]

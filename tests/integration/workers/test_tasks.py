@@ -17,7 +17,7 @@ from app.config import Settings
 from app.database.connections import wait_at_most
 from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
 from app.demo.client_app import RecordingClientApp
 from app.errors import ManifestError
@@ -97,7 +97,7 @@ def test_tidying_removes_a_collection_after_its_jobs(app: Flask) -> None:
 
 def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
     services = app.extensions["services"]
-    enlist_results(app.extensions["queue"], "https://a.example")
+    enqueue_results(app.extensions["queue"], "https://a.example")
     with services.database.session() as session:
         delivery = session.scalars(select(Delivery.id)).one()
         for days in (29, 31):
@@ -137,13 +137,13 @@ def empty_queues(queue: JobQueue) -> None:
     queue.services.broker.flushdb()
 
 
-def enlist_results(queue: JobQueue, base: str, count: int = 1) -> None:
+def enqueue_results(queue: JobQueue, base: str, count: int = 1) -> None:
     with queue.services.database.session() as session:
         for number in range(count):
             job = Job(id=f"job{number}", app_id=1, kind="detection", request={"manifest_url": base}, retries=0)
             session.add(job)
             session.flush()
-            enlist(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
+            enqueue(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
 
 
 def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
@@ -156,7 +156,7 @@ def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
     queue: JobQueue, client_app: tuple[RecordingClientApp, str]
 ) -> None:
     receiver, url = client_app
-    enlist_results(queue, url, 2)
+    enqueue_results(queue, url, 2)
     for number in range(2):
         write_atomic(queue.services.storage.job(f"job{number}").annotations, b"1 a.jpg\n")
     received, messages = [], []
@@ -169,7 +169,7 @@ def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
 
 
 def test_the_sweep_sends_the_messages_that_deliveries_lack(queue: JobQueue) -> None:
-    enlist_results(queue, "https://a.example", 50)
+    enqueue_results(queue, "https://a.example", 50)
     for _ in range(2):
         queue.tasks["sweep"]()
         assert count_messages(queue) == MOST_MESSAGES
@@ -228,7 +228,7 @@ def test_the_sweep_frees_the_job_of_a_worker_that_ended(
     assert count_messages(queue, "io") == 1
 
 
-def test_the_last_stage_enlists_the_result_once_and_the_job_is_done(
+def test_the_last_stage_enqueues_the_result_once_and_the_job_is_done(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = submit(client, headers, callback="https://app.example/in")
