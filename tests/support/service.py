@@ -121,13 +121,13 @@ class Service:
     def supervisor(self) -> psutil.Process:
         return psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
 
-    def settle(self, job_id: str) -> list[dict[str, Any]]:
+    def wait_for_deliveries(self, job_id: str) -> list[dict[str, Any]]:
         """Wait until nothing of a job is on its way any more; return its deliveries."""
 
-        def is_settled(job: dict[str, Any]) -> bool:
+        def are_finished(job: dict[str, Any]) -> bool:
             return all(delivery["status"] != "pending" for delivery in job["deliveries"])
 
-        deliveries: list[dict[str, Any]] = self.wait(job_id, is_settled)["deliveries"]
+        deliveries: list[dict[str, Any]] = self.wait(job_id, are_finished)["deliveries"]
         return deliveries
 
     def drain_outbox(self) -> None:
