@@ -165,7 +165,7 @@ class Outbox:
         with self._database.session() as session:
             session.execute(update(Delivery).where(_is_leased(delivery)).values(**values))
 
-    def renew(self, job_id: str) -> int:
+    def redeliver(self, job_id: str) -> int:
         """Make what a job has to tell due now, with all its tries; return how many messages there are.
 
         That is its newest result, and its newest end. An address that was closed or rests is open again, and what was

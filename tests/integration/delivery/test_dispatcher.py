@@ -207,7 +207,7 @@ def test_a_redelivery_opens_the_address_again_for_all_that_was_kept_from_it(
         post.send(f"{url}/in", job_id)
     while deliver():
         pass
-    assert post.outbox.renew("b") == 1
+    assert post.outbox.redeliver("b") == 1
     while deliver():
         pass
     assert sorted(received.path for received in receiver.received[1:]) == ["/in/a", "/in/b"]
@@ -228,7 +228,7 @@ def test_a_redelivery_is_the_same_message(post: Post, deliver: Deliver, client_a
     receiver, url = client_app
     post.send(url)
     deliver()
-    assert post.outbox.renew("job") == 1
+    assert post.outbox.redeliver("job") == 1
     deliver()
     first, second = receiver.received
     assert first.headers["Webhook-Id"] == second.headers["Webhook-Id"]
@@ -237,7 +237,7 @@ def test_a_redelivery_is_the_same_message(post: Post, deliver: Deliver, client_a
 
 def test_a_redelivery_asked_for_during_a_try_is_made(post: Post, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
-    receiver.on_receive = lambda: post.outbox.renew("job")
+    receiver.on_receive = lambda: post.outbox.redeliver("job")
     delivery = post.send(url)
     deliver()
     receiver.on_receive = bool

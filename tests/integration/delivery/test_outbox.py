@@ -145,7 +145,7 @@ def test_a_newer_result_takes_the_place_of_one_that_has_not_arrived(post: Post, 
 def test_a_result_that_is_out_of_date_is_not_sent_again(post: Post) -> None:
     first = post.send(BASE)
     post.send(BASE, retries=1)
-    assert post.outbox.renew("job") == 1
+    assert post.outbox.redeliver("job") == 1
     assert post.look(first).status == "superseded"
 
 
@@ -154,7 +154,7 @@ def test_an_old_result_kept_from_a_closed_address_is_not_sent_when_it_opens(post
     post.outbox.record(claim(post), Outcome(410, "gone", None, 0.1))
     second = post.send(BASE, retries=1)
     assert post.outbox.lease_next(60) is None
-    post.outbox.renew("job")
+    post.outbox.redeliver("job")
     assert post.look(first).status == "superseded"
     assert claim(post).id == second.id
 
@@ -209,7 +209,7 @@ def test_what_came_to_be_due_while_an_address_rests_is_put_off(post: Post) -> No
 def test_a_redelivery_does_not_wait_for_an_address_to_have_rested(post: Post) -> None:
     post.send(BASE)
     post.outbox.record(claim(post), Outcome(503, "It answered 503.", 80000, 0.1))
-    post.outbox.renew("job")
+    post.outbox.redeliver("job")
     assert claim(post).attempts == 0
 
 
@@ -281,7 +281,7 @@ def test_of_the_ends_of_a_job_the_last_is_sent_again_with_the_newest_result(post
         for kind in kinds:
             post.send(BASE, retries=retries, kind=kind)
             post.outbox.record(claim(post), TAKEN)
-    assert post.outbox.renew("job") == 2
+    assert post.outbox.redeliver("job") == 2
     assert {delivery.kind: delivery.status for delivery in post.find()} == {
         "result": "pending",
         "job.done": "delivered",

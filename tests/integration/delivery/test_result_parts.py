@@ -95,7 +95,7 @@ def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
     newest = send(post, {"a-a": "1", "a-b": "changed"}, retries=1)
     while claimed := post.outbox.lease_next(60):
         post.outbox.record(claimed, TAKEN)
-    assert post.outbox.renew("job") == 2
+    assert post.outbox.redeliver("job") == 2
     due = []
     while claimed := post.outbox.lease_next(60):
         due.append(claimed.id)
