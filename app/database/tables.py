@@ -150,7 +150,7 @@ class Endpoint(Table):
     Attributes:
         id: Hash of client app and URL, which may be too long for an index.
         url: ``Delivery.endpoint`` of its deliveries.
-        rests_till: Time before which nothing is sent.
+        paused_until: Time before which nothing is sent.
         closed: Reason why nothing is sent any more; None while it is open.
     """
 
@@ -159,7 +159,7 @@ class Endpoint(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     app_id: Mapped[int]
     url: Mapped[str]
-    rests_till: Mapped[float] = mapped_column(default=0.0)
+    paused_until: Mapped[float] = mapped_column("rests_till", default=0.0)
     closed: Mapped[str | None]
 
 

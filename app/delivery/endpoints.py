@@ -15,7 +15,7 @@ from app.delivery.kinds import Status
 
 # The same words on SQLite and PostgreSQL: another courier may have been there just now.
 _REMEMBER = text(
-    "INSERT INTO endpoints (id, app_id, url, rests_till, closed) VALUES (:id, :app_id, :url, :rests_till, :closed) "
+    "INSERT INTO endpoints (id, app_id, url, rests_till, closed) VALUES (:id, :app_id, :url, :paused_until, :closed) "
     "ON CONFLICT (id) DO UPDATE SET rests_till = excluded.rests_till, closed = excluded.closed"
 )
 
@@ -23,11 +23,11 @@ _REMEMBER = text(
 def find_endpoint(session: Session, app_id: int, url: str) -> Endpoint | None:
     """Return what is known of an address of a client app; None when it may be posted to."""
     endpoint = session.get(Endpoint, _name(app_id, url))
-    return endpoint if endpoint and (endpoint.closed or endpoint.rests_till > time.time()) else None
+    return endpoint if endpoint and (endpoint.closed or endpoint.paused_until > time.time()) else None
 
 
 def remember_endpoint(
-    session: Session, app_id: int, url: str, rests_till: float = 0.0, closed: str | None = None
+    session: Session, app_id: int, url: str, paused_until: float = 0.0, closed: str | None = None
 ) -> None:
     """Send nothing to an address before a time, in seconds since the epoch; or, for a reason, nothing any more.
 
@@ -35,10 +35,10 @@ def remember_endpoint(
         session: That has changed nothing yet: see :func:`hold_back`.
         app_id: The client app.
         url: The address.
-        rests_till: The time.
+        paused_until: The time.
         closed: The reason.
     """
-    values = {"app_id": app_id, "url": url, "rests_till": rests_till, "closed": closed}
+    values = {"app_id": app_id, "url": url, "paused_until": paused_until, "closed": closed}
     session.execute(_REMEMBER, {"id": _name(app_id, url), **values})
     hold_back(session, app_id, url)
 
@@ -68,8 +68,8 @@ def hold_back(session: Session, app_id: int, url: str) -> None:
     if endpoint.closed:
         values: dict[str, Any] = {"status": Status.DISABLED, "error": endpoint.closed, "next_attempt": None}
     else:
-        waits &= Delivery.next_attempt < endpoint.rests_till
-        values = {"next_attempt": endpoint.rests_till}
+        waits &= Delivery.next_attempt < endpoint.paused_until
+        values = {"next_attempt": endpoint.paused_until}
     session.execute(update(Delivery).where(waits).values(**values))
 
 

@@ -26,7 +26,7 @@ WAITS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 PROGRESS_WAITS = WAITS[:1]
 LONGEST_WAIT = 86400.0
 # What waits for an address that did not answer waits at most so long more: nobody hangs a thousand times at once.
-LONGEST_REST = 60.0
+LONGEST_PAUSE = 60.0
 # Attempts are kept for this long: nobody asks later why a client app answered 500.
 ATTEMPT_DAYS = 30
 # Tries at work for one client app: one that hangs takes a quarter of the worker's 16 threads.
@@ -97,7 +97,7 @@ def build_delivery(
     new = Delivery(id=message_id, job_id=job.id, app_id=job.app_id, kind=kind, result=job.retries, **values)
     new.url, new.endpoint, new.error = to.url, to.endpoint, closed
     new.status = Status.DISABLED if closed else Status.PENDING
-    new.next_attempt = None if closed else max(time.time(), endpoint.rests_till if endpoint else 0.0)
+    new.next_attempt = None if closed else max(time.time(), endpoint.paused_until if endpoint else 0.0)
     return new
 
 
@@ -156,8 +156,8 @@ class Outbox:
             elif outcome.http_status == 410:
                 remember_endpoint(session, delivery.app_id, delivery.endpoint, closed=_explain_closure(delivery))
             elif outcome.http_status is None or outcome.pause:
-                rest = max(outcome.pause, min(wait or LONGEST_REST, LONGEST_REST))
-                remember_endpoint(session, delivery.app_id, delivery.endpoint, rests_till=time.time() + rest)
+                pause = max(outcome.pause, min(wait or LONGEST_PAUSE, LONGEST_PAUSE))
+                remember_endpoint(session, delivery.app_id, delivery.endpoint, paused_until=time.time() + pause)
 
     def end(self, delivery: Delivery, status: Status, reason: str) -> None:
         """End a leased delivery that cannot be made, without a try."""

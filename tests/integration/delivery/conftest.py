@@ -61,7 +61,7 @@ class Post:
         pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
         with self.database.session() as session:
             session.execute(pending.values(next_attempt=0, leased_until=0))
-            session.execute(update(Endpoint).values(rests_till=0))
+            session.execute(update(Endpoint).values(paused_until=0))
 
     def give_secret(self, secret: str, app_id: int = 1) -> None:
         with self.database.session() as session:

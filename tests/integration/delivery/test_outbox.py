@@ -8,7 +8,7 @@ from sqlalchemy import event, select, update
 
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_REST, Outcome, enqueue
+from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_PAUSE, Outcome, enqueue
 from app.delivery.payloads import Destination
 from tests.integration.delivery.conftest import Post
 
@@ -122,7 +122,7 @@ def test_an_address_that_does_not_answer_is_left_alone_by_all_that_waits_for_it(
     assert claim(post).id == elsewhere.id
     assert post.outbox.lease_next(60) is None
     for other in others:
-        assert 0 < (post.look(other).next_attempt or 0) - time.time() <= LONGEST_REST
+        assert 0 < (post.look(other).next_attempt or 0) - time.time() <= LONGEST_PAUSE
 
 
 def test_an_address_that_answers_badly_is_asked_for_the_others(post: Post) -> None:
