@@ -14,42 +14,42 @@ from app.database.tables import Delivery, Endpoint
 from app.delivery.kinds import Status
 
 # The same words on SQLite and PostgreSQL: another courier may have been there just now.
-_REMEMBER = text(
+_UPSERT = text(
     "INSERT INTO endpoints (id, app_id, url, rests_till, closed) VALUES (:id, :app_id, :url, :paused_until, :closed) "
     "ON CONFLICT (id) DO UPDATE SET rests_till = excluded.rests_till, closed = excluded.closed"
 )
 
 
-def find_endpoint(session: Session, app_id: int, url: str) -> Endpoint | None:
+def find_suspended(session: Session, app_id: int, url: str) -> Endpoint | None:
     """Return what is known of an address of a client app; None when it may be posted to."""
     endpoint = session.get(Endpoint, _name(app_id, url))
     return endpoint if endpoint and (endpoint.closed or endpoint.paused_until > time.time()) else None
 
 
-def remember_endpoint(
+def suspend_endpoint(
     session: Session, app_id: int, url: str, paused_until: float = 0.0, closed: str | None = None
 ) -> None:
     """Send nothing to an address before a time, in seconds since the epoch; or, for a reason, nothing any more.
 
     Args:
-        session: That has changed nothing yet: see :func:`hold_back`.
+        session: That has changed nothing yet: see :func:`postpone_deliveries`.
         app_id: The client app.
         url: The address.
         paused_until: The time.
         closed: The reason.
     """
     values = {"app_id": app_id, "url": url, "paused_until": paused_until, "closed": closed}
-    session.execute(_REMEMBER, {"id": _name(app_id, url), **values})
-    hold_back(session, app_id, url)
+    session.execute(_UPSERT, {"id": _name(app_id, url), **values})
+    postpone_deliveries(session, app_id, url)
 
 
-def forget_endpoint(session: Session, app_id: int, url: str) -> None:
+def resume_endpoint(session: Session, app_id: int, url: str) -> None:
     """Post to an address again as if nothing had been."""
     if session.get(Endpoint, _name(app_id, url)):  # a write for each delivery that arrives would be one too many
         session.execute(delete(Endpoint).where(Endpoint.id == _name(app_id, url)))
 
 
-def hold_back(session: Session, app_id: int, url: str) -> None:
+def postpone_deliveries(session: Session, app_id: int, url: str) -> None:
     """Let all that waits for an address wait till it has rested; disable it when the address is closed.
 
     What is being tried is left to its courier, and what is held back for a newer result is not made due.

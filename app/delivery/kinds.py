@@ -15,9 +15,9 @@ class Kind(StrEnum):
 
 
 # How a job may end: one of these for each time that it is tried.
-ENDS = (Kind.DONE, Kind.FAILED, Kind.CANCELLED)
+END_EVENTS = (Kind.DONE, Kind.FAILED, Kind.CANCELLED)
 # What is worth sending again when somebody asks for it.
-LASTING = (Kind.RESULT, *ENDS)
+REDELIVERABLE = (Kind.RESULT, *END_EVENTS)
 
 
 class Status(StrEnum):

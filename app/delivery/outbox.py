@@ -15,16 +15,16 @@ from sqlalchemy.orm import Session, aliased
 
 from app.database.sessions import Database
 from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
-from app.delivery.endpoints import find_endpoint, forget_endpoint, hold_back, remember_endpoint
-from app.delivery.kinds import ENDS, LASTING, Kind, Status
+from app.delivery.endpoints import find_suspended, postpone_deliveries, resume_endpoint, suspend_endpoint
+from app.delivery.kinds import END_EVENTS, REDELIVERABLE, Kind, Status
 from app.delivery.payloads import Destination
 
 # Seconds before the second try, the third …: three days in all, as the Standard Webhooks specification proposes
 # (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
-WAITS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+RETRY_DELAYS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 # How far a job is becomes stale: it is tried twice.
-PROGRESS_WAITS = WAITS[:1]
-LONGEST_WAIT = 86400.0
+PROGRESS_RETRY_DELAYS = RETRY_DELAYS[:1]
+LONGEST_RETRY_AFTER = 86400.0
 # What waits for an address that did not answer waits at most so long more: nobody hangs a thousand times at once.
 LONGEST_PAUSE = 60.0
 # Attempts are kept for this long: nobody asks later why a client app answered 500.
@@ -54,7 +54,7 @@ class Outcome:
     @property
     def pause(self) -> float:
         """Seconds for which the client app is left alone because it asks for it."""
-        return min(self.retry_after or 0.0, LONGEST_WAIT)
+        return min(self.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
 
 def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> bool:
@@ -75,14 +75,14 @@ def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str |
     there = Delivery.id == message_id.hex
     if kind is Kind.RESULT:
         there |= _is_of(job, kind) & (Delivery.result == job.retries) & (Delivery.url == to.url)
-    if kind in LASTING:  # of results, and of the ends of a job, the newest is what is still true
-        alike = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(ENDS)
+    if kind in REDELIVERABLE:  # of results, and of the ends of a job, the newest is what is still true
+        alike = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(END_EVENTS)
         older = (Delivery.job_id == job.id) & alike & (Delivery.result < job.retries)
         older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
     if session.scalar(select(Delivery.id).where(there)) is not None:
         return False
-    endpoint = find_endpoint(session, job.app_id, to.endpoint)
+    endpoint = find_suspended(session, job.app_id, to.endpoint)
     if endpoint and endpoint.closed and is_progress:
         return False
     session.add(build_delivery(message_id.hex, job, kind, to, endpoint, body=body))
@@ -119,9 +119,9 @@ class Outbox:
         Args:
             seconds: For which nobody else takes it; should this process die in the middle, it is due again after that.
         """
-        for app_id in self._list_turns():
-            while delivery := self._reserve(app_id, seconds):
-                if not self._is_put_off(delivery):
+        for app_id in self._list_apps_due():
+            while delivery := self._lease(app_id, seconds):
+                if not self._postpone_if_suspended(delivery):
                     return delivery
         return None
 
@@ -145,19 +145,19 @@ class Outbox:
             session.add(attempt)
             if not is_ours:  # somebody has asked for it to be sent again, from the first try
                 return
-            wait = _settle(row, delivery.next_attempt, outcome)
-        self._note_endpoint(delivery, outcome, wait)
+            wait = _apply_outcome(row, delivery.next_attempt, outcome)
+        self._update_endpoint(delivery, outcome, wait)
 
-    def _note_endpoint(self, delivery: Delivery, outcome: Outcome, wait: float | None) -> None:
+    def _update_endpoint(self, delivery: Delivery, outcome: Outcome, wait: float | None) -> None:
         """Leave an address alone that did not answer or asks for it, and for good one that is gone."""
         with self._database.session() as session:
             if outcome.error is None:
-                forget_endpoint(session, delivery.app_id, delivery.endpoint)
+                resume_endpoint(session, delivery.app_id, delivery.endpoint)
             elif outcome.http_status == 410:
-                remember_endpoint(session, delivery.app_id, delivery.endpoint, closed=_explain_closure(delivery))
+                suspend_endpoint(session, delivery.app_id, delivery.endpoint, closed=_explain_closure(delivery))
             elif outcome.http_status is None or outcome.pause:
                 pause = max(outcome.pause, min(wait or LONGEST_PAUSE, LONGEST_PAUSE))
-                remember_endpoint(session, delivery.app_id, delivery.endpoint, paused_until=time.time() + pause)
+                suspend_endpoint(session, delivery.app_id, delivery.endpoint, paused_until=time.time() + pause)
 
     def end(self, delivery: Delivery, status: Status, reason: str) -> None:
         """End a leased delivery that cannot be made, without a try."""
@@ -171,14 +171,14 @@ class Outbox:
         That is its newest result, and its newest end. An address that was closed or rests is open again, and what was
         kept from a closed one meanwhile is due as well.
         """
-        latest = (Delivery.job_id == job_id) & Delivery.kind.in_(LASTING) & ~_is_outdated()
+        latest = (Delivery.job_id == job_id) & Delivery.kind.in_(REDELIVERABLE) & ~_is_superseded()
         with self._database.session() as session:
             for app_id, url in session.execute(
                 select(Delivery.app_id, Delivery.endpoint).where(latest).distinct()
             ).all():
-                forget_endpoint(session, app_id, url)
+                resume_endpoint(session, app_id, url)
                 kept = (Delivery.app_id == app_id) & (Delivery.endpoint == url)
-                _reopen(session, kept & (Delivery.status == Status.DISABLED))
+                _enqueue_disabled(session, kept & (Delivery.status == Status.DISABLED))
             return _make_due(session, latest)
 
     def count_due(self, most: int) -> int:
@@ -197,14 +197,14 @@ class Outbox:
         with self._database.session() as session:
             return session.scalar(select(Secret.secret).where(Secret.app_id == app_id))
 
-    def _list_turns(self) -> Sequence[int]:
+    def _list_apps_due(self) -> Sequence[int]:
         """Return the client apps for which something is due, the one that was served least recently first."""
         apps = select(Delivery.app_id).where(_is_due(Delivery)).distinct().subquery()
         served = select(func.max(Delivery.attempted)).where(Delivery.app_id == apps.c.app_id)
         with self._database.session() as session:
             return session.scalars(select(apps.c.app_id).order_by(served.scalar_subquery())).all()
 
-    def _reserve(self, app_id: int, seconds: float) -> Delivery | None:
+    def _lease(self, app_id: int, seconds: float) -> Delivery | None:
         now = time.time()
         first, other = aliased(Delivery), aliased(Delivery)
         due = select(first.id).where(first.app_id == app_id, _is_due(first)).order_by(first.next_attempt, first.created)
@@ -220,18 +220,18 @@ class Outbox:
         with self._database.session() as session:
             return session.scalars(values, execution_options={"synchronize_session": False}).one_or_none()
 
-    def _is_put_off(self, delivery: Delivery) -> bool:
+    def _postpone_if_suspended(self, delivery: Delivery) -> bool:
         """Put a reserved delivery off, with all that waits beside it, if its address has come to rest or is closed."""
         with self._database.session() as session:
-            if find_endpoint(session, delivery.app_id, delivery.endpoint) is None:
+            if find_suspended(session, delivery.app_id, delivery.endpoint) is None:
                 return False
             session.execute(update(Delivery).where(_is_leased(delivery)).values(leased_until=0.0))
         with self._database.session() as session:
-            hold_back(session, delivery.app_id, delivery.endpoint)
+            postpone_deliveries(session, delivery.app_id, delivery.endpoint)
         return True
 
 
-def _settle(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
+def _apply_outcome(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
     """Decide what becomes of a delivery after a try, and return the wait before the next in seconds, if there is one.
 
     Args:
@@ -242,7 +242,7 @@ def _settle(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
     if outcome.error is None:
         row.status, row.next_attempt = Status.DELIVERED, None
         return None
-    waits = PROGRESS_WAITS if row.kind == Kind.PROGRESS else WAITS
+    waits = PROGRESS_RETRY_DELAYS if row.kind == Kind.PROGRESS else RETRY_DELAYS
     wait = max(waits[row.attempts - 1], outcome.pause) if row.attempts <= len(waits) else None
     if row.status == Status.PENDING and row.next_attempt == due:
         row.status = Status.FAILED if wait is None else Status.PENDING
@@ -273,18 +273,18 @@ def _explain_closure(delivery: Delivery) -> str:
     )
 
 
-def _reopen(session: Session, kept: ColumnElement[bool]) -> None:
+def _enqueue_disabled(session: Session, kept: ColumnElement[bool]) -> None:
     """Make due what was kept from an address, but for what is no longer true."""
-    stale = (Delivery.kind == Kind.PROGRESS) | _is_outdated()
+    stale = (Delivery.kind == Kind.PROGRESS) | _is_superseded()
     session.execute(update(Delivery).where(kept, stale).values(status=Status.SUPERSEDED))
     _make_due(session, kept)
 
 
-def _is_outdated() -> ColumnElement[bool]:
+def _is_superseded() -> ColumnElement[bool]:
     """Tell whether a job has a newer result than the one that a delivery carries, or has ended anew since."""
     newer = aliased(Delivery)
     alike = (newer.kind == Kind.RESULT) == (Delivery.kind == Kind.RESULT)
-    is_newer = (newer.job_id == Delivery.job_id) & (newer.result > Delivery.result) & newer.kind.in_(LASTING)
+    is_newer = (newer.job_id == Delivery.job_id) & (newer.result > Delivery.result) & newer.kind.in_(REDELIVERABLE)
     return select(newer.id).where(is_newer, alike).exists()
 
 

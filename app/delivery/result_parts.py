@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database.tables import Delivery, Job
-from app.delivery.endpoints import find_endpoint
+from app.delivery.endpoints import find_suspended
 from app.delivery.kinds import Kind, Status
 from app.delivery.outbox import build_delivery
 from app.delivery.payloads import Destination
@@ -45,7 +45,7 @@ def enqueue_parts(session: Session, job: Job, to: Destination, parts: Mapping[st
     session.execute(update(Delivery).where(results, Delivery.result == job.retries, stopped).values(due))
     older = results & (Delivery.status == Status.PENDING) & (Delivery.result < job.retries)
     session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    endpoint = find_endpoint(session, job.app_id, to.endpoint)
+    endpoint = find_suspended(session, job.app_id, to.endpoint)
     new = [
         build_delivery(message_id, job, Kind.RESULT, to, endpoint, part=part)
         for message_id, part in names.items()

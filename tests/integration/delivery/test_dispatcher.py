@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.delivery.kinds import Kind
-from app.delivery.outbox import WAITS
+from app.delivery.outbox import RETRY_DELAYS
 from app.delivery.payloads import Payload, make_secret
 from app.demo.client_app import RecordingClientApp
 from app.errors import ResultGone
@@ -166,7 +166,7 @@ def test_retry_after_of_another_answer_changes_nothing(post: Post, deliver: Deli
     receiver.answers.append((500, {"Retry-After": "7200"}))
     delivery = post.send(url)
     deliver()
-    assert (post.look(delivery).next_attempt or 0) <= time.time() + WAITS[0]
+    assert (post.look(delivery).next_attempt or 0) <= time.time() + RETRY_DELAYS[0]
 
 
 def test_an_address_that_answers_410_is_not_posted_to_again(post: Post, deliver: Deliver, client_app: Receiver) -> None:
@@ -249,20 +249,20 @@ def test_a_redelivery_asked_for_during_a_try_is_made(post: Post, deliver: Delive
 
 def test_tries_end_after_three_days(post: Post, deliver: Deliver) -> None:
     delivery = post.send("http://127.0.0.1:9")
-    for _ in range(len(WAITS) + 1):
+    for _ in range(len(RETRY_DELAYS) + 1):
         assert deliver()
         post.make_due()
     delivery = post.look(delivery)
     assert (delivery.status, delivery.next_attempt) == ("failed", None)
-    assert len(post.list_attempts(delivery)) == len(WAITS) + 1
-    assert 70 < sum(WAITS) / 3600 < 76
+    assert len(post.list_attempts(delivery)) == len(RETRY_DELAYS) + 1
+    assert 70 < sum(RETRY_DELAYS) / 3600 < 76
 
 
 def test_a_client_app_that_was_down_for_a_day_gets_it_afterwards(
     post: Post, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
-    tries = next(tries for tries in range(len(WAITS)) if sum(WAITS[:tries]) > 86400)
+    tries = next(tries for tries in range(len(RETRY_DELAYS)) if sum(RETRY_DELAYS[:tries]) > 86400)
     receiver.answers += [503] * tries
     delivery = post.send(url)
     for _ in range(tries + 1):
