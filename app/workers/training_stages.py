@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # A training that nobody waits for goes back to its queue all the same: what a stage may take is measured from there.
-LONGEST_TURN = 3600.0
+LONGEST_RUN = 3600.0
 
 
 def download(services: Services, job: Job) -> State | None:
@@ -45,13 +45,13 @@ def run(services: Services, job: Job) -> State | None:
 
     start = _find_start(services, job)
     services.jobs.record_start(job)
-    order = _Order(services, job, request.epochs)
+    supervisor = _Supervisor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.learn(folder, start, config, order, _open_tracker(services, job)):
+    if not training.learn(folder, start, config, supervisor, _open_tracker(services, job)):
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
-    figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
-    order.record(request.epochs, {"figures": figures})
+    figures = training.examine(folder, measuring, s.confidence, supervisor.tell_alive)
+    supervisor.record(request.epochs, {"figures": figures})
     return None
 
 
@@ -73,14 +73,14 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
 
 
-class _Order:
+class _Supervisor:
     """The supervisor of a training, for a job. A database that is away for a while costs no epoch of it."""
 
     def __init__(self, services: Services, job: Job, epochs: int) -> None:
         self._services, self._job, self._epochs = services, job, epochs
         self._known: dict[str, Any] = dict(job.coverage or {})
         self._began = time.monotonic()
-        self._longest_turn = min(LONGEST_TURN, 1800 * services.settings.detect_hours)
+        self._longest_run = min(LONGEST_RUN, 1800 * services.settings.detect_hours)
 
     def tell_alive(self) -> None:
         with suppress(DatabaseUnavailable):
@@ -98,7 +98,7 @@ class _Order:
         self._services.jobs.record_progress(self._job, epochs, self._epochs, self._known)
 
     def asks_for_room(self) -> bool:
-        if time.monotonic() - self._began > self._longest_turn:
+        if time.monotonic() - self._began > self._longest_run:
             return True
         with suppress(DatabaseUnavailable):
             return self._services.jobs.scheduler.must_yield(RUN)
