@@ -36,7 +36,7 @@ class Counters:
         """Add to a counter."""
         self._try(lambda: self._add(PREFIX + name, label, amount))
 
-    def show(self, name: str, values: Mapping[str, int], seconds: int) -> None:
+    def set_gauge(self, name: str, values: Mapping[str, int], seconds: int) -> None:
         """Replace a reading, which expires unless it is renewed within some seconds."""
         self._try(lambda: self._replace(PREFIX + name, dict(values), seconds))
 

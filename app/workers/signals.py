@@ -15,7 +15,7 @@ from app.monitoring.counters import GPU_MEMORY
 from app.workers.queue import CANARY, JobQueue
 
 # A reading of the GPU's memory is shown for so long; the canary renews it while nothing else does.
-READING_SECONDS = 120
+GAUGE_SECONDS = 120
 
 
 class Canary(Task):
@@ -41,14 +41,14 @@ def canary() -> None:
 
 @task_prerun.connect
 @task_postrun.connect
-def _note_sign_of_life(task: Task, **_: Any) -> None:
+def _record_heartbeat(task: Task, **_: Any) -> None:
     task.app.services.heartbeats.record(task.request.delivery_info["routing_key"])
 
 
 @task_postrun.connect
-def _show_gpu_memory(task: Task, **_: Any) -> None:
+def _record_gpu_memory(task: Task, **_: Any) -> None:
     if memory := _read_gpu_memory():
-        task.app.services.counters.show(GPU_MEMORY, memory, READING_SECONDS)
+        task.app.services.counters.set_gauge(GPU_MEMORY, memory, GAUGE_SECONDS)
 
 
 @task_postrun.connect

@@ -93,7 +93,7 @@ def test_the_hosts_that_sent_most_are_shown(services: Services, read: Read) -> N
 
 def test_the_memory_of_a_gpu_is_shown_only_where_there_is_one(services: Services, read: Read) -> None:
     assert read("gpu_memory_bytes", device="0", kind="used") is None
-    services.counters.show("gpu_memory", {"0 used": 17}, 60)
+    services.counters.set_gauge("gpu_memory", {"0 used": 17}, 60)
     assert read("gpu_memory_bytes", device="0", kind="used") == 17
 
 
