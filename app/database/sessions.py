@@ -71,11 +71,11 @@ class CircuitBreaker:
             DatabaseUnavailable: Another request tries the server.
         """
         if not self._hangs or get_limit() >= WORKER_SECONDS:
-            with self._watch():
+            with self._track_outage():
                 yield
         elif self._trial.acquire(blocking=False):
             try:
-                with self._watch():
+                with self._track_outage():
                     yield
             finally:
                 self._trial.release()
@@ -83,7 +83,7 @@ class CircuitBreaker:
             raise DatabaseUnavailable("The database does not answer: try again later.")
 
     @contextmanager
-    def _watch(self) -> Iterator[None]:
+    def _track_outage(self) -> Iterator[None]:
         """Notice when an outage begins and ends."""
         began = time.monotonic()
         try:
@@ -138,6 +138,6 @@ class Database:
         """Close the connections; the next session opens new ones."""
         self.engine.dispose()
 
-    def leave_to_parent(self) -> None:
+    def discard_connections(self) -> None:
         """Forget the connections that a forked process shares with its parent, without closing them."""
         self.engine.dispose(close=False)

@@ -87,12 +87,12 @@ class Documents:
         with self._database.session() as session:
             session.execute(update(Document).where(mine).values(content=content))
 
-    def list_of(self, job: Job) -> Sequence[Document]:
+    def list_for_job(self, job: Job) -> Sequence[Document]:
         """Return the documents of a job, in the order of its request."""
         with self._database.session() as session:
             return session.scalars(select(Document).where(Document.job_id == job.id).order_by(Document.number)).all()
 
-    def list_wanted(self) -> set[str]:
+    def list_sources_in_use(self) -> set[str]:
         """Return the sources of the documents on which jobs work."""
         with self._database.session() as session:
             working = select(Document.source).join(Job).where(Job.state.in_(UNFINISHED))

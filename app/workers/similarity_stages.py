@@ -66,7 +66,7 @@ def run(services: Services, job: Job) -> State | None:
     )
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
-    images = {row.doc_id: services.storage.images(row.source) for row in documents.list_of(job)}
+    images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}
     services.jobs.record_start(job)
     similarity.compare(
         services.storage.job(job.id),
@@ -132,7 +132,7 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
         identity = identify(find_backbone(request.model), _read_pooling(request), services.settings.backbones_folder)
     except BackboneError:  # it never came to that
         return frozenset()
-    contents = (row.content for row in services.documents.list_of(job))
+    contents = (row.content for row in services.documents.list_for_job(job))
     store = EmbeddingStore(services.storage.embeddings, identity)
     return frozenset(store.find_digests((content for content in contents if content), request.transpositions))
 

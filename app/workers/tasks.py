@@ -121,7 +121,7 @@ def tidy(self: JobTask) -> None:
     """Remove what is no longer needed: unused images and embeddings, old jobs and attempts, incomplete uploads."""
     services = self.app.services
     storage, days = services.storage, services.settings.retention_days
-    wanted = services.jobs.list_unfinished_manifests() | services.documents.list_wanted()
+    wanted = services.jobs.list_unfinished_manifests() | services.documents.list_sources_in_use()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
     storage.remove_old_trainings(days, services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind))
     leftovers = services.datasets.remove_leftovers()
@@ -226,8 +226,8 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
 
 
 @worker_process_init.connect
-def _leave_parent_connections(**_: Any) -> None:
-    current_app.services.database.leave_to_parent()
+def _discard_inherited_connections(**_: Any) -> None:
+    current_app.services.database.discard_connections()
 
 
 @worker_ready.connect

@@ -246,7 +246,7 @@ def use(app: Flask, job_id: str, contents: dict[str, str]) -> dict[str, list[Pat
     documents.record(job, {doc_id: source["url"] for doc_id, source in job.request["documents"].items()})
     for doc_id, content in contents.items():
         documents.record_content(job, doc_id, content)
-    rows = {row.doc_id: row for row in documents.list_of(job)}
+    rows = {row.doc_id: row for row in documents.list_for_job(job)}
     return {
         doc_id: add_files(app.extensions["services"].storage, job_id, rows[doc_id].number, rows[doc_id].source, content)
         for doc_id, content in contents.items()
