@@ -85,12 +85,12 @@ def test_a_counter_with_too_many_labels_starts_again(broker: Redis, monkeypatch:
 
 def test_a_reading_replaces_the_one_before_and_does_not_last(broker: Redis) -> None:
     counted = Counters(broker)
-    counted.show("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
-    counted.show("gpu_memory", {"0 used": 3}, 60)
+    counted.set_gauge("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
+    counted.set_gauge("gpu_memory", {"0 used": 3}, 60)
     assert counted.read("gpu_memory") == {"0 used": 3}
     assert 0 < broker.ttl(f"{PREFIX}gpu_memory") <= 60
 
 
 def test_a_reading_is_not_shown_while_the_broker_is_away_and_nothing_fails(tmp_path: Path) -> None:
     with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
-        Counters(broker).show("gpu_memory", {"0 used": 1}, 60)
+        Counters(broker).set_gauge("gpu_memory", {"0 used": 1}, 60)
