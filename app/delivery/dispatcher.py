@@ -1,4 +1,4 @@
-"""The courier: takes the delivery whose turn it is to the client app, once, and writes down what came of it."""
+"""The dispatcher: sends one delivery at a time to its client app and records the outcome."""
 
 import logging
 import time
@@ -19,16 +19,22 @@ from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_
 
 log = logging.getLogger(__name__)
 
-# Seconds beyond the time limit of a try after which it must have been recorded: a process that died in the middle
-# records nothing, and the delivery is then free again. A write may wait 30 seconds for the database.
-MARGIN = 40
-# Answers that may say how long to wait.
-_PAUSES = frozenset({429, 503})
+# Seconds that a lease lasts beyond the time limit of an attempt. Recording the outcome may wait 30 s for the database.
+# When the lease ends without an outcome, the process has died, and the delivery is due again.
+LEASE_MARGIN = 40
+# Statuses whose Retry-After header is used.
+_RETRY_AFTER_STATUSES = frozenset({429, 503})
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came back: the status when there was an answer, and what went wrong when something did."""
+    """Answer of a client app.
+
+    Attributes:
+        http_status: HTTP status; None without an answer.
+        error: Reason why the attempt failed; None after a 2xx.
+        retry_after: Seconds of the Retry-After header.
+    """
 
     http_status: int | None = None
     error: str | None = None
@@ -36,14 +42,14 @@ class _Answer:
 
 
 class Dispatcher:
-    """Posts what is in the outbox.
+    """Sends the deliveries of the outbox.
 
     Args:
-        outbox: Where deliveries wait and what came of them is kept.
-        load_payload: Returns what a delivery carries; raises ``ResultGone``.
-        guard: The addresses that may be reached.
-        user_agent: Names the software.
-        timeout: Seconds for a try.
+        outbox: Outbox with the deliveries.
+        load_payload: Function that returns the payload of a delivery, or raises ``ResultGone``.
+        guard: Guard that decides which addresses may be connected to.
+        user_agent: ``User-Agent`` header.
+        timeout: Time limit of an attempt in seconds.
     """
 
     def __init__(
@@ -61,8 +67,8 @@ class Dispatcher:
         self._timeout = timeout
 
     def deliver_next(self) -> bool:
-        """Try the delivery whose turn it is, once; return whether there was one."""
-        delivery = self._outbox.lease_next(self._timeout + MARGIN)
+        """Make one attempt at the next due delivery; return whether there was one."""
+        delivery = self._outbox.lease_next(self._timeout + LEASE_MARGIN)
         if delivery is None:
             return False
         set_job(delivery.job_id)
@@ -73,10 +79,10 @@ class Dispatcher:
             self._outbox.end(delivery, Status.FAILED, error.message)
             return True
         except Exception as error:
-            log.exception("delivery %s: a try failed", delivery.id)
+            log.exception("delivery %s: unexpected error in an attempt", delivery.id)
             answer = _Answer(error=f"The server failed with {type(error).__name__}: its log has the details.")
         seconds = time.monotonic() - started
-        log.info("delivery %s: %s to %s: %s", delivery.id, delivery.kind, delivery.url, answer.error or "arrived")
+        log.info("delivery %s: %s to %s: %s", delivery.id, delivery.kind, delivery.url, answer.error or "delivered")
         self._outbox.record(delivery, Outcome(answer.http_status, answer.error, answer.retry_after, seconds))
         return True
 
@@ -97,14 +103,15 @@ class Dispatcher:
                 slow = deadline.expired or isinstance(error, requests.Timeout)
                 return _Answer(error=late if slow else f"{url} could not be reached ({type(error).__name__}).")
             answer.close()
-        return _Answer(error=late) if deadline.expired else _read(url, answer)  # headers that were cut off look whole
+        # Headers that the deadline cut off look complete.
+        return _Answer(error=late) if deadline.expired else _read(url, answer)
 
 
 def _read(url: str, answer: requests.Response) -> _Answer:
     status = answer.status_code
     if 200 <= status < 300:
         return _Answer(status)
-    said = f"{url} answered {status} {read_reason(answer)}".rstrip()
-    said += ": redirects are not followed." if 300 <= status < 400 else "."
-    retry_after = parse_retry_after(answer.headers.get("Retry-After")) if status in _PAUSES else None
-    return _Answer(status, said, retry_after)
+    message = f"{url} answered {status} {read_reason(answer)}".rstrip()
+    message += ": redirects are not followed." if 300 <= status < 400 else "."
+    retry_after = parse_retry_after(answer.headers.get("Retry-After")) if status in _RETRY_AFTER_STATUSES else None
+    return _Answer(status, message, retry_after)
