@@ -1,4 +1,4 @@
-"""Run by Alembic: on the connection of ``upgrade``, or from the command line on the database of the settings."""
+"""Entry point of Alembic: uses the connection of ``upgrade``, or on the command line the database of the settings."""
 
 import logging
 from typing import Any
