@@ -1,4 +1,4 @@
-"""The payload of a delivery, built from the files of its job. The registry names the function of each kind of job."""
+"""Payloads of deliveries, built from the files of a job. ``job_kinds`` names the function for each kind of job."""
 
 from app.database.tables import Delivery, Job
 from app.delivery.payloads import Payload, build_annotation_payload, build_event_payload, build_scores_payload
@@ -12,10 +12,10 @@ from app.storage import JobFolder, Storage
 
 
 def load_payload(delivery: Delivery, jobs: Jobs, storage: Storage) -> Payload:
-    """Return the event that a delivery holds, or the result of its job.
+    """Return the payload of a delivery: its event, or the result of its job.
 
     Raises:
-        ResultGone: The files of the job are no longer here.
+        ResultGone: The files of the job were removed.
     """
     if delivery.body is not None:
         return build_event_payload(delivery.body)
@@ -26,7 +26,7 @@ def load_payload(delivery: Delivery, jobs: Jobs, storage: Storage) -> Payload:
 
 
 def load_annotations(folder: JobFolder, job: Job, part: str) -> Payload:
-    """Return the annotation file of a detection job."""
+    """Return the payload with the annotation file of a detection job."""
     try:
         annotations = folder.annotations.read_bytes()
     except FileNotFoundError as error:
@@ -36,7 +36,7 @@ def load_annotations(folder: JobFolder, job: Job, part: str) -> Payload:
 
 
 def load_scores(folder: JobFolder, job: Job, part: str) -> Payload:
-    """Return the score file of one pair of documents of a similarity job."""
+    """Return the payload with the score file of one pair of documents."""
     request = SimilarityRequest.from_json(job.request)
     (pair,) = find_pairs(part, request.documents)
     result = ComparisonResult(folder, request.documents).load_pair(pair)

@@ -118,7 +118,7 @@ def test_what_a_finished_detection_has_found_is_a_document(
         assert answer.status_code == 400
         assert answer.json["message"].replace(detection, "0" * 32) in (
             absent.json["message"],
-            "documents: 'x' names a manifest in which no finished job of yours has found illustrations.",
+            "documents: 'x' names a manifest for which you have no finished detection job: send the manifest first.",
         )
 
 
