@@ -88,7 +88,7 @@ class _Supervisor:
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         if record.get("last_epoch"):
-            log.info("job %s: epoch %d of %d is done", self._job.id, epochs, self._epochs)
+            log.info("job %s: epoch %d of %d is over", self._job.id, epochs, self._epochs)
         with suppress(DatabaseUnavailable):
             self.record(epochs, record)
 
