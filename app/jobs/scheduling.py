@@ -79,8 +79,10 @@ class Scheduler:
     def _find_full_hosts(self) -> Select[str]:
         """Select the hosts from which the maximum number of jobs download."""
         other = aliased(Job)
-        at_work = (other.state == State.DOWNLOADING) & other.lease.is_not(None)
-        return select(other.host).where(at_work).group_by(other.host).having(func.count(other.id) >= self._host_jobs)
+        downloading = (other.state == State.DOWNLOADING) & other.lease.is_not(None)
+        return (
+            select(other.host).where(downloading).group_by(other.host).having(func.count(other.id) >= self._host_jobs)
+        )
 
 
 def _rank(stage: Stage) -> ColumnElement[int]:

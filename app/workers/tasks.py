@@ -201,16 +201,16 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
 
     If the work does not stop after the lease is lost, the child process of a worker exits. Its parent starts another.
     """
-    over, services = threading.Event(), app.services
+    stopped, services = threading.Event(), app.services
     queues = list_served_queues(app, stage)
 
     def beat() -> None:
-        while not over.wait(services.settings.heartbeat_seconds):
+        while not stopped.wait(services.settings.heartbeat_seconds):
             try:
                 services.jobs.heartbeat(job)
                 services.heartbeats.record(*queues)
             except LeaseLost:
-                if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
+                if not stopped.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
                     log.error("job %s: its lease is lost but it does not stop: this process exits", job.id)
                     os._exit(1)
                 return
@@ -222,7 +222,7 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
