@@ -231,9 +231,8 @@ class Leases(JobQueries):
         return ended
 
     def _is_stale(self, job: Job, now: float) -> bool:
-        return (
-            abs(now - (job.heartbeat or 0.0)) > self._stale_seconds
-        )  # a clock that was set back also makes a lease stale
+        # The absolute value also frees jobs whose heartbeat lies in the future, after a clock was set back.
+        return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds
 
     def _since_heartbeat(self) -> ColumnElement[float]:
         """Return the seconds of work since a job's last heartbeat; 0 if the clock was set meanwhile."""
