@@ -16,7 +16,7 @@ from app.net.addresses import AddressGuard
 PAYLOAD = build_annotation_payload("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
 
-class DeliveryHarness:
+class Harness:
     """An outbox with its own database, and helpers that enqueue and inspect deliveries."""
 
     def __init__(self, database: Database) -> None:
@@ -69,14 +69,14 @@ class DeliveryHarness:
 
 
 @pytest.fixture
-def harness(database: Database) -> DeliveryHarness:
-    return DeliveryHarness(database)
+def harness(database: Database) -> Harness:
+    return Harness(database)
 
 
 Deliver = Callable[[], bool]
 
 
 @pytest.fixture
-def deliver(harness: DeliveryHarness) -> Deliver:
+def deliver(harness: Harness) -> Deliver:
     """Return a function that makes one attempt at the next due delivery."""
     return harness.dispatcher().deliver_next

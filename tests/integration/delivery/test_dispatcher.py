@@ -13,15 +13,13 @@ from app.delivery.outbox import RETRY_DELAYS
 from app.delivery.payloads import Payload, make_secret
 from app.demo.client_app import RecordingClientApp
 from app.errors import ResultGone
-from tests.integration.delivery.conftest import Deliver, DeliveryHarness
+from tests.integration.delivery.conftest import Deliver, Harness
 from tests.support.library import Answer, Library, redirect
 
 Receiver = tuple[RecordingClientApp, str]
 
 
-def test_the_annotation_file_arrives_as_a_form(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
-) -> None:
+def test_the_annotation_file_arrives_as_a_form(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     harness.enqueue(f"{url}/annotate", "ms-3")
     assert deliver()
@@ -33,7 +31,7 @@ def test_the_annotation_file_arrives_as_a_form(
 
 
 def test_a_client_app_without_a_secret_gets_an_unsigned_request(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
+    harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
     delivery = harness.enqueue(f"{url}/in")
@@ -52,7 +50,7 @@ def test_a_client_app_without_a_secret_gets_an_unsigned_request(
 
 
 def test_every_attempt_is_signed_until_the_fourth_succeeds(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
+    harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
     receiver.answers += [500, 500, 500]
@@ -72,7 +70,7 @@ def test_every_attempt_is_signed_until_the_fourth_succeeds(
     assert history == [(500, f"{delivery.url} answered 500 INTERNAL SERVER ERROR.")] * 3 + [(200, None)]
 
 
-def test_an_event_arrives_as_signed_json(harness: DeliveryHarness, deliver: Deliver, client_app: Receiver) -> None:
+def test_an_event_arrives_as_signed_json(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     secret = make_secret()
     harness.add_secret(secret)
@@ -83,7 +81,7 @@ def test_an_event_arrives_as_signed_json(harness: DeliveryHarness, deliver: Deli
     assert Webhook(secret).verify(received.body, received.headers) == json.loads(received.body)
 
 
-def test_a_binary_body_is_signed(harness: DeliveryHarness, deliver: Deliver, client_app: Receiver) -> None:
+def test_a_binary_body_is_signed(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     harness.add_secret(make_secret())
     harness.payload = Payload(bytes(range(256)), "application/octet-stream")
@@ -93,9 +91,7 @@ def test_a_binary_body_is_signed(harness: DeliveryHarness, deliver: Deliver, cli
     assert receiver.received[0].headers["Webhook-Signature"].startswith("v1,")
 
 
-def test_an_attempt_at_a_hanging_client_app_times_out_and_is_recorded(
-    harness: DeliveryHarness, client_app: Receiver
-) -> None:
+def test_an_attempt_at_a_hanging_client_app_times_out_and_is_recorded(harness: Harness, client_app: Receiver) -> None:
     receiver, url = client_app
     released = threading.Event()
     receiver.on_receive = lambda: released.wait(30)
@@ -109,14 +105,14 @@ def test_an_attempt_at_a_hanging_client_app_times_out_and_is_recorded(
     assert harness.reload(delivery).status == "pending"
 
 
-def test_an_attempt_at_a_trickling_client_app_times_out(harness: DeliveryHarness, library: Library) -> None:
+def test_an_attempt_at_a_trickling_client_app_times_out(harness: Harness, library: Library) -> None:
     url = library.answer("/x/job", Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000, trickle=True))
     delivery = harness.enqueue(url.removesuffix("/job"))
     harness.dispatcher(timeout=0.3).deliver_next()
     assert "within 0.3 seconds" in (harness.reload(delivery).error or "")
 
 
-def test_a_redirect_is_not_followed(harness: DeliveryHarness, deliver: Deliver, library: Library) -> None:
+def test_a_redirect_is_not_followed(harness: Harness, deliver: Deliver, library: Library) -> None:
     url = library.answer("/x/job", redirect("http://169.254.169.254/latest/meta-data"))
     delivery = harness.enqueue(url.removesuffix("/job"))
     deliver()
@@ -126,16 +122,14 @@ def test_a_redirect_is_not_followed(harness: DeliveryHarness, deliver: Deliver, 
     assert "redirects are not followed" in (delivery.error or "")
 
 
-def test_control_characters_of_an_answer_are_removed(
-    harness: DeliveryHarness, deliver: Deliver, library: Library
-) -> None:
+def test_control_characters_of_an_answer_are_removed(harness: Harness, deliver: Deliver, library: Library) -> None:
     url = library.answer("/x/job", Answer(raw=b"HTTP/1.1 500 no\0 \x1b[1mroom\r\nContent-Length: 0\r\n\r\n"))
     delivery = harness.enqueue(url.removesuffix("/job"))
     deliver()
     assert harness.reload(delivery).error == f"{url} answered 500 no [1mroom."
 
 
-def test_a_private_address_is_not_posted_to(harness: DeliveryHarness, client_app: Receiver) -> None:
+def test_a_private_address_is_not_posted_to(harness: Harness, client_app: Receiver) -> None:
     receiver, url = client_app
     delivery = harness.enqueue(url)
     harness.dispatcher(trusted=frozenset()).deliver_next()
@@ -146,7 +140,7 @@ def test_a_private_address_is_not_posted_to(harness: DeliveryHarness, client_app
 @pytest.mark.parametrize("form", ["seconds", "date"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_postpones_all_deliveries_to_the_endpoint(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver, status: int, form: str
+    harness: Harness, deliver: Deliver, client_app: Receiver, status: int, form: str
 ) -> None:
     receiver, url = client_app
     asked = "7200" if form == "seconds" else email.utils.formatdate(time.time() + 7200, usegmt=True)
@@ -159,7 +153,7 @@ def test_retry_after_postpones_all_deliveries_to_the_endpoint(
     assert not deliver()
 
 
-def test_retry_after_is_limited_to_one_day(harness: DeliveryHarness, deliver: Deliver, client_app: Receiver) -> None:
+def test_retry_after_is_limited_to_one_day(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     receiver.answers.append((503, {"Retry-After": "9999999"}))
     delivery = harness.enqueue(url)
@@ -167,9 +161,7 @@ def test_retry_after_is_limited_to_one_day(harness: DeliveryHarness, deliver: De
     assert (harness.reload(delivery).next_attempt or 0) <= time.time() + 86400
 
 
-def test_retry_after_of_other_statuses_is_ignored(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
-) -> None:
+def test_retry_after_of_other_statuses_is_ignored(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     receiver.answers.append((500, {"Retry-After": "7200"}))
     delivery = harness.enqueue(url)
@@ -178,7 +170,7 @@ def test_retry_after_of_other_statuses_is_ignored(
 
 
 def test_an_endpoint_that_answers_410_gets_no_more_requests(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
+    harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
     receiver.answers.append(410)
@@ -199,7 +191,7 @@ def test_an_endpoint_that_answers_410_gets_no_more_requests(
 
 
 def test_an_endpoint_is_closed_only_for_the_client_app_that_got_410(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
+    harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
     receiver.answers.append(410)
@@ -210,60 +202,7 @@ def test_an_endpoint_is_closed_only_for_the_client_app_that_got_410(
     assert harness.reload(delivery).status == "delivered"
 
 
-def test_a_redelivery_reopens_the_endpoint_for_all_disabled_deliveries(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
-) -> None:
-    receiver, url = client_app
-    receiver.answers.append(410)
-    for job_id in ("a", "b"):
-        harness.enqueue(f"{url}/in", job_id)
-    while deliver():
-        pass
-    assert harness.outbox.redeliver("b") == 1
-    while deliver():
-        pass
-    assert sorted(received.path for received in receiver.received[1:]) == ["/in/a", "/in/b"]
-    harness.enqueue(f"{url}/in", "c")
-    assert deliver()
-    assert receiver.received[-1].path == "/in/c"
-
-
-def test_a_delivered_result_is_not_sent_again(harness: DeliveryHarness, deliver: Deliver, client_app: Receiver) -> None:
-    receiver, url = client_app
-    for _ in range(2):
-        harness.enqueue(url)
-        deliver()
-    assert len(receiver.received) == 1
-
-
-def test_a_redelivery_has_the_same_id_and_content(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
-) -> None:
-    receiver, url = client_app
-    harness.enqueue(url)
-    deliver()
-    assert harness.outbox.redeliver("job") == 1
-    deliver()
-    first, second = receiver.received
-    assert first.headers["Webhook-Id"] == second.headers["Webhook-Id"]
-    assert first.files == second.files
-
-
-def test_a_redelivery_requested_during_an_attempt_takes_place(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
-) -> None:
-    receiver, url = client_app
-    receiver.on_receive = lambda: harness.outbox.redeliver("job")
-    delivery = harness.enqueue(url)
-    deliver()
-    receiver.on_receive = bool
-    assert harness.reload(delivery).status == "pending"
-    assert deliver()
-    assert harness.reload(delivery).status == "delivered"
-    assert len(harness.list_attempts(delivery)) == 2
-
-
-def test_a_delivery_fails_after_three_days_of_attempts(harness: DeliveryHarness, deliver: Deliver) -> None:
+def test_a_delivery_fails_after_three_days_of_attempts(harness: Harness, deliver: Deliver) -> None:
     delivery = harness.enqueue("http://127.0.0.1:9")
     for _ in range(len(RETRY_DELAYS) + 1):
         assert deliver()
@@ -275,7 +214,7 @@ def test_a_delivery_fails_after_three_days_of_attempts(harness: DeliveryHarness,
 
 
 def test_a_client_app_that_is_down_for_a_day_gets_the_result_afterwards(
-    harness: DeliveryHarness, deliver: Deliver, client_app: Receiver
+    harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
     receiver, url = client_app
     tries = next(tries for tries in range(len(RETRY_DELAYS)) if sum(RETRY_DELAYS[:tries]) > 86400)
@@ -288,7 +227,7 @@ def test_a_client_app_that_is_down_for_a_day_gets_the_result_afterwards(
     assert harness.reload(delivery).status == "delivered"
 
 
-def test_a_progress_event_gets_two_attempts(harness: DeliveryHarness, deliver: Deliver, client_app: Receiver) -> None:
+def test_a_progress_event_gets_two_attempts(harness: Harness, deliver: Deliver, client_app: Receiver) -> None:
     receiver, url = client_app
     receiver.answers += [500] * 9
     delivery = harness.enqueue(f"{url}/news", kind=Kind.PROGRESS)
@@ -297,7 +236,7 @@ def test_a_progress_event_gets_two_attempts(harness: DeliveryHarness, deliver: D
     assert (harness.reload(delivery).status, len(receiver.received)) == ("failed", 2)
 
 
-def test_a_removed_result_fails_without_an_attempt(harness: DeliveryHarness, client_app: Receiver) -> None:
+def test_a_removed_result_fails_without_an_attempt(harness: Harness, client_app: Receiver) -> None:
     receiver, url = client_app
 
     def load(_: object) -> Payload:
@@ -310,7 +249,7 @@ def test_a_removed_result_fails_without_an_attempt(harness: DeliveryHarness, cli
     assert (delivery.status, delivery.error, receiver.received) == ("failed", "It is gone.", [])
 
 
-def test_an_unexpected_error_is_a_failed_attempt(harness: DeliveryHarness, client_app: Receiver) -> None:
+def test_an_unexpected_error_is_a_failed_attempt(harness: Harness, client_app: Receiver) -> None:
     def load(_: object) -> Payload:
         raise PermissionError("secret details")
 

@@ -10,7 +10,7 @@ from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
 from app.delivery.outbox import ALL_DELIVERIES, APP_DELIVERIES, LONGEST_PAUSE, Outcome, enqueue
 from app.delivery.payloads import Destination
-from tests.integration.delivery.conftest import DeliveryHarness
+from tests.integration.delivery.conftest import Harness
 
 BASE = "https://a.example/in"
 TAKEN = Outcome(200, None, None, 0.1)
@@ -18,26 +18,26 @@ FAILED = Outcome(500, "It answered 500.", None, 0.1)
 SILENT = Outcome(None, "It did not answer.", None, 20)
 
 
-def claim(harness: DeliveryHarness) -> Delivery:
+def claim(harness: Harness) -> Delivery:
     delivery = harness.outbox.lease_next(60)
     assert delivery is not None
     return delivery
 
 
-def test_a_repeated_stage_enqueues_once(harness: DeliveryHarness) -> None:
+def test_a_repeated_stage_enqueues_once(harness: Harness) -> None:
     first, second = harness.enqueue(BASE), harness.enqueue(BASE)
     assert first.id == second.id
     assert len(harness.find()) == 1
 
 
-def test_a_delivery_of_version_1_0_is_not_enqueued_again(harness: DeliveryHarness) -> None:
+def test_a_delivery_of_version_1_0_is_not_enqueued_again(harness: Harness) -> None:
     harness.enqueue(BASE)
     with harness.database.session() as session:
         session.execute(update(Delivery).values(id="chance", status="delivered"))
     assert harness.enqueue(BASE).id == "chance"
 
 
-def test_a_transaction_that_fails_enqueues_nothing(harness: DeliveryHarness) -> None:
+def test_a_transaction_that_fails_enqueues_nothing(harness: Harness) -> None:
     def change() -> None:
         with harness.database.session() as session:
             job = Job(id="lost", app_id=1, kind="detection", request={}, retries=0)
@@ -51,7 +51,7 @@ def test_a_transaction_that_fails_enqueues_nothing(harness: DeliveryHarness) -> 
     assert harness.find("lost") == []
 
 
-def test_a_delivery_is_leased_by_one_dispatcher_at_a_time(harness: DeliveryHarness) -> None:
+def test_a_delivery_is_leased_by_one_dispatcher_at_a_time(harness: Harness) -> None:
     for number in range(3):
         harness.enqueue(BASE, f"job{number}")
     with ThreadPoolExecutor(6) as executor:
@@ -61,7 +61,7 @@ def test_a_delivery_is_leased_by_one_dispatcher_at_a_time(harness: DeliveryHarne
     assert len(claimed) == len(set(claimed)) == 3
 
 
-def test_a_delivery_is_due_again_when_the_lease_of_a_dead_dispatcher_ends(harness: DeliveryHarness) -> None:
+def test_a_delivery_is_due_again_when_the_lease_of_a_dead_dispatcher_ends(harness: Harness) -> None:
     delivery = harness.enqueue(BASE)
     claim(harness)
     assert harness.outbox.lease_next(60) is None
@@ -70,7 +70,7 @@ def test_a_delivery_is_due_again_when_the_lease_of_a_dead_dispatcher_ends(harnes
     assert (again.id, again.attempts) == (delivery.id, 0)
 
 
-def test_the_attempts_for_one_client_app_are_limited(harness: DeliveryHarness) -> None:
+def test_the_attempts_for_one_client_app_are_limited(harness: Harness) -> None:
     for number in range(APP_DELIVERIES + 3):
         harness.enqueue(BASE, f"many{number}", app_id=1)
     harness.enqueue("https://b.example", "one", app_id=2)
@@ -82,7 +82,7 @@ def test_the_attempts_for_one_client_app_are_limited(harness: DeliveryHarness) -
     assert claim(harness).app_id == 1
 
 
-def test_the_attempts_for_all_client_apps_are_limited(harness: DeliveryHarness) -> None:
+def test_the_attempts_for_all_client_apps_are_limited(harness: Harness) -> None:
     for app_id in range(1, 6):
         for number in range(APP_DELIVERIES):
             harness.enqueue(BASE, f"{app_id}-{number}", app_id)
@@ -92,7 +92,7 @@ def test_the_attempts_for_all_client_apps_are_limited(harness: DeliveryHarness) 
     assert claim(harness).app_id != taken[0].app_id
 
 
-def test_leases_from_before_the_clock_was_set_back_do_not_count(harness: DeliveryHarness) -> None:
+def test_leases_from_before_the_clock_was_set_back_do_not_count(harness: Harness) -> None:
     for number in range(APP_DELIVERIES):
         harness.enqueue(BASE, f"earlier{number}")
         harness.outbox.record(claim(harness), TAKEN)
@@ -102,7 +102,7 @@ def test_leases_from_before_the_clock_was_set_back_do_not_count(harness: Deliver
     assert claim(harness).id == new.id
 
 
-def test_the_least_recently_served_client_app_comes_first(harness: DeliveryHarness) -> None:
+def test_the_least_recently_served_client_app_comes_first(harness: Harness) -> None:
     for app_id in (1, 2, 3):
         for number in range(2):
             harness.enqueue(f"https://{app_id}.example", f"{app_id}-{number}", app_id=app_id)
@@ -115,7 +115,7 @@ def test_the_least_recently_served_client_app_comes_first(harness: DeliveryHarne
     assert served[3:] == served[:3]
 
 
-def test_all_deliveries_to_an_endpoint_that_does_not_answer_are_postponed(harness: DeliveryHarness) -> None:
+def test_all_deliveries_to_an_endpoint_that_does_not_answer_are_postponed(harness: Harness) -> None:
     first, *others = (harness.enqueue(BASE, f"job{number}") for number in range(5))
     elsewhere = harness.enqueue("https://b.example", "elsewhere")
     delivery = claim(harness)
@@ -127,14 +127,14 @@ def test_all_deliveries_to_an_endpoint_that_does_not_answer_are_postponed(harnes
         assert 0 < (harness.reload(other).next_attempt or 0) - time.time() <= LONGEST_PAUSE
 
 
-def test_an_endpoint_that_answers_500_still_gets_other_deliveries(harness: DeliveryHarness) -> None:
+def test_an_endpoint_that_answers_500_still_gets_other_deliveries(harness: Harness) -> None:
     first, second = (harness.enqueue(BASE, f"job{number}") for number in range(2))
     harness.outbox.record(claim(harness), FAILED)
     assert (harness.reload(first).attempts, claim(harness).id) == (1, second.id)
 
 
 @pytest.mark.parametrize("outcome", [TAKEN, FAILED])
-def test_a_newer_result_supersedes_a_pending_one(harness: DeliveryHarness, outcome: Outcome) -> None:
+def test_a_newer_result_supersedes_a_pending_one(harness: Harness, outcome: Outcome) -> None:
     first = harness.enqueue(BASE)
     harness.outbox.record(claim(harness), outcome)
     second = harness.enqueue(BASE, retries=1)
@@ -144,14 +144,14 @@ def test_a_newer_result_supersedes_a_pending_one(harness: DeliveryHarness, outco
     assert harness.outbox.lease_next(60) is None
 
 
-def test_an_outdated_result_is_not_redelivered(harness: DeliveryHarness) -> None:
+def test_an_outdated_result_is_not_redelivered(harness: Harness) -> None:
     first = harness.enqueue(BASE)
     harness.enqueue(BASE, retries=1)
     assert harness.outbox.redeliver("job") == 1
     assert harness.reload(first).status == "superseded"
 
 
-def test_an_outdated_disabled_result_is_not_sent_when_the_endpoint_reopens(harness: DeliveryHarness) -> None:
+def test_an_outdated_disabled_result_is_not_sent_when_the_endpoint_reopens(harness: Harness) -> None:
     first = harness.enqueue(BASE)
     harness.outbox.record(claim(harness), Outcome(410, "gone", None, 0.1))
     second = harness.enqueue(BASE, retries=1)
@@ -161,7 +161,7 @@ def test_an_outdated_disabled_result_is_not_sent_when_the_endpoint_reopens(harne
     assert claim(harness).id == second.id
 
 
-def test_a_delivery_held_back_during_an_attempt_stays_held_back(harness: DeliveryHarness) -> None:
+def test_a_delivery_held_back_during_an_attempt_stays_held_back(harness: Harness) -> None:
     delivery = harness.enqueue(BASE)
     claimed = claim(harness)
     with harness.database.session() as session:
@@ -171,7 +171,7 @@ def test_a_delivery_held_back_during_an_attempt_stays_held_back(harness: Deliver
     assert (delivery.status, delivery.next_attempt, len(harness.list_attempts(delivery))) == ("pending", None, 1)
 
 
-def test_the_outcome_of_an_event_replaced_during_the_attempt_is_dropped(harness: DeliveryHarness) -> None:
+def test_the_outcome_of_an_event_replaced_during_the_attempt_is_dropped(harness: Harness) -> None:
     harness.enqueue(BASE, kind=Kind.PROGRESS)
     claimed = claim(harness)
     with harness.database.session() as session:
@@ -180,7 +180,7 @@ def test_the_outcome_of_an_event_replaced_during_the_attempt_is_dropped(harness:
     assert harness.find() == []
 
 
-def test_due_deliveries_are_counted_up_to_a_limit(harness: DeliveryHarness) -> None:
+def test_due_deliveries_are_counted_up_to_a_limit(harness: Harness) -> None:
     for number in range(5):
         harness.enqueue(BASE, f"job{number}")
     assert [harness.outbox.count_due(most) for most in (2, 100)] == [2, 5]
@@ -188,7 +188,7 @@ def test_due_deliveries_are_counted_up_to_a_limit(harness: DeliveryHarness) -> N
     assert harness.outbox.count_due(100) == 4
 
 
-def test_a_new_delivery_to_a_paused_endpoint_waits(harness: DeliveryHarness) -> None:
+def test_a_new_delivery_to_a_paused_endpoint_waits(harness: Harness) -> None:
     harness.enqueue(BASE, "first")
     harness.outbox.record(claim(harness), Outcome(429, "It answered 429.", 7200, 0.1))
     later = harness.enqueue(BASE, "later")
@@ -198,7 +198,7 @@ def test_a_new_delivery_to_a_paused_endpoint_waits(harness: DeliveryHarness) -> 
     assert claim(harness).app_id == 2
 
 
-def test_a_delivery_that_becomes_due_during_a_pause_is_postponed(harness: DeliveryHarness) -> None:
+def test_a_delivery_that_becomes_due_during_a_pause_is_postponed(harness: Harness) -> None:
     harness.enqueue(BASE, "first")
     harness.outbox.record(claim(harness), Outcome(429, "It answered 429.", 7200, 0.1))
     with harness.database.session() as session:
@@ -208,14 +208,14 @@ def test_a_delivery_that_becomes_due_during_a_pause_is_postponed(harness: Delive
     assert 7100 < (delivery.next_attempt or 0) - time.time() <= 7200
 
 
-def test_a_redelivery_ends_the_pause_of_an_endpoint(harness: DeliveryHarness) -> None:
+def test_a_redelivery_ends_the_pause_of_an_endpoint(harness: Harness) -> None:
     harness.enqueue(BASE)
     harness.outbox.record(claim(harness), Outcome(503, "It answered 503.", 80000, 0.1))
     harness.outbox.redeliver("job")
     assert claim(harness).attempts == 0
 
 
-def test_a_success_ends_the_pause_of_an_endpoint(harness: DeliveryHarness) -> None:
+def test_a_success_ends_the_pause_of_an_endpoint(harness: Harness) -> None:
     for number in range(3):
         harness.enqueue(BASE, f"job{number}")
     silent, good, waiting = claim(harness), claim(harness), claim(harness)
@@ -225,7 +225,7 @@ def test_a_success_ends_the_pause_of_an_endpoint(harness: DeliveryHarness) -> No
     assert (harness.enqueue(BASE, "next").next_attempt or 0) <= time.time()
 
 
-def test_a_closed_endpoint_disables_thousands_of_deliveries_together(harness: DeliveryHarness) -> None:
+def test_a_closed_endpoint_disables_thousands_of_deliveries_together(harness: Harness) -> None:
     with harness.database.session() as session:
         session.add_all(Job(id=f"{n:04}", app_id=1, kind="detection", request={}, retries=0) for n in range(2000))
         session.flush()
@@ -242,7 +242,7 @@ def test_a_closed_endpoint_disables_thousands_of_deliveries_together(harness: De
     assert len(statements) < 20
 
 
-def test_progress_events_for_a_closed_endpoint_are_dropped(harness: DeliveryHarness) -> None:
+def test_progress_events_for_a_closed_endpoint_are_dropped(harness: Harness) -> None:
     harness.enqueue(BASE, kind=Kind.PROGRESS)
     harness.outbox.record(claim(harness), Outcome(410, "gone", None, 0.1))
     for _ in range(5):
@@ -250,13 +250,13 @@ def test_progress_events_for_a_closed_endpoint_are_dropped(harness: DeliveryHarn
     assert [delivery.status for delivery in harness.find()] == ["disabled"]
 
 
-def test_progress_events_have_different_ids(harness: DeliveryHarness) -> None:
+def test_progress_events_have_different_ids(harness: Harness) -> None:
     first = harness.enqueue(BASE, kind=Kind.PROGRESS)
     assert harness.enqueue(BASE, kind=Kind.PROGRESS).id != first.id
 
 
 @pytest.mark.parametrize("status", ["pending", "cancelled", "superseded"])
-def test_a_success_counts_whatever_changed_during_the_attempt(harness: DeliveryHarness, status: str) -> None:
+def test_a_success_counts_whatever_changed_during_the_attempt(harness: Harness, status: str) -> None:
     delivery = harness.enqueue(BASE)
     claimed = claim(harness)
     with harness.database.session() as session:
@@ -267,7 +267,7 @@ def test_a_success_counts_whatever_changed_during_the_attempt(harness: DeliveryH
 
 
 @pytest.mark.parametrize("status", ["pending", "cancelled", "superseded"])
-def test_a_failed_attempt_is_counted_but_keeps_the_new_status(harness: DeliveryHarness, status: str) -> None:
+def test_a_failed_attempt_is_counted_but_keeps_the_new_status(harness: Harness, status: str) -> None:
     delivery = harness.enqueue(BASE)
     claimed = claim(harness)
     with harness.database.session() as session:
@@ -278,7 +278,7 @@ def test_a_failed_attempt_is_counted_but_keeps_the_new_status(harness: DeliveryH
     assert delivery.error == "It answered 500."
 
 
-def test_a_redelivery_sends_the_newest_result_and_end_event(harness: DeliveryHarness) -> None:
+def test_a_redelivery_sends_the_newest_result_and_end_event(harness: Harness) -> None:
     for retries, kinds in ((0, (Kind.RESULT, Kind.DONE)), (1, (Kind.FAILED,))):
         for kind in kinds:
             harness.enqueue(BASE, retries=retries, kind=kind)
@@ -291,7 +291,7 @@ def test_a_redelivery_sends_the_newest_result_and_end_event(harness: DeliveryHar
     }
 
 
-def test_a_new_end_event_supersedes_a_pending_older_one(harness: DeliveryHarness) -> None:
+def test_a_new_end_event_supersedes_a_pending_older_one(harness: Harness) -> None:
     harness.enqueue(BASE, kind=Kind.FAILED)
     harness.enqueue(BASE, retries=1, kind=Kind.DONE)
     assert {delivery.kind: delivery.status for delivery in harness.find()} == {
