@@ -10,7 +10,7 @@ import secrets
 from sqlalchemy import ColumnElement, delete, func, select
 
 from app.database.sessions import Database
-from app.database.tables import App, Secret
+from app.database.tables import ClientApp, Secret
 from app.delivery.payloads import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
@@ -22,13 +22,13 @@ def hash_key(key: str) -> str:
     return DIGEST_PREFIX + hashlib.sha256(key.encode()).hexdigest()
 
 
-def is_plain(app: App) -> bool:
+def is_plain(app: ClientApp) -> bool:
     """Tell whether a key is stored as it is, in a row that was inserted by hand."""
     stored = app.app_key.strip()
     return bool(stored) and not stored.startswith(DIGEST_PREFIX)
 
 
-def find_app(database: Database, key: str | None) -> App:
+def find_app(database: Database, key: str | None) -> ClientApp:
     """Return the client app that owns a key.
 
     Every row is compared, in constant time each: the time taken tells nothing about the keys.
@@ -41,7 +41,7 @@ def find_app(database: Database, key: str | None) -> App:
         raise Unauthenticated("Send your API key in the header X-API-Key.")
     sent, digest = key.encode(), hash_key(key).encode()
     with database.session() as session:
-        apps = session.scalars(select(App)).all()
+        apps = session.scalars(select(ClientApp)).all()
     owner = None
     for app in apps:
         stored = app.app_key.strip().encode()
@@ -67,9 +67,9 @@ def add_app(database: Database, name: str) -> str:
         raise RequestError("The name of a client app has 1 to 50 characters.")
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        if session.scalar(select(func.count()).select_from(App).where(_is_named(name))):
+        if session.scalar(select(func.count()).select_from(ClientApp).where(_is_named(name))):
             raise RequestError(f"A client app named {name} is there already: revoke it first, or take another name.")
-        session.add(App(app_name=name, app_key=hash_key(key)))
+        session.add(ClientApp(app_name=name, app_key=hash_key(key)))
     return key
 
 
@@ -81,7 +81,7 @@ def renew_app(database: Database, name: str) -> str:
     """
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        apps = session.scalars(select(App).where(_is_named(name))).all()
+        apps = session.scalars(select(ClientApp).where(_is_named(name))).all()
         if not apps:
             raise RequestError(f"There is no client app named {name}.")
         if len(apps) > 1:  # rows inserted by hand
@@ -98,7 +98,7 @@ def renew_secret(database: Database, name: str) -> str:
     """
     secret = make_secret()
     with database.session() as session:
-        app = session.scalar(select(App).where(_is_named(name)))
+        app = session.scalar(select(ClientApp).where(_is_named(name)))
         if app is None:
             raise RequestError(f"There is no client app named {name}.")
         session.merge(Secret(app_id=app.id, secret=secret))
@@ -111,7 +111,7 @@ def remove_secret(database: Database, name: str) -> None:
     Raises:
         RequestError: It has none.
     """
-    named = select(App.id).where(_is_named(name))
+    named = select(ClientApp.id).where(_is_named(name))
     with database.session() as session:
         removed = session.execute(delete(Secret).where(Secret.app_id.in_(named)))
         if not removed.rowcount:  # type: ignore[attr-defined]
@@ -124,10 +124,10 @@ def revoke_app(database: Database, name: str) -> None:
     Raises:
         RequestError: There is no such client app.
     """
-    named = select(App.id).where(_is_named(name))
+    named = select(ClientApp.id).where(_is_named(name))
     with database.session() as session:
         session.execute(delete(Secret).where(Secret.app_id.in_(named)))
-        if not session.execute(delete(App).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
+        if not session.execute(delete(ClientApp).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
             raise RequestError(f"There is no client app named {name}.")
 
 
@@ -141,8 +141,8 @@ def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:
         RequestError: There is no client app of this name.
     """
     with database.session() as session:
-        named = select(App) if name is None else select(App).where(_is_named(name))
-        apps = session.scalars(named.order_by(App.id)).all()
+        named = select(ClientApp) if name is None else select(ClientApp).where(_is_named(name))
+        apps = session.scalars(named.order_by(ClientApp.id)).all()
         if name is not None and not apps:
             raise RequestError(f"There is no client app named {name}.")
         plain = [app for app in apps if is_plain(app)]
@@ -153,4 +153,4 @@ def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:
 
 def _is_named(name: str) -> ColumnElement[bool]:
     """Compare a name without the spaces that a row inserted by hand, or a database that pads ``CHAR``, has after it."""
-    return func.trim(App.app_name) == name.strip()
+    return func.trim(ClientApp.app_name) == name.strip()

@@ -8,7 +8,7 @@ from flask import Blueprint
 from sqlalchemy import select
 
 from app.auth import add_app, hash_plain_keys, is_plain, remove_secret, renew_app, renew_secret, revoke_app
-from app.database.tables import App
+from app.database.tables import ClientApp
 from app.errors import ExtractorError
 from app.services import current_services
 
@@ -81,7 +81,7 @@ def hash_command(name: str | None) -> None:
 def list_command() -> None:
     """List the client apps."""
     with current_services.database.session() as session:
-        apps = session.scalars(select(App).order_by(App.id)).all()
+        apps = session.scalars(select(ClientApp).order_by(ClientApp.id)).all()
     for app in apps:
         kind = "plain" if is_plain(app) else "hashed" if app.app_key.strip() else "no"
         click.echo(f"{app.id}\t{app.app_name.strip()}\t{kind} key")

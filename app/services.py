@@ -27,7 +27,7 @@ from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
 
 if TYPE_CHECKING:
-    from app.delivery.dispatcher import Courier
+    from app.delivery.dispatcher import Dispatcher
     from app.iiif.fetch import Fetcher
 
 # A broker that does not answer within this counts as away.
@@ -93,14 +93,16 @@ class Services:
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
     @cached_property
-    def dispatcher(self) -> "Courier":
+    def dispatcher(self) -> "Dispatcher":
         """The HTTP client that sends deliveries to client apps."""
-        from app.delivery.dispatcher import Courier
-        from app.jobs.result_payloads import load_parcel
+        from app.delivery.dispatcher import Dispatcher
+        from app.jobs.result_payloads import load_payload
         from app.net.addresses import AddressGuard
 
-        s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
-        return Courier(self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds)
+        s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
+        return Dispatcher(
+            self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds
+        )
 
     def _connect_to_broker(self, seconds: float, retries: int = 0) -> Redis:
         retry = Retry(NoBackoff(), retries)

@@ -23,7 +23,7 @@ from app import create_app
 from app.auth import add_app
 from app.config import ROOT, Settings
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
 from tests.support.postgresql import Server, run_server
@@ -142,9 +142,9 @@ def headers(app: Flask) -> dict[str, str]:
 
 
 @pytest.fixture
-def client_app() -> Iterator[tuple[ClientApp, str]]:
+def client_app() -> Iterator[tuple[RecordingClientApp, str]]:
     """A client app that records what it receives, and its address."""
-    receiver = ClientApp()
+    receiver = RecordingClientApp()
     with serve(receiver.create_app()) as url:
         yield receiver, url
 

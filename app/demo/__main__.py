@@ -15,7 +15,7 @@ import requests
 from app.auth import add_app
 from app.config import ROOT
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.contact_sheet import draw_overlay
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import choose_settings, run_service
@@ -28,7 +28,7 @@ PATIENCE = 300.0
 
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    client = ClientApp()
+    client = RecordingClientApp()
     with serve(create_iiif_server(SAMPLE)) as library, serve(client.create_app()) as client_url:
         say(f"A library serves {relative(SAMPLE)}/ at {library}/manifest.json")
         say(f"A client app waits for results at {client_url}")

@@ -21,7 +21,7 @@ class Received:
 
 
 @dataclass
-class ClientApp:
+class RecordingClientApp:
     """Receives results and lets others wait for them.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""What an answer says of a job, of each kind: the types of the JSON. ``description`` and ``kinds`` build the values.
+"""Types of the JSON of jobs, for each kind. ``description`` and ``job_kinds`` build the values.
 
-The types are checked in the tests, against every answer of every route, and generate their schemas in
-``/openapi.json``. A field that may be missing is ``NotRequired``; one without a value yet is null.
+The types generate the schemas in ``/openapi.json``, and the tests check them against every answer of every route. A
+field that may be missing is ``NotRequired``; a field without a value yet is null.
 """
 
 from typing import Annotated, Any, Literal, NotRequired
@@ -27,9 +27,9 @@ class Attempt(TypedDict):
 
 
 class DeliveryAnswer(TypedDict):
-    id: Annotated[str, Field(description="Goes with every attempt, as webhook-id.")]
+    id: Annotated[str, Field(description="Value of webhook-id, the same for every attempt.")]
     kind: Kind
-    part: NotRequired[Annotated[str, Field(description="Of a similarity job: the pair of documents.")]]
+    part: NotRequired[Annotated[str, Field(description="Pair of documents; only in similarity jobs.")]]
     url: str
     attempts: Count
     status: Status
@@ -51,7 +51,7 @@ class JobError(TypedDict):
 
 
 class JobAnswer(TypedDict):
-    """What the answers about all kinds of jobs have."""
+    """Fields that all kinds of jobs have."""
 
     job_id: JobId
     state: State
@@ -69,7 +69,7 @@ class FailedCanvas(TypedDict):
 
 
 class Coverage(TypedDict):
-    """Every canvas of the manifest is one of these."""
+    """Canvases of a manifest by outcome. Each canvas is counted once."""
 
     detected: Count
     empty: Count
@@ -89,7 +89,7 @@ class DetectionJob(JobAnswer):
     model: str | None
     coverage: Coverage
     deliveries: list[DeliveryAnswer]
-    jobs: NotRequired[Annotated[list[CollectionPart], Field(description="Of a collection: a job for each manifest.")]]
+    jobs: NotRequired[Annotated[list[CollectionPart], Field(description="Jobs of the manifests; only in collections.")]]
 
 
 class FailedImage(TypedDict):
@@ -117,12 +117,12 @@ class SimilarityJob(JobAnswer):
     transpositions: list[Transposition]
     pooling: Pooling | None
     coverage: SimilarityCoverage
-    deliveries: NotRequired[Annotated[list[DeliveryAnswer], Field(description="In GET /jobs/<id>.")]]
-    deliveries_by_status: NotRequired[Annotated[dict[Status, Count], Field(description="In GET /jobs.")]]
+    deliveries: NotRequired[Annotated[list[DeliveryAnswer], Field(description="Only in GET /jobs/<id>.")]]
+    deliveries_by_status: NotRequired[Annotated[dict[Status, Count], Field(description="Only in GET /jobs.")]]
 
 
 class ClassFigures(TypedDict):
-    """Figures of one class, or of all; null where a figure is undefined."""
+    """Figures of one class, or of all classes. An undefined figure is null."""
 
     name: str
     illustrations: Count
@@ -141,10 +141,10 @@ class Evaluation(TypedDict):
     iou: float
     overall: ClassFigures
     classes: list[ClassFigures]
-    best_confidence: Annotated[float | None, Field(description="Confidence of the highest F1.")]
+    best_confidence: Annotated[float | None, Field(description="Confidence with the highest F1.")]
     unreadable: list[FailedImage]
-    ignored_classes: Annotated[list[str], Field(description="Classes of the weights that the data set does not have.")]
-    missing_classes: Annotated[list[str], Field(description="Classes of the data set that the weights do not have.")]
+    ignored_classes: Annotated[list[str], Field(description="Classes of the weights that are missing in the data set.")]
+    missing_classes: Annotated[list[str], Field(description="Classes of the data set that are missing in the weights.")]
     drawn: NotRequired[Annotated[Count, Field(description="Pages with a comparison image.")]]
 
 
@@ -153,9 +153,11 @@ class TrainingJob(JobAnswer):
     data: str
     epochs: Count
     model: str | None
-    weights: Annotated[str | None, Field(description="File name of the new weights, once they are published.")]
-    last_epoch: Annotated[dict[str, Any] | None, Field(description="Losses, and figures on the pages for val.")]
-    figures: Annotated[dict[str, Evaluation] | None, Field(description="By split: figures of the new weights.")]
+    weights: Annotated[
+        str | None, Field(description="File name of the published weights; null before they are published.")
+    ]
+    last_epoch: Annotated[dict[str, Any] | None, Field(description="Losses, and figures on the val pages.")]
+    figures: Annotated[dict[str, Evaluation] | None, Field(description="Figures of the new weights, by split.")]
     deliveries: list[DeliveryAnswer]
 
 

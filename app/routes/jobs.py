@@ -112,7 +112,7 @@ def redeliver(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only a finished job has something to send again.")
-    if not current_services.outbox.renew(job_id):
+    if not current_services.outbox.redeliver(job_id):
         raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
     current_services.queue.wake(DELIVER)
     return jsonify(Done(message="It will be sent again.", job_id=job_id))

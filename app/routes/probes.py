@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.database.connections import wait_at_most
 from app.database.sessions import Database
-from app.database.tables import App
+from app.database.tables import ClientApp
 from app.errors import DatabaseUnavailable, Forbidden
 from app.monitoring.prometheus import ServiceCollector
 from app.routes.answers import Health, NotHealthy, NotReady, Ready
@@ -93,7 +93,7 @@ def _take(probe: Future[str]) -> str:
 def _read(database: Database) -> str:
     try:
         with wait_at_most(PROBE_SECONDS), database.session() as session:
-            session.scalar(select(App.id).limit(1))
+            session.scalar(select(ClientApp.id).limit(1))
     except DatabaseUnavailable:
         return SILENT
     return ""

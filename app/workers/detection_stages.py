@@ -1,4 +1,4 @@
-"""The stages of a detection job. A collection becomes a job for each of its manifests."""
+"""Stages of detection jobs. The job of a collection adds one job for each manifest."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,11 +21,11 @@ def download(services: Services, job: Job) -> State | None:
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
     plan = detection.DownloadPlan(longest, s.host_connections, s.max_canvases, retries=job.retries, forget=not in_use)
     if job.retries:
-        with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
+        with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
             detection.keep_to_weights(folder, services.models.find(request.model).digest())
     document = detection.fetch_manifest(request, folder, services.fetcher, plan)
     if isinstance(document, Collection):
-        return _split(services, job, document)
+        return _expand(services, job, document)
     services.jobs.record_manifest(job, document.ref)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
@@ -33,7 +33,7 @@ def download(services: Services, job: Job) -> State | None:
 
 
 def run(services: Services, job: Job) -> State | None:
-    """Find the illustrations on the images."""
+    """Detect the illustrations on the images."""
     from app.detection.detector import DetectorConfig, load_detector
     from app.detection.weights import isolate_ultralytics
 
@@ -54,15 +54,17 @@ def deliver(services: Services, job: Job) -> State | None:
     callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
-        services.jobs.enlist_result(job, to)
+        services.jobs.enqueue_result(job, to)
     return None
 
 
-def _split(services: Services, job: Job, collection: Collection) -> State:
-    """Make a job of each manifest of a collection; the collection's own is then done."""
+def _expand(services: Services, job: Job, collection: Collection) -> State:
+    """Add a job for each manifest of a collection. The job of the collection is then done."""
     request = DetectionRequest(**job.request)
     if job.parent_id:
-        raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
+        raise ManifestError(
+            f"{request.manifest_url} is a collection inside another collection: send it in a request of its own."
+        )
 
     def report(fetched: int) -> None:
         services.jobs.record_progress(job, fetched, 0, None)

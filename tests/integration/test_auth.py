@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, renew_secret, revoke_app
 from app.database.sessions import Database
-from app.database.tables import App, Secret
+from app.database.tables import ClientApp, Secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 
@@ -20,7 +20,7 @@ def database(app: Flask) -> Database:
 def test_a_key_is_stored_hashed_and_opens(database: Database) -> None:
     key = add_app(database, "front")
     with database.session() as session:
-        stored = session.scalars(select(App.app_key)).one()
+        stored = session.scalars(select(ClientApp.app_key)).one()
     assert key not in stored
     assert len(stored) <= 80
     assert find_app(database, key).app_name == "front"
@@ -56,7 +56,7 @@ def manual(tmp_path: Path) -> Iterator[Database]:
 
 def read_keys(database: Database) -> list[str]:
     with database.session() as session:
-        return list(session.scalars(select(App.app_key).order_by(App.id)))
+        return list(session.scalars(select(ClientApp.app_key).order_by(ClientApp.id)))
 
 
 def test_rows_of_the_original_manual_keep_working(manual: Database) -> None:
@@ -148,7 +148,7 @@ def test_commands_add_list_and_revoke(app: Flask) -> None:
 def test_commands_offer_to_hash_plain_keys(app: Flask) -> None:
     run = app.test_cli_runner().invoke
     with app.extensions["services"].database.session() as session:
-        session.add(App(app_name="old", app_key="plain"))
+        session.add(ClientApp(app_name="old", app_key="plain"))
     listed = run(args=["apps", "list"]).output
     assert "old\tplain key" in listed
     assert "apps hash" in listed
@@ -167,7 +167,7 @@ def find_secrets(database: Database) -> list[str]:
 
 def test_a_client_app_whose_row_was_made_by_hand_gets_a_secret_too(app: Flask, database: Database) -> None:
     with database.session() as session:
-        session.add(App(app_name="old", app_key="plain"))
+        session.add(ClientApp(app_name="old", app_key="plain"))
     run = app.test_cli_runner().invoke
     first, second = (run(args=["apps", "secret", "old"]).stdout.strip() for _ in range(2))
     assert first != second

@@ -54,5 +54,5 @@ def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iter
         url = f"{library}/manifest.json"
         job_id = service.detect(url)
         assert service.finish(job_id)["state"] == "done"
-        service.settle(job_id)
+        service.wait_for_deliveries(job_id)
         yield Document(url, job_id)

@@ -85,7 +85,7 @@ def test_a_running_job_is_cancelled_and_delivers_nothing(service: Service, docum
         after = service.finish(service.detect(sample))
     assert after["state"] == "done"
     assert (service.look(job_id)["state"], service.look(job_id)["progress"]["done"]) == ("cancelled", 2)
-    service.settle(after["job_id"])
+    service.wait_for_deliveries(after["job_id"])
     assert len(service.receive()) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_client_app_that_fails_three_times_gets_the_result_at_the_fourth(servi
     for tries in range(1, 4):
         service.wait(job_id, lambda job, tries=tries: job["deliveries"][0]["attempts"] == tries)
         let_time_pass(service, job_id)
-    (delivery,) = service.settle(job_id)
+    (delivery,) = service.wait_for_deliveries(job_id)
     received = service.receive(4)
     assert (delivery["status"], delivery["attempts"], len(received)) == ("delivered", 4, 4)
     assert [attempt["http_status"] for attempt in delivery["history"]] == [500, 500, 500, 200]
@@ -167,7 +167,7 @@ def test_a_worker_that_dies_when_the_client_app_has_the_result_sends_the_same_me
     service.finish(job_id)
     service.receive()
     let_time_pass(service, job_id)
-    (delivery,) = service.settle(job_id)
+    (delivery,) = service.wait_for_deliveries(job_id)
     assert {received.headers["Webhook-Id"] for received in service.receive(2)} == {delivery["id"]}
     assert (delivery["status"], len(service.receiver.received)) == ("delivered", 2)
 
@@ -186,17 +186,17 @@ def test_a_client_app_that_hangs_holds_up_no_job(service: Service, library: Libr
         released.set()
         service.receiver.on_receive = bool
     assert [job["state"] for job in jobs] == ["done"] * 2
-    assert [service.settle(job["job_id"])[0]["status"] for job in jobs] == ["delivered"] * 2
+    assert [service.wait_for_deliveries(job["job_id"])[0]["status"] for job in jobs] == ["delivered"] * 2
 
 
 def test_a_job_tells_of_its_life_to_the_address_that_its_request_names(service: Service, library: Library) -> None:
     news = f"{service.settings.client_app_url}/news"
     done = service.detect(library.offer_manifest([SMALL]), notify_url=news)
     service.finish(done)
-    service.settle(done)
+    service.wait_for_deliveries(done)
     failed = service.detect(f"{library.url}/nowhere.json", notify_url=news)
     service.finish(failed)
-    service.settle(failed)
+    service.wait_for_deliveries(failed)
     events = [json.loads(each.body) for each in service.receiver.received if each.path == "/news"]
     told = {event["type"] for event in events if event["data"]["job_id"] == done}
     assert {"job.started", "job.done"} <= told

@@ -30,7 +30,7 @@ def test_a_killed_detection_goes_on_at_the_next_page(service: Service, document:
     after = service.read_inodes(job_id)
     assert (job["state"], job["coverage"]["failed"]) == ("done", []), job["error"]
     assert (len(before), len(after), before.items() <= after.items()) == (2, PAGES, True)
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     assert len(service.receive()) == 1
 
 
@@ -54,7 +54,7 @@ def check_that_nothing_is_detected_again(service: Service, job_id: str) -> None:
     assert service.finish(job_id)["state"] == "done"
     assert service.read_inodes(job_id) == before
     assert service.read_order([job_id]) == [job_id] * 2
-    (delivery,) = service.settle(job_id)
+    (delivery,) = service.wait_for_deliveries(job_id)
     assert [each.headers["Webhook-Id"] for each in service.receive()].count(delivery["id"]) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(service: Service, 
     kill(service.processes(worker))
     job_id = service.detect(library.offer_manifest([SMALL]))
     assert service.finish(job_id)["state"] == "done"
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     assert len(service.receive()) == 1
 
 
@@ -93,7 +93,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_to_the_next(service: Servic
         parent.wait(30)
     assert service.finish(job_id)["state"] == "done"
     assert before.items() <= service.read_inodes(job_id).items()
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     assert len(service.receive()) == 1
 
 
@@ -116,7 +116,7 @@ def detect_thrice(service: Service, document: Document) -> list[str]:
 def check_that_all_are_done_once(service: Service, jobs: list[str]) -> None:
     assert [service.finish(job_id)["state"] for job_id in jobs] == ["done"] * len(jobs)
     for job_id in jobs:
-        service.settle(job_id)
+        service.wait_for_deliveries(job_id)
     assert len(service.receive()) == len(jobs)
 
 
@@ -219,5 +219,5 @@ def test_jobs_in_hand_go_on_after_the_power_was_off_for_days(service: Service, d
             session.execute(update(Job).values(heartbeat=Job.heartbeat - 3 * 86400))
     with run_service(service.settings):
         assert service.finish(job_id)["state"] == "done"
-        service.settle(job_id)
+        service.wait_for_deliveries(job_id)
         assert len(service.receive()) == 1

@@ -64,7 +64,7 @@ def test_a_retry_asks_for_the_failed_canvas_only_and_the_completed_file_arrives(
     assert [line for text in (first, second) for line in text.splitlines() if line.startswith("2 ")] == [
         "2 ms-3_0002.jpg"
     ]
-    assert [delivery["status"] for delivery in service.settle(job["job_id"])] == ["delivered"] * 2
+    assert [delivery["status"] for delivery in service.wait_for_deliveries(job["job_id"])] == ["delivered"] * 2
 
 
 def test_a_collection_is_expanded_and_each_of_its_manifests_answered_for(service: Service, library: Library) -> None:

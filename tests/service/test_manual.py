@@ -21,7 +21,7 @@ import redis
 import requests
 
 from app.config import ROOT
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
 from tests.conftest import wait_for_broker
@@ -85,7 +85,7 @@ def list_used_databases(broker: str) -> list[str]:
 
 def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[str, str], **values: str) -> None:
     """Install as the manual does, start the service, and check that a detection reaches the client app."""
-    receiver = ClientApp()
+    receiver = RecordingClientApp()
     port = find_free_port()
     with (
         serve(create_iiif_server(ROOT / "iiif" / "sample")) as library,

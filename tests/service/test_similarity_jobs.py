@@ -92,7 +92,7 @@ def test_two_documents_go_in_and_the_scores_of_every_pair_arrive(service: Servic
         stamp = int(received.headers["Webhook-Timestamp"])
         signed = build_headers(received.headers["Webhook-Id"], received.body, stamp, secret)
         assert received.headers["Webhook-Signature"] == signed["webhook-signature"]
-    deliveries = {each["part"]: each["id"] for each in service.settle(job["job_id"])}
+    deliveries = {each["part"]: each["id"] for each in service.wait_for_deliveries(job["job_id"])}
     assert deliveries == {read(each)[0]: each.headers["Webhook-Id"] for each in service.receiver.received}
     scores = f"{service.api}/jobs/{job['job_id']}/scores"
     file = requests.get(f"{scores}/ms-2-ms-1", headers=service.headers, timeout=5).content
@@ -118,7 +118,7 @@ def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service
     kill([child])
     job = service.finish(job_id)
     assert job["state"] == "done", job["error"]
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     assert set(read_all(service, 3)) == {"x-x", "x-y", "y-y"}
     assert len({received.headers["Webhook-Id"] for received in service.receiver.received}) == 3
     asked = [path for path in library.paths if path.startswith(("/x", "/y"))]
@@ -162,7 +162,7 @@ def test_a_failed_image_is_tried_again_and_what_changed_arrives(service: Service
     service.wait(job_id, lambda job: job["state"] == "done" and not job["coverage"]["documents"][0]["failed"])
     found = read_all(service, 2)
     assert (set(found), len(found["p-q"])) == ({"p-p", "p-q"}, 2)
-    assert [each["part"] for each in service.settle(job_id)].count("q-q") == 1
+    assert [each["part"] for each in service.wait_for_deliveries(job_id)].count("q-q") == 1
     service.receiver.received.clear()
     service.post(f"/jobs/{job_id}/redeliver")
     assert set(read_all(service, 3)) == {"p-p", "p-q", "q-q"}
@@ -203,7 +203,7 @@ def test_documents_are_forgotten(service: Service, library: Library) -> None:
     }
     job_id = run(service, documents)["job_id"]
     service.finish(job_id)
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     other = service.join("other")
     theirs = other.post("/run_similarity", json={"documents": {"theirs": documents["v"]}, "model": QUICK})["job_id"]
     other.finish(theirs)

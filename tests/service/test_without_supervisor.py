@@ -14,7 +14,7 @@ import requests
 
 from app.config import ROOT, Settings
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import build_environment, choose_settings, wait_for_api
 from tests.support.library import Library, Scan
 from tests.support.service import Document, Service, let_go
@@ -25,7 +25,7 @@ SMALL = Scan(300, 400)
 @contextmanager
 def run_one_worker(folder: Path, broker_url: str, models: Path) -> Iterator[Service]:
     """One worker that serves every queue, and the API by ``python run.py``."""
-    receiver = ClientApp()
+    receiver = RecordingClientApp()
     worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
     with ExitStack() as stack:
         client_url = stack.enter_context(serve(receiver.create_app()))

@@ -22,7 +22,7 @@ from app.auth import add_app
 from app.config import Settings
 from app.database.sessions import Database
 from app.database.tables import Delivery, Job
-from app.demo.client_app import ClientApp, Received, serve
+from app.demo.client_app import Received, RecordingClientApp, serve
 from app.demo.service import choose_settings, run_service
 from app.storage import Storage, write_atomic
 
@@ -44,7 +44,7 @@ class Document:
 class Service:
     """The service, its settings, and the client app that receives its results."""
 
-    def __init__(self, api: str, settings: Settings, receiver: ClientApp) -> None:
+    def __init__(self, api: str, settings: Settings, receiver: RecordingClientApp) -> None:
         self.api = api
         self.settings = settings
         self.receiver = receiver
@@ -121,13 +121,13 @@ class Service:
     def supervisor(self) -> psutil.Process:
         return psutil.Process(int((self.settings.data_folder / "supervisor.pid").read_text()))
 
-    def settle(self, job_id: str) -> list[dict[str, Any]]:
+    def wait_for_deliveries(self, job_id: str) -> list[dict[str, Any]]:
         """Wait until nothing of a job is on its way any more; return its deliveries."""
 
-        def is_settled(job: dict[str, Any]) -> bool:
+        def are_finished(job: dict[str, Any]) -> bool:
             return all(delivery["status"] != "pending" for delivery in job["deliveries"])
 
-        deliveries: list[dict[str, Any]] = self.wait(job_id, is_settled)["deliveries"]
+        deliveries: list[dict[str, Any]] = self.wait(job_id, are_finished)["deliveries"]
         return deliveries
 
     def drain_outbox(self) -> None:
@@ -214,7 +214,7 @@ def kill(processes: Collection[psutil.Process]) -> None:
 @contextmanager
 def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
     """Run a service with little patience, its data in a folder."""
-    receiver = ClientApp()
+    receiver = RecordingClientApp()
     impatient: dict[str, Any] = {
         "batch_size": 1,
         "heartbeat_seconds": 0.5,

@@ -25,9 +25,9 @@ from schemathesis.specs.openapi.checks import (
 from app.config import Settings
 from app.database.tables import Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
@@ -84,7 +84,7 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     change_job(app.extensions["services"].database, job_id, coverage={"documents": documents})
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example")
-        enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
+        enqueue_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
     save_result(folder, ["a", "b"])
     return job_id
 
@@ -101,7 +101,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
     change_job(app.extensions["services"].database, done, coverage=coverage)
     with app.extensions["services"].database.session() as session:
-        enlist(
+        enqueue(
             session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
         )
     folder.path.mkdir(parents=True)

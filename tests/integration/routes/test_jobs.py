@@ -8,7 +8,7 @@ from sqlalchemy import update
 from app.auth import add_app
 from app.database.tables import Delivery
 from app.delivery.kinds import Kind
-from app.delivery.outbox import Outcome, enlist
+from app.delivery.outbox import Outcome, enqueue
 from app.delivery.payloads import Destination
 from app.jobs import DetectionRequest, State
 from app.jobs.states import DOWNLOAD, STAGES
@@ -127,7 +127,7 @@ def add_delivery(app: Flask, job_id: str) -> None:
     """A result that could not be delivered, at its last try."""
     job = app.extensions["services"].jobs.find(job_id)
     with app.extensions["services"].database.session() as session:
-        enlist(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
+        enqueue(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
     outbox = app.extensions["services"].outbox
     delivery = outbox.lease_next(60)
     outbox.record(delivery, Outcome(500, "It answered 500.", None, 0.25))

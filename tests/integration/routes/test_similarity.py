@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app.auth import add_app
 from app.database.tables import Job
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.jobs import State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
@@ -118,7 +118,7 @@ def test_what_a_finished_detection_has_found_is_a_document(
         assert answer.status_code == 400
         assert answer.json["message"].replace(detection, "0" * 32) in (
             absent.json["message"],
-            "documents: 'x' names a manifest in which no finished job of yours has found illustrations.",
+            "documents: 'x' names a manifest for which you have no finished detection job: send the manifest first.",
         )
 
 
@@ -146,7 +146,7 @@ def test_the_messages_of_a_job_are_shown_by_their_pairs_and_counted_in_the_list(
 ) -> None:
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example/similarity")
-        enlist_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
+        enqueue_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
     job = client.get(f"/jobs/{finished}", headers=headers).json
     assert {each["part"] for each in job["deliveries"]} == {"a-a", "a-b"}
     (listed,) = client.get("/jobs", headers=headers).json["jobs"]
@@ -246,7 +246,7 @@ def use(app: Flask, job_id: str, contents: dict[str, str]) -> dict[str, list[Pat
     documents.record(job, {doc_id: source["url"] for doc_id, source in job.request["documents"].items()})
     for doc_id, content in contents.items():
         documents.record_content(job, doc_id, content)
-    rows = {row.doc_id: row for row in documents.list_of(job)}
+    rows = {row.doc_id: row for row in documents.list_for_job(job)}
     return {
         doc_id: add_files(app.extensions["services"].storage, job_id, rows[doc_id].number, rows[doc_id].source, content)
         for doc_id, content in contents.items()
