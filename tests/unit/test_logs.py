@@ -7,7 +7,7 @@ from contextvars import copy_context
 
 import pytest
 
-from app.logs import CHATTER, configure_logs, set_job
+from app.logs import NOISY_LOGGERS, configure_logs, set_job
 
 JOB = "0123456789abcdef0123456789abcdef"
 log = logging.getLogger("app.test")
@@ -17,7 +17,7 @@ log = logging.getLogger("app.test")
 def _logs_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    chatter = {name: logging.getLogger(name).level for name in CHATTER}
+    chatter = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
     set_job("")
     yield
     set_job("")
@@ -88,9 +88,9 @@ def test_the_lines_of_a_thread_that_works_for_a_job_have_its_id(capfd: pytest.Ca
 
 def test_celery_does_not_tell_of_every_message(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("text")
-    for name in CHATTER:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).info("Task canary received")
         logging.getLogger(name).error("Task sweep failed")
     lines = capfd.readouterr().out.splitlines()
-    assert len(lines) == len(CHATTER)
+    assert len(lines) == len(NOISY_LOGGERS)
     assert all("failed" in line for line in lines)
