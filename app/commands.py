@@ -27,7 +27,10 @@ def _report_errors() -> Iterator[None]:
 @commands.cli.command("add")
 @click.argument("name")
 def add_command(name: str) -> None:
-    """Register client app NAME and print its API key (stdout) and its signing secret (stderr). Both are shown only once."""
+    """Register client app NAME.
+
+    Prints its API key on stdout and its signing secret on stderr. Both are shown only once.
+    """
     database = current_services.database
     with _report_errors():
         click.echo(add_app(database, name))

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from app.errors import Busy, NotFound, RequestError
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.operations import MULTIPART, File, answers, takes_body
-from app.server.request_limits import allow
+from app.server.request_limits import set_request_deadline
 from app.services import current_services
 from app.storage import check_space, full_disk_in_a_sentence
 from app.training.dataset_records import SPLITS
@@ -68,7 +68,7 @@ def _receive() -> Iterator[None]:
         request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]
-        allow(limits.seconds, silence=current_services.settings.request_seconds)
+        set_request_deadline(limits.seconds, idle_timeout=current_services.settings.request_seconds)
         yield
 
 
