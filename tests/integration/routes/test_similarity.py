@@ -81,7 +81,7 @@ def test_the_content_type_of_json_may_be_missing(client: FlaskClient, headers: d
         (b"[]", "not an object"),
         (b"{}", "documents"),
         (b'{"documents": {}}', "documents is empty"),
-        (b'{"documents": {"a": "https://a.example", "a": "https://a.example"}}', "two documents of the id 'a'"),
+        (b'{"documents": {"a": "https://a.example", "a": "https://a.example"}}', "two documents with the ID 'a'"),
         (b'{"documents": {"a": "https://a.example"}, "topk": 1, "topk": 2}', "'topk' twice"),
         (b'{"documents": {"../a": "https://a.example"}}', "is a path"),
         (b'{"documents": {"a": "https://a.example"}, "model": "odd"}', "moco_v2_800ep_pretrain"),
