@@ -7,7 +7,7 @@
     │   ├── Forbidden               403  the API key or token is unknown
     │   ├── NotFound                404  the object does not exist or belongs to another client app
     │   └── TooLarge                413  the request exceeds a limit
-    ├── Unavailable                 503  a dependency of the service is temporarily unavailable
+    ├── Unavailable                 503  the service cannot handle the request at the moment
     │   ├── DatabaseUnavailable     503  the database does not answer
     │   └── Busy                    503  too many requests of this kind are in progress
     ├── FetchError                       a file could not be fetched from a library
