@@ -40,7 +40,12 @@ REDELIVERABLE = (Kind.RESULT, *END_EVENTS)
 
 
 class Status(StrEnum):
-    """Status of a delivery; see the module's docstring."""
+    """Status of a delivery.
+
+    ``pending``: attempts remain. ``delivered``: the client app answered 2xx. ``failed``: no attempt is left, or the
+    result was removed. ``cancelled``: the job was cancelled. ``superseded``: a newer result replaces it. ``disabled``:
+    the URL answered 410.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"

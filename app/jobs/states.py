@@ -12,6 +12,8 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    """State of a job."""
+
     QUEUED = "queued"
     DOWNLOADING = "downloading"
     RUNNING = "running"
