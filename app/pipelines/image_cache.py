@@ -1,6 +1,6 @@
 """The images of one manifest or document on disk: an image that is there is not fetched again.
 
-``Patience`` decides when to stop asking a library that fails image after image.
+``CircuitBreaker`` stops fetching after several consecutive failures.
 """
 
 import json
@@ -114,36 +114,40 @@ def _load(path: Path) -> CachedImage | None:
         return None
 
 
-MOST_IN_A_ROW = 8
+MAX_CONSECUTIVE_FAILURES = 8
 
 
-class Patience:
-    """Counts the images in a row that did not come although they were asked for again and again.
+class CircuitBreaker:
+    """Stop fetching images after several consecutive temporary failures. Threads may share one.
 
-    A server that is down, or that has had enough of us, is not asked for the other three hundred pages too. They are
-    failed canvases with this reason, and a retry fetches them another day. Threads may share one.
+    A server that is down or that blocks this service is not asked for hundreds of further pages. They become failed
+    canvases with this reason, and a retry of the job fetches them.
+
+    Args:
+        max_failures: Number of consecutive failures that opens the circuit.
     """
 
-    def __init__(self, most_in_a_row: int = MOST_IN_A_ROW) -> None:
-        self._most = most_in_a_row
+    def __init__(self, max_failures: int = MAX_CONSECUTIVE_FAILURES) -> None:
+        self._max_failures = max_failures
         self._lock = threading.Lock()
-        self._in_a_row = 0
-        self._last = ""
+        self._failures = 0
+        self._last_error = ""
 
     @property
-    def lost(self) -> str:
-        """Why the rest is not asked for, or ""."""
-        if self._in_a_row < self._most:
+    def reason(self) -> str:
+        """Why no further image is fetched; "" while the circuit is closed."""
+        if self._failures < self._max_failures:
             return ""
         return (
-            f"Not asked for, after {self._most} images in a row that did not come: {self._last} Ask for a retry later."
+            f"Not fetched, because {self._max_failures} images in a row had failed. "
+            f"Last error: {self._last_error} Retry the job later."
         )
 
-    def note(self, error: FetchError | None) -> None:
-        """Count how an image ended. One that is refused for good says that the server answers."""
+    def record(self, error: FetchError | None) -> None:
+        """Record the outcome of a fetch. A permanent error counts as a success, because the server answers."""
         with self._lock:
             if error is not None and error.temporary:
-                self._in_a_row += 1
-                self._last = error.message[:300]
+                self._failures += 1
+                self._last_error = error.message[:300]
             else:
-                self._in_a_row = 0
+                self._failures = 0

@@ -35,7 +35,7 @@ from app.pipelines.detection.pages import (
     save_annotated,
     save_fetched,
 )
-from app.pipelines.image_cache import ImageCache, Patience
+from app.pipelines.image_cache import CircuitBreaker, ImageCache
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def download(
     cache = ImageCache(images, fetcher, plan.longest, gently=not request.image_size, refresh=request.refresh)
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
     seen = count_coverage(load_annotated(folder, []))
-    patience = Patience()
+    breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
     try:
         # Each thread in a copy of this one's context: its log lines belong to the same job.
         waiting = {
-            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, patience, plan.retries)
+            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, breaker, plan.retries)
             for canvas in missing
         }
         while True:
@@ -160,16 +160,18 @@ def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries
     return folder.has("detections", page.number) or cache.holds(page.file)
 
 
-def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas, patience: Patience, retries: int) -> FetchedPage:
+def _fetch_page(
+    cache: ImageCache, manifest: Manifest, canvas: Canvas, breaker: CircuitBreaker, retries: int
+) -> FetchedPage:
     page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
-    if canvas.image is None or patience.lost:
-        return replace(page, reason=canvas.reason or patience.lost)
+    if canvas.image is None or breaker.reason:
+        return replace(page, reason=canvas.reason or breaker.reason)
     try:
         cached = cache.fetch(canvas.image)
     except FetchError as error:
-        patience.note(error)
+        breaker.record(error)
         return replace(page, reason=error.message[:LONGEST_REASON])
-    patience.note(None)
+    breaker.record(None)
     return replace(page, file=cached.file, width=cached.width, height=cached.height)
 
 

@@ -16,7 +16,7 @@ from app.errors import ExtractorError, FetchError
 from app.jobs.pairs import list_pairs
 from app.jobs.requests.reading import show
 from app.net.addresses import read_host
-from app.pipelines.image_cache import Patience
+from app.pipelines.image_cache import CircuitBreaker
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
 from app.pipelines.similarity.documents import (
     LONGEST_REASON,
@@ -142,15 +142,15 @@ def _list_tasks(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
 ) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, FetchedImage]]]]:
     """Yield the images that are still to be fetched, each with its host."""
-    patiences: dict[str, Patience] = {}
+    breakers: dict[str, CircuitBreaker] = {}
     for records in documents:
         source = sources[records.doc_id]
         for image in records.listing.images if records.listing else ():
             known = records.fetched.get(image.name)
             if known is None or not _is_settled(known, source, plan):
                 host = read_host(image.url)
-                patience = patiences.setdefault(host, Patience())
-                yield host, partial(_fetch_image, records, image, source, patience, plan.retries)
+                breaker = breakers.setdefault(host, CircuitBreaker())
+                yield host, partial(_fetch_image, records, image, source, breaker, plan.retries)
 
 
 def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) -> bool:
@@ -161,16 +161,16 @@ def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) ->
 
 
 def _fetch_image(
-    records: DocumentRecords, image: ListedImage, source: ImageSource, patience: Patience, retries: int
+    records: DocumentRecords, image: ListedImage, source: ImageSource, breaker: CircuitBreaker, retries: int
 ) -> tuple[DocumentRecords, FetchedImage]:
-    if patience.lost:
-        return records, FetchedImage(image.name, reason=patience.lost, retries=retries)
+    if breaker.reason:
+        return records, FetchedImage(image.name, reason=breaker.reason, retries=retries)
     try:
         cached = source.fetch(image)
     except FetchError as error:
-        patience.note(error)
+        breaker.record(error)
         return records, FetchedImage(image.name, reason=error.message[:LONGEST_REASON], retries=retries)
-    patience.note(None)
+    breaker.record(None)
     digest = hashlib.sha256((source.cache.folder / cached.file).read_bytes()).hexdigest()
     return records, FetchedImage(image.name, cached.file, digest, retries=retries)
 

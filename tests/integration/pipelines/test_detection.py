@@ -319,7 +319,7 @@ def test_a_library_that_is_down_is_not_asked_for_every_page(tmp_path: Path) -> N
     pages = load_fetched(run.folder)
     assert len(pages) == 60
     assert [page.file is None for page in pages] == [False] * 2 + [True] * 58
-    assert "Not asked for, after 8 images in a row" in pages[-1].reason
+    assert "Not fetched, because 8 images in a row" in pages[-1].reason
     assert len(asked) <= 2 + 8 + PLAN.threads
 
 

@@ -317,7 +317,7 @@ def test_a_library_that_is_down_is_not_asked_for_every_image(run: Comparing) -> 
     run.download()
     asked = {path for path in run.library.paths if path.startswith("/c/")}
     assert len(asked) <= 8 + 4
-    assert sum("Not asked for" in reason for _, reason in run.coverage.documents[2].failed) == 60 - len(asked)
+    assert sum("Not fetched" in reason for _, reason in run.coverage.documents[2].failed) == 60 - len(asked)
 
 
 def test_a_host_that_hangs_does_not_keep_a_cancelled_job(run: Comparing) -> None:
