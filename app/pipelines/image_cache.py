@@ -36,17 +36,23 @@ class ImageCache:
         folder: The manifest's or document's own.
         fetcher: The HTTP client.
         longest: Longer side to ask for, in pixels; None for the full size.
-        gently: Ask for less where the rule of a known host says so.
+        cap_to_host_size: Whether the `image_size` of the rule of a known host limits `longest`.
         refresh: Fetch anew what is there.
     """
 
     def __init__(
-        self, folder: Path, fetcher: Fetcher, longest: int | None, *, gently: bool = True, refresh: bool = False
+        self,
+        folder: Path,
+        fetcher: Fetcher,
+        longest: int | None,
+        *,
+        cap_to_host_size: bool = True,
+        refresh: bool = False,
     ) -> None:
         self.folder = folder
         self._fetcher = fetcher
         self._longest = longest
-        self._gently = gently
+        self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
 
     def fetch(self, image: CanvasImage) -> CachedImage:
@@ -82,7 +88,7 @@ class ImageCache:
 
     def _choose_longest(self, base: str) -> int | None:
         rule = self._fetcher.rules.find(read_host(base))
-        if self._gently and rule.image_size and rule.is_large(self._longest):
+        if self._cap_to_host_size and rule.image_size and rule.is_large(self._longest):
             return rule.image_size
         return self._longest
 

@@ -111,7 +111,7 @@ def download(
     Raises:
         FetchError: Not one image could be fetched.
     """
-    cache = ImageCache(images, fetcher, plan.longest, gently=not request.image_size, refresh=request.refresh)
+    cache = ImageCache(images, fetcher, plan.longest, cap_to_host_size=not request.image_size, refresh=request.refresh)
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
     seen = count_coverage(load_annotated(folder, []))
     breaker = CircuitBreaker()

@@ -295,8 +295,8 @@ def test_a_request_chooses_the_size_of_its_images(run: Run, image_size: str, lon
 
 
 def test_a_known_host_is_asked_for_less_unless_the_request_says_otherwise(run: Run, document: Path) -> None:
-    gentle = HostRules(HostRule(4, 0, image_size=300))
-    run.fetcher = Fetcher(run.fetcher.policy, HostLimits(gentle), AddressGuard(frozenset({"127.0.0.1"})))
+    rules = HostRules(HostRule(4, 0, image_size=300))
+    run.fetcher = Fetcher(run.fetcher.policy, HostLimits(rules), AddressGuard(frozenset({"127.0.0.1"})))
     for image_size, longest in (("", 300), ("640", 640)):
         run.request = replace(run.request, image_size=image_size)
         shutil.rmtree(run.folder.path, ignore_errors=True)
