@@ -99,9 +99,9 @@ return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + ARGV[2], 
 """
 _PAUSE = """
 local time = redis.call('TIME')
-local till = time[1] + time[2] / 1000000 + ARGV[1]
-if till > tonumber(redis.call('GET', KEYS[1]) or 0) then
-    redis.call('SET', KEYS[1], string.format('%.6f', till), 'PX', math.ceil(ARGV[1] * 1000) + 1)
+local resume_at = time[1] + time[2] / 1000000 + ARGV[1]
+if resume_at > tonumber(redis.call('GET', KEYS[1]) or 0) then
+    redis.call('SET', KEYS[1], string.format('%.6f', resume_at), 'PX', math.ceil(ARGV[1] * 1000) + 1)
 end
 """
 
@@ -199,36 +199,36 @@ class HostLimits:
             longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
         """
         rule, token = self.rules.find(host), uuid.uuid4().hex
-        places = self._semaphore(host, rule.connections)
+        semaphore = self._semaphore(host, rule.connections)
         if rule.is_large(longest):
             # One at a time: the others wait without a place, and small requests go on between.
             with self._semaphore(f"{host} large", 1):
-                self._wait(places, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
+                self._wait(semaphore, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
         else:
-            self._wait(places, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
+            self._wait(semaphore, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
         try:
             yield
         finally:
             self._limiter.release(host, token)
-            places.release()
+            semaphore.release()
 
     def pause(self, host: str, seconds: float) -> None:
         """Send no request to a host for some seconds."""
         self._limiter.pause(host, seconds)
 
-    def _wait(self, places: threading.Semaphore, patience: float, acquire: Callable[[], float]) -> None:
-        """Return with a place and a slot. The place is given up during a wait that is longer than the patience."""
+    def _wait(self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float]) -> None:
+        """Return with a place and a slot. The place is given up during a wait that is longer than the max_wait."""
         while True:
             with ExitStack() as held:
-                held.enter_context(places)
-                while 0 < (wait := acquire()) <= patience:
+                held.enter_context(semaphore)
+                while 0 < (wait := acquire()) <= max_wait:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()
                     return
             self._sleep(wait)
 
-    def _semaphore(self, name: str, places: int) -> threading.Semaphore:
+    def _semaphore(self, name: str, size: int) -> threading.Semaphore:
         # Threads of one process wait here, so that only a few of them poll the limiter.
         with self._lock:
-            return self._semaphores.setdefault(name, threading.Semaphore(places))
+            return self._semaphores.setdefault(name, threading.Semaphore(size))

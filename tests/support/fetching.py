@@ -33,7 +33,7 @@ class Clock:
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
 
-    def tell(self) -> float:
+    def time(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -49,7 +49,7 @@ def clock() -> Clock:
 def build_limits(rule: HostRule, clock: Clock | None = None, **known: HostRule) -> HostLimits:
     """Return limits of one process, by a test's own clock when there is one."""
     rules = HostRules(rule, {name.replace("_", "."): known for name, known in known.items()})
-    return HostLimits(rules, LocalLimiter(clock.tell), clock.sleep) if clock else HostLimits(rules)
+    return HostLimits(rules, LocalLimiter(clock.time), clock.sleep) if clock else HostLimits(rules)
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def fetcher(make_fetcher: Callable[..., Fetcher]) -> Fetcher:
     return make_fetcher()
 
 
-def check_small_go_between(limits: HostLimits, waiting: threading.Event, go_on: threading.Event) -> None:
+def check_small_requests_go_first(limits: HostLimits, waiting: threading.Event, resume: threading.Event) -> None:
     """Check that small requests get turns while several large ones wait, and that the large ones get theirs then.
 
     Args:
         limits: Of one request at a time, and of a long interval between large ones.
         waiting: Set when a thread sleeps.
-        go_on: Lets the sleepers sleep no longer than they must.
+        resume: Lets the sleepers sleep no longer than they must.
     """
 
     def ask(longest: int | None) -> None:
@@ -90,6 +90,6 @@ def check_small_go_between(limits: HostLimits, waiting: threading.Event, go_on: 
                 executor.submit(ask, 1000).result(10)
             assert not any(future.done() for future in large)
         finally:
-            go_on.set()
+            resume.set()
         for future in large:
             future.result(20)

@@ -10,7 +10,7 @@ import redis
 
 from app.iiif.host_limits import HostLimits, SharedLimiter
 from app.iiif.hosts import HostRule, HostRules
-from tests.support.fetching import check_small_go_between
+from tests.support.fetching import check_small_requests_go_first
 
 HOST = "library.example"
 
@@ -108,12 +108,12 @@ def test_a_slot_whose_answer_was_lost_does_not_count_against_itself(make_limiter
 
 def test_small_requests_of_a_worker_go_on_while_large_ones_wait(make_limiter: Callable[..., SharedLimiter]) -> None:
     rules = HostRules(HostRule(connections=1, interval_seconds=0, image_size=1000, large_interval_seconds=0.5))
-    go_on, waiting = threading.Event(), threading.Event()
+    resume, waiting = threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:
         waiting.set()
-        go_on.wait(20)
+        resume.wait(20)
         time.sleep(seconds)
 
     limits = HostLimits(rules, make_limiter(), sleep)
-    check_small_go_between(limits, waiting, go_on)
+    check_small_requests_go_first(limits, waiting, resume)

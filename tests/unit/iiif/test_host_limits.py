@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.iiif.hosts import HostRule
-from tests.support.fetching import Clock, build_limits, check_small_go_between
+from tests.support.fetching import Clock, build_limits, check_small_requests_go_first
 
 
 class Counter:
@@ -106,15 +106,15 @@ def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -
 
 def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
     limits = build_limits(HostRule(1, 0, image_size=1000, large_interval_seconds=60), clock)
-    go_on, waiting = threading.Event(), threading.Event()
+    resume, waiting = threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:
         waiting.set()
-        go_on.wait(20)
+        resume.wait(20)
         clock.sleep(seconds)
 
     limits._sleep = sleep
-    check_small_go_between(limits, waiting, go_on)
+    check_small_requests_go_first(limits, waiting, resume)
     assert clock.now == 1000 + 3 * 60
 
 
