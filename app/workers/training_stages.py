@@ -47,10 +47,10 @@ def run(services: Services, job: Job) -> State | None:
     services.jobs.record_start(job)
     order = _Order(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.learn(folder, start, config, order, _open_tracker(services, job)):
+    if not training.run_training(folder, start, config, order, _open_tracker(services, job)):
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
-    figures = training.examine(folder, measuring, s.confidence, order.tell_alive)
+    figures = training.evaluate_weights(folder, measuring, s.confidence, order.heartbeat)
     order.record(request.epochs, {"figures": figures})
     return None
 
@@ -82,7 +82,7 @@ class _Order:
         self._began = time.monotonic()
         self._longest_turn = min(LONGEST_TURN, 1800 * services.settings.detect_hours)
 
-    def tell_alive(self) -> None:
+    def heartbeat(self) -> None:
         with suppress(DatabaseUnavailable):
             self._services.jobs.record_activity(self._job)
 
@@ -97,7 +97,7 @@ class _Order:
         self._known |= record
         self._services.jobs.record_progress(self._job, epochs, self._epochs, self._known)
 
-    def asks_for_room(self) -> bool:
+    def should_yield(self) -> bool:
         if time.monotonic() - self._began > self._longest_turn:
             return True
         with suppress(DatabaseUnavailable):

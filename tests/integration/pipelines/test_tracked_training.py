@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.pipelines.training.work import learn
+from app.pipelines.training.work import run_training
 from app.storage import JobFolder
 from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig
@@ -13,16 +13,16 @@ from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_yolo, save_checkpoint
 
 
-class Supervisor:
+class TrainingMonitor:
     """Asks for room after every epoch."""
 
-    def tell_alive(self) -> None:
+    def heartbeat(self) -> None:
         pass
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         pass
 
-    def asks_for_room(self) -> bool:
+    def should_yield(self) -> bool:
         return True
 
 
@@ -42,7 +42,7 @@ def test_comet_is_told_of_every_epoch_of_a_training_that_gives_way(folder: JobFo
         while True:
             turns += 1
             tracker = open_tracker(KEY, "illustrations", "mine", folder.training, url=url)
-            if learn(folder, start, config, Supervisor(), tracker):
+            if run_training(folder, start, config, TrainingMonitor(), tracker):
                 break
     assert turns == 2
     assert len(comet.experiments) == 1

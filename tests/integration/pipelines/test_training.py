@@ -13,7 +13,7 @@ import pytest
 from app.detection.weights import Weights
 from app.pipelines.training import publishing
 from app.pipelines.training.publishing import publish
-from app.pipelines.training.work import learn
+from app.pipelines.training.work import run_training
 from app.storage import JobFolder
 from app.training.card import TrainingRun
 from app.training.datasets import load_dataset
@@ -26,19 +26,19 @@ from tests.support.small_networks import make_yolo, save_checkpoint
 CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 
 
-class Supervisor:
+class TrainingMonitor:
     """Asks for nothing, and remembers what it was told."""
 
     def __init__(self) -> None:
         self.told: list[Mapping[str, Any]] = []
 
-    def tell_alive(self) -> None:
+    def heartbeat(self) -> None:
         pass
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
         self.told.append(record)
 
-    def asks_for_room(self) -> bool:
+    def should_yield(self) -> bool:
         return False
 
 
@@ -53,10 +53,10 @@ def draw_job(path: Path) -> JobFolder:
     return folder
 
 
-def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> Supervisor:
-    supervisor = Supervisor()
-    assert learn(folder, start, config, supervisor, open_tracker("", "", "", folder.path))
-    return supervisor
+def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> TrainingMonitor:
+    monitor = TrainingMonitor()
+    assert run_training(folder, start, config, monitor, open_tracker("", "", "", folder.path))
+    return monitor
 
 
 def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "start") -> str:
@@ -68,9 +68,9 @@ def test_a_training_that_starts_anew_tells_nothing_of_an_earlier_try(tmp_path: P
     train(folder, start)
     folder.forget_training()
     draw_dataset(folder.dataset, train=4, val=3)
-    supervisor = train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu"))
+    monitor = train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu"))
     assert [record.epoch for record in load_history(folder.history)] == [1]
-    assert supervisor.told[0] == {"last_epoch": None}
+    assert monitor.told[0] == {"last_epoch": None}
 
 
 def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start: Path) -> None:
