@@ -96,15 +96,15 @@ class ImageCache:
         """Tell whether an image is there whole."""
         return _load(self.folder / file) is not None
 
-    def forget_all_but(self, files: set[str]) -> None:
+    def evict_all_except(self, files: set[str]) -> None:
         """Remove what is not among the given image files."""
         stems = {Path(file).stem for file in files}
         for path in {path.with_suffix("") for path in self.folder.glob("*") if not path.name.startswith(".part-")}:
             if path.name not in stems:
-                forget(path)
+                evict(path)
 
 
-def forget(path: Path) -> None:
+def evict(path: Path) -> None:
     """Remove an image from the cache: first its record, without which nobody takes it for whole."""
     path.with_suffix(".json").unlink(missing_ok=True)
     path.with_suffix(".image").unlink(missing_ok=True)

@@ -116,7 +116,11 @@ class Storage:
         """
         limit = time.time() - days * 86400
         found = [path.parent for name in ("dataset", ".part-*") for path in (self.root / "jobs").glob(f"*/{name}")]
-        old = [folder for folder in {*found} if folder.name not in wanted and JobFolder(folder).went_on < limit]
+        old = [
+            folder
+            for folder in {*found}
+            if folder.name not in wanted and JobFolder(folder).last_training_activity < limit
+        ]
         for folder in old:
             JobFolder(folder).forget_training()
         return len(old)

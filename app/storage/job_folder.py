@@ -55,7 +55,7 @@ class JobFolder:
         return self.path / "results"
 
     @property
-    def went_on(self) -> float:
+    def last_training_activity(self) -> float:
         """When a training last kept what it had learned, or pages came."""
         there = [folder for folder in (self.path, self.training / "weights") if folder.exists()]
         return max((folder.stat().st_mtime for folder in there), default=0.0)
@@ -89,7 +89,7 @@ class JobFolder:
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
 
-    def forget(self, kind: str) -> None:
+    def remove_records(self, kind: str) -> None:
         """Remove the records of a kind."""
         shutil.rmtree(self.path / kind, ignore_errors=True)
 

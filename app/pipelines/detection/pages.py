@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.images.pixels import decode_image, load_ahead
-from app.pipelines.image_cache import forget
+from app.pipelines.image_cache import evict
 from app.storage import JobFolder
 
 
@@ -126,5 +126,5 @@ def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageI
         with path.open("rb") as file:
             return PageImage(page, *decode_image(file, least))
     except (OSError, SyntaxError, ValueError):
-        forget(path)
+        evict(path)
         return PageImage(page)

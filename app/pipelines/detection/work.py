@@ -59,7 +59,7 @@ class DownloadPlan:
         max_canvases: A longer manifest is refused.
         max_manifests: No more of a collection is read than shows that it has more.
         retries: How often the canvases that failed have been asked for again.
-        forget: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
+        evict_unfetched: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
     """
 
     longest: int | None = 800
@@ -67,7 +67,7 @@ class DownloadPlan:
     max_canvases: int = 5000
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
-    forget: bool = True
+    evict_unfetched: bool = True
 
 
 def fetch_manifest(
@@ -137,8 +137,8 @@ def download(
         # A job that is no longer wanted does not wait for a library that lets it wait.
         executor.shutdown(wait=False, cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}
-    if request.refresh and plan.forget:
-        cache.forget_all_but(files)
+    if request.refresh and plan.evict_unfetched:
+        cache.evict_all_except(files)
     if not files:
         raise FetchError(
             f"None of the {len(pages)} images of {request.manifest_url} could be fetched; "
@@ -179,7 +179,7 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
-def keep_to_weights(folder: JobFolder, digest: str) -> None:
+def discard_stale_detections(folder: JobFolder, digest: str) -> None:
     """Forget what other weights have found: every page of a result is looked at by the same.
 
     A job keeps the name of the weights with which it began, but their file may have been replaced since.
@@ -191,7 +191,7 @@ def keep_to_weights(folder: JobFolder, digest: str) -> None:
     with suppress(FileNotFoundError):
         if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
             return
-        folder.forget("detections")
+        folder.remove_records("detections")
     write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
 
 
@@ -213,7 +213,7 @@ def detect(
         report: Called after every page; the coverage is counted once a batch.
         count: Told what came of each page.
     """
-    keep_to_weights(folder, detector.digest)
+    discard_stale_detections(folder, detector.digest)
     fetched = load_fetched(folder)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.images.pixels import decode_image, load_ahead
-from app.pipelines.image_cache import forget
+from app.pipelines.image_cache import evict
 from app.pipelines.similarity.documents import DocumentRecords
 from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
 from app.similarity.transpositions import Transposition
@@ -154,5 +154,5 @@ def _load_pixels(path: Path, least: int) -> Pixels | None:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]
     except (OSError, SyntaxError, ValueError):
-        forget(path)
+        evict(path)
         return None

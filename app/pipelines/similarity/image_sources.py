@@ -19,7 +19,7 @@ from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
-from app.pipelines.image_cache import CachedImage, ImageCache, forget
+from app.pipelines.image_cache import CachedImage, ImageCache, evict
 from app.pipelines.similarity.documents import ImageList, ListedImage
 from app.pipelines.similarity.image_lists import MAX_IMAGES, check_length, parse_image_list
 from app.storage import JobFolder
@@ -230,7 +230,7 @@ def cut_out(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
         with path.open("rb") as file:
             pixels, (width, height) = decode_image(file, None)
     except (OSError, SyntaxError, ValueError) as error:
-        forget(path)
+        evict(path)
         raise FetchError("Its page left the cache while the job ran: ask for a retry.", temporary=True) from error
     x, y, w, h = box
     left, right = _scale_edge(x, x + w, width / page.width, pixels.shape[1])

@@ -19,7 +19,7 @@ from app.iiif.manifest import Manifest
 from app.jobs import DetectionRequest
 from app.net.addresses import AddressGuard
 from app.pipelines.detection.pages import Coverage, load_annotated, load_fetched
-from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest, keep_to_weights
+from app.pipelines.detection.work import DownloadPlan, detect, discard_stale_detections, download, fetch_manifest
 from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher
 from tests.support.library import Answer, Library, Scan
@@ -338,7 +338,7 @@ def test_a_refresh_leaves_the_images_of_other_jobs_while_they_need_them(run: Run
     run.request = replace(run.request, image_size="full")
     run.download(plan=DownloadPlan(None))
     again = Run(run.storage.root, run.request.manifest_url.removesuffix("/manifest.json"), run.fetcher, "again", True)
-    again.download(plan=replace(PLAN, forget=False))
+    again.download(plan=replace(PLAN, evict_unfetched=False))
     run.detect()
     assert run.reports[-1][2] == Coverage(3, 1)
 
@@ -401,7 +401,7 @@ def test_a_retry_with_changed_weights_fetches_and_looks_at_every_canvas(run: Run
     (document / "ms_0002.jpg").write_bytes(page)
     shutil.rmtree(run.storage.images(run.request.manifest_url))  # as after RETENTION_DAYS
     give_other_weights(run)
-    keep_to_weights(run.folder, "other")
+    discard_stale_detections(run.folder, "other")
     run.download(plan=replace(PLAN, retries=1))
     run.detect()
     assert sum(shape[0] for shape in run.network.shapes) == 4
@@ -411,8 +411,8 @@ def test_a_retry_with_changed_weights_fetches_and_looks_at_every_canvas(run: Run
 def test_what_the_same_weights_have_found_is_kept(run: Run) -> None:
     run.download()
     run.detect()
-    keep_to_weights(run.folder, run.detector.digest)
+    discard_stale_detections(run.folder, run.detector.digest)
     assert len(run.annotated()) == 4
     run.folder.detected_by.unlink()  # of a job that an earlier version began
-    keep_to_weights(run.folder, "other")
+    discard_stale_detections(run.folder, "other")
     assert len(run.annotated()) == 4
