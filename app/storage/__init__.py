@@ -36,12 +36,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from app.storage.files import (
-    alone_in,
     build_key,
     check_space,
-    full_disk_in_a_sentence,
+    lock_folder,
     name_scores,
     open_atomic,
+    translate_disk_full,
     write_atomic,
 )
 from app.storage.job_folder import JobFolder
@@ -49,12 +49,12 @@ from app.storage.job_folder import JobFolder
 __all__ = [
     "JobFolder",
     "Storage",
-    "alone_in",
     "build_key",
     "check_space",
-    "full_disk_in_a_sentence",
+    "lock_folder",
     "name_scores",
     "open_atomic",
+    "translate_disk_full",
     "write_atomic",
 ]
 

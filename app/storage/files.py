@@ -69,7 +69,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_in_a_sentence() -> Iterator[None]:
+def translate_disk_full() -> Iterator[None]:
     """Say in a sentence that the disk is full.
 
     Raises:
@@ -83,6 +83,6 @@ def full_disk_in_a_sentence() -> Iterator[None]:
         raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
 
 
-def alone_in(folder: Path) -> FileLock:
+def lock_folder(folder: Path) -> FileLock:
     """Return the lock of a folder: one thread of one process holds it at a time, and it ends with the process."""
     return FileLock(folder / ".lock")

@@ -26,7 +26,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from app.errors import DatabaseUnavailable
-from app.storage import alone_in
+from app.storage import lock_folder
 
 # Versions without Alembic use the same number.
 ADVISORY_LOCK = 1
@@ -71,7 +71,7 @@ def _lock_server(engine: Engine) -> Iterator[Connection]:
 def _lock_sqlite(engine: Engine) -> Iterator[Connection]:
     file = Path(engine.url.database or "")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(file.parent):
+    with lock_folder(file.parent):
         file.touch()
         with engine.connect() as connection:
             connection.detach()  # never back to the pool: its foreign keys are off

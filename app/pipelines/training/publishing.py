@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.detection.weights import Weights
 from app.detection.weights_description import describe
-from app.storage import JobFolder, alone_in, write_atomic
+from app.storage import JobFolder, lock_folder, write_atomic
 from app.training.card import TrainingRun, format_card
 
 
@@ -16,7 +16,7 @@ def publish(folder: JobFolder, models: Path, names: Sequence[str], run: Training
     without. Called again, it finds what it has published.
     """
     weights = describe(Weights.at(folder.weights))
-    with alone_in(models):
+    with lock_folder(models):
         digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
         free = (name for name in names if digests.get(name, weights.sha256) == weights.sha256)
         name = next(free, names[-1])
