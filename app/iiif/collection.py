@@ -66,11 +66,11 @@ def parse_collection(document: dict[str, Any], url: str, max_members: int | None
         ManifestError: There is nothing in it.
     """
     found: dict[str, dict[str, None]] = {"manifest": {}, "collection": {}}
-    itself, most = {url, read_id(document)}, math.inf if max_members is None else max_members
+    itself, limit = {url, read_id(document)}, math.inf if max_members is None else max_members
     for kind, address in _find_members(document):
         if kind == "manifest" or (kind == "collection" and address not in itself):
             found[kind][address] = None
-            if len(found[kind]) > most:
+            if len(found[kind]) > limit:
                 break
     if not any(found.values()):
         raise ManifestError(f"{url} is a collection that lists no manifests: check that it is the address you mean.")

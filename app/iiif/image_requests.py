@@ -34,8 +34,8 @@ def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tupl
     """
     if info.service.level == 0:
         return _choose_ready(info, longest, limit)
-    most = min(1.15 * longest, limit or math.inf)
-    near = [size for size in _find_ready(info) if longest <= max(size) <= most]
+    largest = min(1.15 * longest, limit or math.inf)
+    near = [size for size in _find_ready(info) if longest <= max(size) <= largest]
     return min(near, key=max, default=_scale(info, longest))
 
 

@@ -110,7 +110,7 @@ class Comparing:
 
     def list_at(self, doc_id: str, url: str) -> None:
         cache = ImageCache(self.storage.images(url), self.fetcher, 3 * SHORTEST)
-        self.sources[doc_id] = ListSource(url, cache, self.fetcher, SHORTEST, most=1000)
+        self.sources[doc_id] = ListSource(url, cache, self.fetcher, SHORTEST, max_images=1000)
 
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))

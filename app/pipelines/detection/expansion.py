@@ -13,7 +13,7 @@ from app.iiif.manifest import parse_document
 MAX_MANIFESTS = 1000
 
 
-def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int], None]) -> list[str]:
+def expand(first: Collection, fetcher: Fetcher, max_manifests: int, report: Callable[[int], None]) -> list[str]:
     """Return the addresses of all manifests of a collection, none twice: its own, then those of the collections in it.
 
     A part that does not come, or is no collection, stands among the manifests: the job that fetches it will say what
@@ -22,7 +22,7 @@ def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int
     Args:
         first: The collection.
         fetcher: Fetches the collections in it.
-        most: At most so many manifests, and so many collections in the first.
+        max_manifests: Largest number of manifests, and of nested collections to read.
         report: Called before each fetch with how many there were; raises when the job is no longer wanted.
 
     Raises:
@@ -30,21 +30,23 @@ def expand(first: Collection, fetcher: Fetcher, most: int, report: Callable[[int
     """
     manifests, waiting = dict.fromkeys(first.manifests), deque(first.collections)
     seen, fetched = {first.url, first.id, *first.collections}, 0
-    while waiting and len(manifests) <= most and fetched + len(waiting) <= most:
+    while waiting and len(manifests) <= max_manifests and fetched + len(waiting) <= max_manifests:
         report(fetched)
-        part = _fetch_part(waiting.popleft(), fetcher, most)
+        part = _fetch_part(waiting.popleft(), fetcher, max_manifests)
         fetched += 1
         manifests |= dict.fromkeys(part.manifests)
         waiting.extend(url for url in part.collections if url not in seen)
         seen.update(part.collections)
-    if waiting or len(manifests) > most:
-        raise ManifestError(f"{first.url} is a collection of more than {most} manifests: send its parts one by one.")
+    if waiting or len(manifests) > max_manifests:
+        raise ManifestError(
+            f"{first.url} is a collection of more than {max_manifests} manifests: send its parts one by one."
+        )
     return list(manifests)
 
 
-def _fetch_part(url: str, fetcher: Fetcher, most: int) -> Collection:
+def _fetch_part(url: str, fetcher: Fetcher, max_manifests: int) -> Collection:
     with suppress(FetchError, ManifestError):
-        part = parse_document(fetcher.fetch_document(url), url, max_members=most)
+        part = parse_document(fetcher.fetch_document(url), url, max_members=max_manifests)
         if isinstance(part, Collection):
             return part
     return Collection(url, "", manifests=(url,), collections=())

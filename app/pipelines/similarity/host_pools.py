@@ -16,7 +16,7 @@ MOST_POOLS = 8
 T = TypeVar("T")
 
 
-def work_at_hosts(
+def run_by_host(
     tasks: Iterable[tuple[str, Callable[[], T]]], threads: int, take: Callable[[T], None], tick: Callable[[], None]
 ) -> None:
     """Do tasks, each at a host, and give what they return to ``take``, in this thread.
@@ -50,11 +50,11 @@ def work_at_hosts(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _take_finished(finished: "queue.SimpleQueue[Future[T]]", most: int) -> list[Future[T]]:
+def _take_finished(finished: "queue.SimpleQueue[Future[T]]", limit: int) -> list[Future[T]]:
     """Return what finishes by the next tick."""
     found: list[Future[T]] = []
     end = time.monotonic() + TICK_SECONDS
-    while len(found) < most and (left := end - time.monotonic()) > 0:
+    while len(found) < limit and (left := end - time.monotonic()) > 0:
         try:
             found.append(finished.get(timeout=left))
         except queue.Empty:

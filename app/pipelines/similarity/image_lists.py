@@ -11,13 +11,13 @@ from app.pipelines.similarity.documents import ImageList, ListedImage
 MAX_IMAGES = 20_000
 
 
-def parse_image_list(data: bytes, url: str, most: int) -> ImageList:
+def parse_image_list(data: bytes, url: str, max_images: int) -> ImageList:
     """Read a list. An image that cannot be asked for is named in it, and so is why there is none.
 
     Args:
         data: What came.
         url: Where it came from.
-        most: A longer list is refused.
+        max_images: A longer list is refused.
     """
     advice = "check that it is the address of a list {image name: image address}."
     try:
@@ -27,14 +27,14 @@ def parse_image_list(data: bytes, url: str, most: int) -> ImageList:
         return ImageList(error=f"{url} is {shown}: {advice}")
     if not isinstance(found, JsonObject):
         return ImageList(error=f"{url} is JSON but not a list of images: {advice}")
-    return check_length(_read_entries(found), url, most)
+    return check_length(_read_entries(found), url, max_images)
 
 
-def check_length(images: ImageList, origin: str, most: int) -> ImageList:
+def check_length(images: ImageList, origin: str, max_images: int) -> ImageList:
     """Return a list, or why it cannot be used: it has nothing in it that can be asked for, or too much."""
     count = len(images.images) + len(images.failed)
-    if count > most:
-        return ImageList(error=f"{origin} has {count} images; at most {most} are accepted: split the document.")
+    if count > max_images:
+        return ImageList(error=f"{origin} has {count} images; at most {max_images} are accepted: split the document.")
     if images.images:
         return images
     if not images.failed:

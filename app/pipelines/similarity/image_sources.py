@@ -62,21 +62,23 @@ class ListSource:
         cache: Of its images; asks for whole ones at a size that suffices.
         fetcher: The HTTP client.
         shortest: What suffices of the shorter side of an image, in pixels.
-        most: Images of a list.
+        max_images: Images of a list.
     """
 
     may_grow = False
 
-    def __init__(self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, most: int = MAX_IMAGES) -> None:
+    def __init__(
+        self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, max_images: int = MAX_IMAGES
+    ) -> None:
         self.name = url
         self.cache = cache
         self.host = read_host(url)
         self._fetcher = fetcher
         self._shortest = shortest
-        self._most = most
+        self._max_images = max_images
 
     def list_images(self) -> ImageList:
-        return parse_image_list(self._fetcher.fetch_document(self.name), self.name, self._most)
+        return parse_image_list(self._fetcher.fetch_document(self.name), self.name, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
         return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
@@ -116,7 +118,7 @@ class DetectionSource:
         pages: The cache of the manifest's pages.
         fetcher: The HTTP client.
         shortest: What suffices of the shorter side of an illustration, in pixels.
-        most: Illustrations of a document.
+        max_images: Illustrations of a document.
     """
 
     host = ""
@@ -130,7 +132,7 @@ class DetectionSource:
         pages: ImageCache,
         fetcher: Fetcher,
         shortest: int,
-        most: int = MAX_IMAGES,
+        max_images: int = MAX_IMAGES,
     ) -> None:
         self.name = f"{manifest_url} illustrations"
         self.cache = cache
@@ -139,7 +141,7 @@ class DetectionSource:
         self._pages = pages
         self._fetcher = fetcher
         self._shortest = shortest
-        self._most = most
+        self._max_images = max_images
 
     def list_images(self) -> ImageList:
         """Name each illustration ``{image stem}_{x},{y},{w},{h}``. Pages that were not looked at are failed ones."""
@@ -159,7 +161,7 @@ class DetectionSource:
                 if image.name in images:
                     failed.append((image.name, f"Another canvas than {canvas['number']} has an image of this name."))
                 images.setdefault(image.name, image)
-        return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._most)
+        return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
         if "#" in image.url or self.cache.find(self._name_cut(image)):

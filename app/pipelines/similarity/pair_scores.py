@@ -30,7 +30,7 @@ class PairScores:
         self, root: Path, identity: str, store: EmbeddingStore, transpositions: Sequence[str], config: MatchConfig
     ) -> None:
         self._root = root
-        self._how = f"{identity} {config.topk} {' '.join(transpositions)}"
+        self._key_parts = f"{identity} {config.topk} {' '.join(transpositions)}"
         self._store = store
         self._transpositions = transpositions
         self._config = config
@@ -42,7 +42,7 @@ class PairScores:
             first, second: Contents, whose embeddings are there.
             within: They are one document, whose images are not compared to themselves.
         """
-        path = self._root / first / f"{second}-{build_key(f'{self._how} {within}')}.scores"
+        path = self._root / first / f"{second}-{build_key(f'{self._key_parts} {within}')}.scores"
         with suppress(FileNotFoundError):
             os.utime(path)  # retention counts from the last use
             return path, True
@@ -50,11 +50,11 @@ class PairScores:
         return path, False
 
     def _match(self, first: str, second: str, within: bool) -> Matches:
-        turned = self._store.open(first, self._transpositions)
+        rows = self._store.open(first, self._transpositions)
         if within:
-            return match_within(turned, self._config)
+            return match_within(rows, self._config)
         (others,) = self._store.open(second, self._transpositions[:1])
-        return match(turned, others, self._config)
+        return match(rows, others, self._config)
 
 
 def link(cached: Path, target: Path) -> None:

@@ -28,7 +28,7 @@ from app.pipelines.similarity.documents import (
     load_all,
     save_compared,
 )
-from app.pipelines.similarity.host_pools import work_at_hosts
+from app.pipelines.similarity.host_pools import run_by_host
 from app.pipelines.similarity.image_sources import ImageSource
 from app.pipelines.similarity.pair_scores import PairScores, link
 from app.storage import JobFolder, name_scores
@@ -77,13 +77,13 @@ def download(
         FetchError: Not one document has an image.
     """
     documents = load_all(folder, sources)
-    progress = _Progress(documents, report)
+    progress = _DownloadProgress(documents, report)
     try:
         lists = (
             (source.host, partial(_fetch_list, each, source, plan))
             for each, source in _find_lists(documents, sources, plan)
         )
-        work_at_hosts(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
+        run_by_host(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
 
         def take(found: tuple[DocumentRecords, FetchedImage]) -> None:
             records, fetched = found
@@ -91,7 +91,7 @@ def download(
             if fetched.file is None:
                 count("image failed", 1)
 
-        work_at_hosts(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
+        run_by_host(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
         progress.tick(at_once=True)
     finally:
         for records in documents:
@@ -99,7 +99,7 @@ def download(
     _check_usable(documents)
 
 
-class _Progress:
+class _DownloadProgress:
     """Says how far a download is."""
 
     def __init__(self, documents: Sequence[DocumentRecords], report: Report) -> None:
@@ -211,13 +211,13 @@ def compare(
     documents = load_all(folder, images)
     usable = {each.doc_id: len(each.order_usable()) for each in documents}
     pairs = len(list(list_pairs(doc_id for doc_id, number in usable.items() if number)))
-    progress = _Count(sum(usable.values()) + pairs, report, count)
+    progress = _ComparisonProgress(sum(usable.values()) + pairs, report, count)
     report(0, progress.total, cover(documents))
     contents: dict[str, str] = {}
     for records in documents:
         doc_id = records.doc_id
         try:
-            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.tell_rows)
+            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.report_rows)
         finally:
             records.close()
         if content:
@@ -228,7 +228,7 @@ def compare(
     _compare_pairs(folder, documents, contents, scores, progress)
 
 
-class _Count:
+class _ComparisonProgress:
     """Counts what is done of a comparison: images first, then pairs."""
 
     def __init__(self, total: int, report: Report, count: Count) -> None:
@@ -238,13 +238,13 @@ class _Count:
         self._count = count
         self._last = 0.0
 
-    def tell_rows(self, rows: int, computed: int) -> None:
+    def report_rows(self, rows: int, computed: int) -> None:
         """Say how far the document in hand is."""
         if computed:
             self._count("image embedded", computed)
         self._report(self.done + rows, self.total, None)
 
-    def tell_pair(self, is_known: bool) -> None:
+    def report_pair(self, is_known: bool) -> None:
         """Say that a pair is done; of many that are known, now and then."""
         self._count("pair known" if is_known else "pair compared", 1)
         self.done += 1
@@ -258,7 +258,7 @@ def _compare_pairs(
     documents: Sequence[DocumentRecords],
     contents: Mapping[str, str],
     scores: PairScores,
-    progress: _Count,
+    progress: _ComparisonProgress,
 ) -> None:
     numbers = {records.doc_id: records.number for records in documents}
     kept = set()
@@ -267,7 +267,7 @@ def _compare_pairs(
         target = folder.scores(numbers[a], numbers[b], name_scores(contents[a], contents[b]))
         link(path, target)
         kept.add(target.name)
-        progress.tell_pair(is_known)
+        progress.report_pair(is_known)
     for records in documents:
         if records.doc_id in contents:
             save_compared(records, contents[records.doc_id])

@@ -35,7 +35,7 @@ class Shelf:
 
     def list_source(self) -> ListSource:
         url = f"{self.library.url}/list.json"
-        return ListSource(url, self.open_cache(url), self.fetcher, SHORTEST, most=100)
+        return ListSource(url, self.open_cache(url), self.fetcher, SHORTEST, max_images=100)
 
     def detect(self, scans: Sequence[Scan], canvases: list[dict[str, Any]] | None = None) -> DetectionSource:
         """Return the source of a detection job that found BOX on each page, or what is given."""
@@ -45,7 +45,7 @@ class Shelf:
         found = canvases or [build_canvas(number) for number in range(1, len(scans) + 1)]
         write_atomic(folder.annotations_json, json.dumps(found).encode())
         caches = self.open_cache("illustrations"), self.open_cache(manifest_url, 800)
-        return DetectionSource(folder, manifest_url, *caches, self.fetcher, SHORTEST, most=100)
+        return DetectionSource(folder, manifest_url, *caches, self.fetcher, SHORTEST, max_images=100)
 
 
 def build_canvas(number: int, *boxes: Sequence[int], name: str = "", status: str = "detected") -> dict[str, Any]:

@@ -17,12 +17,12 @@ def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path, "weights")
 
 
-def make(store: EmbeddingStore, till: int = 5) -> None:
+def make(store: EmbeddingStore, stop: int = 5) -> None:
     """Write rows up to a number; all of them are a document's embeddings."""
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
-        draft.write(draft.done, [ROWS[draft.done : till]])
-        draft.flush(till)
-        if till == 5:
+        draft.write(draft.done, [ROWS[draft.done : stop]])
+        draft.flush(stop)
+        if stop == 5:
             draft.finish()
 
 
