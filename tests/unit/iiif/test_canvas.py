@@ -241,7 +241,7 @@ def test_what_is_kept_in_another_document_is_said_to_be() -> None:
     page = {"id": f"{BASE}/canvas/1/page", "type": "AnnotationPage"}
     canvases = [{"type": "Canvas", "items": [page]}, {"@type": "sc:Canvas", "images": [f"{BASE}/annotation/1"]}]
     for canvas in parse({"type": "Manifest", "items": canvases}).canvases:
-        assert canvas.reason == "The manifest keeps what is on this canvas in another document, which is not read."
+        assert canvas.reason == "The content of this canvas is in another document, which this service does not read."
 
 
 def test_a_reduced_images_size_is_not_taken_for_the_full_size() -> None:

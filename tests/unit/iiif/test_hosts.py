@@ -67,7 +67,7 @@ def test_an_image_is_large_beyond_the_size_of_the_rule(rule: HostRule, longest: 
 def test_a_file_that_cannot_be_used_is_an_error_of_the_settings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hosts.toml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=r"hosts\.toml has a rule that cannot be used"):
+    with pytest.raises(SettingsError, match=r"hosts\.toml has an invalid rule"):
         HostRules.load(path, DEFAULT)
 
 

@@ -126,7 +126,7 @@ def test_a_canvas_without_an_image_says_so_and_shifts_no_other() -> None:
         "This canvas holds video, not an image.",
         NO_IMAGE,
         NO_IMAGE,
-        "The manifest only names this canvas and does not say what is on it.",
+        "The manifest gives only the ID of this canvas, not its content.",
         "",
     ]
     assert canvases[4].id == "https://library.example/canvas/elsewhere"
@@ -196,8 +196,8 @@ def test_a_label_that_is_not_quite_json_does_no_harm() -> None:
         (b"\xff\xfe\xfd", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"width": ' + b"9" * 5000 + b"}", "not JSON"),
-        (b"[]", "which is an object"),
-        (b'"manifest"', "which is an object"),
+        (b"[]", "a manifest is a JSON object"),
+        (b'"manifest"', "a manifest is a JSON object"),
         (b"{}", "has no canvases"),
         (b'{"type": "Manifest", "items": []}', "has no canvases"),
         (b'{"type": "Manifest", "items": [null, 1]}', "has no canvases"),
