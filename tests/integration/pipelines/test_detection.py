@@ -239,7 +239,7 @@ def test_an_image_that_left_the_cache_is_a_failed_page(run: Run) -> None:
     (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
     run.detect()
     first_page, *_ = json.loads(run.folder.annotations_json.read_bytes())
-    assert (first_page["status"], "ask for a retry" in first_page["reason"]) == ("failed", True)
+    assert (first_page["status"], "retry the job" in first_page["reason"]) == ("failed", True)
     assert run.reports[-1][2].detected == 2
 
 

@@ -176,7 +176,7 @@ def test_pages_that_were_not_looked_at_are_named(shelf: Shelf) -> None:
     source = shelf.detect([Scan(), Scan()], [build_canvas(1), failed])
     listing = source.list_images()
     assert len(listing.images) == 1
-    assert listing.failed == (("p2.jpg", "Canvas 2 was not looked at: It answered 404."),)
+    assert listing.failed == (("p2.jpg", "Detection failed on canvas 2: It answered 404."),)
 
 
 def test_two_canvases_of_one_name_do_not_hide_an_illustration(shelf: Shelf) -> None:

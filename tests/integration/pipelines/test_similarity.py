@@ -103,7 +103,7 @@ def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> Non
         (b"[" * 100_000, "not JSON"),
         ([], "not a list of images"),
         ({}, "has no images"),
-        ({"x": 1}, "no address"),
+        ({"x": 1}, "no URL"),
         ({"x": "nowhere"}, "not a web address"),
         ({"../x": "https://a.example/"}, "is a path"),
         ({str(number): "https://a.example/" for number in range(1001)}, "at most 1000 are accepted"),
