@@ -1,6 +1,6 @@
 """A fake IIIF server on loopback that can misbehave.
 
-It serves manifests (Presentation 2 and 3) and drawn images (Image API 1, 2, 3, levels 0 to 2), and records the requests.
+It serves manifests (Presentation 2 and 3) and drawn images (Image API 1, 2, 3, levels 0 to 2), and records requests.
 A test can set the response of any path: a status, a truncated or endless body, single bytes, or silence.
 """
 

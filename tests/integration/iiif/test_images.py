@@ -149,9 +149,7 @@ def test_the_service_id_in_info_json_is_ignored(library: Library, fetcher: Fetch
 
 
 @pytest.mark.parametrize("wanted", [None, 100])
-def test_an_image_without_a_service_is_not_reduced(
-    library: Library, fetcher: Fetcher, wanted: int | None
-) -> None:
+def test_an_image_without_a_service_is_not_reduced(library: Library, fetcher: Fetcher, wanted: int | None) -> None:
     url = library.answer("/scan.jpg", Answer(body=draw_image(300, 400)))
     fetched = fetch_canvas_image(fetcher, CanvasImage(url, 999, 999, None), wanted)
     assert (f"{library.url}{library.paths[-1]}", fetched.full_width, fetched.full_height) == (url, 300, 400)

@@ -48,9 +48,7 @@ def test_comet_gets_every_epoch_of_a_training_that_yields(folder: JobFolder, tmp
     assert len(comet.experiments) == 1
     assert {epoch for epoch, name, _ in comet.list_metrics() if name == "ap50"} == {1, 2}
     assert {name for _, name, _ in comet.list_metrics()} >= {"train/box_loss", "precision", "recall", "ap50_95"}
-    parameters = {
-        fields["parameterName"]: fields["parameterValue"] for kind, fields in comet.written if kind == "parameter"
-    }
+    sent = {fields["parameterName"]: fields["parameterValue"] for kind, fields in comet.written if kind == "parameter"}
     assert (sent["dataset"], sent["epochs"]) == ("pages", "2")
     outcomes = [fields["value"] for kind, fields in comet.written if kind == "log-other"]
     assert outcomes == ["interrupted", "done"]
