@@ -84,10 +84,10 @@ def run_training(
     Returns:
         Whether the training is complete; False if it yielded to other jobs and must be resumed.
     """
-    learned = count_epochs(folder.training)
-    if not learned:  # the history of an earlier try does not belong to this training
+    finished = count_epochs(folder.training)
+    if not finished:  # the history of an earlier try does not belong to this training
         folder.history.unlink(missing_ok=True)
-    monitor.report(learned, {} if learned else {"last_epoch": None})
+    monitor.report(finished, {} if finished else {"last_epoch": None})
     callbacks, dataset = _TrainingCallbacks(folder, monitor, tracker), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"

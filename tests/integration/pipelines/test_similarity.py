@@ -311,9 +311,8 @@ def test_an_image_missing_from_the_cache_fails_until_a_retry(run: Comparing, dam
 
 
 def test_consecutive_failures_of_a_host_stop_its_downloads(run: Comparing) -> None:
-    run.offer(
-        "c", {str(number): Answer(503) for number in range(60)}, host="localhost"
-    )  # images on the other host are available
+    # The images of the other documents are on 127.0.0.1, which works.
+    run.offer("c", {str(number): Answer(503) for number in range(60)}, host="localhost")
     run.download()
     asked = {path for path in run.library.paths if path.startswith("/c/")}
     assert len(asked) <= 8 + 4
