@@ -110,7 +110,7 @@ class ImageCache:
 
 
 def evict(path: Path) -> None:
-    """Remove an image from the cache. Its record is removed first, so that nobody uses a partial entry."""
+    """Remove an image from the cache. Its record is removed first, so that no reader uses a partial entry."""
     path.with_suffix(".json").unlink(missing_ok=True)
     path.with_suffix(".image").unlink(missing_ok=True)
 
@@ -132,7 +132,7 @@ class CircuitBreaker:
     """Stop fetching images after several consecutive temporary failures. Threads may share one.
 
     A server that is down or that blocks this service is not asked for hundreds of further pages. They become failed
-    canvases with this reason, and a retry of the job fetches them.
+    canvases with :attr:`reason`, and a retry of the job fetches them.
 
     Args:
         max_failures: Number of consecutive failures that opens the circuit.

@@ -22,7 +22,7 @@ def run_by_host(
     """Run tasks in the thread pools of their hosts, and pass each result to ``take`` in the calling thread.
 
     Args:
-        tasks: Pairs of host and task. An exception of a task ends all.
+        tasks: Pairs of host and task. An exception in a task stops all tasks.
         threads: Number of threads per host.
         take: Called with each result.
         tick: Called twice a second and at the end; raises to stop.

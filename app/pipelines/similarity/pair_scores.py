@@ -40,7 +40,7 @@ class PairScores:
 
         Args:
             first, second: Contents with complete embeddings.
-            within: Whether both are the same document; its images are not compared with themselves.
+            within: Whether both are the same document; an image is then not compared with itself.
         """
         path = self._root / first / f"{second}-{build_key(f'{self._key_parts} {within}')}.scores"
         with suppress(FileNotFoundError):

@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class TrainingMonitor(Protocol):
-    """The job for which a training runs. An exception of a method ends the training."""
+    """The job for which a training runs. An exception in a method ends the training."""
 
     def heartbeat(self) -> None:
         """Called about every second, between two batches."""
