@@ -1,7 +1,8 @@
-"""A canvas of a manifest, and the images painted on it, for Presentation 2 and 3.
+"""Parse a canvas of a manifest and the images painted on it (Presentation 2 and 3).
 
-https://iiif.io/api/presentation/2.1/#canvas, https://iiif.io/api/presentation/3.0/#53-canvas. Nothing here raises,
-whatever a server sent: a canvas on which no image can be found says why.
+https://iiif.io/api/presentation/2.1/#canvas, https://iiif.io/api/presentation/3.0/#53-canvas
+
+Nothing here raises. If no image is found, :attr:`Canvas.reason` says why.
 """
 
 from collections import ChainMap
@@ -25,7 +26,7 @@ from app.iiif.json_ld import (
 
 _DEEPEST = 8
 _MEDIA = ("sound", "video", "a 3D model")
-# What a resource holds, by its type, the first part of its format, or the ending of its address.
+# Content of a resource, by its type, the first part of its format, or the file extension of its URL.
 _IMAGE = "an image"
 _CONTENTS = {
     **dict.fromkeys(("image", "stillimage", "jpg", "jpeg", "png", "tif", "tiff", "webp", "jp2", "gif"), _IMAGE),
@@ -44,9 +45,9 @@ class CanvasImage:
     """An image painted on a canvas.
 
     Attributes:
-        url: The image resource's own address.
-        width, height: Size of the full-size image in pixels as the manifest says, or None.
-        service: The image service, when there is one.
+        url: URL of the image resource.
+        width, height: Size of the full-size image in pixels according to the manifest, or None.
+        service: Image service, if there is one.
     """
 
     url: str
@@ -56,13 +57,13 @@ class CanvasImage:
 
     @property
     def own_name(self) -> str:
-        """The last part of the image's id: of its service, or of its address without the image request."""
+        """Last path segment of the service ID, or of the URL without the image request."""
         base = self.service.id if self.service else strip_request(self.url)
         return read_path(base).rstrip("/").rpartition("/")[2]
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the address asks an image service for less than the whole image at its full size."""
+        """Whether the URL requests less than the whole image at full size from an image service."""
         return asks_for_less(self.url)
 
 
@@ -71,12 +72,12 @@ class Canvas:
     """A canvas: one view of the document.
 
     Attributes:
-        number: 1-based place in the manifest.
-        id: The canvas's id, or "" when it has none.
-        images: Every image painted on it, in the order of the manifest, none twice; of a Choice all alternatives, the
-            default first; of a part of an image the whole.
-        reason: Why there is no image, when there is none.
-        width, height: Of the canvas, in its own units, or None. Not the image's size in pixels.
+        number: 1-based position in the manifest.
+        id: ID of the canvas, or "" if it has none.
+        images: Images painted on the canvas, in manifest order and without duplicates. A Choice contributes all its
+            alternatives, the default first. A part of an image contributes the whole image.
+        reason: Reason why there is no image, or "".
+        width, height: Canvas size in canvas units, or None. This is not the image size in pixels.
     """
 
     number: int
@@ -88,22 +89,21 @@ class Canvas:
 
     @property
     def image(self) -> CanvasImage | None:
-        """The image that is looked at: the first.
+        """The image that detection uses: the first one.
 
-        This is the one rule for several images, whether they are alternatives, lie side by side or one upon the other.
-        The first is the default of a Choice and the ground on which the others are painted, and its pixels are those
-        in which the boxes are measured.
+        The same rule applies to alternatives, to images next to each other and to layers. The first image is the
+        default of a Choice and the bottom layer. Boxes are in its pixels.
         """
         return self.images[0] if self.images else None
 
 
 def parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
-    """Read a canvas, or what stands in its place.
+    """Parse an entry of the list of canvases.
 
     Args:
-        number: Its 1-based place in the manifest.
-        entry: What stands there.
-        services: Services that the manifest describes once for all its canvases, by id.
+        number: 1-based position in the manifest.
+        entry: JSON value at this position; malformed values are accepted.
+        services: Shared services from the top level of the manifest, by ID.
     """
     canvas = next(iter(read_nodes(entry)), {})
     resources = _find_resources(canvas)
@@ -116,7 +116,7 @@ def parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
 
 
 def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
-    """Return what is painted on a canvas, of version 2 or 3."""
+    """Return the resources painted on a canvas (Presentation 2 or 3)."""
     pages = read_objects(canvas.get("items"))
     annotations = [note for page in pages for note in read_objects(page.get("items")) or [page]]
     found = []
@@ -129,10 +129,14 @@ def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, An
 
 
 def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
-    """Return a resource, or what it stands for.
+    """Resolve a resource into the resources that it stands for.
 
-    A Choice stands for its default and then its items, a canvas for what is painted on it, and a part of an image or an
-    image that is turned (a specific resource) for its source as it is: boxes are measured in the whole image.
+        Choice             its default, then its items
+        canvas             the resources painted on it
+        specific resource  its source, unmodified
+
+    A specific resource is a part of an image or a rotated image. Boxes are in pixels of the whole image, so the source
+    is used.
     """
     kind = read_kind(resource)
     if depth == _DEEPEST or kind.lower() in _CONTENTS:
@@ -151,43 +155,43 @@ def _parse_image(resource: dict[str, Any], services: Services) -> CanvasImage | 
     if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None
     if service is None and (derived := derive_service(url)):
-        # The manifest's size may be wrong; without an info.json the image is counted, as one without a service is.
+        # The size in the manifest may be wrong. Without an info.json, the fetched image is measured instead.
         return CanvasImage(url, None, None, derived)
     size = read_size(block.get("width")), read_size(block.get("height"))
-    if not all(size) and not asks_for_less(url):  # then it would be the size of the reduced image
+    if not all(size) and not asks_for_less(url):  # a reduced image would have a reduced size here
         size = read_size(resource.get("width")), read_size(resource.get("height"))
     return CanvasImage(url, *size, service)
 
 
 def _list_services(resource: dict[str, Any], services: Services) -> Iterator[ChainMap[str, Any]]:
-    """Yield each service of a resource, above what the manifest says of it once for all."""
+    """Yield each service of a resource, merged with its description in the manifest's `services`."""
     seen: set[str] = set()
     for block in read_nodes(resource.get("service")):
         name = read_id(block)
         if name in seen:
             continue
-        if name in services:  # any other says all of itself here
+        if name in services:  # without a shared description, blocks with the same ID may differ
             seen.add(name)
         yield ChainMap(block, services.get(name, {}))
 
 
 def _find_content(resource: dict[str, Any]) -> str:
-    """Return what a resource holds, in words; an image when it says nothing at all of itself."""
+    """Return the content of a resource in words. A web resource without a type counts as an image."""
     kind, form = read_kind(resource), next(iter(read_strings(resource.get("format"))), "")
     address = read_address(resource)
     ending = read_path(address).rpartition(".")[2]
     words = ("pdf" if form == "application/pdf" else "", kind, form.partition("/")[0], ending)
-    untold = _IMAGE if not kind and address.startswith(("http://", "https://")) else ""
-    return next((_CONTENTS[word.lower()] for word in words if word.lower() in _CONTENTS), untold)
+    default = _IMAGE if not kind and address.startswith(("http://", "https://")) else ""
+    return next((_CONTENTS[word.lower()] for word in words if word.lower() in _CONTENTS), default)
 
 
 def _explain(canvas: dict[str, Any], resources: list[dict[str, Any]]) -> str:
-    """Say why there is no image on a canvas."""
+    """Return the reason why there is no image on a canvas."""
     if content := next((each for each in map(_find_content, resources) if each not in ("", _IMAGE)), ""):
         return f"This canvas holds {content}, not an image."
     parts = [*read_nodes(canvas.get("images")), *read_nodes(canvas.get("items"))]
     if not parts and read_id(canvas) and not {"width", "height"} & canvas.keys():
-        return "The manifest only names this canvas and does not say what is on it."
+        return "The manifest gives only the ID of this canvas, not its content."
     if any({"resource", "body", "items"}.isdisjoint(part) for part in parts):
-        return "The manifest keeps what is on this canvas in another document, which is not read."
+        return "The content of this canvas is in another document, which this service does not read."
     return "The manifest has no image on this canvas."

@@ -1,4 +1,4 @@
-"""IIIF collections → the addresses of their manifests, for Presentation 2 and 3.
+"""Parse IIIF collections into the URLs of their manifests (Presentation 2 and 3).
 
 https://iiif.io/api/presentation/2.1/#collection, https://iiif.io/api/presentation/2.1/#paging and
 https://iiif.io/api/presentation/3.0/#51-collection. Nothing is fetched here.
@@ -12,8 +12,8 @@ from typing import Any
 from app.errors import ManifestError
 from app.iiif.json_ld import LONGEST_ID, read_address, read_id, read_kind, read_list, read_nodes
 
-# Where a collection lists its members, and what they are when they do not say so themselves. Version 2.1 may list all
-# of them in `members` and again in the two others; a page is a collection too.
+# Properties that list members, each with the type of a member that does not state its own. Version 2.1 may repeat
+# `manifests` and `collections` in `members`. A page of a collection counts as a collection.
 _PLACES = {
     "members": "manifest",
     "manifests": "manifest",
@@ -31,10 +31,10 @@ class Collection:
     """A list of documents.
 
     Attributes:
-        url: Where it came from.
-        id: Its id as it names itself, or "".
-        manifests: Addresses of the manifests in it and in the collections that it holds whole, in order, none twice.
-        collections: Addresses of the collections in it that must be fetched, its next page among them.
+        url: URL from which the collection was fetched.
+        id: ID that the collection states, or "".
+        manifests: URLs of its manifests and of those in embedded collections, in order and without duplicates.
+        collections: URLs of nested collections that must be fetched, including the next page.
     """
 
     url: str
@@ -44,7 +44,7 @@ class Collection:
 
 
 def is_collection(document: dict[str, Any]) -> bool:
-    """Tell whether a document is a collection, also when it forgets to say so."""
+    """Return whether a document is a collection, even if its type is missing."""
     kind = read_kind(document).lower()
     if kind or document.get("sequences"):
         return kind in _COLLECTIONS
@@ -55,30 +55,30 @@ def is_collection(document: dict[str, Any]) -> bool:
 
 
 def parse_collection(document: dict[str, Any], url: str, max_members: int | None = None) -> Collection:
-    """Read a collection.
+    """Parse a collection.
 
     Args:
-        document: The JSON object.
-        url: Where it came from; named in errors.
-        max_members: Reading stops when there are more manifests than this, or more collections; None for no bound.
+        document: JSON object of the collection.
+        url: URL from which the collection was fetched; named in errors.
+        max_members: Parsing stops after more manifests or more collections than this; None for no limit.
 
     Raises:
-        ManifestError: There is nothing in it.
+        ManifestError: The collection is empty.
     """
     found: dict[str, dict[str, None]] = {"manifest": {}, "collection": {}}
-    itself, most = {url, read_id(document)}, math.inf if max_members is None else max_members
+    itself, limit = {url, read_id(document)}, math.inf if max_members is None else max_members
     for kind, address in _find_members(document):
         if kind == "manifest" or (kind == "collection" and address not in itself):
             found[kind][address] = None
-            if len(found[kind]) > most:
+            if len(found[kind]) > limit:
                 break
     if not any(found.values()):
-        raise ManifestError(f"{url} is a collection that lists no manifests: check that it is the address you mean.")
+        raise ManifestError(f"{url} is a collection that lists no manifests: check the URL.")
     return Collection(url, read_id(document)[:LONGEST_ID], tuple(found["manifest"]), tuple(found["collection"]))
 
 
 def _find_members(document: dict[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield what each member is, and its address; of a collection that is there whole, its members instead."""
+    """Yield the type and the URL of each member. An embedded collection yields its own members instead."""
     for place, meant in _PLACES.items():
         for member in read_nodes(document.get(place)):
             kind = "collection" if is_collection(member) else read_kind(member).lower() or meant

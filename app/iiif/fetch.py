@@ -1,6 +1,6 @@
-"""Fetching over HTTP: bounded, polite, and with errors that say what happened.
+"""HTTP client for manifests and images, with rate limits, retries and size limits.
 
-This is the boundary of ``requests``: nothing of it passes through but :class:`~app.errors.FetchError`.
+Errors of ``requests`` do not leave this module: callers only see :class:`~app.errors.FetchError`.
 """
 
 import contextlib
@@ -25,26 +25,26 @@ from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
 from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
 
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
-# Too much was asked of the whole server, not of this address: everybody waits.
+_RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+# The server is overloaded: pause all requests to the host, not only this one.
 _OVERLOAD = frozenset({429, 503, 509})
-# A form of an image request that this server does not serve; another may do.
+# The server may not support this form of an image request: try the next form.
 _WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """The bounds of every request. Times in seconds.
+    """Limits of every request. Times are in seconds.
 
     Attributes:
-        user_agent: Names the software and whom to write to.
-        attempts: For a document or an image, at most so many.
-        timeout: Without a byte.
-        deadline: For one whole answer: 64 MB at 3 Mbit/s.
-        retry_after_limit: Longest wait that a server may ask for; a longer one fails the request.
-        backoff: Before the second attempt; doubled before each later one.
-        max_document_bytes: Of a manifest or a list: 5000 canvases of 12 kB.
+        user_agent: Name of the software and contact address, sent with each request.
+        attempts: Maximum number of attempts for a document or an image.
+        timeout: Longest time without receiving a byte.
+        deadline: Longest time for a complete response: enough for 64 MB at 3 Mbit/s.
+        retry_after_limit: Longest pause after a ``Retry-After``; longer ones are capped.
+        backoff: Pause before the second attempt; doubled before each later one.
+        max_document_bytes: Largest manifest or list: 5000 canvases of 12 kB.
     """
 
     user_agent: str = "extractorAPI"
@@ -60,13 +60,13 @@ class FetchPolicy:
 
 
 class Fetcher:
-    """A polite HTTP client for manifests and images. Threads may share one.
+    """HTTP client for manifests and images that respects the rate limits of each host. Threads may share one.
 
     Args:
-        policy: The bounds of a request.
-        limits: Turns at each host; share one among the fetchers of a process.
-        guard: The addresses that may be reached.
-        count: Told the host of each answer and the bytes that came, whatever became of it.
+        policy: Limits of a request.
+        limits: Rate limits of the hosts; all fetchers of a process share one instance.
+        guard: Check of the network addresses that may be reached.
+        count: Called with the host and the number of bytes received after each response, successful or not.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Fetcher:
         self._guard = guard
         self._count = count
         self._local = threading.local()
-        # A large page takes half a gigabyte while it is decoded, and a core.
+        # Decoding a large page takes half a gigabyte of memory and one core.
         self._decoders = threading.Semaphore(os.cpu_count() or 1)
 
     @property
@@ -89,23 +89,23 @@ class Fetcher:
         return self._limits.rules
 
     def fetch_document(self, url: str) -> bytes:
-        """Return a JSON document (a manifest, an ``info.json``).
+        """Fetch a JSON document, such as a manifest or an ``info.json``.
 
         Raises:
-            FetchError: It did not come, and why.
+            FetchError: The document could not be fetched.
         """
         accept = "application/ld+json, application/json, */*;q=0.5"
         return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept)[1]
 
     def fetch_image(self, forms: Sequence[ImageRequest]) -> tuple[bytes, int, int]:
-        """Return an image file, decoded once to prove it whole, with its width and height.
+        """Fetch an image file and return it with its width and height. The file is decoded once to check it.
 
         Args:
-            forms: Of the request for one image, the best first: a server may know some of them only.
+            forms: Equivalent requests for the image, the best first; a server may support only some of them.
 
         Raises:
-            FetchError: It did not come, and why.
-            NotAnImage: What came is not an image, is damaged, or is too large.
+            FetchError: The image could not be fetched.
+            NotAnImage: The response is not an image, is damaged, or has too many pixels.
         """
         url, data = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
         with self._decoders:
@@ -113,7 +113,7 @@ class Fetcher:
         return data, width, height
 
     def _fetch(self, forms: Sequence[ImageRequest], max_bytes: int, accept: str) -> tuple[str, bytes]:
-        """Try until one form comes, the server says a final no to each, or the attempts are used up."""
+        """Try the forms until one succeeds, the server rejects all, or no attempts are left."""
         waiting, attempt = deque(forms), 1
         while True:
             try:
@@ -123,7 +123,7 @@ class Fetcher:
                     message = f"{failure.error.message} Tried {attempt} times."
                     raise FetchError(message, failure.error.http_status, temporary=True) from failure
                 if failure.error.http_status == 500:
-                    waiting.rotate(-1)  # some servers fail so at a form that they do not know
+                    waiting.rotate(-1)  # some servers answer 500 to a form that they do not support
                 self._wait(attempt, failure)
                 attempt += 1
             except FetchError as error:
@@ -135,7 +135,7 @@ class Fetcher:
         target = request.url
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
-                raise FetchError(f"{target[:100]}… is an address of more than {LONGEST_URL} characters.")
+                raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
             with self._limits.slot(read_host(target), request.longest):
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
@@ -144,15 +144,15 @@ class Fetcher:
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
     def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
-        """Return the body of the answer, or where it sends us. Errors of ``requests`` end here."""
+        """Send one request. Return the response body, or the target of a redirect."""
         session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
-        late = _Retriable(url, f"{url} did not come whole within {self.policy.deadline:g} seconds.")
+        late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
         with Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
-                    # The session's own method says None, so that requests follows nothing.
+                    # GuardedSession overrides this method, so that requests itself follows no redirect.
                     location = requests.Session.get_redirect_target(session, response)
                     if location is not None:
                         return b"", urljoin(url, location)
@@ -172,34 +172,34 @@ class Fetcher:
             self._count(read_host(url), response.raw.tell())
 
     def _translate(self, url: str, error: Exception) -> Exception:
-        """Return what an error of ``requests`` means: final, or worth another try."""
+        """Translate an error of ``requests`` into a permanent or a retriable one."""
         if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
             return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
-        if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and what urllib3 and the codecs say of such
-            return FetchError(f"{url} is not a web address that can be fetched.")
+        if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and similar errors of urllib3 and the codecs
+            return FetchError(f"{url} is not a web address: it must be a valid http:// or https:// URL.")
         if invalid := re.search(r"certificate verify failed: ([^(]*[^( ])", str(error)):
-            return FetchError(f"{url} has no valid certificate ({invalid[1]}).")
-        return _Retriable(url, f"{url} could not be reached ({_first_line(error)}).")
+            return FetchError(f"{url} has no valid TLS certificate ({invalid[1]}).")
+        return _Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
 
     def _wait(self, attempt: int, failure: "_Retriable") -> None:
-        # Jitter: clients that failed together do not come back together.
+        # Jitter keeps clients that failed at the same time from retrying at the same time.
         wait = self.policy.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
         if failure.error.http_status not in _OVERLOAD and failure.retry_after is None:
             time.sleep(wait)
         else:
-            # A date in the past, from a clock that is wrong, still asks for a pause.
+            # A Retry-After date in the past (wrong clock) still gets the normal back-off.
             pause = max(wait, min(failure.retry_after or 0.0, self.policy.retry_after_limit))
             self._limits.pause(read_host(failure.url), pause)
 
     def _session(self) -> GuardedSession:
-        # A session is not made for several threads: each thread has its own.
+        # Sessions of requests are not thread-safe: each thread has its own.
         if not hasattr(self._local, "session"):
             self._local.session = GuardedSession(self._guard)
         return self._local.session
 
 
 class _Retriable(Exception):
-    """A failure that may pass."""
+    """A failure after which another attempt may succeed."""
 
     def __init__(self, url: str, message: str, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -213,18 +213,18 @@ def _check_status(url: str, response: requests.Response) -> None:
     if status == 200:
         return
     message = f"{url} answered {status} {read_reason(response)}".rstrip() + "."
-    if status in TRY_AGAIN:
+    if status in _RETRIABLE_STATUSES:
         raise _Retriable(url, message, status, parse_retry_after(response.headers.get("Retry-After")))
     raise FetchError(message, status)
 
 
 def _read_body(url: str, response: requests.Response, max_bytes: int) -> bytes:
-    """Read a body within its bounds; one that ends before its announced length is an error of urllib3."""
+    """Read a body of limited size. urllib3 raises if the body is shorter than its `Content-Length`."""
     body = bytearray()
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"{url} is larger than {max_bytes / 1e6:.3g} MB.")
+            raise FetchError(f"{url} is larger than {max_bytes / 1e6:.3g} MB, the limit of this service.")
     return bytes(body)
 
 

@@ -1,14 +1,19 @@
-"""Rate limits of libraries' servers: the number of simultaneous requests and the interval between them.
+"""Rate limits for the servers of libraries: the number of simultaneous requests and the interval between them.
 
-The IIIF community asks harvesters for little load and a name (https://iiif.io/api/image/3.0/implementation/); a host
-that answers 429 or 503 with ``Retry-After`` gets no request for so long.
+The IIIF community asks harvesters to limit their load and to identify themselves
+(https://iiif.io/api/image/3.0/implementation/).
 
     limits = HostLimits(rules, SharedLimiter(broker))
     with limits.slot("gallica.bnf.fr"):
         ...  # one request
 
-:class:`HostLimits` queues the threads of a process; a :class:`Limiter` decides when the next request may start: for
-this process (:class:`LocalLimiter`), or for all workers together, on the broker (:class:`SharedLimiter`).
+A request needs a slot. :class:`HostLimits` queues the threads of a process; a :class:`Limiter` grants the slots:
+
+    LocalLimiter   to this process alone
+    SharedLimiter  to all workers together, on the broker
+
+After a response that signals overload (429, 503, 509), :meth:`HostLimits.pause` grants no slot of the host for the time
+in ``Retry-After``, or for a back-off.
 """
 
 import logging
@@ -30,10 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class Limiter(Protocol):
-    """Decides when a host may get the next request."""
+    """Grants slots for requests to a host."""
 
     def acquire(self, host: str, token: str, rule: HostRule, large: bool) -> float:
-        """Acquire a slot for a request and return 0, or return the seconds after which to try again."""
+        """Acquire a slot and return 0, or return the seconds after which to try again."""
 
     def release(self, host: str, token: str) -> None:
         """Release a slot."""
@@ -46,7 +51,7 @@ class LocalLimiter:
     """Limits the requests of this process.
 
     Args:
-        clock: Clock that returns seconds.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,16 +71,16 @@ class LocalLimiter:
             return 0.0
 
     def release(self, host: str, token: str) -> None:
-        """Do nothing: :class:`HostLimits` counts the threads of this process."""
+        """Do nothing: :class:`HostLimits` limits the simultaneous requests of this process."""
 
     def pause(self, host: str, seconds: float) -> None:
         with self._lock:
             self._next[host, False] = max(self._next[host, False], self._clock() + seconds)
 
 
-# Keys of a host: the slots in use (a sorted set of tokens by the end of their lease), the time of the next request, and
-# that of the next large image. Scripts are atomic and use the broker's clock. The client repeats a script whose answer
-# was lost: its token is in the set then, and must not count against itself.
+# Keys of a host: "slots" (a sorted set of tokens, scored by the end of their lease), "next" (earliest start of the next
+# request) and "large" (earliest start of the next large image). Scripts are atomic and use the broker's clock.
+# The client repeats a script whose response was lost. Its token may already be in the set, so the script removes it.
 _ACQUIRE = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 local time = redis.call('TIME')
@@ -99,21 +104,21 @@ return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + ARGV[2], 
 """
 _PAUSE = """
 local time = redis.call('TIME')
-local till = time[1] + time[2] / 1000000 + ARGV[1]
-if till > tonumber(redis.call('GET', KEYS[1]) or 0) then
-    redis.call('SET', KEYS[1], string.format('%.6f', till), 'PX', math.ceil(ARGV[1] * 1000) + 1)
+local resume_at = time[1] + time[2] / 1000000 + ARGV[1]
+if resume_at > tonumber(redis.call('GET', KEYS[1]) or 0) then
+    redis.call('SET', KEYS[1], string.format('%.6f', resume_at), 'PX', math.ceil(ARGV[1] * 1000) + 1)
 end
 """
 
 
 class SharedLimiter:
-    """Limits the requests of all workers together, on the broker. While it is away, each process limits its own.
+    """Limits the requests of all workers together, on the broker. If it is unavailable, each process limits its own.
 
-    A slot is a lease that a thread renews. The slots of a worker that was killed expire.
+    A slot is a lease that a background thread renews. The slots of a killed worker expire.
 
     Args:
-        client: Client of the broker.
-        lease_seconds: Seconds after which the slots of a dead worker are free.
+        client: Redis client of the broker.
+        lease_seconds: Time after which the slots of a killed worker expire.
     """
 
     def __init__(self, client: redis.Redis, lease_seconds: float = 12.0) -> None:
@@ -135,7 +140,7 @@ class SharedLimiter:
                 args=[token, rule.connections, *intervals, int(large), self._lease_seconds],
             )
         except redis.RedisError:
-            log.warning("the broker is away: this process limits its own requests to %s only", host)
+            log.warning("broker unavailable: the rate limit of %s applies to this process only", host)
             return self._local.acquire(host, token, rule, large)
         if answer == b"full":
             return random.uniform(0.05, 0.15)
@@ -147,7 +152,7 @@ class SharedLimiter:
     def release(self, host: str, token: str) -> None:
         slots = self._held.pop(token, None)
         if slots:
-            with suppress(redis.RedisError):  # the lease ends by itself
+            with suppress(redis.RedisError):  # the lease expires
                 self._client.zrem(slots, token)
 
     def pause(self, host: str, seconds: float) -> None:
@@ -173,12 +178,12 @@ def _name(host: str, what: str) -> str:
 
 
 class HostLimits:
-    """Limits the requests to each host. One instance serves every thread of a worker.
+    """Limits the requests to each host. All threads of a worker share one instance.
 
     Args:
-        rules: Limits of each host.
-        limiter: Decides when a request may start; by default for this process only.
-        sleep: Function that waits for some seconds.
+        rules: Rate limit rules of the hosts.
+        limiter: Limiter that grants the slots; a :class:`LocalLimiter` by default.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -192,43 +197,43 @@ class HostLimits:
 
     @contextmanager
     def slot(self, host: str, longest: int | None = 0) -> Iterator[None]:
-        """Wait until a request to a host may start, and count it while it runs.
+        """Wait for a slot, and hold it for the duration of the ``with`` block.
 
         Args:
-            host: Host name, with the port when the address has one.
+            host: Host name, with the port if the URL has one.
             longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
         """
         rule, token = self.rules.find(host), uuid.uuid4().hex
-        places = self._semaphore(host, rule.connections)
+        semaphore = self._semaphore(host, rule.connections)
         if rule.is_large(longest):
-            # One at a time: the others wait without a place, and small requests go on between.
+            # Large images are requested one at a time. The others wait outside the semaphore: small requests continue.
             with self._semaphore(f"{host} large", 1):
-                self._wait(places, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
+                self._wait(semaphore, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
         else:
-            self._wait(places, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
+            self._wait(semaphore, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
         try:
             yield
         finally:
             self._limiter.release(host, token)
-            places.release()
+            semaphore.release()
 
     def pause(self, host: str, seconds: float) -> None:
-        """Send no request to a host for some seconds."""
+        """Grant no slot of a host for some seconds."""
         self._limiter.pause(host, seconds)
 
-    def _wait(self, places: threading.Semaphore, patience: float, acquire: Callable[[], float]) -> None:
-        """Return with a place and a slot. The place is given up during a wait that is longer than the patience."""
+    def _wait(self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float]) -> None:
+        """Acquire the semaphore and a slot. The semaphore is released during waits longer than ``max_wait``."""
         while True:
             with ExitStack() as held:
-                held.enter_context(places)
-                while 0 < (wait := acquire()) <= patience:
+                held.enter_context(semaphore)
+                while 0 < (wait := acquire()) <= max_wait:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()
                     return
             self._sleep(wait)
 
-    def _semaphore(self, name: str, places: int) -> threading.Semaphore:
-        # Threads of one process wait here, so that only a few of them poll the limiter.
+    def _semaphore(self, name: str, size: int) -> threading.Semaphore:
+        # Most threads of a process wait at the semaphore, so that only a few poll the limiter.
         with self._lock:
-            return self._semaphores.setdefault(name, threading.Semaphore(places))
+            return self._semaphores.setdefault(name, threading.Semaphore(size))

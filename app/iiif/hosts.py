@@ -1,6 +1,6 @@
-"""How each library's server is treated: the settings for every host, gentler rules for hosts that are known.
+"""Rate limit rules of the hosts: the settings are the default, and known hosts have stricter rules.
 
-The known hosts stand in ``iiif/hosts.toml``, each with its reason.
+The rules of known hosts and the reasons for them are in ``iiif/hosts.toml``.
 """
 
 import re
@@ -18,13 +18,13 @@ KNOWN_HOSTS = Path(__file__).resolve().parents[2] / "iiif" / "hosts.toml"
 
 @dataclass(frozen=True)
 class HostRule:
-    """What a host is asked for, and how often.
+    """Rate limits of one host.
 
     Attributes:
-        connections: Requests at the same time.
-        interval_seconds: Least time between the starts of two requests.
-        image_size: Longer side, in pixels, up to which images may be asked for at that pace; None for any size.
-        large_interval_seconds: Least time between two images that are larger.
+        connections: Maximum number of simultaneous requests.
+        interval_seconds: Minimum time between the starts of two requests.
+        image_size: Longer side, in pixels, above which an image counts as large; None if no image does.
+        large_interval_seconds: Minimum time between the starts of two requests for large images.
     """
 
     connections: int = 4
@@ -33,16 +33,16 @@ class HostRule:
     large_interval_seconds: float = 0.0
 
     def is_large(self, longest: int | None) -> bool:
-        """Tell whether an image of that longer side (None: the full size) is one of those that are asked for slowly."""
+        """Return whether an image with this longer side counts as large; None stands for the full size."""
         return self.image_size is not None and (longest is None or longest > self.image_size)
 
 
 class HostRules:
-    """The rule of every host.
+    """The rules of all hosts.
 
     Args:
-        default: For hosts of which nothing is known.
-        known: Rules by host name; a name that begins with a dot stands for a domain and all in it.
+        default: Rule for unknown hosts.
+        known: Rules by host name. A name that begins with a dot stands for a domain and its subdomains.
     """
 
     def __init__(self, default: HostRule, known: Mapping[str, HostRule] | None = None) -> None:
@@ -51,10 +51,10 @@ class HostRules:
 
     @classmethod
     def load(cls, path: Path, default: HostRule) -> "HostRules":
-        """Read a file of known hosts. A rule there never asks for more than the default does.
+        """Load a file of known hosts. A rule can only be stricter than the default.
 
         Raises:
-            SettingsError: The file cannot be used, and which rule of it.
+            SettingsError: The file cannot be read or contains an invalid rule.
         """
         try:
             tables = tomllib.loads(path.read_text()).get("host", [])
@@ -62,7 +62,7 @@ class HostRules:
         except OSError as error:
             raise SettingsError(f"The rules of known hosts cannot be read: {error}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SettingsError(f"{path.name} has a rule that cannot be used: {error!r}.") from error
+            raise SettingsError(f"{path.name} has an invalid rule: {error!r}.") from error
 
     def find(self, host: str) -> HostRule:
         """Return the rule of a host, given as ``name`` or ``name:port`` in any spelling."""
@@ -73,14 +73,14 @@ class HostRules:
 
 
 def _spell(host: str) -> str:
-    """Return the one spelling of a host, or of a domain that begins with a dot, without a port."""
+    """Return the normalized spelling of a host, or of a domain that begins with a dot, without the port."""
     dot = "." if host.startswith(".") else ""
     return dot + re.sub(r":\d+$", "", read_host(f"//{host.removeprefix('.')}"))
 
 
 def _build_rule(table: Mapping[str, Any], default: HostRule) -> HostRule:
     if not (table["reason"] and table["source"]):
-        raise ValueError("a rule without a reason or a source")
+        raise ValueError("a rule needs a reason and a source")
     return HostRule(
         connections=max(1, min(default.connections, int(table.get("connections", default.connections)))),
         interval_seconds=max(default.interval_seconds, float(table.get("interval_seconds", 0))),

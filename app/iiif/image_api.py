@@ -1,7 +1,7 @@
-"""IIIF image services: what they are, what they can do, and how an address asks one for an image.
+"""IIIF image services, their ``info.json``, and the URLs of image requests.
 
-Versions 1.1, 2.1 and 3.0: https://iiif.io/api/image/1.1/, https://iiif.io/api/image/2.1/, https://iiif.io/api/image/3.0/.
-All sizes are in image pixels, which need not be the canvas's.
+Versions 1.1, 2.1 and 3.0: https://iiif.io/api/image/1.1/, https://iiif.io/api/image/2.1/, https://iiif.io/api/image/3.0/
+All sizes are in image pixels, which may differ from canvas units.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import FetchError
 from app.iiif.json_ld import read_address, read_ids, read_json, read_objects, read_size, read_strings
 
-# region/size/rotation/quality.format behind an image's id: https://iiif.io/api/image/3.0/#4-image-requests
+# region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 _IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
 _WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
 _LIMITS = ("maxWidth", "maxHeight", "maxArea")
@@ -20,12 +20,12 @@ _LIMITS = ("maxWidth", "maxHeight", "maxArea")
 
 @dataclass(frozen=True)
 class ImageService:
-    """An image service as a manifest names it.
+    """An image service as a manifest describes it.
 
     Attributes:
-        id: Base of every request, without a slash at its end.
-        version: Of the Image API: 1, 2 or 3.
-        level: Of compliance; level 0 serves only the sizes that it lists.
+        id: Base URL of every request, without a trailing slash.
+        version: Version of the Image API: 1, 2 or 3.
+        level: Compliance level; a service of level 0 serves only the sizes that it lists.
     """
 
     id: str
@@ -38,19 +38,19 @@ class ImageService:
 
     @property
     def full_size(self) -> str:
-        """The word for the full size."""
+        """The keyword for the full size in an image request."""
         return "max" if self.version == 3 else "full"
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What ``info.json`` says.
+    """Content of an ``info.json``.
 
     Attributes:
-        service: The service, as it describes itself but under the id that answered.
-        width, height: Of the full-size image.
-        sizes: (width, height) of the sizes that are ready on the server.
-        max_width, max_height, max_area: What one request may ask for, or None.
+        service: Service with the version and level of ``info.json``, and the ID that was requested.
+        width, height: Size of the full-size image.
+        sizes: Preferred sizes of the server, as (width, height).
+        max_width, max_height, max_area: Largest size of one request, or None.
     """
 
     service: ImageService
@@ -63,22 +63,22 @@ class ImageInfo:
 
 
 def strip_request(url: str) -> str:
-    """Return an image's address without the image request at its end: the base of the service, where there is one."""
+    """Return an image URL without the image request at its end: the base URL of the service, if there is one."""
     return _IMAGE_REQUEST.sub("", url)
 
 
 def asks_for_less(url: str) -> bool:
-    """Tell whether an address asks an image service for less than the whole image at its full size."""
+    """Return whether a URL requests less than the whole image at full size from an image service."""
     return bool(_IMAGE_REQUEST.search(url)) and not _WHOLE_IMAGE.search(url)
 
 
 def parse_service(block: Mapping[str, Any], image_url: str = "") -> ImageService | None:
-    """Read a service block of a manifest; None when it is not an image service.
+    """Parse a service block of a manifest; return None if it is not an image service.
 
     Args:
-        block: The service; one that is given by its address alone has only an id.
-        image_url: The address of the image that has the service. When it is an image request to that very service, the
-            block need not say what it is.
+        block: Service block. A service given only by its URL has only an ID.
+        image_url: URL of the image that has the service. If it is an image request to the same service, the block does
+            not need a type.
     """
     base = read_address(block).rstrip("/")
     words = _read_claims(block)
@@ -93,10 +93,10 @@ def parse_service(block: Mapping[str, Any], image_url: str = "") -> ImageService
 
 
 def derive_service(image_url: str) -> ImageService | None:
-    """Return the service that an image's address shows, where the manifest names none.
+    """Derive the image service from an image URL, for images without a service in the manifest.
 
-    Only of an address that asks for the whole image, and with level 0: should there be no such service after all, its
-    first request is that same address, and nothing is lost.
+    The URL must request the whole image. The service gets level 0, so its first request is the same URL: if there is no
+    such service, nothing is lost.
     """
     service = ImageService(strip_request(image_url), _guess_version(image_url), 0)
     found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, service.full_size)
@@ -104,13 +104,13 @@ def derive_service(image_url: str) -> ImageService | None:
 
 
 def _guess_version(image_url: str) -> int:
-    """Return the version in whose words an image is asked for; ``info.json`` will tell."""
+    """Guess the version from the keywords of an image request; ``info.json`` overrides it later."""
     request = image_url.removeprefix(strip_request(image_url))
     return 1 if "/native" in request else 3 if "/max/" in request else 2
 
 
 def _read_claims(block: Mapping[str, Any]) -> str:
-    """Return the words in which a service says what it is: ``…/api/image/2/context.json …/level1.json``."""
+    """Return what a service states about itself, as one text: ``…/api/image/2/context.json …/level1.json``."""
     keys = ("@context", "type", "@type", "profile", "protocol", "conformsTo")
     return " ".join(word for key in keys for word in read_ids(block.get(key)))
 
@@ -119,7 +119,7 @@ def _find_version(words: str) -> int | None:
     found = re.search(r"ImageService(\d)|/image(?:-api)?/(\d)|image-api/(?:compliance|conformance)", words)
     if not found:
         return None
-    number = next(filter(None, found.groups()), "1")  # the compliance pages of version 1 name none
+    number = next(filter(None, found.groups()), "1")  # the compliance URIs of version 1 contain no number
     return min(max(int(number), 1), 3)
 
 
@@ -129,15 +129,15 @@ def _find_level(words: str) -> int | None:
 
 
 def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
-    """Read an ``info.json``.
+    """Parse an ``info.json``.
 
     Args:
-        data: The JSON document.
-        service: The service that was asked; its id is kept, whatever name the document gives itself, and its version
-            and level where the document says nothing of them.
+        data: JSON document.
+        service: Service that was requested. Its ID is kept, and its version and level are used if the document does not
+            state them.
 
     Raises:
-        FetchError: It is not an ``info.json``.
+        FetchError: The document is not an ``info.json``.
     """
     try:
         info = next(iter(read_objects(read_json(data))), {})
@@ -145,7 +145,7 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
         raise FetchError(f"{service.info_url} does not describe an image: it is not JSON.") from error
     width, height = read_size(info.get("width")), read_size(info.get("height"))
     if not (width and height):
-        raise FetchError(f"{service.info_url} does not describe an image: it has no size.")
+        raise FetchError(f"{service.info_url} does not describe an image: it has no width or height.")
     words, limits = _read_claims(info), _find_limits(info)
     version, level = _find_version(words), _find_level(words)
     level = service.level if level is None else level
@@ -163,13 +163,13 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
 
 
 def _find_limits(info: dict[str, Any]) -> dict[str, int]:
-    """Return maxWidth, maxHeight, maxArea: at the top in version 3, inside ``profile`` in version 2."""
+    """Return maxWidth, maxHeight and maxArea: at the top level in version 3, in ``profile`` in version 2."""
     places = [info, *read_objects(info.get("profile"))]
     return {name: limit for place in places for name in _LIMITS if (limit := read_size(place.get(name)))}
 
 
 def _find_features(info: dict[str, Any]) -> set[str]:
-    """Return what a service can do beyond its level: at the top in version 3, inside ``profile`` in version 2."""
+    """Return the features beyond the level: at the top level in version 3, in ``profile`` in version 2."""
     inside = (name for place in read_objects(info.get("profile")) for name in read_strings(place.get("supports")))
     return {*read_strings(info.get("extraFeatures")), *inside}
 
@@ -180,6 +180,6 @@ def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
 
 
 def build_image_url(service: ImageService, size: str) -> str:
-    """Return the request for the whole image in a size as the Image API writes it (``full``, ``max``, ``640,``)."""
+    """Return the URL of the whole image at a size in the syntax of the Image API (``full``, ``max``, ``640,``)."""
     quality = "native" if service.version == 1 else "default"
     return f"{service.id}/full/{size}/0/{quality}.jpg"

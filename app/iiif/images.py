@@ -1,4 +1,4 @@
-"""The image of a canvas, fetched at the size that is needed and no larger."""
+"""Fetch the image of a canvas at the required size and no larger."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from app.net.addresses import read_host
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """An image file and what it shows.
+    """An image file and the size of the full-size image.
 
     Attributes:
-        data: The file as it came.
-        full_width, full_height: Size of the full-size image, in image pixels; the file may be smaller.
+        data: Content of the file, unchanged.
+        full_width, full_height: Size of the full-size image in image pixels; the file may be smaller.
     """
 
     data: bytes
@@ -27,16 +27,16 @@ class FetchedImage:
 def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None) -> FetchedImage:
     """Fetch the image of a canvas.
 
-    The full size is what ``info.json`` says; without one, what the manifest says of the image; without either, the
-    image is asked for in full and counted.
+    The full size comes from ``info.json``, otherwise from the manifest. If neither states it, the full image is fetched
+    and measured.
 
     Args:
-        fetcher: The HTTP client.
-        image: The image to fetch.
-        longest: Wanted length of the longer side in pixels; None for the full size.
+        fetcher: HTTP client.
+        image: Image to fetch.
+        longest: Wanted length of the longer side, in pixels; None for the full size.
 
     Raises:
-        FetchError: No form of the request gave an image.
+        FetchError: No form of the request returned an image.
     """
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
@@ -50,7 +50,7 @@ def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None
 
 
 def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:
-    """Return the size up to which the host is asked freely, when what is wanted is not beyond it anyway."""
+    """Return the ``image_size`` of the host, or None if the wanted image is larger anyway."""
     rule = fetcher.rules.find(read_host(service.id))
     return None if rule.is_large(longest) else rule.image_size
 
@@ -59,7 +59,7 @@ def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> 
     try:
         return parse_image_info(fetcher.fetch_document(service.info_url), service)
     except FetchError:
-        # Images often work where info.json does not; the manifest may know the size.
+        # Images are often available even if info.json is not; the manifest may state the size.
         if image.width and image.height:
             return ImageInfo(service, image.width, image.height)
         return None
@@ -71,9 +71,9 @@ def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageServic
 
 
 def _add_own_address(requests: list[ImageRequest], image: CanvasImage, full: int | None) -> list[ImageRequest]:
-    """Return the requests and last the image's own address, unless it gives a reduced image.
+    """Return the requests followed by the image's own URL, unless it returns a reduced image.
 
-    That would be counted as if it were the full one, and every box would lie elsewhere.
+    A reduced image would be measured as the full one, and all boxes would be wrong.
     """
     known = {request.url for request in requests}
     if not image.url or image.url in known or image.is_reduced:

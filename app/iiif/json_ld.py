@@ -1,6 +1,6 @@
-"""JSON-LD as libraries write it: a list where one thing is expected and the reverse, ``@id`` for ``id``.
+"""Read values from JSON-LD in all forms that libraries use, such as a list for a single value or ``@id`` for ``id``.
 
-Nothing here raises but :func:`read_json`, whatever a server sent: what is not as it should be reads as absent.
+Malformed values count as absent. Only :func:`read_json` raises.
 """
 
 import json
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-# What stands around a value and says nothing of it: https://www.w3.org/TR/json-ld11/#keywords
+# Keywords that only wrap a value: https://www.w3.org/TR/json-ld11/#keywords
 _WRAPPERS = ("@set", "@list", "@graph", "@value")
-LONGEST_ID = 2000  # characters of an id that is kept; none that is meant well is longer
-_LARGEST_SIZE = 1_000_000_000  # a larger number of pixels is a mistake, and would overflow a float later
+LONGEST_ID = 2000  # longer IDs are cut to this many characters
+_LARGEST_SIZE = 1_000_000_000  # larger numbers of pixels are mistakes and would overflow a float later
 
 
 def read_json(data: bytes) -> Any:
-    """Return what a JSON document holds; a label in another encoding, or with a line break in it, does no harm.
+    """Parse a JSON document. Invalid UTF-8 and control characters in strings are accepted.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: The document is not JSON.
     """
     try:
         try:
@@ -31,9 +31,9 @@ def read_json(data: bytes) -> Any:
 
 
 def read_list(value: Any) -> list[Any]:
-    """Return what should be a list, or is one thing, or is missing, as a list.
+    """Return a value as a list: a single value becomes a list of one, an absent value an empty list.
 
-    Lists in lists are laid flat and the wrappers of JSON-LD taken off.
+    Nested lists are flattened and the wrappers of JSON-LD removed.
 
     >>> read_list({"@set": ["a", ["b", {"@value": "c"}]]})
     ['a', 'b', 'c']
@@ -53,41 +53,41 @@ def read_list(value: Any) -> list[Any]:
 
 
 def read_objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in what should be a list of objects, or is one object."""
+    """Return the objects in a value, as a list."""
     return [item for item in read_list(value) if isinstance(item, dict)]
 
 
 def read_nodes(value: Any) -> list[dict[str, Any]]:
-    """Return the things in a list of things, of which an address alone is one too: it names the rest."""
+    """Return the objects in a value, as a list. A string becomes an object with this ID."""
     things = ({"id": item} if isinstance(item, str) else item for item in read_list(value))
     return [thing for thing in things if isinstance(thing, dict)]
 
 
 def read_strings(value: Any) -> list[str]:
-    """Return the strings in what should be a string, or is a list with some."""
+    """Return the strings in a value, as a list."""
     texts = [item for item in read_list(value) if isinstance(item, str)]
-    # JSON can hold halves of a character (\ud800), which no file and no address can.
+    # JSON may contain unpaired surrogates (\ud800), which cannot be encoded in a file or a URL.
     return [re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) for text in texts]
 
 
 def read_ids(value: Any) -> list[str]:
-    """Return the ids in what should be ids, or are things that have one."""
+    """Return the IDs in a value: its strings, and the IDs of its objects."""
     return [name for node in read_nodes(value) if (name := read_id(node))]
 
 
 def read_id(thing: Mapping[str, Any]) -> str:
-    """Return the id of a thing, as it came, or "" when it has none."""
+    """Return the ID of an object, or "" if it has none."""
     ids = (value.strip() for key in ("id", "@id") for value in read_strings(thing.get(key)))
     return next(filter(None, ids), "")
 
 
 def read_address(thing: Mapping[str, Any]) -> str:
-    """Return the id of a thing that is to be fetched; ``//host/path`` leaves out the scheme."""
+    """Return the ID of an object as a URL to fetch. ``//host/path`` gets the scheme ``https``."""
     return re.sub("^//", "https://", read_id(thing))
 
 
 def read_kind(thing: dict[str, Any]) -> str:
-    """Return the type of a thing without its namespace: ``Image`` for ``dctypes:Image``; "" when it has none.
+    """Return the type of an object without its namespace (``Image`` for ``dctypes:Image``), or "" if it has none.
 
     >>> read_kind({"@type": ["sc:Manifest"]})
     'Manifest'
@@ -97,7 +97,7 @@ def read_kind(thing: dict[str, Any]) -> str:
 
 
 def read_size(value: Any) -> int | None:
-    """Return a number of pixels, or None when it is none: zero, negative, a truth value, text, beyond all measure."""
+    """Return a number of pixels, or None if the value is not a positive number of plausible size."""
     value = next(iter(read_list(value)), None)
     if isinstance(value, bool):
         return None
@@ -109,7 +109,7 @@ def read_size(value: Any) -> int | None:
 
 
 def read_path(url: str) -> str:
-    """Return the path of an address; of what is none, the whole."""
+    """Return the path of a URL, or the whole text if it is not a valid URL."""
     try:
         return urlsplit(url).path
     except ValueError:

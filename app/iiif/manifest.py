@@ -1,9 +1,9 @@
-"""IIIF manifests → canvases, for Presentation 2 and 3.
+"""Parse IIIF manifests into canvases (Presentation 2 and 3).
 
-https://iiif.io/api/presentation/2.1/ and https://iiif.io/api/presentation/3.0/. Libraries take liberties with both:
-a list stands where one thing is expected and the reverse, ``@id`` for ``id``. Whatever a server sends, parsing
-either returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or raises
-:class:`~app.errors.ManifestError`.
+https://iiif.io/api/presentation/2.1/, https://iiif.io/api/presentation/3.0/
+
+Deviations from the specifications that libraries make are accepted, see :mod:`app.iiif.json_ld`. For any input, parsing
+returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or raises :class:`~app.errors.ManifestError`.
 """
 
 import re
@@ -21,7 +21,7 @@ _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Manifest:
-    """A document: its address, its id as it names itself ("" when it does not) and its canvases in order."""
+    """A manifest: its URL, the ID that it states (or "") and its canvases in order."""
 
     url: str
     id: str
@@ -29,11 +29,11 @@ class Manifest:
 
     @property
     def ref(self) -> str:
-        """The label by which client apps know the document. Not unique: never a cache key."""
+        """The label by which client apps identify the document. It is not unique, so never use it as a cache key."""
         return build_manifest_ref(self.id, self.url)
 
     def image_name(self, canvas: Canvas) -> str:
-        """The name of a canvas's image in the annotation file."""
+        """Return the name of the image of a canvas in the annotation file."""
         own = canvas.image.own_name if canvas.image else ""
         if ".jpg" in own and len(own) <= LONGEST_NAME and not _UNPRINTABLE.search(own):
             return own
@@ -42,10 +42,11 @@ class Manifest:
 
 
 def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
-    """Return the client apps' label of a manifest.
+    """Return the label by which client apps identify a manifest.
 
-    An id without the word ``manifest`` gives its last path part; with it, the last but one. When that part says
-    ``manifest`` too, or there is no id, the whole URL is the label, without ``manifest`` and ``json``.
+        ID without ``manifest``             last path segment of the ID
+        ID with ``manifest``                second to last path segment of the ID
+        segment empty or with ``manifest``  URL without ``manifest`` and ``json``
 
     >>> build_manifest_ref("https://example.org/auto/manuscript/ms-3/manifest.json", "")
     'ms-3'
@@ -67,16 +68,16 @@ def _strip_label(text: str) -> str:
 def parse_document(
     data: bytes, url: str, max_canvases: int = 5000, max_members: int | None = None
 ) -> Manifest | Collection:
-    """Read a manifest or a collection.
+    """Parse a manifest or a collection.
 
     Args:
-        data: The JSON document.
-        url: Where it came from; named in errors.
-        max_canvases: A longer manifest is refused.
-        max_members: A longer collection is not read to its end, see :func:`parse_collection`.
+        data: JSON document.
+        url: URL from which the document was fetched; named in errors.
+        max_canvases: Largest number of canvases that is accepted.
+        max_members: Number of members after which parsing a collection stops, see :func:`parse_collection`.
 
     Raises:
-        ManifestError: It is neither a manifest with canvases nor a collection with members, with the reason.
+        ManifestError: The document is neither a manifest with canvases nor a collection with members.
     """
     document = _parse_json(data, url)
     if is_collection(document):
@@ -85,10 +86,10 @@ def parse_document(
 
 
 def parse_manifest(data: bytes, url: str, max_canvases: int = 5000) -> Manifest:
-    """Read a manifest, as :func:`parse_document`; a collection is refused.
+    """Parse a manifest, see :func:`parse_document`.
 
     Raises:
-        ManifestError: It is not a manifest with canvases, with the reason.
+        ManifestError: The document is not a manifest with canvases.
     """
     document = _parse_json(data, url)
     if is_collection(document):
@@ -101,9 +102,9 @@ def _parse_json(data: bytes, url: str) -> dict[str, Any]:
         documents = read_objects(read_json(data))
     except ValueError as error:
         shown = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"
-        raise ManifestError(f"{url} is {shown}: check that it is the address of a IIIF manifest.") from error
+        raise ManifestError(f"{url} is {shown}: check that it is the URL of a IIIF manifest.") from error
     if not documents:
-        raise ManifestError(f"{url} is JSON but not a IIIF manifest, which is an object.")
+        raise ManifestError(f"{url} is not a IIIF manifest: a manifest is a JSON object.")
     return next((each for each in documents if read_kind(each) in ("Manifest", "Collection")), documents[0])
 
 
@@ -111,10 +112,10 @@ def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Ma
     entries, kind = _find_canvases(document), read_kind(document)
     if not read_objects(entries):
         shown = "has no canvases" if _may_be_manifest(kind) else f"is a IIIF {kind}"
-        raise ManifestError(f"{url} {shown}: check that it is the address of a IIIF manifest.")
+        raise ManifestError(f"{url} {shown}: check that it is the URL of a IIIF manifest.")
     if len(entries) > max_canvases:
         raise ManifestError(f"{url} has {len(entries)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
-    # Version 3 may describe a service once, here, and name it by its id further down.
+    # Version 3 may describe a shared service at the top level; canvases refer to it by its ID.
     services = {read_id(block): block for block in read_objects(document.get("services"))}
     canvases = (parse_canvas(number, entry, services) for number, entry in enumerate(entries, 1))
     return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases))
@@ -125,9 +126,9 @@ def _may_be_manifest(kind: str) -> bool:
 
 
 def _find_canvases(document: dict[str, Any]) -> list[Any]:
-    """Return the entries of a manifest, each a canvas or what stands in its place.
+    """Return the entries of the list of canvases, which may be malformed.
 
-    Of several sequences, which are orders of the same canvases, the first that has some.
+    Sequences are alternative orders of the same canvases. The first sequence with canvases is used.
     """
     for sequence in read_objects(document.get("sequences")):
         if entries := read_list(sequence.get("canvases")):

@@ -1,7 +1,7 @@
 """Image files and their pixels.
 
-    formats   the formats that are read; whether a file is whole
-    pixels    decode a file no larger than needed; load batches ahead
+    formats   supported formats; check that a file is complete
+    pixels    decode a file at a reduced size; load batches in advance
     overlays  draw true and detected boxes on a page
 
 In: image files. Out: RGB arrays ``(height, width, 3)`` uint8, and comparison images.

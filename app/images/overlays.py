@@ -1,4 +1,4 @@
-"""Pages with boxes drawn over them, to be looked at."""
+"""Draw boxes on pages, for visual inspection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Corners = tuple[float, float, float, float]
 
-# Apart also for eyes that do not tell red from green: one is dark, and drawn wider.
+# Distinguishable with red-green colour blindness: green is darker, and drawn with wider lines.
 TRUE = (0, 158, 96)
 FOUND = (224, 42, 42)
 
@@ -18,7 +18,7 @@ _TEXT = (30, 30, 30)
 
 @dataclass(frozen=True)
 class DrawnBox:
-    """A box to draw: corners ``x1 y1 x2 y2`` in pixels of the image, and what to write beside it."""
+    """A box to draw: its corners ``x1 y1 x2 y2`` in pixels of the image, and its label."""
 
     xyxy: Corners
     label: str = ""
@@ -26,13 +26,13 @@ class DrawnBox:
 
 @dataclass(frozen=True)
 class Layer:
-    """Boxes of one kind.
+    """Boxes that are drawn in one colour.
 
     Attributes:
-        boxes: To draw.
-        colour: Of all of them.
-        width: Of their lines, in pixels.
-        title: What they are, for the legend.
+        boxes: Boxes to draw.
+        colour: Colour of the lines and labels, as RGB.
+        width: Width of the lines, in pixels.
+        title: Text in the legend.
     """
 
     boxes: Sequence[DrawnBox]
@@ -42,7 +42,7 @@ class Layer:
 
 
 def draw_layer(image: Image.Image, layer: Layer) -> None:
-    """Draw boxes over an image, each with its label at its upper left corner."""
+    """Draw boxes on an image, each with its label at the upper left corner."""
     draw, font = ImageDraw.Draw(image), _choose_font(image)
     for box in layer.boxes:
         left, top, right, bottom = box.xyxy
@@ -55,7 +55,7 @@ def draw_layer(image: Image.Image, layer: Layer) -> None:
 def draw_comparison(
     page: Image.Image, truth: Sequence[DrawnBox], found: Sequence[DrawnBox], confidence: float
 ) -> Image.Image:
-    """Return a page with what is on it in green, what was found in red, and a line below that says so."""
+    """Return a copy of a page with the true boxes in green, the detected boxes in red, and a legend below."""
     width = max(2, round(max(page.size) / 400))
     layers = (
         Layer(truth, TRUE, 2 * width, f"true: {len(truth)}"),
@@ -72,7 +72,7 @@ def _choose_font(image: Image.Image) -> Font:
 
 
 def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font: Font) -> None:
-    """Write the label of a box in white on its colour, above its corner, or inside where there is no room."""
+    """Write the label of a box above its corner, or inside the box if there is no room above."""
     left, top, right, bottom = draw.textbbox((0, 0), box.label, font=font)
     pad = round((bottom - top) / 3)
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
@@ -83,7 +83,7 @@ def _write_label(draw: ImageDraw.ImageDraw, box: DrawnBox, colour: Colour, font:
 
 
 def _add_legend(image: Image.Image, layers: Sequence[Layer]) -> Image.Image:
-    """Return an image with a line below it that says what the colours stand for."""
+    """Return a copy of an image with a legend of the layers below it."""
     font, size = _choose_font(image), max(11, round(max(image.size) / 60))
     widths = [3.5 * size + font.getlength(layer.title) for layer in layers]
     sheet = Image.new("RGB", (max(image.width, round(size + sum(widths))), image.height + 3 * size), "white")

@@ -1,4 +1,4 @@
-"""Image files → pixels: no more of them than are needed, and ahead of whoever looks at them."""
+"""Decode image files into pixels, at a reduced size where possible, and in advance in other threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ Loaded = TypeVar("Loaded")
 def load_ahead(
     batches: Iterable[Sequence[Item]], load: Callable[[Item], Loaded], threads: int = 1
 ) -> Iterator[list[Loaded]]:
-    """Yield what is loaded of each item of a batch; meanwhile the next batch is loaded by some threads."""
+    """Load batches of items. While the caller works on one batch, threads load the next."""
     following = iter(batches)
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
         ahead = deque([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
@@ -35,18 +35,17 @@ def decode_image(
     side: Callable[[Sequence[int]], int] = max,
     formats: tuple[str, ...] = IMAGE_FORMATS,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return the pixels of an image and the (width, height) of the image in them.
+    """Decode an image as RGB, and return the array and the exact (width, height) of the image in its pixels.
 
-    After a reduced decode the last of them may stand for a part of a pixel only.
-
-    A JPEG much larger than needed is decoded at a half, a quarter or an eighth: several times faster, and nothing is
-    passed over, as it would be by the detector's own scaling, which has no filter (bench/README.md, request size).
+    A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster. This
+    averages pixels, while the detector's own scaling, which has no filter, skips them (bench/README.md, request size).
+    The exact size may be fractional then, because the last row or column may cover only part of a pixel.
 
     Args:
-        file: The image file.
-        least: Length of a side that is needed, in pixels; None for every pixel.
-        side: Which: the longer one, or ``min`` for the shorter.
-        formats: Of files that are read.
+        file: Image file.
+        least: Required length of one side, in pixels; None to decode every pixel.
+        side: Side to which ``least`` applies: ``max`` for the longer one, ``min`` for the shorter one.
+        formats: Accepted formats, by their names in Pillow.
     """
     with Image.open(file, formats=formats) as image:
         factor = min(1.0, least / side(image.size)) if least else 1.0
@@ -56,7 +55,7 @@ def decode_image(
 
 
 def _reduce_depth(image: Image.Image) -> Image.Image:
-    """Return an image of 16 or 32 bits a pixel in 8, scaled to its lightest: Pillow would cut off all above 255."""
+    """Convert 16 or 32 bits per pixel to 8, scaled to the lightest pixel. Pillow would clip values above 255."""
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image, dtype=np.float32)

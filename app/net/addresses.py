@@ -1,8 +1,8 @@
-"""Which network addresses a request may reach.
+"""Protection against requests to private network addresses (SSRF).
 
-URLs come from client apps and from manifests: without a check, they would reach whatever the server reaches, such as
-its own Redis or a cloud's metadata service. A name is resolved once, every address that it has is checked, and the
-connection goes to the address that was checked, so a second DNS answer changes nothing.
+URLs come from client apps and manifests. Without a check, they could reach internal services such as Redis or the
+metadata service of a cloud. A host name is resolved once, and all its addresses are checked. The connection uses a
+checked address, so a later DNS answer changes nothing (DNS rebinding).
 """
 
 import contextlib
@@ -14,18 +14,19 @@ import idna
 
 from app.errors import AddressRefused
 
-LONGEST_URL = 4096  # servers take little more, and it stands in the sentence of an error
+LONGEST_URL = 4096  # most servers accept little more, and error messages quote the URL
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
-_LONGEST_NAME = 254  # of the DNS, with the last dot
+_LONGEST_NAME = 254  # limit of the DNS, including the trailing dot
 _OWN_PORTS = {"http": 80, "https": 443}
 
 
 class AddressGuard:
-    """Decides what may be connected to.
+    """Decides which hosts may be connected to.
 
     Args:
-        trusted: Hosts that may be private: ``name``, ``name:port``, an address, or a network (``10.1.0.0/16``).
+        trusted: Hosts that may have private addresses: ``name``, ``name:port``, an address, or a network
+            (``10.1.0.0/16``).
     """
 
     def __init__(self, trusted: frozenset[str] = frozenset()) -> None:
@@ -33,11 +34,11 @@ class AddressGuard:
         self._networks = [network for entry in trusted if (network := _parse_network(entry))]
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the addresses to connect to, the system's preferred one first.
+        """Resolve a host. Return its addresses in the order of preference of the system.
 
         Raises:
-            AddressRefused: The name has a private address and is not trusted.
-            OSError: The name has no address.
+            AddressRefused: The host has a private address and is not trusted.
+            OSError: The host name cannot be resolved.
         """
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         if host.lower() in self._names or f"{host}:{port}".lower() in self._names:
@@ -45,8 +46,8 @@ class AddressGuard:
         for address in found:
             if not self._is_open(address):
                 raise AddressRefused(
-                    f"{host} is at the private address {address}: "
-                    f"if it may be asked, add {host}:{port} to TRUSTED_HOSTS in .env."
+                    f"{host} has the private address {address}; "
+                    f"to allow requests to it, add {host}:{port} to TRUSTED_HOSTS in .env."
                 )
         return found
 
@@ -59,7 +60,7 @@ class AddressGuard:
 
 
 def _find_embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 one stands for: mapped, 6to4, NAT64 or, long ago, compatible."""
+    """Return the IPv4 address embedded in an IPv6 address: mapped, 6to4, NAT64 or (deprecated) compatible."""
     if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour
@@ -73,9 +74,10 @@ def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network |
 
 
 def read_host(url: str) -> str:
-    """Return the host of an address in the one spelling by which it is known here; "" when it has none.
+    """Return the normalized host of a URL, or "" if it has none.
 
-    Lower case, in ASCII as it is looked up, without a user or a last dot, with a port that is not the scheme's own.
+    The result is in lower case and ASCII (IDNA), without user name and trailing dot. The port is included unless it is
+    the default port of the scheme.
 
     >>> read_host("HTTPS://me@Bücher.example.:443/1"), read_host("http://[::1]:8182")
     ('xn--bcher-kva.example', '[::1]:8182')
@@ -94,6 +96,6 @@ def _spell_name(name: str) -> str:
     if ":" in name:
         return f"[{name}]"
     if not name.isascii():
-        with contextlib.suppress(ValueError):  # a name that nobody can have: fetching will say so
+        with contextlib.suppress(ValueError):  # invalid name: fetching will report it
             name = idna.encode(name, uts46=True).decode()  # as requests does
     return name.rstrip(".")

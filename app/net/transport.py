@@ -1,7 +1,4 @@
-"""HTTP out of this service: to checked addresses only, without following redirects, with an end to every wait.
-
-Both ways out use it: fetching from libraries and delivering to client apps.
-"""
+"""HTTP transport for outgoing requests: checked addresses only, no automatic redirects, and a deadline."""
 
 import contextlib
 import email.utils
@@ -21,13 +18,13 @@ from app.net.addresses import AddressGuard
 
 
 class GuardedAdapter(HTTPAdapter):
-    """A transport of ``requests`` whose every connection asks the guard.
+    """Transport adapter for ``requests`` that checks the address of each connection.
 
-    One thread at a time may use it; any other may :meth:`abort` what it waits for.
+    One thread at a time may use it. Any other thread may :meth:`abort` the running request.
 
     Args:
         guard: Decides which addresses may be connected to.
-        pool_size: Connections that are kept open, and hosts whose connections are.
+        pool_size: Maximum number of hosts with open connections, and of connections kept open to each.
     """
 
     def __init__(self, guard: AddressGuard, pool_size: int = 32) -> None:
@@ -40,17 +37,17 @@ class GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _build_pools(self)
 
     def abort(self) -> None:
-        """Cut the connection of the request that runs: whoever reads its headers or body gets an error or an end."""
+        """Close the connection of the running request. The thread that reads from it gets an error or the end."""
         if self.in_flight is not None:
             with contextlib.suppress(OSError):
                 self.in_flight.shutdown(socket.SHUT_RDWR)
 
 
 class GuardedSession(requests.Session):
-    """A session of ``requests`` whose connections ask the guard, and which leaves redirects to its caller.
+    """A ``requests`` session that checks the address of each connection and does not follow redirects.
 
-    ``requests`` would read the body of a redirect whole, however long. Neither proxies nor passwords are taken from
-    the environment.
+    The caller follows redirects itself, because ``requests`` would read the body of a redirect without a size limit.
+    Proxies and passwords from the environment are ignored.
     """
 
     def __init__(self, guard: AddressGuard) -> None:
@@ -67,7 +64,7 @@ class GuardedSession(requests.Session):
 def _build_pools(adapter: GuardedAdapter) -> dict[str, type[HTTPConnectionPool]]:
     class Guarded(HTTPConnection):
         def connect(self) -> None:
-            """Connect to the first checked address that answers. The name stays for the Host header and TLS."""
+            """Connect to the first checked address that accepts. The Host header and TLS still use the host name."""
             name = self.host
             try:
                 *others, last = adapter.guard.resolve(name, self.port)
@@ -101,7 +98,7 @@ def _build_pools(adapter: GuardedAdapter) -> dict[str, type[HTTPConnectionPool]]
 
 
 class Deadline:
-    """Calls a function when a block of code runs for too long, whatever it waits for."""
+    """Context manager that calls a function if the block runs for too long."""
 
     def __init__(self, seconds: float, end: Callable[[], None]) -> None:
         self.expired = False
@@ -122,12 +119,12 @@ class Deadline:
 
 
 def read_reason(response: requests.Response) -> str:
-    """Return the words beside the status of an answer, as far as they can be shown, and kept in any database."""
+    """Return the reason phrase of a response (``Not Found``): printable characters only, at most 100."""
     return "".join(filter(str.isprintable, response.reason or ""))[:100].strip()
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, as a number or a date; None when it is nonsense.
+    """Return the seconds in a ``Retry-After`` header, given as a number or a date, or None if it is invalid.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """

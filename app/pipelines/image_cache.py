@@ -1,6 +1,6 @@
-"""The images of one manifest or document on disk: an image that is there is not fetched again.
+"""The cached images of a manifest or a document, so that no image is fetched twice.
 
-``Patience`` decides when to stop asking a library that fails image after image.
+``CircuitBreaker`` stops fetching after several consecutive failures.
 """
 
 import json
@@ -20,7 +20,7 @@ from app.storage import build_key, write_atomic
 
 @dataclass(frozen=True)
 class CachedImage:
-    """A file name in the cache, and the size of the full-size image that it shows."""
+    """The name of a file in the cache, and the size of the full-size image."""
 
     file: str
     width: int
@@ -30,40 +30,51 @@ class CachedImage:
 class ImageCache:
     """Fetches images into a folder.
 
-    Beside each image lies a record of its full size, written after it: an image without a record is not whole.
+    Each image has a record with its full size. The record is written after the image, so an image without a record is
+    incomplete.
 
     Args:
-        folder: The manifest's or document's own.
-        fetcher: The HTTP client.
-        longest: Longer side to ask for, in pixels; None for the full size.
-        gently: Ask for less where the rule of a known host says so.
-        refresh: Fetch anew what is there.
+        folder: Folder for the images of one manifest or document.
+        fetcher: HTTP client.
+        longest: Longer side to request, in pixels; None for the full size.
+        cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
+        refresh: Whether to fetch images that are already cached.
     """
 
     def __init__(
-        self, folder: Path, fetcher: Fetcher, longest: int | None, *, gently: bool = True, refresh: bool = False
+        self,
+        folder: Path,
+        fetcher: Fetcher,
+        longest: int | None,
+        *,
+        cap_to_host_size: bool = True,
+        refresh: bool = False,
     ) -> None:
         self.folder = folder
         self._fetcher = fetcher
         self._longest = longest
-        self._gently = gently
+        self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
 
     def fetch(self, image: CanvasImage) -> CachedImage:
-        """Return an image from the cache, fetched first if need be.
+        """Return an image from the cache; fetch it first if it is missing.
 
         Raises:
-            FetchError: It could not be fetched.
+            FetchError: The image could not be fetched.
         """
         base = image.service.id if image.service else image.url
         longest = self._choose_longest(base)
         return self.keep(f"{base} {image.url} {longest}", lambda: fetch_canvas_image(self._fetcher, image, longest))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
-        """Return what is cached under a name, which stands for all that it depends on; fetched first if need be.
+        """Return the image cached under a name; call ``fetch`` first if it is missing.
+
+        Args:
+            name: Text that identifies the image, including its size.
+            fetch: Function that fetches or produces the image.
 
         Raises:
-            FetchError: It could not be fetched.
+            FetchError: The image could not be fetched.
         """
         if known := self.find(name):
             return known
@@ -74,7 +85,7 @@ class ImageCache:
         return cached
 
     def find(self, name: str) -> CachedImage | None:
-        """Return what is cached under a name, if it is and may be used."""
+        """Return the image cached under a name, or None if it is missing or must be refreshed."""
         return None if self._refresh else _load(self._place(name))
 
     def _place(self, name: str) -> Path:
@@ -82,30 +93,30 @@ class ImageCache:
 
     def _choose_longest(self, base: str) -> int | None:
         rule = self._fetcher.rules.find(read_host(base))
-        if self._gently and rule.image_size and rule.is_large(self._longest):
+        if self._cap_to_host_size and rule.image_size and rule.is_large(self._longest):
             return rule.image_size
         return self._longest
 
     def holds(self, file: str) -> bool:
-        """Tell whether an image is there whole."""
+        """Return whether the cache holds a complete image."""
         return _load(self.folder / file) is not None
 
-    def forget_all_but(self, files: set[str]) -> None:
-        """Remove what is not among the given image files."""
+    def evict_all_except(self, files: set[str]) -> None:
+        """Remove all files except the given images and their records."""
         stems = {Path(file).stem for file in files}
         for path in {path.with_suffix("") for path in self.folder.glob("*") if not path.name.startswith(".part-")}:
             if path.name not in stems:
-                forget(path)
+                evict(path)
 
 
-def forget(path: Path) -> None:
-    """Remove an image from the cache: first its record, without which nobody takes it for whole."""
+def evict(path: Path) -> None:
+    """Remove an image from the cache. Its record is removed first, so that no reader uses a partial entry."""
     path.with_suffix(".json").unlink(missing_ok=True)
     path.with_suffix(".image").unlink(missing_ok=True)
 
 
 def _load(path: Path) -> CachedImage | None:
-    """Return what the record of an image says; None when either is missing or the record cannot be read."""
+    """Load the record of an image; return None if the image or a valid record is missing."""
     record = path.with_suffix(".json")
     try:
         os.utime(record)  # retention counts from the last use
@@ -114,36 +125,40 @@ def _load(path: Path) -> CachedImage | None:
         return None
 
 
-MOST_IN_A_ROW = 8
+MAX_CONSECUTIVE_FAILURES = 8
 
 
-class Patience:
-    """Counts the images in a row that did not come although they were asked for again and again.
+class CircuitBreaker:
+    """Stop fetching images after several consecutive temporary failures. Threads may share one.
 
-    A server that is down, or that has had enough of us, is not asked for the other three hundred pages too. They are
-    failed canvases with this reason, and a retry fetches them another day. Threads may share one.
+    A server that is down or that blocks this service is not asked for hundreds of further pages. They become failed
+    canvases with :attr:`reason`, and a retry of the job fetches them.
+
+    Args:
+        max_failures: Number of consecutive failures that opens the circuit.
     """
 
-    def __init__(self, most_in_a_row: int = MOST_IN_A_ROW) -> None:
-        self._most = most_in_a_row
+    def __init__(self, max_failures: int = MAX_CONSECUTIVE_FAILURES) -> None:
+        self._max_failures = max_failures
         self._lock = threading.Lock()
-        self._in_a_row = 0
-        self._last = ""
+        self._failures = 0
+        self._last_error = ""
 
     @property
-    def lost(self) -> str:
-        """Why the rest is not asked for, or ""."""
-        if self._in_a_row < self._most:
+    def reason(self) -> str:
+        """Why no further image is fetched; "" while the circuit is closed."""
+        if self._failures < self._max_failures:
             return ""
         return (
-            f"Not asked for, after {self._most} images in a row that did not come: {self._last} Ask for a retry later."
+            f"Not fetched, because {self._max_failures} images in a row had failed. "
+            f"Last error: {self._last_error} Retry the job later."
         )
 
-    def note(self, error: FetchError | None) -> None:
-        """Count how an image ended. One that is refused for good says that the server answers."""
+    def record(self, error: FetchError | None) -> None:
+        """Record the outcome of a fetch. A permanent error counts as a success, because the server answers."""
         with self._lock:
             if error is not None and error.temporary:
-                self._in_a_row += 1
-                self._last = error.message[:300]
+                self._failures += 1
+                self._last_error = error.message[:300]
             else:
-                self._in_a_row = 0
+                self._failures = 0

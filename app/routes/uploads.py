@@ -20,7 +20,7 @@ from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.operations import MULTIPART, File, answers, takes_body
 from app.server.request_limits import set_request_deadline
 from app.services import current_services
-from app.storage import check_space, full_disk_in_a_sentence
+from app.storage import check_space, translate_disk_full
 from app.training.dataset_records import SPLITS
 from app.training.dataset_yaml import MOST_BYTES
 from app.training.datasets import Dataset, DatasetStore
@@ -72,7 +72,7 @@ def _receive() -> Iterator[None]:
     """
     limits, parts = _store().limits, _store().parts
     parts.mkdir(parents=True, exist_ok=True)
-    with _acquire_upload_lock(parts), full_disk_in_a_sentence():
+    with _acquire_upload_lock(parts), translate_disk_full():
         request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]

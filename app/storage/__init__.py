@@ -1,32 +1,32 @@
-"""Where things lie on disk, under what names, and how they are written: whole or not at all.
+"""The files of the service: paths, atomic writes and retention.
 
-    files       names for content from outside, atomic writes, free space, locks of folders
+    files       keys, atomic writes, free space, locks of folders
     job_folder  ``JobFolder``: the files of a job
 
-``Storage``, here, is the data folder, and how long its files are kept:
+``Storage``, in this module, is the data folder:
 
-    data/images/<key of the manifest URL>/<key>.image, <key>.json    an image and its full size, shared by jobs
+    data/images/<key of the manifest URL>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
-    data/jobs/<job id>/pages/0001.json                               what came of fetching a canvas
-    data/jobs/<job id>/detections/0001.json                          what was detected on it
-    data/jobs/<job id>/detected-by.json                              by which weights
+    data/jobs/<job id>/pages/0001.json                               the outcome of fetching a canvas
+    data/jobs/<job id>/detections/0001.json                          the detections on a canvas
+    data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections
     data/jobs/<job id>/annotations.txt, annotations.json             the result
-    data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and what came of each
-    data/jobs/<job id>/documents/0001.compared                       those that were compared, in their order
-    data/jobs/<job id>/scores/0001-0002-<key>.scores                 the result of a pair: a link to that of the cache
-    data/jobs/<job id>/dataset/                                      the pages of a training or a test, as they were
-    data/jobs/<job id>/training/weights/last.pt, best.pt             what a training has learned so far
-    data/jobs/<job id>/results/                                      what came of it: figures, curves, pictures
-    data/default-model.json                                          the weights chosen for requests that name none
+    data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
+    data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores
+    data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
+    data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
+    data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
+    data/jobs/<job id>/results/                                      figures, curves and pictures of a training
+    data/default-model.json                                          the weights for requests without a model
     data/embeddings/<content>/images                                 the digests of the images of a document
-    data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, as they are
+    data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, not transposed
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
     data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
-    data/datasets/.parts                                             what is received and unpacked just now
+    data/datasets/.parts                                             uploads that are being received and unpacked
 
-A key is a digest, never text from outside: no manifest can choose a path, and no two share a folder. A content is the
-key of the digests of a document's images: whoever compares the same pixels, under whatever names, finds what is there.
-The name of a data set is from outside, and nothing but letters, digits, ``-``, ``_`` and ``.``.
+A *key* is a digest of text from outside, so a manifest cannot choose a path. A *content* is the key of the digests of a
+document's images, so documents with the same pixels share embeddings and scores, whatever their names. The name of a
+data set comes from outside; it contains only letters, digits, ``-``, ``_`` and ``.``.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from app.storage.files import (
-    alone_in,
     build_key,
     check_space,
-    full_disk_in_a_sentence,
+    lock_folder,
     name_scores,
     open_atomic,
+    translate_disk_full,
     write_atomic,
 )
 from app.storage.job_folder import JobFolder
@@ -49,12 +49,12 @@ from app.storage.job_folder import JobFolder
 __all__ = [
     "JobFolder",
     "Storage",
-    "alone_in",
     "build_key",
     "check_space",
-    "full_disk_in_a_sentence",
+    "lock_folder",
     "name_scores",
     "open_atomic",
+    "translate_disk_full",
     "write_atomic",
 ]
 
@@ -74,7 +74,7 @@ class Storage:
 
     @property
     def default_model(self) -> Path:
-        """Return the file that says which weights were chosen for requests that name none."""
+        """File with the name of the weights for requests without a model."""
         return self.root / "default-model.json"
 
     @property
@@ -94,39 +94,55 @@ class Storage:
         shutil.rmtree(self.images(source), ignore_errors=True)
 
     def forget_content(self, content: str) -> None:
-        """Remove the embeddings of some images, and the scores of a document that has just these."""
+        """Remove the embeddings and the cached scores of a content."""
         for folder in (self.embeddings / content, self.scores / content):
             shutil.rmtree(folder, ignore_errors=True)
         for path in self.scores.glob(f"*/{content}-*"):
             path.unlink(missing_ok=True)
 
     def remove_old_comparisons(self, days: float) -> int:
-        """Remove embeddings and cached scores that nobody has used for some days; return how many documents'."""
+        """Remove embeddings and cached scores that were not used for some days.
+
+        Returns:
+            Number of documents whose embeddings were removed completely.
+        """
         limit = time.time() - days * 86400
         for folder in self.scores.glob("*"):
             _remove_unused(folder, limit)
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
 
     def remove_old_trainings(self, days: float, wanted: Collection[str] = ()) -> int:
-        """Remove pages and checkpoints of trainings that have not gone on for some days, and return how many jobs'.
+        """Remove pages and checkpoints of trainings that made no progress for some days.
+
+        A later retry of such a job starts from the beginning.
 
         Args:
-            days: Since it last did. Tried again later, it starts anew.
-            wanted: Ids of jobs that will go on.
+            days: Days since the last progress.
+            wanted: IDs of jobs that will resume; their files are kept.
+
+        Returns:
+            Number of jobs whose files were removed.
         """
         limit = time.time() - days * 86400
         found = [path.parent for name in ("dataset", ".part-*") for path in (self.root / "jobs").glob(f"*/{name}")]
-        old = [folder for folder in {*found} if folder.name not in wanted and JobFolder(folder).went_on < limit]
+        old = [
+            folder
+            for folder in {*found}
+            if folder.name not in wanted and JobFolder(folder).last_training_activity < limit
+        ]
         for folder in old:
             JobFolder(folder).forget_training()
         return len(old)
 
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
-        """Remove the images that nobody has used for some days, and return how many.
+        """Remove cached images that were not used for some days.
 
         Args:
-            days: Since the last job that used an image.
-            wanted: Addresses of manifests whose images are kept whatever their age: jobs work on them.
+            days: Days since the last use.
+            wanted: URLs of manifests of unfinished jobs; their images are kept.
+
+        Returns:
+            Number of images removed.
         """
         kept = {self.images(url) for url in wanted}
         limit = time.time() - days * 86400
@@ -135,7 +151,7 @@ class Storage:
 
 
 def _remove_embeddings(folder: Path, limit: float) -> bool:
-    """Remove the embeddings of a document that are older than a time; return whether nothing is left of it."""
+    """Remove the embeddings of a document that were last used before a time; return whether all were removed."""
     with contextlib.suppress(FileNotFoundError):
         used = {path: path.stat().st_mtime for path in (folder, *folder.glob("*/"))}
         for path in (path for path in used if path != folder and used[path] < limit):
@@ -147,9 +163,13 @@ def _remove_embeddings(folder: Path, limit: float) -> bool:
 
 
 def _remove_unused(folder: Path, limit: float) -> int:
-    """Remove the files of a folder that are older than a time, the folder too when it is empty."""
+    """Remove the files of a folder that were last used before a time, and the folder if it is empty.
+
+    Returns:
+        Number of images removed.
+    """
     removed = 0
-    # The record goes before its image: an image without a record is not whole, and nobody takes it.
+    # Remove the record before its image: an image without a record counts as incomplete and is not used.
     for path in sorted(folder.glob("*"), key=lambda path: path.suffix != ".json"):
         with contextlib.suppress(FileNotFoundError):
             if _last_use(path) < limit:
@@ -161,6 +181,6 @@ def _remove_unused(folder: Path, limit: float) -> int:
 
 
 def _last_use(path: Path) -> float:
-    """Return when an image was last used: the time of its record, which is touched at each use."""
+    """Return the time of the last use of an image: the modification time of its record, updated at each use."""
     record = path.with_suffix(".json")
     return (record if record.exists() else path).stat().st_mtime

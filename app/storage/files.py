@@ -1,4 +1,4 @@
-"""Files: how they are named for what comes from outside, and written: whole or not at all."""
+"""Keys for text from outside, atomic writes, free space, and locks of folders."""
 
 import contextlib
 import errno
@@ -18,24 +18,24 @@ SPARE_BYTES = 200_000_000
 
 
 def build_key(text: str) -> str:
-    """Return a name for a file that stands for a text (a URL, say) and for no other."""
+    """Return a unique file name for a text, such as a URL."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 def name_scores(first: str, second: str) -> str:
-    """Return a short name for the scores of two contents, beside others of the same two documents."""
+    """Return a short key for the scores of two contents. The numbers of the documents complete the file name."""
     return build_key(f"{first} {second}")[:16]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that other processes see whole or not at all, also after a crash."""
+    """Write a file atomically: other processes see the complete file or none, even after a crash."""
     with open_atomic(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write to, which others see when all went well: whole or not at all, also after a crash."""
+    """Open a file for an atomic write. It appears under its path when the block ends without an exception."""
     descriptor, temporary = _open_part(path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -50,39 +50,47 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def _open_part(folder: Path) -> tuple[int, str]:
-    """Open a file that is still to get its name, in a folder that may be removed by retention at this very moment."""
+    """Open a temporary file in a folder that retention may remove at the same time."""
     for _ in range(10):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             folder.mkdir(parents=True, exist_ok=True)
             return tempfile.mkstemp(dir=folder, prefix=".part-")
-    raise FileNotFoundError(f"{folder} cannot be made.")
+    raise FileNotFoundError(f"{folder} cannot be created.")
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse what would fill the disk, on which jobs and the database want to write too.
+    """Check the free space before a large write, because jobs and the database need the same disk.
+
+    Args:
+        folder: Folder on the disk to check.
+        needed: Number of bytes to write.
 
     Raises:
-        NoSpace: The disk of a folder has no room for so many bytes.
+        NoSpace: The write would leave less than ``SPARE_BYTES`` free.
     """
     if needed + SPARE_BYTES > shutil.disk_usage(folder).free:
-        raise NoSpace(f"There is no space left on the server's disk for {needed / 1e6:.0f} MB more: make room first.")
+        raise NoSpace(
+            f"There is no space left on the server's disk for {needed / 1e6:.0f} MB: free some space and try again."
+        )
 
 
 @contextlib.contextmanager
-def full_disk_in_a_sentence() -> Iterator[None]:
-    """Say in a sentence that the disk is full.
+def translate_disk_full() -> Iterator[None]:
+    """Translate the ``OSError`` of a full disk.
 
     Raises:
-        NoSpace: It is.
+        NoSpace: The disk or the quota is full.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise NoSpace("There is no space left on the server's disk: make room, and send it again.") from error
+        raise NoSpace(
+            "There is no space left on the server's disk: free some space and send the request again."
+        ) from error
 
 
-def alone_in(folder: Path) -> FileLock:
-    """Return the lock of a folder: one thread of one process holds it at a time, and it ends with the process."""
+def lock_folder(folder: Path) -> FileLock:
+    """Return the lock of a folder. One thread of all processes holds it at a time; it ends with its process."""
     return FileLock(folder / ".lock")

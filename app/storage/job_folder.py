@@ -1,4 +1,4 @@
-"""What lies in the folder of a job."""
+"""The files in the folder of a job; :mod:`app.storage` lists them."""
 
 import contextlib
 import json
@@ -55,8 +55,8 @@ class JobFolder:
         return self.path / "results"
 
     @property
-    def went_on(self) -> float:
-        """When a training last kept what it had learned, or pages came."""
+    def last_training_activity(self) -> float:
+        """Time of the last checkpoint, or of the last change of the job folder."""
         there = [folder for folder in (self.path, self.training / "weights") if folder.exists()]
         return max((folder.stat().st_mtime for folder in there), default=0.0)
 
@@ -65,10 +65,10 @@ class JobFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def forget_training(self) -> None:
-        """Remove what is needed only to go on with a training or a test, and pages whose copying was broken off.
+        """Remove the files that are needed only to resume a training or an evaluation, and incomplete copies of pages.
 
-        It is taken out of its place before: what is still there is whole. What was learned goes before the pages that
-        it was learned from, for there may be others then.
+        Each folder is renamed before it is removed, so that no incomplete folder stays under its name. Checkpoints are
+        removed before their pages, because a retry may copy other pages.
         """
         for folder in (self.training, self.dataset):
             with contextlib.suppress(FileNotFoundError):
@@ -77,11 +77,11 @@ class JobFolder:
             shutil.rmtree(part, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
-        """Keep a record of a canvas; ``kind`` is ``pages`` or ``detections``."""
+        """Write the record of a canvas; ``kind`` is ``pages`` or ``detections``."""
         write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
 
     def has(self, kind: str, number: int) -> bool:
-        """Tell whether there is a record of a canvas."""
+        """Return whether there is a record of a canvas."""
         return self._record(kind, number).exists()
 
     def load(self, kind: str) -> Iterator[dict[str, Any]]:
@@ -89,20 +89,20 @@ class JobFolder:
         for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
             yield json.loads(path.read_bytes())
 
-    def forget(self, kind: str) -> None:
+    def remove_records(self, kind: str) -> None:
         """Remove the records of a kind."""
         shutil.rmtree(self.path / kind, ignore_errors=True)
 
     def document(self, number: int, suffix: str) -> Path:
-        """Return a file about a document: ``.json`` its list, ``.jsonl`` what came of it, ``.compared``."""
+        """Return the path of a file about a document; ``suffix`` is ``.json``, ``.jsonl`` or ``.compared``."""
         return self.path / "documents" / f"{number:04d}{suffix}"
 
     def scores(self, first: int, second: int, name: str) -> Path:
-        """Return the file with the scores of two documents, of the contents for which :func:`name_scores` stands."""
+        """Return the path of the scores of two documents; ``name`` is from :func:`~app.storage.files.name_scores`."""
         return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
 
     def forget_document(self, number: int) -> None:
-        """Remove all that is known of a document, and what it was compared to."""
+        """Remove the records of a document, and the scores of its pairs."""
         name = f"{number:04d}"
         found = [
             self.path.glob(f"documents/{name}.*"),

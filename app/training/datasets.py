@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from app.errors import RequestError
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
-from app.storage import alone_in, check_space
+from app.storage import check_space, lock_folder
 from app.training.archives import open_archive
 from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
@@ -225,7 +225,7 @@ class DatasetStore:
         """Return the lock with which a client app's data sets are changed."""
         place = self._place(app_id)
         place.mkdir(parents=True, exist_ok=True)
-        return alone_in(place)
+        return lock_folder(place)
 
     @staticmethod
     def _check_classes(old: Dataset | None, classes: tuple[str, ...]) -> None:

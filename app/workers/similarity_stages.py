@@ -116,7 +116,7 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
         return MissingSource(name, open_cache(name), error)
     found = DetectionRequest.from_json(detection.request)
     url, longest = found.manifest_url, found.choose_longest(s.longest_image)
-    pages = ImageCache(services.storage.images(url), services.fetcher, longest, gently=not found.image_size)
+    pages = ImageCache(services.storage.images(url), services.fetcher, longest, cap_to_host_size=not found.image_size)
     illustrations = open_cache(f"{url} illustrations")
     return DetectionSource(services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest)
 

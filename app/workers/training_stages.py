@@ -47,10 +47,10 @@ def run(services: Services, job: Job) -> State | None:
     services.jobs.record_start(job)
     supervisor = _Supervisor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.learn(folder, start, config, supervisor, _open_tracker(services, job)):
+    if not training.run_training(folder, start, config, supervisor, _open_tracker(services, job)):
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
-    figures = training.examine(folder, measuring, s.confidence, supervisor.tell_alive)
+    figures = training.evaluate_weights(folder, measuring, s.confidence, supervisor.heartbeat)
     supervisor.record(request.epochs, {"figures": figures})
     return None
 
@@ -82,7 +82,7 @@ class _Supervisor:
         self._began = time.monotonic()
         self._longest_run = min(LONGEST_RUN, 1800 * services.settings.detect_hours)
 
-    def tell_alive(self) -> None:
+    def heartbeat(self) -> None:
         with suppress(DatabaseUnavailable):
             self._services.jobs.record_activity(self._job)
 
@@ -97,7 +97,7 @@ class _Supervisor:
         self._known |= record
         self._services.jobs.record_progress(self._job, epochs, self._epochs, self._known)
 
-    def asks_for_room(self) -> bool:
+    def should_yield(self) -> bool:
         if time.monotonic() - self._began > self._longest_run:
             return True
         with suppress(DatabaseUnavailable):

@@ -25,7 +25,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from app.errors import DatabaseUnavailable
-from app.storage import alone_in
+from app.storage import lock_folder
 
 # Key of the PostgreSQL advisory lock. Versions without Alembic use the same key.
 ADVISORY_LOCK = 1
@@ -70,7 +70,7 @@ def _lock_server(engine: Engine) -> Iterator[Connection]:
 def _lock_sqlite(engine: Engine) -> Iterator[Connection]:
     file = Path(engine.url.database or "")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(file.parent):
+    with lock_folder(file.parent):
         file.touch()
         with engine.connect() as connection:
             connection.detach()  # its foreign keys are off: it must not return to the pool

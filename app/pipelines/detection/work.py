@@ -1,9 +1,16 @@
-"""The order of work of a detection job: manifest → images → detections → annotation file.
+"""The steps of a detection job, in this order:
 
-``download`` and ``detect`` are its stages. Each works on the job's folder, skips what lies there already, and so can
-be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which raises
-when the job is no longer wanted; a coverage of None is the same as before. ``count(status)`` is told each page once:
-when it could not be fetched, or was looked at.
+    1. fetch_manifest  fetch the manifest and keep a copy in the job's folder
+    2. download        fetch the image of every canvas into the image cache
+    3. detect          run the detector page by page, then write the annotation files
+
+In: a ``DetectionRequest``, a fetcher, a loaded detector. Out: ``annotations.txt`` and ``annotations.json``.
+
+Each step skips what is already in the job's folder, so it can be repeated after any interruption. It calls:
+
+    report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
+                                   A coverage of None means "unchanged".
+    count(status)                  once for each page, after a failed fetch or a detection
 """
 
 import json
@@ -35,13 +42,13 @@ from app.pipelines.detection.pages import (
     save_annotated,
     save_fetched,
 )
-from app.pipelines.image_cache import ImageCache, Patience
+from app.pipelines.image_cache import CircuitBreaker, ImageCache
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
     from app.detection.detector import Detector
 
-# How often a download says how far it is, and learns whether it is still wanted.
+# Interval at which a download reports its progress, and stops if the job was cancelled.
 REPORT_SECONDS = 0.5
 LONGEST_REASON = 500
 
@@ -54,12 +61,12 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        longest: Longer side to ask for, in pixels; None for the full size.
-        threads: Images fetched at the same time.
-        max_canvases: A longer manifest is refused.
-        max_manifests: No more of a collection is read than shows that it has more.
-        retries: How often the canvases that failed have been asked for again.
-        forget: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
+        longest: Longer side to request, in pixels; None for the full size.
+        threads: Number of images fetched at the same time.
+        max_canvases: Largest number of canvases of a manifest.
+        max_manifests: Number of members after which parsing a collection stops.
+        retries: Number of retries of the job so far.
+        evict_unfetched: Whether a refresh removes other cached images of the manifest; False if another job uses them.
     """
 
     longest: int | None = 800
@@ -67,16 +74,17 @@ class DownloadPlan:
     max_canvases: int = 5000
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
-    forget: bool = True
+    evict_unfetched: bool = True
 
 
 def fetch_manifest(
     request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan
 ) -> Manifest | Collection:
-    """Fetch the manifest once: a job that goes on keeps the one with which it began.
+    """Fetch and parse the manifest. A resumed job uses the copy that it fetched first.
 
     Raises:
-        FetchError, ManifestError: It did not come, or is neither a manifest nor a collection of some.
+        FetchError: The manifest could not be fetched.
+        ManifestError: The document is neither a manifest nor a collection.
     """
     is_new = not folder.manifest.exists()
     data = fetcher.fetch_document(request.manifest_url) if is_new else folder.manifest.read_bytes()
@@ -96,35 +104,35 @@ def download(
     report: Report,
     count: Count = lambda _: None,
 ) -> None:
-    """Fetch the image of every canvas into the cache, and keep a record of what came of each.
+    """Fetch the image of every canvas into the cache, and record each outcome in the job's folder.
 
     Args:
-        request: Says whether to fetch anew what is cached.
-        manifest: Its canvases are fetched.
-        images: The folder of the manifest's cached images.
-        folder: The job's own.
-        fetcher: The HTTP client.
-        plan: Size and number of the requests.
-        report: Called twice a second.
-        count: Told the pages that could not be fetched.
+        request: Detection request; ``refresh`` fetches cached images again.
+        manifest: Manifest whose canvases are fetched.
+        images: Folder of the manifest's cached images.
+        folder: Folder of the job.
+        fetcher: HTTP client.
+        plan: Sizes and limits of the download.
+        report: Progress callback, called twice a second.
+        count: Called with ``FAILED`` for each page that could not be fetched.
 
     Raises:
-        FetchError: Not one image could be fetched.
+        FetchError: No image at all could be fetched.
     """
-    cache = ImageCache(images, fetcher, plan.longest, gently=not request.image_size, refresh=request.refresh)
+    cache = ImageCache(images, fetcher, plan.longest, cap_to_host_size=not request.image_size, refresh=request.refresh)
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
     seen = count_coverage(load_annotated(folder, []))
-    patience = Patience()
+    breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
     try:
-        # Each thread in a copy of this one's context: its log lines belong to the same job.
+        # Each task runs in a copy of the context of this thread, so its log lines name the same job.
         waiting = {
-            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, patience, plan.retries)
+            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, breaker, plan.retries)
             for canvas in missing
         }
         while True:
-            # Also while nothing comes: whether the job is still wanted is learned here.
+            # Called even if no image has arrived, because it raises if the job was cancelled.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
             if not waiting:
                 break
@@ -134,42 +142,44 @@ def download(
                 if page.file is None:
                     count(PageStatus.FAILED)
     finally:
-        # A job that is no longer wanted does not wait for a library that lets it wait.
+        # A cancelled job does not wait for a slow library.
         executor.shutdown(wait=False, cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}
-    if request.refresh and plan.forget:
-        cache.forget_all_but(files)
+    if request.refresh and plan.evict_unfetched:
+        cache.evict_all_except(files)
     if not files:
         raise FetchError(
             f"None of the {len(pages)} images of {request.manifest_url} could be fetched; "
-            f"the first: {pages[min(pages)].reason}"
+            f"the first error: {pages[min(pages)].reason}"
         )
 
 
 def _take_finished(waiting: set[Future[FetchedPage]], seconds: float) -> list[FetchedPage]:
-    """Wait for some seconds, and take what has finished by then from among what is waited for."""
+    """Remove finished futures from ``waiting`` and return their results, after at most some seconds."""
     finished, _ = wait(waiting, timeout=seconds)
     waiting -= finished
     return [future.result() for future in finished]
 
 
 def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries: int) -> bool:
-    """Tell whether a canvas needs no more fetching: it was looked at, its image is there, or it failed this time."""
+    """Return whether a canvas needs no fetch: it is detected, its image is cached, or it failed in this try."""
     if page.file is None:
         return page.retries == retries
     return folder.has("detections", page.number) or cache.holds(page.file)
 
 
-def _fetch_page(cache: ImageCache, manifest: Manifest, canvas: Canvas, patience: Patience, retries: int) -> FetchedPage:
+def _fetch_page(
+    cache: ImageCache, manifest: Manifest, canvas: Canvas, breaker: CircuitBreaker, retries: int
+) -> FetchedPage:
     page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
-    if canvas.image is None or patience.lost:
-        return replace(page, reason=canvas.reason or patience.lost)
+    if canvas.image is None or breaker.reason:
+        return replace(page, reason=canvas.reason or breaker.reason)
     try:
         cached = cache.fetch(canvas.image)
     except FetchError as error:
-        patience.note(error)
+        breaker.record(error)
         return replace(page, reason=error.message[:LONGEST_REASON])
-    patience.note(None)
+    breaker.record(None)
     return replace(page, file=cached.file, width=cached.width, height=cached.height)
 
 
@@ -177,19 +187,19 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
-def keep_to_weights(folder: JobFolder, digest: str) -> None:
-    """Forget what other weights have found: every page of a result is looked at by the same.
+def discard_stale_detections(folder: JobFolder, digest: str) -> None:
+    """Discard detections by other weights, so that all pages of a result are detected by the same weights.
 
-    A job keeps the name of the weights with which it began, but their file may have been replaced since.
+    A resumed job uses weights of the same name, but the file may have been replaced.
 
     Args:
-        folder: The job's.
-        digest: Of the weights that are to look at its pages.
+        folder: Folder of the job.
+        digest: SHA-256 of the current weights.
     """
     with suppress(FileNotFoundError):
         if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
             return
-        folder.forget("detections")
+        folder.remove_records("detections")
     write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
 
 
@@ -201,17 +211,18 @@ def detect(
     report: Report,
     count: Count = lambda _: None,
 ) -> None:
-    """Look at every page that was fetched, a batch at a time, and write the result.
+    """Detect the illustrations on every fetched page, batch by batch, and write the annotation files.
 
     Args:
-        request: Who asks for the full size has every pixel given to the detector, as the original did.
-        images: The folder of the manifest's cached images.
-        folder: The job's own.
-        detector: Loaded beforehand.
-        report: Called after every page; the coverage is counted once a batch.
-        count: Told what came of each page.
+        request: Detection request. With ``image_size`` "full", the detector gets every pixel, as in the original
+            extractorAPI.
+        images: Folder of the manifest's cached images.
+        folder: Folder of the job.
+        detector: Loaded detector.
+        report: Progress callback, called after every page; the coverage is updated after every batch.
+        count: Called with the status of each page.
     """
-    keep_to_weights(folder, detector.digest)
+    discard_stale_detections(folder, detector.digest)
     fetched = load_fetched(folder)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
@@ -238,7 +249,7 @@ def _detect_batch(batch: list[PageImage], detector: "Detector") -> list[Annotate
 def _annotate(image: PageImage, detections: Detections | None, class_names: Mapping[int, str]) -> AnnotatedPage:
     page = image.page
     if detections is None or page.width is None or page.height is None:
-        return page.as_failed("The image left the cache while the job ran: ask for a retry.")
+        return page.as_failed("The cached image was removed or damaged while the job ran: retry the job.")
     boxes = format_boxes(detections.scaled(image.size, (page.width, page.height)), class_names)
     status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
     return AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)

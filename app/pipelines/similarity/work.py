@@ -1,8 +1,16 @@
-"""The order of work of a similarity job: lists → images → embeddings → the best matches of every pair.
+"""The steps of a similarity job, in this order:
 
-``download`` and ``compare`` are its stages. Each works on the folder of the job, skips what lies there or in the cache,
-and so can be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which
-raises when the job is no longer wanted; a coverage of None is the same as before.
+    1. download  fetch the list of each document, then its images into the image cache
+    2. compare   embed each document, then find the best matches of every pair
+
+In: an ``ImageSource`` for each document, an embedder. Out: one score file per pair in the job's folder.
+
+Each step skips what is already in the job's folder or in a cache, so it can be repeated after any interruption. It
+calls:
+
+    report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
+                                   A coverage of None means "unchanged".
+    count(event, number)           with the number of new events, see ``Count``
 """
 
 import hashlib
@@ -16,7 +24,7 @@ from app.errors import ExtractorError, FetchError
 from app.jobs.pairs import list_pairs
 from app.jobs.requests.reading import show
 from app.net.addresses import read_host
-from app.pipelines.image_cache import Patience
+from app.pipelines.image_cache import CircuitBreaker
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
 from app.pipelines.similarity.documents import (
     LONGEST_REASON,
@@ -28,17 +36,17 @@ from app.pipelines.similarity.documents import (
     load_all,
     save_compared,
 )
-from app.pipelines.similarity.host_pools import work_at_hosts
+from app.pipelines.similarity.host_pools import run_by_host
 from app.pipelines.similarity.image_sources import ImageSource
 from app.pipelines.similarity.pair_scores import PairScores, link
 from app.storage import JobFolder, name_scores
 
-# The coverage of a hundred thousand images is not written twice a second.
+# Minimum interval between two coverages: that of a hundred thousand images is large.
 COVERAGE_SECONDS = 2.0
 REPORT_SECONDS = 0.5
 
 Report = Callable[[int, int, Coverage | None], None]
-# Told what became of how many: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
+# Events: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
 Count = Callable[[str, int], None]
 
 
@@ -47,9 +55,9 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        threads: Images fetched from one host at the same time.
-        retries: How often the images that failed have been asked for again.
-        embedded: Digests of images that need not be fetched any more.
+        threads: Number of images fetched from one host at the same time.
+        retries: Number of retries of the job so far.
+        embedded: Digests of images that are already embedded and need not be fetched again.
     """
 
     threads: int = 4
@@ -64,26 +72,26 @@ def download(
     report: Report,
     count: Count = lambda *_: None,
 ) -> None:
-    """Fetch the list of every document and its images into the cache, and keep a record of what came of each.
+    """Fetch the lists and images of all documents, and record each outcome in the job's folder.
 
     Args:
-        sources: Of the documents, by id.
-        folder: The job's own.
-        plan: Number of the requests.
-        report: Called twice a second.
-        count: Told the images that could not be fetched.
+        sources: Image sources by document ID.
+        folder: Folder of the job.
+        plan: Limits of the download.
+        report: Progress callback, called twice a second.
+        count: Called with ``image failed`` for each image that could not be fetched.
 
     Raises:
-        FetchError: Not one document has an image.
+        FetchError: No document has an image that can be compared.
     """
     documents = load_all(folder, sources)
-    progress = _Progress(documents, report)
+    progress = _DownloadProgress(documents, report)
     try:
         lists = (
             (source.host, partial(_fetch_list, each, source, plan))
             for each, source in _find_lists(documents, sources, plan)
         )
-        work_at_hosts(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
+        run_by_host(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
 
         def take(found: tuple[DocumentRecords, FetchedImage]) -> None:
             records, fetched = found
@@ -91,7 +99,7 @@ def download(
             if fetched.file is None:
                 count("image failed", 1)
 
-        work_at_hosts(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
+        run_by_host(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
         progress.tick(at_once=True)
     finally:
         for records in documents:
@@ -99,8 +107,8 @@ def download(
     _check_usable(documents)
 
 
-class _Progress:
-    """Says how far a download is."""
+class _DownloadProgress:
+    """Reports the progress of a download."""
 
     def __init__(self, documents: Sequence[DocumentRecords], report: Report) -> None:
         self._documents = documents
@@ -123,7 +131,7 @@ def cover(documents: Sequence[DocumentRecords]) -> Coverage:
 def _find_lists(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
 ) -> Iterator[tuple[DocumentRecords, ImageSource]]:
-    """Yield the documents whose lists are not known, or may be others now that the job is tried again."""
+    """Yield the documents whose lists are missing, or must be fetched again by a retry."""
     for records in documents:
         source, known = sources[records.doc_id], records.listing
         if known is None or (known.retries < plan.retries and (known.error or source.may_grow)):
@@ -141,36 +149,36 @@ def _fetch_list(records: DocumentRecords, source: ImageSource, plan: DownloadPla
 def _list_tasks(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
 ) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, FetchedImage]]]]:
-    """Yield the images that are still to be fetched, each with its host."""
-    patiences: dict[str, Patience] = {}
+    """Yield a fetch task for each remaining image, with its host."""
+    breakers: dict[str, CircuitBreaker] = {}
     for records in documents:
         source = sources[records.doc_id]
         for image in records.listing.images if records.listing else ():
             known = records.fetched.get(image.name)
             if known is None or not _is_settled(known, source, plan):
                 host = read_host(image.url)
-                patience = patiences.setdefault(host, Patience())
-                yield host, partial(_fetch_image, records, image, source, patience, plan.retries)
+                breaker = breakers.setdefault(host, CircuitBreaker())
+                yield host, partial(_fetch_image, records, image, source, breaker, plan.retries)
 
 
 def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) -> bool:
-    """Tell whether an image needs no more fetching: it is there, was looked at, or failed this time."""
+    """Return whether an image needs no fetch: it is cached or embedded, or it failed in this try."""
     if known.file is None:
         return known.retries == plan.retries
     return source.cache.holds(known.file) or known.digest in plan.embedded
 
 
 def _fetch_image(
-    records: DocumentRecords, image: ListedImage, source: ImageSource, patience: Patience, retries: int
+    records: DocumentRecords, image: ListedImage, source: ImageSource, breaker: CircuitBreaker, retries: int
 ) -> tuple[DocumentRecords, FetchedImage]:
-    if patience.lost:
-        return records, FetchedImage(image.name, reason=patience.lost, retries=retries)
+    if breaker.reason:
+        return records, FetchedImage(image.name, reason=breaker.reason, retries=retries)
     try:
         cached = source.fetch(image)
     except FetchError as error:
-        patience.note(error)
+        breaker.record(error)
         return records, FetchedImage(image.name, reason=error.message[:LONGEST_REASON], retries=retries)
-    patience.note(None)
+    breaker.record(None)
     digest = hashlib.sha256((source.cache.folder / cached.file).read_bytes()).hexdigest()
     return records, FetchedImage(image.name, cached.file, digest, retries=retries)
 
@@ -190,34 +198,34 @@ def compare(
     images: Mapping[str, Path],
     embedder: DocumentEmbedder,
     scores: PairScores,
-    note: Callable[[str, str], None],
+    record_content: Callable[[str, str], None],
     report: Report,
     count: Count = lambda *_: None,
 ) -> None:
     """Embed every document, and find the best matches of every pair.
 
     Args:
-        folder: The job's own.
-        images: The folder of the cached images of each document, by id.
-        embedder: Knows what is embedded already.
-        scores: Knows which pairs are compared already.
-        note: Told the content of each document before it is used.
-        report: Called at least at every batch and every half second.
-        count: Told images and pairs.
+        folder: Folder of the job.
+        images: Folders of the cached images, by document ID.
+        embedder: Embedder that reuses stored embeddings.
+        scores: Cache of the scores of pairs.
+        record_content: Called with the ID and the content of each document before the content is used.
+        report: Progress callback, called at least for every batch and every half second.
+        count: Called with the numbers of embedded images and compared pairs.
 
     Raises:
-        FetchError: Not one document has an image any more.
+        FetchError: No document has an image that can be compared.
     """
     documents = load_all(folder, images)
     usable = {each.doc_id: len(each.order_usable()) for each in documents}
     pairs = len(list(list_pairs(doc_id for doc_id, number in usable.items() if number)))
-    progress = _Count(sum(usable.values()) + pairs, report, count)
+    progress = _ComparisonProgress(sum(usable.values()) + pairs, report, count)
     report(0, progress.total, cover(documents))
     contents: dict[str, str] = {}
     for records in documents:
         doc_id = records.doc_id
         try:
-            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.tell_rows)
+            content = embedder.embed(records, images[doc_id], partial(record_content, doc_id), progress.report_rows)
         finally:
             records.close()
         if content:
@@ -228,8 +236,8 @@ def compare(
     _compare_pairs(folder, documents, contents, scores, progress)
 
 
-class _Count:
-    """Counts what is done of a comparison: images first, then pairs."""
+class _ComparisonProgress:
+    """Reports the progress of a comparison: first images, then pairs."""
 
     def __init__(self, total: int, report: Report, count: Count) -> None:
         self.total = total
@@ -238,14 +246,14 @@ class _Count:
         self._count = count
         self._last = 0.0
 
-    def tell_rows(self, rows: int, computed: int) -> None:
-        """Say how far the document in hand is."""
+    def report_rows(self, rows: int, computed: int) -> None:
+        """Report the number of done rows of the current document."""
         if computed:
             self._count("image embedded", computed)
         self._report(self.done + rows, self.total, None)
 
-    def tell_pair(self, is_known: bool) -> None:
-        """Say that a pair is done; of many that are known, now and then."""
+    def report_pair(self, is_known: bool) -> None:
+        """Report that a pair is done. Known pairs are reported at most every ``REPORT_SECONDS``."""
         self._count("pair known" if is_known else "pair compared", 1)
         self.done += 1
         if not is_known or self.done >= self.total or time.monotonic() - self._last >= REPORT_SECONDS:
@@ -258,7 +266,7 @@ def _compare_pairs(
     documents: Sequence[DocumentRecords],
     contents: Mapping[str, str],
     scores: PairScores,
-    progress: _Count,
+    progress: _ComparisonProgress,
 ) -> None:
     numbers = {records.doc_id: records.number for records in documents}
     kept = set()
@@ -267,12 +275,12 @@ def _compare_pairs(
         target = folder.scores(numbers[a], numbers[b], name_scores(contents[a], contents[b]))
         link(path, target)
         kept.add(target.name)
-        progress.tell_pair(is_known)
+        progress.report_pair(is_known)
     for records in documents:
         if records.doc_id in contents:
             save_compared(records, contents[records.doc_id])
         else:
             folder.document(records.number, ".compared").unlink(missing_ok=True)
     for path in (folder.path / "scores").glob("*.scores"):
-        if path.name not in kept:  # of an earlier try
+        if path.name not in kept:  # from an earlier run
             path.unlink(missing_ok=True)

@@ -1,22 +1,31 @@
-"""New weights, and how they come into the model store. Here without torch: what delivers is to stay small."""
+"""Publish new weights in the models folder. Imports no torch, so that the delivering worker stays small."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.detection.weights import Weights
 from app.detection.weights_description import describe
-from app.storage import JobFolder, alone_in, write_atomic
+from app.storage import JobFolder, lock_folder, write_atomic
 from app.training.card import TrainingRun, format_card
 
 
 def publish(folder: JobFolder, models: Path, names: Sequence[str], run: TrainingRun) -> str:
-    """Put the new weights and their card into the model store, under the first of some names that others have not.
+    """Write the new weights and their model card into the models folder. Repeated calls give the same result.
 
-    The last is the job's own, whatever it has published under it before. The card comes first, so that no weights are
-    without. Called again, it finds what it has published.
+    The card is written first, so that no weights are without a card.
+
+    Args:
+        folder: Folder of the job.
+        models: Models folder.
+        names: File names in order of preference; the first that other weights do not use is taken. The last name
+            belongs to this job alone and may be overwritten.
+        run: Description of the training, for the card.
+
+    Returns:
+        File name of the published weights.
     """
     weights = describe(Weights.at(folder.weights))
-    with alone_in(models):
+    with lock_folder(models):
         digests = {name: Weights.at(models / name).digest() for name in names if (models / name).exists()}
         free = (name for name in names if digests.get(name, weights.sha256) == weights.sha256)
         name = next(free, names[-1])
@@ -28,6 +37,6 @@ def publish(folder: JobFolder, models: Path, names: Sequence[str], run: Training
 
 
 def withdraw(models: Path, name: str) -> None:
-    """Take what was published out of the model store: the weights first, so that none are without a card."""
+    """Remove published weights and their card; the weights first, so that no weights are without a card."""
     for path in (models / name, (models / name).with_suffix(".md")):
         path.unlink(missing_ok=True)

@@ -1,4 +1,11 @@
-"""The order of work of a training: learn, epoch by epoch; look at what the new weights find. Then: ``publishing``."""
+"""The steps of a training job, in this order:
+
+    1. run_training      train epoch by epoch; can be interrupted after each epoch and resumed
+    2. evaluate_weights  compute the metrics of the new weights on the validation and test pages
+
+In: a data set in the job's folder, start weights. Out: new weights, ``history.jsonl``, curves, metrics, pictures.
+``publishing`` then copies the weights to the models folder.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,75 +24,77 @@ from app.training.metrics import Evaluation
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights, train
 
-# So often, in seconds, whoever waits for a training is told that it is at work.
-TICK_SECONDS = 1.0
+# Interval between two heartbeats.
+HEARTBEAT_SECONDS = 1.0
 
 
-class Supervisor(Protocol):
-    """Whoever has ordered a training. What the first two methods raise ends it."""
+class TrainingMonitor(Protocol):
+    """The job for which a training runs. An exception in a method ends the training."""
 
-    def tell_alive(self) -> None:
-        """Called again and again between two batches."""
+    def heartbeat(self) -> None:
+        """Called about every second, between two batches."""
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
-        """Called with the number of epochs that are over, and what is known so far."""
+        """Called with the number of finished epochs and new values of the job's record."""
 
-    def asks_for_room(self) -> bool:
-        """Tell whether the training is to stop for now, with what it has learned kept, because others wait."""
-
-
-class _GivesWay(Exception):
-    """The training stops for now."""
+    def should_yield(self) -> bool:
+        """Return whether the training must stop at its last checkpoint, because other jobs wait."""
 
 
-class _Course:
-    """Watches a training for its supervisor: what it tells is kept in the job's folder."""
+class _TrainingYielded(Exception):
+    """The training stops, to be resumed later."""
 
-    def __init__(self, folder: JobFolder, supervisor: Supervisor, tracker: Tracker) -> None:
-        self._folder, self._supervisor, self._tracker = folder, supervisor, tracker
-        self._told, self._is_new_epoch = time.monotonic(), False
+
+class _TrainingCallbacks:
+    """Callbacks of a training: they save each epoch in the job's folder and report to the monitor."""
+
+    def __init__(self, folder: JobFolder, monitor: TrainingMonitor, tracker: Tracker) -> None:
+        self._folder, self._monitor, self._tracker = folder, monitor, tracker
+        self._last_heartbeat, self._is_new_epoch = time.monotonic(), False
 
     def tick(self) -> None:
-        if time.monotonic() - self._told >= TICK_SECONDS:
-            self._supervisor.tell_alive()
-            self._told = time.monotonic()
-        # Now, and not at the end of the epoch: by now its weights are kept.
-        if self._is_new_epoch and self._supervisor.asks_for_room():
-            raise _GivesWay
+        if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._monitor.heartbeat()
+            self._last_heartbeat = time.monotonic()
+        # Not in record_epoch, which is called before the checkpoint of the epoch is written.
+        if self._is_new_epoch and self._monitor.should_yield():
+            raise _TrainingYielded
         self._is_new_epoch = False
 
     def record_epoch(self, record: EpochRecord) -> None:
         append_epoch(self._folder.history, record)
         draw_history(load_history(self._folder.history), self._folder.results / "training.png")
         self._tracker.record_epoch(record.epoch, record.figures)
-        self._supervisor.report(record.epoch, {"last_epoch": record.as_json()})
+        self._monitor.report(record.epoch, {"last_epoch": record.as_json()})
         self._is_new_epoch = True
 
 
-def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Supervisor, tracker: Tracker) -> bool:
-    """Train on the job's data set; what was learned before an interruption is not learned again.
+def run_training(
+    folder: JobFolder, start: Path, config: TrainingConfig, monitor: TrainingMonitor, tracker: Tracker
+) -> bool:
+    """Train on the job's data set, from the last checkpoint if there is one.
 
     Args:
-        folder: The job's own, with its data set.
-        start: Weights from which it starts; not read when it goes on.
-        config: How to train.
-        supervisor: Told how far it is.
-        tracker: Of the run.
+        folder: Folder of the job, with its data set.
+        start: Start weights; not read if there is a checkpoint.
+        config: Parameters of the training.
+        monitor: Receiver of the progress.
+        tracker: Experiment tracker of this run.
 
     Returns:
-        False when it has given way, and goes on another time.
+        Whether the training is complete; False if it yielded to other jobs and must be resumed.
     """
-    learned = count_epochs(folder.training)
-    if not learned:  # what is left of an earlier try is not of this one
+    finished = count_epochs(folder.training)
+    if not finished:  # the history of an earlier try does not belong to this training
         folder.history.unlink(missing_ok=True)
-    supervisor.report(learned, {} if learned else {"last_epoch": None})
-    course, dataset = _Course(folder, supervisor, tracker), load_dataset(folder.dataset)
+    monitor.report(finished, {} if finished else {"last_epoch": None})
+    callbacks, dataset = _TrainingCallbacks(folder, monitor, tracker), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"
     try:
-        train(start, dataset, folder.training, config, course)
+        train(start, dataset, folder.training, config, callbacks)
         outcome = "done"
-    except _GivesWay:
+    except _TrainingYielded:
         return False
     finally:
         tracker.end(outcome)
@@ -93,14 +102,14 @@ def learn(folder: JobFolder, start: Path, config: TrainingConfig, supervisor: Su
     return True
 
 
-def examine(
-    folder: JobFolder, config: DetectorConfig, confidence: float, tell_alive: Callable[[], None]
+def evaluate_weights(
+    folder: JobFolder, config: DetectorConfig, confidence: float, heartbeat: Callable[[], None]
 ) -> dict[str, Any]:
-    """Look at what the new weights find on the pages that were held out, and return the figures by split."""
+    """Evaluate the new weights on the ``val`` and ``test`` pages. Return the metrics by split."""
     dataset, detector = load_dataset(folder.dataset), Detector(load_network(folder.weights), config)
 
     def report(*_: int) -> None:
-        tell_alive()
+        heartbeat()
 
     return {
         split: summarise(evaluate(detector, dataset, split, folder.results / split, report, confidence))
@@ -110,7 +119,7 @@ def examine(
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the figures of an evaluation without its curves."""
+    """Return the metrics of an evaluation without its curves."""
     figures = evaluation.as_json()
     figures.pop("curve")
     for each in (figures["overall"], *figures["classes"]):

@@ -87,7 +87,7 @@ def test_a_database_outage_costs_no_epoch(
         learning = "starts" in values and "figures" not in values.get("coverage", {"figures": 1})
         fail() if learning or values == {"stalled": 0.0} else record(job, *given, **values)
 
-    monkeypatch.setattr("app.pipelines.training.work.TICK_SECONDS", 0)
+    monkeypatch.setattr("app.pipelines.training.work.HEARTBEAT_SECONDS", 0)
     monkeypatch.setattr(services.jobs, "_record", fail_while_learning)
     monkeypatch.setattr(services.jobs.scheduler, "must_yield", fail)
     assert training.run(services, job) is None
