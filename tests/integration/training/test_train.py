@@ -13,7 +13,7 @@ from app.errors import WeightsError
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
-from app.training.trainer import WholeFile, read_page
+from app.training.trainer import AtomicPath, read_page
 from tests.support import yolov5_networks
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
@@ -98,15 +98,15 @@ def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
 def test_the_best_epoch_is_kept_although_the_training_was_killed_before_it_was(
     start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = WholeFile.write_bytes
+    write = AtomicPath.write_bytes
 
-    def write_last_or_die(path: WholeFile, data: bytes) -> int:
+    def write_last_or_die(path: AtomicPath, data: bytes) -> int:
         if path.name == "best.pt":
             raise Interruption
         return write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WholeFile, "write_bytes", write_last_or_die)
+        patch.setattr(AtomicPath, "write_bytes", write_last_or_die)
         with pytest.raises(Interruption):
             train(start, dataset, tmp_path, CONFIG, Watcher())
     with pytest.raises(Interruption):
@@ -116,7 +116,7 @@ def test_the_best_epoch_is_kept_although_the_training_was_killed_before_it_was(
 
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = WholeFile(tmp_path / "last.pt")
+    path = AtomicPath(tmp_path / "last.pt")
     path.write_bytes(b"first")
 
     def fail(*_: object) -> None:
