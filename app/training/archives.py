@@ -149,7 +149,7 @@ def _check_sizes(infos: list[zipfile.ZipInfo], field: str, packed: int, most_byt
 
 
 def _check_twins(archive: Archive) -> None:
-    """Reject two members whose names differ only in case: some file systems treat them as one file."""
+    """Reject two members whose names are equal or differ only in case: some file systems treat them as one file."""
     seen: dict[str, Member] = {}
     for member in archive.members:
         other = seen.setdefault(str(member.path).casefold(), member)

@@ -69,7 +69,7 @@ def test_a_model_that_cannot_be_used_says_so(client: FlaskClient, folder: Path) 
     assert answer.status_code == 200
     assert answer.json["default"] is True
     assert answer.json["supported"] is False
-    assert answer.json["error"].startswith("illustrations.pt is not a checkpoint")
+    assert answer.json["error"].startswith("illustrations.pt is not a torch checkpoint")
     assert answer.json["architecture"] is None
 
 
