@@ -164,7 +164,7 @@ def create_library(folder: Path) -> Flask:
 def kill_worker(service: Service) -> list[str]:
     """Kill a worker with its children, or the detector's child alone; return the work that shows that it is back."""
     word = random.choice(list(WORKERS))
-    tree = service.processes(word)
+    tree = service.find_processes(word)
     victims = tree[-1:] if word == "gpu@" and random.random() < 0.5 else tree
     for process in victims:
         process.send_signal(signal.SIGKILL)
@@ -174,7 +174,7 @@ def kill_worker(service: Service) -> list[str]:
 
 def restart_broker(service: Service) -> list[str]:
     """Kill the broker and wait until it answers again."""
-    for process in service.processes("-server"):
+    for process in service.find_processes("-server"):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     wait_until(lambda: broker_answers(service))
@@ -226,7 +226,7 @@ def inject(faults: list[Fault], service: Service, monitor: Monitor) -> dict[str,
 def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dict[str, list[float]], pages: int) -> int:
     """Wait for the remaining jobs and print the tables; return the number of losses."""
     jobs = len(submitter.jobs)
-    states = Counter(service.finish(job_id)["state"] for job_id in submitter.jobs)
+    states = Counter(service.wait_until_finished(job_id)["state"] for job_id in submitter.jobs)
     service.receiver.wait(jobs, timeout=120)
     monitor.stop()
     monitor.step()

@@ -59,7 +59,7 @@ class Measurement:
         yield self._fill_queue(queued)
         yield from self._time(f"POST /run_detect, {queued} queued", self._submit, count)
         yield from self._time(f"POST /run_detect, {queued} queued, 8 at a time", self._submit, count, clients=8)
-        (broker,) = self._service.processes("-server")
+        (broker,) = self._service.find_processes("-server")
         broker.suspend()
         yield from self._time("POST /run_detect, the broker hangs", self._submit, min(10, count))
         broker.resume()
