@@ -9,8 +9,8 @@ import pytest
 from app.detection.boxes import compute_iou
 from bench.synthesis.composition import STEPS, is_visible, set_page
 from bench.synthesis.diagrams import draw_diagram
-from bench.synthesis.distractors import rubricate, strew
-from bench.synthesis.ink import dye, estimate_paper, lay, lift
+from bench.synthesis.distractors import add_distractors, rubricate
+from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
@@ -70,7 +70,7 @@ def test_an_illustration_laid_on_the_same_paper_looks_as_before() -> None:
     (cut,) = cut_illustrations(sheet)
     page = np.full_like(sheet.pixels, PAPER)
     x1, y1, x2, y2 = PICTURE
-    lay(page, cut.ink, x1, y1)
+    draw_ink(page, cut.ink, x1, y1)
     assert np.abs(page - sheet.pixels)[y1:y2, x1:x2].max() < 1.5
     assert cut.share == 0.4
 
@@ -96,7 +96,7 @@ def test_what_is_set_is_where_its_box_is(step) -> None:
     for seed in range(12):
         s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(seed))
         step(s, cuts)
-        outside = lift(s.page, s.paper).min(axis=2) < 0.8
+        outside = extract_ink(s.page, s.paper).min(axis=2) < 0.8
         for x1, y1, x2, y2 in s.boxes:
             assert is_visible(s.page, (x1, y1, x2, y2))
             outside[y1:y2, x1:x2] = False
@@ -118,7 +118,7 @@ def test_what_misleads_stays_off_the_illustrations() -> None:
     for seed in range(30):
         page, rng = draw_page(picture=True), np.random.default_rng(seed)
         before = page.copy()
-        strew(page, estimate_paper(page), [PICTURE], rng)
+        add_distractors(page, estimate_paper(page), [PICTURE], rng)
         x1, y1, x2, y2 = PICTURE
         assert np.array_equal(page[y1:y2, x1:x2], before[y1:y2, x1:x2])
 
@@ -131,9 +131,9 @@ def test_rubrics_are_red_or_blue() -> None:
 
 def test_faint_lines_lost_in_two_tones_are_no_longer_labelled() -> None:
     page = np.full((800, 500, 3), PAPER, np.float32)
-    lay(page, dye(np.ones((100, 100), np.float32), (0.97, 0.97, 0.97)), 100, 100)
+    draw_ink(page, colour_mask(np.ones((100, 100), np.float32), (0.97, 0.97, 0.97)), 100, 100)
     assert not is_visible(page, (90, 90, 210, 210))
-    lay(page, dye(np.ones((100, 100), np.float32), (0.5, 0.5, 0.5)), 100, 100)
+    draw_ink(page, colour_mask(np.ones((100, 100), np.float32), (0.5, 0.5, 0.5)), 100, 100)
     assert is_visible(page, (90, 90, 210, 210))
 
 
