@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Exit with all differences if there are any, otherwise print a summary."""
     found = parse_annotations(arguments.file.read_text())
     truth = json.loads((ROOT / "iiif" / "sample" / "truth.json").read_text())
-    faults = [f"{name} has no line" for name in truth if name not in found]
+    faults = [f"{name} is missing from the file" for name in truth if name not in found]
     for name in truth.keys() & found.keys():
         true, boxes = to_corners(truth[name]), to_corners(found[name])
         if len(true) != len(boxes):
