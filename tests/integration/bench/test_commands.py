@@ -37,6 +37,7 @@ COMMAND_LINES = {
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
+    "pictures": ("--folder {out}", ["Written: "]),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
 # Commands that run a whole service; tests/service/test_bench_commands.py tests them.
@@ -47,6 +48,7 @@ OUTPUT_FILES = {
     "train-weights": "weights.pt",
     "synthesis": "images/train/synthetic_00000.jpg",
     "sample": "truth.json",
+    "pictures": "coverage.png",
 }
 
 
