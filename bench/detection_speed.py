@@ -1,7 +1,7 @@
-"""Compare the speed of detection with the library's own ways and with the floor.
+"""Compare the speed of detection with that of ultralytics' own prediction and with a floor.
 
-Every way reads the same JPEG files and ends with boxes. The floor is the bare forward pass on ready tensors of the same
-shapes, in full batches.
+Every way reads the same JPEG files and returns boxes. The floor is the forward pass alone, on prepared tensors of the
+same shapes, in full batches.
 """
 
 import argparse
@@ -25,8 +25,10 @@ FLOOR = "floor: bare forward pass"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     pages = ROOT / "iiif" / "sample"
     parser.add_argument("--pages", type=Path, default=pages, metavar="DIR", help="pages (default: the sample document)")
-    parser.add_argument("--count", type=int, default=40, help="take so many pages (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=DetectorConfig.batch_size, help="pages a batch")
+    parser.add_argument("--count", type=int, default=40, help="number of pages to detect on (default: %(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=DetectorConfig.batch_size, help="pages per batch (default: %(default)s)"
+    )
     add_weights_argument(parser)
     add_timing_arguments(parser)
 
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def build_ways(paths: list[Path], detector: Detector, weights: Path) -> dict[str, Way]:
-    """Return the ways to detect on every page, by name."""
+    """Return the ways to detect on all pages, by name."""
     from ultralytics import YOLO
 
     size = detector.config.batch_size
@@ -59,21 +61,27 @@ def build_ways(paths: list[Path], detector: Detector, weights: Path) -> dict[str
 
 
 def predict_with_library(detector: Detector, library: Any, names: list[str]) -> None:
-    """Detect as the library does, configured like the detector."""
+    """Detect with ultralytics' own `predict`, configured like the detector.
+
+    Args:
+        detector: Detector whose configuration is used.
+        library: Model of ultralytics.
+        names: Paths of the images, one batch.
+    """
     config, half = detector.config, detector.dtype == torch.float16
     options = {"imgsz": config.size, "conf": config.confidence, "iou": config.iou, "half": half, "verbose": False}
     library.predict(names, batch=len(names), **options)
 
 
 def detect(paths: list[Path], detector: Detector) -> None:
-    """Detect as a job does: a batch is decoded while the one before it is in the network."""
+    """Detect as a job does: the next batch is decoded while the network processes the current one."""
     pages = [FetchedPage(number, "", path.name, file=str(path)) for number, path in enumerate(paths, 1)]
     for batch in load_batches(Path(), pages, detector.config.batch_size, detector.config.size):
         detector.detect([image.pixels for image in batch if image.pixels is not None])
 
 
 def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
-    """Return ready input of the shapes that the pages have for the network, in full batches."""
+    """Return random input batches of the shapes in which the pages reach the network, in full batches."""
     shapes: Counter[torch.Size] = Counter()
     hook = detector.network.register_forward_pre_hook(
         lambda _, inputs: shapes.update([each.shape for each in inputs[0]])
@@ -88,6 +96,7 @@ def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
 
 @torch.inference_mode()
 def forward(detector: Detector, inputs: list[torch.Tensor]) -> None:
+    """Run the forward pass alone."""
     for batch in inputs:
         detector.network(batch)
     if detector.device.type == "cuda":
