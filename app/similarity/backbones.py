@@ -32,7 +32,8 @@ class Backbone:
 
     Attributes:
         name: By which clients ask for it.
-        architecture: ``torchvision:…`` or ``timm:…``.
+        architecture: ``torchvision:…``, ``timm:…`` or ``detection:…``. The last one names detection weights in
+            ``models/``, whose first layers are the network.
         url: Where its weights are published; "" when they must be put in place by hand.
         checksum: ``md5:`` or ``sha256:`` and the first digits of the digest of that file; "" when nobody published one.
         prefix: What the names of its parameters begin with in the file; others there belong to something else.
@@ -51,12 +52,12 @@ class Backbone:
 
     @property
     def source(self) -> str:
-        """The library that builds the network: ``torchvision`` or ``timm``."""
+        """Source of the network: ``torchvision``, ``timm`` or ``detection``."""
         return self.architecture.partition(":")[0]
 
     @property
     def model(self) -> str:
-        """The name of the network in that library."""
+        """Name of the network in its library, or of the detection weights."""
         return self.architecture.partition(":")[2]
 
 
@@ -93,7 +94,10 @@ _PUBLISHED = (
         "md5:556550",
     ),
 )
-BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in _PUBLISHED}
+# Needs no download. The network learned to find illustrations, not to compare them. It recognises prints of one block;
+# for looser likeness, the published backbones are the better choice.
+_INCLUDED = (Backbone("illustrations", "detection:illustrations"),)
+BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in (*_PUBLISHED, *_INCLUDED)}
 DEFAULT_BACKBONE = "moco_v2_800ep_pretrain"
 
 # As timm names its models: no path, no address, no repository.
