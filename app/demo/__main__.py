@@ -23,7 +23,7 @@ from app.demo.client_app import ClientApp, Received, serve
 from app.demo.contact_sheet import NEUTRAL, PairCard, draw_overlay, draw_pairs
 from app.demo.iiif_server import create_iiif_server
 from app.demo.judged_pairs import JudgedPair, count_true_pairs, describe_verdict, format_table, judge_pairs
-from app.demo.reprint import Woodcut, make_reprint, read_woodcuts
+from app.demo.reprint import make_reprint, read_woodcuts
 from app.demo.service import choose_settings, run_service
 from app.errors import ExtractorError
 from app.images.overlays import FOUND, TRUE
@@ -46,7 +46,7 @@ def main() -> None:
         serve(client.create_app()) as client_url,
     ):
         say(f"A library serves {relative(SAMPLE)}/ at {library}/manifest.json")
-        say(f"Another library serves a reprint, {relative(reprint)}/, at {other_library}/manifest.json")
+        say(f"Another one serves {relative(reprint)}/, altered copies of its pages, at {other_library}/manifest.json")
         say(f"A client app waits for results at {client_url}")
         settings = choose_settings(FOLDER, client_app_url=client_url)
         say(f"The service starts: broker, workers, schedule, API (logs in {relative(FOLDER)}/logs)")
@@ -59,10 +59,8 @@ def main() -> None:
             job = compare(api, original_job, reprint_job)
             show_scores(receive(client, PAIR))
             answer = api.get_json(f"/jobs/{job['job_id']}/scores/{PAIR}?format=json")
-            right, count = show_pairs(judge_pairs(answer["pairs"], *woodcuts), *woodcuts)
+            show_pairs(judge_pairs(answer["pairs"], *woodcuts), count_true_pairs(*woodcuts))
             say("The service stops")
-    if right < count:
-        sys.exit(f"{count - right} of the {count} best pairs are wrong: see {relative(FOLDER)}/pairs.png.")
 
 
 def say(text: str) -> None:
@@ -125,13 +123,17 @@ def show_scores(received: Received) -> None:
     say(f"Written: {relative(FOLDER / name)}")
 
 
-def show_pairs(pairs: Sequence[JudgedPair], first: Sequence[Woodcut], second: Sequence[Woodcut]) -> tuple[int, int]:
-    """Print and draw the best pairs and the next one; return how many of the best are right, and how many they are."""
-    count = count_true_pairs(first, second)
+def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
+    """Print and draw the best pairs and the next one; exit when one of the best is wrong or missing.
+
+    Args:
+        pairs: All pairs, best first.
+        count: Number of true pairs, and so of the best ones.
+    """
     best, others = pairs[:count], pairs[count : count + 1]
     right = sum(pair.right for pair in best)
     verdict = f"{right} of the {count} best pairs are two prints of one block."
-    say(f"The best pairs of {' and '.join(DOCUMENTS)}, of {len(pairs)}")
+    say(f"{len(pairs)} pairs of {' and '.join(DOCUMENTS)}; the best {count}:")
     print(format_table(best, DOCUMENTS))
     print(f"  {verdict}")
     for pair in others:
@@ -139,9 +141,10 @@ def show_pairs(pairs: Sequence[JudgedPair], first: Sequence[Woodcut], second: Se
     cards = [build_card(str(rank), pair, TRUE if pair.right else FOUND) for rank, pair in enumerate(best, 1)]
     cards += [build_card("next", pair, NEUTRAL) for pair in others]
     picture = FOLDER / "pairs.png"
-    draw_pairs(f"The best pairs of {' and '.join(DOCUMENTS)}", verdict, cards, picture)
+    draw_pairs("Best pairs", verdict, DOCUMENTS, cards, picture)
     say(f"Written: {relative(picture)}, with the pairs next to each other")
-    return right, count
+    if right < count:
+        sys.exit(f"{count - right} of the {count} best pairs are wrong or missing: see {relative(picture)}.")
 
 
 def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:
@@ -149,12 +152,12 @@ def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> Pai
     one, other = (Image.open(io.BytesIO(requests.get(url, timeout=10).content)) for url in pair.urls)
     same = pair.blocks[0] == pair.blocks[1] != ""
     notes = ["same block", pair.blocks[0]] if same else ["different blocks"]
-    notes.append("as it is" if pair.transposition == "none" else f"mirrored ({pair.transposition})")
+    notes.append("not mirrored" if pair.transposition == "none" else f"mirrored ({pair.transposition})")
     return PairCard(rank, (one, other), pair.names, f"{pair.score:.2f}", notes, colour)
 
 
 def relative(path: Path) -> Path:
-    return path.relative_to(ROOT)
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

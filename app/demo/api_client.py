@@ -17,7 +17,7 @@ class ApiClient:
     Attributes:
         url: Address of the API.
         headers: Headers of every request, with the key.
-        logs: Where to look when a job fails, for the message.
+        logs: Folder of the logs, as error messages name it.
     """
 
     url: str

@@ -15,7 +15,7 @@ _GAP = 24
 # The sheet of pairs, in pixels.
 _WIDTH = 1200
 _MARGIN = 40
-_HEADER = 124
+_HEADER = 156
 _CARD = 304
 _CARD_GAP = 18
 _ACCENT = 10
@@ -83,13 +83,15 @@ class PairCard:
     colour: Colour = TRUE
 
 
-def draw_pairs(title: str, subtitle: str, cards: Sequence[PairCard], output: Path) -> None:
-    """Write a PNG with one pair a row, 1200 pixels wide."""
+def draw_pairs(title: str, subtitle: str, headings: tuple[str, str], cards: Sequence[PairCard], output: Path) -> None:
+    """Write a PNG with one pair a row, 1200 pixels wide; both columns of images have a heading."""
     height = _HEADER + len(cards) * (_CARD + _CARD_GAP) + _MARGIN - _CARD_GAP
     sheet = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, 58), title, _DARK, _load_font(36), "ls")
     draw.text((_MARGIN, 96), subtitle, _LIGHT, _load_font(21), "ls")
+    for left, heading in zip(_PICTURES_LEFT, headings, strict=True):
+        draw.text((_MARGIN + left + _PICTURE[0] // 2, _HEADER - 14), heading, _DARK, _load_font(21), "ms")
     for number, card in enumerate(cards):
         _draw_card(sheet, card, _HEADER + number * (_CARD + _CARD_GAP))
     output.parent.mkdir(parents=True, exist_ok=True)

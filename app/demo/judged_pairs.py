@@ -88,13 +88,13 @@ def count_true_pairs(first: Iterable[Woodcut], second: Iterable[Woodcut]) -> int
 
 
 def format_table(pairs: Sequence[JudgedPair], headings: tuple[str, str]) -> str:
-    """Return a table for the terminal, with the names of both documents as headings."""
+    """Return a table for the terminal; ``headings`` are the names of both documents."""
     rows = [("rank", "score", *headings, "transposition", "same block")]
     for rank, pair in enumerate(pairs, 1):
         rows.append((str(rank), f"{pair.score:.3f}", *pair.names, pair.transposition, describe_verdict(pair)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
 
 
 def describe_verdict(pair: JudgedPair) -> str:
