@@ -2,7 +2,7 @@
 # Sets up what is missing, then:
 #   bash run.sh          serves until Ctrl-C: broker (if none listens), workers, schedule, API
 #   bash run.sh setup    ends there
-#   bash run.sh demo     runs a whole detection job on a sample document and shows what came of it
+#   bash run.sh demo     detects the illustrations of two sample documents, compares them and shows the results
 #   bash run.sh test     runs the tests in four processes, which mostly wait; more words go to pytest (-n 0: in one)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
