@@ -2,7 +2,7 @@
 # Installs what is missing, then:
 #   bash run.sh          runs the service until Ctrl-C: broker (unless one is running), workers, schedule, API
 #   bash run.sh setup    exits
-#   bash run.sh demo     runs a detection job on a sample document and shows the result
+#   bash run.sh demo     detects the illustrations of two sample documents, compares them and shows the results
 #   bash run.sh test     runs the tests in four processes; further arguments are passed to pytest (-n 0: one process)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -22,7 +22,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config errors storage",
-    "similarity": "errors storage",
+    "similarity": "detection errors storage",
     "training": "detection errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",
@@ -36,7 +36,7 @@ ALLOWED = {
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",
-    "demo": "auth config database errors images",
+    "demo": "auth config database detection errors images",
 }
 # Packages that work without Flask and Celery.
 INDEPENDENT = (

@@ -142,7 +142,10 @@ def resume(services: Services, job_id: str) -> None:
     ("target", "call"),
     [
         ("app.training.datasets.DatasetStore.keep", 1),
-        ("app.training.trainer.AtomicPath.write_bytes", 1),  # after the record of the first epoch, before its checkpoint
+        (
+            "app.training.trainer.AtomicPath.write_bytes",
+            1,
+        ),  # after the record of the first epoch, before its checkpoint
         ("app.training.trainer.AtomicPath.write_bytes", 3),  # the same for the second epoch
         ("app.training.trainer.AtomicPath.write_bytes", 2),  # last.pt exists, best.pt does not
         ("app.pipelines.training.work.save_weights", 1),
