@@ -93,7 +93,7 @@ def format_timings(job: dict[str, Any]) -> str:
     return ", ".join(f"{stage} {spent:.1f} s" for stage, spent in job["timings"].items())
 
 
-def receive(client: ClientApp, field: str) -> Received:
+def receive(client: RecordingClientApp, field: str) -> Received:
     """Return the first message with a file in this field; exit when none arrives within 30 seconds of the last one."""
     messages: list[Received] = []
     while len(messages) < len(messages := client.wait(len(messages) + 1, timeout=30)):

@@ -81,8 +81,10 @@ def _read_python(text: str) -> Iterator[tuple[int, str]]:
                 docstrings.add(node.body[0].value)  # type: ignore[attr-defined]
                 yield from ((getattr(node, "lineno", 1), each) for each in _split(docstring))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
-            if node.value.count(" ") > 5 and "redis.call" not in node.value:
-                yield node.lineno, node.value
+            # Shorter strings are no sentences, and a script of the broker is no prose.
+            yield from (
+                [(node.lineno, node.value)] if node.value.count(" ") > 5 and "redis.call" not in node.value else []
+            )
     yield from _read_comments(text)
 
 

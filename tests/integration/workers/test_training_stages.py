@@ -145,7 +145,7 @@ def resume(services: Services, job_id: str) -> None:
         (
             "app.training.trainer.AtomicPath.write_bytes",
             1,
-        ),  # after the record of the first epoch, before its checkpoint
+        ),  # the first epoch is recorded, its checkpoint is not saved
         ("app.training.trainer.AtomicPath.write_bytes", 3),  # the same for the second epoch
         ("app.training.trainer.AtomicPath.write_bytes", 2),  # last.pt exists, best.pt does not
         ("app.pipelines.training.work.save_weights", 1),
