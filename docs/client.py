@@ -1,5 +1,7 @@
 """A client of extractorAPI: detect the illustrations of a IIIF manifest, and print their boxes.
 
+Usage:
+
     export EXTRACTOR_URL=http://127.0.0.1:5000 EXTRACTOR_KEY=… EXTRACTOR_SECRET=whsec_…
     python docs/client.py MANIFEST_URL         # poll until the job has finished
     python docs/client.py MANIFEST_URL 8100    # receive its signed events on port 8100 (see TRUSTED_HOSTS)
@@ -108,7 +110,7 @@ def main(manifest_url: str, port: str = "") -> None:
     else:
         job = client.wait(client.detect(manifest_url))
     if job["state"] != "done":
-        sys.exit(f"The job has {job['state']}: {job['error']}")
+        sys.exit(f"The job is {job['state']}: {job['error']}")
     for canvas in client.read_canvases(job["job_id"]):
         boxes = [detection["xywh"] for detection in canvas["detections"]]
         print(canvas["number"], canvas["image_name"], canvas.get("reason") or boxes)
