@@ -1,4 +1,4 @@
-"""The manual for client developers agrees with the code: routes, fields, answers, commands, tables and links."""
+"""The manual for client developers agrees with the code: routes, fields, answers, commands and tables."""
 
 import io
 import json
@@ -10,7 +10,6 @@ from flask import Flask
 from werkzeug.datastructures import FileStorage
 
 from app import errors
-from app.config import ROOT
 from app.delivery.kinds import Kind, Status
 from app.delivery.outbox import WAITS
 from app.jobs.requests import read
@@ -139,21 +138,6 @@ def test_every_command_is_a_request_that_the_api_accepts(app: Flask, page: str) 
 
 def read_query(query: str) -> dict[str, str]:
     return dict(part.split("=") for part in query.split("&") if part)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_between_the_pages_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", read_page(page)):
-        file, _, anchor = target.partition("#")
-        assert not file or (ROOT / "docs" / file).exists(), target
-        if anchor:
-            headings = split_sections(read_page(file.removesuffix(".md") or page))
-            assert anchor in {build_anchor(heading) for heading in headings}, target
-
-
-def build_anchor(heading: str) -> str:
-    """Return the anchor that GitHub gives to a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize(
