@@ -120,8 +120,9 @@ def pretend_django(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build_request(body: bytes, content_type: str, headers: dict[str, str]) -> SimpleNamespace:
     """Return a request as a Django view reads it."""
-    built = EnvironBuilder(method="POST", input_stream=io.BytesIO(body), content_length=len(body), headers=headers)
+    built = EnvironBuilder(method="POST", input_stream=io.BytesIO(body), content_length=len(body))
     built.content_type = content_type
+    built.headers.update(headers)
     with Request(built.get_environ()) as request:
         request.get_data(parse_form_data=False)  # as Django does: the body stays readable
         files = {name: io.BytesIO(file.read()) for name, file in request.files.items()}
