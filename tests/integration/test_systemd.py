@@ -1,5 +1,6 @@
-"""The units that the README has copied, and the one that stands in it."""
+"""The systemd units that the manual copies, and those that it shows."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,25 +10,60 @@ from pathlib import Path
 import pytest
 
 from app.config import ROOT
+from tests.support.manual import find_block, read_page
 
 UNITS = sorted((ROOT / "app" / "systemd").iterdir())
-README = (ROOT / "README.md").read_text()
 
 
-def test_every_unit_is_good(tmp_path: Path) -> None:
+FOLDER = "/srv/extractor/api"
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """A folder with the shipped units, as they would be installed from this repository."""
+    for unit in UNITS:
+        write_unit(tmp_path / unit.name, unit.read_text())
+    return tmp_path
+
+
+def write_unit(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text.replace(FOLDER, str(ROOT)))
+
+
+def verify(folder: Path, *names: str) -> list[str]:
+    """Return what ``systemd-analyze`` says about units of a folder; not about other units of this machine."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("needs the systemd-analyze command")
-    for unit in UNITS:
-        (tmp_path / unit.name).write_text(unit.read_text().replace("/srv/extractor/api", str(ROOT)))
-    (in_readme,) = re.findall(r"```ini\n(\[Unit\].*?)```", README, re.DOTALL)
-    (tmp_path / "extractor.service").write_text(in_readme.replace("/srv/extractor/api", str(ROOT)))
-    (tmp_path / "extractor-worker@.service").rename(tmp_path / "extractor-worker@gpu.service")
-    names = sorted(str(path) for path in tmp_path.iterdir())
-    run = subprocess.run([analyze, "verify", "--man=no", *names], capture_output=True, text=True)
-    # Of the machine's own units and of what is not installed on it nothing is asked.
-    said = [line for line in run.stderr.splitlines() if "extractor" in line and "nvidia-modprobe" not in line]
-    assert [line for line in said if "not found" not in line] == []
+    command = [analyze, "verify", "--man=no", *(str(folder / name) for name in names)]
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"SYSTEMD_UNIT_PATH": f"{folder}:"}, check=False
+    )
+    lines = [line for line in run.stderr.splitlines() if "extractor" in line and "nvidia-modprobe" not in line]
+    return [line for line in lines if "not found" not in line]
+
+
+def test_every_shipped_unit_is_valid(units: Path) -> None:
+    workers = [f"extractor-worker@{queue}.service" for queue in ("io", "gpu", "post")]
+    assert verify(units, "extractor.target", "extractor-api.service", "extractor-schedule.service", *workers) == []
+
+
+def test_the_single_unit_of_the_manual_is_valid(units: Path) -> None:
+    write_unit(units / "extractor.service", find_block(read_page("docs/install.md"), "run.sh", "ini"))
+    assert verify(units, "extractor.service") == []
+
+
+def test_the_units_of_further_machines_are_valid(units: Path) -> None:
+    page = read_page("docs/scaling.md")
+    write_unit(units / "extractor.target", find_block(page, "[Install]", "ini"))
+    write_unit(units / "extractor-worker@gpu2.service.d" / "gpu2.conf", find_block(page, "--name gpu2", "ini"))
+    assert verify(units, "extractor.target", "extractor-worker@gpu2.service") == []
+
+
+def test_a_unit_with_a_wrong_line_is_found(units: Path) -> None:
+    write_unit(units / "extractor-worker@gpu2.service.d" / "gpu2.conf", "[Service]\nExecStart=no/absolute/path\n")
+    assert verify(units, "extractor-worker@gpu2.service") != []
 
 
 @pytest.mark.parametrize("queue", ["io", "gpu", "post"])
