@@ -1,4 +1,4 @@
-"""Start the API alone: ``python run.py``. The workers are started by ``run.sh`` or by hand (see README)."""
+"""Start the API alone: ``python run.py``. The workers are started by ``run.sh`` or by hand (see docs/install.md)."""
 
 import os
 import sys
