@@ -25,7 +25,7 @@ GUNICORN_OPTIONS = [
     "--graceful-timeout",
     "20",
     "--no-control-socket",
-    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/middleware.py.
+    # The middleware reads the headers of proxies, as far as PROXIES allows: see app/server/middleware.py.
     "--forwarded-allow-ips",
     "",
 ]

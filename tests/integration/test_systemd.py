@@ -67,7 +67,7 @@ def test_a_unit_with_a_wrong_line_is_found(units: Path) -> None:
 
 
 @pytest.mark.parametrize("queue", ["io", "gpu", "post"])
-def test_a_worker_is_started_in_the_same_way_under_systemd_and_under_supervisor(queue: str) -> None:
+def test_systemd_and_supervisor_start_a_worker_in_the_same_way(queue: str) -> None:
     supervisor = ConfigParser(interpolation=None)
     supervisor.read(ROOT / "app" / "supervisord.conf")
     unit = (ROOT / "app" / "systemd" / "extractor-worker@.service").read_text()
@@ -76,7 +76,7 @@ def test_a_worker_is_started_in_the_same_way_under_systemd_and_under_supervisor(
     assert line.replace("%i", queue) == command
 
 
-def test_no_command_line_of_supervisor_knows_a_setting_that_the_units_do_not() -> None:
-    """What settings say is read by the process itself; supervisor is told where things are, and which it starts."""
-    told = re.findall(r"%\(ENV_(\w+)\)s", (ROOT / "app" / "supervisord.conf").read_text())
-    assert set(told) == {"ROOT", "BIN", "DATA_FOLDER", "START_BROKER"}
+def test_supervisor_passes_no_setting_to_a_process() -> None:
+    """Each process reads its settings itself; supervisor knows only folders and whether to start a broker."""
+    named = re.findall(r"%\(ENV_(\w+)\)s", (ROOT / "app" / "supervisord.conf").read_text())
+    assert set(named) == {"ROOT", "BIN", "DATA_FOLDER", "START_BROKER"}
