@@ -21,6 +21,7 @@ COMMANDS = {
     "train-weights": ("train_default_weights", "the recipe of the default weights"),
     "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
     "sample": ("sample.document", "the sample document in iiif/sample"),
+    "pictures": ("manual_pictures", "the pictures of docs/numbers.md"),
     "check-sample": ("check_sample", "an annotation file of the sample, compared with the true boxes"),
 }
 

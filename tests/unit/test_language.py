@@ -57,7 +57,7 @@ def _check(paragraph: str) -> Iterator[str]:
     for line in paragraph.splitlines():
         if FRAGMENT.match(line):
             yield f"entry is a fragment: {line.strip()}"
-    text = re.sub(r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)", "code", " ".join(paragraph.replace("**", "").split()))
+    text = re.sub(r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)", "Code", " ".join(paragraph.replace("**", "").split()))
     for word in BANNED.findall(text):
         yield f"banned: {word!r} in: {text[:90]}"
     for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(\"“])|(?<=[:;])\s+", text):
