@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.auth import add_app, find_app, renew_secret
-from app.config import ROOT
+from app.config import ROOT, Settings
 from app.database.sessions import Database
 from app.database.tables import Secret
 from app.demo.service import build_environment, choose_settings
@@ -22,6 +22,7 @@ from tests.support import postgresql as programs
 from tests.support.manual import find_block, read_page
 from tests.support.postgresql import Server
 
+INSTALL = read_page("docs/install.md")
 OPERATIONS = read_page("docs/operations.md")
 RESULT = "data/jobs/0b1d5e/annotations.txt"
 CACHED = "data/images/0a/1.image"
@@ -133,9 +134,35 @@ def test_keys_are_moved_from_sqlite_to_postgresql(
     server.close()
 
 
+def run_without_root(block: str, folder: Path, places: dict[str, str]) -> str:
+    """Run a block of docs/install.md on copies of the files that it changes, without ``sudo`` and ``systemctl``."""
+    lines = [line for line in block.splitlines() if "systemctl" not in line]
+    script = "\n".join(lines).replace("sudo -u extractor ", "").replace("sudo ", "")
+    for shown, real in places.items():
+        assert shown in script
+        script = script.replace(shown, real)
+    return run(script, folder)
+
+
+def test_redis_gets_a_password_and_an_append_only_file(tmp_path: Path) -> None:
+    config = tmp_path / "redis.conf"
+    config.write_text("port 6379\n# requirepass foobared\nappendonly no\n")
+    said = run_without_root(find_block(INSTALL, "REDIS_CONF"), tmp_path, {"/etc/redis/redis.conf": str(config)})
+    password = said.partition("redis://:")[2].partition("@")[0]
+    assert config.read_text() == f"port 6379\nrequirepass {password}\nappendonly yes\n"
+    assert Settings(celery_broker_url=said.strip().partition("=")[2].strip('"')).broker_url.endswith(":6379/0")
+
+
+def test_the_proxy_is_written_to_the_settings(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".env.template", tmp_path / ".env")
+    (line,) = [line for line in find_block(INSTALL, "PROXIES").splitlines() if "PROXIES" in line]
+    run_without_root(line, tmp_path, {"/srv/extractor/api": str(tmp_path)})
+    assert Settings(_env_file=tmp_path / ".env").proxies == 1  # type: ignore[call-arg]
+
+
 def test_the_commands_for_keys_run_in_their_order(tmp_path: Path) -> None:
     settings = choose_settings(tmp_path)
-    block = find_block(read_page("docs/install.md"), "apps add my-front-end").replace("source venv/bin/activate", "")
+    block = find_block(INSTALL, "apps add my-front-end").replace("source venv/bin/activate", "")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     said = run(block, ROOT, **(build_environment(settings) | {"PATH": path})).splitlines()
     key, listed, renewed, secret, hashed, revoked = said
