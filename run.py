@@ -1,4 +1,4 @@
-"""Start the API: ``python run.py``. ``run.sh`` starts it together with the workers."""
+"""Start the API: ``python run.py``. ``run.sh`` starts it together with the workers (see docs/install.md)."""
 
 import os
 import sys

@@ -4,9 +4,11 @@
     python -m app.workers gpu     detection, comparison and training, one job at a time in a child process
     python -m app.workers post    deliveries and periodic tasks, in 16 threads
 
+``--name`` sets the part of the Celery node name before ``@``, to tell two workers of one queue on one machine apart.
 Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) run these commands.
 """
 
+import argparse
 import os
 import sys
 
@@ -17,8 +19,13 @@ DOWNLOAD_THREADS = 32
 DELIVERY_THREADS = 16
 
 
-def build_command(queue: str) -> list[str]:
-    """Return the command line of Celery for the worker of a queue."""
+def build_command(queue: str, name: str = "") -> list[str]:
+    """Return the command line of Celery for the worker of a queue.
+
+    Args:
+        queue: Queue to serve.
+        name: Node name before ``@``; the name of the queue when empty.
+    """
     pools = {
         "io": ("threads", DOWNLOAD_THREADS),
         "gpu": ("prefork", 1),
@@ -27,13 +34,17 @@ def build_command(queue: str) -> list[str]:
     if queue not in pools:
         raise SettingsError(f"There is no queue {queue!r}: choose one of {', '.join(pools)}.")
     pool, size = pools[queue]
-    options = ["-n", f"{queue}@%h", "-Q", queue, "-P", pool, "-c", str(size), "--loglevel=info"]
+    options = ["-n", f"{name or queue}@%h", "-Q", queue, "-P", pool, "-c", str(size), "--loglevel=info"]
     return ["-q", "-A", "app.app.celery", "worker", *options, "--without-mingle", "--without-gossip"]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m app.workers", description="Become the worker of a queue.")
+    parser.add_argument("queue", help="io, gpu or post")
+    parser.add_argument("--name", default="", help="node name before the @ (default: the queue)")
+    arguments = parser.parse_args()
     try:
-        command = build_command(" ".join(sys.argv[1:]))
+        command = build_command(arguments.queue, arguments.name)
     except SettingsError as error:
         sys.exit(error.message)
     os.execv(sys.executable, [sys.executable, "-m", "celery", *command])

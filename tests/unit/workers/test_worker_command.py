@@ -12,6 +12,10 @@ def test_the_gpu_worker_runs_one_job_at_a_time_in_a_child_process() -> None:
     assert " -Q gpu -P prefork -c 1 " in " ".join(build_command("gpu"))
 
 
+def test_a_second_worker_of_a_queue_may_have_a_name_of_its_own() -> None:
+    assert " -n gpu2@%h -Q gpu " in " ".join(build_command("gpu", "gpu2"))
+
+
 @pytest.mark.parametrize("queue", ["", "io gpu", "nowhere"])
 def test_an_unknown_queue_is_refused(queue: str) -> None:
     with pytest.raises(SettingsError, match="io, gpu, post"):
