@@ -158,6 +158,7 @@ def open_library() -> Iterator[Library]:
 @pytest.fixture
 def library(open_library: Library) -> Iterator[Library]:
     """A library that offers nothing yet and was asked nothing."""
+    open_library.forget()
     yield open_library
     open_library.forget()
 

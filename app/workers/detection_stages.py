@@ -19,9 +19,7 @@ def download(services: Services, job: Job) -> State | None:
     request, s = DetectionRequest(**job.request), services.settings
     folder, longest = services.storage.job(job.id), request.choose_longest(s.longest_image)
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
-    plan = detection.DownloadPlan(
-        longest, s.host_connections, s.max_canvases, retries=job.retries, evict_unfetched=not in_use
-    )
+    plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use)
     if job.retries:
         with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
             detection.discard_stale_detections(folder, services.models.find(request.model).digest())

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ from app.errors import FetchError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
+from app.iiif.images import fetch_info
 from app.iiif.manifest import Manifest, parse_document
+from app.iiif.stated_sizes import StatedSizes
 from app.jobs import DetectionRequest
+from app.net.addresses import read_host
 from app.pipelines.detection.expansion import MAX_MANIFESTS
 from app.pipelines.detection.pages import (
     Coverage,
@@ -35,7 +39,7 @@ from app.pipelines.detection.pages import (
     save_annotated,
     save_fetched,
 )
-from app.pipelines.image_cache import CircuitBreaker, ImageCache
+from app.pipelines.image_cache import CircuitBreaker, ImageCache, evict
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
@@ -55,7 +59,6 @@ class DownloadPlan:
 
     Attributes:
         longest: Longer side to ask for, in pixels; None for the full size.
-        threads: Images fetched at the same time.
         max_canvases: A longer manifest is refused.
         max_manifests: No more of a collection is read than shows that it has more.
         retries: How often the canvases that failed have been asked for again.
@@ -63,7 +66,6 @@ class DownloadPlan:
     """
 
     longest: int | None = 800
-    threads: int = 4
     max_canvases: int = 5000
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
@@ -116,17 +118,20 @@ def download(
     seen = count_coverage(load_annotated(folder, []))
     breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
-    executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
-    try:
+    sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), partial(fetch_info, fetcher))
+    executor = ThreadPoolExecutor(_count_threads(fetcher, missing), thread_name_prefix="fetch")
+
+    def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
         # Each thread in a copy of this one's context: its log lines belong to the same job.
-        waiting = {
-            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, breaker, plan.retries)
-            for canvas in missing
-        }
+        fetch = partial(_fetch_page, cache, sizes, manifest, breaker, plan.retries)
+        return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
+
+    try:
+        waiting = submit(missing)
         while True:
             # Also while nothing comes: whether the job is still wanted is learned here.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
-            if not waiting:
+            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, images))):
                 break
             for page in _take_finished(waiting, REPORT_SECONDS):
                 save_fetched(folder, page)
@@ -160,14 +165,31 @@ def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries
     return folder.has("detections", page.number) or cache.holds(page.file)
 
 
+def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
+    """Return the largest number of connections to a host of the images."""
+    hosts = {read_host(canvas.image.base) for canvas in canvases if canvas.image}
+    return max((fetcher.rules.find(host).connections for host in hosts), default=1)
+
+
+def _evict_doubtful(
+    sizes: StatedSizes, canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path
+) -> list[Canvas]:
+    """Remove the images whose stated size is doubtful from the cache; return their canvases."""
+    doubtful = {*sizes.list_doubtful()}
+    found = [canvas for canvas in canvases if canvas.image in doubtful and pages[canvas.number].file]
+    for canvas in found:
+        evict(images / str(pages[canvas.number].file))
+    return found
+
+
 def _fetch_page(
-    cache: ImageCache, manifest: Manifest, canvas: Canvas, breaker: CircuitBreaker, retries: int
+    cache: ImageCache, sizes: StatedSizes, manifest: Manifest, breaker: CircuitBreaker, retries: int, canvas: Canvas
 ) -> FetchedPage:
     page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
     if canvas.image is None or breaker.reason:
         return replace(page, reason=canvas.reason or breaker.reason)
     try:
-        cached = cache.fetch(canvas.image)
+        cached = cache.fetch(canvas.image, sizes)
     except FetchError as error:
         breaker.record(error)
         return replace(page, reason=error.message[:LONGEST_REASON])
