@@ -108,7 +108,7 @@ def parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
     Args:
         number: 1-based position in the manifest.
         entry: JSON value at this position; malformed values are accepted.
-        services: Services that the manifest describes once for all canvases, by ID.
+        services: Shared services from the top level of the manifest, by ID.
     """
     canvas = next(iter(read_nodes(entry)), {})
     resources = _find_resources(canvas)
@@ -175,7 +175,7 @@ def _list_services(resource: dict[str, Any], services: Services) -> Iterator[Cha
         name = read_id(block)
         if name in seen:
             continue
-        if name in services:  # other services are described completely here
+        if name in services:  # without a shared description, blocks with the same ID may differ
             seen.add(name)
         yield ChainMap(block, services.get(name, {}))
 

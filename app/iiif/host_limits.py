@@ -12,7 +12,8 @@ A request needs a slot. :class:`HostLimits` queues the threads of a process; a :
     LocalLimiter   to this process alone
     SharedLimiter  to all workers together, on the broker
 
-After a 429 or 503 response, :meth:`HostLimits.pause` grants no slot for the time in ``Retry-After``.
+After a response that signals overload (429, 503, 509), :meth:`HostLimits.pause` grants no slot of the host for the time
+in ``Retry-After``, or for a back-off.
 """
 
 import logging

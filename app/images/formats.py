@@ -39,7 +39,7 @@ def check_image(data: bytes, url: str, max_pixels: int, formats: tuple[str, ...]
         raise NotAnImage(f"{url} has too many pixels; at most {max_pixels} are accepted.") from error
     except UnidentifiedImageError as error:
         shown = "an HTML page" if data.lstrip()[:1] == b"<" else "data in an unsupported format"
-        raise NotAnImage(f"{url} answered {shown} instead of an image.") from error
+        raise NotAnImage(f"{url} returned {shown} instead of an image.") from error
     except NotAnImage:
         raise
     # Pillow's decoders may raise any exception for a damaged file.

@@ -1,11 +1,13 @@
-"""The order of work of each kind of job, a room a kind. Read these first: each ``work`` module is the story of a job.
+"""The steps of each kind of job. Read these modules first: each ``work`` module shows a job from beginning to end.
 
-    image_cache  the images of a manifest or a document on disk; when to stop asking a library that fails
+    image_cache  the cached images of a manifest or a document; ``CircuitBreaker`` for servers that fail
 
     detection/   manifest → images → boxes → annotation file
     similarity/  lists of images → embeddings → best matches of every pair
-    training/    data set → epochs → new weights with their figures
+    training/    data set → epochs → new weights and their metrics
 
-In: a request record, folders, a fetcher, a detector or an embedder. Out: files in the folder of the job, and progress
-through a callback that raises when the job was taken away. Neither Flask nor Celery: each runs from a Python prompt.
+In: a request, folders, a fetcher, and a detector or an embedder. Out: files in the job's folder.
+
+Progress is reported through a callback, which raises if the job was cancelled or moved to another worker. The pipelines
+use neither Flask nor Celery, so each can be run from a Python prompt.
 """

@@ -1,4 +1,4 @@
-"""The images of one manifest or document on disk: an image that is there is not fetched again.
+"""The cached images of a manifest or a document, so that no image is fetched twice.
 
 ``CircuitBreaker`` stops fetching after several consecutive failures.
 """
@@ -21,7 +21,7 @@ from app.storage import build_key, write_atomic
 
 @dataclass(frozen=True)
 class CachedImage:
-    """A file name in the cache, and the size of the full-size image that it shows."""
+    """The name of a file in the cache, and the size of the full-size image."""
 
     file: str
     width: int
@@ -31,14 +31,15 @@ class CachedImage:
 class ImageCache:
     """Fetches images into a folder.
 
-    Beside each image lies a record of its full size, written after it: an image without a record is not whole.
+    Each image has a record with its full size. The record is written after the image, so an image without a record is
+    incomplete.
 
     Args:
-        folder: The manifest's or document's own.
-        fetcher: The HTTP client.
-        longest: Longer side to ask for, in pixels; None for the full size.
-        cap_to_host_size: Whether the `image_size` of the rule of a known host limits `longest`.
-        refresh: Fetch anew what is there.
+        folder: Folder for the images of one manifest or document.
+        fetcher: HTTP client.
+        longest: Longer side to request, in pixels; None for the full size.
+        cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
+        refresh: Whether to fetch images that are already cached.
     """
 
     def __init__(
@@ -57,14 +58,14 @@ class ImageCache:
         self._refresh = refresh
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
-        """Return an image from the cache, fetched first if need be.
+        """Return an image from the cache; fetch it first if it is missing.
 
         Args:
             image: Image to fetch.
-            sizes: Sizes that its manifest states, if they may stand for its ``info.json``.
+            sizes: Sizes that the manifest states; None to fetch the ``info.json`` of the image.
 
         Raises:
-            FetchError: It could not be fetched.
+            FetchError: The image could not be fetched.
         """
         base = image.base
         longest = self._choose_longest(base)
@@ -72,10 +73,14 @@ class ImageCache:
         return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
-        """Return what is cached under a name, which stands for all that it depends on; fetched first if need be.
+        """Return the image cached under a name; call ``fetch`` first if it is missing.
+
+        Args:
+            name: Text that identifies the image, including its size.
+            fetch: Function that fetches or produces the image.
 
         Raises:
-            FetchError: It could not be fetched.
+            FetchError: The image could not be fetched.
         """
         if known := self.find(name):
             return known
@@ -86,7 +91,7 @@ class ImageCache:
         return cached
 
     def find(self, name: str) -> CachedImage | None:
-        """Return what is cached under a name, if it is and may be used."""
+        """Return the image cached under a name, or None if it is missing or must be refreshed."""
         return None if self._refresh else _load(self._place(name))
 
     def _place(self, name: str) -> Path:
@@ -99,11 +104,11 @@ class ImageCache:
         return self._longest
 
     def holds(self, file: str) -> bool:
-        """Tell whether an image is there whole."""
+        """Return whether the cache holds a complete image."""
         return _load(self.folder / file) is not None
 
     def evict_all_except(self, files: set[str]) -> None:
-        """Remove what is not among the given image files."""
+        """Remove all files except the given images and their records."""
         stems = {Path(file).stem for file in files}
         for path in {path.with_suffix("") for path in self.folder.glob("*") if not path.name.startswith(".part-")}:
             if path.name not in stems:
@@ -111,13 +116,13 @@ class ImageCache:
 
 
 def evict(path: Path) -> None:
-    """Remove an image from the cache: first its record, without which nobody takes it for whole."""
+    """Remove an image from the cache. Its record is removed first, so that no reader uses a partial entry."""
     path.with_suffix(".json").unlink(missing_ok=True)
     path.with_suffix(".image").unlink(missing_ok=True)
 
 
 def _load(path: Path) -> CachedImage | None:
-    """Return what the record of an image says; None when either is missing or the record cannot be read."""
+    """Load the record of an image; return None if the image or a valid record is missing."""
     record = path.with_suffix(".json")
     try:
         os.utime(record)  # retention counts from the last use
@@ -133,7 +138,7 @@ class CircuitBreaker:
     """Stop fetching images after several consecutive temporary failures. Threads may share one.
 
     A server that is down or that blocks this service is not asked for hundreds of further pages. They become failed
-    canvases with this reason, and a retry of the job fetches them.
+    canvases with :attr:`reason`, and a retry of the job fetches them.
 
     Args:
         max_failures: Number of consecutive failures that opens the circuit.

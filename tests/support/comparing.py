@@ -1,4 +1,4 @@
-"""A similarity job in the making, with drawn images and a network that is none."""
+"""A similarity job that runs step by step, with drawn images and a fake network."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ SHORTEST = 40
 
 @lru_cache(maxsize=256)
 def draw(seed: int, size: tuple[int, int] = (60, 60), mirrored: bool = False) -> bytes:
-    """Return an image file, another for each seed."""
+    """Return an image file; each seed gives another image."""
     random = np.random.default_rng(seed)
     image = Image.new("RGB", (60, 60), "white")
     for _ in range(12):
@@ -44,7 +44,7 @@ def draw(seed: int, size: tuple[int, int] = (60, 60), mirrored: bool = False) ->
 
 
 class Thumbnails:
-    """Embeds an image as a small picture of itself. Counts what it is asked for, and dies when told to."""
+    """A fake network: an embedding is a thumbnail of the image. Counts its calls; ``before`` may raise."""
 
     input_size = 32
     dimension = 192
@@ -63,19 +63,19 @@ class Thumbnails:
     ) -> NDArray[np.float32]:
         self.before()
         self.embedded += len(images) * len(transpositions)
-        turned = [np.ascontiguousarray(transpose(image, each)) for each in transpositions for image in images]
-        small = np.stack([cv2.resize(each, (8, 8), interpolation=cv2.INTER_AREA) for each in turned])
+        transposed = [np.ascontiguousarray(transpose(image, each)) for each in transpositions for image in images]
+        small = np.stack([cv2.resize(each, (8, 8), interpolation=cv2.INTER_AREA) for each in transposed])
         rows = small.reshape(len(transpositions), len(images), -1).astype(np.float32) - 127.5
         normed: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=2, keepdims=True)
         return normed
 
 
 class Comparing:
-    """A job on lists that a library serves, stage by stage.
+    """A similarity job on lists that a fake server offers.
 
     Attributes:
-        counted: What became of how many images and pairs.
-        contents: What the job noted, by document.
+        counted: Numbers of images and pairs by event.
+        contents: Recorded contents by document ID.
     """
 
     def __init__(self, root: Path, library: Library, fetcher: Fetcher, job: str = "job") -> None:
@@ -94,14 +94,14 @@ class Comparing:
         self.contents: dict[str, str] = {}
 
     def again(self, job: str) -> "Comparing":
-        """Return another job on the same disk, with the same documents."""
+        """Return another job with the same storage and documents."""
         other = Comparing(self.storage.root, self.library, self.fetcher, job)
         for doc_id, source in self.sources.items():
             other.list_at(doc_id, source.name)
         return other
 
     def offer(self, doc_id: str, images: Mapping[str, bytes | Answer], host: str = "127.0.0.1") -> None:
-        """Serve a list and its images, whose URLs name a host, and compare it."""
+        """Serve a list and its images, whose URLs have the given host, and add it to the job."""
         urls = {}
         for number, (name, image) in enumerate(images.items()):
             answer = image if isinstance(image, Answer) else Answer(body=image)
@@ -151,7 +151,7 @@ class Comparing:
         return found
 
     def find_best(self, a: str, b: str) -> tuple[str, str, float, str]:
-        """Return the names of the two images that are most alike, how much, and under which transposition."""
+        """Return the names, the score and the transposition of the best match."""
         found = self.find(a, b)
         scores = found.scores
         names = found.a.names[scores.first[0]], found.b.names[scores.second[0]]

@@ -1,4 +1,4 @@
-"""The result of a similarity job, as the worker leaves it."""
+"""The files of a finished similarity job."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.storage import JobFolder, name_scores, write_atomic
 
 
 def save_result(folder: JobFolder, doc_ids: Sequence[str]) -> None:
-    """Save the scores of documents of two images each: 1 of one is 2 of the other, mirrored."""
+    """Save the scores of documents with two images each. Image 1 of one is image 2 of the other, mirrored."""
     for number, doc_id in enumerate(doc_ids, 1):
         urls = [f"https://library.example/{doc_id}/{name}" for name in (1, 2)]
         compared = ComparedDocument(doc_id, f"content of {doc_id}", ["1", "2"], urls)

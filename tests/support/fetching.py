@@ -1,4 +1,4 @@
-"""A client with little patience."""
+"""Fetchers with short time limits, and a fake clock."""
 
 import threading
 from collections.abc import Callable
@@ -28,7 +28,7 @@ POLICY = FetchPolicy(
 
 @dataclass
 class Clock:
-    """A clock that moves only when somebody sleeps by it."""
+    """A fake clock that only :meth:`sleep` moves."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -47,14 +47,14 @@ def clock() -> Clock:
 
 
 def build_limits(rule: HostRule, clock: Clock | None = None, **known: HostRule) -> HostLimits:
-    """Return limits of one process, by a test's own clock when there is one."""
+    """Return rate limits for one process, with a fake clock if one is given."""
     rules = HostRules(rule, {name.replace("_", "."): known for name, known in known.items()})
     return HostLimits(rules, LocalLimiter(clock.time), clock.sleep) if clock else HostLimits(rules)
 
 
 @pytest.fixture
 def make_fetcher(clock: Clock) -> Callable[..., Fetcher]:
-    """Build a fetcher that may ask loopback, with other bounds than POLICY's where given."""
+    """Return a function that builds a fetcher for loopback; keyword arguments override POLICY."""
 
     def build(trusted: frozenset[str] = frozenset({"127.0.0.1"}), **bounds: object) -> Fetcher:
         policy = replace(POLICY, **bounds)  # type: ignore[arg-type]
@@ -69,12 +69,12 @@ def fetcher(make_fetcher: Callable[..., Fetcher]) -> Fetcher:
 
 
 def check_small_requests_go_first(limits: HostLimits, waiting: threading.Event, resume: threading.Event) -> None:
-    """Check that small requests get turns while several large ones wait, and that the large ones get theirs then.
+    """Check that small requests get slots while large ones wait, and that the large ones get theirs afterwards.
 
     Args:
-        limits: Of one request at a time, and of a long interval between large ones.
-        waiting: Set when a thread sleeps.
-        resume: Lets the sleepers sleep no longer than they must.
+        limits: Limits with one connection and a long interval between large images.
+        waiting: Event that is set when a thread starts to sleep.
+        resume: Event that lets sleeping threads continue.
     """
 
     def ask(longest: int | None) -> None:

@@ -1,7 +1,7 @@
-"""A library on loopback that misbehaves on purpose.
+"""A fake IIIF server on loopback that can misbehave.
 
-It serves manifests (Presentation 2 and 3) and drawn images (Image API 1, 2, 3, levels 0 to 2), keeps a list of what it
-was asked, and answers any path as a test wants: a status, a cut or endless body, a byte at a time, silence.
+It serves manifests (Presentation 2 and 3) and drawn images (Image API 1, 2, 3, levels 0 to 2), and records requests.
+A test can set the response of any path: a status, a truncated or endless body, single bytes, or silence.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def draw_image(width: int, height: int, form: str = "JPEG") -> bytes:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came: the path with its query, undecoded, and the headers."""
+    """A request: its path with the query, not decoded, and its headers."""
 
     path: str
     headers: dict[str, str]
@@ -54,15 +54,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path answers.
+    """The response of a path.
 
     Attributes:
-        status, body, headers: Of HTTP; an object or a list as body is sent as JSON.
-        missing: Bytes that ``Content-Length`` announces beyond the body.
-        trickle: Send one byte at a time, for ever when the body is empty.
-        endless: Send the body again and again.
-        hang: Say nothing until the library closes.
-        raw: These bytes instead of HTTP, one at a time when ``trickle``, and then the end of the connection.
+        status, body, headers: Parts of the HTTP response; an object or a list as body is sent as JSON.
+        missing: Number of bytes by which ``Content-Length`` exceeds the body.
+        trickle: Whether to send byte by byte, endlessly if the body is empty.
+        endless: Whether to repeat the body endlessly.
+        hang: Whether to send nothing until the server closes.
+        raw: Bytes to send instead of an HTTP response, before the connection is closed.
     """
 
     status: int = 200
@@ -82,7 +82,7 @@ class Answer:
 
 
 def redirect(location: str, status: int = 302) -> Answer:
-    """Return an answer that sends elsewhere."""
+    """Return a redirect."""
     return Answer(status, headers={"Location": location})
 
 
@@ -91,13 +91,13 @@ class Scan:
     """An image behind an image service.
 
     Attributes:
-        width, height: Of the full-size image.
-        version, level: Of the image service; it understands the words of its version only.
-        forms: The forms of a size that it accepts: ``full`` (or ``max``), ``w,``, ``w,h``.
-        sizes: At level 0, all that it serves beside the full image.
-        info: Whether it has an ``info.json``.
-        refusal: The status of an answer to any other form of a request.
-        more: Further or other members of ``info.json``.
+        width, height: Size of the full-size image.
+        version, level: Version and level of the image service; it accepts the keywords of its version only.
+        forms: Accepted forms of a size: ``full`` (or ``max``), ``w,``, ``w,h``.
+        sizes: Listed sizes; at level 0, no other size except the full size is served.
+        info: Whether it serves an ``info.json``.
+        refusal: Status of the response to any other request.
+        more: Members to add to or replace in ``info.json``.
     """
 
     width: int = 1200
@@ -124,8 +124,8 @@ class Scan:
         return {"@context": CONTEXTS[self.version]} | self.build_service(base) | size | listed | self.more
 
     def build_url(self, base: str) -> str:
-        everything = "max" if self.version == 3 else "full"
-        return f"{base}/full/{everything}/0/{'native' if self.version == 1 else 'default'}.jpg"
+        full_size = "max" if self.version == 3 else "full"
+        return f"{base}/full/{full_size}/0/{'native' if self.version == 1 else 'default'}.jpg"
 
     def draw(self, request_path: str) -> Answer:
         """Answer ``full/{size}/0/{quality}.jpg``."""
@@ -189,11 +189,11 @@ def build_manifest_3(base: str, scans: list[Scan], name: str = "ms-3") -> dict[s
 
 
 class Library:
-    """The server. ``with Library().open() as library:`` serves it at ``library.url``; :meth:`forget` makes it new.
+    """The server. ``with Library().open() as library:`` serves it at ``library.url``; :meth:`forget` resets it.
 
     Attributes:
-        url: Its address.
-        asked: The requests that came, in order.
+        url: Base URL.
+        asked: Received requests, in order.
     """
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class Library:
         return [asked.path for asked in self.asked]
 
     def forget(self) -> None:
-        """Drop what was set and asked, and end the answers that still run."""
+        """Drop all responses and recorded requests, and end running responses."""
         self._closing.set()
         self._closing = threading.Event()
         self._answers.clear()
@@ -225,17 +225,17 @@ class Library:
                 self._closing.set()
 
     def answer(self, path: str, *answers: Answer) -> str:
-        """Set what a path answers, one after the other, the last for ever; returns the whole address."""
+        """Set the successive responses of a path; the last one is repeated. Return the URL."""
         self._answers[path] = list(answers)
         return f"{self.url}{path}"
 
     def offer(self, scan: Scan, name: str = "1") -> str:
-        """Serve an image service; returns its base."""
+        """Serve an image service. Return its base URL."""
         self._scans[name] = scan
         return f"{self.url}/iiif/{name}"
 
     def offer_manifest(self, scans: list[Scan], version: int = 3, path: str = "/manifest.json") -> str:
-        """Serve a manifest and its images; returns its address."""
+        """Serve a manifest and its images. Return its URL."""
         for number, scan in enumerate(scans, 1):
             self.offer(scan, str(number))
         build = build_manifest_2 if version == 2 else build_manifest_3
@@ -273,7 +273,7 @@ def _send(answer: Answer, closing: threading.Event) -> Response:
         closing.wait(300)
     if answer.raw is not None:
         connection = request.environ["werkzeug.socket"]
-        with contextlib.suppress(OSError):  # who asked may have gone
+        with contextlib.suppress(OSError):  # the client may have disconnected
             for piece in _cut(answer.raw, answer, closing):
                 connection.sendall(piece)
             connection.shutdown(socket.SHUT_RDWR)
@@ -284,7 +284,7 @@ def _send(answer: Answer, closing: threading.Event) -> Response:
 
 
 def _cut(body: bytes, answer: Answer, closing: threading.Event) -> Iterator[bytes]:
-    """Yield a body as an answer sends it: whole, a byte at a time, or for ever."""
+    """Yield a body as the response sends it: in one piece, byte by byte, or endlessly."""
     pieces = [body[number : number + 1] for number in range(len(body))] if answer.trickle else [body]
     endless = answer.endless or (answer.trickle and not body)
     while not closing.is_set():

@@ -1,4 +1,4 @@
-"""Documents in which one thing stands out, and what is read of them."""
+"""Small documents with one special feature, and helpers to parse them."""
 
 import json
 from typing import Any
@@ -20,13 +20,13 @@ def parse(document: Any, max_canvases: int = 5000) -> Manifest:
 
 
 def parse_body(body: Any, motivation: Any = "painting") -> Canvas:
-    """Return the canvas of a Presentation 3 manifest that is painted with a body."""
+    """Return the canvas of a Presentation 3 manifest with one painting annotation."""
     annotation = {"type": "Annotation", "motivation": motivation, "body": body}
     return parse({"type": "Manifest", "items": [{"type": "Canvas", "items": [{"items": [annotation]}]}]}).canvases[0]
 
 
 def parse_resource(resource: Any) -> Canvas:
-    """Return the canvas of a Presentation 2 manifest that is painted with a resource."""
+    """Return the canvas of a Presentation 2 manifest with one image resource."""
     canvas = {"@type": "sc:Canvas", "images": [{"@type": "oa:Annotation", "resource": resource}]}
     return parse({"@type": "sc:Manifest", "sequences": [{"canvases": [canvas]}]}).canvases[0]
 

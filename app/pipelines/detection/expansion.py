@@ -1,4 +1,4 @@
-"""A collection → the addresses of the manifests in it, and in the collections in it."""
+"""Expand a collection into the URLs of its manifests, including those of nested collections."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import parse_document
 
-# Most manifests of a collection: a job each. A library's root collection may have a million.
+# Each manifest of a collection becomes a job. The root collection of a library may have a million.
 MAX_MANIFESTS = 1000
 
 
 def expand(first: Collection, fetcher: Fetcher, max_manifests: int, report: Callable[[int], None]) -> list[str]:
-    """Return the addresses of all manifests of a collection, none twice: its own, then those of the collections in it.
+    """Return the URLs of all manifests of a collection without duplicates: its own, then those of nested collections.
 
-    A part that does not come, or is no collection, stands among the manifests: the job that fetches it will say what
-    is wrong with it.
+    The URL of a nested collection that cannot be fetched or parsed is returned like a manifest. The job for this URL
+    then reports the error.
 
     Args:
-        first: The collection.
-        fetcher: Fetches the collections in it.
-        max_manifests: Largest number of manifests, and of nested collections to read.
-        report: Called before each fetch with how many there were; raises when the job is no longer wanted.
+        first: Collection to expand.
+        fetcher: HTTP client.
+        max_manifests: Largest number of manifests, and of nested collections.
+        report: Called before each fetch with the number of collections fetched so far; raises to stop the job.
 
     Raises:
-        ManifestError: There are more.
+        ManifestError: There are more manifests or nested collections.
     """
     manifests, waiting = dict.fromkeys(first.manifests), deque(first.collections)
     seen, fetched = {first.url, first.id, *first.collections}, 0

@@ -1,4 +1,4 @@
-"""The pages of a detection job: a small file for each canvas in the job's folder, and the pixels of fetched pages."""
+"""The pages of a detection job: one record file per canvas in the job's folder, and the pixels of fetched pages."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,16 +16,16 @@ from app.storage import JobFolder
 
 @dataclass(frozen=True)
 class FetchedPage:
-    """What came of fetching the image of a canvas.
+    """The outcome of fetching the image of a canvas.
 
     Attributes:
-        number: 1-based place of the canvas in the manifest.
-        canvas_id: The canvas's id, or "".
-        image_name: Its name in the annotation file.
-        file: File name in the cache of the manifest's images; None when it could not be fetched.
-        width, height: Of the full-size image; None when it could not be fetched.
-        reason: Why it could not be fetched, else "".
-        retries: How often the job's failed canvases had been asked for again when this came of it.
+        number: 1-based position of the canvas in the manifest.
+        canvas_id: ID of the canvas, or "".
+        image_name: Name of the image in the annotation file.
+        file: File name in the image cache of the manifest; None if the fetch failed.
+        width, height: Size of the full-size image; None if the fetch failed.
+        reason: Reason of the failure, or "".
+        retries: Number of retries of the job at the time of this outcome.
     """
 
     number: int
@@ -45,7 +45,13 @@ class FetchedPage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Every canvas accounted for: looked at with a result, looked at in vain, or not looked at and why."""
+    """The number of canvases by outcome.
+
+    Attributes:
+        detected: Pages with illustrations.
+        empty: Pages without illustrations.
+        failed: Canvases without a detection, as (canvas number, reason).
+    """
 
     detected: int = 0
     empty: int = 0
@@ -69,10 +75,10 @@ def save_annotated(folder: JobFolder, page: AnnotatedPage) -> None:
 
 
 def load_annotated(folder: JobFolder, fetched: list[FetchedPage]) -> list[AnnotatedPage]:
-    """Return the pages that were looked at and those that could not be fetched, in the order of the canvases."""
-    looked_at = [_parse_annotated(record) for record in folder.load("detections")]
+    """Return the detected pages and the pages that could not be fetched, in the order of the canvases."""
+    detected = [_parse_annotated(record) for record in folder.load("detections")]
     failed = [page.as_failed(page.reason) for page in fetched if page.file is None]
-    return sorted([*looked_at, *failed], key=lambda page: page.number)
+    return sorted([*detected, *failed], key=lambda page: page.number)
 
 
 def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
@@ -81,7 +87,7 @@ def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
 
 
 def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:
-    """Count pages by status and name the failed ones."""
+    """Count the pages by status, and list the failed ones."""
     pages = list(pages)
     count = [page.status for page in pages].count
     failed = tuple((page.number, page.reason) for page in pages if page.status is PageStatus.FAILED)
@@ -93,10 +99,9 @@ class PageImage:
     """A page with its pixels.
 
     Attributes:
-        page: What was fetched.
-        pixels: RGB ``(height, width, 3)`` uint8; None when the file is gone from the cache.
-        size: (width, height) of the image in these pixels. After a reduced decode the last of them may stand for a
-            part of a pixel only.
+        page: Record of the fetched page.
+        pixels: RGB ``(height, width, 3)`` uint8; None if the file is no longer in the cache.
+        size: Exact (width, height) of the image in these pixels, see :func:`~app.images.pixels.decode_image`.
     """
 
     page: FetchedPage
@@ -107,20 +112,20 @@ class PageImage:
 def load_batches(
     images: Path, pages: list[FetchedPage], batch_size: int, least: int | None
 ) -> Iterator[list[PageImage]]:
-    """Yield pages with their pixels; the next batch is decoded while the present one is looked at.
+    """Yield batches of pages with their pixels. The next batch is decoded while the caller works on the current one.
 
     Args:
-        images: The folder of the cached images.
-        pages: With a file each.
-        batch_size: Pages a batch.
-        least: The longer side that is needed, in pixels; None for every pixel.
+        images: Folder of the cached images.
+        pages: Pages that have a file.
+        batch_size: Number of pages per batch.
+        least: Required length of the longer side, in pixels; None for every pixel.
     """
     batches = (pages[start : start + batch_size] for start in range(0, len(pages), batch_size))
     return load_ahead(batches, lambda page: load_page_image(images, page, least))
 
 
 def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:
-    """Decode the image of a page. One that is gone from the cache or damaged there has no pixels, and is forgotten."""
+    """Decode the image of a page. A missing or damaged file gives no pixels and is removed from the cache."""
     path = images / str(page.file)
     try:
         with path.open("rb") as file:

@@ -1,9 +1,16 @@
-"""The order of work of a detection job: manifest → images → detections → annotation file.
+"""The steps of a detection job, in this order:
 
-``download`` and ``detect`` are its stages. Each works on the job's folder, skips what lies there already, and so can
-be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which raises
-when the job is no longer wanted; a coverage of None is the same as before. ``count(status)`` is told each page once:
-when it could not be fetched, or was looked at.
+    1. fetch_manifest  fetch the manifest and keep a copy in the job's folder
+    2. download        fetch the image of every canvas into the image cache
+    3. detect          run the detector page by page, then write the annotation files
+
+In: a ``DetectionRequest``, a fetcher, a loaded detector. Out: ``annotations.txt`` and ``annotations.json``.
+
+Each step skips what is already in the job's folder, so it can be repeated after any interruption. It calls:
+
+    report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
+                                   A coverage of None means "unchanged".
+    count(status)                  once for each page, after a failed fetch or a detection
 """
 
 import json
@@ -45,7 +52,7 @@ from app.storage import JobFolder, write_atomic
 if TYPE_CHECKING:
     from app.detection.detector import Detector
 
-# How often a download says how far it is, and learns whether it is still wanted.
+# Interval at which a download reports its progress, and stops if the job was cancelled.
 REPORT_SECONDS = 0.5
 LONGEST_REASON = 500
 
@@ -58,11 +65,11 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        longest: Longer side to ask for, in pixels; None for the full size.
-        max_canvases: A longer manifest is refused.
-        max_manifests: No more of a collection is read than shows that it has more.
-        retries: How often the canvases that failed have been asked for again.
-        evict_unfetched: Whether a refresh removes the images that it did not fetch; not while other jobs need them.
+        longest: Longer side to request, in pixels; None for the full size.
+        max_canvases: Largest number of canvases of a manifest.
+        max_manifests: Number of members after which parsing a collection stops.
+        retries: Number of retries of the job so far.
+        evict_unfetched: Whether a refresh removes other cached images of the manifest; False if another job uses them.
     """
 
     longest: int | None = 800
@@ -75,10 +82,11 @@ class DownloadPlan:
 def fetch_manifest(
     request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan
 ) -> Manifest | Collection:
-    """Fetch the manifest once: a job that goes on keeps the one with which it began.
+    """Fetch and parse the manifest. A resumed job uses the copy that it fetched first.
 
     Raises:
-        FetchError, ManifestError: It did not come, or is neither a manifest nor a collection of some.
+        FetchError: The manifest could not be fetched.
+        ManifestError: The document is neither a manifest nor a collection.
     """
     is_new = not folder.manifest.exists()
     data = fetcher.fetch_document(request.manifest_url) if is_new else folder.manifest.read_bytes()
@@ -98,20 +106,20 @@ def download(
     report: Report,
     count: Count = lambda _: None,
 ) -> None:
-    """Fetch the image of every canvas into the cache, and keep a record of what came of each.
+    """Fetch the image of every canvas into the cache, and record each outcome in the job's folder.
 
     Args:
-        request: Says whether to fetch anew what is cached.
-        manifest: Its canvases are fetched.
-        images: The folder of the manifest's cached images.
-        folder: The job's own.
-        fetcher: The HTTP client.
-        plan: Size and number of the requests.
-        report: Called twice a second.
-        count: Told the pages that could not be fetched.
+        request: Detection request; ``refresh`` fetches cached images again.
+        manifest: Manifest whose canvases are fetched.
+        images: Folder of the manifest's cached images.
+        folder: Folder of the job.
+        fetcher: HTTP client.
+        plan: Sizes and limits of the download.
+        report: Progress callback, called twice a second.
+        count: Called with ``FAILED`` for each page that could not be fetched.
 
     Raises:
-        FetchError: Not one image could be fetched.
+        FetchError: No image at all could be fetched.
     """
     cache = ImageCache(images, fetcher, plan.longest, cap_to_host_size=not request.image_size, refresh=request.refresh)
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
@@ -122,14 +130,14 @@ def download(
     executor = ThreadPoolExecutor(_count_threads(fetcher, missing), thread_name_prefix="fetch")
 
     def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
-        # Each thread in a copy of this one's context: its log lines belong to the same job.
+        # Each task runs in a copy of the context of this thread, so its log lines name the same job.
         fetch = partial(_fetch_page, cache, sizes, manifest, breaker, plan.retries)
         return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
 
     try:
         waiting = submit(missing)
         while True:
-            # Also while nothing comes: whether the job is still wanted is learned here.
+            # Called even if no image has arrived, because it raises if the job was cancelled.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
             if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, images))):
                 break
@@ -139,7 +147,7 @@ def download(
                 if page.file is None:
                     count(PageStatus.FAILED)
     finally:
-        # A job that is no longer wanted does not wait for a library that lets it wait.
+        # A cancelled job does not wait for a slow library.
         executor.shutdown(wait=False, cancel_futures=True)
     files = {page.file for page in pages.values() if page.file}
     if request.refresh and plan.evict_unfetched:
@@ -147,19 +155,19 @@ def download(
     if not files:
         raise FetchError(
             f"None of the {len(pages)} images of {request.manifest_url} could be fetched; "
-            f"the first: {pages[min(pages)].reason}"
+            f"the first error: {pages[min(pages)].reason}"
         )
 
 
 def _take_finished(waiting: set[Future[FetchedPage]], seconds: float) -> list[FetchedPage]:
-    """Wait for some seconds, and take what has finished by then from among what is waited for."""
+    """Remove finished futures from ``waiting`` and return their results, after at most some seconds."""
     finished, _ = wait(waiting, timeout=seconds)
     waiting -= finished
     return [future.result() for future in finished]
 
 
 def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries: int) -> bool:
-    """Tell whether a canvas needs no more fetching: it was looked at, its image is there, or it failed this time."""
+    """Return whether a canvas needs no fetch: it is detected, its image is cached, or it failed in this try."""
     if page.file is None:
         return page.retries == retries
     return folder.has("detections", page.number) or cache.holds(page.file)
@@ -202,13 +210,13 @@ def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
 
 
 def discard_stale_detections(folder: JobFolder, digest: str) -> None:
-    """Forget what other weights have found: every page of a result is looked at by the same.
+    """Discard detections by other weights, so that all pages of a result are detected by the same weights.
 
-    A job keeps the name of the weights with which it began, but their file may have been replaced since.
+    A resumed job uses weights of the same name, but the file may have been replaced.
 
     Args:
-        folder: The job's.
-        digest: Of the weights that are to look at its pages.
+        folder: Folder of the job.
+        digest: SHA-256 of the current weights.
     """
     with suppress(FileNotFoundError):
         if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
@@ -225,15 +233,16 @@ def detect(
     report: Report,
     count: Count = lambda _: None,
 ) -> None:
-    """Look at every page that was fetched, a batch at a time, and write the result.
+    """Detect the illustrations on every fetched page, batch by batch, and write the annotation files.
 
     Args:
-        request: Who asks for the full size has every pixel given to the detector, as the original did.
-        images: The folder of the manifest's cached images.
-        folder: The job's own.
-        detector: Loaded beforehand.
-        report: Called after every page; the coverage is counted once a batch.
-        count: Told what came of each page.
+        request: Detection request. With ``image_size`` "full", the detector gets every pixel, as in the original
+            extractorAPI.
+        images: Folder of the manifest's cached images.
+        folder: Folder of the job.
+        detector: Loaded detector.
+        report: Progress callback, called after every page; the coverage is updated after every batch.
+        count: Called with the status of each page.
     """
     discard_stale_detections(folder, detector.digest)
     fetched = load_fetched(folder)
@@ -262,7 +271,7 @@ def _detect_batch(batch: list[PageImage], detector: "Detector") -> list[Annotate
 def _annotate(image: PageImage, detections: Detections | None, class_names: Mapping[int, str]) -> AnnotatedPage:
     page = image.page
     if detections is None or page.width is None or page.height is None:
-        return page.as_failed("The image left the cache while the job ran: ask for a retry.")
+        return page.as_failed("The cached image was removed or damaged while the job ran: retry the job.")
     boxes = format_boxes(detections.scaled(image.size, (page.width, page.height)), class_names)
     status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
     return AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)

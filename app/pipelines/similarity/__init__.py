@@ -1,13 +1,13 @@
-"""The order of work of a similarity job.
+"""The steps of a similarity job.
 
-    work               the stages: fetch lists and images, then compare every pair
-    image_sources      where the images of a document come from: a list, or the result of a detection job
-    image_lists        a list ``{image name: image address}`` of a client app, read with care
-    host_pools         threads for each server, so that a slow one delays no other
-    documents          what is known of each document and its images, in the job's folder
+    work               fetch lists and images, then compare every pair of documents
+    image_sources      sources of the images of a document: a list, or the result of a detection job
+    image_lists        parse the list ``{image name: image URL}`` of a client app
+    host_pools         a thread pool for each host, so that a slow host does not delay the others
+    documents          the records of each document and its images, in the job's folder
     document_embedder  images of a document → embeddings, each computed once
-    embedding_store    embeddings on disk: an array for each document, backbone and transposition
+    embedding_store    embeddings on disk: one array for each document, backbone and transposition
     pair_scores        best matches of two documents, in a cache that all jobs share
 
-In: sources of images by document, a fetcher, an embedder. Out: a score file a pair in the job's folder.
+In: an image source for each document, a fetcher, an embedder. Out: one score file per pair in the job's folder.
 """

@@ -1,4 +1,4 @@
-"""The images of a document → its embeddings, each computed once whatever document it is in."""
+"""Compute the embeddings of a document. An image that several documents contain is embedded once."""
 
 import os
 import time
@@ -19,18 +19,18 @@ from app.similarity.transpositions import Transposition
 if TYPE_CHECKING:
     from app.similarity.embedder import Embedder
 
-# What is computed is noted so often: no more is lost by whatever ends the process.
+# Interval at which computed embeddings are flushed to disk, so that a killed process loses no more than this.
 FLUSH_SECONDS = 0.5
 MOST_DECODERS = 4
-GONE = "The image left the cache while the job ran: ask for a retry."
+GONE = "The cached image was removed or damaged while the job ran: retry the job."
 
 Pixels = NDArray[np.uint8]
-# Told how many rows of a document are there, and how many of them were computed since the last time.
+# Called with the number of rows of a document that are done, and the number computed since the last call.
 Report = Callable[[int, int], None]
 
 
 class ImagesGone(Exception):
-    """Images are no longer in the cache: their places in the document."""
+    """Images are missing from the cache; ``places`` are their positions in the document."""
 
     def __init__(self, places: Sequence[int]) -> None:
         super().__init__(places)
@@ -41,10 +41,10 @@ class DocumentEmbedder:
     """Embeds documents.
 
     Args:
-        store: Where embeddings are kept.
-        transpositions: Under each of which an image is embedded.
-        load_embedder: Called when something must be computed, and only then.
-        batch_size: Images at a time.
+        store: Store of the embeddings.
+        transpositions: Transpositions under which each image is embedded.
+        load_embedder: Function that loads the embedder; called only if an embedding must be computed.
+        batch_size: Number of images per batch.
     """
 
     def __init__(
@@ -59,21 +59,26 @@ class DocumentEmbedder:
         self._load_embedder = load_embedder
         self._batch_size = batch_size
 
-    def embed(self, records: DocumentRecords, images: Path, note: Callable[[str], None], report: Report) -> str:
-        """See to it that the embeddings of a document are there; return its content, "" when it has no image.
+    def embed(
+        self, records: DocumentRecords, images: Path, record_content: Callable[[str], None], report: Report
+    ) -> str:
+        """Compute the missing embeddings of a document.
 
-        An image that is gone is one that failed, and the document is then without it.
+        Images that are missing from the cache are recorded as failed, and the document is embedded without them.
 
         Args:
-            records: Of the document.
-            images: The folder of its cached images.
-            note: Told the content before anything is looked for, so that nobody removes it meanwhile.
-            report: Told how far it is.
+            records: Records of the document.
+            images: Folder of its cached images.
+            record_content: Called with the content before it is used, so that retention does not remove it.
+            report: Progress callback.
+
+        Returns:
+            Content of the document, see :mod:`app.storage`; "" if it has no usable image.
         """
         while usable := records.order_usable():
             digests = [fetched.digest for _, fetched in usable]
             content = build_content(digests)
-            note(content)
+            record_content(content)
             missing = [Transposition(each) for each in self.store.find_missing(content, self.transpositions)]
             if not missing:
                 report(len(digests), 0)
@@ -104,7 +109,7 @@ class DocumentEmbedder:
                 for start in range(draft.done, len(digests), self._batch_size)
             ]
             fresh = [[place for place in chunk if digests[place] not in known] for chunk in chunks]
-            # Of a JPEG that is decoded at hardly more than the network looks at, a score differs by hundredths.
+            # JPEGs are decoded at twice the input size or more: closer to the input size, scores differ by hundredths.
             least = 2 * self._load_embedder().input_size if new else 0
             loaded = load_ahead(
                 fresh, lambda place: (place, _load_pixels(paths[place], least)), min(MOST_DECODERS, os.cpu_count() or 1)
@@ -121,7 +126,7 @@ class DocumentEmbedder:
     def _compute(
         self, images: Sequence[tuple[int, Pixels | None]], missing: Sequence[Transposition]
     ) -> dict[int, list[Rows]]:
-        """Return the rows of images by their places: one under each transposition."""
+        """Embed images. Return, by place in the document, one row per transposition."""
         if gone := [place for place, pixels in images if pixels is None]:
             raise ImagesGone(gone)
         if not images:
@@ -132,7 +137,7 @@ class DocumentEmbedder:
 
 
 class _Flusher:
-    """Notes now and then that rows are there, and says so."""
+    """Flushes rows to disk and reports progress, at most every ``FLUSH_SECONDS``."""
 
     def __init__(self, draft: Draft, report: Report) -> None:
         self._draft = draft
@@ -149,7 +154,7 @@ class _Flusher:
 
 
 def _load_pixels(path: Path, least: int) -> Pixels | None:
-    """Decode an image as RGB; one that is gone or damaged has no pixels, and is forgotten."""
+    """Decode an image as RGB. A missing or damaged file gives None and is removed from the cache."""
     try:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]

@@ -1,4 +1,4 @@
-"""What a similarity job knows of its documents, kept in its folder: their lists, and what came of each image."""
+"""The records of the documents of a similarity job, in its folder: lists of images, and outcomes of fetching them."""
 
 import json
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ LONGEST_REASON = 500
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An image as its document lists it.
+    """An image in the list of a document.
 
     Attributes:
-        name: By which the client app knows it.
-        url: Where it is.
-        canvas_number: Of one that was detected, the canvas on which it is; 0 for others.
-        xywh: Of one that was detected, where: in pixels of the full-size image.
+        name: Name of the image in the client app.
+        url: URL of the image.
+        canvas_number: Canvas number of a detected illustration; 0 for other images.
+        xywh: Box of a detected illustration, in pixels of the full-size image; empty for other images.
     """
 
     name: str
@@ -30,13 +30,13 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class ImageList:
-    """The images of a document.
+    """The list of images of a document.
 
     Attributes:
-        images: That can be asked for.
-        failed: The names of others, each with the reason.
-        error: Why there is no list, or none with an image, else "".
-        retries: How often the job had been tried again when this was so.
+        images: Images that can be fetched.
+        failed: Unusable entries, as (name, reason).
+        error: Reason why there is no list or no usable image, or "".
+        retries: Number of retries of the job when the list was fetched.
     """
 
     images: tuple[ListedImage, ...] = ()
@@ -47,14 +47,14 @@ class ImageList:
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """What came of fetching an image.
+    """The outcome of fetching an image.
 
     Attributes:
-        name: Of the image.
-        file: Its name in the cache; None when it could not be fetched.
-        digest: Of the bytes of that file.
-        reason: Why it could not be fetched, else "".
-        retries: How often the job's failed images had been asked for again when this came of it.
+        name: Name of the image.
+        file: File name in the cache; None if the fetch failed.
+        digest: SHA-256 of the file.
+        reason: Reason of the failure, or "".
+        retries: Number of retries of the job at the time of this outcome.
     """
 
     name: str
@@ -66,7 +66,15 @@ class FetchedImage:
 
 @dataclass(frozen=True)
 class DocumentCoverage:
-    """The images of a document accounted for: those that can be compared, and those that cannot and why."""
+    """The number of images of a document by outcome.
+
+    Attributes:
+        doc_id: ID of the document.
+        images: Number of images in the list.
+        usable: Number of images that can be compared.
+        failed: Images that cannot be compared, as (name, reason).
+        error: Reason why no image can be compared, or "".
+    """
 
     doc_id: str
     images: int = 0
@@ -81,7 +89,7 @@ class DocumentCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """All documents of a job accounted for."""
+    """The coverage of all documents of a job."""
 
     documents: tuple[DocumentCoverage, ...] = ()
 
@@ -93,14 +101,14 @@ class Coverage:
 class DocumentRecords:
     """The records of one document in a job's folder.
 
-    What came of an image is a line at the end of a file: one that a crash cut off is as if it had not been written.
+    Outcomes are appended to a journal, one line per image. A line that a crash cut off is ignored.
 
     Attributes:
-        folder: The job's.
-        number: 1-based place of the document in the request.
-        doc_id: Of the document.
-        listing: Its list, when it is known.
-        fetched: What came of its images, by name.
+        folder: Folder of the job.
+        number: 1-based position of the document in the request.
+        doc_id: ID of the document.
+        listing: List of images; None until it is fetched.
+        fetched: Outcomes by image name.
     """
 
     folder: JobFolder
@@ -112,7 +120,7 @@ class DocumentRecords:
 
     @classmethod
     def load(cls, folder: JobFolder, number: int, doc_id: str) -> "DocumentRecords":
-        """Return what is known of a document by now."""
+        """Load the records of a document."""
         records = cls(folder, number, doc_id)
         path = folder.document(number, ".json")
         if path.exists():
@@ -131,13 +139,13 @@ class DocumentRecords:
         for line in lines:
             try:
                 fetched = FetchedImage(**json.loads(line))
-            except (ValueError, TypeError):  # the last before a crash, and the next one behind it
+            except (ValueError, TypeError):  # cut off by a crash
                 continue
             found[fetched.name] = fetched
         return found
 
     def save_list(self, images: ImageList) -> None:
-        """Keep the list of the document, and forget what came of images that are not on it any more."""
+        """Save the list of the document, and drop the outcomes of images that are no longer in it."""
         names = {image.name for image in images.images}
         self.listing = images
         self.fetched = {name: fetched for name, fetched in self.fetched.items() if name in names}
@@ -146,13 +154,13 @@ class DocumentRecords:
         write_atomic(self.folder.document(self.number, ".json"), json.dumps(record, ensure_ascii=False).encode())
 
     def add(self, fetched: FetchedImage) -> None:
-        """Keep what came of an image; the newest counts."""
+        """Append the outcome of an image. The latest outcome of an image counts."""
         self.fetched[fetched.name] = fetched
         if self._journal is None:
             path = self.folder.document(self.number, ".jsonl")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._journal = path.open("a", encoding="utf-8")
-            self._journal.write("\n" * bool(self._journal.tell()))  # behind a line that a crash cut off
+            self._journal.write("\n" * bool(self._journal.tell()))  # ends a line that a crash cut off
         self._journal.write(json.dumps(asdict(fetched), ensure_ascii=False) + "\n")
         self._journal.flush()
 
@@ -162,7 +170,7 @@ class DocumentRecords:
             self._journal = None
 
     def cover(self) -> DocumentCoverage:
-        """Account for every image."""
+        """Return the coverage of the document."""
         if self.listing is None:
             return DocumentCoverage(self.doc_id)
         known = (self.fetched.get(image.name) for image in self.listing.images)
@@ -170,24 +178,24 @@ class DocumentRecords:
         usable = len(self.fetched) - len(failed)
         error = self.listing.error
         if not error and self.listing.images and len(failed) == len(self.listing.images):
-            error = f"None of its {len(failed)} images could be used; the first: {failed[0][1]}"
+            error = f"None of its {len(failed)} images could be used; the first error: {failed[0][1]}"
         count = len(self.listing.images) + len(self.listing.failed)
         return DocumentCoverage(self.doc_id, count, usable, self.listing.failed + failed, error)
 
     def order_usable(self) -> list[tuple[ListedImage, FetchedImage]]:
-        """Return the images that are there, in an order that their pixels alone decide, whatever they are named."""
+        """Return the fetched images, ordered by digest: the order does not depend on their names."""
         listed = {image.name: image for image in (self.listing or ImageList()).images}
         usable = sorted((each.digest, each.name) for each in self.fetched.values() if each.file)
         return [(listed[name], self.fetched[name]) for _, name in usable]
 
 
 def load_all(folder: JobFolder, doc_ids: Mapping[str, Any]) -> list[DocumentRecords]:
-    """Return the records of every document of a request."""
+    """Load the records of all documents of a request."""
     return [DocumentRecords.load(folder, number, doc_id) for number, doc_id in enumerate(doc_ids, 1)]
 
 
 def save_compared(records: DocumentRecords, content: str) -> None:
-    """Keep which images were compared, for those who read the scores."""
+    """Save the list of compared images, to which the indices in the score files refer."""
     images = [image for image, _ in records.order_usable()]
     compared = ComparedDocument(
         records.doc_id, content, [image.name for image in images], [image.url for image in images]

@@ -1,11 +1,12 @@
-"""The embeddings of documents on disk: one array a document, backbone and transposition, whole or not there at all.
+"""The embeddings of documents on disk: one array for each document, backbone and transposition.
 
-    <content>/images                    the digests of the document's images, in the order of the rows
-    <content>/<key>/none.npy            (n, d) float16, read through a memory map
-    <content>/<key>/none.part           an array in the making, and in progress.json how many of its rows are there
+    <content>/images               the digests of the document's images, in the order of the rows
+    <content>/<key>/none.npy       a complete array (n, d) float16, read through a memory map
+    <content>/<key>/none.part      an incomplete array
+    <content>/<key>/progress.json  the number of rows written to each incomplete array
 
-The rows of an array in the making are written in order, each at its place: whoever goes on with it, or makes the same
-at the same moment, writes the same numbers to the same places. A row that some other document has is copied.
+Rows are written in order. A worker that resumes an incomplete array, or computes the same array at the same time,
+writes the same values to the same positions. Rows that another document already has are copied.
 """
 
 import io
@@ -27,16 +28,16 @@ IMAGES, PROGRESS = "images", "progress.json"
 
 
 def build_content(digests: Iterable[str]) -> str:
-    """Return the name under which what is computed of some images is kept."""
+    """Return the content of a document, see :mod:`app.storage`, from the digests of its images."""
     return build_key("\n".join(digests))
 
 
 class EmbeddingStore:
-    """The embeddings of every document by one backbone.
+    """The embeddings of all documents by one backbone.
 
     Args:
-        root: Holds a folder a content.
-        identity: Names all that an embedding depends on beside the image and its transposition.
+        root: Folder with one subfolder per content.
+        identity: Text that identifies the backbone, its weights and its parameters.
     """
 
     def __init__(self, root: Path, identity: str) -> None:
@@ -47,26 +48,26 @@ class EmbeddingStore:
         return self._root / content / self._key
 
     def find_missing(self, content: str, transpositions: Iterable[str]) -> list[str]:
-        """Return the transpositions under which a document's embeddings are not there; it counts as a use."""
+        """Return the transpositions without a complete array for a content. This counts as a use for retention."""
         with suppress(FileNotFoundError):
             os.utime(self.folder(content))
         return [each for each in transpositions if not (self.folder(content) / f"{each}.npy").exists()]
 
     def open(self, content: str, transpositions: Iterable[str]) -> list[Rows]:
-        """Return an array ``(n, d)`` for each transposition, mapped and not read.
+        """Return an array ``(n, d)`` for each transposition, as a memory map.
 
         Raises:
-            FileNotFoundError: One is not there.
+            FileNotFoundError: An array is missing or incomplete.
         """
         return [np.load(self.folder(content) / f"{each}.npy", mmap_mode="r") for each in transpositions]
 
     def find_digests(self, contents: Iterable[str], transpositions: Sequence[str]) -> set[str]:
-        """Return the digests of the images of documents whose embeddings are there under some transpositions."""
+        """Return the digests of the images of all contents that are complete under the given transpositions."""
         there = (content for content in contents if not self.find_missing(content, transpositions))
         return {digest for content in there for digest in _load_digests(self._root / content)}
 
     def find_rows(self, digests: Iterable[str], transpositions: Sequence[str]) -> dict[str, list[Rows]]:
-        """Return what there is of some images under all of some transpositions: by digest, a row for each."""
+        """Find stored rows of images, in any document. Return, by digest, one row per transposition."""
         wanted, found = set(digests), {}
         for folder in self._root.glob(f"*/{self._key}"):
             if not wanted:
@@ -79,7 +80,7 @@ class EmbeddingStore:
         return found
 
     def draft(self, content: str, digests: Sequence[str], transpositions: Sequence[str], dimension: int) -> "Draft":
-        """Begin the arrays of a document, or go on with them."""
+        """Open the incomplete arrays of a document; create them if necessary."""
         folder = self.folder(content)
         images = folder.parent / IMAGES
         if not images.exists():
@@ -89,10 +90,10 @@ class EmbeddingStore:
 
 
 class Draft:
-    """Arrays in the making. ``with`` closes their files.
+    """Incomplete arrays. The context manager closes their files.
 
     Attributes:
-        done: Rows that are there, of each array.
+        done: Number of rows that all arrays have.
     """
 
     def __init__(self, folder: Path, transpositions: Sequence[str], shape: tuple[int, int]) -> None:
@@ -104,7 +105,7 @@ class Draft:
         self._parts = {each: self._open(folder / f"{each}.part") for each in transpositions}
         known = _load_progress(folder)
         self.done = min(known.get(each, 0) for each in transpositions)
-        if self._is_new:  # what is noted there is of arrays that have become the document's meanwhile
+        if self._is_new:  # the progress file belongs to arrays that were completed in the meantime
             self.flush(0)
 
     def __enter__(self) -> "Draft":
@@ -114,7 +115,7 @@ class Draft:
         self._files.close()
 
     def _open(self, path: Path) -> tuple[int, int]:
-        """Return the descriptor of a file, made as large as it will be, and the place of its first row."""
+        """Open a file at its final size. Return its descriptor and the offset of the first row."""
         head = _build_head(self._shape)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
@@ -128,13 +129,13 @@ class Draft:
         return descriptor, len(head)
 
     def write(self, start: int, rows: Sequence[Rows]) -> None:
-        """Write rows from a place on: ``(k, d)`` for each transposition."""
+        """Write rows from an index on: an array ``(k, d)`` for each transposition."""
         for (descriptor, head), values in zip(self._parts.values(), rows, strict=True):
             content = np.ascontiguousarray(values, np.float16).tobytes()
             _write_whole(descriptor, content, head + start * self._row_bytes)
 
     def flush(self, done: int) -> None:
-        """Note that so many rows are there, once they are on the disk."""
+        """Sync the files, then record the number of rows written."""
         for descriptor, _ in self._parts.values():
             os.fsync(descriptor)
         self.done = done
@@ -142,10 +143,10 @@ class Draft:
         write_atomic(self._folder / PROGRESS, json.dumps(known).encode())
 
     def finish(self) -> None:
-        """Make the arrays those of the document, all rows of which are there."""
+        """Rename the complete arrays, which makes them the arrays of the document."""
         for transposition in self._parts:
             part = self._folder / f"{transposition}.part"
-            with suppress(FileNotFoundError):  # somebody else was quicker, with the same numbers
+            with suppress(FileNotFoundError):  # another worker finished first, with the same values
                 os.replace(part, part.with_suffix(".npy"))
 
 
@@ -157,7 +158,7 @@ def _write_whole(descriptor: int, content: bytes, offset: int) -> None:
 
 
 def _build_head(shape: tuple[int, int]) -> bytes:
-    """Return the beginning of a ``.npy`` file of float16."""
+    """Return the header of a ``.npy`` file of float16."""
     file = io.BytesIO()
     npy.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
     return file.getvalue()
@@ -179,7 +180,7 @@ def _load_progress(folder: Path) -> dict[str, int]:
 
 
 def _map_rows(folder: Path, transpositions: Sequence[str]) -> tuple[list[Rows], int]:
-    """Return the arrays in a folder, and how many rows are there in all of them."""
+    """Map the arrays in a folder. Return them with the number of rows that all of them have."""
     progress = _load_progress(folder)
     arrays, counts = [], []
     for name in transpositions:

@@ -1,4 +1,4 @@
-"""Work at many servers at once: each has threads of its own, so that a slow one holds up no other."""
+"""Run tasks for many hosts at once. Each host has its own thread pool, so a slow host does not delay the others."""
 
 import queue
 import time
@@ -8,9 +8,9 @@ from contextvars import copy_context
 from itertools import cycle
 from typing import TypeVar
 
-# How often a download says how far it is, and learns whether it is still wanted.
+# Interval at which a download reports its progress, and stops if the job was cancelled.
 TICK_SECONDS = 0.5
-# Beyond so many hosts, some share their threads.
+# With more hosts, some share a pool.
 MOST_POOLS = 8
 
 T = TypeVar("T")
@@ -19,13 +19,13 @@ T = TypeVar("T")
 def run_by_host(
     tasks: Iterable[tuple[str, Callable[[], T]]], threads: int, take: Callable[[T], None], tick: Callable[[], None]
 ) -> None:
-    """Do tasks, each at a host, and give what they return to ``take``, in this thread.
+    """Run tasks in the thread pools of their hosts, and pass each result to ``take`` in the calling thread.
 
     Args:
-        tasks: The host and the work; an error of one ends all.
-        threads: For each host.
-        take: Told each result.
-        tick: Called twice a second and at the end; raises when the work is no longer wanted.
+        tasks: Pairs of host and task. An exception in a task stops all tasks.
+        threads: Number of threads per host.
+        take: Called with each result.
+        tick: Called twice a second and at the end; raises to stop.
     """
     tasks = list(tasks)
     hosts = sorted({host for host, _ in tasks})
@@ -34,24 +34,24 @@ def run_by_host(
     finished: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
     try:
         for host, task in tasks:
-            # Each in a copy of this thread's context: its log lines belong to the same job.
+            # Each task runs in a copy of the context of this thread, so its log lines name the same job.
             pool_of[host].submit(copy_context().run, task).add_done_callback(finished.put)
         waiting = len(tasks)
         while True:
-            tick()  # also while nothing comes: whether the work is still wanted is learned here
+            tick()  # called even if no task has finished, because it raises if the job was cancelled
             if not waiting:
                 break
             for future in _take_finished(finished, waiting):
                 waiting -= 1
                 take(future.result())
     finally:
-        # What is no longer wanted does not wait for a server that lets it wait.
+        # A cancelled job does not wait for a slow server.
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _take_finished(finished: "queue.SimpleQueue[Future[T]]", limit: int) -> list[Future[T]]:
-    """Return what finishes by the next tick."""
+    """Return the tasks that finish before the next tick."""
     found: list[Future[T]] = []
     end = time.monotonic() + TICK_SECONDS
     while len(found) < limit and (left := end - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""A document's list as a client app serves it, ``{image name: image address}``, read with care."""
+"""Parse the list of images of a document, ``{image name: image URL}``, as a client app serves it."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ from app.jobs.requests.fields import check_url, explain_name
 from app.jobs.requests.reading import JsonObject, parse_json, show
 from app.pipelines.similarity.documents import ImageList, ListedImage
 
-# Most images of a document. A comparison of two such documents computes 400 million scores.
+# Largest number of images of a document. Comparing two such documents computes 400 million scores.
 MAX_IMAGES = 20_000
 
 
 def parse_image_list(data: bytes, url: str, max_images: int) -> ImageList:
-    """Read a list. An image that cannot be asked for is named in it, and so is why there is none.
+    """Parse a list. Invalid entries and errors become part of the result; nothing is raised.
 
     Args:
-        data: What came.
-        url: Where it came from.
-        max_images: A longer list is refused.
+        data: JSON document.
+        url: URL from which the list was fetched; named in errors.
+        max_images: Largest number of entries that is accepted.
     """
-    advice = "check that it is the address of a list {image name: image address}."
+    advice = "check that it is the URL of a list {image name: image URL}."
     try:
         found = parse_json(data)
     except ValueError:
@@ -31,7 +31,7 @@ def parse_image_list(data: bytes, url: str, max_images: int) -> ImageList:
 
 
 def check_length(images: ImageList, origin: str, max_images: int) -> ImageList:
-    """Return a list, or why it cannot be used: it has nothing in it that can be asked for, or too much."""
+    """Return the list, or a list with an error if it has too many images or no usable one."""
     count = len(images.images) + len(images.failed)
     if count > max_images:
         return ImageList(error=f"{origin} has {count} images; at most {max_images} are accepted: split the document.")
@@ -40,7 +40,7 @@ def check_length(images: ImageList, origin: str, max_images: int) -> ImageList:
     if not images.failed:
         return ImageList(error=f"{origin} has no images.")
     name, reason = images.failed[0]
-    error = f"{origin} has no image that can be asked for; the first of {count}, {show(name)}: {reason}"
+    error = f"{origin} has no usable image; the first of {count}, {show(name)}: {reason}"
     return ImageList(failed=images.failed, error=error)
 
 
@@ -55,15 +55,15 @@ def _read_entries(entries: JsonObject) -> ImageList:
 
 
 def _explain_entry(name: str, value: Any, entries: JsonObject) -> str:
-    """Return why an image of a list cannot be asked for, or ""."""
+    """Return the reason why an entry of a list is invalid, or ""."""
     if fault := explain_name(name):
         return f"Its name {fault}."
     if name in entries.repeated:
-        return "The list has two images of this name."
+        return "The list has two images with this name."
     if not isinstance(value, str):
-        return "The list has no address for it."
+        return "The list has no URL for this image."
     try:
-        check_url("Its address", value)
+        check_url("Its URL", value)
     except RequestError as error:
         return error.message
-    return "" if value.isprintable() else "Its address has characters that cannot be printed."
+    return "" if value.isprintable() else "Its URL contains unprintable characters."

@@ -1,4 +1,4 @@
-"""Where the images of a document come from: a list that its client app serves, or what a detection job has found."""
+"""Sources of the images of a document: a list that its client app serves, or the result of a detection job."""
 
 import io
 import json
@@ -24,18 +24,19 @@ from app.pipelines.similarity.documents import ImageList, ListedImage
 from app.pipelines.similarity.image_lists import MAX_IMAGES, check_length, parse_image_list
 from app.storage import JobFolder
 
-# Of a whole image nobody knows how narrow it is: its longer side is this much longer than its shorter need be.
+# The shape of a whole image is unknown before it is fetched. Its longer side is requested at this multiple of the
+# length that its shorter side needs.
 LONGEST_RATIO = 3
 
 
 class ImageSource(Protocol):
-    """Where the images of a document come from.
+    """The source of the images of a document.
 
     Attributes:
-        name: Of the folder in which its images are kept.
-        cache: Of its images.
-        host: Where its list is; "" when it is here.
-        may_grow: Whether its list is read anew when the job is tried again.
+        name: Name of the source; the folder of its cached images is derived from it.
+        cache: Cache of its images.
+        host: Host of its list; "" if the list is local.
+        may_grow: Whether a retry of the job reads the list again.
     """
 
     name: str
@@ -44,25 +45,25 @@ class ImageSource(Protocol):
     may_grow: bool
 
     def list_images(self) -> ImageList:
-        """Return what there is, or why there is nothing."""
+        """Return the list of images, or a list with an error."""
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        """Return an image from the cache, fetched first if need be.
+        """Return an image from the cache; fetch it first if it is missing.
 
         Raises:
-            FetchError: It could not be fetched.
+            FetchError: The image could not be fetched.
         """
 
 
 class ListSource:
-    """A list at an address.
+    """A list of images at a URL.
 
     Args:
-        url: Its address.
-        cache: Of its images; asks for whole ones at a size that suffices.
-        fetcher: The HTTP client.
-        shortest: What suffices of the shorter side of an image, in pixels.
-        max_images: Images of a list.
+        url: URL of the list.
+        cache: Cache of its images, which requests whole images at a sufficient size.
+        fetcher: HTTP client.
+        shortest: Required length of the shorter side of an image, in pixels.
+        max_images: Largest number of images in a list.
     """
 
     may_grow = False
@@ -85,12 +86,12 @@ class ListSource:
 
 
 class MissingSource:
-    """No source at all.
+    """A source that cannot be used, such as a detection job that does not exist.
 
     Args:
-        name: Of the folder in which its images would be.
-        cache: Of the images.
-        error: Says why.
+        name: Name of the source.
+        cache: Cache that stays empty.
+        error: Error that explains why.
     """
 
     host = ""
@@ -109,16 +110,19 @@ class MissingSource:
 
 
 class DetectionSource:
-    """The illustrations that a detection job has found: regions of the pages' image services, or cut from the pages.
+    """The illustrations that a detection job found.
+
+    An illustration is requested as a region from the image service of its page. Without such a service, it is cropped
+    from the cached page.
 
     Args:
-        folder: Of the detection job.
-        manifest_url: Of that job.
-        cache: Of the illustrations.
-        pages: The cache of the manifest's pages.
-        fetcher: The HTTP client.
-        shortest: What suffices of the shorter side of an illustration, in pixels.
-        max_images: Illustrations of a document.
+        folder: Folder of the detection job.
+        manifest_url: URL of the manifest of that job.
+        cache: Cache of the illustrations.
+        pages: Cache of the pages of the manifest.
+        fetcher: HTTP client.
+        shortest: Required length of the shorter side of an illustration, in pixels.
+        max_images: Largest number of illustrations of a document.
     """
 
     host = ""
@@ -144,22 +148,26 @@ class DetectionSource:
         self._max_images = max_images
 
     def list_images(self) -> ImageList:
-        """Name each illustration ``{image stem}_{x},{y},{w},{h}``. Pages that were not looked at are failed ones."""
+        """List the illustrations as ``{image stem}_{x},{y},{w},{h}``. Pages without a detection are failed entries."""
         try:
             canvases = json.loads(self._folder.annotations_json.read_bytes())
             known = self._images
         except FileNotFoundError:
-            return ImageList(error=f"The illustrations of {self._manifest_url} are no longer here: detect them again.")
+            return ImageList(
+                error=f"The illustrations of {self._manifest_url} were removed from this server: detect them again."
+            )
         images: dict[str, ListedImage] = {}
         failed = []
         for canvas in canvases:
             if canvas["status"] == "failed":
-                reason = f"Canvas {canvas['number']} was not looked at: {canvas.get('reason', '')}"
+                reason = f"Detection failed on canvas {canvas['number']}: {canvas.get('reason', '')}"
                 failed.append((canvas["image_name"], reason.strip()))
             for detection in canvas["detections"]:
                 image = _list_illustration(canvas["number"], canvas["image_name"], detection["xywh"], known)
                 if image.name in images:
-                    failed.append((image.name, f"Another canvas than {canvas['number']} has an image of this name."))
+                    failed.append(
+                        (image.name, f"Canvas {canvas['number']} and another canvas have images with this name.")
+                    )
                 images.setdefault(image.name, image)
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
@@ -171,7 +179,7 @@ class DetectionSource:
         except FetchError as error:
             if error.temporary:
                 raise
-            return self._cut(image)  # a service that gives no regions gives the page
+            return self._cut(image)  # the service does not serve regions: crop from the page
 
     def _cut(self, image: ListedImage) -> CachedImage:
         def cut() -> FetchedImage:
@@ -186,16 +194,17 @@ class DetectionSource:
 
     @cached_property
     def _images(self) -> dict[int, CanvasImage]:
-        """The images of the manifest's canvases, by number."""
+        """The images of the canvases of the manifest, by canvas number."""
         manifest = parse_manifest(self._folder.manifest.read_bytes(), self._manifest_url, max_canvases=10**9)
         return {canvas.number: canvas.image for canvas in manifest.canvases if canvas.image}
 
 
 def _list_illustration(number: int, page: str, xywh: list[int], images: Mapping[int, CanvasImage]) -> ListedImage:
-    """Return an illustration with its name and its address.
+    """Return the list entry of an illustration.
 
-    The address is that of the region at its full size; of a page without an image service that cuts out regions, which
-    one of level 0 does not, the page's own with a media fragment (https://www.w3.org/TR/media-frags/#naming-space).
+    The URL requests the region at full size. Image services of level 0 serve no regions. For such pages, and for pages
+    without a service, it is the URL of the page with a media fragment
+    (https://www.w3.org/TR/media-frags/#naming-space).
     """
     x, y, w, h = xywh
     image, shown = images[number], f"{x},{y},{w},{h}"
@@ -205,10 +214,18 @@ def _list_illustration(number: int, page: str, xywh: list[int], images: Mapping[
 
 
 def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: int) -> CachedImage:
-    """Return the image of an address: what asks an image service for a whole region or image, at a size that suffices.
+    """Fetch the image at a URL into the cache.
+
+    A URL that requests a region or a whole image from an image service is fetched at a sufficient, smaller size.
+
+    Args:
+        cache: Cache of the image.
+        fetcher: HTTP client.
+        url: URL of the image.
+        shortest: Required length of the shorter side, in pixels.
 
     Raises:
-        FetchError: It could not be fetched.
+        FetchError: The image could not be fetched.
     """
     if region := parse_region(url):
         forms = region.build_requests(shortest)
@@ -217,15 +234,15 @@ def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: in
 
 
 def cut_out(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
-    """Return a part of a page as an image file without loss.
+    """Crop a box from a cached page, as a PNG file.
 
     Args:
-        pages: The cache in which the page is.
-        page: It may be smaller there than in full.
+        pages: Cache with the page.
+        page: Cached page, possibly at a reduced size.
         box: ``x y w h`` in pixels of the full-size image.
 
     Raises:
-        FetchError: The page is no longer there, or is damaged; then it is forgotten.
+        FetchError: The page is no longer in the cache or is damaged; it is then removed from the cache.
     """
     path = pages.folder / page.file
     try:
@@ -233,7 +250,8 @@ def cut_out(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
             pixels, (width, height) = decode_image(file, None)
     except (OSError, SyntaxError, ValueError) as error:
         evict(path)
-        raise FetchError("Its page left the cache while the job ran: ask for a retry.", temporary=True) from error
+        message = "The cached page was removed or damaged while the job ran: retry the job."
+        raise FetchError(message, temporary=True) from error
     x, y, w, h = box
     left, right = _scale_edge(x, x + w, width / page.width, pixels.shape[1])
     top, bottom = _scale_edge(y, y + h, height / page.height, pixels.shape[0])
@@ -243,6 +261,6 @@ def cut_out(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
 
 
 def _scale_edge(start: int, end: int, factor: float, length: int) -> tuple[int, int]:
-    """Return the first pixel and that after the last, at least one and inside of the image."""
+    """Scale a range of pixels, and clip it to the image. The result contains at least one pixel."""
     first = min(max(0, math.floor(start * factor + 0.5)), length - 1)
     return first, min(max(first + 1, math.floor(end * factor + 0.5)), length)

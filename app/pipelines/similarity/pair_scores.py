@@ -1,4 +1,4 @@
-"""The best matches of two documents: in a cache that all jobs share, with a second name in the folder of each."""
+"""The best matches of two documents, in a cache that all jobs share and link to."""
 
 import errno
 import os
@@ -11,19 +11,19 @@ from app.similarity.matching import MatchConfig, Matches, match, match_within
 from app.similarity.scores import pack_scores
 from app.storage import build_key, write_atomic
 
-# A file system that knows no second name of a file, or no more of them.
+# Errors of file systems that do not support hard links, or no more of them.
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 class PairScores:
-    """The scores of pairs of documents, found or computed.
+    """The scores of pairs of documents, cached or computed.
 
     Args:
-        root: Of the cache: a folder a content.
-        identity: Names all that an embedding depends on beside the image and its transposition.
-        store: Has the embeddings.
-        transpositions: Of the first image of a pair; the first of them is none.
-        config: Of the matching.
+        root: Folder of the cache, with one subfolder per content.
+        identity: Text that identifies the backbone, its weights and its parameters.
+        store: Store of the embeddings.
+        transpositions: Transpositions of the first image of a pair; the first one is ``none``.
+        config: Parameters of the matching.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class PairScores:
         self._config = config
 
     def find_or_compute(self, first: str, second: str, *, within: bool) -> tuple[Path, bool]:
-        """Return the file with the scores of two documents, and whether it was there.
+        """Return the file with the scores of two documents, and whether it was cached.
 
         Args:
-            first, second: Contents, whose embeddings are there.
-            within: They are one document, whose images are not compared to themselves.
+            first, second: Contents with complete embeddings.
+            within: Whether both are the same document; an image is then not compared with itself.
         """
         path = self._root / first / f"{second}-{build_key(f'{self._key_parts} {within}')}.scores"
         with suppress(FileNotFoundError):
@@ -58,7 +58,7 @@ class PairScores:
 
 
 def link(cached: Path, target: Path) -> None:
-    """Give a file of the cache a second name, under which it stays when the cache is tidied."""
+    """Hard-link a cached file into a job's folder, where it survives the retention of the cache; copy it if needed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         return

@@ -1,8 +1,16 @@
-"""The order of work of a similarity job: lists → images → embeddings → the best matches of every pair.
+"""The steps of a similarity job, in this order:
 
-``download`` and ``compare`` are its stages. Each works on the folder of the job, skips what lies there or in the cache,
-and so can be run again after any interruption. Each says how far it is through ``report(done, total, coverage)``, which
-raises when the job is no longer wanted; a coverage of None is the same as before.
+    1. download  fetch the list of each document, then its images into the image cache
+    2. compare   embed each document, then find the best matches of every pair
+
+In: an ``ImageSource`` for each document, an embedder. Out: one score file per pair in the job's folder.
+
+Each step skips what is already in the job's folder or in a cache, so it can be repeated after any interruption. It
+calls:
+
+    report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
+                                   A coverage of None means "unchanged".
+    count(event, number)           with the number of new events, see ``Count``
 """
 
 import hashlib
@@ -33,12 +41,12 @@ from app.pipelines.similarity.image_sources import ImageSource
 from app.pipelines.similarity.pair_scores import PairScores, link
 from app.storage import JobFolder, name_scores
 
-# The coverage of a hundred thousand images is not written twice a second.
+# Minimum interval between two coverages: that of a hundred thousand images is large.
 COVERAGE_SECONDS = 2.0
 REPORT_SECONDS = 0.5
 
 Report = Callable[[int, int, Coverage | None], None]
-# Told what became of how many: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
+# Events: ``image embedded``, ``image failed``, ``pair compared``, ``pair known``.
 Count = Callable[[str, int], None]
 
 
@@ -47,9 +55,9 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        threads: Images fetched from one host at the same time.
-        retries: How often the images that failed have been asked for again.
-        embedded: Digests of images that need not be fetched any more.
+        threads: Number of images fetched from one host at the same time.
+        retries: Number of retries of the job so far.
+        embedded: Digests of images that are already embedded and need not be fetched again.
     """
 
     threads: int = 4
@@ -64,17 +72,17 @@ def download(
     report: Report,
     count: Count = lambda *_: None,
 ) -> None:
-    """Fetch the list of every document and its images into the cache, and keep a record of what came of each.
+    """Fetch the lists and images of all documents, and record each outcome in the job's folder.
 
     Args:
-        sources: Of the documents, by id.
-        folder: The job's own.
-        plan: Number of the requests.
-        report: Called twice a second.
-        count: Told the images that could not be fetched.
+        sources: Image sources by document ID.
+        folder: Folder of the job.
+        plan: Limits of the download.
+        report: Progress callback, called twice a second.
+        count: Called with ``image failed`` for each image that could not be fetched.
 
     Raises:
-        FetchError: Not one document has an image.
+        FetchError: No document has an image that can be compared.
     """
     documents = load_all(folder, sources)
     progress = _DownloadProgress(documents, report)
@@ -100,7 +108,7 @@ def download(
 
 
 class _DownloadProgress:
-    """Says how far a download is."""
+    """Reports the progress of a download."""
 
     def __init__(self, documents: Sequence[DocumentRecords], report: Report) -> None:
         self._documents = documents
@@ -123,7 +131,7 @@ def cover(documents: Sequence[DocumentRecords]) -> Coverage:
 def _find_lists(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
 ) -> Iterator[tuple[DocumentRecords, ImageSource]]:
-    """Yield the documents whose lists are not known, or may be others now that the job is tried again."""
+    """Yield the documents whose lists are missing, or must be fetched again by a retry."""
     for records in documents:
         source, known = sources[records.doc_id], records.listing
         if known is None or (known.retries < plan.retries and (known.error or source.may_grow)):
@@ -141,7 +149,7 @@ def _fetch_list(records: DocumentRecords, source: ImageSource, plan: DownloadPla
 def _list_tasks(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
 ) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, FetchedImage]]]]:
-    """Yield the images that are still to be fetched, each with its host."""
+    """Yield a fetch task for each remaining image, with its host."""
     breakers: dict[str, CircuitBreaker] = {}
     for records in documents:
         source = sources[records.doc_id]
@@ -154,7 +162,7 @@ def _list_tasks(
 
 
 def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) -> bool:
-    """Tell whether an image needs no more fetching: it is there, was looked at, or failed this time."""
+    """Return whether an image needs no fetch: it is cached or embedded, or it failed in this try."""
     if known.file is None:
         return known.retries == plan.retries
     return source.cache.holds(known.file) or known.digest in plan.embedded
@@ -190,23 +198,23 @@ def compare(
     images: Mapping[str, Path],
     embedder: DocumentEmbedder,
     scores: PairScores,
-    note: Callable[[str, str], None],
+    record_content: Callable[[str, str], None],
     report: Report,
     count: Count = lambda *_: None,
 ) -> None:
     """Embed every document, and find the best matches of every pair.
 
     Args:
-        folder: The job's own.
-        images: The folder of the cached images of each document, by id.
-        embedder: Knows what is embedded already.
-        scores: Knows which pairs are compared already.
-        note: Told the content of each document before it is used.
-        report: Called at least at every batch and every half second.
-        count: Told images and pairs.
+        folder: Folder of the job.
+        images: Folders of the cached images, by document ID.
+        embedder: Embedder that reuses stored embeddings.
+        scores: Cache of the scores of pairs.
+        record_content: Called with the ID and the content of each document before the content is used.
+        report: Progress callback, called at least for every batch and every half second.
+        count: Called with the numbers of embedded images and compared pairs.
 
     Raises:
-        FetchError: Not one document has an image any more.
+        FetchError: No document has an image that can be compared.
     """
     documents = load_all(folder, images)
     usable = {each.doc_id: len(each.order_usable()) for each in documents}
@@ -217,7 +225,7 @@ def compare(
     for records in documents:
         doc_id = records.doc_id
         try:
-            content = embedder.embed(records, images[doc_id], partial(note, doc_id), progress.report_rows)
+            content = embedder.embed(records, images[doc_id], partial(record_content, doc_id), progress.report_rows)
         finally:
             records.close()
         if content:
@@ -229,7 +237,7 @@ def compare(
 
 
 class _ComparisonProgress:
-    """Counts what is done of a comparison: images first, then pairs."""
+    """Reports the progress of a comparison: first images, then pairs."""
 
     def __init__(self, total: int, report: Report, count: Count) -> None:
         self.total = total
@@ -239,13 +247,13 @@ class _ComparisonProgress:
         self._last = 0.0
 
     def report_rows(self, rows: int, computed: int) -> None:
-        """Say how far the document in hand is."""
+        """Report the number of done rows of the current document."""
         if computed:
             self._count("image embedded", computed)
         self._report(self.done + rows, self.total, None)
 
     def report_pair(self, is_known: bool) -> None:
-        """Say that a pair is done; of many that are known, now and then."""
+        """Report that a pair is done. Known pairs are reported at most every ``REPORT_SECONDS``."""
         self._count("pair known" if is_known else "pair compared", 1)
         self.done += 1
         if not is_known or self.done >= self.total or time.monotonic() - self._last >= REPORT_SECONDS:
@@ -274,5 +282,5 @@ def _compare_pairs(
         else:
             folder.document(records.number, ".compared").unlink(missing_ok=True)
     for path in (folder.path / "scores").glob("*.scores"):
-        if path.name not in kept:  # of an earlier try
+        if path.name not in kept:  # from an earlier run
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The order of work of a training.
+"""The steps of a training job.
 
-    work        learn epoch by epoch, then evaluate the new weights
-    publishing  put new weights with their card into the model store; without torch, for the ``post`` worker
+    work        train epoch by epoch, then evaluate the new weights
+    publishing  publish the new weights and their model card; imports no torch, for the ``post`` worker
 
-In: a data set in the job's folder, weights to start from. Out: new weights, ``history.jsonl``, figures and pictures.
+In: a data set in the job's folder, and start weights. Out: new weights, ``history.jsonl``, metrics and pictures.
 """

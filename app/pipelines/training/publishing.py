@@ -1,4 +1,4 @@
-"""New weights, and how they come into the model store. Here without torch: what delivers is to stay small."""
+"""Publish new weights in the models folder. Imports no torch, so that the delivering worker stays small."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,19 @@ from app.training.card import TrainingRun, format_card
 
 
 def publish(folder: JobFolder, models: Path, names: Sequence[str], run: TrainingRun) -> str:
-    """Put the new weights and their card into the model store, under the first of some names that others have not.
+    """Write the new weights and their model card into the models folder. Repeated calls give the same result.
 
-    The last is the job's own, whatever it has published under it before. The card comes first, so that no weights are
-    without. Called again, it finds what it has published.
+    The card is written first, so that no weights are without a card.
+
+    Args:
+        folder: Folder of the job.
+        models: Models folder.
+        names: File names in order of preference; the first that other weights do not use is taken. The last name
+            belongs to this job alone and may be overwritten.
+        run: Description of the training, for the card.
+
+    Returns:
+        File name of the published weights.
     """
     weights = describe(Weights.at(folder.weights))
     with lock_folder(models):
@@ -28,6 +37,6 @@ def publish(folder: JobFolder, models: Path, names: Sequence[str], run: Training
 
 
 def withdraw(models: Path, name: str) -> None:
-    """Take what was published out of the model store: the weights first, so that none are without a card."""
+    """Remove published weights and their card; the weights first, so that no weights are without a card."""
     for path in (models / name, (models / name).with_suffix(".md")):
         path.unlink(missing_ok=True)

@@ -1,4 +1,11 @@
-"""The order of work of a training: learn, epoch by epoch; look at what the new weights find. Then: ``publishing``."""
+"""The steps of a training job, in this order:
+
+    1. run_training      train epoch by epoch; can be interrupted after each epoch and resumed
+    2. evaluate_weights  compute the metrics of the new weights on the validation and test pages
+
+In: a data set in the job's folder, start weights. Out: new weights, ``history.jsonl``, curves, metrics, pictures.
+``publishing`` then copies the weights to the models folder.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,29 +24,29 @@ from app.training.metrics import Evaluation
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights, train
 
-# So often, in seconds, whoever waits for a training is told that it is at work.
+# Interval between two heartbeats.
 HEARTBEAT_SECONDS = 1.0
 
 
 class TrainingMonitor(Protocol):
-    """Whoever has ordered a training. What the first two methods raise ends it."""
+    """The job for which a training runs. An exception in a method ends the training."""
 
     def heartbeat(self) -> None:
-        """Called again and again between two batches."""
+        """Called about every second, between two batches."""
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
-        """Called with the number of epochs that are over, and what is known so far."""
+        """Called with the number of finished epochs and new values of the job's record."""
 
     def should_yield(self) -> bool:
-        """Tell whether the training is to stop for now, with what it has learned kept, because others wait."""
+        """Return whether the training must stop at its last checkpoint, because other jobs wait."""
 
 
 class _TrainingYielded(Exception):
-    """The training stops for now."""
+    """The training stops, to be resumed later."""
 
 
 class _TrainingCallbacks:
-    """Watches a training for its monitor: what it tells is kept in the job's folder."""
+    """Callbacks of a training: they save each epoch in the job's folder and report to the monitor."""
 
     def __init__(self, folder: JobFolder, monitor: TrainingMonitor, tracker: Tracker) -> None:
         self._folder, self._monitor, self._tracker = folder, monitor, tracker
@@ -49,7 +56,7 @@ class _TrainingCallbacks:
         if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._monitor.heartbeat()
             self._last_heartbeat = time.monotonic()
-        # Now, and not at the end of the epoch: by now its weights are kept.
+        # Not in record_epoch, which is called before the checkpoint of the epoch is written.
         if self._is_new_epoch and self._monitor.should_yield():
             raise _TrainingYielded
         self._is_new_epoch = False
@@ -65,22 +72,22 @@ class _TrainingCallbacks:
 def run_training(
     folder: JobFolder, start: Path, config: TrainingConfig, monitor: TrainingMonitor, tracker: Tracker
 ) -> bool:
-    """Train on the job's data set; what was learned before an interruption is not learned again.
+    """Train on the job's data set, from the last checkpoint if there is one.
 
     Args:
-        folder: The job's own, with its data set.
-        start: Weights from which it starts; not read when it goes on.
-        config: How to train.
-        monitor: Told how far it is.
-        tracker: Of the run.
+        folder: Folder of the job, with its data set.
+        start: Start weights; not read if there is a checkpoint.
+        config: Parameters of the training.
+        monitor: Receiver of the progress.
+        tracker: Experiment tracker of this run.
 
     Returns:
-        False when it has given way, and goes on another time.
+        Whether the training is complete; False if it yielded to other jobs and must be resumed.
     """
-    learned = count_epochs(folder.training)
-    if not learned:  # what is left of an earlier try is not of this one
+    finished = count_epochs(folder.training)
+    if not finished:  # the history of an earlier try does not belong to this training
         folder.history.unlink(missing_ok=True)
-    monitor.report(learned, {} if learned else {"last_epoch": None})
+    monitor.report(finished, {} if finished else {"last_epoch": None})
     callbacks, dataset = _TrainingCallbacks(folder, monitor, tracker), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"
@@ -98,7 +105,7 @@ def run_training(
 def evaluate_weights(
     folder: JobFolder, config: DetectorConfig, confidence: float, heartbeat: Callable[[], None]
 ) -> dict[str, Any]:
-    """Look at what the new weights find on the pages that were held out, and return the figures by split."""
+    """Evaluate the new weights on the ``val`` and ``test`` pages. Return the metrics by split."""
     dataset, detector = load_dataset(folder.dataset), Detector(load_network(folder.weights), config)
 
     def report(*_: int) -> None:
@@ -112,7 +119,7 @@ def evaluate_weights(
 
 
 def summarise(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the figures of an evaluation without its curves."""
+    """Return the metrics of an evaluation without its curves."""
     figures = evaluation.as_json()
     figures.pop("curve")
     for each in (figures["overall"], *figures["classes"]):

@@ -1,4 +1,4 @@
-"""Manifests and images that come over HTTP: what the parser derives is what the library serves."""
+"""Image services that are derived from image URLs, and manifests, fetched over HTTP."""
 
 import pytest
 
@@ -12,19 +12,19 @@ from tests.support.manifests import image_of, parse_body
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("info", [True, False])
-def test_a_derived_service_spares_bytes_and_without_an_info_json_the_image_comes_as_it_is(
+def test_a_derived_service_reduces_the_image_if_it_has_an_info_json(
     library: Library, fetcher: Fetcher, version: int, info: bool
 ) -> None:
     url = Scan(version=version).build_url(library.offer(Scan(1200, 1600, version=version, info=info)))
     image = image_of(parse_body({"id": url, "type": "Image", "width": 999, "height": 999}))
     fetched = fetch_canvas_image(fetcher, image, 800)
     assert (fetched.full_width, fetched.full_height) == (1200, 1600)
-    asked = "/iiif/1/full/600,/0/" if info else url.removeprefix(library.url)
+    requested = "/iiif/1/full/600,/0/" if info else url.removeprefix(library.url)
     assert len(library.paths) == 2
-    assert library.paths[1].startswith(asked)
+    assert library.paths[1].startswith(requested)
 
 
-def test_the_same_parser_reads_what_comes_over_http(library: Library, fetcher: Fetcher) -> None:
+def test_a_fetched_manifest_is_parsed_and_an_html_page_is_refused(library: Library, fetcher: Fetcher) -> None:
     url = library.offer_manifest([Scan(), Scan()], version=2)
     assert len(parse_manifest(fetcher.fetch_document(url), url).canvases) == 2
     library.answer("/manifest.json", Answer(body="<html>sign in</html>"))

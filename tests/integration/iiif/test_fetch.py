@@ -26,7 +26,7 @@ from tests.support.library import Answer, Library, draw_image, redirect
 
 MakeFetcher = Callable[..., Fetcher]
 JPEG = draw_image(600, 800)
-GZIP_HEADER = b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + bytes(65_535)  # nothing comes out before its end
+GZIP_HEADER = b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + bytes(65_535)  # decompresses to nothing before its end
 
 
 def declare_png(width: int, height: int) -> bytes:
@@ -39,19 +39,19 @@ def declare_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_a_document_comes_as_it_was_sent(library: Library, fetcher: Fetcher) -> None:
+def test_a_document_is_returned_unchanged(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/manifest.json", Answer(body=b'{"a": 1}'))
     assert fetcher.fetch_document(url) == b'{"a": 1}'
 
 
-def test_every_request_names_the_software_and_whom_to_write_to(library: Library, fetcher: Fetcher) -> None:
+def test_every_request_sends_the_user_agent_with_a_contact(library: Library, fetcher: Fetcher) -> None:
     library.answer("/x", redirect("/y"))
     library.answer("/y", Answer(body="found"))
     fetcher.fetch_document(f"{library.url}/x")
     assert [asked.headers["User-Agent"] for asked in library.asked] == [POLICY.user_agent] * 2
 
 
-def test_every_answer_is_counted_with_the_bytes_that_came(library: Library) -> None:
+def test_every_response_is_counted_with_its_received_bytes(library: Library) -> None:
     counted: list[tuple[str, int]] = []
     limits, guard = build_limits(HostRule(4, 0)), AddressGuard(frozenset({"127.0.0.1"}))
     fetcher = Fetcher(POLICY, limits, guard, lambda host, size: counted.append((host, size)))
@@ -64,7 +64,7 @@ def test_every_answer_is_counted_with_the_bytes_that_came(library: Library) -> N
     assert counted == [(host, 1234), (host, 0), (host, len(packed))]
 
 
-def test_no_setting_of_the_machine_changes_a_request(
+def test_proxy_settings_of_the_environment_are_ignored(
     library: Library, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -75,17 +75,17 @@ def test_no_setting_of_the_machine_changes_a_request(
     "path",
     ["/iiif/ms%2Fpage", "/iiif/a+b", "/iiif/a%252Fb", "/iiif/ark:/81055/vdc_1.0x1", "/iiif/%C3%A9", "/iiif/a%20b"],
 )
-def test_an_address_goes_out_as_it_came(library: Library, fetcher: Fetcher, path: str) -> None:
+def test_a_url_is_requested_unchanged(library: Library, fetcher: Fetcher, path: str) -> None:
     assert fetcher.fetch_document(library.answer(path, Answer(body="found"))) == b"found"
     assert library.paths == [path]
 
 
-def test_an_address_with_letters_of_any_script_is_encoded_once(library: Library, fetcher: Fetcher) -> None:
+def test_a_url_with_non_ascii_letters_is_encoded_once(library: Library, fetcher: Fetcher) -> None:
     library.answer("/iiif/%C3%A9t%C3%A9%201", Answer(body="found"))
     assert fetcher.fetch_document(f"{library.url}/iiif/été 1") == b"found"
 
 
-def test_compressed_answers_are_unpacked(library: Library, fetcher: Fetcher) -> None:
+def test_compressed_responses_are_decompressed(library: Library, fetcher: Fetcher) -> None:
     packed = Answer(body=gzip.compress(b"found" * 1000), headers={"Content-Encoding": "gzip"})
     assert fetcher.fetch_document(library.answer("/x", packed)) == b"found" * 1000
 
@@ -94,7 +94,7 @@ def test_compressed_answers_are_unpacked(library: Library, fetcher: Fetcher) -> 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 501])
-def test_a_final_no_is_asked_once(library: Library, fetcher: Fetcher, status: int) -> None:
+def test_a_permanent_error_is_not_retried(library: Library, fetcher: Fetcher, status: int) -> None:
     url = library.answer("/x", Answer(status))
     with pytest.raises(FetchError, match=f"/x answered {status}") as caught:
         fetcher.fetch_document(url)
@@ -102,27 +102,27 @@ def test_a_final_no_is_asked_once(library: Library, fetcher: Fetcher, status: in
     assert len(library.asked) == 1
 
 
-def test_an_error_keeps_its_status_through_the_broker(library: Library, fetcher: Fetcher) -> None:
+def test_a_pickled_error_keeps_its_status(library: Library, fetcher: Fetcher) -> None:
     with pytest.raises(FetchError) as caught:
         fetcher.fetch_document(f"{library.url}/nowhere")
     assert pickle.loads(pickle.dumps(caught.value)).http_status == 404  # noqa: S301 (our own bytes)
 
 
 @pytest.mark.parametrize("status", [204, 206, 304])
-def test_an_answer_that_is_not_the_whole_thing_is_an_error(library: Library, fetcher: Fetcher, status: int) -> None:
+def test_any_other_status_than_200_is_an_error(library: Library, fetcher: Fetcher, status: int) -> None:
     with pytest.raises(FetchError, match=f"answered {status}"):
         fetcher.fetch_document(library.answer("/x", Answer(status)))
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 509])
-def test_a_server_that_recovers_is_asked_again(library: Library, fetcher: Fetcher, status: int) -> None:
+def test_a_temporary_error_is_retried(library: Library, fetcher: Fetcher, status: int) -> None:
     url = library.answer("/x", Answer(status), Answer(body="found"))
     assert fetcher.fetch_document(url) == b"found"
     assert len(library.asked) == 2
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_attempts_are_bounded(library: Library, make_fetcher: MakeFetcher, attempts: int) -> None:
+def test_the_number_of_attempts_is_limited(library: Library, make_fetcher: MakeFetcher, attempts: int) -> None:
     url = library.answer("/x", Answer(503))
     with pytest.raises(FetchError, match=rf"answered 503 .*Tried {attempts} times") as caught:
         make_fetcher(attempts=attempts).fetch_document(url)
@@ -133,12 +133,12 @@ def test_attempts_are_bounded(library: Library, make_fetcher: MakeFetcher, attem
 # Retry-After
 
 
-def test_retry_after_in_seconds_is_waited_for(library: Library, fetcher: Fetcher, clock: Clock) -> None:
+def test_retry_after_in_seconds_is_respected(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     fetcher.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "7"}), Answer(body="found")))
     assert sum(clock.slept) == pytest.approx(7)
 
 
-def test_retry_after_as_a_date_is_waited_for(library: Library, fetcher: Fetcher, clock: Clock) -> None:
+def test_retry_after_as_a_date_is_respected(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     date = email.utils.formatdate(time.time() + 60, usegmt=True)
     fetcher.fetch_document(library.answer("/x", Answer(503, headers={"Retry-After": date}), Answer(body="found")))
     assert 30 < sum(clock.slept) <= 60
@@ -149,7 +149,7 @@ def test_retry_after_is_capped(library: Library, fetcher: Fetcher, clock: Clock)
     assert sum(clock.slept) == pytest.approx(POLICY.retry_after_limit)
 
 
-def test_retry_after_holds_for_every_request_to_that_host(library: Library, clock: Clock) -> None:
+def test_retry_after_pauses_all_requests_to_the_host(library: Library, clock: Clock) -> None:
     limits = build_limits(HostRule(4, 0), clock)
     guard = AddressGuard(frozenset({"127.0.0.1"}))
     first, second = Fetcher(POLICY, limits, guard), Fetcher(POLICY, limits, guard)
@@ -159,7 +159,7 @@ def test_retry_after_holds_for_every_request_to_that_host(library: Library, cloc
     assert began == clock.now == pytest.approx(1007)
 
 
-def test_nonsense_in_retry_after_leaves_the_back_off(library: Library, fetcher: Fetcher, clock: Clock) -> None:
+def test_an_invalid_retry_after_falls_back_to_the_backoff(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     fetcher.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "soon"}), Answer(body="found")))
     assert 0 < sum(clock.slept) <= POLICY.backoff
 
@@ -167,12 +167,12 @@ def test_nonsense_in_retry_after_leaves_the_back_off(library: Library, fetcher: 
 # Bodies
 
 
-def test_a_body_that_is_cut_short_is_asked_for_again(library: Library, fetcher: Fetcher) -> None:
+def test_a_truncated_body_is_retried(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x", Answer(body="fou", missing=2), Answer(body="found"))
     assert fetcher.fetch_document(url) == b"found"
 
 
-def test_a_body_that_is_always_cut_short_is_an_error(library: Library, fetcher: Fetcher) -> None:
+def test_a_body_that_is_always_truncated_is_an_error(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x.jpg", Answer(body=JPEG[:-500], missing=500))
     with pytest.raises(FetchError, match="could not be fetched"):
         fetcher.fetch_image([ImageRequest(url)])
@@ -180,19 +180,19 @@ def test_a_body_that_is_always_cut_short_is_an_error(library: Library, fetcher: 
 
 
 @pytest.mark.parametrize("answer", [Answer(body=b"x" * 200_001), Answer(body=b"x" * 1000, endless=True)])
-def test_a_body_that_is_too_long_is_refused_at_once(library: Library, fetcher: Fetcher, answer: Answer) -> None:
+def test_a_body_that_is_too_large_is_not_retried(library: Library, fetcher: Fetcher, answer: Answer) -> None:
     with pytest.raises(FetchError, match=r"larger than 0.2 MB"):
         fetcher.fetch_document(library.answer("/x", answer))
     assert len(library.asked) == 1
 
 
-def test_a_small_body_that_unpacks_to_gigabytes_is_refused(library: Library, fetcher: Fetcher) -> None:
+def test_a_decompression_bomb_is_refused(library: Library, fetcher: Fetcher) -> None:
     packed = Answer(body=gzip.compress(bytes(50 << 20)), headers={"Content-Encoding": "gzip"})
     with pytest.raises(FetchError, match="larger than"):
         fetcher.fetch_document(library.answer("/x", packed))
 
 
-def test_a_body_that_is_not_packed_as_it_says_is_an_error(library: Library, fetcher: Fetcher) -> None:
+def test_a_body_with_a_false_content_encoding_is_an_error(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x", Answer(body="plain", headers={"Content-Encoding": "gzip"}))
     with pytest.raises(FetchError, match="could not be fetched"):
         fetcher.fetch_document(url)
@@ -201,7 +201,7 @@ def test_a_body_that_is_not_packed_as_it_says_is_an_error(library: Library, fetc
 # Time
 
 
-def test_a_server_that_hangs_meets_the_timeout(library: Library, make_fetcher: MakeFetcher) -> None:
+def test_a_server_that_hangs_runs_into_the_timeout(library: Library, make_fetcher: MakeFetcher) -> None:
     url = library.answer("/x", Answer(hang=True))
     with pytest.raises(FetchError, match=r"did not answer within 0.2 seconds. Tried 2 times"):
         make_fetcher(timeout=0.2, attempts=2).fetch_document(url)
@@ -217,7 +217,7 @@ def test_a_server_that_hangs_meets_the_timeout(library: Library, make_fetcher: M
     ],
     ids=["body", "packed body", "headers"],
 )
-def test_a_server_that_sends_a_byte_at_a_time_meets_the_deadline(
+def test_a_server_that_sends_byte_by_byte_runs_into_the_deadline(
     library: Library, make_fetcher: MakeFetcher, answer: Answer
 ) -> None:
     url = library.answer("/x", answer)
@@ -225,7 +225,7 @@ def test_a_server_that_sends_a_byte_at_a_time_meets_the_deadline(
         make_fetcher(deadline=0.3, attempts=1).fetch_document(url)
 
 
-def test_a_deadline_that_passed_leaves_the_next_request_alone(library: Library, make_fetcher: MakeFetcher) -> None:
+def test_an_expired_deadline_does_not_affect_the_next_request(library: Library, make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher(deadline=0.3, attempts=2)
     assert fetcher.fetch_document(library.answer("/x", Answer(trickle=True), Answer(body="found"))) == b"found"
 
@@ -233,7 +233,7 @@ def test_a_deadline_that_passed_leaves_the_next_request_alone(library: Library, 
 # Redirects and addresses
 
 
-def test_redirects_are_followed_from_place_to_place(library: Library, fetcher: Fetcher) -> None:
+def test_redirects_are_followed(library: Library, fetcher: Fetcher) -> None:
     library.answer("/a", redirect("/b", 301))
     library.answer("/b", redirect(f"{library.url}/c", 307))
     library.answer("/c", Answer(raw="HTTP/1.1 308 Moved\r\nLocation: d?x=é\r\n\r\n".encode()))
@@ -241,7 +241,7 @@ def test_redirects_are_followed_from_place_to_place(library: Library, fetcher: F
     assert fetcher.fetch_document(f"{library.url}/a") == b"found"
 
 
-def test_redirects_are_bounded(library: Library, fetcher: Fetcher) -> None:
+def test_the_number_of_redirects_is_limited(library: Library, fetcher: Fetcher) -> None:
     url = library.answer("/x", redirect("/x"))
     with pytest.raises(FetchError, match="redirects more than 3 times"):
         fetcher.fetch_document(url)
@@ -271,14 +271,14 @@ def test_a_redirect_to_a_private_address_is_refused(library: Library, make_fetch
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://library.example/x", "gopher://127.0.0.1/x", "data:,x"])
-def test_only_web_addresses_are_fetched_also_after_a_redirect(library: Library, fetcher: Fetcher, url: str) -> None:
+def test_only_http_urls_are_fetched_even_after_a_redirect(library: Library, fetcher: Fetcher, url: str) -> None:
     for address in (url, library.answer("/x", redirect(url))):
         with pytest.raises(FetchError, match="not a web address"):
             fetcher.fetch_document(address)
 
 
-NO_ADDRESSES = ["", "x", "//x", "http://", "http:///x", "http://[", "http://[x]/", "http://h:99999/", "http://h:x/"]
-NO_ADDRESSES += [
+INVALID_URLS = ["", "x", "//x", "http://", "http:///x", "http://[", "http://[x]/", "http://h:99999/", "http://h:x/"]
+INVALID_URLS += [
     "\ud800",
     "http://\ud800.example/",
     f"http://{'a' * 70}.example/",
@@ -287,41 +287,41 @@ NO_ADDRESSES += [
 ]
 
 
-@pytest.mark.parametrize("url", NO_ADDRESSES)
-def test_what_is_no_address_is_a_fetch_error(fetcher: Fetcher, url: str) -> None:
+@pytest.mark.parametrize("url", INVALID_URLS)
+def test_an_invalid_url_is_a_fetch_error(fetcher: Fetcher, url: str) -> None:
     with pytest.raises(FetchError):
         fetcher.fetch_document(url)
 
 
-def test_a_redirect_to_nowhere_is_a_fetch_error(library: Library, fetcher: Fetcher) -> None:
+def test_a_redirect_to_an_invalid_url_is_a_fetch_error(library: Library, fetcher: Fetcher) -> None:
     with pytest.raises(FetchError, match="not a web address"):
         fetcher.fetch_document(library.answer("/x", Answer(raw=b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n")))
 
 
-def test_a_server_that_does_not_listen_is_named_with_the_reason(fetcher: Fetcher) -> None:
+def test_a_refused_connection_is_reported_with_the_url(fetcher: Fetcher) -> None:
     with pytest.raises(FetchError, match=r"http://127.0.0.1:1/x could not be fetched \(.*refused\). Tried 3 times"):
         fetcher.fetch_document("http://127.0.0.1:1/x")
 
 
-def test_a_name_that_nobody_has_is_named_with_the_reason(fetcher: Fetcher) -> None:
+def test_an_unknown_host_name_is_reported(fetcher: Fetcher) -> None:
     with pytest.raises(FetchError, match=r"could not be fetched \(.*'nowhere.invalid'"):
         fetcher.fetch_document("http://nowhere.invalid/x")
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 two hundred\r\n\r\n"])
-def test_an_answer_that_is_not_http_is_asked_for_again(library: Library, fetcher: Fetcher, raw: bytes) -> None:
+def test_a_response_that_is_not_http_is_retried(library: Library, fetcher: Fetcher, raw: bytes) -> None:
     assert fetcher.fetch_document(library.answer("/x", Answer(raw=raw), Answer(body="found"))) == b"found"
 
 
-def test_a_handshake_that_never_ends_meets_the_timeout(make_fetcher: MakeFetcher) -> None:
+def test_a_tls_handshake_that_never_ends_runs_into_the_timeout(make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher(trusted=frozenset({"127.0.0.1"}), timeout=0.3, attempts=1)
     over = threading.Event()
 
     def trickle(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.sendall(b"\x16\x03\x03\x40\x00")  # a handshake record of 16 kB …
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # header of a handshake record of 16 kB …
             while not over.wait(0.05):
-                connection.sendall(b"\x02")  # … a byte at a time
+                connection.sendall(b"\x02")  # … which arrives byte by byte
 
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(2) as executor:
         executor.submit(lambda: trickle(server.accept()[0]))
@@ -332,18 +332,18 @@ def test_a_handshake_that_never_ends_meets_the_timeout(make_fetcher: MakeFetcher
             over.set()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(tls_url: str, make_fetcher: MakeFetcher) -> None:
+def test_an_untrusted_certificate_is_refused(tls_url: str, make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher(trusted=frozenset({"localhost"}))
     with pytest.raises(FetchError, match=r"https://localhost:\d+/x has no valid TLS certificate"):
         fetcher.fetch_document(tls_url.replace("library.example", "localhost"))
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_a_certificate_that_has_expired_is_refused_with_the_reason(
+def test_an_expired_certificate_is_refused_with_the_reason(
     certificate: Path, expired_certificate: Path, make_fetcher: MakeFetcher, is_over: bool
 ) -> None:
     fetcher, chosen = make_fetcher(trusted=frozenset({"localhost"})), expired_certificate if is_over else certificate
-    fetcher._session().verify = str(chosen)  # somebody vouches for it: nothing else is wrong with it
+    fetcher._session().verify = str(chosen)  # the certificate is trusted: only its expiry can fail
     with serve_tls(chosen) as port:
         if is_over:
             with pytest.raises(FetchError, match=r"/x has no valid TLS certificate \(certificate has expired\)\."):
@@ -352,9 +352,7 @@ def test_a_certificate_that_has_expired_is_refused_with_the_reason(
             assert fetcher.fetch_document(f"https://localhost:{port}/x") == b"found"
 
 
-def test_an_address_that_no_server_takes_is_not_asked_for_and_not_quoted_whole(
-    library: Library, fetcher: Fetcher
-) -> None:
+def test_an_overlong_url_is_not_requested_and_quoted_in_part(library: Library, fetcher: Fetcher) -> None:
     longer = f"{library.url}/{'x' * LONGEST_URL}"
     for url in (longer, library.answer("/x", redirect(longer))):
         with pytest.raises(FetchError, match="a URL may have at most 4096 characters") as caught:
@@ -373,13 +371,13 @@ def test_threads_may_share_a_fetcher(library: Library) -> None:
 # Images
 
 
-def test_an_image_comes_whole_with_its_size(library: Library, fetcher: Fetcher) -> None:
+def test_an_image_is_returned_with_its_size(library: Library, fetcher: Fetcher) -> None:
     assert fetcher.fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))]) == (JPEG, 600, 800)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "reason"),
     [
         (b"<html>sign in</html>", "an HTML page instead of an image"),
         (b" \n<!DOCTYPE html>", "an HTML page instead of an image"),
@@ -394,11 +392,11 @@ def test_an_image_comes_whole_with_its_size(library: Library, fetcher: Fetcher) 
         (declare_png(0, 400), "image"),
     ],
 )
-def test_what_is_no_whole_image_is_named_for_what_it_is(
-    library: Library, fetcher: Fetcher, body: bytes, said: str
+def test_an_invalid_image_is_refused_with_the_reason(
+    library: Library, fetcher: Fetcher, body: bytes, reason: str
 ) -> None:
     url = library.answer("/x.jpg", Answer(body=body))
-    with pytest.raises(NotAnImage, match=said) as caught:
+    with pytest.raises(NotAnImage, match=reason) as caught:
         fetcher.fetch_image([ImageRequest(url)])
     assert caught.value.message.startswith(url)
     assert len(library.asked) == 1
@@ -409,17 +407,17 @@ def test_an_image_of_too_many_bytes_is_refused(library: Library, make_fetcher: M
         make_fetcher(max_image_bytes=1000).fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))])
 
 
-def test_the_size_of_an_image_is_that_of_its_pixels(library: Library, fetcher: Fetcher) -> None:
+def test_the_size_of_an_image_ignores_its_exif_orientation(library: Library, fetcher: Fetcher) -> None:
     image = Image.new("RGB", (30, 20))
     exif = image.getexif()
-    exif[0x0112] = 6  # "turn me": boxes are in the pixels of the file
+    exif[0x0112] = 6  # "rotate": boxes are in the unrotated pixels of the file
     body = io.BytesIO()
     image.save(body, "JPEG", exif=exif)
     url = library.answer("/x.jpg", Answer(body=body.getvalue()))
     assert fetcher.fetch_image([ImageRequest(url)])[1:] == (30, 20)
 
 
-def test_each_form_of_a_request_is_timed_by_its_own_size(library: Library, clock: Clock) -> None:
+def test_each_form_of_a_request_is_rate_limited_by_its_own_size(library: Library, clock: Clock) -> None:
     rule = HostRule(4, 1, image_size=1000, large_interval_seconds=15)
     fetcher = Fetcher(POLICY, build_limits(rule, clock), AddressGuard(frozenset({"127.0.0.1"})))
     forms = [ImageRequest(f"{library.url}/small.jpg", 1000), ImageRequest(f"{library.url}/full.jpg", 6000)]

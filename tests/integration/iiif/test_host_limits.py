@@ -1,4 +1,4 @@
-"""Limits that several workers share, on a real broker; each limiter here stands for a worker."""
+"""Rate limits that several workers share, on a real broker. Each limiter stands for a worker."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def make_limiter(broker_url: str) -> Iterator[Callable[..., SharedLimiter]]:
     client.close()
 
 
-def test_two_workers_together_keep_the_number_of_requests(make_limiter: Callable[..., SharedLimiter]) -> None:
+def test_two_workers_share_the_limit_of_simultaneous_requests(make_limiter: Callable[..., SharedLimiter]) -> None:
     rule = HostRule(connections=3, interval_seconds=0)
     first, second = make_limiter(), make_limiter()
     taken = [limiter.acquire(HOST, f"{number}", rule, False) for number, limiter in enumerate([first, second, first])]
@@ -34,7 +34,7 @@ def test_two_workers_together_keep_the_number_of_requests(make_limiter: Callable
     assert second.acquire("other.example", "4", rule, False) == 0
 
 
-def test_two_workers_together_keep_the_interval(make_limiter: Callable[..., SharedLimiter]) -> None:
+def test_two_workers_share_the_interval(make_limiter: Callable[..., SharedLimiter]) -> None:
     rule = HostRule(connections=9, interval_seconds=50, image_size=1000, large_interval_seconds=500)
     first, second = make_limiter(), make_limiter()
     assert first.acquire(HOST, "a", rule, True) == 0
@@ -42,7 +42,7 @@ def test_two_workers_together_keep_the_interval(make_limiter: Callable[..., Shar
     assert 490 < second.acquire(HOST, "c", rule, True) <= 500
 
 
-def test_a_pause_holds_for_every_worker_and_a_shorter_one_does_not_end_it(
+def test_a_pause_holds_for_all_workers_and_is_not_shortened(
     make_limiter: Callable[..., SharedLimiter],
 ) -> None:
     rule = HostRule(connections=9, interval_seconds=0)
@@ -53,14 +53,14 @@ def test_a_pause_holds_for_every_worker_and_a_shorter_one_does_not_end_it(
     assert second.acquire("other.example", "b", rule, False) == 0
 
 
-def test_the_slots_of_a_dead_worker_expire_and_those_of_a_living_one_do_not(
+def test_only_the_slots_of_a_dead_worker_expire(
     make_limiter: Callable[..., SharedLimiter],
 ) -> None:
     rule = HostRule(connections=2, interval_seconds=0)
     living, dead, third = make_limiter(lease_seconds=0.3), make_limiter(lease_seconds=0.3), make_limiter()
     assert living.acquire(HOST, "kept", rule, False) == 0
     assert dead.acquire(HOST, "lost", rule, False) == 0
-    dead._held.clear()  # nobody renews it any more
+    dead._held.clear()  # its lease is no longer renewed
     end = time.monotonic() + 20
     while third.acquire(HOST, "third", rule, False) > 0:
         assert time.monotonic() < end
@@ -68,7 +68,7 @@ def test_the_slots_of_a_dead_worker_expire_and_those_of_a_living_one_do_not(
     assert third.acquire(HOST, "fourth", rule, False) > 0
 
 
-def test_while_the_broker_is_away_each_worker_counts_its_own() -> None:
+def test_each_worker_limits_itself_while_the_broker_is_down() -> None:
     nowhere = redis.Redis(port=1, socket_connect_timeout=1, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
     limiter = SharedLimiter(nowhere)
     rule = HostRule(connections=4, interval_seconds=50)
@@ -79,7 +79,7 @@ def test_while_the_broker_is_away_each_worker_counts_its_own() -> None:
     limiter.release(HOST, "a")
 
 
-def test_many_threads_of_two_workers_never_hold_more_than_allowed(make_limiter: Callable[..., SharedLimiter]) -> None:
+def test_threads_of_two_workers_never_exceed_the_limit(make_limiter: Callable[..., SharedLimiter]) -> None:
     rules = HostRules(HostRule(connections=2, interval_seconds=0))
     workers = [HostLimits(rules, make_limiter()) for _ in range(2)]
     inside: list[int] = []
@@ -89,7 +89,7 @@ def test_many_threads_of_two_workers_never_hold_more_than_allowed(make_limiter: 
         with workers[number % 2].slot(HOST):
             inside.append(number)
             most.append(len(inside))
-            time.sleep(0.01)  # as a request takes: without a limit, others come in meanwhile
+            time.sleep(0.01)  # simulates a request; without a limit, other threads would enter now
             inside.remove(number)
 
     with ThreadPoolExecutor(8) as executor:
@@ -98,7 +98,7 @@ def test_many_threads_of_two_workers_never_hold_more_than_allowed(make_limiter: 
     assert max(most) <= 2
 
 
-def test_a_slot_whose_answer_was_lost_does_not_count_against_itself(make_limiter: Callable[..., SharedLimiter]) -> None:
+def test_a_repeated_acquire_does_not_count_twice(make_limiter: Callable[..., SharedLimiter]) -> None:
     rule = HostRule(connections=1, interval_seconds=0)
     limiter = make_limiter()
     assert limiter.acquire(HOST, "a", rule, False) == 0
@@ -106,7 +106,7 @@ def test_a_slot_whose_answer_was_lost_does_not_count_against_itself(make_limiter
     assert limiter.acquire(HOST, "b", rule, False) > 0
 
 
-def test_small_requests_of_a_worker_go_on_while_large_ones_wait(make_limiter: Callable[..., SharedLimiter]) -> None:
+def test_small_requests_continue_while_large_ones_wait(make_limiter: Callable[..., SharedLimiter]) -> None:
     rules = HostRules(HostRule(connections=1, interval_seconds=0, image_size=1000, large_interval_seconds=0.5))
     resume, waiting = threading.Event(), threading.Event()
 

@@ -15,7 +15,7 @@ from tests.support.library import Answer, Library
 
 
 class Names:
-    """A name server: what each name answers, in turn, and which names were asked for."""
+    """Fake name resolution: the successive answers for each name, and the names that were looked up."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: dict[str, list[list[str]]] = {}
@@ -55,7 +55,7 @@ def get(url: str, *trusted: str, verify: str | bool = True) -> requests.Response
         "100.64.0.1",
         "169.254.169.254",
         "224.0.0.1",
-        "0.0.0.0",  # noqa: S104 (asked for, not listened on)
+        "0.0.0.0",  # noqa: S104 (looked up, not listened on)
         "255.255.255.255",
         "::1",
         "::",
@@ -83,7 +83,7 @@ def test_a_public_address_is_accepted(names: Names, address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0"])
-def test_a_private_address_in_disguise_is_refused(host: str) -> None:
+def test_a_private_address_in_another_notation_is_refused(host: str) -> None:
     with pytest.raises(AddressRefused):
         AddressGuard().resolve(host, 80)
 
@@ -112,7 +112,7 @@ def test_trust_in_one_host_is_not_trust_in_another(names: Names, entry: str) -> 
 def test_a_refused_address_receives_no_connection(library: Library) -> None:
     with pytest.raises(AddressRefused):
         get(f"{library.url}/refused")
-    assert "/refused" not in library.paths  # a job of an earlier test may still be asking for its own
+    assert "/refused" not in library.paths  # a job of an earlier test may still send requests
 
 
 def test_a_name_is_resolved_once_and_a_second_answer_changes_nothing(names: Names, library: Library) -> None:
@@ -146,10 +146,10 @@ def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
 
 def test_the_tls_handshake_and_the_host_header_have_the_name(names: Names, certificate: Path) -> None:
     names.answers["library.example"] = [["127.0.0.1"]]
-    told: list[str | None] = []
+    server_names: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    context.sni_callback = lambda sock, name, _: told.append(name)
+    context.sni_callback = lambda sock, name, _: server_names.append(name)
 
     @Request.application
     def answer(request: Request) -> Response:
@@ -157,7 +157,7 @@ def test_the_tls_handshake_and_the_host_header_have_the_name(names: Names, certi
 
     with serve_on_loopback(answer, ssl_context=context) as port:
         response = get(f"https://library.example:{port}/x", "127.0.0.1", verify=str(certificate))
-    assert (told, response.text) == (["library.example"], f"library.example:{port}")
+    assert (server_names, response.text) == (["library.example"], f"library.example:{port}")
 
 
 def test_tls_connections_are_guarded_too(names: Names, tls_url: str, certificate: Path) -> None:

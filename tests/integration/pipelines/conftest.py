@@ -19,7 +19,7 @@ BOXES = [(300, 400, 900, 1600), None, (100, 100, 1900, 700), (10, 20, 890, 1190)
 
 @pytest.fixture
 def document(tmp_path: Path) -> Path:
-    """Four pages; each but the second has one black rectangle, at BOXES in pixels (``x1 y1 x2 y2``)."""
+    """Four pages. All except the second show one black rectangle, at BOXES in pixels (``x1 y1 x2 y2``)."""
     folder = tmp_path / "document"
     folder.mkdir()
     for number, (size, box) in enumerate(zip(SIZES, BOXES, strict=True), 1):

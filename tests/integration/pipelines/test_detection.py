@@ -29,7 +29,7 @@ PLAN = DownloadPlan(longest=640)
 
 
 class Run:
-    """A detection job in the making, stage by stage."""
+    """A detection job that runs step by step."""
 
     def __init__(self, root: Path, library: str, fetcher: Fetcher, job: str = "job", refresh: bool = False) -> None:
         self.storage = Storage(root)
@@ -71,7 +71,7 @@ def run(tmp_path: Path, library: str, fetcher: Fetcher) -> Run:
 def stop_after(done: int) -> Callable[[int, int, Coverage | None], None]:
     def report(so_far: int, total: int, coverage: Coverage | None) -> None:
         if so_far >= done:
-            raise LeaseLost("killed here")
+            raise LeaseLost("killed")
 
     return report
 
@@ -81,7 +81,7 @@ def test_boxes_are_in_pixels_of_the_full_size_image(run: Run) -> None:
     run.detect()
     for page, size, box in zip(run.annotated(), SIZES, BOXES, strict=True):
         assert (page.width, page.height) == size
-        pixel = max(size) / 640  # of what was fetched
+        pixel = max(size) / 640  # size of a fetched pixel
         if box is None:
             assert page.status is PageStatus.EMPTY
         else:
@@ -116,7 +116,7 @@ def test_the_annotation_file_has_a_line_for_every_canvas(run: Run) -> None:
     assert len(json.loads(run.folder.annotations_json.read_bytes())) == 4
 
 
-def test_only_the_pixels_that_are_needed_are_fetched(run: Run) -> None:
+def test_images_are_fetched_at_the_required_size(run: Run) -> None:
     run.download()
     files = list(run.storage.images(run.request.manifest_url).glob("*.image"))
     assert len(files) == 4
@@ -125,7 +125,7 @@ def test_only_the_pixels_that_are_needed_are_fetched(run: Run) -> None:
             assert max(image.size) <= 641
 
 
-def test_every_page_is_counted_once_whatever_interrupts_the_stages(run: Run, document: Path) -> None:
+def test_every_page_is_counted_once_despite_interruptions(run: Run, document: Path) -> None:
     (document / "ms_0003.jpg").write_bytes(b"<html>gone</html>")
     for stage in (run.download, run.detect):
         with pytest.raises(LeaseLost):
@@ -134,7 +134,7 @@ def test_every_page_is_counted_once_whatever_interrupts_the_stages(run: Run, doc
     assert sorted(run.counted) == [PageStatus.DETECTED] * 2 + [PageStatus.EMPTY, PageStatus.FAILED]
 
 
-def test_an_unreachable_page_is_named_and_shifts_nobody(run: Run, document: Path) -> None:
+def test_a_failed_page_is_named_and_others_keep_their_numbers(run: Run, document: Path) -> None:
     (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
     run.download()
     run.detect()
@@ -148,9 +148,7 @@ def test_an_unreachable_page_is_named_and_shifts_nobody(run: Run, document: Path
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_one_page_that_is_refused_among_many_is_named_and_every_other_keeps_its_number(
-    tmp_path: Path, status: int
-) -> None:
+def test_a_refused_page_among_many_is_named_with_the_status(tmp_path: Path, status: int) -> None:
     with Library().open() as shelf:
         run = Run(tmp_path / "data", shelf.url, build_fetcher())
         shelf.offer_manifest([Scan(30, 40)] * 40)
@@ -165,14 +163,14 @@ def test_one_page_that_is_refused_among_many_is_named_and_every_other_keeps_its_
     assert f"answered {status}" in coverage.failed[0][1]
 
 
-def test_no_image_at_all_is_a_failure_with_the_reason(run: Run, document: Path) -> None:
+def test_a_download_without_any_image_fails_with_the_reason(run: Run, document: Path) -> None:
     for path in document.iterdir():
         path.write_bytes(b"")
     with pytest.raises(FetchError, match="None of the 4 images"):
         run.download()
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(run: Run, document: Path) -> None:
+def test_an_interrupted_download_resumes(run: Run, document: Path) -> None:
     with pytest.raises(LeaseLost):
         run.download(stop_after(2))
     fetched = {page.file for page in load_fetched(run.folder)}
@@ -182,7 +180,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(run: Run, document: Pa
     assert {page.number for page in load_fetched(run.folder)} == {1, 2, 3, 4}
 
 
-def test_an_interrupted_detection_goes_on_at_the_next_page(run: Run) -> None:
+def test_an_interrupted_detection_resumes_at_the_next_page(run: Run) -> None:
     run.download()
     with pytest.raises(LeaseLost):
         run.detect(stop_after(2))
@@ -202,7 +200,7 @@ def test_a_second_job_on_the_manifest_fetches_no_image_again(run: Run, document:
     assert all(page.file for page in load_fetched(again.folder))
 
 
-def test_refresh_fetches_every_image_anew_and_forgets_the_others(run: Run, library: str) -> None:
+def test_refresh_fetches_every_image_again_and_evicts_the_others(run: Run, library: str) -> None:
     run.download()
     cache = run.storage.images(run.request.manifest_url)
     before = {path.name: path.stat().st_ino for path in cache.iterdir()}
@@ -213,7 +211,7 @@ def test_refresh_fetches_every_image_anew_and_forgets_the_others(run: Run, libra
     assert all(after[name] != inode for name, inode in before.items())
 
 
-def test_refresh_forgets_the_images_of_that_manifest_only(run: Run, document: Path) -> None:
+def test_refresh_evicts_images_of_its_manifest_only(run: Run, document: Path) -> None:
     run.download()
     with serve(create_iiif_server(document)) as elsewhere:
         other = Run(run.storage.root, elsewhere, run.fetcher, job="other")
@@ -233,24 +231,24 @@ def test_progress_is_reported_page_by_page(run: Run) -> None:
     assert {total for _, total, _ in run.reports} == {4}
 
 
-def test_an_image_that_left_the_cache_is_a_failed_page(run: Run) -> None:
+def test_an_image_missing_from_the_cache_is_a_failed_page(run: Run) -> None:
     run.download()
     first = load_fetched(run.folder)[0]
     (run.storage.images(run.request.manifest_url) / str(first.file)).unlink()
     run.detect()
     first_page, *_ = json.loads(run.folder.annotations_json.read_bytes())
-    assert (first_page["status"], "ask for a retry" in first_page["reason"]) == ("failed", True)
+    assert (first_page["status"], "retry the job" in first_page["reason"]) == ("failed", True)
     assert run.reports[-1][2].detected == 2
 
 
-def test_a_retry_fetches_and_looks_at_the_failed_canvases_only(run: Run, document: Path, library: str) -> None:
+def test_a_retry_fetches_and_detects_the_failed_canvases_only(run: Run, document: Path, library: str) -> None:
     page = (document / "ms_0002.jpg").read_bytes()
     (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
     run.download()
     run.detect()
     (document / "ms_0002.jpg").write_bytes(page)
     for other in ("ms_0001.jpg", "ms_0003.jpg", "ms_0004.jpg"):
-        (document / other).unlink()  # whoever asks for one of them fails
+        (document / other).unlink()  # fetching one of them fails
     shutil.rmtree(run.storage.images(run.request.manifest_url))  # as after RETENTION_DAYS
     run.network.shapes.clear()
     run.download(plan=replace(PLAN, retries=1))
@@ -261,7 +259,7 @@ def test_a_retry_fetches_and_looks_at_the_failed_canvases_only(run: Run, documen
     assert "2 ms_0002.jpg" in run.folder.annotations.read_text()
 
 
-def test_a_retry_that_is_interrupted_does_not_begin_anew(run: Run, document: Path) -> None:
+def test_an_interrupted_retry_does_not_start_again(run: Run, document: Path) -> None:
     for number in (2, 3):
         (document / f"ms_000{number}.jpg").write_bytes(b"")
     run.download()
@@ -273,9 +271,7 @@ def test_a_retry_that_is_interrupted_does_not_begin_anew(run: Run, document: Pat
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
-def test_an_image_that_left_the_cache_or_is_damaged_there_is_fetched_by_a_retry(
-    run: Run, damage: Callable[[Path], object]
-) -> None:
+def test_a_retry_fetches_a_missing_or_damaged_cached_image(run: Run, damage: Callable[[Path], object]) -> None:
     run.download()
     first = load_fetched(run.folder)[0]
     damage(run.storage.images(run.request.manifest_url) / str(first.file))
@@ -294,7 +290,7 @@ def test_a_request_chooses_the_size_of_its_images(run: Run, image_size: str, lon
         assert max(image.size) == longest
 
 
-def test_a_known_host_is_asked_for_less_unless_the_request_says_otherwise(run: Run, document: Path) -> None:
+def test_a_host_rule_caps_the_size_unless_the_request_sets_one(run: Run, document: Path) -> None:
     rules = HostRules(HostRule(4, 0, image_size=300))
     run.fetcher = Fetcher(run.fetcher.policy, HostLimits(rules), AddressGuard(frozenset({"127.0.0.1"})))
     for image_size, longest in (("", 300), ("640", 640)):
@@ -305,7 +301,7 @@ def test_a_known_host_is_asked_for_less_unless_the_request_says_otherwise(run: R
             assert max(image.size) == longest
 
 
-def test_a_library_that_is_down_is_not_asked_for_every_page(tmp_path: Path) -> None:
+def test_consecutive_failures_stop_the_download(tmp_path: Path) -> None:
     with Library().open() as shelf:
         scans = [Scan(60, 80) for _ in range(60)]
         run = Run(tmp_path / "data", shelf.url, build_fetcher())
@@ -323,7 +319,7 @@ def test_a_library_that_is_down_is_not_asked_for_every_page(tmp_path: Path) -> N
     assert len(asked) <= 2 + 8 + 4 + 3  # those fetched until the last failure is known, and a sample
 
 
-def test_a_retry_counts_what_was_looked_at_from_its_beginning(run: Run, document: Path) -> None:
+def test_a_retry_counts_detected_pages_from_its_start(run: Run, document: Path) -> None:
     (document / "ms_0002.jpg").write_bytes(b"")
     run.download()
     run.detect()
@@ -334,7 +330,7 @@ def test_a_retry_counts_what_was_looked_at_from_its_beginning(run: Run, document
     assert last == Coverage(3, 0, ((2, last.failed[0][1]),))  # type: ignore[union-attr]
 
 
-def test_a_refresh_leaves_the_images_of_other_jobs_while_they_need_them(run: Run) -> None:
+def test_a_refresh_keeps_images_that_other_jobs_need(run: Run) -> None:
     run.request = replace(run.request, image_size="full")
     run.download(plan=DownloadPlan(None))
     again = Run(run.storage.root, run.request.manifest_url.removesuffix("/manifest.json"), run.fetcher, "again", True)
@@ -343,7 +339,7 @@ def test_a_refresh_leaves_the_images_of_other_jobs_while_they_need_them(run: Run
     assert run.reports[-1][2] == Coverage(3, 1)
 
 
-def test_a_job_that_is_no_longer_wanted_does_not_wait_for_a_library_that_hangs(tmp_path: Path) -> None:
+def test_a_cancelled_job_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
     with Library().open() as shelf:
         run = Run(tmp_path / "data", shelf.url, build_fetcher())
         shelf.offer_manifest([Scan(30, 40)] * 3)
@@ -362,7 +358,7 @@ def test_a_job_that_is_no_longer_wanted_does_not_wait_for_a_library_that_hangs(t
 
 
 @pytest.mark.parametrize(("image_size", "longest"), [("full", 2400), ("2400", 1200)])
-def test_every_pixel_is_given_to_the_detector_when_the_full_size_was_asked_for(
+def test_the_detector_gets_every_pixel_at_the_full_size(
     run: Run, image_size: str, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.request = replace(run.request, image_size=image_size)
@@ -376,31 +372,31 @@ def test_every_pixel_is_given_to_the_detector_when_the_full_size_was_asked_for(
     assert seen[0] == longest
 
 
-def give_other_weights(run: Run) -> None:
-    """Replace the file of the weights, by name the same."""
+def replace_weights(run: Run) -> None:
+    """Replace the weights file under the same name."""
     run.network = RectangleFinder()
     run.detector = Detector(run.network, run.detector.config, digest="other")  # type: ignore[arg-type]
 
 
-def test_a_job_that_goes_on_with_changed_weights_begins_anew(run: Run) -> None:
+def test_a_job_resumed_with_other_weights_detects_all_pages_again(run: Run) -> None:
     run.download()
     with pytest.raises(LeaseLost):
         run.detect(stop_after(2))
     assert run.annotated()
-    give_other_weights(run)
+    replace_weights(run)
     run.detect()
     assert sum(shape[0] for shape in run.network.shapes) == 4
     assert run.reports[-1][:2] == (4, 4)
 
 
-def test_a_retry_with_changed_weights_fetches_and_looks_at_every_canvas(run: Run, document: Path) -> None:
+def test_a_retry_with_other_weights_fetches_and_detects_all_pages(run: Run, document: Path) -> None:
     page = (document / "ms_0002.jpg").read_bytes()
     (document / "ms_0002.jpg").write_bytes(b"")
     run.download()
     run.detect()
     (document / "ms_0002.jpg").write_bytes(page)
     shutil.rmtree(run.storage.images(run.request.manifest_url))  # as after RETENTION_DAYS
-    give_other_weights(run)
+    replace_weights(run)
     discard_stale_detections(run.folder, "other")
     run.download(plan=replace(PLAN, retries=1))
     run.detect()
@@ -408,11 +404,11 @@ def test_a_retry_with_changed_weights_fetches_and_looks_at_every_canvas(run: Run
     assert run.reports[-1] == (4, 4, Coverage(3, 1))
 
 
-def test_what_the_same_weights_have_found_is_kept(run: Run) -> None:
+def test_detections_by_the_same_weights_are_kept(run: Run) -> None:
     run.download()
     run.detect()
     discard_stale_detections(run.folder, run.detector.digest)
     assert len(run.annotated()) == 4
-    run.folder.detected_by.unlink()  # of a job that an earlier version began
+    run.folder.detected_by.unlink()  # as in a job of an earlier version
     discard_stale_detections(run.folder, "other")
     assert len(run.annotated()) == 4

@@ -18,7 +18,7 @@ def shelves() -> Iterator[Library]:
 
 
 def offer(shelves: Library, name: str, *members: str) -> Collection:
-    """Serve a collection of manifests (names) and of collections (names that begin with ``c``)."""
+    """Serve a collection. Names of members that begin with ``c`` are collections, others are manifests."""
     items: list[dict[str, Any]] = [
         {"id": f"{shelves.url}/{member}", "type": "Collection" if member.startswith("c") else "Manifest"}
         for member in members
@@ -31,40 +31,40 @@ def offer(shelves: Library, name: str, *members: str) -> Collection:
     return collection
 
 
-def go_on(fetched: int) -> None:
-    """Report of a job that is still wanted."""
+def ignore_progress(fetched: int) -> None:
+    """Progress callback of a job that is not cancelled."""
 
 
 def names(urls: list[str]) -> list[str]:
     return [url.rpartition("/")[2] for url in urls]
 
 
-def test_the_manifests_of_collections_in_collections_are_found_once(shelves: Library, fetcher: Fetcher) -> None:
+def test_manifests_of_nested_collections_are_found_once(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c1", "m1", "c2", "m2", "c3")
     offer(shelves, "c2", "m3", "m1")
     offer(shelves, "c3", "c4")
     offer(shelves, "c4", "m4")
-    assert sorted(names(expand(first, fetcher, 100, go_on))) == ["m1", "m2", "m3", "m4"]
+    assert sorted(names(expand(first, fetcher, 100, ignore_progress))) == ["m1", "m2", "m3", "m4"]
 
 
-def test_collections_that_contain_each_other_come_to_an_end(shelves: Library, fetcher: Fetcher) -> None:
+def test_collections_that_contain_each_other_are_read_once(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c1", "m1", "c2")
     offer(shelves, "c2", "c1", "c2", "m2")
-    assert names(expand(first, fetcher, 100, go_on)) == ["m1", "m2"]
+    assert names(expand(first, fetcher, 100, ignore_progress)) == ["m1", "m2"]
     assert shelves.paths == ["/c2"]
 
 
-def test_a_part_that_does_not_come_is_left_to_a_job_of_its_own(shelves: Library, fetcher: Fetcher) -> None:
+def test_a_part_that_cannot_be_fetched_is_left_to_its_own_job(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c1", "m1", "cgone", "cpage")
     shelves.answer("/cpage", Answer(body="<html>"))
-    assert names(expand(first, fetcher, 100, go_on)) == ["m1", "cgone", "cpage"]
+    assert names(expand(first, fetcher, 100, ignore_progress)) == ["m1", "cgone", "cpage"]
 
 
-def test_a_collection_in_many_pages_is_read_to_its_end(shelves: Library, fetcher: Fetcher) -> None:
+def test_all_pages_of_a_collection_are_read(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c0", "m0", "c1")
     for page in range(1, 20):
         offer(shelves, f"c{page}", f"m{page}", *([f"c{page + 1}"] if page < 19 else []))
-    assert names(expand(first, fetcher, 100, go_on)) == [f"m{page}" for page in range(20)]
+    assert names(expand(first, fetcher, 100, ignore_progress)) == [f"m{page}" for page in range(20)]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
@@ -72,37 +72,35 @@ def test_a_collection_of_too_many_manifests_is_refused(shelves: Library, fetcher
     first = offer(shelves, "c1", "m1", "m2", "c2")
     offer(shelves, "c2", "m3", "m4")
     with pytest.raises(ManifestError, match=f"more than {most} manifests: send its parts"):
-        expand(first, fetcher, most, go_on)
+        expand(first, fetcher, most, ignore_progress)
 
 
-def test_a_chain_of_collections_without_end_is_refused(shelves: Library, fetcher: Fetcher) -> None:
+def test_an_endless_chain_of_collections_is_refused(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c0", *(f"c{number}" for number in range(1, 20)))
     with pytest.raises(ManifestError, match="more than 5 manifests"):
-        expand(first, fetcher, 5, go_on)
+        expand(first, fetcher, 5, ignore_progress)
     assert len(shelves.paths) <= 5
 
 
-def test_as_many_collections_as_manifests_are_read(shelves: Library, fetcher: Fetcher) -> None:
+def test_the_limit_also_applies_to_nested_collections(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c0", "c1", "c2", "c3")
     for number in (1, 2, 3):
         offer(shelves, f"c{number}", f"m{number}")
-    assert names(expand(first, fetcher, 3, go_on)) == ["m1", "m2", "m3"]
+    assert names(expand(first, fetcher, 3, ignore_progress)) == ["m1", "m2", "m3"]
     with pytest.raises(ManifestError, match="more than 2 manifests"):
-        expand(first, fetcher, 2, go_on)
+        expand(first, fetcher, 2, ignore_progress)
     assert shelves.paths == ["/c1", "/c2", "/c3"]
 
 
-def test_a_collection_whose_parts_are_too_many_is_refused_as_soon_as_that_is_known(
-    shelves: Library, fetcher: Fetcher
-) -> None:
+def test_a_collection_with_too_many_parts_is_refused_early(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c0", "c1", "c2")
     offer(shelves, "c1", *(f"cx{number}" for number in range(500)))
     with pytest.raises(ManifestError, match="more than 5 manifests"):
-        expand(first, fetcher, 5, go_on)
+        expand(first, fetcher, 5, ignore_progress)
     assert shelves.paths == ["/c1"]
 
 
-def test_a_job_that_is_no_longer_wanted_fetches_nothing_more(shelves: Library, fetcher: Fetcher) -> None:
+def test_a_cancelled_job_fetches_nothing_more(shelves: Library, fetcher: Fetcher) -> None:
     first = offer(shelves, "c0", "c1", "c2")
     offer(shelves, "c1", "m1")
 

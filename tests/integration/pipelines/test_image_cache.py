@@ -31,9 +31,7 @@ def plain_image(url: str) -> CanvasImage:
 
 
 @pytest.mark.parametrize("answer", [Answer(body=HALF), Answer(body="<html>sign in</html>"), Answer(404), Answer()])
-def test_what_is_no_whole_image_leaves_no_file_and_is_asked_for_again(
-    shelf: Library, cache: ImageCache, answer: Answer
-) -> None:
+def test_a_failed_fetch_leaves_no_file_and_is_repeated(shelf: Library, cache: ImageCache, answer: Answer) -> None:
     image = plain_image(shelf.answer("/x.jpg", answer, Answer(body=JPEG)))
     with pytest.raises(FetchError):
         cache.fetch(image)
@@ -41,14 +39,14 @@ def test_what_is_no_whole_image_leaves_no_file_and_is_asked_for_again(
     assert cache.fetch(image).width == 300
 
 
-def test_what_is_cached_is_not_asked_for_again(shelf: Library, cache: ImageCache) -> None:
+def test_a_cached_image_is_not_fetched_again(shelf: Library, cache: ImageCache) -> None:
     image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
     assert cache.fetch(image) == cache.fetch(image)
     assert (cache.folder / cache.fetch(image).file).read_bytes() == JPEG
     assert shelf.paths == ["/x.jpg"]
 
 
-def test_an_image_without_its_record_is_not_trusted(shelf: Library, cache: ImageCache) -> None:
+def test_an_image_without_a_record_is_fetched_again(shelf: Library, cache: ImageCache) -> None:
     image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
     file = cache.folder / cache.fetch(image).file
     file.write_bytes(HALF)
@@ -58,7 +56,7 @@ def test_an_image_without_its_record_is_not_trusted(shelf: Library, cache: Image
     assert json.loads(file.with_suffix(".json").read_bytes())["width"] == 300
 
 
-def test_a_cached_image_that_is_used_counts_as_used(shelf: Library, cache: ImageCache) -> None:
+def test_using_a_cached_image_updates_its_last_use(shelf: Library, cache: ImageCache) -> None:
     image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
     record = (cache.folder / cache.fetch(image).file).with_suffix(".json")
     os.utime(record, (0, 0))
@@ -66,7 +64,7 @@ def test_a_cached_image_that_is_used_counts_as_used(shelf: Library, cache: Image
     assert record.stat().st_mtime > 0
 
 
-def test_another_size_is_another_file(shelf: Library, cache: ImageCache, fetcher: Fetcher) -> None:
+def test_each_size_has_its_own_file(shelf: Library, cache: ImageCache, fetcher: Fetcher) -> None:
     image = plain_image(shelf.answer("/x.jpg", Answer(body=JPEG)))
     larger = ImageCache(cache.folder, fetcher, 1280)
     assert cache.fetch(image).file != larger.fetch(image).file

@@ -1,4 +1,4 @@
-"""Images of lists at the size that suffices, and illustrations cut out by image services or from pages."""
+"""Images of lists at a sufficient size, and illustrations from image services or cropped from pages."""
 
 import io
 import json
@@ -23,7 +23,7 @@ BOX = (300, 400, 600, 800)
 
 
 class Shelf:
-    """Sources on one disk, of what a library offers."""
+    """Image sources that share a library and a storage folder."""
 
     def __init__(self, root: Path, library: Library, fetcher: Fetcher) -> None:
         self.storage = Storage(root)
@@ -38,7 +38,7 @@ class Shelf:
         return ListSource(url, self.open_cache(url), self.fetcher, SHORTEST, max_images=100)
 
     def detect(self, scans: Sequence[Scan], canvases: list[dict[str, Any]] | None = None) -> DetectionSource:
-        """Return the source of a detection job that found BOX on each page, or what is given."""
+        """Return the source of a detection job that found BOX on each page, or the given canvases."""
         manifest_url = self.library.offer_manifest(list(scans))
         folder = self.storage.job("detection")
         write_atomic(folder.manifest, json.dumps(build_manifest_3(self.library.url, list(scans))).encode())
@@ -69,7 +69,7 @@ def fetch(source: ListSource | DetectionSource, image: ListedImage) -> Image.Ima
 
 
 @pytest.mark.parametrize("word", ["full", "max"])
-def test_a_region_is_asked_for_at_the_size_that_suffices(shelf: Shelf, word: str) -> None:
+def test_a_region_is_requested_at_a_sufficient_size(shelf: Shelf, word: str) -> None:
     start = "/iiif/2/ms/300,400,600,800"
     shelf.library.answer(f"{start}/40,/0/default.jpg", Answer(body=draw_image(40, 54)))
     url = f"{shelf.library.url}{start}/{word}/0/default.jpg"
@@ -78,7 +78,7 @@ def test_a_region_is_asked_for_at_the_size_that_suffices(shelf: Shelf, word: str
 
 
 @pytest.mark.parametrize("refusal", [400, 403, 404, 501])
-def test_what_answers_is_kept_where_a_reduced_region_is_refused(shelf: Shelf, refusal: int) -> None:
+def test_the_full_region_replaces_a_refused_reduced_region(shelf: Shelf, refusal: int) -> None:
     start = "/iiif/2/ms/300,400,600,800"
     for size in ("40,", "40,54"):
         shelf.library.answer(f"{start}/{size}/0/default.jpg", Answer(refusal))
@@ -89,7 +89,7 @@ def test_what_answers_is_kept_where_a_reduced_region_is_refused(shelf: Shelf, re
     assert len(shelf.library.paths) == 3
 
 
-def test_a_whole_image_of_a_service_is_asked_for_reduced(shelf: Shelf) -> None:
+def test_a_whole_image_of_a_service_is_requested_at_a_reduced_size(shelf: Shelf) -> None:
     base = shelf.library.offer(Scan(1200, 1600))
     image = fetch(shelf.list_source(), ListedImage("x", f"{base}/full/full/0/default.jpg"))
     assert image.size == (90, 120)
@@ -98,7 +98,7 @@ def test_a_whole_image_of_a_service_is_asked_for_reduced(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     "path", ["/picture.png", "/iiif/9/full/300,/0/default.jpg", "/iiif/9/pct:1,2,3,4/full/0/default.jpg"]
 )
-def test_any_other_address_is_asked_as_it_is(shelf: Shelf, path: str) -> None:
+def test_any_other_url_is_requested_unchanged(shelf: Shelf, path: str) -> None:
     url = shelf.library.answer(path, Answer(body=draw(1)))
     assert fetch(shelf.list_source(), ListedImage("x", url)).size == (60, 60)
     assert shelf.library.paths == [path]
@@ -126,20 +126,20 @@ def test_illustrations_are_regions_of_the_image_service(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("scan", [Scan(level=0, sizes=((600, 800),)), Scan(level=1)])
-def test_illustrations_are_cut_from_the_page_where_no_service_cuts_them_out(shelf: Shelf, scan: Scan) -> None:
+def test_illustrations_are_cropped_if_the_service_has_no_regions(shelf: Shelf, scan: Scan) -> None:
     source = shelf.detect([scan])
     (image,) = source.list_images().images
-    # The page shows a black rectangle from a quarter to three quarters: just what was detected.
+    # The page shows a black rectangle from a quarter to three quarters, which is the detected box.
     cut = fetch(source, image)
     assert cut.format == "PNG"
     assert cut.size[0] * 4 == pytest.approx(cut.size[1] * 3, abs=4)
-    assert cut.convert("L").getextrema()[1] < 60, "something else than the rectangle was cut out"
+    assert cut.convert("L").getextrema()[1] < 60, "the crop shows more than the rectangle"
     expected = f"{shelf.library.url}/iiif/1/full/max/0/default.jpg#xywh=300,400,600,800"
     if scan.level == 0:
         assert image.url.partition("#")[2] == expected.partition("#")[2]
 
 
-def test_a_service_that_gives_no_regions_is_asked_for_one_only_once(shelf: Shelf) -> None:
+def test_a_service_without_regions_is_asked_for_one_only_once(shelf: Shelf) -> None:
     source = shelf.detect([Scan(level=1)])
     (image,) = source.list_images().images
     source.fetch(image)
@@ -162,7 +162,7 @@ def test_a_box_at_the_edge_of_a_reduced_page_has_a_pixel(shelf: Shelf) -> None:
         assert min(fetch(source, image).size) == 1
 
 
-def test_a_service_that_is_down_is_no_reason_to_cut(shelf: Shelf) -> None:
+def test_an_illustration_is_not_cropped_if_the_service_is_down(shelf: Shelf) -> None:
     source = shelf.detect([Scan()])
     (image,) = source.list_images().images
     for size in ("40,", "40,54", "max", "full"):
@@ -171,27 +171,27 @@ def test_a_service_that_is_down_is_no_reason_to_cut(shelf: Shelf) -> None:
         source.fetch(image)
 
 
-def test_pages_that_were_not_looked_at_are_named(shelf: Shelf) -> None:
+def test_pages_without_a_detection_are_failed_entries(shelf: Shelf) -> None:
     failed = build_canvas(2, status="failed") | {"reason": "It answered 404.", "detections": []}
     source = shelf.detect([Scan(), Scan()], [build_canvas(1), failed])
     listing = source.list_images()
     assert len(listing.images) == 1
-    assert listing.failed == (("p2.jpg", "Canvas 2 was not looked at: It answered 404."),)
+    assert listing.failed == (("p2.jpg", "Detection failed on canvas 2: It answered 404."),)
 
 
-def test_two_canvases_of_one_name_do_not_hide_an_illustration(shelf: Shelf) -> None:
+def test_illustrations_with_the_same_name_are_reported(shelf: Shelf) -> None:
     source = shelf.detect([Scan(), Scan()], [build_canvas(1, name="same.jpg"), build_canvas(2, name="same.jpg")])
     listing = source.list_images()
     assert [image.name for image in listing.images] == ["same_300,400,600,800"]
     assert [name for name, _ in listing.failed] == ["same_300,400,600,800"]
 
 
-def test_a_detection_job_without_illustrations_is_named(shelf: Shelf) -> None:
+def test_a_detection_job_without_illustrations_is_an_error(shelf: Shelf) -> None:
     source = shelf.detect([Scan()], [build_canvas(1) | {"status": "empty", "detections": []}])
     assert "has no images" in source.list_images().error
 
 
-def test_a_detection_job_whose_files_are_gone_is_named(shelf: Shelf) -> None:
+def test_a_detection_job_without_files_is_an_error(shelf: Shelf) -> None:
     source = shelf.detect([Scan()])
     shelf.storage.job("detection").annotations_json.unlink()
     assert "detect them again" in source.list_images().error

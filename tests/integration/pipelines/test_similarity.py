@@ -13,13 +13,13 @@ from app.similarity.transpositions import Transposition
 from tests.support.comparing import Comparing, draw
 from tests.support.library import Answer, Library
 
-# Images of the two documents that are not the same.
-DIFFERENT = 8
+# Number of distinct images in the two documents.
+DISTINCT = 8
 
 
 @pytest.fixture
 def run(tmp_path: Path, library: Library, fetcher: Fetcher) -> Comparing:
-    """Two documents of five and four images: 2 of a is also d of b, and c of b is 3 of a mirrored."""
+    """Two documents of five and four images. Image 2 of a is d of b; image 3 of a, mirrored, is c of b."""
     run = Comparing(tmp_path / "data", library, fetcher)
     run.offer("a", {f"{number}.jpg": draw(number) for number in range(5)})
     run.offer("b", {"a": draw(10), "b": draw(11), "c": draw(3, mirrored=True), "d": draw(2)})
@@ -35,12 +35,12 @@ def library(open_library: Library) -> Library:
 def kill_after(done: int) -> object:
     def report(so_far: int, total: int, coverage: Coverage | None) -> None:
         if so_far >= done:
-            raise LeaseLost("killed here")
+            raise LeaseLost("killed")
 
     return report
 
 
-def test_every_pair_has_scores_and_twins_come_first(run: Comparing) -> None:
+def test_every_pair_has_scores_and_identical_images_rank_first(run: Comparing) -> None:
     run.download()
     run.compare()
     assert run.list_results() == ["a-a", "a-b", "b-b"]
@@ -57,7 +57,7 @@ def test_every_pair_has_scores_and_twins_come_first(run: Comparing) -> None:
     }
 
 
-def test_a_mirrored_twin_is_found_when_it_is_asked_for(run: Comparing) -> None:
+def test_a_mirrored_image_is_found_on_request(run: Comparing) -> None:
     run.transpositions = (Transposition.NONE, Transposition.HFLIP)
     run.download()
     run.compare()
@@ -68,7 +68,7 @@ def test_a_mirrored_twin_is_found_when_it_is_asked_for(run: Comparing) -> None:
     assert best["2.jpg", "d"] == (0, 1.0)
 
 
-def test_only_so_many_best_matches_of_each_image_are_kept(run: Comparing) -> None:
+def test_only_the_topk_matches_of_each_image_are_kept(run: Comparing) -> None:
     run.topk = 1
     run.download()
     run.compare()
@@ -78,7 +78,7 @@ def test_only_so_many_best_matches_of_each_image_are_kept(run: Comparing) -> Non
     assert len(scores) < 9
 
 
-def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> None:
+def test_a_failed_image_is_named_and_never_compared(run: Comparing) -> None:
     run.offer("c", {"good": draw(2), "gone": Answer(404), "html": Answer(body=b"<html>"), "cut": draw(3)[:400]})
     run.download()
     run.compare()
@@ -95,7 +95,7 @@ def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "reason"),
     [
         (b"<html>", "HTML page"),
         (b"\xff\xfe", "not JSON"),
@@ -103,32 +103,30 @@ def test_an_image_that_failed_is_named_and_never_compared(run: Comparing) -> Non
         (b"[" * 100_000, "not JSON"),
         ([], "not a list of images"),
         ({}, "has no images"),
-        ({"x": 1}, "no address"),
+        ({"x": 1}, "no URL"),
         ({"x": "nowhere"}, "not a web address"),
         ({"../x": "https://a.example/"}, "is a path"),
         ({str(number): "https://a.example/" for number in range(1001)}, "at most 1000 are accepted"),
     ],
 )
-def test_a_document_without_a_list_is_named_and_the_others_are_compared(
-    run: Comparing, body: object, said: str
-) -> None:
+def test_a_document_without_a_valid_list_is_reported_and_skipped(run: Comparing, body: object, reason: str) -> None:
     run.list_at("bad", run.library.answer("/bad.json", Answer(body=body)))
     run.download()
     run.compare()
     document = run.coverage.documents[2]
     assert (document.doc_id, document.usable) == ("bad", 0)
-    assert said in document.error
+    assert reason in document.error
     assert document.error.endswith((".", ";"))
     assert run.list_results() == ["a-a", "a-b", "b-b"]
 
 
-def test_a_list_that_does_not_come_is_named(run: Comparing) -> None:
+def test_a_list_that_cannot_be_fetched_is_reported(run: Comparing) -> None:
     run.list_at("bad", run.library.answer("/bad.json", Answer(404)))
     run.download()
     assert "404" in run.coverage.documents[2].error
 
 
-def test_images_of_a_list_that_cannot_be_asked_for_are_named(run: Comparing) -> None:
+def test_invalid_entries_of_a_list_are_reported(run: Comparing) -> None:
     good = run.library.answer("/good.png", Answer(body=draw(2)))
     names = f'{{"good": "{good}", "x/y": "{good}", "n": 5, "twice": "{good}", "twice": "{good}", "\\ud800": "{good}"}}'
     run.list_at("odd", run.library.answer("/odd.json", Answer(body=names)))
@@ -140,7 +138,7 @@ def test_images_of_a_list_that_cannot_be_asked_for_are_named(run: Comparing) -> 
     assert "two images" in reasons["twice"]
 
 
-def test_no_document_with_an_image_is_a_failure_with_the_reason(
+def test_a_job_without_any_usable_image_fails_with_the_reason(
     tmp_path: Path, library: Library, fetcher: Fetcher
 ) -> None:
     run = Comparing(tmp_path, library, fetcher)
@@ -151,7 +149,7 @@ def test_no_document_with_an_image_is_a_failure_with_the_reason(
     assert [document.doc_id for document in run.coverage.documents] == ["a", "b"]
 
 
-def test_an_interrupted_download_asks_for_nothing_twice(run: Comparing) -> None:
+def test_an_interrupted_download_fetches_nothing_twice(run: Comparing) -> None:
     with pytest.raises(LeaseLost):
         run.download(report=kill_after(3))
     with pytest.raises(LeaseLost):
@@ -160,7 +158,7 @@ def test_an_interrupted_download_asks_for_nothing_twice(run: Comparing) -> None:
     assert len(run.library.paths) == len(set(run.library.paths)) == 9 + 2
 
 
-def test_a_line_that_a_crash_cut_off_does_no_harm(run: Comparing) -> None:
+def test_a_truncated_journal_line_is_ignored(run: Comparing) -> None:
     run.download()
     path = run.folder.document(1, ".jsonl")
     path.write_bytes(path.read_bytes()[:-20])
@@ -172,7 +170,7 @@ def test_a_line_that_a_crash_cut_off_does_no_harm(run: Comparing) -> None:
 
 
 @pytest.mark.parametrize("transpositions", [("none",), ("none", "hflip", "rot90")])
-def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
+def test_a_killed_embedding_resumes_and_embeds_nothing_twice(
     run: Comparing, transpositions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
@@ -181,13 +179,13 @@ def test_embedding_that_is_killed_goes_on_and_embeds_nothing_twice(
     for done in (2, 5, 7):
         with pytest.raises(LeaseLost):
             run.compare(report=kill_after(done))
-    assert run.network.embedded < DIFFERENT * len(transpositions)
+    assert run.network.embedded < DISTINCT * len(transpositions)
     run.compare()
-    assert run.network.embedded == DIFFERENT * len(transpositions)
+    assert run.network.embedded == DISTINCT * len(transpositions)
     assert run.find_best("a", "b")[:3] in (("2.jpg", "d", 1.0), ("3.jpg", "c", 1.0))
 
 
-def test_embeddings_of_a_killed_job_are_whole_or_not_there(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_job_leaves_no_incomplete_arrays_in_use(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.pipelines.similarity.document_embedder.FLUSH_SECONDS", 0)
     run.download()
     with pytest.raises(LeaseLost):
@@ -204,7 +202,7 @@ def test_adding_a_document_computes_that_document_and_its_pairs(run: Comparing) 
         run.offer(f"c{number}", {"x": draw(20 + number), "y": draw(30 + number)})
     run.download()
     run.compare()
-    assert (run.network.embedded, run.counted["pair compared"]) == (DIFFERENT + 8, 21)
+    assert (run.network.embedded, run.counted["pair compared"]) == (DISTINCT + 8, 21)
     more = run.again("more")
     more.offer("new", {"x": draw(50), "y": draw(51), "z": draw(3)})
     asked = len(run.library.paths)
@@ -216,7 +214,7 @@ def test_adding_a_document_computes_that_document_and_its_pairs(run: Comparing) 
     assert more.find_best("a", "new") == ("3.jpg", "z", 1.0, "none")
 
 
-def test_what_is_known_needs_no_network_at_all(run: Comparing) -> None:
+def test_known_documents_need_no_network(run: Comparing) -> None:
     run.download()
     run.compare()
     again = run.again("again")
@@ -227,11 +225,11 @@ def test_what_is_known_needs_no_network_at_all(run: Comparing) -> None:
     other.identity = "other weights"
     other.download()
     other.compare()
-    assert (other.network.embedded, other.counted["pair compared"]) == (DIFFERENT, 3)
+    assert (other.network.embedded, other.counted["pair compared"]) == (DISTINCT, 3)
 
 
 @pytest.mark.parametrize("change", [{"topk": 3}, {"transpositions": (Transposition.NONE, Transposition.VFLIP)}])
-def test_other_parameters_are_other_scores_of_the_same_embeddings(run: Comparing, change: dict[str, object]) -> None:
+def test_other_parameters_give_new_scores_of_stored_embeddings(run: Comparing, change: dict[str, object]) -> None:
     run.download()
     run.compare()
     again = run.again("again")
@@ -239,10 +237,10 @@ def test_other_parameters_are_other_scores_of_the_same_embeddings(run: Comparing
     again.download()
     again.compare()
     assert again.counted["pair compared"] == 3
-    assert again.network.embedded == (DIFFERENT if "transpositions" in change else 0)
+    assert again.network.embedded == (DISTINCT if "transpositions" in change else 0)
 
 
-def test_the_same_pixels_under_other_names_are_known(run: Comparing) -> None:
+def test_the_same_pixels_with_other_names_are_known(run: Comparing) -> None:
     run.download()
     run.compare()
     other = Comparing(run.storage.root, run.library, run.fetcher, "other")
@@ -258,7 +256,7 @@ def test_the_same_pixels_under_other_names_are_known(run: Comparing) -> None:
     }
 
 
-def test_a_retry_asks_for_the_failed_images_only(run: Comparing) -> None:
+def test_a_retry_fetches_only_the_failed_images(run: Comparing) -> None:
     run.offer("c", {"good": draw(2), "late": Answer(404)})
     run.download()
     run.compare()
@@ -278,7 +276,7 @@ def test_a_retry_asks_for_the_failed_images_only(run: Comparing) -> None:
     assert len(list((run.folder.path / "scores").iterdir())) == 6
 
 
-def test_a_list_that_has_changed_knows_nothing_of_what_it_had(run: Comparing) -> None:
+def test_a_changed_list_drops_the_outcomes_of_removed_images(run: Comparing) -> None:
     run.download()
     records = DocumentRecords.load(run.folder, 1, "a")
     assert records.listing is not None
@@ -287,7 +285,7 @@ def test_a_list_that_has_changed_knows_nothing_of_what_it_had(run: Comparing) ->
         assert (known.cover().images, known.cover().usable, len(known.order_usable())) == (2, 2, 2)
 
 
-def test_a_retry_asks_again_for_a_list_that_did_not_come(run: Comparing) -> None:
+def test_a_retry_fetches_a_failed_list_again(run: Comparing) -> None:
     run.list_at("c", run.library.answer("/c.json", Answer(404), Answer(body={})))
     run.download()
     url = run.library.answer("/c.png", Answer(body=draw(2)))
@@ -300,7 +298,7 @@ def test_a_retry_asks_again_for_a_list_that_did_not_come(run: Comparing) -> None
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
-def test_an_image_that_leaves_the_cache_is_a_failed_one_and_a_retry_fetches_it(run: Comparing, damage: object) -> None:
+def test_an_image_missing_from_the_cache_fails_until_a_retry(run: Comparing, damage: object) -> None:
     run.download()
     records = DocumentRecords.load(run.folder, 1, "a")
     damage(run.sources["a"].cache.folder / str(records.fetched["2.jpg"].file))  # type: ignore[operator]
@@ -312,15 +310,16 @@ def test_an_image_that_leaves_the_cache_is_a_failed_one_and_a_retry_fetches_it(r
     assert run.find_best("a", "b") == ("2.jpg", "d", 1.0, "none")
 
 
-def test_a_library_that_is_down_is_not_asked_for_every_image(run: Comparing) -> None:
-    run.offer("c", {str(number): Answer(503) for number in range(60)}, host="localhost")  # the others' images come
+def test_consecutive_failures_of_a_host_stop_its_downloads(run: Comparing) -> None:
+    # The images of the other documents are on 127.0.0.1, which works.
+    run.offer("c", {str(number): Answer(503) for number in range(60)}, host="localhost")
     run.download()
     asked = {path for path in run.library.paths if path.startswith("/c/")}
     assert len(asked) <= 8 + 4
     assert sum("Not fetched" in reason for _, reason in run.coverage.documents[2].failed) == 60 - len(asked)
 
 
-def test_a_host_that_hangs_does_not_keep_a_cancelled_job(run: Comparing) -> None:
+def test_a_cancelled_job_does_not_wait_for_a_host_that_hangs(run: Comparing) -> None:
     run.offer("c", {str(number): Answer(hang=True) for number in range(3)})
     reports: list[int] = []
 
@@ -333,7 +332,7 @@ def test_a_host_that_hangs_does_not_keep_a_cancelled_job(run: Comparing) -> None
         run.download(report=report)
 
 
-def test_results_stay_when_the_cache_is_tidied(run: Comparing) -> None:
+def test_results_survive_the_retention_of_the_cache(run: Comparing) -> None:
     run.download()
     run.compare()
     for path in run.storage.root.rglob("*"):
@@ -347,7 +346,7 @@ def test_results_stay_when_the_cache_is_tidied(run: Comparing) -> None:
     assert run.find_best("a", "b") == ("2.jpg", "d", 1.0, "none")
 
 
-def test_what_was_used_lately_is_kept(run: Comparing) -> None:
+def test_recently_used_embeddings_and_scores_are_kept(run: Comparing) -> None:
     run.download()
     run.compare()
     old = [path for root in (run.storage.embeddings, run.storage.scores) for path in root.rglob("*")]

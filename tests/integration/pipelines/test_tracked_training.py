@@ -14,7 +14,7 @@ from tests.support.small_networks import make_yolo, save_checkpoint
 
 
 class TrainingMonitor:
-    """Asks for room after every epoch."""
+    """A monitor that makes the training yield after every epoch."""
 
     def heartbeat(self) -> None:
         pass
@@ -33,22 +33,22 @@ def folder(tmp_path: Path) -> JobFolder:
     return folder
 
 
-def test_comet_is_told_of_every_epoch_of_a_training_that_gives_way(folder: JobFolder, tmp_path: Path) -> None:
+def test_comet_gets_every_epoch_of_a_training_that_yields(folder: JobFolder, tmp_path: Path) -> None:
     comet, start = Comet(), tmp_path / "start.pt"
     save_checkpoint(start, make_yolo())
     config = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
     with comet.open() as url:
-        turns = 0
+        runs = 0
         while True:
-            turns += 1
+            runs += 1
             tracker = open_tracker(KEY, "illustrations", "mine", folder.training, url=url)
             if run_training(folder, start, config, TrainingMonitor(), tracker):
                 break
-    assert turns == 2
+    assert runs == 2
     assert len(comet.experiments) == 1
     assert {epoch for epoch, name, _ in comet.list_metrics() if name == "ap50"} == {1, 2}
     assert {name for _, name, _ in comet.list_metrics()} >= {"train/box_loss", "precision", "recall", "ap50_95"}
-    told = {fields["parameterName"]: fields["parameterValue"] for kind, fields in comet.written if kind == "parameter"}
-    assert (told["dataset"], told["epochs"]) == ("pages", "2")
+    sent = {fields["parameterName"]: fields["parameterValue"] for kind, fields in comet.written if kind == "parameter"}
+    assert (sent["dataset"], sent["epochs"]) == ("pages", "2")
     outcomes = [fields["value"] for kind, fields in comet.written if kind == "log-other"]
     assert outcomes == ["interrupted", "done"]

@@ -1,4 +1,4 @@
-"""The order of work of a training, with small networks; the whole way is in test_training_jobs.py."""
+"""The steps of a training, with small networks. A whole training job is tested in test_training_jobs.py."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 
 
 class TrainingMonitor:
-    """Asks for nothing, and remembers what it was told."""
+    """A monitor that never makes the training yield, and collects its reports."""
 
     def __init__(self) -> None:
-        self.told: list[Mapping[str, Any]] = []
+        self.reports: list[Mapping[str, Any]] = []
 
     def heartbeat(self) -> None:
         pass
 
     def report(self, epochs: int, record: Mapping[str, Any]) -> None:
-        self.told.append(record)
+        self.reports.append(record)
 
     def should_yield(self) -> bool:
         return False
@@ -63,14 +63,14 @@ def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "sta
     return publish(folder, models, names, TrainingRun(start, load_dataset(folder.dataset), 2, 64, {}, time.time()))
 
 
-def test_a_training_that_starts_anew_tells_nothing_of_an_earlier_try(tmp_path: Path, start: Path) -> None:
+def test_a_new_training_reports_no_epochs_of_an_earlier_try(tmp_path: Path, start: Path) -> None:
     folder = draw_job(tmp_path / "job")
     train(folder, start)
     folder.forget_training()
     draw_dataset(folder.dataset, train=4, val=3)
     monitor = train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu"))
     assert [record.epoch for record in load_history(folder.history)] == [1]
-    assert monitor.told[0] == {"last_epoch": None}
+    assert monitor.reports[0] == {"last_epoch": None}
 
 
 def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start: Path) -> None:
@@ -79,23 +79,23 @@ def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start
     train(folder, start)
     assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
     before = Weights.at(models / "mine.pt")
-    time.sleep(1.1)  # the next second: a date would differ
+    time.sleep(1.1)  # the next second, so that a date in the file would differ
     save_weights(folder.training, folder.weights, CONFIG)
     assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
     assert Weights.at(models / "mine.pt") == before
     assert sorted(path.name for path in models.iterdir()) == [".lock", "mine.md", "mine.pt"]
 
 
-def test_a_job_publishes_anew_under_its_own_name(tmp_path: Path, start: Path) -> None:
+def test_a_job_overwrites_weights_under_its_own_name(tmp_path: Path, start: Path) -> None:
     folder, models = draw_job(tmp_path / "job"), tmp_path / "models"
     models.mkdir()
-    (models / "mine_job.pt").write_bytes(b"of an earlier try")
+    (models / "mine_job.pt").write_bytes(b"weights of an earlier try")
     train(folder, start)
     assert put(folder, models, ["mine_job.pt"]) == "mine_job.pt"
     assert Weights.at(models / "mine_job.pt").digest() == Weights.at(folder.weights).digest()
 
 
-def test_of_two_trainings_of_one_name_each_has_weights_and_card(
+def test_concurrent_trainings_of_one_name_publish_separately(
     tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tmp_path / "models"
@@ -104,7 +104,7 @@ def test_of_two_trainings_of_one_name_each_has_weights_and_card(
     for seed, folder in enumerate(folders):
         train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu", seed=seed))
     together, format_card = Barrier(2), publishing.format_card
-    # Both have looked which names are free before either writes, if nothing keeps them apart.
+    # Without a lock, both trainings would check the free names before one of them writes.
     monkeypatch.setattr(publishing, "format_card", lambda *given: wait(together) or format_card(*given))
     with ThreadPoolExecutor(2) as pool:
         jobs = zip(folders, "ab", strict=True)

@@ -53,7 +53,7 @@ def test_a_poster_is_not_the_image_of_a_video(place: str) -> None:
     assert parse(document).canvases[0].reason == "This canvas holds video, not an image."
 
 
-def test_an_image_beside_a_text_and_a_film_is_found() -> None:
+def test_an_image_next_to_text_and_video_is_found() -> None:
     bodies = [{"type": "TextualBody", "value": "a film"}, {"id": "film.mp4", "type": "Video"}, IMAGE]
     assert urls_of(parse_body(bodies)) == [IMAGE["id"]]
 
@@ -76,7 +76,7 @@ def test_a_choice_without_default_gives_its_items_in_order() -> None:
 
 
 @pytest.mark.parametrize("place", ["items", "source", "default"])
-def test_choices_in_choices_without_end_are_no_image(place: str) -> None:
+def test_deeply_nested_choices_give_no_image(place: str) -> None:
     for depth, count in ((3, 1), (400, 0)):
         body: dict[str, Any] = build_image("scan")
         for _ in range(depth):
@@ -84,7 +84,7 @@ def test_choices_in_choices_without_end_are_no_image(place: str) -> None:
         assert len(parse_body(body).images) == count
 
 
-def test_of_a_part_of_an_image_the_whole_is_taken() -> None:
+def test_a_part_of_an_image_gives_the_whole_image() -> None:
     region = {"type": "ImageApiSelector", "region": "10,10,100,100"}
     part = {"id": f"{BASE}/iiif/1/10,10,100,100/max/0/default.jpg", "type": "SpecificResource", "selector": region}
     assert image_of(parse_body(part | {"source": IMAGE})).url == IMAGE["id"]
@@ -95,12 +95,12 @@ def test_of_a_part_of_an_image_the_whole_is_taken() -> None:
     assert image_of(parse_resource({"@type": "oa:SpecificResource", "full": full})).url == f"{BASE}/scan.jpg"
 
 
-def test_of_a_canvas_painted_on_a_canvas_the_images_are_taken() -> None:
+def test_a_nested_canvas_gives_its_images() -> None:
     inner = build_manifest_3(BASE, [Scan()])["items"][0]
     assert urls_of(parse_body(inner)) == [f"{BASE}/iiif/1/full/full/0/default.jpg"]
 
 
-def test_all_images_of_a_canvas_are_known_and_the_first_is_looked_at() -> None:
+def test_all_images_of_a_canvas_are_listed_and_the_first_is_used() -> None:
     canvas = parse_body([IMAGE, build_image("detail"), IMAGE])
     assert urls_of(canvas) == [IMAGE["id"], f"{BASE}/detail.jpg"]
     assert canvas.image is canvas.images[0]
@@ -123,11 +123,11 @@ def test_the_size_of_a_canvas_is_not_that_of_its_image() -> None:
 
 
 @pytest.mark.parametrize("motivation", ["sc:painting", {"@id": "sc:painting"}, "oa:Painting", [], ""])
-def test_a_painting_is_known_however_it_is_written(motivation: Any) -> None:
+def test_the_painting_motivation_is_recognized_in_every_form(motivation: Any) -> None:
     assert parse_body(IMAGE, motivation).image is not None
 
 
-def test_a_body_that_is_not_painted_is_not_the_canvass_image() -> None:
+def test_a_body_that_is_not_painted_is_ignored() -> None:
     assert parse_body(IMAGE, motivation="supplementing").image is None
     assert parse_body(IMAGE, motivation=["painting"]).image is not None
     assert parse_body(IMAGE, motivation=None).image is not None
@@ -144,14 +144,14 @@ def test_an_image_service_is_found_as_an_object_and_in_a_list(service: Any) -> N
 
 
 @pytest.mark.parametrize("service", ["https://library.example/iiif/1", None, 7, {"@id": f"{BASE}/auth/login"}])
-def test_what_is_not_an_image_service_leaves_the_plain_image(service: Any) -> None:
+def test_other_services_leave_a_plain_image(service: Any) -> None:
     image = image_of(parse_body({**IMAGE, "service": service}))
     assert image.service is None
     assert image.url == IMAGE["id"]
 
 
 @pytest.mark.parametrize("named", [SERVICE["id"], {"id": SERVICE["id"]}, {"@id": SERVICE["id"], "@type": "x"}])
-def test_a_service_that_is_only_named_is_one_when_the_image_is_asked_of_it(named: Any) -> None:
+def test_a_service_given_by_id_is_used_if_the_image_is_from_it(named: Any) -> None:
     reduced = {**IMAGE, "id": f"{SERVICE['id']}/full/!300,400/0/native.jpg", "service": named}
     assert image_of(parse_body(reduced)).service == ImageService(SERVICE["id"], 1, 1)
     elsewhere = {**reduced, "id": f"{BASE}/iiif/2/full/!300,400/0/native.jpg"}
@@ -169,11 +169,11 @@ def test_a_service_that_the_manifest_describes_once_is_found_by_its_id(named: An
 @pytest.mark.parametrize(
     ("request_", "version"), [("full/full/0/native", 1), ("full/full/0/default", 2), ("full/max/0/default", 3)]
 )
-def test_a_service_is_derived_from_an_address_that_asks_for_the_whole_image(request_: str, version: int) -> None:
+def test_a_service_is_derived_from_a_whole_image_url(request_: str, version: int) -> None:
     image = image_of(parse_body(f"{BASE}/iiif/ms%2F1/{request_}.jpg"))
     assert image.service == ImageService(f"{BASE}/iiif/ms%2F1", version, 0)
     stated = image_of(parse_body({**IMAGE, "id": image.url}))
-    # Of an image without a service the pixels are counted, whatever the manifest says.
+    # The size in the manifest is ignored, because an image without a service is measured.
     assert stated == image
 
 
@@ -190,7 +190,7 @@ def test_a_service_is_derived_from_an_address_that_asks_for_the_whole_image(requ
         "default.jpg",
     ],
 )
-def test_a_service_is_not_derived_where_it_would_not_give_the_same_image(request_: str) -> None:
+def test_no_service_is_derived_if_its_first_request_would_differ(request_: str) -> None:
     image = image_of(parse_body({**IMAGE, "id": f"{BASE}/iiif/1/{request_}"}))
     assert image.service is None
 
@@ -208,22 +208,22 @@ def test_a_service_is_not_derived_where_it_would_not_give_the_same_image(request
         (f"{BASE}/scan.jpg", False),
     ],
 )
-def test_an_address_shows_whether_the_image_is_reduced(url: str, reduced: bool) -> None:
+def test_a_url_shows_whether_the_image_is_reduced(url: str, reduced: bool) -> None:
     assert CanvasImage(url, None, None, None).is_reduced is reduced
 
 
 @pytest.mark.parametrize("body", [IMAGE["id"], [IMAGE["id"]], {"@id": IMAGE["id"]}, {"@value": IMAGE["id"]}])
-def test_an_image_may_be_given_by_its_address_alone(body: Any) -> None:
+def test_an_image_may_be_given_by_its_url_alone(body: Any) -> None:
     assert image_of(parse_body(body)).url == image_of(parse_resource(body)).url == IMAGE["id"]
 
 
-def test_an_address_without_its_scheme_is_completed() -> None:
+def test_a_url_without_a_scheme_gets_https() -> None:
     image = image_of(parse_body({"id": "//host/a.jpg", "type": "Image", "service": {**SERVICE, "id": "//host/iiif/a"}}))
     assert image.url == "https://host/a.jpg"
     assert image.service == ImageService("https://host/iiif/a", 3, 1)
 
 
-def test_an_image_of_an_unknown_type_is_one_when_it_has_an_image_service() -> None:
+def test_a_resource_of_unknown_type_with_a_service_is_an_image() -> None:
     odd = {"id": f"{BASE}/page", "type": "Page"}
     assert parse_body(odd).reason == NO_IMAGE
     assert image_of(parse_body({**odd, "service": SERVICE})).service is not None
@@ -237,14 +237,14 @@ def test_a_level_of_annotations_may_be_missing() -> None:
     assert parse(document).canvases[0].image is not None
 
 
-def test_what_is_kept_in_another_document_is_said_to_be() -> None:
+def test_content_in_another_document_is_reported() -> None:
     page = {"id": f"{BASE}/canvas/1/page", "type": "AnnotationPage"}
     canvases = [{"type": "Canvas", "items": [page]}, {"@type": "sc:Canvas", "images": [f"{BASE}/annotation/1"]}]
     for canvas in parse({"type": "Manifest", "items": canvases}).canvases:
         assert canvas.reason == "The content of this canvas is in another document, which this service does not read."
 
 
-def test_a_reduced_images_size_is_not_taken_for_the_full_size() -> None:
+def test_the_size_of_a_reduced_image_is_not_the_full_size() -> None:
     reduced = {**IMAGE, "id": f"{BASE}/iiif/1/full/!300,400/0/default.jpg", "service": SERVICE}
     assert image_of(parse_body(reduced)).width is None
     assert image_of(parse_body({**reduced, "service": None})).width is None
@@ -253,7 +253,7 @@ def test_a_reduced_images_size_is_not_taken_for_the_full_size() -> None:
 
 
 @pytest.mark.parametrize("size", [True, -3, 0, 10**30, float("nan"), float("inf"), "wide", "9" * 5000, [], {}, None])
-def test_a_size_that_is_none_reads_as_unknown(size: Any) -> None:
+def test_an_invalid_size_is_unknown(size: Any) -> None:
     assert image_of(parse_body({**IMAGE, "width": size})).width is None
 
 
@@ -262,12 +262,12 @@ def test_a_size_may_be_written_in_several_ways(size: Any) -> None:
     assert image_of(parse_body({**IMAGE, "width": size})).width == 300
 
 
-def test_half_a_character_in_an_id_can_still_be_written_to_a_file() -> None:
+def test_an_unpaired_surrogate_in_an_id_is_replaced() -> None:
     canvas = parse_body({"id": f"{BASE}/\ud800.jpg", "type": "Image"})
     assert Manifest("", "", (canvas,)).image_name(canvas) == "\N{REPLACEMENT CHARACTER}.jpg"
 
 
-def test_a_service_that_is_referred_to_again_and_again_is_looked_at_once_and_not_copied() -> None:
+def test_a_service_referenced_many_times_is_not_copied() -> None:
     service = {"id": "s"} | {f"k{number}": 0 for number in range(20_000)}
     body = {**IMAGE, "service": ["s"] * 500}
     canvas = {"items": [{"items": [{"motivation": "painting", "body": body}]}]}
@@ -279,9 +279,9 @@ def test_a_service_that_is_referred_to_again_and_again_is_looked_at_once_and_not
         tracemalloc.stop()
 
 
-def test_what_stands_at_a_service_goes_before_what_the_manifest_says_of_it_once() -> None:
-    once = {SERVICE["id"]: {**SERVICE, "width": 5, "height": 7, "profile": "level0"}}
+def test_a_service_block_overrides_the_shared_description() -> None:
+    shared = {SERVICE["id"]: {**SERVICE, "width": 5, "height": 7, "profile": "level0"}}
     body = {**IMAGE, "service": ["other", {"@id": SERVICE["id"], "profile": "level2"}]}
-    image = image_of(parse_canvas(1, {"items": [{"items": [{"body": body}]}]}, once))
+    image = image_of(parse_canvas(1, {"items": [{"items": [{"body": body}]}]}, shared))
     assert image.service is not None
     assert (image.service.level, image.width, image.height) == (2, 5, 7)

@@ -19,7 +19,7 @@ def parse(document: Any) -> Collection:
 
 
 def refer(name: str, kind: str = "Manifest", version: int = 3) -> dict[str, Any]:
-    """Return a member of a collection as version 2 or 3 names it."""
+    """Return a member of a collection in the form of version 2 or 3."""
     if version == 2:
         return {"@id": f"{BASE}/{name}", "@type": f"sc:{kind}", "label": name}
     return {"id": f"{BASE}/{name}", "type": kind, "label": {"none": [name]}}
@@ -43,14 +43,14 @@ def test_the_lists_of_version_2_are_read() -> None:
     assert names(collection.collections) == ["c"]
 
 
-def test_members_of_version_2_are_told_apart_by_type_and_not_read_twice() -> None:
+def test_members_of_version_2_are_sorted_by_type_without_duplicates() -> None:
     members = [refer("b", version=2), refer("c", "Collection", 2), refer("a", version=2), refer("b", version=2)]
     collection = parse({"@type": "sc:Collection", "manifests": [refer("a", version=2)], "members": members})
     assert names(collection.manifests) == ["b", "a"]
     assert names(collection.collections) == ["c"]
 
 
-def test_items_of_version_3_are_told_apart_by_type() -> None:
+def test_items_of_version_3_are_sorted_by_type() -> None:
     items = [refer("a"), refer("c", "Collection"), refer("b"), refer("page", "Canvas")]
     collection = parse({"id": URL, "type": "Collection", "items": items})
     assert names(collection.manifests) == ["a", "b"]
@@ -66,12 +66,12 @@ def test_the_next_page_is_among_the_collections(place: str, page: Any) -> None:
     assert names(collection.collections) == ["page/1"]
 
 
-def test_a_page_that_comes_after_itself_is_not_fetched_again() -> None:
+def test_a_page_that_links_to_itself_is_not_fetched_again() -> None:
     document = {"@id": f"{BASE}/own", "@type": "sc:Collection", "manifests": [refer("a", version=2)]}
     assert parse({**document, "next": URL, "first": f"{BASE}/own"}).collections == ()
 
 
-def test_a_collection_that_is_there_whole_needs_no_fetching() -> None:
+def test_an_embedded_collection_is_not_fetched() -> None:
     inner = {**refer("c", "Collection"), "items": [refer("b"), refer("d", "Collection"), refer("a")]}
     collection = parse({"type": "Collection", "items": [refer("a"), inner, refer("e")]})
     assert names(collection.manifests) == ["a", "b", "e"]
@@ -80,17 +80,17 @@ def test_a_collection_that_is_there_whole_needs_no_fetching() -> None:
     assert names(parse(paged).manifests) == ["a"]
 
 
-def test_a_collection_without_anything_in_it_here_is_fetched() -> None:
+def test_an_embedded_collection_without_members_is_fetched() -> None:
     inner = {**refer("c", "Collection"), "items": []}
     assert names(parse({"type": "Collection", "items": [inner]}).collections) == ["c"]
 
 
-def test_a_manifest_that_is_there_whole_is_named_by_its_address() -> None:
+def test_an_embedded_manifest_is_listed_by_its_url() -> None:
     collection = parse({"type": "Collection", "items": [build_manifest_3(BASE, [Scan()])]})
     assert names(collection.manifests) == ["ms-3/manifest.json"]
 
 
-def test_collections_in_collections_without_end_are_fetched_at_last() -> None:
+def test_very_deeply_embedded_collections_are_fetched() -> None:
     document: dict[str, Any] = {"type": "Collection", "items": [refer("deepest")]}
     for depth in range(100):
         document = {**refer(str(depth), "Collection"), "items": [refer(f"ms-{depth}"), document]}
@@ -100,7 +100,7 @@ def test_collections_in_collections_without_end_are_fetched_at_last() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda value: {"@set": value}, lambda value: [value], lambda value: value[0]])
-def test_a_collection_is_read_however_its_lists_are_wrapped(wrap: Any) -> None:
+def test_wrapped_lists_of_a_collection_are_read(wrap: Any) -> None:
     assert names(parse({"@type": ["sc:Collection"], "manifests": wrap([f"{BASE}/a"])}).manifests) == ["a"]
     assert names(parse({"type": "Collection", "items": wrap([refer("a")])}).manifests) == ["a"]
 
@@ -115,7 +115,7 @@ def test_a_collection_is_read_however_its_lists_are_wrapped(wrap: Any) -> None:
         {"collections": [{"manifests": [{"@id": f"{BASE}/a"}]}]},
     ],
 )
-def test_a_collection_may_forget_what_it_is(document: Any) -> None:
+def test_a_collection_without_a_type_is_recognized(document: Any) -> None:
     assert names(parse(document).manifests) == ["a"]
 
 
@@ -128,14 +128,14 @@ def test_a_collection_may_forget_what_it_is(document: Any) -> None:
         {"@type": "sc:Collection", "next": URL},
     ],
 )
-def test_an_empty_collection_is_refused_in_one_sentence(document: Any) -> None:
+def test_an_empty_collection_is_refused(document: Any) -> None:
     with pytest.raises(ManifestError, match="is a collection that lists no manifests") as caught:
         parse(document)
     assert caught.value.message.startswith(URL)
 
 
 @pytest.mark.parametrize("place", ["manifests", "collections", "members", "items"])
-def test_a_collection_that_is_too_long_is_not_read_to_its_end(place: str) -> None:
+def test_parsing_stops_in_a_collection_that_is_too_long(place: str) -> None:
     kind = "Collection" if place == "collections" else "Manifest"
     document = {"@type": "sc:Collection", place: [refer(f"{number // 2}", kind) for number in range(1000)]}
     read = parse_document(json.dumps(document).encode(), URL, max_members=10)
@@ -143,6 +143,6 @@ def test_a_collection_that_is_too_long_is_not_read_to_its_end(place: str) -> Non
     assert names(read.manifests or read.collections) == [str(number) for number in range(11)]
 
 
-def test_the_id_of_a_collection_is_of_a_sane_length() -> None:
+def test_the_id_of_a_collection_is_truncated() -> None:
     document = {"id": "x" * 1_000_000, "type": "Collection", "items": [refer("a")]}
     assert len(parse(document).id) == 2000

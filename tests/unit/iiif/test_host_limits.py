@@ -8,7 +8,7 @@ from tests.support.fetching import Clock, build_limits, check_small_requests_go_
 
 
 class Counter:
-    """How many are inside at the same time, and the most there ever were."""
+    """Counts the threads inside a block, and their maximum."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Counter:
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-def test_a_host_gets_no_more_requests_at_once_than_allowed(connections: int) -> None:
+def test_simultaneous_requests_to_a_host_are_limited(connections: int) -> None:
     limits, counter = build_limits(HostRule(connections, 0)), Counter()
     together = threading.Barrier(connections)
 
@@ -60,7 +60,7 @@ def test_requests_to_a_host_are_an_interval_apart(clock: Clock) -> None:
     assert starts == [1000, 1000.5, 1001]
 
 
-def test_a_paused_host_gets_nothing_and_others_go_on(clock: Clock) -> None:
+def test_a_pause_affects_one_host_only(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 0.5), clock)
     limits.pause("library.example", 60)
     limits.pause("library.example", 5)
@@ -77,7 +77,7 @@ def test_a_slot_is_released_when_the_request_fails() -> None:
             raise OSError("cut")
 
 
-def test_large_images_of_a_known_host_are_further_apart(clock: Clock) -> None:
+def test_large_images_have_a_longer_interval(clock: Clock) -> None:
     gallica = HostRule(4, 1, image_size=1000, large_interval_seconds=15)
     limits = build_limits(HostRule(4, 0), clock, gallica_example=gallica)
     starts = []
@@ -87,7 +87,7 @@ def test_large_images_of_a_known_host_are_further_apart(clock: Clock) -> None:
     assert starts == [1000, 1001, 1015, 1016, 1030]
 
 
-def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -> None:
+def test_a_pause_extends_waits_that_have_begun(clock: Clock) -> None:
     limits = build_limits(HostRule(4, 10), clock)
     with limits.slot("library.example"):
         pass
@@ -104,7 +104,7 @@ def test_a_pause_that_comes_while_others_wait_holds_for_them_too(clock: Clock) -
         assert clock.now == 1060
 
 
-def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
+def test_small_requests_continue_while_large_ones_wait(clock: Clock) -> None:
     limits = build_limits(HostRule(1, 0, image_size=1000, large_interval_seconds=60), clock)
     resume, waiting = threading.Event(), threading.Event()
 
@@ -118,13 +118,13 @@ def test_small_requests_go_on_while_large_ones_wait(clock: Clock) -> None:
     assert clock.now == 1000 + 3 * 60
 
 
-def test_large_requests_may_run_at_the_same_time_once_they_have_a_slot(clock: Clock) -> None:
+def test_large_requests_with_slots_run_at_the_same_time(clock: Clock) -> None:
     limits = build_limits(HostRule(2, 0, image_size=1000, large_interval_seconds=60), clock)
     with limits.slot("library.example", None), limits.slot("library.example", None):
         assert clock.now == 1060
 
 
-def test_a_wait_that_is_interrupted_leaves_no_place_taken(clock: Clock) -> None:
+def test_an_interrupted_wait_releases_the_semaphore(clock: Clock) -> None:
     limits = build_limits(HostRule(1, 1, image_size=1000, large_interval_seconds=60), clock)
     with limits.slot("library.example", None):
         pass

@@ -40,9 +40,9 @@ def test_any_other_host_has_the_settings(rules: HostRules, host: str) -> None:
     assert rules.find(host) == DEFAULT
 
 
-def test_a_rule_never_asks_for_more_than_the_settings(rules: HostRules, tmp_path: Path) -> None:
-    careful = HostRule(connections=1, interval_seconds=5)
-    rule = HostRules.load(tmp_path / "hosts.toml", careful).find("images.example.org")
+def test_a_rule_is_never_less_strict_than_the_settings(rules: HostRules, tmp_path: Path) -> None:
+    strict = HostRule(connections=1, interval_seconds=5)
+    rule = HostRules.load(tmp_path / "hosts.toml", strict).find("images.example.org")
     assert (rule.connections, rule.interval_seconds) == (1, 5)
 
 
@@ -64,14 +64,14 @@ def test_an_image_is_large_beyond_the_size_of_the_rule(rule: HostRule, longest: 
         RULE + "names = 3",
     ],
 )
-def test_a_file_that_cannot_be_used_is_an_error_of_the_settings(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_a_settings_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hosts.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=r"hosts\.toml has an invalid rule"):
         HostRules.load(path, DEFAULT)
 
 
-def test_a_file_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         HostRules.load(tmp_path / "hosts.toml", DEFAULT)
 
@@ -85,11 +85,11 @@ def test_the_file_of_the_project_knows_gallica() -> None:
 @pytest.mark.parametrize(
     "host", ["IMAGES.example.org", "images.example.org.", "user@images.example.org", "images.example.org.:443"]
 )
-def test_a_known_host_has_its_rule_however_it_is_written(rules: HostRules, host: str) -> None:
+def test_a_known_host_is_found_in_every_spelling(rules: HostRules, host: str) -> None:
     assert rules.find(host).interval_seconds == 1.5
 
 
-def test_a_rule_may_be_given_in_letters_of_any_script() -> None:
+def test_a_rule_may_name_an_internationalized_host() -> None:
     rule = HostRule(1)
     rules = HostRules(DEFAULT, {"Bücher.example": rule, ".Été.example": rule, "[::1]": rule})
     for host in ("xn--bcher-kva.example", "bücher.example:8182", "www.xn--t-9fab.example", "[::1]:8182", "[::1]"):
@@ -97,7 +97,7 @@ def test_a_rule_may_be_given_in_letters_of_any_script() -> None:
 
 
 @pytest.mark.parametrize("host", [".", "[", "a:b:c", "::1", "\ud800", "é" * 300, "/", "a\nb"])
-def test_what_is_no_host_has_the_settings(rules: HostRules, host: str) -> None:
+def test_an_invalid_host_has_the_settings(rules: HostRules, host: str) -> None:
     assert rules.find(host) == DEFAULT
 
 
@@ -123,5 +123,5 @@ def test_what_is_no_host_has_the_settings(rules: HostRules, host: str) -> None:
         ("nothing", ""),
     ],
 )
-def test_a_host_has_one_spelling_for_jobs_and_for_turns(url: str, host: str) -> None:
+def test_a_host_has_one_normalized_spelling(url: str, host: str) -> None:
     assert read_host(url) == host

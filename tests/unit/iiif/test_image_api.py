@@ -26,7 +26,7 @@ def parse(info: Any, service: ImageService | None = None) -> ImageInfo:
     return parse_image_info(json.dumps(info).encode(), service or ImageService(BASE, 2, 1))
 
 
-def sizes_asked(info: ImageInfo, longest: int) -> list[str]:
+def list_requested_sizes(info: ImageInfo, longest: int) -> list[str]:
     return [request.url.removeprefix(f"{BASE}/full/").partition("/")[0] for request in build_requests(info, longest)]
 
 
@@ -54,7 +54,7 @@ def sizes_asked(info: ImageInfo, longest: int) -> list[str]:
         ({"type": "ImageService3", "profile": "level3"}, 3, 3),
     ],
 )
-def test_version_and_level_are_read_from_what_a_service_says(block: dict[str, Any], version: int, level: int) -> None:
+def test_version_and_level_are_read_from_the_service_block(block: dict[str, Any], version: int, level: int) -> None:
     assert parse_service({"@id": f"{BASE}/", **block}) == ImageService(BASE, version, level)
 
 
@@ -71,7 +71,7 @@ def test_version_and_level_are_read_from_what_a_service_says(block: dict[str, An
         {"@id": "file:///etc/passwd", "profile": f"{V2}/level1.json"},
     ],
 )
-def test_what_is_not_an_image_service_is_not_taken_for_one(block: dict[str, Any]) -> None:
+def test_other_services_are_ignored(block: dict[str, Any]) -> None:
     assert parse_service(block) is None
 
 
@@ -88,19 +88,17 @@ def test_what_is_not_an_image_service_is_not_taken_for_one(block: dict[str, Any]
         ("", None),
     ],
 )
-def test_a_service_without_a_word_is_one_when_the_image_is_asked_of_it(
-    request_: str, service: ImageService | None
-) -> None:
+def test_a_service_without_a_type_is_recognized_by_the_image_url(request_: str, service: ImageService | None) -> None:
     assert parse_service({"@id": f"{BASE}/"}, f"{BASE}/{request_}") == service
 
 
-def test_a_service_without_a_word_is_none_when_the_image_is_asked_of_another() -> None:
+def test_a_service_without_a_type_for_another_image_is_ignored() -> None:
     assert parse_service({"@id": f"{BASE}/auth"}, f"{BASE}/full/full/0/default.jpg") is None
     assert parse_service({"@id": BASE}, BASE) is None
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_of_a_derived_service_the_very_same_address_is_asked_first(version: int) -> None:
+def test_a_derived_service_first_requests_the_same_url(version: int) -> None:
     url = Scan(version=version).build_url(BASE)
     service = derive_service(url)
     assert service == ImageService(BASE, version, 0)
@@ -108,11 +106,11 @@ def test_of_a_derived_service_the_very_same_address_is_asked_first(version: int)
 
 
 @pytest.mark.parametrize("url", ["", "full/full/0/default.jpg", "urn:x/full/full/0/default.jpg", f"{BASE}/scan.jpg"])
-def test_no_service_is_derived_from_another_address(url: str) -> None:
+def test_no_service_is_derived_from_any_other_url(url: str) -> None:
     assert derive_service(url) is None
 
 
-def test_an_id_goes_out_as_it_came() -> None:
+def test_an_id_is_used_unchanged() -> None:
     base = "https://library.example/iiif/ms%2Fpage+1%252Fé"
     service = parse_service({"@id": base, "profile": f"{V2}/level1.json"})
     assert service is not None
@@ -129,18 +127,18 @@ def test_info_json_of_each_version_is_read(version: int) -> None:
     assert info.sizes == ((500, 750), (1000, 1500))
 
 
-def test_info_json_that_says_nothing_of_itself_is_what_the_manifest_says() -> None:
+def test_the_manifest_completes_an_info_json_without_a_type() -> None:
     service = ImageService(BASE, 3, 0)
     assert parse({"width": 4000, "height": 6000}, service).service == service
     assert parse({"width": 4000, "height": 6000, "protocol": "http://iiif.io/api/image"}, service).service == service
 
 
-def test_info_json_may_be_wrapped_and_its_numbers_be_text() -> None:
+def test_info_json_may_be_a_list_with_numbers_as_text() -> None:
     info = parse([{"width": "4000", "height": [6000.0], "sizes": {"width": {"@value": 400}, "height": "600"}}])
     assert (info.width, info.height, info.sizes) == (4000, 6000, ((400, 600),))
 
 
-def test_what_a_service_offers_beside_the_default_changes_no_request() -> None:
+def test_other_features_of_a_service_change_no_request() -> None:
     more = {"tiles": [{"scaleFactors": [1, 2, 4]}], "preferredFormats": ["webp"], "extraFormats": ["tif"]}
     more |= {"extraQualities": ["color"], "formats": ["png"], "qualities": ["native", "grey"], "scale_factors": [1, 2]}
     more |= {"profile": [f"{V2}/level1.json", {"qualities": ["gray", "color"], "formats": ["png"]}]}
@@ -148,16 +146,16 @@ def test_what_a_service_offers_beside_the_default_changes_no_request() -> None:
     assert info == INFO
 
 
-def test_a_level_0_that_serves_any_width_is_asked_for_the_one_that_is_needed() -> None:
+def test_a_level_0_service_with_size_by_w_gets_sized_requests() -> None:
     size = {"width": 4000, "height": 6000}
     two = parse({**size, "profile": [f"{V2}/level0.json", {"supports": ["sizeByW", "cors"]}]})
     three = parse({**size, "type": "ImageService3", "profile": "level0", "extraFeatures": ["sizeByW"]})
-    assert sizes_asked(two, 1500)[0] == sizes_asked(three, 1500)[0] == "1000,"
+    assert list_requested_sizes(two, 1500)[0] == list_requested_sizes(three, 1500)[0] == "1000,"
     listed = parse({**size, "profile": [f"{V2}/level0.json", {"supports": ["sizeByWhListed"]}]})
-    assert sizes_asked(listed, 1500)[0] == "full"
+    assert list_requested_sizes(listed, 1500)[0] == "full"
 
 
-def test_limits_are_read_at_the_top_and_inside_the_profile() -> None:
+def test_limits_are_read_at_the_top_level_and_in_the_profile() -> None:
     size = {"width": 4000, "height": 6000}
     top = parse({**size, "maxWidth": 2000})
     assert (top.max_width, top.max_height, top.max_area) == (2000, 2000, None)
@@ -168,7 +166,7 @@ def test_limits_are_read_at_the_top_and_inside_the_profile() -> None:
 
 
 @pytest.mark.parametrize("limit", [True, 0, -1, "much", None, [], 10**30, float("nan")])
-def test_a_limit_that_is_none_limits_nothing(limit: Any) -> None:
+def test_an_invalid_limit_is_ignored(limit: Any) -> None:
     info = parse({"width": 4000, "height": 6000, "maxWidth": limit, "maxArea": limit})
     assert choose_size(info, 6000) == (4000, 6000)
 
@@ -197,12 +195,12 @@ def test_a_limit_that_is_none_limits_nothing(limit: Any) -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_not_an_info_json_is_a_fetch_error(data: bytes) -> None:
+def test_an_invalid_info_json_is_a_fetch_error(data: bytes) -> None:
     with pytest.raises(FetchError, match="does not describe an image"):
         parse_image_info(data, INFO.service)
 
 
-def test_odd_members_of_an_info_json_are_passed_over() -> None:
+def test_malformed_members_of_info_json_are_ignored() -> None:
     chance = random.Random(3)
     odd: list[Any] = [None, [], {}, True, -1, 0.5, "x", 10**400, float("nan"), [[]], [{}], [{"width": {}}], "level9"]
     whole = Scan(4000, 6000, sizes=((1000, 1500),)).build_info(BASE) | {"maxWidth": 2000, "maxArea": 10**6}

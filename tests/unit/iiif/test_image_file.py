@@ -18,14 +18,14 @@ def test_every_accepted_format_is_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "PPM", "PDF", "ICO", "EPS"])
-def test_other_formats_are_not_even_tried(form: str) -> None:
+def test_other_formats_are_refused(form: str) -> None:
     with pytest.raises(NotAnImage, match="unsupported format instead of an image"):
         check_image(draw_image(64, 64, form), "x", 10_000)
 
 
-@pytest.mark.filterwarnings("ignore")  # of Pillow, about what is odd in a file
+@pytest.mark.filterwarnings("ignore")  # warnings of Pillow about malformed files
 @pytest.mark.parametrize("form", IMAGE_FORMATS)
-def test_a_mangled_image_is_read_or_refused_and_nothing_else(form: str) -> None:
+def test_a_damaged_image_is_either_read_or_refused(form: str) -> None:
     chance = random.Random(4)
     whole = draw_image(40, 50, form)
     for _ in range(150):

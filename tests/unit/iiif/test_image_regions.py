@@ -7,7 +7,7 @@ BASE = "https://a.example/iiif/2/ms%2F1.jpg"
 
 
 @pytest.mark.parametrize(
-    ("size", "asked"),
+    ("size", "forms"),
     [
         ((3000, 1500), ["560,", "560,280"]),
         ((1500, 3000), ["280,", "280,560"]),
@@ -17,13 +17,13 @@ BASE = "https://a.example/iiif/2/ms%2F1.jpg"
         ((100, 100), []),
     ],
 )
-def test_a_region_is_asked_for_as_small_as_will_do(size: tuple[int, int], asked: list[str]) -> None:
+def test_a_region_is_requested_at_the_smallest_sufficient_size(size: tuple[int, int], forms: list[str]) -> None:
     url = f"{BASE}/10,20,{size[0]},{size[1]}/full/0/default.jpg"
     region = parse_region(url)
     assert region is not None
     requests = region.build_requests(280)
     start = f"{BASE}/10,20,{size[0]},{size[1]}"
-    assert [request.url for request in requests] == [*(f"{start}/{form}/0/default.jpg" for form in asked), url]
+    assert [request.url for request in requests] == [*(f"{start}/{form}/0/default.jpg" for form in forms), url]
     assert requests[-1].longest == max(size)
 
 
@@ -38,14 +38,14 @@ def test_a_region_is_asked_for_as_small_as_will_do(size: tuple[int, int], asked:
         "x.jpg",
     ],
 )
-def test_what_is_no_whole_region_is_left_as_it_is(request_path: str) -> None:
+def test_other_requests_are_not_parsed_as_a_region(request_path: str) -> None:
     assert parse_region(f"{BASE}/{request_path}") is None
 
 
 @pytest.mark.parametrize(
     ("version", "end"), [(1, "full/0/native.jpg"), (2, "full/0/default.jpg"), (3, "max/0/default.jpg")]
 )
-def test_a_region_is_asked_for_in_the_words_of_the_service(version: int, end: str) -> None:
+def test_a_region_url_uses_the_keywords_of_the_version(version: int, end: str) -> None:
     url = build_region_url(ImageService(BASE, version, 1), (1, 2, 3, 4))
     assert url == f"{BASE}/1,2,3,4/{end}"
     region = parse_region(url)

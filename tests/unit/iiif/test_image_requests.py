@@ -10,21 +10,21 @@ BASE = "https://library.example/iiif/1"
 INFO = ImageInfo(ImageService(BASE, 2, 1), 4000, 6000)
 
 
-def sizes_asked(info: ImageInfo, longest: int) -> list[str]:
+def list_requested_sizes(info: ImageInfo, longest: int) -> list[str]:
     return [request.url.removeprefix(f"{BASE}/full/").partition("/")[0] for request in build_requests(info, longest)]
 
 
-@pytest.mark.parametrize(("version", "everything", "quality"), [(1, "full", "native"), (2, "full", "default")])
-def test_versions_1_and_2_are_asked_in_their_words(version: int, everything: str, quality: str) -> None:
+@pytest.mark.parametrize(("version", "full_size", "quality"), [(1, "full", "native"), (2, "full", "default")])
+def test_versions_1_and_2_use_their_keywords(version: int, full_size: str, quality: str) -> None:
     info = replace(INFO, service=ImageService(BASE, version, 1))
-    assert build_requests(info, 6000)[0].url == f"{BASE}/full/{everything}/0/{quality}.jpg"
+    assert build_requests(info, 6000)[0].url == f"{BASE}/full/{full_size}/0/{quality}.jpg"
     assert build_requests(info, 1500)[0].url == f"{BASE}/full/1000,/0/{quality}.jpg"
 
 
-def test_version_3_says_max_and_not_full() -> None:
+def test_version_3_uses_max_instead_of_full() -> None:
     info = replace(INFO, service=ImageService(BASE, 3, 2))
     assert build_requests(info, 6000)[0].url == f"{BASE}/full/max/0/default.jpg"
-    assert sizes_asked(info, 1500) == ["1000,", "1000,1500", "max"]
+    assert list_requested_sizes(info, 1500) == ["1000,", "1000,1500", "max"]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_version_3_says_max_and_not_full() -> None:
         ({"max_width": 9000}, (2000, 3000)),
     ],
 )
-def test_no_more_is_asked_than_the_server_allows(limits: dict[str, int], size: tuple[int, int]) -> None:
+def test_the_limits_of_the_server_are_respected(limits: dict[str, int], size: tuple[int, int]) -> None:
     assert choose_size(replace(INFO, **limits), 3000) == size  # type: ignore[arg-type]
 
 
@@ -50,17 +50,17 @@ def test_no_more_is_asked_than_the_server_allows(limits: dict[str, int], size: t
         ({"max_width": 5, "max_area": 3}, (10**9, 10**9), (1, 1)),
     ],
 )
-def test_the_limits_of_an_image_as_thin_as_a_hair_are_kept(
+def test_the_limits_are_respected_for_very_thin_images(
     limits: dict[str, int], full: tuple[int, int], size: tuple[int, int]
 ) -> None:
     info = replace(INFO, width=full[0], height=full[1], **limits)  # type: ignore[arg-type]
     assert choose_size(info, 10**9) == size
 
 
-@pytest.mark.parametrize(("version", "everything"), [(2, "max"), (3, "max")])
-def test_the_last_request_does_not_ask_for_more_than_is_allowed(version: int, everything: str) -> None:
+@pytest.mark.parametrize(("version", "full_size"), [(2, "max"), (3, "max")])
+def test_the_last_request_respects_the_limits(version: int, full_size: str) -> None:
     info = replace(INFO, service=ImageService(BASE, version, 1), max_width=2000)
-    assert sizes_asked(info, 9000) == ["2000,", "2000,3000", everything]
+    assert list_requested_sizes(info, 9000) == ["2000,", "2000,3000", full_size]
 
 
 def test_the_longer_side_is_as_long_as_wanted() -> None:
@@ -73,7 +73,7 @@ def test_the_longer_side_is_as_long_as_wanted() -> None:
         assert asked[1] <= height
 
 
-def test_no_limit_is_passed_whatever_the_rounding() -> None:
+def test_no_limit_is_exceeded_by_rounding() -> None:
     chance = random.Random(2)
     for _ in range(300):
         limits = [chance.randint(1, 3000), chance.randint(1, 3000), chance.randint(100, 9_000_000)]
@@ -85,14 +85,14 @@ def test_no_limit_is_passed_whatever_the_rounding() -> None:
 
 
 @pytest.mark.parametrize("longest", [1, 640, 5999, 6000, 6001, 100_000])
-def test_nothing_is_enlarged(longest: int) -> None:
+def test_images_are_never_enlarged(longest: int) -> None:
     assert max(choose_size(INFO, longest)) <= 6000
     listed = replace(INFO, sizes=((8000, 12000),))
     assert max(choose_size(listed, longest)) <= 6000
     assert max(choose_size(replace(listed, service=ImageService(BASE, 2, 0)), longest)) <= 6000
 
 
-def test_a_size_that_is_ready_is_taken_when_it_is_near() -> None:
+def test_a_preferred_size_is_used_if_it_is_close() -> None:
     info = replace(INFO, sizes=((250, 375), (1000, 1500), (2000, 3000)))
     assert choose_size(info, 1320) == (1000, 1500)
     assert choose_size(info, 900) == (600, 900)
@@ -101,31 +101,31 @@ def test_a_size_that_is_ready_is_taken_when_it_is_near() -> None:
 @pytest.mark.parametrize(
     ("longest", "size"), [(300, (250, 375)), (1280, (1000, 1500)), (2000, (1000, 1500)), (3000, (1000, 1500))]
 )
-def test_level_0_is_asked_for_a_listed_size_only(longest: int, size: tuple[int, int]) -> None:
+def test_level_0_gets_requests_for_listed_sizes_only(longest: int, size: tuple[int, int]) -> None:
     info = replace(INFO, service=ImageService(BASE, 2, 0), sizes=((250, 375), (1000, 1500)))
     assert choose_size(info, longest) == size
 
 
-def test_level_0_without_sizes_is_asked_for_everything_first() -> None:
-    assert sizes_asked(replace(INFO, service=ImageService(BASE, 2, 0)), 1280)[0] == "full"
-    assert sizes_asked(replace(INFO, service=ImageService(BASE, 3, 0)), 1280)[0] == "max"
+def test_level_0_without_sizes_is_asked_for_the_full_size_first() -> None:
+    assert list_requested_sizes(replace(INFO, service=ImageService(BASE, 2, 0)), 1280)[0] == "full"
+    assert list_requested_sizes(replace(INFO, service=ImageService(BASE, 3, 0)), 1280)[0] == "max"
 
 
 @pytest.mark.parametrize(("version", "asked"), [(2, ["full", "100,", "100,150"]), (3, ["max", "100,150", "100,"])])
-def test_level_0_is_asked_for_everything_before_a_size_in_which_nothing_is_seen(version: int, asked: list[str]) -> None:
+def test_level_0_prefers_the_full_size_to_sizes_that_are_too_small(version: int, asked: list[str]) -> None:
     info = replace(INFO, service=ImageService(BASE, version, 0), sizes=((50, 75), (100, 150)))
-    assert sizes_asked(info, 1280) == asked
-    assert sizes_asked(info, 300)[0] == asked[1]
+    assert list_requested_sizes(info, 1280) == asked
+    assert list_requested_sizes(info, 300)[0] == asked[1]
 
 
-def test_level_0_of_version_3_writes_both_sides() -> None:
+def test_level_0_of_version_3_uses_both_sides() -> None:
     info = replace(INFO, service=ImageService(BASE, 3, 0), sizes=((1000, 1500),))
-    assert sizes_asked(info, 1280) == ["1000,1500", "1000,", "max"]
-    assert sizes_asked(replace(info, service=ImageService(BASE, 2, 0)), 1280)[0] == "1000,"
+    assert list_requested_sizes(info, 1280) == ["1000,1500", "1000,", "max"]
+    assert list_requested_sizes(replace(info, service=ImageService(BASE, 2, 0)), 1280)[0] == "1000,"
 
 
-def test_other_forms_follow_when_everything_is_refused() -> None:
-    assert sizes_asked(INFO, 6000) == ["full", "4000,", "4000,6000"]
+def test_other_forms_follow_a_request_for_the_full_size() -> None:
+    assert list_requested_sizes(INFO, 6000) == ["full", "4000,", "4000,6000"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_neither_side_is_longer_than_wanted(full: tuple[int, int], size: tuple[i
     assert choose_size(replace(INFO, width=full[0], height=full[1]), 1000) == size
 
 
-def test_a_width_gives_no_height_that_is_longer_than_wanted_however_the_server_rounds() -> None:
+def test_a_width_never_gives_a_height_that_is_too_long() -> None:
     chance = random.Random(4)
     for _ in range(300):
         full, longest = (chance.randint(1000, 9000), chance.randint(1000, 9000)), chance.randint(64, 1000)
@@ -144,21 +144,21 @@ def test_a_width_gives_no_height_that_is_longer_than_wanted_however_the_server_r
         assert full[1] * width <= full[0] * longest
 
 
-def test_a_size_that_is_ready_is_not_taken_beyond_the_limit() -> None:
+def test_a_preferred_size_beyond_the_limit_is_not_used() -> None:
     info = replace(INFO, sizes=((400, 600), (760, 1140)))
     assert choose_size(info, 1000) == (760, 1140)
     assert choose_size(info, 1000, limit=1000) == (666, 1000)
     assert choose_size(info, 1000, limit=1140) == (760, 1140)
 
 
-def test_level_0_is_asked_for_a_size_beyond_the_limit_only_when_in_no_other_something_is_seen() -> None:
+def test_level_0_exceeds_the_limit_only_if_other_sizes_are_too_small() -> None:
     info = replace(INFO, service=ImageService(BASE, 2, 0), sizes=((400, 600), (800, 1200)))
     assert choose_size(info, 1000) == (800, 1200)
     assert choose_size(info, 1000, limit=1000) == (400, 600)
     assert choose_size(replace(info, sizes=info.sizes[1:]), 1000, limit=1000) == (800, 1200)
 
 
-def test_each_request_says_how_large_an_image_it_asks_for() -> None:
+def test_each_request_states_the_size_of_its_image() -> None:
     requests = build_requests(INFO, 900)
     assert requests == [
         ImageRequest(f"{BASE}/full/600,/0/default.jpg", 900),

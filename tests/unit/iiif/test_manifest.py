@@ -58,7 +58,7 @@ def test_manifest_ref_is_the_label_that_client_apps_know(manifest_id: str, url: 
         ("https://[library/0009.jpg", "0009.jpg"),
     ],
 )
-def test_image_name_is_the_images_own_when_it_has_one(image_id: str, name: str) -> None:
+def test_image_name_is_taken_from_the_image_id(image_id: str, name: str) -> None:
     manifest = parse(
         build_manifest_2(BASE, [Scan()], name="ms")
         | {
@@ -80,15 +80,15 @@ def test_image_name_is_the_images_own_when_it_has_one(image_id: str, name: str) 
         ("https://library.example/iiif/2/0009/full/full/0/default.jpg", "_0001.jpg"),
     ],
 )
-def test_image_name_of_an_image_without_a_service_is_read_from_its_address(url: str, name: str) -> None:
+def test_image_name_without_a_service_is_taken_from_the_url(url: str, name: str) -> None:
     canvas = parse_body({"id": url, "type": "Image"})
     assert Manifest("", "", (canvas,)).image_name(canvas) == name
 
 
-@pytest.mark.parametrize("endless", [f"{BASE}/{'x' * 1_000_000}", f"{BASE}/iiif/{'x' * 1_000_000}/manifest.json"])
-def test_names_and_ids_are_of_a_sane_length(endless: str) -> None:
+@pytest.mark.parametrize("very_long", [f"{BASE}/{'x' * 1_000_000}", f"{BASE}/iiif/{'x' * 1_000_000}/manifest.json"])
+def test_names_and_ids_are_truncated(very_long: str) -> None:
     document = build_manifest_3(BASE, [Scan(), Scan()])
-    document["id"] = document["items"][0]["id"] = endless
+    document["id"] = document["items"][0]["id"] = very_long
     document["items"][0]["items"][0]["items"][0]["body"] = {"id": f"{BASE}/{'x' * 1000}.jpg", "type": "Image"}
     manifest = parse(document)
     names = [manifest.image_name(canvas) for canvas in manifest.canvases]
@@ -100,7 +100,7 @@ def test_names_and_ids_are_of_a_sane_length(endless: str) -> None:
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(("build", "level", "ref"), [(build_manifest_2, 0, "ms-2"), (build_manifest_3, 2, "ms-3")])
-def test_both_presentations_are_read(version: int, build: Callable[..., Any], level: int, ref: str) -> None:
+def test_both_presentation_versions_are_parsed(version: int, build: Callable[..., Any], level: int, ref: str) -> None:
     manifest = parse(build(BASE, [Scan(300, 400, version=version, level=level), Scan(version=version)]))
     assert [canvas.number for canvas in manifest.canvases] == [1, 2]
     assert manifest.canvases[1].id == f"{BASE}/canvas/2"
@@ -111,7 +111,7 @@ def test_both_presentations_are_read(version: int, build: Callable[..., Any], le
     assert (image.service.id, image.service.version, image.service.level) == (f"{BASE}/iiif/1", version, level)
 
 
-def test_a_canvas_without_an_image_says_so_and_shifts_no_other() -> None:
+def test_a_canvas_without_an_image_keeps_its_number_and_a_reason() -> None:
     document = build_manifest_3(BASE, [Scan()] * 6)
     bodies = [canvas["items"][0]["items"][0]["body"] for canvas in document["items"]]
     bodies[0] |= {"type": "Sound", "service": []}
@@ -133,12 +133,12 @@ def test_a_canvas_without_an_image_says_so_and_shifts_no_other() -> None:
     assert image_of(canvases[5]).url == f"{BASE}/iiif/6/full/full/0/default.jpg"
 
 
-def test_old_and_new_names_of_id_and_type_are_read_alike() -> None:
+def test_id_and_type_are_read_with_and_without_an_at_sign() -> None:
     new, old = parse_body(IMAGE), parse_body({"@id": IMAGE["id"], "@type": ["dctypes:Image"], "width": 300})
     assert image_of(old).url == image_of(new).url
 
 
-def test_a_list_may_stand_where_one_is_expected_and_the_reverse() -> None:
+def test_single_values_and_lists_are_interchangeable() -> None:
     document = build_manifest_3(BASE, [Scan()])
     canvas = document["items"][0]
     canvas["items"] = canvas["items"][0]
@@ -153,14 +153,14 @@ def test_a_list_may_stand_where_one_is_expected_and_the_reverse() -> None:
     assert image_of(parse(document).canvases[0]).service is not None
 
 
-def test_canvases_are_found_in_the_first_sequence_that_has_some() -> None:
+def test_canvases_are_read_from_the_first_sequence_with_canvases() -> None:
     document = build_manifest_2(BASE, [Scan()])
     document["sequences"].insert(0, {"@id": "elsewhere"})
     document["sequences"].append({"canvases": ["another", "order"]})
     assert len(parse(document | {"items": []}).canvases) == 1
 
 
-def test_the_wrappers_of_json_ld_are_taken_off() -> None:
+def test_json_ld_wrappers_are_removed() -> None:
     document = build_manifest_2(BASE, [Scan(300, 400)])
     canvases = document["sequences"][0]["canvases"]
     resource = canvases[0]["images"][0]["resource"]
@@ -172,7 +172,7 @@ def test_the_wrappers_of_json_ld_are_taken_off() -> None:
         assert (image.url, image.width) == (f"{BASE}/iiif/1/full/full/0/default.jpg", 300)
 
 
-def test_labels_in_any_form_do_no_harm() -> None:
+def test_malformed_labels_are_ignored() -> None:
     for label in ({"en": ["Page 1"]}, [{"@value": "f. 1r", "@language": "en"}], None, 7, [[]], "f.\t1r", "\ud800"):
         document = build_manifest_3(BASE, [Scan()])
         for thing in (document, document["items"][0], document["items"][0]["items"][0]["items"][0]["body"]):
@@ -180,14 +180,14 @@ def test_labels_in_any_form_do_no_harm() -> None:
         assert image_of(parse(document).canvases[0]).service is not None
 
 
-def test_a_label_that_is_not_quite_json_does_no_harm() -> None:
+def test_invalid_json_in_a_label_is_accepted() -> None:
     data = json.dumps(build_manifest_3(BASE, [Scan()]) | {"label": "LABEL"}).encode()
     for label in (b"caf\xe9", b"two\nlines", b"a\ttab"):
         assert len(parse_manifest(data.replace(b"LABEL", label), URL).canvases) == 1
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (b"<!DOCTYPE html><html>Are you human?</html>", "an HTML page"),
         (b"\n <html>", "an HTML page"),
@@ -212,8 +212,8 @@ def test_a_label_that_is_not_quite_json_does_no_harm() -> None:
         (b'{"type": "a\\nb", "items": []}', "has no canvases"),
     ],
 )
-def test_what_is_not_a_manifest_is_refused_by_name(data: bytes, said: str) -> None:
-    with pytest.raises(ManifestError, match=said) as caught:
+def test_other_documents_are_refused_with_the_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(ManifestError, match=reason) as caught:
         parse_manifest(data, URL)
     assert caught.value.message.startswith(URL)
 
@@ -240,20 +240,20 @@ def test_a_document_is_a_manifest_or_a_collection() -> None:
 
 
 def find_listed(document: dict[str, Any]) -> list[str]:
-    """Return the ids of the canvases of a well-formed manifest."""
+    """Return the IDs of the canvases of a well-formed manifest."""
     listed = document.get("items") or document["sequences"][0]["canvases"]
     return [canvas.get("id") or canvas["@id"] for canvas in listed]
 
 
 def find_members(document: dict[str, Any]) -> list[str]:
-    """Return the ids of the manifests of a well-formed collection that holds no other whole."""
+    """Return the IDs of the manifests of a well-formed collection without embedded collections."""
     members = document.get("manifests") or document.get("items") or []
     return [member.get("id") or member["@id"] for member in members]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real manifests of ../shared")
 @pytest.mark.parametrize("path", sorted(REAL.rglob("*.json")), ids=lambda path: path.stem)
-def test_real_documents_are_read_as_their_libraries_mean_them(path: Path) -> None:
+def test_real_documents_are_parsed_completely(path: Path) -> None:
     data = path.read_bytes()
     document = json.loads(data)
     kind = str(document.get("type") or document.get("@type")).removeprefix("sc:")

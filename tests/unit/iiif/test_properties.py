@@ -1,5 +1,6 @@
-"""What holds of every document, however mangled: some hundreds of examples a run, 10,000 with
-``HYPOTHESIS_PROFILE=nightly``.
+"""Property tests of the parsers with mutated and damaged documents.
+
+Each test runs some hundreds of examples, or 10,000 with ``HYPOTHESIS_PROFILE=nightly``.
 """
 
 import json
@@ -33,12 +34,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 URL = "https://library.example/ms/manifest.json"
 BASE = "https://library.example"
 REAL = ROOT.parent / "shared" / "manifests"
-LARGEST_REAL = 20_000  # bytes; a larger one has only more of the same
+LARGEST_REAL = 20_000  # bytes; larger documents only repeat the same structures
 SERVICE = ImageService(f"{BASE}/iiif/1", 2, 1)
 
 
 def build_odd_manifest_2() -> dict[str, Any]:
-    """Return a Presentation 2 manifest with a Choice, a part of an image, a film and a canvas by its address."""
+    """Return a Presentation 2 manifest with a Choice, a part of an image, a video and a canvas given by its ID."""
     document = build_manifest_2(BASE, [Scan(version=1), Scan(), Scan(level=0), Scan()])
     canvases = document["sequences"][0]["canvases"]
     resources = [canvas["images"][0]["resource"] for canvas in canvases]
@@ -52,7 +53,7 @@ def build_odd_manifest_2() -> dict[str, Any]:
 
 
 def build_odd_manifest_3() -> dict[str, Any]:
-    """Return a Presentation 3 manifest with a Choice, a part of an image, a sound and services described once."""
+    """Return a Presentation 3 manifest with a Choice, a part of an image, a sound and shared services."""
     document = build_manifest_3(BASE, [Scan(version=3), Scan(version=3), Scan(version=2), Scan(version=1)])
     bodies = [canvas["items"][0]["items"][0]["body"] for canvas in document["items"]]
     annotations = [canvas["items"][0]["items"][0] for canvas in document["items"]]
@@ -65,7 +66,7 @@ def build_odd_manifest_3() -> dict[str, Any]:
 
 
 def build_canvas(name: str) -> dict[str, Any]:
-    """Return a Presentation 3 canvas with nothing in it that need not be."""
+    """Return a Presentation 3 canvas with the required properties only."""
     service = {"id": f"{BASE}/iiif/{name}", "type": "ImageService2", "profile": "level0"}
     body = {"id": f"{BASE}/{name}", "type": "Image", "service": service}
     return {"type": "Canvas", "items": [{"items": [{"body": body}]}]}
@@ -89,7 +90,7 @@ def build_collection_3() -> dict[str, Any]:
 
 
 def load_real() -> list[Any]:
-    """Return the real documents beside the repository, where there are some."""
+    """Return the real documents next to the repository, if there are any."""
     paths = sorted(REAL.rglob("*.json")) if REAL.is_dir() else []
     return [json.loads(path.read_bytes()) for path in paths if path.stat().st_size < LARGEST_REAL]
 
@@ -158,22 +159,22 @@ def copy(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def spoil(draw: st.DrawFn, value: Any) -> Any:
-    """Draw what is like a value but odd, so that it comes past the first look."""
+def corrupt(draw: st.DrawFn, value: Any) -> Any:
+    """Draw a malformed variant of a value that passes superficial checks."""
     if isinstance(value, str):
         odd = draw(st.sampled_from(PIECES))
         return draw(st.sampled_from([value + odd, odd + value, odd, value.replace("/", odd)]))
     return draw(numbers) if isinstance(value, int) else draw(values)
 
 
-def mangle(draw: st.DrawFn, holder: list[Any]) -> None:
-    """Change one place of the document that a list holds."""
+def mutate(draw: st.DrawFn, holder: list[Any]) -> None:
+    """Change one value of the document inside ``holder``, a list with one element."""
     places = find_places(holder)
     thing, key = draw(st.sampled_from(places))
-    match draw(st.sampled_from(["spoil", "replace", "delete", "wrap", "rename", "double", "move"])):
-        case "spoil":
+    match draw(st.sampled_from(["corrupt", "replace", "delete", "wrap", "rename", "double", "move"])):
+        case "corrupt":
             thing, key = draw(st.sampled_from([place for place in places if place[1] in TELLING] or places))
-            thing[key] = spoil(draw, thing[key])
+            thing[key] = corrupt(draw, thing[key])
         case "replace":
             thing[key] = draw(values)
         case "delete" if thing is not holder:
@@ -190,17 +191,17 @@ def mangle(draw: st.DrawFn, holder: list[Any]) -> None:
 
 
 @st.composite
-def mangled(draw: st.DrawFn, documents: list[Any]) -> bytes:
+def mutated(draw: st.DrawFn, documents: list[Any]) -> bytes:
     """Draw the bytes of a document with a few changes."""
     holder = [copy(draw(st.sampled_from(documents)))]
     for _ in range(draw(st.integers(1, 8))):
-        mangle(draw, holder)
+        mutate(draw, holder)
     return json.dumps(holder[0]).encode()
 
 
 @st.composite
 def nested(draw: st.DrawFn, documents: list[Any]) -> bytes:
-    """Draw the bytes of a document with one of its values deep inside objects in objects."""
+    """Draw the bytes of a document in which one value is deeply nested in objects."""
     holder = [copy(draw(st.sampled_from(documents)))]
     thing, key = draw(st.sampled_from(find_places(holder)))
     inner, thing[key] = json.dumps(thing[key]), "HERE"
@@ -211,7 +212,7 @@ def nested(draw: st.DrawFn, documents: list[Any]) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, documents: list[Any]) -> bytes:
-    """Draw the bytes of a document cut short, with other bytes in it or around it, or other bytes altogether."""
+    """Draw truncated, modified, wrapped or random bytes instead of a document."""
     data = json.dumps(draw(st.sampled_from(documents))).encode()
     start = draw(st.integers(0, len(data)))
     noise = draw(st.binary(max_size=6) | st.sampled_from(NOISE))
@@ -243,7 +244,7 @@ def check_canvas(manifest: Manifest, canvas: Canvas) -> None:
 
 
 def read_document(data: bytes) -> Manifest | Collection | str:
-    """Return what a document is, or the sentence with which it is refused."""
+    """Parse a document. Return the result, or the message of the error."""
     try:
         return parse_document(data, URL)
     except ManifestError as error:
@@ -274,15 +275,15 @@ def check_document(data: bytes) -> None:
 
 
 def check_urls(info: ImageInfo, longest: int) -> None:
-    """Check that no request asks for more than there is, or than is allowed."""
+    """Check that no request exceeds the full size or the limits."""
     most = min(info.width, info.max_width or info.width), min(info.height, info.max_height or info.height)
     sizes = [choose_size(info, longest)]
     for url in [request.url for request in build_requests(info, longest)]:
         check_text(url)
-        asked = re.fullmatch(rf"{re.escape(info.service.id)}/full/(?:(\d+),(\d*)|full|max)/0/(default|native).jpg", url)
-        assert asked, url
-        if asked[1]:
-            sizes.append((int(asked[1]), int(asked[2] or 1)))
+        match = re.fullmatch(rf"{re.escape(info.service.id)}/full/(?:(\d+),(\d*)|full|max)/0/(default|native).jpg", url)
+        assert match, url
+        if match[1]:
+            sizes.append((int(match[1]), int(match[2] or 1)))
     for width, height in sizes:
         assert 1 <= width <= most[0]
         assert 1 <= height <= most[1]
@@ -294,33 +295,33 @@ def check_urls(info: ImageInfo, longest: int) -> None:
         assert min(to_width, to_height) <= 1
 
 
-@given(mangled(WRITTEN))
-def test_a_mangled_document_is_read_or_refused_and_nothing_else(data: bytes) -> None:
+@given(mutated(WRITTEN))
+def test_a_mutated_document_is_either_parsed_or_refused(data: bytes) -> None:
     check_document(data)
 
 
-@given(mangled(load_real() or WRITTEN))
-def test_a_mangled_real_document_is_read_or_refused_and_nothing_else(data: bytes) -> None:
+@given(mutated(load_real() or WRITTEN))
+def test_a_mutated_real_document_is_either_parsed_or_refused(data: bytes) -> None:
     check_document(data)
 
 
 @given(nested(WRITTEN))
-def test_a_document_nested_deeply_is_read_or_refused_and_nothing_else(data: bytes) -> None:
+def test_a_deeply_nested_document_is_either_parsed_or_refused(data: bytes) -> None:
     check_document(data)
 
 
 @given(damaged(WRITTEN))
-def test_damaged_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
+def test_damaged_bytes_are_either_parsed_or_refused(data: bytes) -> None:
     check_document(data)
 
 
 @given(values)
-def test_any_json_is_read_or_refused_and_nothing_else(document: Any) -> None:
+def test_any_json_is_either_parsed_or_refused(document: Any) -> None:
     check_document(json.dumps(document).encode())
 
 
-@given(mangled(INFOS) | damaged(INFOS), st.integers(1, 10**6))
-def test_a_mangled_info_json_is_read_or_refused_and_nothing_else(data: bytes, longest: int) -> None:
+@given(mutated(INFOS) | damaged(INFOS), st.integers(1, 10**6))
+def test_a_mutated_info_json_is_either_parsed_or_refused(data: bytes, longest: int) -> None:
     try:
         info = parse_image_info(data, SERVICE)
     except FetchError as error:
@@ -348,5 +349,5 @@ limits = st.none() | lengths
     ),
     lengths,
 )
-def test_no_request_asks_for_more_than_there_is_or_is_allowed(info: ImageInfo, longest: int) -> None:
+def test_no_request_exceeds_the_full_size_or_the_limits(info: ImageInfo, longest: int) -> None:
     check_urls(info, longest)

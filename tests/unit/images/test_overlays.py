@@ -4,7 +4,7 @@ from PIL import Image
 from app.images.overlays import FOUND, TRUE, DrawnBox, draw_comparison
 
 
-def test_truth_and_detections_have_their_colours_where_they_are() -> None:
+def test_true_and_detected_boxes_are_drawn_in_their_colours() -> None:
     page = Image.new("RGB", (600, 800), "white")
     drawn = draw_comparison(page, [DrawnBox((100, 100, 200, 200))], [DrawnBox((300, 400, 500, 600), "0.87")], 0.25)
     assert drawn.getpixel((100, 150)) == TRUE
@@ -13,7 +13,7 @@ def test_truth_and_detections_have_their_colours_where_they_are() -> None:
     assert page.getpixel((100, 150)) == (255, 255, 255)
 
 
-def test_both_are_seen_where_they_coincide() -> None:
+def test_both_colours_are_visible_where_boxes_coincide() -> None:
     page, box = Image.new("RGB", (600, 800), "white"), DrawnBox((100, 100, 400, 400))
     colours = {colour for _, colour in draw_comparison(page, [box], [box], 0.25).crop((0, 0, 600, 790)).getcolors()}
     assert {TRUE, FOUND} <= colours
@@ -28,7 +28,7 @@ def test_a_label_at_the_edge_stays_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("size", [(600, 800), (60, 2000), (3, 3)])
-def test_a_legend_stands_below_whatever_the_shape_of_the_page(size: tuple[int, int]) -> None:
+def test_the_legend_fits_pages_of_any_shape(size: tuple[int, int]) -> None:
     page = Image.new("RGB", size, "black")
     drawn = draw_comparison(page, [DrawnBox((0, 0, 2, 2))], [], 0.25)
     legend = drawn.crop((0, size[1], drawn.width, drawn.height))

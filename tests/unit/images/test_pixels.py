@@ -31,13 +31,13 @@ def test_a_reduced_decode_is_exact_to_a_pixel(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("form", "least"), [("PNG", 100), ("JPEG", 700), ("JPEG", 5000), ("JPEG", None)])
-def test_what_cannot_be_reduced_in_decoding_or_need_not_be_comes_whole(form: str, least: int | None) -> None:
+def test_png_and_small_jpeg_files_are_decoded_at_full_size(form: str, least: int | None) -> None:
     pixels, size = decode_image(draw(600, 800, (1, 1, 9, 9), form), least)
     assert (pixels.shape, tuple(size)) == ((800, 600, 3), (600, 800))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
-def test_pixels_are_rgb_whatever_the_file_has(mode: str) -> None:
+def test_pixels_are_rgb_for_every_colour_mode(mode: str) -> None:
     file = io.BytesIO()
     Image.new(mode, (2000, 3000)).save(file, "JPEG")
     assert decode_image(file, 300)[0].shape[2] == 3

@@ -1,4 +1,4 @@
-"""Embeddings on disk: whole or not there, also when two make the same, or one that was made comes in between."""
+"""Embeddings on disk: complete or absent, even if two workers compute the same array."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path, "weights")
 
 
-def make(store: EmbeddingStore, stop: int = 5) -> None:
-    """Write rows up to a number; all of them are a document's embeddings."""
+def write_rows(store: EmbeddingStore, stop: int = 5) -> None:
+    """Write rows up to an index; with the last row, the array is complete."""
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
         draft.write(draft.done, [ROWS[draft.done : stop]])
         draft.flush(stop)
@@ -26,28 +26,28 @@ def make(store: EmbeddingStore, stop: int = 5) -> None:
             draft.finish()
 
 
-def test_an_array_is_there_when_it_is_whole(store: EmbeddingStore) -> None:
-    make(store, 3)
+def test_an_array_is_available_only_when_complete(store: EmbeddingStore) -> None:
+    write_rows(store, 3)
     assert store.find_missing(CONTENT, ["none"]) == ["none"]
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
         assert draft.done == 3
-    make(store)
+    write_rows(store)
     assert store.find_missing(CONTENT, ["none", "hflip"]) == ["hflip"]
     (array,) = store.open(CONTENT, ["none"])
     assert (array == ROWS).all()
     assert isinstance(array, np.memmap)
 
 
-def test_rows_that_were_not_noted_are_not_believed(store: EmbeddingStore) -> None:
+def test_rows_without_recorded_progress_are_ignored(store: EmbeddingStore) -> None:
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
         draft.write(0, [ROWS[:2]])
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
         assert draft.done == 0
 
 
-def test_what_was_made_meanwhile_is_not_overwritten_with_nothing(store: EmbeddingStore) -> None:
-    """Another worker makes the array between the look for it and the beginning of a new one."""
-    make(store)
+def test_a_draft_does_not_overwrite_a_completed_array(store: EmbeddingStore) -> None:
+    """Another worker completes the array between the check for it and the start of a new draft."""
+    write_rows(store)
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as draft:
         assert draft.done == 0
         (array,) = store.open(CONTENT, ["none"])
@@ -55,11 +55,11 @@ def test_what_was_made_meanwhile_is_not_overwritten_with_nothing(store: Embeddin
         assert len(store.find_rows(DIGESTS, ["none"])) == 5
 
 
-def test_two_that_make_the_same_do_each_other_no_harm(store: EmbeddingStore) -> None:
+def test_two_workers_may_compute_the_same_array(store: EmbeddingStore) -> None:
     with store.draft(CONTENT, DIGESTS, ["none"], 4) as slow:
         slow.write(0, [ROWS[:2]])
         slow.flush(2)
-        make(store)
+        write_rows(store)
         slow.write(2, [ROWS[2:]])
         slow.flush(5)
         slow.finish()
@@ -67,8 +67,8 @@ def test_two_that_make_the_same_do_each_other_no_harm(store: EmbeddingStore) -> 
     assert (array == ROWS).all()
 
 
-def test_rows_of_other_documents_are_found_also_of_one_in_the_making(store: EmbeddingStore) -> None:
-    make(store, 3)
+def test_rows_of_complete_and_incomplete_documents_are_found(store: EmbeddingStore) -> None:
+    write_rows(store, 3)
     found = store.find_rows([*DIGESTS, "f" * 64], ["none"])
     assert list(found) == DIGESTS[:3]
     assert (found[DIGESTS[2]][0] == ROWS[2]).all()

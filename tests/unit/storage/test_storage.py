@@ -38,12 +38,12 @@ def add_image(storage: Storage, url: str, name: str, days: float) -> Path:
     path = storage.images(url) / f"{name}.image"
     write_atomic(path, b"pixels")
     write_atomic(path.with_suffix(".json"), b"{}")
-    os.utime(path, (0, 0))  # fetched long ago: what counts is the last use
+    os.utime(path, (0, 0))  # fetched long ago; only the last use counts
     os.utime(path.with_suffix(".json"), (time.time() - days * 86400,) * 2)
     return path
 
 
-def test_images_that_nobody_used_for_some_days_are_removed(tmp_path: Path) -> None:
+def test_unused_images_are_removed_after_some_days(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     old, recent = add_image(storage, "a", "old", 8), add_image(storage, "a", "recent", 6)
     alone = add_image(storage, "b", "old", 8)
@@ -52,14 +52,14 @@ def test_images_that_nobody_used_for_some_days_are_removed(tmp_path: Path) -> No
     assert [recent.exists(), recent.with_suffix(".json").exists()] == [True, True]
 
 
-def test_images_on_which_a_job_works_are_kept_whatever_their_age(tmp_path: Path) -> None:
+def test_images_of_unfinished_jobs_are_kept_at_any_age(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     wanted = add_image(storage, "https://a.example/manifest", "old", 400)
     assert storage.remove_old_images(7, ["https://a.example/manifest"]) == 0
     assert wanted.exists()
 
 
-def test_what_a_killed_process_left_half_written_is_removed_in_time(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed_later(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     folder = add_image(storage, "a", "recent", 0).parent
     for name, days in ((".part-old", 8), (".part-now", 0)):
@@ -73,7 +73,7 @@ def test_nothing_to_remove_is_no_error(tmp_path: Path) -> None:
     assert Storage(tmp_path).remove_old_images(7) == 0
 
 
-def test_trainings_that_have_not_gone_on_for_days_lose_what_they_would_go_on_from(tmp_path: Path) -> None:
+def test_stale_trainings_lose_their_pages_and_checkpoints(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     for name, days in (("old", 9), ("wanted", 9), ("new", 1)):
         folder = storage.job(name)
@@ -89,7 +89,7 @@ def test_trainings_that_have_not_gone_on_for_days_lose_what_they_would_go_on_fro
     }
 
 
-def test_a_training_that_took_long_is_as_old_as_its_last_epoch(tmp_path: Path) -> None:
+def test_the_age_of_a_training_counts_from_its_last_checkpoint(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     folder = storage.job("long")
     folder.dataset.mkdir(parents=True)
@@ -100,14 +100,14 @@ def test_a_training_that_took_long_is_as_old_as_its_last_epoch(tmp_path: Path) -
     assert storage.remove_old_trainings(7) == 1
 
 
-def test_pages_whose_copying_was_broken_off_are_forgotten(tmp_path: Path) -> None:
+def test_incomplete_copies_of_pages_are_removed(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     (tmp_path / ".part-x" / "dataset").mkdir(parents=True)
     folder.forget_training()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pages_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_removal_leaves_no_incomplete_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(tmp_path)
     folder = storage.job("job")
     folder.dataset.mkdir(parents=True)
