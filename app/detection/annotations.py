@@ -1,15 +1,17 @@
-"""Detections → what client apps receive: the annotation file, and the same as JSON."""
+"""The detections of a job in the formats for client apps: the annotation file and JSON."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # numpy, which the web process does without
+if TYPE_CHECKING:  # imports numpy, which the web process does not need
     from app.detection.boxes import Detections
 
 
 class PageStatus(StrEnum):
+    """Result of detection on a page: with detections, without detections, or not processed because of an error."""
+
     DETECTED = "detected"
     EMPTY = "empty"
     FAILED = "failed"
@@ -17,7 +19,7 @@ class PageStatus(StrEnum):
 
 @dataclass(frozen=True)
 class BoxRecord:
-    """One detection in whole pixels of the full-size image."""
+    """One detection; ``xywh`` is left, top, width and height in whole pixels of the full-size image."""
 
     xywh: tuple[int, int, int, int]
     confidence: float
@@ -27,16 +29,16 @@ class BoxRecord:
 
 @dataclass(frozen=True)
 class AnnotatedPage:
-    """A canvas with what was found on it.
+    """A canvas with its detections.
 
     Attributes:
-        number: 1-based place of the canvas in the manifest.
-        canvas_id: The canvas's id, or "".
-        image_name: Its name in the annotation file.
-        width, height: Of the full-size image; None when it could not be fetched.
-        status: ``failed`` is a page that nobody looked at, ``empty`` one without illustrations.
-        boxes: Ordered by confidence.
-        reason: Why it failed, else "".
+        number: 1-based position of the canvas in the manifest.
+        canvas_id: ID of the canvas, or "".
+        image_name: Name of the image in the annotation file.
+        width, height: Size of the full-size image in pixels; None if the image could not be fetched.
+        status: Result of the detection; ``failed`` means that the page was not processed.
+        boxes: Detections, highest confidence first.
+        reason: Error message of a failed page, else "".
     """
 
     number: int
@@ -50,7 +52,7 @@ class AnnotatedPage:
 
 
 def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tuple[BoxRecord, ...]:
-    """Turn detections in full-size pixels into records, the surest first."""
+    """Convert detections in full-size pixels into records, highest confidence first."""
     rows = zip(detections.xywh().tolist(), detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
     boxes = [
         BoxRecord((x, y, w, h), round(confidence, 4), class_id, class_names.get(class_id, str(class_id)))
@@ -60,9 +62,9 @@ def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tu
 
 
 def format_text(pages: Iterable[AnnotatedPage]) -> str:
-    """Return the annotation file: a line ``number name`` a canvas, then a line ``x y w h`` a detection.
+    """Return the annotation file: for each canvas a line ``number name``, then a line ``x y w h`` for each detection.
 
-    A canvas that was not looked at has no line, and shifts nobody's number.
+    A failed canvas has no line; the other canvases keep their numbers.
     """
     lines: list[str] = []
     for page in pages:
@@ -73,7 +75,7 @@ def format_text(pages: Iterable[AnnotatedPage]) -> str:
 
 
 def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
-    """Return every canvas with its status and every box with class and confidence."""
+    """Return all canvases with their status, and their boxes with class and confidence."""
     return [
         {
             "number": page.number,

@@ -1,7 +1,8 @@
-"""A checkpoint of YOLOv5 or of ultralytics as a file: an archive of torch.save, with a pickle and the tensors' numbers.
+"""Reading of YOLOv5 and ultralytics checkpoints without torch.
 
-It is opened without torch, so that also the web process can say what a file holds, and nothing in it runs: see
-``pickles``. What opening costs is bounded, whoever has made the file. ``permitted`` says which ones are loaded.
+A checkpoint is a zip archive written by ``torch.save``, with a pickle and the data of the tensors. The pickle is parsed
+but not run (see ``pickles``), so the web process can describe a file safely. Time and memory are bounded for any file.
+``permitted`` decides which checkpoints may be loaded.
 """
 
 import math
@@ -15,15 +16,15 @@ from typing import Any
 from app.detection.pickles import LONGEST, Name, Reading, Record, parse_pickle
 from app.errors import WeightsError
 
-ADVICE = "put a detection checkpoint of ultralytics or YOLOv5 in its place"
+ADVICE = "replace it by a detection checkpoint of ultralytics or YOLOv5"
 
-# yolov5x6 has 140 million parameters: with moving average and optimizer, as training leaves it, 1.2 GB.
+# yolov5x6 has 140 million parameters; its training checkpoint, with moving average and optimizer, has 1.2 GB.
 LARGEST = 4_000_000_000
-# The directory of such an archive has 0.5 MB; each of its entries costs ten times as much once it is read.
+# The central directory of such an archive has 0.5 MB; its parsed entries take ten times as much memory.
 _LARGEST_READ = 4_000_000
 _MOST_DIMENSIONS = 16
 
-# Bytes a number.
+# Bytes per element, by storage type.
 NUMBERS = {
     **dict.fromkeys(["torch.ByteStorage", "torch.CharStorage", "torch.BoolStorage"], 1),
     **dict.fromkeys(["torch.HalfStorage", "torch.BFloat16Storage", "torch.ShortStorage"], 2),
@@ -33,7 +34,7 @@ NUMBERS = {
 
 
 class _BoundedFile(FileIO):
-    """A file that gives only so much at a time: a directory that is longer than that reads as cut short."""
+    """A file with limited reads; a larger central directory is cut off, and the archive counts as damaged."""
 
     def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
         return super().read(_LARGEST_READ if size is None or size < 0 else min(size, _LARGEST_READ))
@@ -43,12 +44,12 @@ class Checkpoint:
     """An open checkpoint.
 
     Args:
-        name: Of the file, for errors.
-        size: Of the file, in bytes.
-        archive: Of torch.save.
+        name: File name, for error messages.
+        size: Size of the file, in bytes.
+        archive: Zip archive written by ``torch.save``.
 
     Raises:
-        ValueError: The archive is not as torch writes it.
+        ValueError: If the archive does not have the structure that torch writes.
     """
 
     def __init__(self, name: str, size: int, archive: zipfile.ZipFile) -> None:
@@ -56,14 +57,14 @@ class Checkpoint:
         self.size = size
         self._archive = archive
         entries = archive.infolist()
-        # Another reader of the archive, as torch's, would take another one of two that have one name.
+        # If two entries have the same name, torch might read a different one than this module checks.
         if not entries or len({entry.filename for entry in entries}) != len(entries):
-            raise ValueError("two entries of one name, or none")
+            raise ValueError("no entries, or two entries with the same name")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("an entry is compressed")
         self._folder = entries[0].filename.partition("/")[0]
         if archive.getinfo(f"{self._folder}/data.pkl").file_size > LONGEST:
-            raise ValueError("an immense pickle")
+            raise ValueError("the pickle is too large")
         self.reading: Reading = parse_pickle(self._read("data.pkl"))
 
     @property
@@ -73,7 +74,7 @@ class Checkpoint:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What was saved: the network, and what training leaves beside it."""
+        """The saved dictionary: the network and the state of its training."""
         content = self.reading.content
         if not isinstance(content, dict):
             raise WeightsError(f"{self.name} is not a checkpoint: {ADVICE}.")
@@ -81,12 +82,12 @@ class Checkpoint:
 
     @property
     def network(self) -> Record:
-        """The network to detect with: its moving average (``ema``) where there is one."""
+        """The network for detection: the moving average (``ema``) if there is one."""
         record = self.content.get("ema") or self.content.get("model")
         if isinstance(record, Record) and record.kind.endswith(".DataParallel"):
             record = children(record)["module"]
         if not isinstance(record, Record):
-            raise WeightsError(f"{self.name} holds no network: {ADVICE}.")
+            raise WeightsError(f"{self.name} does not contain a network: {ADVICE}.")
         return record
 
     def read_numbers(self, record: Record) -> bytes:
@@ -94,10 +95,10 @@ class Checkpoint:
         return self._read(f"data/{_storage(record)[1]}")
 
     def count(self, record: Record) -> int:
-        """Return how many numbers a tensor has.
+        """Return the number of elements of a tensor.
 
         Raises:
-            ValueError: There are not as many in the file as it says.
+            ValueError: If the shape is invalid or exceeds the tensor's storage.
         """
         kind, key = _storage(record)
         there = self._archive.getinfo(f"{self._folder}/data/{key}").file_size // NUMBERS[kind]
@@ -105,10 +106,10 @@ class Checkpoint:
         if len(size) > _MOST_DIMENSIONS or not all(
             type(each) is int and each >= 0 for each in (offset, *size, *stride)
         ):
-            raise ValueError("a tensor of no possible shape")
+            raise ValueError("a tensor has an invalid shape")
         furthest = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if 0 not in size and furthest >= there:
-            raise ValueError("a tensor reaches beyond its numbers")
+            raise ValueError("a tensor exceeds its storage")
         return math.prod(size)
 
     def _read(self, name: str) -> bytes:
@@ -116,26 +117,26 @@ class Checkpoint:
 
 
 def children(record: Record) -> dict[str, Any]:
-    """Return the parts of a module."""
+    """Return the child modules of a module, by name."""
     parts: dict[str, Any] = record.state["_modules"]
     return parts
 
 
 def read_classes(network: Record) -> dict[int, str]:
-    """Return the names of a network's classes by their ids, which are a list until YOLOv5 6.1.
+    """Return the class names of a network by class id. YOLOv5 up to 6.1 saved them as a list.
 
     Raises:
-        ValueError: They are something else.
+        ValueError: If a name is not text.
     """
     names = network.state["names"]
     numbered = dict(names.items() if isinstance(names, dict) else enumerate(names))
     if not all(isinstance(name, (str, int)) for name in numbered.values()):
-        raise ValueError("the name of a class is no text")
+        raise ValueError("a class name is not text")
     return {int(number): str(name) for number, name in numbered.items()}
 
 
 def find_tensor(record: Any) -> Record | None:
-    """Return the tensor that a record is or, of a parameter, holds; None where there is none."""
+    """Return the tensor of a tensor or parameter record; None for any other value."""
     if isinstance(record, Record) and record.kind.startswith("torch._utils._rebuild_parameter"):
         record = record.args[0]
     is_tensor = isinstance(record, Record) and record.kind == "torch._utils._rebuild_tensor_v2"
@@ -143,25 +144,28 @@ def find_tensor(record: Any) -> Record | None:
 
 
 def _storage(record: Record) -> tuple[str, str]:
-    """Return the kind of a tensor's numbers, and their name in the archive."""
+    """Return the type of a tensor's storage, and its name in the archive."""
     _, numbers, key, *_ = record.args[0]
     if not isinstance(numbers, Name) or not isinstance(key, str):
-        raise TypeError("a tensor without numbers")
+        raise TypeError("a tensor has no storage")
     return numbers.kind, key
 
 
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
-    """Open a checkpoint to read from.
+    """Open a checkpoint for reading.
 
     Raises:
-        WeightsError: It cannot be opened, or is not one. What else goes wrong while it is read means that as well.
+        WeightsError: If the file cannot be opened or is not a checkpoint. Any exception inside the ``with`` block is
+            converted as well.
     """
     try:
         with _BoundedFile(path) as file:
             size = path.stat().st_size
             if size > LARGEST:
-                raise WeightsError(f"{path.name} has {size} bytes, more than any checkpoint for detection: {ADVICE}.")
+                raise WeightsError(
+                    f"{path.name} has {size} bytes, but a detection checkpoint has at most {LARGEST}: {ADVICE}."
+                )
             with zipfile.ZipFile(file) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > size:
                     raise ValueError("the archive unpacks to more than the file")
@@ -169,9 +173,9 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
     except WeightsError:
         raise
     except FileNotFoundError as error:
-        raise WeightsError(f"{path.name} is no longer there.") from error
+        raise WeightsError(f"{path.name} no longer exists.") from error
     except PermissionError as error:
-        raise WeightsError(f"{path.name} cannot be read: let the user of this service read it.") from error
-    # Whatever is in a file, readers can raise anything: all of it means the same to the user.
+        raise WeightsError(f"{path.name} cannot be read: give the user of this service read permission.") from error
+    # A malformed file can raise any exception; for the user they all mean the same.
     except Exception as error:
-        raise WeightsError(f"{path.name} is not a checkpoint of torch, or a damaged one: {ADVICE}.") from error
+        raise WeightsError(f"{path.name} is not a torch checkpoint, or it is damaged: {ADVICE}.") from error

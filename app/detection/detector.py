@@ -1,4 +1,4 @@
-"""The detector: loaded once, asked many times.
+"""The detector: a network that is loaded once and detects in batches.
 
 detector = load_detector(weights, DetectorConfig())
 detections = detector.detect([image, image])
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
-# The grey that YOLO models are trained to see beside an image.
+# Grey value of the letterbox padding with which YOLO models are trained.
 _PADDING = 114
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How to detect.
+    """Detector settings.
 
     Attributes:
         size: Longer side of the network's input, in pixels.
-        confidence: Boxes below are dropped.
-        iou: Of two boxes of a class that overlap more than this, the less sure one is dropped. 0.45 is YOLOv5's own.
-        most: At most so many boxes an image.
-        batch_size: Images a forward pass.
-        device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
+        confidence: Least confidence of a detection.
+        iou: IoU threshold of NMS within a class; 0.45 as in YOLOv5.
+        most: Maximum number of detections per image.
+        batch_size: Images per forward pass.
+        device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
     """
 
     size: int = 640
@@ -50,12 +50,12 @@ class DetectorConfig:
 
 
 class Detector:
-    """A network with its class names, on its device.
+    """A detection network with its class names, on its device.
 
     Args:
-        network: A detection network of ultralytics.
-        config: How to detect.
-        digest: Stands for the weights file that the network is from, and for no other.
+        network: Detection network of ultralytics.
+        config: Detector settings.
+        digest: SHA-256 of the weights file, in hexadecimal; identifies the network.
     """
 
     def __init__(self, network: "BaseModel", config: DetectorConfig, digest: str = "") -> None:
@@ -65,22 +65,22 @@ class Detector:
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.class_names: Mapping[int, str] = dict(network.names)
-        # At least what YOLOv5 and ultralytics pad to for a network whose levels all are finer.
+        # YOLOv5 and ultralytics pad to multiples of at least 32, even if all strides are smaller.
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
-        # RT-DETR sees a stretched square and answers in fractions of it; YOLO sees an even scale.
+        # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the illustrations on images.
+        """Detect illustrations on images.
 
         Args:
             images: RGB arrays ``(height, width, 3)`` uint8.
 
         Returns:
-            For each image, in order, its detections in pixels of that image.
+            Detections of each image in order, in pixels of that image.
         """
-        # Pages of one shape share a forward pass; no image's padding depends on its neighbours.
+        # Only images with the same input shape share a batch, so the padding does not depend on the other images.
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         inputs = [self._prepare(image) for image in images]
         for index, array in enumerate(inputs):
@@ -95,7 +95,7 @@ class Detector:
         return [found[index] for index in range(len(images))]
 
     def _scale(self, image: Image) -> tuple[int, int]:
-        """Return the (width, height) of an image inside the network's input."""
+        """Return the (width, height) of a scaled image, in input pixels, before padding."""
         height, width = image.shape[:2]
         if self._stretches:
             return self.config.size, self.config.size
@@ -103,7 +103,7 @@ class Detector:
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def _prepare(self, image: Image) -> Image:
-        """Scale an image and pad it evenly to whole strides."""
+        """Scale an image and letterbox it: pad it on both sides to multiples of the stride."""
         width, height = self._scale(image)
         scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         (left, right), (top, bottom) = self._padding(width), self._padding(height)
@@ -116,7 +116,7 @@ class Detector:
 
     @torch.inference_mode()
     def _forward(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return ``(n, 6)`` rows ``x1 y1 x2 y2 confidence class`` in input pixels for each image of a batch."""
+        """Return ``(n, 6)`` rows ``x1 y1 x2 y2 confidence class`` in input pixels, for each image of a batch."""
         from ultralytics.utils.nms import non_max_suppression
 
         tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
@@ -130,14 +130,14 @@ class Detector:
             conf_thres=self.config.confidence,
             iou_thres=self.config.iou,
             max_det=self.config.most,
-            # NMS gives up on a crowded batch after this time, in seconds an image: better late than incomplete.
+            # Time limit of NMS in seconds per image, after which results are incomplete; far above the normal time.
             max_time_img=10.0,
             end2end=self._stretches or bool(getattr(self.network, "end2end", False)),
         )
         return [rows[:, :6].cpu().numpy() for rows in kept]
 
     def _restore(self, rows: NDArray[np.float32], image: Image, padded: Image) -> Detections:
-        """Carry rows from input pixels back to the image."""
+        """Convert rows in input pixels to detections in pixels of the original image."""
         width, height = self._scale(image)
         rows = rows.copy()
         rows[:, [0, 2]] -= (padded.shape[1] - width) // 2
@@ -146,16 +146,16 @@ class Detector:
 
 
 def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:
-    """Turn RT-DETR's ``(b, n, 6)`` of centre, size (as fractions), score, class into corners in pixels."""
+    """Convert RT-DETR's ``(b, n, 6)`` rows of centre, size, score, class from fractions to corners in pixels."""
     centre, extent, rest = output.split((2, 2, 2), dim=-1)
     return torch.cat([(centre - extent / 2) * size, (centre + extent / 2) * size, rest], dim=-1)
 
 
 class LoadedDetectors:
-    """Detectors that stay loaded, but for the one that was used least recently when there is no room.
+    """LRU cache of loaded detectors.
 
     Args:
-        room: For so many.
+        room: Maximum number of loaded detectors.
     """
 
     def __init__(self, room: int) -> None:
@@ -164,16 +164,16 @@ class LoadedDetectors:
         self._lock = Lock()
 
     def load(self, weights: Weights, config: DetectorConfig) -> Detector:
-        """Return the detector of some weights, loaded anew when their file has changed.
+        """Return the detector of a weights file; it is reloaded if the file has changed.
 
         Raises:
-            WeightsError: The file cannot be loaded.
+            WeightsError: If the file cannot be loaded.
         """
         key = (weights.path, config)
         with self._lock:
             known, detector = self._loaded.pop(key, (None, None))
             if detector is None or known != weights:
-                detector = None  # what it takes of the memory is free for the next
+                detector = None  # free its memory before the next one is loaded
                 while len(self._loaded) >= self._room:
                     self._loaded.popitem(last=False)
                 digest = weights.digest()
@@ -182,15 +182,15 @@ class LoadedDetectors:
         return detector
 
 
-# The default weights, and others that are tried beside them: to load a third takes seconds, and a large network half a
-# gigabyte of the GPU, which the batches need more.
+# Room for the default weights and one other file. Loading takes seconds; a large network takes half a gigabyte of GPU
+# memory, which batches need more.
 _loaded = LoadedDetectors(room=2)
 
 
 def load_detector(weights: Weights, config: DetectorConfig) -> Detector:
-    """Return the detector of some weights, kept from the last time unless the file has changed.
+    """Return the cached detector of a weights file; it is reloaded if the file has changed.
 
     Raises:
-        WeightsError: The file cannot be loaded.
+        WeightsError: If the file cannot be loaded.
     """
     return _loaded.load(weights, config)

@@ -1,7 +1,7 @@
-"""Which checkpoints are loaded: those that hold a network for detection, and name nothing but what is part of one.
+"""Allow list for checkpoints: only detection networks that name known classes and functions are loaded.
 
-The loaders run nothing of a file in any case. What is looked at here, beforehand, without torch, keeps them from files
-that would take hours or all the memory, and says which file is refused, and why.
+The loaders never run code of a file. This check comes before them, without torch. It rejects files that would take
+hours or all the memory to load, and gives the reason.
 """
 
 import re
@@ -11,7 +11,7 @@ from app.detection.checkpoint import ADVICE, Checkpoint, children, find_tensor, 
 from app.detection.pickles import Record
 from app.errors import WeightsError
 
-# Layers of torch in YOLOv5, each with the arguments that describe it, which are attributes of the same name.
+# torch layers in YOLOv5, each with its constructor arguments; the layer has attributes of the same names.
 YOLOV5_LAYERS = {
     "torch.nn.modules.conv.Conv2d": "in_channels out_channels kernel_size stride padding dilation groups padding_mode",
     "torch.nn.modules.batchnorm.BatchNorm2d": "num_features eps momentum",
@@ -23,7 +23,7 @@ YOLOV5_LAYERS = {
     **{f"torch.nn.modules.activation.{name}": "" for name in ("SiLU", "ReLU", "Hardswish")},
 }
 
-# Containers of torch and blocks of models/common.py, each with the attributes that its computation depends on.
+# torch containers and blocks of models/common.py in YOLOv5, each with the attributes that its forward pass uses.
 YOLOV5_BLOCKS = {
     **{f"torch.nn.modules.container.{name}": "" for name in ("Sequential", "ModuleList")},
     **{f"models.common.{name}": "" for name in ("Conv", "DWConv", "Focus", "SPP", "SPPF", "C3", "BottleneckCSP")},
@@ -32,7 +32,7 @@ YOLOV5_BLOCKS = {
     "models.common.Concat": "d",
 }
 
-# What is no part of a network: numbers, and what training saves beside it.
+# Types that are not part of a network: tensor data, and the state that training saves with it.
 _DATA = {
     "collections.OrderedDict",
     *("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
@@ -43,12 +43,12 @@ _DATA = {
 }
 _YOLOV5 = {
     *(*_DATA, *YOLOV5_LAYERS, *YOLOV5_BLOCKS),
-    *("models.yolo.Model", "models.yolo.DetectionModel", "models.yolo.Detect"),  # Model until 6.1
+    *("models.yolo.Model", "models.yolo.DetectionModel", "models.yolo.Detect"),  # named Model up to 6.1
     "torch.nn.parallel.data_parallel.DataParallel",
 }
 _YOLOV5_NETWORKS = {"models.yolo.Model", "models.yolo.DetectionModel"}
 
-# Of ultralytics, its loader looks each of these up and takes nothing but classes of modules.
+# Ultralytics' own loader also checks that each of these names is a module class.
 _ULTRALYTICS = re.compile(
     r"(torch\.nn|ultralytics\.nn)\.modules\.[a-z_]+\.([A-Z]\w*|v10Detect)|ultralytics\.nn\.tasks\.[A-Z]\w*", re.ASCII
 )
@@ -56,32 +56,32 @@ _ULTRALYTICS_DATA = {
     *("ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace"),
     *(f"torch.{name}" for name in ("float16", "float32", "bfloat16", "int64", "CharStorage", "ShortStorage")),
 }
-_LOSSES = re.compile(r"ultralytics\.utils\.(loss|tal)\.\w+")  # which some releases save with the network
+_LOSSES = re.compile(r"ultralytics\.utils\.(loss|tal)\.\w+")  # some releases save the loss with the network
 _ULTRALYTICS_NETWORKS = {
     f"ultralytics.nn.tasks.{name}" for name in ("DetectionModel", "RTDETRDetectionModel", "YOLOv10DetectionModel")
 }
 
-# yolov9e has 1225; a file of a few bytes could describe 2**40.
+# yolov9e has 1225 modules; a file of a few bytes could describe 2**40.
 MOST_MODULES = 10_000
-# Numbers that a file may save by repeating others, as YOLOv5 does with its anchors.
+# Allowance for tensor elements that share storage, as the anchors of YOLOv5 do.
 _MOST_REPEATED = 2**26
 
 
 def check(checkpoint: Checkpoint) -> None:
-    """Refuse what would not be loaded.
+    """Check that a checkpoint may be loaded.
 
     Raises:
-        WeightsError: It holds no network for detection, or something else beside it.
-        Exception: Of any kind; the file is damaged, or not what it says.
+        WeightsError: If it is not a detection network, or names anything that is not on the allow list.
+        Exception: Any exception, if the file is damaged or inconsistent.
     """
     _check_names(checkpoint)
     kind = checkpoint.network.kind
     if kind not in (_YOLOV5_NETWORKS if checkpoint.is_yolov5 else _ULTRALYTICS_NETWORKS):
         what = kind.rpartition(".")[2][:100]
-        raise WeightsError(f"{checkpoint.name} holds a {what}, which is not for detection: {ADVICE}.")
+        raise WeightsError(f"{checkpoint.name} contains a {what}, which is not a detection network: {ADVICE}.")
     tensors = [record for record in checkpoint.reading.records if find_tensor(record) is record]
     if sum(map(checkpoint.count, tensors)) > checkpoint.size + _MOST_REPEATED:
-        raise ValueError("tensors with more elements than numbers")
+        raise ValueError("the tensors have more elements than the file has data")
     read_classes(checkpoint.network)
     list_modules(checkpoint.network)
 
@@ -91,14 +91,14 @@ def _check_names(checkpoint: Checkpoint) -> None:
     for kind in checkpoint.reading.names:
         if not (kind in _YOLOV5 if checkpoint.is_yolov5 else _is_of_ultralytics(kind)):
             what = f"which is not part of a {origin} network"
-            raise WeightsError(f"{name} contains {kind[:100]}, {what}: it is not loaded.")
+            raise WeightsError(f"{name} contains {kind[:100]}, {what}: it was not loaded; {ADVICE}.")
     data = _DATA | _ULTRALYTICS_DATA
     for kind in checkpoint.reading.called:
-        if kind not in data:  # an instance of a class is made without a call
-            raise WeightsError(f"{name} calls {kind[:100]}, which no checkpoint does: it is not loaded.")
+        if kind not in data:  # instances of module classes are created without a call
+            raise WeightsError(f"{name} calls {kind[:100]}, which no checkpoint does: it was not loaded; {ADVICE}.")
     for record in checkpoint.reading.records:
         if record.kind == "builtins.getattr" and record.args[1] not in ("forward", "forward_fuse"):
-            raise WeightsError(f"{name} asks for an attribute, which no checkpoint does: it is not loaded.")
+            raise WeightsError(f"{name} reads an attribute, which no checkpoint does: it was not loaded; {ADVICE}.")
 
 
 def _is_of_ultralytics(kind: str) -> bool:
@@ -107,10 +107,10 @@ def _is_of_ultralytics(kind: str) -> bool:
 
 
 def list_modules(network: Record) -> list[Record]:
-    """Return a network and every module in it, as often as it is a part.
+    """Return a network and all modules in it; a shared module is returned for each use.
 
     Raises:
-        ValueError: There are too many.
+        ValueError: If there are more than ``MOST_MODULES``.
     """
     found: list[Record] = []
     waiting: list[Any] = [network]
@@ -118,7 +118,7 @@ def list_modules(network: Record) -> list[Record]:
         module = waiting.pop()
         if not isinstance(module, Record):
             if module is not None:
-                raise TypeError("a part of a network is no module")
+                raise TypeError("a child of a module is not a module")
             continue
         found.append(module)
         waiting += children(module).values()

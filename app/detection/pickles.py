@@ -1,10 +1,11 @@
-"""What a pickle says, read without doing any of it.
+"""Parsing of a pickle without running it.
 
-A pickle is a program for a small machine with a stack, which names functions of Python and calls them. Here a name
-stays a ``Name`` and what is made by a call a ``Record``: nothing is imported, looked up or called, whatever the pickle
-is. Of the machine there is as much as torch.save makes use of (protocol 2, https://docs.python.org/3/library/pickletools.html),
-and what a pickle costs is bounded: its length, its steps, and the keys of its dictionaries, of which some pickles make
-ones that take for ever to hash.
+A pickle is a program for a stack machine that looks up Python names and calls them. This parser represents a name as a
+``Name`` and the result of a call as a ``Record``. It never imports, looks up or calls anything.
+
+It supports the opcodes that ``torch.save`` uses (protocol 2, https://docs.python.org/3/library/pickletools.html). The
+cost is bounded: it limits the length, the number of opcodes, and the types of dictionary keys, because some keys take
+forever to hash.
 """
 
 import pickletools
@@ -12,10 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A checkpoint of yolov9e with the state of its optimizer has 1.5 MB and 440,000 steps.
+# The pickle of a yolov9e checkpoint with optimizer state has 1.5 MB and 440,000 opcodes.
 LONGEST = 8_000_000
 MOST_STEPS = 1_000_000
-# A larger key may be one of many that share a place in a dictionary.
+# Larger integers could be chosen to collide in the hash table of a dictionary.
 _LARGEST_KEY = 2**31
 
 
@@ -28,12 +29,12 @@ class Name:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """What a pickle says of one object.
+    """An object in a pickle.
 
     Attributes:
-        kind: The name of its class, or of the function that returns it.
-        args: What that is called with.
-        state: Its attributes, as a rule.
+        kind: Name of its class, or of the function that returns it.
+        args: Arguments of the class or function.
+        state: State for ``__setstate__``, usually a dictionary of the attributes.
     """
 
     kind: str
@@ -43,13 +44,13 @@ class Record:
 
 @dataclass
 class Reading:
-    """What a whole pickle says.
+    """The result of parsing a pickle.
 
     Attributes:
-        content: Of dictionaries, lists, records and so on.
-        names: Every name in it, in their order.
-        called: The names of what it calls, which makes more than an empty instance.
-        records: Every record in it.
+        content: Pickled value: dictionaries, lists, records and plain values.
+        names: All names in order of appearance.
+        called: Names of functions and classes that are called; creating an empty instance does not count.
+        records: All records.
     """
 
     content: Any = None
@@ -59,29 +60,29 @@ class Reading:
 
 
 def parse_pickle(content: bytes) -> Reading:
-    """Read a pickle.
+    """Parse a pickle.
 
     Raises:
-        ValueError: It is too long, broken, or makes use of what torch.save does not.
+        ValueError: If the pickle is too long, broken, or uses opcodes that ``torch.save`` does not.
     """
     if len(content) > LONGEST:
-        raise ValueError(f"a pickle of {len(content)} bytes")
+        raise ValueError(f"the pickle has {len(content)} bytes, more than {LONGEST}")
     machine = _Machine()
     try:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if number >= MOST_STEPS:
-                raise ValueError("a pickle of too many steps")
+                raise ValueError(f"the pickle has more than {MOST_STEPS} steps")
             if opcode.name == "STOP":
                 machine.reading.content = machine.stack.pop()
             else:
                 _STEPS[opcode.name](machine, argument)
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"a broken pickle: {error!r}"[:200]) from error
+        raise ValueError(f"the pickle is broken: {error!r}"[:200]) from error
     return machine.reading
 
 
 class _Machine:
-    """The stack, those put aside at each mark, and the memo."""
+    """The state of the stack machine: the stack, the stacks saved at each mark, and the memo."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -97,7 +98,7 @@ class _Machine:
         self.stack = []
 
     def take(self) -> list[Any]:
-        """Return what was pushed since the last mark."""
+        """Return the items that were pushed since the last mark."""
         items, self.stack = self.stack, self.aside.pop()
         return items
 
@@ -111,11 +112,11 @@ class _Machine:
         self.push(Name(kind))
 
     def make(self, *, called: bool) -> None:
-        """Replace a name and arguments by a record; an ordered dictionary is a dictionary like any other."""
+        """Replace a name and its arguments by a record; an ordered dictionary becomes a plain one."""
         args, name = self.stack.pop(), self.stack.pop()
         if not isinstance(name, (Name, Record)) or not isinstance(args, tuple):
-            raise TypeError("something is called that has no name")
-        kind = name.kind if isinstance(name, Name) else f"what {name.kind[:100]} returns"
+            raise TypeError("a value that is not a name is called")
+        kind = name.kind if isinstance(name, Name) else f"the result of {name.kind[:100]}"
         if kind == "collections.OrderedDict" and not args:
             return self.push({})
         if called:
@@ -128,21 +129,21 @@ class _Machine:
         state, owner = self.stack.pop(), self.stack[-1]
         if isinstance(owner, Record):
             owner.state = state
-        elif not isinstance(owner, dict):  # whose attributes, as those of a state_dict, are of no interest
-            raise TypeError("something has a state that is no object")
+        elif not isinstance(owner, dict):  # attributes of a dictionary, such as a state dict, are ignored
+            raise TypeError("a value that is not an object has a state")
 
     def append(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise TypeError("something is appended to what is no list")
+            raise TypeError("an item is appended to a value that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         table = self.stack[-1]
         if not isinstance(table, dict):
-            raise TypeError("something is set in what is no dictionary")
+            raise TypeError("an item is set in a value that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < _LARGEST_KEY):
-                raise TypeError("a key is neither a text nor a small number")
+                raise TypeError("a key is neither a string nor a small integer")
             table[key] = value
 
 
@@ -172,7 +173,7 @@ _STEPS: Mapping[str, Callable[[_Machine, Any], Any]] = {
     "SETITEMS": lambda machine, _: machine.set_items(machine.take()),
     **dict.fromkeys(["BINPUT", "LONG_BINPUT"], lambda machine, place: machine.memo.update({place: machine.stack[-1]})),
     **dict.fromkeys(["BINGET", "LONG_BINGET"], lambda machine, place: machine.push(machine.memo[place])),
-    "BINPERSID": lambda machine, _: None,  # the number of a storage, which lies on the stack, stands for it
+    "BINPERSID": lambda machine, _: None,  # the id of a storage, already on the stack, represents the storage
     "GLOBAL": lambda machine, text: machine.name(text),
     "NEWOBJ": lambda machine, _: machine.make(called=False),
     "REDUCE": lambda machine, _: machine.make(called=True),

@@ -1,9 +1,10 @@
-"""A trial of weights: whether they load, and look at a page.
+"""Trial of weights in a subprocess: load them and detect on a test page.
 
-Only torch knows. It stays out of the web process, and a file that brings its process down brings down no other:
+This needs torch, which the web process does not import. A file that crashes the subprocess does not affect the service.
 
-    python -m app.detection.trial FILE [FOLDER]    says what is wrong with FILE, if anything; ultralytics keeps its
-                                                   settings in FOLDER
+    python -m app.detection.trial FILE [FOLDER]
+
+The subprocess prints the reason if FILE does not work. Ultralytics keeps its settings in FOLDER.
 """
 
 import os
@@ -16,22 +17,22 @@ from app.config import ROOT
 from app.errors import Unavailable, WeightsError
 
 SECONDS = 45.0
-_at_work = Lock()
+_running = Lock()
 
 
 def try_weights(path: Path, folder: Path) -> None:
-    """Try weights in a process of their own.
+    """Try weights in a subprocess.
 
     Args:
-        path: Of the file.
-        folder: Where ultralytics may keep its settings.
+        path: Weights file.
+        folder: Folder for the settings of ultralytics.
 
     Raises:
-        WeightsError: They do not load, or do not work.
-        Unavailable: There is no telling now.
+        WeightsError: If the weights do not load, or detection fails.
+        Unavailable: If another trial is running, or the trial takes too long.
     """
-    if not _at_work.acquire(blocking=False):  # each takes a processor and some hundreds of megabytes
-        raise Unavailable("Other weights are being tried at this moment: send it again in a minute.")
+    if not _running.acquire(blocking=False):  # a trial takes one core and some hundreds of megabytes
+        raise Unavailable("Other weights are being tried at this moment: send the request again in a minute.")
     try:
         command = [sys.executable, "-m", "app.detection.trial", str(path.absolute()), str(folder.absolute())]
         gently = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -39,19 +40,21 @@ def try_weights(path: Path, folder: Path) -> None:
             command, cwd=ROOT, env=gently, capture_output=True, text=True, errors="replace", timeout=SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{path.name} could not be tried within {SECONDS:g} seconds: send it again later.") from error
+        raise Unavailable(
+            f"{path.name} could not be tried within {SECONDS:g} seconds: send the request again later."
+        ) from error
     finally:
-        _at_work.release()
+        _running.release()
     if trial.returncode:
-        said = trial.stdout.splitlines()  # of which the last line is ours
-        raise WeightsError(said[-1] if said else f"{path.name} ends the process that loads it: it is not used.")
+        lines = trial.stdout.splitlines()  # the last line is the error message
+        raise WeightsError(lines[-1] if lines else f"{path.name} crashes the process that loads it: use other weights.")
 
 
-def look_at_a_page(path: Path) -> None:
-    """Load weights and look at a grey page, on the processor.
+def detect_on_test_page(path: Path) -> None:
+    """Load weights and detect on a grey page, on the CPU.
 
     Raises:
-        WeightsError: They do not load, or do not work.
+        WeightsError: If the weights do not load, or detection fails.
     """
     import numpy as np
 
@@ -61,10 +64,10 @@ def look_at_a_page(path: Path) -> None:
     network = load_network(path)
     try:
         Detector(network, DetectorConfig(size=320, device="cpu")).detect([np.full((320, 320, 3), 127, np.uint8)])
-    # What a network of a file does can fail in any way.
+    # A network from a file can raise any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path.name} loads, but cannot look at a page: {reason}") from error
+        raise WeightsError(f"{path.name} loads, but detection on a test page fails: {reason}") from error
 
 
 def main() -> None:
@@ -72,7 +75,7 @@ def main() -> None:
 
     isolate_ultralytics(Path(sys.argv[2]) if sys.argv[2:] else None)
     try:
-        look_at_a_page(Path(sys.argv[1]))
+        detect_on_test_page(Path(sys.argv[1]))
     except WeightsError as error:
         print(error.message)
         sys.exit(1)

@@ -1,15 +1,17 @@
-"""The model store: detection weights in ``models/``, found by name and loaded without running what is in them.
+"""The model store: detection weights in ``models/``, found by name and loaded safely.
 
-A ``.pt`` file is a pickle, and a pickle can run code. What a file holds is looked at first (``permitted``), and one
-that holds anything but a network is refused. Then it is loaded by ``torch.load(weights_only=True)`` with an allow list
-of model classes (ultralytics' safe loader); the networks of YOLOv5 are built anew (``yolov5``).
+A ``.pt`` file is a pickle, and a pickle can run code. ``permitted`` therefore checks each file against an allow list
+first. Checkpoints of ultralytics are then loaded by its safe loader, ``torch.load(weights_only=True)`` with an allow
+list of model classes. Networks of YOLOv5 are rebuilt from their parsed pickle (``yolov5``).
 """
 
 import hashlib
+import json
+import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,27 +19,22 @@ from typing import TYPE_CHECKING, Any
 from app.detection.checkpoint import open_checkpoint
 from app.detection.permitted import check
 from app.errors import RequestError, WeightsError
+from app.storage import write_atomic
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
-
-import json
-import logging
-from dataclasses import asdict
-
-from app.storage import write_atomic
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DefaultModel:
-    """A choice of weights.
+    """The default weights, set by ``DEFAULT_MODEL`` or chosen at run time.
 
     Attributes:
         name: File name of the weights.
-        previous: Those chosen before, or else set by ``DEFAULT_MODEL``; None when these are the first.
-        since: When they were chosen, in seconds since the epoch; None when they were set by ``DEFAULT_MODEL``.
+        previous: File name of the previous default; None if there was none.
+        since: Time of the choice, in seconds since the Unix epoch; None if ``DEFAULT_MODEL`` applies.
     """
 
     name: str
@@ -46,24 +43,24 @@ class DefaultModel:
 
 
 def load_default(chosen: Path | None, setting: str) -> DefaultModel:
-    """Return what was chosen, or else what is set.
+    """Return the stored choice, or the setting if there is none.
 
-    A file that cannot be read counts as none: it is written whole or not at all, so somebody has changed it by hand.
+    An unreadable file is ignored with a warning. It is written atomically, so it was edited by hand.
     """
     if chosen is None or not chosen.exists():
         return DefaultModel(setting)
     try:
         choice = DefaultModel(**json.loads(chosen.read_bytes()))
         if not isinstance(choice.name, str) or not isinstance(choice.previous, str | None):
-            raise TypeError("a name is no text")
+            raise TypeError("a name is not a string")
         return DefaultModel(choice.name, choice.previous, float(choice.since or 0))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        log.warning("%s says nothing of the default model: %s is used (%r)", chosen, setting, error)
+        log.warning("%s cannot be read: the default model is %s (%r)", chosen, setting, error)
         return DefaultModel(setting)
 
 
 def save_default(chosen: Path, before: DefaultModel, name: str) -> DefaultModel:
-    """Choose weights; to choose those that are used already changes nothing."""
+    """Store the choice of default weights; do nothing if they already are the default."""
     if before.name.removesuffix(".pt") == name.removesuffix(".pt"):
         return before
     choice = DefaultModel(name, before.name, time.time())
@@ -76,10 +73,10 @@ class Weights:
     """One weights file.
 
     Attributes:
-        name: Its file name, by which clients ask for it.
-        path: Where it lies.
-        changed: When the file changed, in seconds since the epoch.
-        size: In bytes.
+        name: File name, which client apps send as ``model``.
+        path: Path of the file.
+        changed: Modification time, in seconds since the Unix epoch.
+        size: File size in bytes.
     """
 
     name: str
@@ -89,20 +86,20 @@ class Weights:
 
     @classmethod
     def at(cls, path: Path) -> "Weights":
-        """Return the weights of a file that is there."""
+        """Return the weights of an existing file."""
         status = path.stat()
         return cls(path.name, path, status.st_mtime, status.st_size)
 
     @property
     def label(self) -> str:
-        """Name and month, as client apps know a version of a model: ``best_eida_04_2024``."""
+        """Name with month and year, such as ``best_eida_04_2024``; client apps use it as the version of a model."""
         return f"{self.path.stem}_{time.strftime('%m_%Y', time.localtime(self.changed))}"
 
     def digest(self) -> str:
         """Return the SHA-256 of the file, in hexadecimal.
 
         Raises:
-            WeightsError: It cannot be read.
+            WeightsError: If the file cannot be read.
         """
         try:
             with self.path.open("rb") as file:
@@ -115,9 +112,9 @@ class ModelStore:
     """The detection weights of this installation.
 
     Args:
-        folder: Holds the ``.pt`` files.
-        default: File name of the weights used when a request names none, until others are chosen.
-        chosen: The file that says which were chosen; None where that is not done.
+        folder: Folder with the ``.pt`` files.
+        default: File name of the default weights, unless others were chosen.
+        chosen: File that stores the chosen default; None if the default cannot be changed.
     """
 
     def __init__(self, folder: Path, default: str, chosen: Path | None = None) -> None:
@@ -127,20 +124,20 @@ class ModelStore:
 
     @property
     def default(self) -> DefaultModel:
-        """The weights used when a request names none: which, and which before."""
+        """The weights for requests without ``model``, and the previous ones."""
         return load_default(self._chosen, self._default)
 
     def set_default(self, weights: Weights) -> DefaultModel:
-        """Use other weights when a request names none, from now on and in every process; return which."""
+        """Change the default weights for all processes; return the new default."""
         if self._chosen is None:
-            raise ValueError("this store keeps no choice")
+            raise ValueError("this store has no file for the chosen default")
         return save_default(self._chosen, self.default, weights.name)
 
     def list_weights(self) -> dict[str, Weights]:
         """Return every weights file by name."""
         found = {}
         for path in sorted(self.folder.glob("*.pt")):
-            # A file may be replaced while it is listed, and a link may lead nowhere.
+            # A file may be removed during the listing, and a symbolic link may be broken.
             with suppress(FileNotFoundError):
                 if path.is_file():
                     found[path.name] = Weights.at(path)
@@ -149,19 +146,19 @@ class ModelStore:
     def find(self, name: str = "") -> Weights:
         """Return weights by file name, with or without ``.pt``; the default for an empty name.
 
-        A name is looked up in the listing and never joined to a path. A default that is no longer there is not replaced
-        by others: nobody has chosen them.
+        The name is looked up in the listing and never joined to a path. If the default weights are missing, no other
+        weights are substituted.
 
         Raises:
-            RequestError: There are no such weights.
+            RequestError: If there are no such weights.
         """
         known, wanted = self.list_weights(), name or self.default.name
         found = known.get(wanted) or known.get(f"{wanted}.pt")
         if found is None:
             there = ", ".join(known) or "none"
-            lost = f"model {wanted[:100]!r} is not among the weights of this server: {there}."
+            missing = f"model {wanted[:100]!r} is not among the weights of this server: {there}."
             advice = "" if name else " It is the default: name another, or set one with POST /models/<name>/default."
-            raise RequestError(lost + advice)
+            raise RequestError(missing + advice)
         return found
 
 
@@ -169,7 +166,7 @@ def load_network(path: Path) -> "BaseModel":
     """Load the network of a checkpoint of ultralytics (YOLOv8, 9, 10, 11, 12, 26, RT-DETR) or YOLOv5, in float32.
 
     Raises:
-        WeightsError: The file is not such a checkpoint, is damaged, or holds anything but a model.
+        WeightsError: If the file is not such a checkpoint, is damaged, or is not permitted.
     """
     isolate_ultralytics()
     from app.detection.yolov5 import build_yolov5
@@ -184,15 +181,16 @@ def load_network(path: Path) -> "BaseModel":
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return all that is in a checkpoint of ultralytics.
+    """Load a checkpoint of ultralytics, with its network and the state of its training.
 
     Raises:
-        Exception: Of any kind; the file is damaged, or not what it says.
+        Exception: Any exception, if the file is damaged or inconsistent.
     """
     isolate_ultralytics()
     from ultralytics.nn.tasks import torch_safe_load
 
-    # By its name the loader may take a file for another one, and fetch that: yolov5s.pt, or one with an apostrophe.
+    # The loader downloads files with some names, such as yolov5s.pt, and mangles others, such as names with an
+    # apostrophe. A link with a neutral name avoids both.
     with TemporaryDirectory() as folder:
         plain = Path(folder, "weights.pt")
         plain.symlink_to(path.absolute())
@@ -201,13 +199,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def isolate_ultralytics(folder: Path | None = None) -> None:
-    """Import ultralytics and keep it from the network, from the user's home and from other packages.
+    """Import ultralytics without access to the network, the user's home and other packages.
 
-    Off are its usage reports, its downloads of weights and fonts, its installing of packages, and its replacement of
-    ``PIL.Image.open``, which asks for one more package whenever a file is not an image. Its settings go to ``folder``,
-    and so does what matplotlib, with which it draws, would keep in the user's home.
-    Off is also what it tells of a training to Comet, ClearML, MLflow, DVC, Weights & Biases, its own platform and such,
-    whenever their package is installed.
+    This turns off:
+
+    - usage reports, downloads of weights and fonts, and installation of packages;
+    - its replacement of ``PIL.Image.open``, which requires another package for files that are not images;
+    - its reports of trainings to Comet, ClearML, MLflow, DVC, Weights & Biases and its own platform. They start
+      whenever the package of the service is installed.
+
+    Args:
+        folder: Folder for the settings of ultralytics and matplotlib, instead of the user's home.
     """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")

@@ -1,4 +1,4 @@
-"""What a weights file is, as anybody may read it: without torch, and without running what is in it."""
+"""Metadata of a weights file, read without torch and without running the file."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from app.errors import WeightsError
 if TYPE_CHECKING:
     from app.detection.weights import Weights
 
-# By their factor on the number of channels (``width_multiple`` in models/yolov5?.yaml).
+# YOLOv5 sizes by their channel multiplier (``width_multiple`` in models/yolov5?.yaml).
 _YOLOV5_SIZES = {0.25: "n", 0.5: "s", 0.75: "m", 1.0: "l", 1.25: "x"}
 _LARGEST_INPUT = 100_000
 _LONGEST_CARD = 200_000
@@ -23,16 +23,16 @@ _MOST_REMEMBERED = 256
 
 @dataclass(frozen=True)
 class Description:
-    """A weights file.
+    """Description of a weights file.
 
     Attributes:
-        size: In bytes.
-        sha256: Of the file, in hexadecimal; None when it cannot be read.
-        error: Why it cannot be used, else "". Then nothing is known of the following.
-        architecture: ``YOLOv5n6``, ``YOLO11s``, ``RT-DETR-l``, as far as the file says it.
-        parameters: How many the network has.
-        classes: Their names, by their ids.
-        input_size: Longer side of the images that it was trained on, in pixels; None when the file does not say.
+        size: File size in bytes.
+        sha256: SHA-256 of the file, in hexadecimal; None if it cannot be read.
+        error: Reason why the file cannot be used, else "". With an error, the following attributes are empty.
+        architecture: Name of the architecture, as far as the file records it: ``YOLOv5n6``, ``YOLO11s``, ``RT-DETR-l``.
+        parameters: Number of parameters of the network.
+        classes: Class names by class id.
+        input_size: Longer side of the network's input in training, in pixels; None if the file does not record it.
     """
 
     size: int
@@ -45,16 +45,16 @@ class Description:
 
 
 class Descriptions:
-    """Descriptions of weights files, each made once for every version of its file."""
+    """Cache of descriptions, with one entry for each version of a weights file."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[Path, float, int], Description] = {}
         self._lock = Lock()
 
     def describe(self, weights: "Weights") -> Description:
-        """Return the description of a file, which says what is wrong with it where that is so."""
+        """Return the description of a weights file; its ``error`` is set if the file cannot be used."""
         key = (weights.path, weights.changed, weights.size)
-        with self._lock:  # a large file is not read by all at once
+        with self._lock:  # concurrent requests must not read the same large file
             if key not in self._made:
                 while len(self._made) >= _MOST_REMEMBERED:
                     del self._made[next(iter(self._made))]
@@ -63,7 +63,7 @@ class Descriptions:
 
 
 def describe(weights: "Weights") -> Description:
-    """Read what a weights file is."""
+    """Read the description of a weights file."""
     digest = None
     try:
         if weights.size <= LARGEST:
@@ -76,7 +76,7 @@ def describe(weights: "Weights") -> Description:
 
 
 def load_card(path: Path) -> str | None:
-    """Return the card of a weights file, ``<stem>.md`` beside it; None when there is none."""
+    """Return the model card of a weights file, ``<stem>.md`` in the same folder; None if there is none."""
     card = path.with_suffix(".md")
     try:
         if not card.is_file():
@@ -95,7 +95,7 @@ def _describe(checkpoint: Checkpoint) -> tuple[str, int, dict[int, str], int | N
 
 
 def _count_parameters(checkpoint: Checkpoint) -> int:
-    """Return how many parameters a network has; what several modules share counts once."""
+    """Return the number of parameters of a network; shared parameters count once."""
     parameters = {
         id(parameter): parameter
         for module in list_modules(checkpoint.network)
@@ -106,7 +106,7 @@ def _count_parameters(checkpoint: Checkpoint) -> int:
 
 
 def _name_yolov5(network: Record) -> str:
-    """Return the size by which a network of YOLOv5 is known, with 6 for a head of four levels (P6)."""
+    """Return the name of a YOLOv5 network with its size; "6" is added for a head of four levels (P6)."""
     layers = list(children(children(network)["model"]).values())
     levels = len(children(children(layers[-1])["m"]))
     width = _read_fields(network.state.get("yaml")).get("width_multiple")
@@ -115,14 +115,14 @@ def _name_yolov5(network: Record) -> str:
 
 
 def _name_ultralytics(network: Record) -> str:
-    """Return what a network of ultralytics is called, from the name of the file that describes its layers."""
+    """Return the name of an ultralytics network, from the name of its YAML file."""
     layout = _read_fields(network.state.get("yaml"))
     file, scale = (value if isinstance(value := layout.get(key), str) else "" for key in ("yaml_file", "scale"))
     name = PureWindowsPath(file).stem[:100]
     if re.fullmatch(r"yolov?\d+", name):
         name += scale[:1]
     if re.fullmatch(r"yolov5[nsmlx](6|-p6)?", name):
-        return f"YOLOv5{name[6]}{'6' if '6' in name else ''}u"  # its backbone and neck, and a head without anchors
+        return f"YOLOv5{name[6]}{'6' if '6' in name else ''}u"  # YOLOv5 backbone and neck with an anchor-free head
     if name.startswith("rtdetr"):
         return f"RT-DETR{name.removeprefix('rtdetr')}"
     if name.startswith("yolo"):
@@ -131,14 +131,14 @@ def _name_ultralytics(network: Record) -> str:
 
 
 def _read_input_size(checkpoint: Checkpoint) -> int | None:
-    """Return the longer side that training was told (``imgsz``); YOLOv5 notes it since 7.0."""
-    told = _read_fields(checkpoint.content.get("opt" if checkpoint.is_yolov5 else "train_args")).get("imgsz")
-    sides = told if isinstance(told, (list, tuple)) else [told]
+    """Return the longer side of the input in training (``imgsz``); YOLOv5 records it since 7.0."""
+    recorded = _read_fields(checkpoint.content.get("opt" if checkpoint.is_yolov5 else "train_args")).get("imgsz")
+    sides = recorded if isinstance(recorded, (list, tuple)) else [recorded]
     sizes = [side for side in sides if type(side) is int and 0 < side <= _LARGEST_INPUT]
     return max(sizes, default=None)
 
 
 def _read_fields(value: Any) -> dict[Any, Any]:
-    """Return a dictionary, or the attributes of a namespace."""
+    """Return a dictionary, or the attributes of a namespace record; an empty dictionary for any other value."""
     fields = value.state if isinstance(value, Record) else value
     return fields if isinstance(fields, dict) else {}

@@ -1,8 +1,11 @@
-"""The networks in YOLOv5 checkpoints, as the ultralytics/yolov5 repository saves them; nothing of these is run.
+"""Networks from checkpoints of the ultralytics/yolov5 repository, built without running the files.
 
-Such a file is a pickle of a network's Python objects. Nothing that it names is imported or called: the network is built
-anew from the records of what it says (``checkpoint``): each layer by torch, each block by ultralytics' class of the
-same computation with the children that the file has, the head by ``AnchorDetect``.
+Such a checkpoint is a pickle of the network's Python objects. Nothing in it is imported or called. The network is
+rebuilt from the parsed records (``checkpoint``):
+
+- a layer becomes the torch layer with the same arguments;
+- a block becomes ultralytics' class with the same forward pass, with the children from the file;
+- the head becomes ``AnchorDetect``.
 """
 
 import math
@@ -23,16 +26,16 @@ _NUMBERS = {"torch.HalfStorage": torch.float16, "torch.FloatStorage": torch.floa
 
 
 class AnchorDetect(nn.Module):
-    """The anchor head of YOLOv5 (``Detect`` in models/yolo.py), answering as ultralytics' heads do.
+    """The anchor head of YOLOv5 (``Detect`` in models/yolo.py), with the output format of ultralytics' heads.
 
-    YOLOv5 drops boxes whose objectness is below the threshold, then multiplies objectness into the class scores and
-    drops again (``non_max_suppression`` in utils/general.py). No product is above its factors, so to multiply here and
-    drop once leaves the same boxes.
+    YOLOv5 drops boxes whose objectness is below the threshold, then multiplies the class scores by objectness and drops
+    again (``non_max_suppression`` in utils/general.py). A product is never above its factors, so one multiplication
+    here and one threshold keep the same boxes.
 
     Args:
-        convolutions: One a level.
-        anchors: ``(levels, anchors, 2)`` width and height in pixels.
-        strides: Pixels a cell, for each level.
+        convolutions: Output convolution of each level.
+        anchors: ``(levels, anchors, 2)`` widths and heights in input pixels.
+        strides: Stride of each level, in input pixels per cell.
     """
 
     anchors: torch.Tensor
@@ -44,15 +47,15 @@ class AnchorDetect(nn.Module):
         self.register_buffer("anchors", anchors, persistent=False)
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return ``(b, 4 + classes, n)``: centre and size in input pixels, then a score for each class."""
+        """Return ``(b, 4 + classes, n)``: centre and size in input pixels, then the score of each class."""
         levels = zip(self.m, features, self.anchors, self.strides, strict=True)
         return torch.cat([_decode(layer(feature), anchors, stride) for layer, feature, anchors, stride in levels], 2)
 
 
 def _decode(raw: torch.Tensor, anchors: torch.Tensor, stride: float) -> torch.Tensor:
-    """Turn the ``(b, anchors * (5 + classes), h, w)`` of one level into boxes and scores, in float32."""
+    """Convert the output ``(b, anchors * (5 + classes), h, w)`` of one level to boxes and scores, in float32."""
     batch, _, height, width = raw.shape
-    # Half precision would place a box at 1000 pixels to the nearest half pixel.
+    # Half precision would round a coordinate near 1000 pixels to half a pixel.
     raw = raw.float().view(batch, len(anchors), -1, height, width).sigmoid()
     centre, extent, objectness, classes = raw.split((2, 2, 1, raw.shape[2] - 5), 2)
     rows, columns = (torch.arange(length, device=raw.device) for length in (height, width))
@@ -87,7 +90,7 @@ class _Builder:
         tensors = {**record.state["_parameters"], **record.state["_buffers"]}
         if record.kind.endswith(".Conv2d"):
             arguments["bias"] = tensors["bias"] is not None
-        # Without memory of its own: a size in a file is but a number until tensors fit it.
+        # On the meta device, layers allocate no memory: the sizes in the file are untrusted until the tensors fit them.
         with torch.device("meta"):
             layer = getattr(nn, record.kind.rpartition(".")[2])(**arguments)
         layer.load_state_dict({name: self._tensor(tensor) for name, tensor in tensors.items() if tensor}, assign=True)
@@ -98,7 +101,7 @@ class _Builder:
 
         package, _, name = record.kind.rpartition(".")
         kind = getattr(modules if package == "models.common" else nn, name)
-        # Not by its constructor, which has changed since YOLOv5: SPPF has lost an activation, for one.
+        # The constructors have changed since YOLOv5; for example, SPPF has lost an activation.
         block = kind.__new__(kind)
         nn.Module.__init__(block)
         for attribute in YOLOV5_BLOCKS[record.kind].split():
@@ -115,20 +118,20 @@ class _Builder:
         return AnchorDetect(self._build_block(children(record)["m"]).children(), anchors, strides.tolist())
 
     def _tensor(self, record: Record) -> torch.Tensor:
-        """Return a tensor; in float32 if it is of any other floating-point type."""
+        """Return a tensor from the file; floating-point types are converted to float32."""
         tensor = find_tensor(record)
         if tensor is None:
-            raise TypeError("a tensor is none")
+            raise TypeError("a tensor is missing")
         (_, numbers, *_), offset, size, stride, *_ = tensor.args
         flat = torch.frombuffer(bytearray(self._checkpoint.read_numbers(tensor)), dtype=_NUMBERS[numbers.kind])
         if math.prod(size) > len(flat):
-            raise ValueError("a tensor with more elements than numbers")
+            raise ValueError("a tensor has more elements than its storage")
         array = flat.as_strided(size, stride, offset)
         return array.float() if array.is_floating_point() else array
 
 
 def _connect(layers: Iterable[Any], sources: Sequence[int | list[int]]) -> list[int]:
-    """Tell each layer its number and where its input comes from; return the layers whose output is needed later."""
+    """Set the number and the input layers of each layer; return the layers whose output is needed later."""
     needed = set()
     for number, (layer, source) in enumerate(zip(layers, sources, strict=True)):
         layer.i, layer.f = number, source
@@ -143,9 +146,9 @@ def build_yolov5(checkpoint: Checkpoint) -> "BaseModel":
     """Return the network of a YOLOv5 checkpoint in float32.
 
     Args:
-        checkpoint: Which ``permitted`` has found to be one.
+        checkpoint: YOLOv5 checkpoint that ``permitted`` has accepted.
 
     Raises:
-        Exception: Of any kind; the file is damaged, or not what it says.
+        Exception: Any exception, if the file is damaged or inconsistent.
     """
     return _Builder(checkpoint).build_network(checkpoint.network)

@@ -1,4 +1,4 @@
-"""The weights files of backbones: found by name, downloaded when they are published and absent."""
+"""The weights files of backbones: found by name, and downloaded if they are published and missing."""
 
 import hashlib
 from functools import lru_cache
@@ -14,18 +14,18 @@ from app.storage import open_atomic
 
 _SUFFIXES = (".safetensors", ".pth")
 _CHUNK = 1 << 20
-# For the connection, and without a byte.
+# Timeouts for connecting and for reading, in seconds.
 _SECONDS = (10.0, 60.0)
 _HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
 def fetch_weights(backbone: Backbone, folder: Path) -> Path:
-    """Return the weights file of a backbone; one that is published and absent is downloaded first.
+    """Return the weights file of a backbone; a published file is downloaded if it is missing.
 
-    Processes that want the same file wait for the one that downloads it.
+    A file lock ensures that only one process downloads a file; others wait for it.
 
     Raises:
-        BackboneError: It is not there, and did not come whole.
+        BackboneError: If the file is missing, and cannot be downloaded or fails its checksum.
     """
     found = _look_for(backbone, folder)
     if found is None and backbone.url:
@@ -39,10 +39,10 @@ def fetch_weights(backbone: Backbone, folder: Path) -> Path:
 
 
 def find_weights(backbone: Backbone, folder: Path) -> Path:
-    """Return the weights file of a backbone: one of the folder, or for a model of timm of the Hugging Face cache.
+    """Return the weights file of a backbone from the folder, or for a timm model from the Hugging Face cache.
 
     Raises:
-        BackboneError: It is not there.
+        BackboneError: If the file is missing.
     """
     found = _look_for(backbone, folder)
     if found is None:
@@ -51,10 +51,10 @@ def find_weights(backbone: Backbone, folder: Path) -> Path:
 
 
 def identify(backbone: Backbone, pooling: Pooling | None, folder: Path) -> str:
-    """Return a text that names all that an embedding depends on; it changes when the weights file does.
+    """Return a cache key for embeddings: backbone, digest of its weights file, pooling and preprocessing.
 
     Raises:
-        BackboneError: The weights are not there.
+        BackboneError: If the weights are missing.
     """
     digest = compute_digest(find_weights(backbone, folder))
     return f"{backbone.name} {digest} {pooling or 'own'} {PREPROCESSING}"
@@ -69,13 +69,13 @@ def _look_for(backbone: Backbone, folder: Path) -> Path | None:
 
 
 def _look_in_hub_cache(backbone: Backbone) -> Path | None:
-    """Return the file of a model of timm from the cache of the Hugging Face hub, without asking the hub."""
+    """Return the weights file of a timm model from the local Hugging Face cache, without network access."""
     import timm
     from huggingface_hub import try_to_load_from_cache
 
     try:
         config = timm.get_pretrained_cfg(backbone.model)
-    except (RuntimeError, KeyError):  # no such model: said when it is loaded
+    except (RuntimeError, KeyError):  # no such model; loading it raises the error
         return None
     if config is None or not config.hf_hub_id:
         return None
@@ -85,15 +85,15 @@ def _look_in_hub_cache(backbone: Backbone) -> Path | None:
 
 
 def _name_file(backbone: Backbone) -> str:
-    # The form of names is checked when backbones are found; a colon is no part of a file name everywhere.
+    # find_backbone has validated the name. Not all file systems allow a colon.
     return backbone.name.replace(":", "-")
 
 
 def _advise(backbone: Backbone, folder: Path) -> str:
     shown = Path(*folder.parts[-2:], _name_file(backbone))
     if backbone.url:
-        return f"put {backbone.url} there as {shown}.pth"
-    return f"put them there as {shown}.safetensors or {shown}.pth"
+        return f"download {backbone.url} to {shown}.pth"
+    return f"save them as {shown}.safetensors or {shown}.pth"
 
 
 def _download(backbone: Backbone, path: Path) -> None:
@@ -109,7 +109,7 @@ def _download(backbone: Backbone, path: Path) -> None:
                     bar.update(len(chunk))
             if not digest.hexdigest().startswith(backbone.checksum.partition(":")[2]):
                 raise BackboneError(
-                    f"{backbone.url} sent another file than was published (its digest begins with "
+                    f"The file from {backbone.url} does not match its published checksum (its digest starts with "
                     f"{digest.hexdigest()[:8]}): {_advise(backbone, path.parent)}."
                 )
     except (requests.RequestException, OSError) as error:
@@ -125,9 +125,9 @@ def _name_reason(error: Exception) -> str:
         case requests.HTTPError():
             return f"HTTP {error.response.status_code}"
         case requests.Timeout():
-            return "no answer in time"
+            return "timeout"
         case requests.exceptions.ChunkedEncodingError():
-            return "the connection broke off"
+            return "the connection was closed early"
         case requests.ConnectionError():
             return "no connection"
         case requests.RequestException():
@@ -136,7 +136,7 @@ def _name_reason(error: Exception) -> str:
 
 
 def compute_digest(path: Path) -> str:
-    """Return the digest of a file, computed again only when the file changes."""
+    """Return the first 16 digits of the SHA-256 of a file; cached until the file changes."""
     status = path.stat()
     return _compute_digest(path, status.st_mtime_ns, status.st_size)
 

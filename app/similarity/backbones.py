@@ -1,6 +1,6 @@
-"""The backbones: networks that turn an image into numbers, each with its published weights.
+"""The backbones: networks that turn an image into an embedding, each with its published weights.
 
-No torch here: the web process checks names with this module.
+This module does not import torch, because the web process uses it to validate names.
 """
 
 import re
@@ -12,13 +12,14 @@ from app.errors import RequestError
 
 
 class Pooling(StrEnum):
-    """What becomes of the feature map ``(channels, rows, columns)``, or of the patch tokens of a transformer.
+    """Pooling of the feature map ``(channels, rows, columns)``, or of the patch tokens of a transformer.
 
     Attributes:
-        NONE: Every number counts, in its place. Says most of two prints of one plate, least of what was moved.
-        AVG: The mean over all places.
-        GEM: The generalised mean (Radenović et al., Fine-tuning CNN image retrieval, 2018) with p = 3, nearer to the
-            maximum: what stands out counts more.
+        NONE: No pooling: the embedding keeps every feature at its position. Best for prints of the same plate, worst
+            for illustrations that are shifted.
+        AVG: Mean over all positions.
+        GEM: Generalised mean with p = 3 (Radenović et al., Fine-tuning CNN image retrieval, 2018). It is closer to the
+            maximum, so strong features count more.
     """
 
     NONE = "none"
@@ -28,14 +29,14 @@ class Pooling(StrEnum):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network and the file of its weights.
+    """A network and its weights file.
 
     Attributes:
-        name: By which clients ask for it.
-        architecture: ``torchvision:…`` or ``timm:…``.
-        url: Where its weights are published; "" when they must be put in place by hand.
-        checksum: ``md5:`` or ``sha256:`` and the first digits of the digest of that file; "" when nobody published one.
-        prefix: What the names of its parameters begin with in the file; others there belong to something else.
+        name: Name that client apps send as ``model``.
+        architecture: Library and model name, ``torchvision:…`` or ``timm:…``.
+        url: Address of the published weights; "" if they must be installed by hand.
+        checksum: ``md5:`` or ``sha256:`` and the first digits of the file's digest; "" if none is published.
+        prefix: Prefix of the parameter names in the file; parameters without it belong to other networks.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Backbone:
 
     @property
     def input_size(self) -> int:
-        """Side in pixels of the square that it looks at; of a model of timm that is not known here, what few exceed."""
+        """Side of the square input, in pixels; for any other timm model, a size that few models exceed."""
         return 224 if self.name in BACKBONES else 518
 
     @property
@@ -60,7 +61,7 @@ class Backbone:
         return self.architecture.partition(":")[2]
 
 
-# Changes whenever the same image would come to other numbers: cached embeddings are then made anew.
+# Version of the preprocessing; change it when embeddings change, so that cached embeddings are recomputed.
 PREPROCESSING = "squash-1"
 
 _FACEBOOK = "https://dl.fbaipublicfiles.com"
@@ -71,7 +72,7 @@ _PUBLISHED = (
         "https://download.pytorch.org/models/resnet34-b627a593.pth",
         "sha256:b627a593",
     ),
-    # The original fetched moco_v2_200ep_pretrain.pth.tar under this name: the network of 200 epochs, not of 800.
+    # The original service downloaded moco_v2_200ep_pretrain.pth.tar under this name: 200 epochs instead of 800.
     Backbone(
         "moco_v2_800ep_pretrain",
         "torchvision:resnet50",
@@ -79,7 +80,7 @@ _PUBLISHED = (
         "md5:a04e12f8",
         prefix="module.encoder_q.",
     ),
-    # The authors of DINO publish no checksums; these are the first digits that Open Metric Learning checks.
+    # The authors of DINO publish no checksums; these digits are those that Open Metric Learning checks.
     Backbone(
         "dino_deitsmall16_pretrain",
         "timm:vit_small_patch16_224.dino",
@@ -96,15 +97,15 @@ _PUBLISHED = (
 BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in _PUBLISHED}
 DEFAULT_BACKBONE = "moco_v2_800ep_pretrain"
 
-# As timm names its models: no path, no address, no repository.
+# Format of timm model names; paths, addresses and repositories are not accepted.
 _TIMM_NAME = re.compile(r"timm:[a-z0-9_]{1,80}(\.[a-z0-9_]{1,80})?")
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return a backbone by name; any model of timm as ``timm:<model name>``, whose existence is not checked here.
+    """Return a backbone by name, or any timm model by ``timm:<model name>``, without checking that it exists.
 
     Raises:
-        RequestError: The name is none of the backbones', nor has the form of a model of timm.
+        RequestError: If the name is neither a backbone nor of the form ``timm:<model name>``.
     """
     if name in BACKBONES:
         return BACKBONES[name]

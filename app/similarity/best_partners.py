@@ -1,26 +1,29 @@
-"""The best partners of each image, kept while a matrix of scores goes by in tiles."""
+"""Running top-k of each image over a score matrix that arrives in tiles.
+
+The *owner* of a score is the image whose top-k it belongs to; the *partner* is the other image of the pair.
+"""
 
 from dataclasses import dataclass
 
 import torch
 
-# No partner yet: below every key.
-_NOBODY = torch.iinfo(torch.int64).min
+# Key of an empty slot, below every other key.
+_EMPTY = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
-# Columns in the coarsest level of maxima.
+# Most columns in the coarsest level of maxima.
 _COARSEST = 64
-# With so many times more groups than scores are wanted, few of the best share a group.
-_ENOUGH = 3
+# Least number of groups, as a multiple of k: then few of the top-k scores share a group.
+_GROUPS_PER_RANK = 3
 
 
 @dataclass(frozen=True)
 class Partners:
-    """Who belongs together.
+    """The top-k of all images, as a list of pairs.
 
     Attributes:
-        owners, partners: ``(m,)`` places of images.
-        codes: ``(m,)`` how a score came about.
-        scores: ``(m,)``.
+        owners, partners: ``(m,)`` indices of images.
+        codes: ``(m,)`` codes of the products that gave the scores.
+        scores: ``(m,)`` cosine similarities.
     """
 
     owners: torch.Tensor
@@ -30,33 +33,32 @@ class Partners:
 
 
 class BestPartners:
-    """For each of n images its best partners.
+    """Running top-k partners of n images.
 
-    A score and its partner are one integer, the score in the upper half and the partner, turned round, in the lower:
-    the largest integers are the best scores, and of equal ones the first partner.
+    A score and its partner are packed into one int64 key: the score in the upper 32 bits, the inverted partner and code
+    in the lower. The largest key is the best score; on ties, the first partner wins.
 
     Args:
-        count: Images.
-        topk: Partners an image.
-        codes: Codes are below this; partners times codes are below 2³².
-        device: Where the scores are.
+        count: Number of images.
+        topk: Number of partners per image.
+        codes: Number of codes; the number of partners times that of codes is below 2³².
+        device: Device of the scores.
     """
 
     def __init__(self, count: int, topk: int, codes: int, device: torch.device) -> None:
         self.topk = topk
         self._codes = codes
-        self._keys = torch.full((count, topk), _NOBODY, device=device)
-        # What a new partner's score must exceed. Partners come in ascending order, so an equal one is too late.
+        self._keys = torch.full((count, topk), _EMPTY, device=device)
+        # A new score must exceed these. Partners arrive in ascending order, so on ties the earlier one stays.
         self._thresholds = torch.full((count,), -torch.inf, device=device)
 
     def add(self, scores: torch.Tensor, codes: torch.Tensor | None, start: int, partners: int) -> None:
-        """Take in a tile.
+        """Merge a tile into the top-k.
 
         Args:
-            scores: ``(a, b)`` float32 of the images from ``start`` on with the partners from ``partners`` on; -inf for
-                a pair that does not count.
-            codes: ``(a, b)`` uint8; None where all are 0.
-            start, partners: First image and first partner; partners come in ascending order.
+            scores: ``(a, b)`` float32 scores of images ``start`` … with partners ``partners`` …; -inf excludes a pair.
+            codes: ``(a, b)`` uint8 codes; None if all are 0.
+            start, partners: Indices of the first image and of the first partner; partners arrive in ascending order.
         """
         end = min(start + len(scores), len(self._keys))
         scores = scores[: end - start]
@@ -69,10 +71,10 @@ class BestPartners:
         touched = counts.nonzero().squeeze(1)
         places = torch.zeros_like(counts)
         places[touched] = torch.arange(len(touched), device=counts.device)
-        # Rows are in ascending order: the new ones of an image stand together.
+        # Rows are ascending, so the new scores of an image are adjacent.
         ranks = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
         widest = int(counts.max())
-        keys = torch.full((len(touched), self.topk + widest), _NOBODY, device=counts.device)
+        keys = torch.full((len(touched), self.topk + widest), _EMPTY, device=counts.device)
         keys[:, : self.topk] = self._keys[start:end][touched]
         keys[places[rows], self.topk + ranks] = new
         best = keys.topk(self.topk, dim=1).values
@@ -80,8 +82,8 @@ class BestPartners:
         self._thresholds[start:end][touched] = _score_of(best[:, -1])
 
     def collect(self) -> Partners:
-        """Return what was kept."""
-        owners, ranks = (self._keys != _NOBODY).nonzero(as_tuple=True)
+        """Return the top-k of all images."""
+        owners, ranks = (self._keys != _EMPTY).nonzero(as_tuple=True)
         keys = self._keys[owners, ranks]
         payload = _LOW - (keys & _LOW)
         return Partners(owners, payload // self._codes, payload % self._codes, _score_of(keys))
@@ -92,8 +94,9 @@ def _find_larger(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (rows, columns, values) of the scores above their row's threshold, rows ascending.
 
-    Nearly all are below, so groups of columns are looked at by their maximum, groups of groups first: the tile is read
-    once, and little else is done with it. Scores that cannot be among the ``topk`` of their row may be left out.
+    Nearly all scores are below. The search therefore starts with the maxima of large groups of columns, and descends
+    only into groups above the threshold. It reads the tile itself only once. Scores that cannot be among the ``topk``
+    of their row may be omitted.
     """
     levels = _build_levels(scores)
     rows, columns = (levels[-1] > thresholds[:, None]).nonzero(as_tuple=True)
@@ -110,9 +113,9 @@ def _find_larger(
 
 
 def _build_levels(scores: torch.Tensor) -> list[torch.Tensor]:
-    """Return the scores and ever coarser maxima of four columns, a quarter of the width apart.
+    """Return the scores and successively coarser levels, each the maxima over four columns of the level before.
 
-    Neighbours would be nearer to each other, but whole rows of maxima are taken at once only like this.
+    The four columns are a quarter of the width apart, not adjacent, so that the maxima are computed on whole blocks.
     """
     levels = [scores]
     while (width := levels[-1].shape[1]) % 4 == 0 and width > _COARSEST:
@@ -122,8 +125,8 @@ def _build_levels(scores: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _find_bounds(levels: list[torch.Tensor], topk: int) -> torch.Tensor:
-    """Return for each row a number that at least ``topk`` of its scores exceed, from maxima of groups; or -inf."""
-    maxima = next((level for level in reversed(levels) if level.shape[1] >= _ENOUGH * topk), levels[0])
+    """Return for each row a lower bound that at least ``topk`` of its scores exceed, or -inf; from group maxima."""
+    maxima = next((level for level in reversed(levels) if level.shape[1] >= _GROUPS_PER_RANK * topk), levels[0])
     if maxima.shape[1] < topk:
         return maxima.new_full((len(maxima),), -torch.inf)
     least = maxima.topk(topk, dim=1).values[:, -1]
@@ -131,13 +134,13 @@ def _find_bounds(levels: list[torch.Tensor], topk: int) -> torch.Tensor:
 
 
 def _sortable(scores: torch.Tensor) -> torch.Tensor:
-    """Return integers in the order of float32 numbers."""
-    bits = (scores + 0.0).view(torch.int32)  # + 0.0: there are two zeros, and they are equal
+    """Return integers that sort like the float32 numbers."""
+    bits = (scores + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
     return (bits ^ (bits >> 31 & 0x7FFFFFFF)).long()
 
 
 def _score_of(keys: torch.Tensor) -> torch.Tensor:
-    """Return the scores of keys; -inf of nobody's."""
+    """Return the scores of keys; -inf for empty slots."""
     bits = (keys >> 32).int()
     scores = (bits ^ (bits >> 31 & 0x7FFFFFFF)).view(torch.float32)
-    return scores.masked_fill(keys == _NOBODY, -torch.inf)
+    return scores.masked_fill(keys == _EMPTY, -torch.inf)

@@ -1,4 +1,4 @@
-"""The embedder: loaded once, asked many times.
+"""The embedder: a backbone that is loaded once and embeds images in batches.
 
 embedder = load_embedder(find_backbone("resnet34"), Path("models/backbones"), EmbedderConfig())
 embeddings = embedder.embed([image, image])
@@ -24,14 +24,16 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EmbedderConfig:
-    """How to embed.
+    """Embedder settings.
 
     Attributes:
-        pooling: None for the backbone's own: of a ResNet the whole map, of another network what its classifier sees.
-        batch_size: Images a forward pass. The attention of 16 takes 0.5 GB in the largest backbone, ViT-B/8 in float32.
-        device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
-        half_precision: None for half precision on a GPU and float32 on the processor. True also takes bfloat16 there,
-            twice as fast where it has instructions for it; scores then differ by up to a hundredth.
+        pooling: Pooling of the features. None for the backbone's default: the whole feature map for a ResNet, the
+            input of the classifier for other networks.
+        batch_size: Images per forward pass. In the largest backbone, ViT-B/8 in float32, the attention of 16 images
+            takes 0.5 GB.
+        device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
+        half_precision: None for float16 on a GPU and float32 on the CPU. True also uses bfloat16 on the CPU, twice as
+            fast on CPUs with bfloat16 instructions; scores then differ by up to 0.01.
     """
 
     pooling: Pooling | None = None
@@ -44,8 +46,8 @@ class Embedder:
     """A network on its device.
 
     Attributes:
-        input_size: Side in pixels of the square that it looks at. An image of fewer is enlarged.
-        dimension: Numbers an image.
+        input_size: Longer side of the network's input, in pixels; smaller images are enlarged.
+        dimension: Length of an embedding.
     """
 
     def __init__(self, network: Network, config: EmbedderConfig) -> None:
@@ -56,18 +58,18 @@ class Embedder:
         self.dimension = self._embed(np.zeros((1, *network.preprocessing.size, 3), np.uint8)).shape[1]
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Return an embedding for each image: ``(n, d)``, L2-normalised.
+        """Return the embeddings of images: ``(n, d)`` float32, L2-normalised.
 
-        A vector of zeros, like nothing and not even like itself, is the embedding of an image in which the network
-        sees nothing at all; none is ever not a number.
+        Embeddings are never NaN. An image whose features are all zero, or not all finite, has the zero vector as its
+        embedding. Its cosine similarity to every image is 0.
 
         Args:
-            images: RGB arrays ``(height, width, 3)`` uint8 of any shape, also of a single pixel.
+            images: RGB arrays ``(height, width, 3)`` uint8 of any size, even a single pixel.
         """
         return self.embed_transposed(images, (Transposition.NONE,))[0]
 
     def embed_transposed(self, images: Sequence[Image], transpositions: Sequence[Transposition]) -> NDArray[np.float32]:
-        """Return an embedding for each image under each transposition: ``(t, n, d)``. Each is scaled only once."""
+        """Return the embeddings of images under each transposition: ``(t, n, d)``."""
         size = self.config.batch_size
         embeddings = np.empty((len(transpositions), len(images), self.dimension), np.float32)
         for start in range(0, len(images), size):
@@ -78,12 +80,12 @@ class Embedder:
 
     @torch.inference_mode()
     def _embed(self, images: Image) -> NDArray[np.float32]:
-        """Return embeddings of images that have the network's size."""
+        """Return the embeddings of images ``(n, height, width, 3)`` that have the network's input size."""
         batch = self.network.preprocessing.normalise(torch.from_numpy(images).to(self.device))
         half = self.device.type == "cuda" if self.config.half_precision is None else self.config.half_precision
         features = self._forward(batch, half)
         if half and not bool(features.isfinite().all()):
-            features = self._forward(batch, half=False)  # too large for half precision
+            features = self._forward(batch, half=False)  # a feature has overflowed
         known = features.isfinite().all(1, keepdim=True)
         return functional.normalize(torch.where(known, features, 0.0), dim=1).cpu().numpy()
 
@@ -94,15 +96,15 @@ class Embedder:
 
 
 def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig) -> Embedder:
-    """Return the embedder of a backbone, kept from the last time unless its weights file has changed.
+    """Return the cached embedder of a backbone; it is reloaded if its weights file has changed.
 
     Args:
         backbone: The backbone.
-        folder: Holds the weights files; published weights that are absent are downloaded to it.
-        config: How to embed.
+        folder: Folder of the weights files; missing published weights are downloaded into it.
+        config: Embedder settings.
 
     Raises:
-        BackboneError: Its weights are absent and did not come, cannot be loaded, or belong to another network.
+        BackboneError: If the weights are missing, cannot be downloaded or loaded, or belong to another network.
     """
     path = fetch_weights(backbone, folder)
     return _load(backbone, path, path.stat().st_mtime_ns, config)

@@ -1,4 +1,4 @@
-"""The best matches among the images of two documents, from their embeddings."""
+"""Top-k matches between the images of two documents, or within one, from their embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ from app.similarity.tiled_products import Embeddings, Product, TiledProducts
 
 @dataclass(frozen=True)
 class MatchConfig:
-    """How to match.
+    """Matching settings.
 
     Attributes:
-        topk: For each image of each document, its so many best matches in the other.
-        memory_mb: What the work may take, beside the embeddings and the result. 512 hold the
-            largest tile: more is no faster.
-        device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
+        topk: Number of best matches for each image of each document.
+        memory_mb: Working memory in MiB, without the embeddings and the result. 512 are enough for the largest tile.
+        device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
     """
 
     topk: int = 20
@@ -29,13 +28,13 @@ class MatchConfig:
 
 @dataclass(frozen=True)
 class Matches:
-    """Pairs of images, best first, no pair twice.
+    """Unique pairs of images, best first.
 
     Attributes:
-        first: ``(m,)`` int64, places of images in the first document.
-        second: ``(m,)`` int64, in the second.
-        scores: ``(m,)`` float32, cosine similarities.
-        transpositions: ``(m,)`` int64, which of the transpositions of the first image gave the score.
+        first: ``(m,)`` int64 indices of images in the first document.
+        second: ``(m,)`` int64 indices of images in the second document.
+        scores: ``(m,)`` float32 cosine similarities.
+        transpositions: ``(m,)`` int64 indices of the transposition of the first image that gave the score.
     """
 
     first: NDArray[np.int64]
@@ -45,15 +44,14 @@ class Matches:
 
 
 def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) -> Matches:
-    """Find for each image of two documents its best matches in the other.
+    """Find the best matches between two documents, for each image of either document.
 
-    The images of the first document are the ones that are turned. A pair has one score, whichever of the two it is a
-    best match of.
+    Only the images of the first document are transposed. A pair has the same score in both directions.
 
     Args:
-        first: ``(n, d)`` for each of t transpositions: the images of the first document, turned.
-        second: ``(m, d)``: those of the second, as they are.
-        config: How many matches.
+        first: Embeddings ``(n, d)`` of the first document, for each of t transpositions.
+        second: Embeddings ``(m, d)`` of the second document, untransposed.
+        config: Matching settings.
     """
     device = _choose_device(config)
     products = [Product(turned, second, code) for code, turned in enumerate(first)]
@@ -75,13 +73,14 @@ def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) 
 
 
 def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
-    """Find for each image of a document its best matches among the others: never itself, and no pair twice.
+    """Find the best matches of each image of a document among the other images of the document.
 
-    Of two images either may be turned; the one that was is ``first``. Where none was, the earlier one is.
+    Either image of a pair may be the transposed one; it is ``first`` in the result. If neither is transposed, ``first``
+    is the earlier image.
 
     Args:
-        images: ``(n, d)`` under each of t transpositions, of which the first is ``none``.
-        config: How many matches.
+        images: Embeddings ``(n, d)`` for each of t transpositions; the first transposition is ``none``.
+        config: Matching settings.
     """
     device = _choose_device(config)
     straight = images[0]
@@ -95,7 +94,7 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
             if tile.row == tile.column:
                 tile.scores.fill_diagonal_(-torch.inf)
             else:
-                # Seen from the other side, it is the other image that was turned.
+                # In the mirrored tile, the two images swap roles: codes 2k and 2k + 1 are exchanged.
                 other = (tile.codes ^ (tile.codes > 1)).T if tile.codes is not None else None
                 best.add(tile.scores.T, other, tile.column, tile.row)
             best.add(tile.scores, tile.codes, tile.row, tile.column)
@@ -118,7 +117,10 @@ def _choose_device(config: MatchConfig) -> torch.device:
 def _sort(
     first: torch.Tensor, second: torch.Tensor, scores: torch.Tensor, codes: torch.Tensor, either_way: bool = False
 ) -> Matches:
-    """Return matches best first, of a pair that stands there twice the better."""
+    """Return the matches, best first; of duplicate pairs only one is kept.
+
+    With ``either_way``, (a, b) and (b, a) are the same pair.
+    """
     one, two, score, code = (each.cpu().numpy() for each in (first, second, scores, codes))
     low, high = (np.minimum(one, two), np.maximum(one, two)) if either_way else (one, two)
     pairs = low * (high.max(initial=0) + 1) + high

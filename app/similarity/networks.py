@@ -1,4 +1,4 @@
-"""The networks of backbones, built and filled with their weights."""
+"""The networks of backbones: built, and loaded with their weights."""
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -26,7 +26,7 @@ class Network(nn.Module, ABC):
     """A network whose features can be pooled in several ways.
 
     Attributes:
-        preprocessing: What it is to be shown.
+        preprocessing: Preprocessing of the input images.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
@@ -35,13 +35,13 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
-        """Return ``(n, d)`` features of ``(n, 3, height, width)`` images; pooling None is the network's own."""
+        """Return ``(n, d)`` features of ``(n, 3, height, width)`` images; None is the network's default pooling."""
 
 
 class ResNet(Network):
-    """A ResNet of torchvision up to the map that its paper calls conv4 and torchvision layer3.
+    """A torchvision ResNet up to ``layer3``, which the ResNet paper calls conv4.
 
-    Its own pooling is none: 14 x 14 places of 256 (ResNet-34) or 1024 (ResNet-50) channels.
+    The default pooling is ``none``: 14 x 14 positions of 256 (ResNet-34) or 1024 (ResNet-50) channels.
     """
 
     def __init__(self, whole: nn.Module) -> None:
@@ -57,10 +57,10 @@ class ResNet(Network):
 
 
 class TimmNetwork(Network):
-    """A network of timm. Its own pooling is what its classifier sees: the class token, for DINO.
+    """A timm network. By default, the features are the input of its classifier; for DINO, the class token.
 
-    With another pooling the places are the patches of a transformer, without class token and registers, or those of
-    its last map.
+    With a pooling, the features are the patch tokens of a transformer, without class token and registers, or the last
+    feature map of other networks.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,22 +81,22 @@ class TimmNetwork(Network):
 
 
 def pool(places: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """Return ``(n, d)`` of features ``(n, channels, places)``."""
+    """Pool features ``(n, channels, positions)`` to ``(n, d)``."""
     match pooling:
         case Pooling.NONE:
             return places.flatten(1)
         case Pooling.AVG:
             return places.mean(2)
         case Pooling.GEM:
-            # In float32: the sum of cubes is beyond half precision.
+            # In float32, because the sum of cubes overflows half precision.
             return places.float().clamp(min=_LEAST).pow(_GEM_POWER).mean(2).pow(1 / _GEM_POWER)
 
 
 def load_network(backbone: Backbone, path: Path) -> Network:
-    """Build the network of a backbone and fill it with the weights of a file.
+    """Build the network of a backbone and load its weights from a file.
 
     Raises:
-        BackboneError: The file cannot be loaded, or belongs to another network; there is no such network.
+        BackboneError: If the network does not exist, or the file cannot be loaded or belongs to another network.
     """
     state = load_state(path, backbone.prefix)
     if backbone.source == "torchvision":
@@ -111,28 +111,28 @@ def load_network(backbone: Backbone, path: Path) -> Network:
 
 
 def _fill_timm(backbone: Backbone, state: dict[str, torch.Tensor], file: str) -> nn.Module:
-    """Return a model of timm with weights in any form that timm converts for it."""
+    """Return a timm model with weights in any format that timm can convert."""
     if not timm.is_model(backbone.model.split(".")[0]):
-        raise BackboneError(f"timm has no model {backbone.model}: name one of timm.list_models().")
+        raise BackboneError(f"timm has no model {backbone.model}: choose one of timm.list_models().")
     check_finite(state, file)
     try:
         model: Any = timm.create_model(backbone.model, pretrained=False)
         named = model.pretrained_cfg.get("classifier") or ()
         heads = (named,) if isinstance(named, str) else tuple(named)
-        # The classifier is not used; one that is lacking, or of other classes, is no reason to refuse the rest.
+        # The classifier is not used, so a file without one, or with other classes, is accepted.
         own = {name: value for name, value in model.state_dict().items() if name.startswith(tuple(heads))}
         source = {"state_dict": drop_head(state, heads) | own, "label_offset": 0}
         return timm.create_model(backbone.model, pretrained=True, pretrained_cfg_overlay=source)
-    # A converter that meets weights of another network fails in its own way.
+    # timm's converters raise any exception for the weights of another network.
     except Exception as error:
         raise BackboneError(
-            f"{file} does not fit timm's {backbone.model} ({name_mismatch(error)}): put the weights of that model "
-            "in its place."
+            f"{file} does not fit timm's {backbone.model} ({name_mismatch(error)}): replace it by the weights of that "
+            "model."
         ) from error
 
 
 def _fuse_normalisation(network: nn.Module) -> None:
-    """Put each batch normalisation into the convolution before it: the same numbers, in a third less time."""
+    """Fuse each batch normalisation into the convolution before it; the result is the same, a third faster."""
     for module in network.modules():
         for (name, convolution), (after, normalisation) in pairwise(module.named_children()):
             if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):

@@ -1,6 +1,6 @@
-"""The scores of a pair of documents: kept in a compact file, and given to client apps as ``.npy`` or as JSON.
+"""The scores of a pair of documents: stored in a compact file, and returned to client apps as ``.npy`` or JSON.
 
-No numpy here: the web process reads and formats them.
+This module does not import numpy, because the web process uses it.
 """
 
 import struct
@@ -23,9 +23,9 @@ class Scores:
     """Pairs of images, best first.
 
     Attributes:
-        first, second: Places of the images in the two documents.
+        first, second: Indices of the images in the two documents.
         scores: Cosine similarities.
-        transpositions: Which of the transpositions of the first image gave the score.
+        transpositions: Indices of the transposition of the first image that gave the score.
     """
 
     first: Sequence[int]
@@ -39,13 +39,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class ComparedDocument:
-    """The images of a document in the order in which they were compared.
+    """The images of a document, in the order of their indices.
 
     Attributes:
-        doc_id: Of the document.
-        content: Stands for the pixels of all of them, in this order.
-        names: Of the images.
-        urls: Where they are.
+        doc_id: ID of the document.
+        content: Digest of the pixels of all images in order.
+        names: Names of the images.
+        urls: URLs of the images.
     """
 
     doc_id: str
@@ -55,14 +55,14 @@ class ComparedDocument:
 
 
 def pack_scores(matches: "Matches") -> bytes:
-    """Return matches as a file, 13 bytes each: four columns, little-endian."""
+    """Return the content of a score file: four little-endian columns, 13 bytes per match."""
     columns = (matches.first, "<i4"), (matches.second, "<i4"), (matches.scores, "<f4"), (matches.transpositions, "u1")
     count = struct.pack("<q", len(matches.scores))
     return b"".join([_MAGIC, count, *(values.astype(form).tobytes() for values, form in columns)])
 
 
 def unpack_scores(data: bytes) -> Scores:
-    """Return what :func:`pack_scores` packed."""
+    """Parse the content of a file written by :func:`pack_scores`."""
     start = len(_MAGIC) + 8
     (count,) = struct.unpack("<q", data[len(_MAGIC) : start])
     columns = []
@@ -76,9 +76,10 @@ def unpack_scores(data: bytes) -> Scores:
 
 
 def format_scores(scores: Scores, a: ComparedDocument, b: ComparedDocument) -> bytes:
-    """Return the score file: ``.npy``, an array ``(m, 3)`` of strings, which ``np.load`` reads without pickle.
+    """Return the scores as ``.npy``: an array ``(m, 3)`` of strings, which ``np.load`` reads without pickle.
 
-    Each row is ``score, image name of document a, image name of document b``, best first; ``float(row[0])`` parses.
+    Each row is ``score, image name in document a, image name in document b``, best first; the score is
+    ``float(row[0])``.
     """
     rows = zip(scores.scores, scores.first, scores.second, strict=True)
     texts = [text for score, i, j in rows for text in (f"{score:.7g}", a.names[i], b.names[j])]
@@ -93,7 +94,7 @@ def format_scores(scores: Scores, a: ComparedDocument, b: ComparedDocument) -> b
 def format_scores_json(
     scores: Scores, a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a record a pair of images, best first."""
+    """Yield one JSON object for each pair of images, best first."""
     rows = zip(scores.scores, scores.first, scores.second, scores.transpositions, strict=True)
     for score, i, j, transposition in rows:
         yield {

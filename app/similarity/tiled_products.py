@@ -1,4 +1,4 @@
-"""The matrix of cosine similarities, computed tile by tile in bounded memory."""
+"""The cosine similarity matrix, computed tile by tile in bounded memory."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 Embeddings = NDArray[np.float32] | NDArray[np.float16]
 
-# Beyond this a tile is no faster, and leaves the processor's cache.
+# Larger tiles are not faster, because they do not fit the CPU cache.
 _LARGEST_SIDE = 2048
-# Sides are multiples of this, so that they can be halved some times.
+# Sides are multiples of this, so that they can be halved several times.
 _MULTIPLE = 64
-# Bytes for each score of a tile: the score, its code, another product to compare it with; and at worst, when all scores
-# are equal, all of them again as candidates.
+# Memory for each score of a tile: the score, its code, the score of another product; in the worst case, when all scores
+# are equal, also the buffers of the top-k search.
 _BYTES_A_SCORE = 64
 
 
@@ -24,9 +24,9 @@ class Tile:
     """A part of the matrix.
 
     Attributes:
-        row, column: Where it begins.
-        scores: ``(a, b)`` float32, overwritten by the next tile; sides are filled up to multiples of 64 with -inf.
-        codes: ``(a, b)`` uint8: which product gave the score; None when there is one only.
+        row, column: Indices of the first row and the first column.
+        scores: ``(a, b)`` float32 scores, padded with -inf to multiples of 64; overwritten by the next tile.
+        codes: ``(a, b)`` uint8 codes of the products that gave the scores; None if there is only one product.
     """
 
     row: int
@@ -37,11 +37,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Product:
-    """One way to compare the images of the rows with those of the columns.
+    """One matrix product of row and column embeddings, at most one of them of transposed images.
 
     Attributes:
-        rows, columns: ``(n, d)`` and ``(m, d)`` embeddings.
-        code: Its number.
+        rows, columns: Embeddings ``(n, d)`` and ``(m, d)``.
+        code: Number that identifies the product in ``Tile.codes``.
     """
 
     rows: Embeddings
@@ -50,13 +50,13 @@ class Product:
 
 
 class TiledProducts:
-    """The elementwise maximum of matrix products, tile by tile, rows before columns.
+    """The elementwise maximum of several matrix products, as an iterable of tiles in row-major order.
 
     Args:
-        products: Of one shape; of equal scores the first product's counts.
-        memory: Bytes that the work may take.
-        device: Where to compute.
-        upper: Only the tiles on and above the diagonal.
+        products: Products of the same shape; on ties, the first product wins.
+        memory: Working memory in bytes.
+        device: Device for the computation.
+        upper: Whether to yield only the tiles on and above the diagonal.
     """
 
     def __init__(self, products: list[Product], memory: int, device: torch.device, upper: bool) -> None:
@@ -65,10 +65,10 @@ class TiledProducts:
         self._upper = upper
         side = math.isqrt(memory // 2 // _BYTES_A_SCORE) // _MULTIPLE * _MULTIPLE
         self.side = max(_MULTIPLE, min(_LARGEST_SIDE, side))
-        self._scores, self._rivals = (
+        self._scores, self._candidates = (
             torch.empty(self.side**2 if needed else 0, device=device) for needed in (True, len(products) > 1)
         )
-        # Both operands, as they are read and in float32.
+        # Memory for both operands, as read from disk and in float32.
         self.depth = max(16, memory // 2 // (2 * self.side * (4 + 4)))
 
     def __iter__(self) -> Iterator[Tile]:
@@ -84,9 +84,9 @@ class TiledProducts:
             return Tile(row, column, scores, None)
         codes = torch.zeros(scores.shape, dtype=torch.uint8, device=self._device)
         for product in others:
-            rivals = self._multiply(product, row, column, self._rivals)
-            codes.masked_fill_(rivals > scores, product.code)
-            torch.maximum(scores, rivals, out=scores)
+            candidates = self._multiply(product, row, column, self._candidates)
+            codes.masked_fill_(candidates > scores, product.code)
+            torch.maximum(scores, candidates, out=scores)
         return Tile(row, column, scores, codes)
 
     def _multiply(self, product: Product, row: int, column: int, buffer: torch.Tensor) -> torch.Tensor:
@@ -97,10 +97,10 @@ class TiledProducts:
         scores = padded[: len(rows), : len(columns)]
         for start in range(0, rows.shape[1], self.depth):
             part = slice(start, start + self.depth)
-            # beta: the first part is written over what was there, the others are added.
+            # beta 0 overwrites the buffer for the first part; beta 1 adds the other parts.
             scores.addmm_(self._load(rows[:, part]), self._load(columns[:, part]).T, beta=min(start, 1))
         return padded
 
     def _load(self, part: Embeddings) -> torch.Tensor:
-        # Half precision is for the disk: products of it would lose three of the seven digits of a score.
+        # Embeddings may be stored in half precision, but products in half precision would lose 3 of a score's 7 digits.
         return torch.from_numpy(np.array(part)).to(self._device).float()

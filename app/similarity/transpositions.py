@@ -1,4 +1,4 @@
-"""Ways to turn an image over: plates are often printed mirrored, and scans lie on their side."""
+"""Transpositions of an image: plates are often printed mirrored, and scans are often rotated."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Transposition(StrEnum):
-    """How an image is turned before it is compared; ``rot90`` is a quarter turn anticlockwise."""
+    """Mirroring or rotation of an image before the comparison; ``rot90`` is 90° anticlockwise."""
 
     NONE = "none"
     HFLIP = "hflip"
@@ -21,7 +21,7 @@ class Transposition(StrEnum):
 
 def transpose(image: "NDArray[np.uint8]", transposition: Transposition) -> "NDArray[np.uint8]":
     """Return a view of an image ``(height, width, …)``: ``hflip`` swaps left and right, ``vflip`` top and bottom."""
-    import numpy as np  # the web process knows the names only
+    import numpy as np  # not at module level: the web process uses only the names
 
     match transposition:
         case Transposition.NONE:

@@ -1,31 +1,31 @@
 """Training and evaluation of detection weights, and the data sets for both.
 
-Data sets, in the process of the API, without numpy:
+Data sets (run in the API process, without numpy):
 
     datasets         ``DatasetStore``: the data sets of each client app
-    archives         open a zip file from outside, checked
-    dataset_pages    files of an archive → pages by split
-    dataset_yaml     the name and the classes that a client app gives a data set
+    archives         validate and open an uploaded zip file
+    dataset_pages    sort the files of an archive into pages by split
+    dataset_yaml     parse the name and the classes of a data set
     dataset_records  a data set on disk: ``Dataset``, ``Split``
-    labels           check and write label files
-    image_check      decode every image of an upload, in a process of its own
+    labels           validate and write label files
+    image_check      decode every uploaded image in a subprocess
 
 Training:
 
-    train            ``train``: from any weights of the store, continued after an interruption
+    train            ``train``: train any weights of the store; resumes after an interruption
     trainer          subclasses of ultralytics' trainers
-    history          the epochs so far, one JSON line each
-    tracking         ``Tracker``: what a training reports; nothing without the two Comet variables
-    comet            the tracker that sends to Comet
-    card             the page of text that is published with new weights
+    history          the completed epochs, one JSON line each
+    tracking         ``Tracker``: reports a training run; does nothing without the Comet settings
+    comet            the tracker that reports to Comet
+    card             the model card that is published with new weights
 
 Evaluation:
 
-    evaluate         detect on the pages of a split, and write figures, curve and comparison images
-    labelled_page    a page: its pixels, its true boxes, its detections
+    evaluate         detect on the pages of a split; write metrics, curve and comparison images
+    labelled_page    one page: its pixels, its ground truth, its detections
     metrics          precision, recall and average precision
-    curves           precision over recall, and the epochs of a training, as PNG
-    comparison       pages with true boxes next to detections
+    curves           precision-recall curve and training curves, as PNG
+    comparison       images with the ground truth next to the detections
 
-In: uploads (zip files, YAML), weights. Out: new weights with their card; ``report.json`` and images.
+In: uploads (zip files, YAML), weights. Out: new weights with their model card; ``report.json`` and images.
 """

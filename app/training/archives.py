@@ -1,7 +1,7 @@
-"""Zip files from outside, which may be made to harm: nothing in one is believed before it is checked.
+"""Safe reading of uploaded zip files, which may be malicious.
 
-An archive is opened only when all of its members have plain names, no two the same, and would together unpack to no
-more than is accepted; a member is then taken out by itself, to a place that this service names.
+``open_archive`` checks the name, type and size of every member before anything is unpacked. Names must be plain and
+unique, and the total unpacked size is limited. Each member is then unpacked to a path that this service chooses.
 """
 
 import re
@@ -19,16 +19,16 @@ from typing import IO
 from app.errors import RequestError, TooLarge
 
 MOST_MEMBERS = 50_000
-# The table of contents is read into memory at once, and becomes records of some ten times its size.
+# The central directory is read into memory at once; its parsed records are about ten times larger.
 MOST_CONTENTS_BYTES = 8_000_000
 LONGEST_NAME_BYTES = 250
-# Deflate makes a thousand bytes of one at most; scans, photographs and labels are never packed so tightly.
+# Deflate reaches a ratio of about 1000; scans, photographs and labels stay far below 200.
 HIGHEST_RATIO = 200
 SMALL_BYTES = 10_000_000
 PIECE = 1 << 20
-# Others need as much memory as they like to unpack.
+# Other methods need an unbounded amount of memory to unpack.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What Python raises where an archive is not what it says; OSError for a place before the beginning of the file.
+# Exceptions that Python raises for an inconsistent archive; OSError for an offset before the start of the file.
 _DAMAGES = (zipfile.BadZipFile, NotImplementedError, OSError, OverflowError, ValueError, struct.error)
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 
@@ -39,8 +39,8 @@ class Member:
 
     Attributes:
         archive: The open archive.
-        path: Its checked name.
-        size: Bytes, unpacked.
+        path: Validated name in the archive.
+        size: Unpacked size, in bytes.
     """
 
     archive: "Archive"
@@ -61,21 +61,21 @@ class Member:
         """Yield the content in pieces.
 
         Raises:
-            RequestError: It is damaged.
+            RequestError: If the member is damaged.
         """
         try:
             with self.archive.file.open(self.info) as file:
                 while piece := file.read(PIECE):
                     yield piece
         except (*_DAMAGES, zlib.error, EOFError) as error:
-            raise RequestError(f"{self} is damaged: make the zip file anew.") from error
+            raise RequestError(f"{self} is damaged: create the zip file again.") from error
 
 
 class Archive:
-    """A zip file that was checked.
+    """A validated zip file.
 
     Args:
-        field: The field of the request that it came in, for the sentences that refuse it.
+        field: Name of the request field, for error messages.
         file: The open zip file.
     """
 
@@ -85,31 +85,31 @@ class Archive:
         self.members: list[Member] = []
 
     def add(self, info: zipfile.ZipInfo) -> None:
-        """Check a member and add it, unless it is a folder."""
+        """Validate a member and add it; folders are only validated."""
         name = _decode_name(info)
         if fault := _explain(info, name):
-            raise RequestError(f"{self.field} has {_show(name)}, {fault}.")
+            raise RequestError(f"{self.field} contains {_show(name)}, {fault}.")
         if not info.is_dir():
             self.members.append(Member(self, PurePosixPath(name), info))
 
 
 @contextmanager
 def open_archive(stream: IO[bytes], field: str, most_bytes: int) -> Iterator[Archive]:
-    """Open a zip file and check all of its names and sizes.
+    """Open a zip file and validate the name, type and size of every member.
 
     Args:
-        stream: The file.
-        field: Of the request, for the sentences that refuse it.
-        most_bytes: To which it may unpack.
+        stream: The uploaded file.
+        field: Name of the request field, for error messages.
+        most_bytes: Limit for the total unpacked size, in bytes.
 
     Raises:
-        RequestError: It is no zip file, is damaged, encrypted, or has a member that is refused.
-        TooLarge: It has too many members, or would unpack to too much.
+        RequestError: If the file is not a zip file, is damaged or encrypted, or has a member that is not accepted.
+        TooLarge: If it has too many members, or its unpacked size is above the limit.
     """
     try:
         file = zipfile.ZipFile(_Bounded(stream, field))
     except _DAMAGES as error:
-        raise RequestError(f"{field} is not a zip file, or not a whole one: send it again.") from error
+        raise RequestError(f"{field} is not a zip file, or it is incomplete: send it again.") from error
     with file:
         archive = Archive(field, file)
         _check_sizes(file.infolist(), field, _measure(stream), most_bytes)
@@ -120,7 +120,7 @@ def open_archive(stream: IO[bytes], field: str, most_bytes: int) -> Iterator[Arc
 
 
 class _Bounded:
-    """A file that is never read so far at once that memory would not suffice."""
+    """A file whose single reads are limited, so a large central directory cannot exhaust the memory."""
 
     def __init__(self, stream: IO[bytes], field: str) -> None:
         self._stream = stream
@@ -145,20 +145,23 @@ def _check_sizes(infos: list[zipfile.ZipInfo], field: str, packed: int, most_byt
     if total > most_bytes:
         raise TooLarge(f"{field} unpacks to {total / 1e6:.0f} MB: at most {most_bytes / 1e6:.0f} are accepted.")
     if total > SMALL_BYTES + HIGHEST_RATIO * packed:
-        raise RequestError(f"{field} is packed more tightly than pages and labels are: it is not unpacked.")
+        raise RequestError(f"{field} has a suspicious compression ratio (above {HIGHEST_RATIO}) and was not unpacked.")
 
 
 def _check_twins(archive: Archive) -> None:
-    """Refuse two members whose names are the same to some system."""
+    """Reject two members whose names are equal or differ only in case: some file systems treat them as one file."""
     seen: dict[str, Member] = {}
     for member in archive.members:
         other = seen.setdefault(str(member.path).casefold(), member)
         if other is not member:
-            raise RequestError(f"{archive.field} has {_show(str(member.path))} twice: leave out one of them.")
+            raise RequestError(f"{archive.field} contains {_show(str(member.path))} twice: remove one of them.")
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name in composed form: as the archive says, or in UTF-8 where it does not say so but is."""
+    """Return a member's name in Unicode form NFC.
+
+    Some tools write UTF-8 without setting the flag for it: a name that decodes as UTF-8 is taken as UTF-8.
+    """
     name = info.orig_filename
     if not info.flag_bits & _UTF8:
         try:
@@ -169,21 +172,21 @@ def _decode_name(info: zipfile.ZipInfo) -> str:
 
 
 def _explain(info: zipfile.ZipInfo, name: str) -> str:
-    """Return why a member is refused; "" when it is not."""
+    """Return the reason to reject a member; "" if it is accepted."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     parts = [part for part in name.removesuffix("/").split("/") if part != "."]
     if info.flag_bits & _ENCRYPTED:
         return "which is encrypted: send it without a password"
     if info.compress_type not in _METHODS:
-        return "which is packed in a way that is not read here: make the zip file with Deflate"
+        return "which uses an unsupported compression method: create the zip file with Deflate"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "which is a link or a device: send the file itself"
     if not name.isprintable() or "\\" in name or re.match("[A-Za-z]:", name):
-        return "whose name has a character that is refused: a backslash, a drive or one that cannot be printed"
+        return "whose name has a backslash, a drive letter or an unprintable character: rename it"
     if any(part in ("", "..") for part in parts) or not (parts or info.is_dir()):
-        return "whose name leads out of the zip file, or is empty in part"
+        return "whose name has an empty part or '..': rename it"
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
-        return f"whose name is longer than {LONGEST_NAME_BYTES} bytes"
+        return f"whose name is longer than {LONGEST_NAME_BYTES} bytes: shorten it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The card of weights: a page for people, beside the file, that says what it was trained on and what it finds."""
+"""The model card: a Markdown page next to the weights file, with its training data and its metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ _HEAD = "| class | illustrations | precision | recall | AP50 | AP50-95 |"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What is told of a training.
+    """The facts of a training run that appear in the model card.
 
     Attributes:
-        start: Those from which it started, as client apps know them.
-        dataset: That was learned.
-        epochs: Times that every page was seen.
+        start: Name of the start weights, as client apps know it.
+        dataset: Data set of the training.
+        epochs: Number of epochs.
         size: Longer side of the network's input, in pixels.
-        figures: By split, what :meth:`~app.training.metrics.Evaluation.as_json` says of the new weights.
-        finished: When, in seconds since the epoch.
+        figures: Metrics of the new weights by split, as :meth:`~app.training.metrics.Evaluation.as_json` returns them.
+        finished: End of the training, in seconds since the Unix epoch.
     """
 
     start: str
@@ -33,7 +33,7 @@ class TrainingRun:
 
 
 def format_card(name: str, weights: Description, run: TrainingRun) -> str:
-    """Return the card of a weights file as Markdown."""
+    """Return the model card of a weights file as Markdown."""
     date = datetime.fromtimestamp(run.finished, UTC).date().isoformat()
     rows = {
         "architecture": f"{weights.architecture or 'unknown'}, {weights.parameters:,} parameters, {run.size} pixels",
@@ -42,21 +42,21 @@ def format_card(name: str, weights: Description, run: TrainingRun) -> str:
         "epochs": str(run.epochs),
         "sha256": f"`{weights.sha256}`",
         "date": date,
-        "licence": "AGPL-3.0, as the code of the network",
+        "licence": "AGPL-3.0, the licence of the network's code",
     }
     head = [f"# {name}", "", "| | |", "| --- | --- |", *(f"| {row} | {_cell(text)} |" for row, text in rows.items())]
     data = ["", "## Data", "", _describe_data(run.dataset), ""]
-    return "\n".join([*head, *data, "## What it finds", *_format_reports(run.figures)]) + "\n"
+    return "\n".join([*head, *data, "## Results", *_format_reports(run.figures)]) + "\n"
 
 
 def _describe_data(dataset: Dataset) -> str:
     splits = "; ".join(f"{name}: {_count(split)}" for name, split in dataset.splits.items())
-    kept = "Only `train` was learned; of all epochs, the one that was best on `val` is kept."
-    return f"The data set `{dataset.name}`. {splits}. {kept}"
+    kept = "The network was trained on `train`; the epoch with the best metrics on `val` was kept."
+    return f"Data set `{dataset.name}`. {splits}. {kept}"
 
 
 def _count(split: Split) -> str:
-    return f"{split.images} pages, {split.illustrations} illustrations, {split.empty} pages without any"
+    return f"{split.images} pages, {split.illustrations} illustrations, {split.empty} pages without illustrations"
 
 
 def _format_reports(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,8 @@
-"""A training run at Comet, by its REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/).
+"""Tracking of a training run at Comet.
 
-Not the package ``comet_ml``: as soon as it is imported, it reports errors to a service of its own, patches torch and
-twenty other packages, and is found and started by ultralytics as well. Here nothing is sent but what is said.
+It uses the REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/), not the package
+``comet_ml``. On import, that package reports errors to a separate service and patches torch and twenty other packages;
+ultralytics also starts it when it is installed. This module sends only what the tracker passes to it.
 """
 
 import base64
@@ -27,30 +28,30 @@ from app.storage import write_atomic
 log = logging.getLogger(__name__)
 
 HOME = "https://www.comet.com"
-# Longest time for one request, and for all requests of an epoch. The training waits meanwhile.
+# Timeouts in seconds for one request, and for all requests of an epoch. The training is blocked meanwhile.
 SECONDS = 5.0
 PATIENCE = 10.0
 
-# Answers after which the same request may well succeed.
+# Temporary client errors: the same request may succeed later.
 _PASSING = frozenset({408, 425, 429})
 
 
 class CometRefused(Exception):
-    """Comet does not take this, now or later: a wrong key, no such workspace, an experiment that is gone."""
+    """Comet rejects the request for good: wrong key, unknown workspace, deleted experiment."""
 
 
 class CometUnreachable(Exception):
-    """Comet did not answer, or asks to come back later."""
+    """Comet did not answer, or asks to retry later."""
 
 
 class CometClient:
-    """Writes experiments. One thread at a time may use it.
+    """Client for writing experiments; not thread-safe.
 
     Args:
-        api_key: Of an account; those of a Comet elsewhere may carry its address.
-        url: Of a Comet elsewhere; else the address in the key, or comet.com.
-        user_agent: Names the software.
-        seconds: For one request.
+        api_key: API key of a Comet account; keys of a self-hosted Comet may contain its URL.
+        url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
+        user_agent: User-Agent header.
+        seconds: Timeout of one request, in seconds.
     """
 
     def __init__(self, api_key: str, url: str = "", user_agent: str = "", seconds: float = SECONDS) -> None:
@@ -58,7 +59,7 @@ class CometClient:
         self.address = f"{parts.scheme}://{parts.netloc}"
         self._headers = {"Authorization": api_key, "User-Agent": user_agent or "extractorAPI"}
         self._seconds = seconds
-        # Whoever runs this server has named the address: it may be private.
+        # The operator of this server configured the address, so it may be private.
         self._session = GuardedSession(AddressGuard(frozenset({str(parts.hostname)})))
 
     def close(self) -> None:
@@ -66,22 +67,22 @@ class CometClient:
         self._session.close()
 
     def create_experiment(self, workspace: str, project: str, name: str) -> dict[str, Any]:
-        """Make an experiment; return its ``experimentKey`` and ``link``.
+        """Create an experiment; return its ``experimentKey`` and ``link``.
 
         Args:
-            workspace: Empty for that of the account.
-            project: Made where it is missing.
-            name: To show.
+            workspace: Name of the workspace; empty for the account's default workspace.
+            project: Name of the project; created if it does not exist.
+            name: Display name of the experiment.
         """
         workspace = workspace or str(self._ask("GET", "account-details").get("defaultWorkspaceName"))
         fields = {"workspaceName": workspace, "projectName": project, "experimentName": name}
         experiment = self._ask("POST", "write/experiment/create", fields)
         if not experiment.get("experimentKey"):
-            raise CometRefused(f"{self.address} made no experiment.")
+            raise CometRefused(f"{self.address} did not create an experiment.")
         return experiment
 
     def write(self, kind: str, experiment: str, fields: Mapping[str, Any]) -> None:
-        """Write something of an experiment: ``parameter``, ``metric``, ``log-other``."""
+        """Write one record of an experiment; ``kind`` is ``parameter``, ``metric`` or ``log-other``."""
         self._ask("POST", f"write/experiment/{kind}", {"experimentKey": experiment, **fields})
 
     def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class CometClient:
 
 @dataclass(frozen=True)
 class CometRun:
-    """Where a training run belongs at Comet, and the file that remembers its experiment."""
+    """The place of a training run at Comet, and the local file that stores its experiment key."""
 
     workspace: str
     project: str
@@ -111,20 +112,20 @@ class CometRun:
     file: Path
 
 
-# What is written of an experiment, and the fields of it.
+# The kind of a record and its fields.
 Message = tuple[str, Mapping[str, Any]]
 
 
 class CometTracker:
-    """Sends a training run to Comet, after each epoch.
+    """Reports a training run to Comet after each epoch.
 
-    What cannot be sent now is sent with what comes next, and dropped at the end. After a refusal nothing more is sent.
-    Either is logged once.
+    Messages that cannot be sent are retried after the next epoch, and dropped when the training ends. After a
+    permanent rejection nothing more is sent. Only the first failure is logged.
 
     Args:
         client: The client for Comet.
         run: The training run.
-        patience: Seconds for all requests of an epoch.
+        patience: Timeout for all requests of an epoch, in seconds.
     """
 
     def __init__(self, client: CometClient, run: CometRun, patience: float = PATIENCE) -> None:
@@ -141,7 +142,7 @@ class CometTracker:
         )
 
     def record_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        # JSON has no number for infinite and undefined ones.
+        # JSON cannot represent infinity and NaN.
         finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         place = {"step": epoch, "epoch": epoch}
         self._send(("metric", {"metricName": name, "metricValue": value, **place}) for name, value in finite.items())
@@ -151,18 +152,18 @@ class CometTracker:
         self._client.close()
 
     def _send(self, messages: Iterable[Message]) -> None:
-        """Send messages after those that wait. Never raises."""
+        """Send the waiting messages, then the new ones. Never raises."""
         self._waiting.extend(messages)
         try:
             self._write_waiting()
         except CometUnreachable as error:
-            self._warn(f"{error} It is tried again with the next epoch.")
+            self._warn(f"{error} The next epoch retries it.")
         except CometRefused as error:
             self._stopped = True
-            self._warn(f"{error} Nothing more of it is sent.")
+            self._warn(f"{error} Tracking of this training stops.")
         except Exception:
             self._stopped = True
-            log.exception("This training is not tracked any further.")
+            log.exception("Tracking of this training stops after an unexpected error.")
 
     def _write_waiting(self) -> None:
         end = time.monotonic() + self._patience
@@ -173,7 +174,7 @@ class CometTracker:
             self._waiting.popleft()
 
     def _find_experiment(self) -> str:
-        """Return the key of this run's experiment: that of before an interruption, or a new one."""
+        """Return the key of this run's experiment: the stored one after an interruption, or a new one."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(self._run.file.read_bytes())["experimentKey"])
         made = self._client.create_experiment(self._run.workspace, self._run.project, self._run.name)
@@ -189,7 +190,7 @@ class CometTracker:
 
 
 def _read_address(api_key: str) -> str:
-    """Return the address that an API key carries behind its ``*``, as base64 of JSON with ``baseUrl``; or ""."""
+    """Return the URL in an API key, or "". It follows a ``*``, as base64-encoded JSON with a ``baseUrl``."""
     with contextlib.suppress(ValueError, AttributeError):
         return str(json.loads(base64.b64decode(api_key.partition("*")[2] + "==")).get("baseUrl") or "")
     return ""

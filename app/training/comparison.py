@@ -1,4 +1,4 @@
-"""The comparison images of an evaluation: what is on a page beside what was found there."""
+"""The comparison images of an evaluation: the ground truth of a page next to its detections."""
 
 import contextlib
 import os
@@ -15,21 +15,21 @@ from app.storage import write_atomic
 from app.training.labelled_page import UNREADABLE, LabelledPage, load_page
 from app.training.metrics import count_errors
 
-# Pages of an evaluation that are drawn, those with errors first: more are not looked through, and take 100 MB.
+# Most pages of an evaluation that are drawn, those with most errors first. Nobody reviews more; 200 take 100 MB.
 MOST_PAGES = 200
-# Longer side of the images, in pixels: enough to see why a box is wrong.
+# Longer side of the images, in pixels; enough to see why a box is wrong.
 LONGEST = 1600
 
 WITH_TRUTH, WITHOUT_TRUTH = "images", "images-without-truth"
 
 
 class Comparison:
-    """Draws the pages of an evaluation beside what an earlier one left, then puts them in its place.
+    """Draws comparison images into a temporary folder, then replaces those of an earlier evaluation.
 
     Args:
-        folder: Of the evaluation.
-        class_names: By class id; told where there are several.
-        confidence: What was found with less is not drawn.
+        folder: Output folder of the evaluation.
+        class_names: Class names by class id; shown in the images if there are several.
+        confidence: Least confidence of the detections that are drawn.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str], confidence: float) -> None:
@@ -39,11 +39,11 @@ class Comparison:
         self._fresh = folder / ".new"
 
     def draw(self, pages: Sequence[LabelledPage], paths: Mapping[str, Path]) -> int:
-        """Draw the pages that are to be looked at first, and return how many.
+        """Draw the pages with most errors, at most ``MOST_PAGES``, and return how many were drawn.
 
         Args:
             pages: All pages of the evaluation.
-            paths: Their image files, by name.
+            paths: Image files by name.
         """
         shutil.rmtree(self._fresh, ignore_errors=True)
         for name in (WITH_TRUTH, WITHOUT_TRUTH):
@@ -53,7 +53,7 @@ class Comparison:
         return sum(self._draw_page(page, paths[page.image_name]) for page in chosen)
 
     def replace_images(self) -> None:
-        """Put what was drawn in the place of earlier images. Meanwhile there is no report: it is written after them."""
+        """Replace the images of an earlier evaluation, and delete its report, which no longer matches them."""
         (self._folder / "report.json").unlink(missing_ok=True)
         for name in (WITH_TRUTH, WITHOUT_TRUTH):
             with contextlib.suppress(FileNotFoundError):
@@ -62,14 +62,15 @@ class Comparison:
         self._fresh.rmdir()
 
     def _draw_page(self, page: LabelledPage, path: Path) -> bool:
-        """Draw a page; one that has become unreadable since it was looked at is left out."""
+        """Draw a page; return False if its file can no longer be read."""
         try:
             pixels, size = load_page(path, LONGEST)
         except UNREADABLE:
             return False
         image = Image.fromarray(pixels)
         image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-        # Both are of the whole page: what a reduced decode adds at the edge is in neither.
+        # From pixels of the boxes to pixels of the thumbnail. Both sizes are those of the page, without the partial
+        # pixel that a reduced decode adds at the edge.
         scale = np.array([image.width / pixels.shape[1] * size[0] / page.size[0]] * 4)
         truth = self._list_boxes(page.true.xyxy * scale, page.true.class_id, None)
         sure = page.found.confidence >= np.float32(self._confidence)

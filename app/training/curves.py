@@ -1,4 +1,4 @@
-"""Curves as PNG: precision over recall of an evaluation, and the epochs of a training."""
+"""Curves as PNG: precision over recall of an evaluation, losses and metrics over the epochs of a training."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,7 +16,7 @@ from app.training.metrics import ClassFigures, Evaluation
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which everybody can tell apart; then the same, dashed.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), safe for colour-blind readers; then the same, dashed.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31")
 _STYLES = ("-", "--", ":", "-.")
 _INK, _GRID = "#222222", "#DDDDDD"
@@ -25,7 +25,10 @@ _DPI = 150
 
 
 def draw_precision_recall(evaluation: Evaluation, path: Path) -> None:
-    """Write the curve of an evaluation: a line a class, a bold one for all, and a dot at the confidence told of."""
+    """Write the precision-recall curve of an evaluation.
+
+    It has a line for each class, a bold line for all classes, and a dot at the confidence of the evaluation.
+    """
     figure, (axes,) = _open_figure(8.5, 5.5, 1)
     classes = sorted((each for each in evaluation.classes if each.illustrations), key=lambda each: -(each.ap50 or 0))
     recalls = [point / 100 for point in range(101)]
@@ -48,14 +51,14 @@ def draw_precision_recall(evaluation: Evaluation, path: Path) -> None:
 
 
 def draw_history(epochs: Sequence[EpochRecord], path: Path) -> None:
-    """Write the curves of a training: its losses, and the figures on the pages for validation, over the epochs."""
+    """Write the curves of a training over its epochs: the losses, and the metrics on the validation pages."""
     figure, (losses, figures) = _open_figure(11, 4.8, 2)
     numbers = [record.epoch for record in epochs]
     names = sorted({name for record in epochs for name in record.losses})
     kinds = sorted({name.rpartition("/")[2] for name in names})
     for name in names:
         values = [record.losses.get(name, float("nan")) for record in epochs]
-        # A loss has one colour, dashed on the pages for validation.
+        # Each loss has one colour: solid for training, dashed for validation.
         style = _style(kinds.index(name.rpartition("/")[2])) | ({"ls": "--"} if name.startswith("val/") else {})
         losses.plot(numbers, values, **style, lw=1.8, label=name.replace("_", " "), **_mark(epochs))
     for index, (name, title) in enumerate(
@@ -66,7 +69,7 @@ def draw_history(epochs: Sequence[EpochRecord], path: Path) -> None:
     losses.set(xlabel="epoch", ylim=(0, None))
     losses.set_title("losses", loc="left")
     figures.set(xlabel="epoch", ylim=(0, 1.02))
-    figures.set_title("on the pages for validation", loc="left")
+    figures.set_title("metrics on the validation pages", loc="left")
     for axes in (losses, figures):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
@@ -75,7 +78,7 @@ def draw_history(epochs: Sequence[EpochRecord], path: Path) -> None:
 
 
 def _open_figure(width: float, height: float, panels: int) -> tuple[Figure, list["Axes"]]:
-    """Return a figure of its own, which pyplot knows nothing of, and its panels side by side."""
+    """Return a figure that is not registered with pyplot, and its panels, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     panes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
@@ -95,7 +98,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _mark(epochs: Sequence[EpochRecord]) -> dict[str, Any]:
-    """Dots where a line would hardly be seen."""
+    """Return the style of dots for short curves, where a line alone would hardly be visible."""
     return {"marker": "o", "ms": 4} if len(epochs) <= 10 else {}
 
 
@@ -115,7 +118,7 @@ def _label_dot(evaluation: Evaluation) -> str:
 
 
 def _add_legend(figure: Figure, axes: "Axes", title: str) -> None:
-    """Write the legend beside the curves, without taking a name for a formula."""
+    """Draw the legend next to the curves; ``$`` in a class name does not start a formula."""
     if not axes.lines:
         return
     legend = figure.legend(loc="outside right upper", title=title, frameon=False, fontsize=10, alignment="left")

@@ -1,4 +1,4 @@
-"""Pages from archives: which image belongs to which split and label file, and how they come to lie in a data set."""
+"""Pages of an uploaded archive: match images with label files and splits, and write them into a data set."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,40 +11,46 @@ from app.training.dataset_records import SPLITS, Split
 from app.training.image_check import find_suffix
 from app.training.labels import LabelledBox, format_labels, parse_labels
 
-# What systems and annotation tools leave beside pages and labels.
+# Files that operating systems and annotation tools leave next to pages and labels.
 _LEFTOVERS = ("thumbs.db", "desktop.ini", "classes.txt", "notes.json")
 _MOST_LABEL_BYTES = 1_000_000
-_ALIASES = {split: split for split in SPLITS} | {"valid": "val"}  # as Roboflow has it
+_ALIASES = {split: split for split in SPLITS} | {"valid": "val"}  # "valid" in exports of Roboflow
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Images and label files of a split, by the stem of their names."""
+    """Images and label files of a split, by file stem."""
 
     images: dict[str, Member] = field(default_factory=dict)
     labels: dict[str, Member] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Bytes, unpacked."""
+        """Unpacked size, in bytes."""
         return sum(member.size for member in (*self.images.values(), *self.labels.values()))
 
     def add(self, kind: str, member: Member) -> None:
         """Add an image or a label file.
 
         Raises:
-            RequestError: There is one of the same stem.
+            RequestError: If there already is one with the same stem.
         """
         if kind == "labels" and member.path.suffix.lower() != ".txt":
-            raise RequestError(f"{member} is not a label file: send one <name of the image>.txt for each image.")
+            raise RequestError(f"{member} is not a label file: send one <image name>.txt for each image.")
         found: dict[str, Member] = getattr(self, kind)
         other = found.setdefault(member.path.stem, member)
         if other is not member:
-            raise RequestError(f"{other.path} and {member} would be the same page: give each a name of its own.")
+            raise RequestError(f"{other.path} and {member} would be the same page: rename one of them.")
 
 
 class _Place(NamedTuple):
-    """Where a file is in the zip file of a data set."""
+    """The place of a file in the zip file of a data set.
+
+    Attributes:
+        top: Folders above those of the split and of the kind.
+        split: ``train``, ``val`` or ``test``; "" if no folder names the split.
+        kind: ``images`` or ``labels``.
+    """
 
     top: tuple[str, ...]
     split: str
@@ -52,7 +58,7 @@ class _Place(NamedTuple):
 
 
 def match_pages(images: Archive, labels: Archive) -> Pages:
-    """Return the pages of two archives, whatever folders they have."""
+    """Return the pages of two archives; their folders are ignored."""
     pages = Pages()
     for kind, archive in (("images", images), ("labels", labels)):
         for member in _skip_leftovers(archive):
@@ -61,26 +67,30 @@ def match_pages(images: Archive, labels: Archive) -> Pages:
 
 
 def sort_pages(archive: Archive, flat: str) -> dict[str, Pages]:
-    """Return the pages of the zip file of a data set by split.
+    """Return the pages in the zip file of a data set, by split.
 
-    ``images/train/``, ``train/images/`` and the like, and the same for ``labels``, both perhaps in another folder. What
-    is elsewhere is not looked at.
+    Accepted are the layouts ``images/train/`` and ``train/images/``, with the same for ``labels``. Both may be inside
+    another folder. All other files are ignored.
 
     Args:
         archive: The zip file.
-        flat: The split of pages that lie in ``images/`` itself.
+        flat: Split of the pages that are directly in ``images/``.
 
     Raises:
-        RequestError: There are no such folders, or several of them, or a page in two forms.
+        RequestError: If there are no such folders, if there is more than one data set, or if a page occurs twice.
     """
     placed = [(place, member) for member in _skip_leftovers(archive) if (place := _find_place(member))]
     tops = sorted({"/".join(place.top) for place, _ in placed})
     if not any(place.kind == "images" for place, _ in placed):
-        raise RequestError(f"{archive.field} has no pages: send a zip file with the folders images and labels.")
+        raise RequestError(f"{archive.field} has no pages: send a zip file with the folders images/ and labels/.")
     if len(tops) > 1:
-        raise RequestError(f"{archive.field} has more than one data set: {tops[0] or 'images'} and {tops[1]}.")
+        both = f"{tops[0] or 'images'} and {tops[1]}"
+        raise RequestError(f"{archive.field} has more than one data set: {both}; send only one.")
     if len({bool(place.split) for place, _ in placed}) > 1:
-        raise RequestError(f"{archive.field} has pages in images or labels itself and in folders like train: take one.")
+        raise RequestError(
+            f"{archive.field} has files both directly in images/ or labels/ and in folders of a split such as train/: "
+            "use one layout."
+        )
     found: dict[str, Pages] = {}
     for place, member in placed:
         found.setdefault(place.split or flat, Pages()).add(place.kind, member)
@@ -96,7 +106,7 @@ def _skip_leftovers(archive: Archive) -> Iterable[Member]:
 
 
 def _find_place(member: Member) -> _Place | None:
-    """Return what the folders of a member say, None when it is in neither ``images`` nor ``labels``."""
+    """Return the place of a member; None if it is in neither ``images`` nor ``labels``."""
     folders = [part.lower() for part in member.path.parts[:-1]]
     kind = next((part for part in reversed(folders) if part in ("images", "labels")), None)
     if kind is None:
@@ -111,18 +121,18 @@ def _find_place(member: Member) -> _Place | None:
 
 
 def unpack_pages(pages: Pages, split: str, folder: Path, classes: int, image_bytes: int) -> Split:
-    """Write the pages of a split to the folder of a data set, and count them.
+    """Write the pages of a split into the folder of a data set, and return their counts.
 
     Args:
         pages: Images and label files.
-        split: Which they are for.
-        folder: Of the data set.
-        classes: How many there are.
-        image_bytes: That an image file may have.
+        split: Name of the split.
+        folder: Folder of the data set.
+        classes: Number of classes.
+        image_bytes: Maximum size of an image file, in bytes.
 
     Raises:
-        RequestError: There are none, none has a label file, a label file has no image, or something cannot be read.
-        TooLarge: A file is.
+        RequestError: If there is no image or no label file, a label file has no image, or a file cannot be read.
+        TooLarge: If a file is too large.
     """
     _check_match(pages, split)
     images, labels = folder / "images" / split, folder / "labels" / split
@@ -142,10 +152,15 @@ def _check_match(pages: Pages, split: str) -> None:
     if not pages.images:
         raise RequestError(f"There is no image for {split}: send JPEG, PNG, TIFF, WebP or BMP files.")
     if not pages.labels:
-        raise RequestError(f"None of the {len(pages.images)} images for {split} has a label file of its name.")
+        raise RequestError(
+            f"None of the {len(pages.images)} images for {split} has a label file: send one <image name>.txt for each."
+        )
     if alone:
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-        raise RequestError(f"These label files have no image of their name: {', '.join(alone[:3])}{more}.")
+        raise RequestError(
+            f"These label files have no image with the same name: {', '.join(alone[:3])}{more}; "
+            "add the images or remove the files."
+        )
 
 
 def _load_boxes(labels: Mapping[str, Member], stem: str, classes: int) -> list[LabelledBox]:
@@ -164,7 +179,7 @@ def _unpack_image(member: Member, folder: Path, most_bytes: int) -> None:
     first = next(pieces, b"")
     suffix = find_suffix(first)
     if not suffix:
-        raise RequestError(f"{member} is not an image that is read here: send JPEG, PNG, TIFF, WebP or BMP files.")
+        raise RequestError(f"{member} is not a supported image: send JPEG, PNG, TIFF, WebP or BMP files.")
     with (folder / f"{member.path.stem}{suffix}").open("xb") as file:
         file.write(first)
         file.writelines(pieces)

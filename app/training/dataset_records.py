@@ -1,11 +1,11 @@
-"""A data set as it lies on the disk.
+"""A data set on disk.
 
     images/<split>/<stem>.<ext>    a page
-    labels/<split>/<stem>.txt      its illustrations; empty where there are none
+    labels/<split>/<stem>.txt      its illustrations; empty for a page without illustrations
     dataset.json                   classes and counts
 
-A label row is ``class x_center y_center width height``, the last four relative to the page's width and height, from its
-top-left corner (https://docs.ultralytics.com/datasets/detect/).
+A label row is ``class x_center y_center width height``. The last four are fractions of the page's width and height,
+with the origin at the top left (https://docs.ultralytics.com/datasets/detect/).
 """
 
 import json
@@ -24,12 +24,12 @@ RECORD = "dataset.json"
 
 @dataclass(frozen=True)
 class Split:
-    """Pages of a data set for one purpose.
+    """Counts of one split of a data set.
 
     Attributes:
-        images: Pages.
-        illustrations: Boxes on them.
-        empty: Pages without any.
+        images: Number of pages.
+        illustrations: Number of boxes on all pages.
+        empty: Number of pages without a box.
     """
 
     images: int
@@ -39,14 +39,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pages.
+    """A data set: labelled pages in one or more splits.
 
     Attributes:
-        name: By which its client app knows it.
-        folder: Holds ``images/``, ``labels/`` and the record; never changes.
-        classes: Names of what is labelled; a class id is a place among them.
-        splits: Those of ``train``, ``val``, ``test`` that it has.
-        changed: When pages last came to it, in seconds since the epoch.
+        name: Name that the client app uses.
+        folder: Folder with ``images/``, ``labels/`` and ``dataset.json``; its content never changes.
+        classes: Class names; a class id is an index into them.
+        splits: Counts of the splits that exist, by name (``train``, ``val``, ``test``).
+        changed: Time of the last upload, in seconds since the Unix epoch.
     """
 
     name: str
@@ -56,10 +56,12 @@ class Dataset:
     changed: float
 
     def list_pages(self, split: str) -> list[tuple[Path, Path]]:
-        """Return the image and the label file of every page of a split, by name. The latter exists, and may be empty.
+        """Return the image and the label file of every page of a split, sorted by name.
+
+        Every page has a label file, which may be empty.
 
         Raises:
-            RequestError: The data set has no such split.
+            RequestError: If the data set has no such split.
         """
         if split not in self.splits:
             there = ", ".join(self.splits)
@@ -70,10 +72,10 @@ class Dataset:
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """Load the record of a data set from its folder, in the store or a job's own.
+    """Load the record of a data set from its folder in the store or in a job's folder.
 
     Raises:
-        FileNotFoundError: There is no data set.
+        FileNotFoundError: If the folder contains no data set.
     """
     fields: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
     splits = {split: Split(**counts) for split, counts in fields["splits"].items()}
@@ -88,7 +90,7 @@ def save_dataset(dataset: Dataset) -> None:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Give a file one more name, or make a copy where the disk has no links."""
+    """Create a hard link to a file, or copy it if the file system does not support hard links."""
     try:
         os.link(source, target)
     except FileNotFoundError:

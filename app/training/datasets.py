@@ -1,9 +1,10 @@
-"""The data sets that client apps have sent, for training and testing.
+"""The store of uploaded data sets, for training and evaluation.
 
-    <folder>/<app id>/<name>/<version>/    a data set, as in ``records.py``
+    <folder>/<app id>/<name>/<version>/    a data set, see ``dataset_records.py``
+    <folder>/.parts/                       uploads in progress
 
-A version never changes: an upload makes the next one beside the store and gives it its name at the end, in one step.
-The newest one is the data set.
+A version never changes. An upload is unpacked in ``.parts`` and becomes the next version by one atomic rename. The
+newest version is the current data set.
 """
 
 import contextlib
@@ -29,22 +30,22 @@ from app.training.image_check import check_pictures
 
 __all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 
-# Under a name that no client app's folder has.
+# Folder for uploads in progress; no client app's folder has this name.
 PARTS = ".parts"
 LEFTOVER_SECONDS = 86400.0
-# To how many times the largest upload an archive may unpack.
+# Most unpacked bytes of an archive, as a multiple of the largest upload.
 UNPACKED = 4
 
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What is accepted of an upload.
+    """Limits for an upload.
 
     Attributes:
-        upload_bytes: Of its body.
-        image_bytes: Of an image file.
-        image_pixels: Of an image.
-        seconds: To receive it, and to decode all images. 2 GB at 5 Mbit/s take an hour.
+        upload_bytes: Maximum size of the request body, in bytes.
+        image_bytes: Maximum size of an image file, in bytes.
+        image_pixels: Maximum number of pixels of an image.
+        seconds: Timeout for receiving the upload, and for decoding all its images. 2 GB at 5 Mbit/s take an hour.
     """
 
     upload_bytes: int
@@ -54,11 +55,11 @@ class UploadLimits:
 
 
 class DatasetStore:
-    """The data sets of this installation; a client app sees its own only.
+    """The data sets of this installation; a client app sees only its own.
 
     Args:
-        folder: Of all of them.
-        limits: Of uploads.
+        folder: Root folder of the store.
+        limits: Limits for uploads.
     """
 
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
@@ -68,11 +69,11 @@ class DatasetStore:
     def add_split(
         self, app_id: int, name: str, split: str, images_zip: IO[bytes], labels_zip: IO[bytes], yaml: bytes
     ) -> Dataset:
-        """Add pages to a data set, which may be new; they take the place of those that it has for the same split.
+        """Add a split to a data set, or create the data set; a split of the same name is replaced.
 
         Raises:
-            RequestError: What was wrong with name, archives, labels or YAML; nothing was changed.
-            NoSpace: The disk is full; nothing was changed.
+            RequestError: If the name, an archive, a label or the YAML is invalid. The store is unchanged.
+            NoSpace: If the disk is full. The store is unchanged.
         """
         if split not in SPLITS:
             raise RequestError(f"action is {split[:40]!r}: send one of {', '.join(SPLITS)}.")
@@ -87,18 +88,18 @@ class DatasetStore:
             return self._publish(app_id, Dataset(name, work, classes, splits, time.time()), join=True)
 
     def add(self, app_id: int, name: str, dataset_zip: IO[bytes], yaml: bytes, flat: str = "test") -> Dataset:
-        """Add a data set, in place of the one of that name if there is one.
+        """Add a data set, or replace the one with the same name.
 
         Args:
-            app_id: Of the client app.
-            name: Of the data set.
-            dataset_zip: With the folders ``images`` and ``labels``.
-            yaml: Names the classes.
-            flat: The split for which the pages are, where no folder says so.
+            app_id: ID of the client app.
+            name: Name of the data set.
+            dataset_zip: Zip file with the folders ``images`` and ``labels``.
+            yaml: Content of the YAML file with the class names.
+            flat: Split of the pages that are not in the folder of a split.
 
         Raises:
-            RequestError: What was wrong with name, archive, labels or YAML; nothing was changed.
-            NoSpace: The disk is full; nothing was changed.
+            RequestError: If the name, the archive, a label or the YAML is invalid. The store is unchanged.
+            NoSpace: If the disk is full. The store is unchanged.
         """
         if flat not in SPLITS:
             raise RequestError(f"action is {flat[:40]!r}: send one of {', '.join(SPLITS)}.")
@@ -108,17 +109,17 @@ class DatasetStore:
             return self._publish(app_id, Dataset(name, work, classes, splits, time.time()), join=False)
 
     def list(self, app_id: int) -> list[Dataset]:
-        """Return the data sets of a client app, by name."""
+        """Return the data sets of a client app, sorted by name."""
         folders = sorted(self._place(app_id).glob("[!.]*"))
         return [dataset for folder in folders if (dataset := _load_newest(folder))]
 
     def find(self, app_id: int, name: str) -> Dataset:
         """Return a data set by name, with or without ``.yaml``.
 
-        A name is looked up in the listing and never joined to a path.
+        The name is looked up in the listing and never joined to a path.
 
         Raises:
-            RequestError: The client app has no such data set.
+            RequestError: If the client app has no such data set.
         """
         known = {dataset.name: dataset for dataset in self.list(app_id)}
         found = known.get(name) or known.get(strip_suffix(name))
@@ -128,10 +129,10 @@ class DatasetStore:
         return found
 
     def remove(self, app_id: int, name: str) -> Dataset:
-        """Remove a data set, and return what it was. Jobs that have begun keep their pages.
+        """Remove a data set and return its record. Running jobs have their own copy.
 
         Raises:
-            RequestError: The client app has no such data set.
+            RequestError: If the client app has no such data set.
         """
         with self._lock(app_id):
             dataset = self.find(app_id, name)
@@ -139,7 +140,7 @@ class DatasetStore:
         return dataset
 
     def remove_leftovers(self) -> int:
-        """Remove what uploads left that were broken off a day ago or earlier, and return how many."""
+        """Remove folders of aborted uploads and superseded versions older than a day; return their number."""
         limit = time.time() - LEFTOVER_SECONDS
         superseded = [version for place in self.folder.glob("[0-9]*/[!.]*") for version in _list_versions(place)[:-1]]
         removed = 0
@@ -151,12 +152,12 @@ class DatasetStore:
         return removed
 
     def keep(self, dataset: Dataset, folder: Path) -> Dataset:
-        """Return a copy of a data set in a folder of its own, which no upload changes and no removal takes away.
+        """Copy a data set into a job's folder, where uploads and removals do not affect it; return the copy.
 
-        What is there already from an earlier call stays as it is. Files are shared (hard links) where the disk can.
+        An existing copy is kept. Files are hard links if the file system supports them.
 
         Raises:
-            RequestError: The data set was replaced or removed at this very moment.
+            RequestError: If the data set was replaced or removed during the copy.
         """
         if not (folder / RECORD).exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,14 +166,14 @@ class DatasetStore:
                 try:
                     shutil.copytree(dataset.folder, copy, copy_function=link_or_copy)
                 finally:
-                    if not (dataset.folder / RECORD).exists():  # it is taken out of its place before it is removed
+                    if not (dataset.folder / RECORD).exists():  # a removal first moves the folder, then deletes it
                         raise RequestError(f"The data set {dataset.name} has just been changed: try again.")
                 os.rename(copy, folder)
         return load_dataset(folder)
 
     @property
     def parts(self) -> Path:
-        """Where uploads lie while they are received and unpacked: on the same disk as the data sets."""
+        """Folder in which uploads are received and unpacked; on the same file system as the data sets."""
         return self.folder / PARTS
 
     def _place(self, app_id: int) -> Path:
@@ -180,7 +181,7 @@ class DatasetStore:
 
     @contextlib.contextmanager
     def _work(self) -> Iterator[Path]:
-        """Yield a new folder that is gone afterwards, or has become a data set."""
+        """Yield a new working folder; it is deleted at the end unless it was moved into the store."""
         self.parts.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=self.parts))
         try:
@@ -197,14 +198,17 @@ class DatasetStore:
         return splits
 
     def _publish(self, app_id: int, dataset: Dataset, *, join: bool) -> Dataset:
-        """Give a finished folder its name, in one step; with the other splits that are there, if it is to join them."""
+        """Move a finished folder into the store as the newest version of its data set.
+
+        With ``join``, the splits of the previous version that are not in the new one are kept.
+        """
         with self._lock(app_id):
             old = self._load(app_id, dataset.name)
             if old and join:
                 self._check_classes(old, dataset.classes)
                 dataset = _join(old, dataset)
             save_dataset(dataset)
-            os.sync()  # a power cut leaves either data set whole
+            os.sync()  # after a power failure, the old or the new version is complete
             place = self._place(app_id) / dataset.name
             place.mkdir(exist_ok=True)
             newest = place / f"{max(time.time_ns(), int(old.folder.name) + 1 if old else 0):020d}"
@@ -214,7 +218,7 @@ class DatasetStore:
         return load_dataset(newest)
 
     def _discard(self, folder: Path) -> None:
-        """Take a folder out of its place, in one step, and then remove it."""
+        """Delete a folder; an atomic rename first takes it out of the store."""
         with self._work() as work, contextlib.suppress(FileNotFoundError):
             os.rename(folder, work / "old")
 
@@ -222,7 +226,7 @@ class DatasetStore:
         return next((dataset for dataset in self.list(app_id) if dataset.name == name), None)
 
     def _lock(self, app_id: int) -> FileLock:
-        """Return the lock with which a client app's data sets are changed."""
+        """Return the lock for changes to a client app's data sets."""
         place = self._place(app_id)
         place.mkdir(parents=True, exist_ok=True)
         return lock_folder(place)
@@ -231,13 +235,13 @@ class DatasetStore:
     def _check_classes(old: Dataset | None, classes: tuple[str, ...]) -> None:
         if old and old.classes != classes:
             raise RequestError(
-                f"The data set {old.name} has the classes {_show(old.classes)}, and yaml_file {_show(classes)}: send "
-                "the same, take another name, or remove it first."
+                f"The data set {old.name} has the classes {_show(old.classes)}, but yaml_file has {_show(classes)}: "
+                "send the same classes, choose another name, or remove the data set first."
             )
 
 
 def _join(old: Dataset, new: Dataset) -> Dataset:
-    """Put the splits of a data set that a new one has not into its folder."""
+    """Add the splits of the old version that the new version lacks; return the complete new version."""
     for split in old.splits.keys() - new.splits.keys():
         for kind in ("images", "labels"):
             shutil.copytree(old.folder / kind / split, new.folder / kind / split, copy_function=link_or_copy)
@@ -255,8 +259,8 @@ def _list_versions(folder: Path) -> list[Path]:
 
 
 def _load_newest(folder: Path) -> Dataset | None:
-    """Return the newest version of a data set; None when there is none. An upload may replace it at any moment."""
-    for _ in range(10):
+    """Return the newest version of a data set, or None."""
+    for _ in range(10):  # an upload may replace and delete the version between the listing and the load
         versions = _list_versions(folder)
         if not versions:
             return None

@@ -1,11 +1,14 @@
-"""How well weights find what is on the labelled pages of a data set, in figures and in pictures.
+"""Evaluation of weights on a split of a data set.
 
     detector = load_detector(weights, MEASURING)
     evaluation = evaluate(detector, dataset, "test", folder, report)
 
-Pages are looked at by the service's own detector, at the size at which it asks libraries for them. What comes of it is
-written into the folder: ``report.json``, ``curve.png``, ``images/<page>.jpg``, and pages without a true box apart, as
-``images-without-truth/<page>.jpg``.
+The detector and the image size are those of detection jobs. Files written into the folder:
+
+    report.json                         metrics, see ``metrics.Evaluation``
+    curve.png                           precision-recall curve
+    images/<page>.jpg                   comparison images of pages with ground truth
+    images-without-truth/<page>.jpg     comparison images of pages without ground truth
 """
 
 import json
@@ -27,7 +30,7 @@ from app.training.datasets import Dataset
 from app.training.labelled_page import UNREADABLE, LabelledPage, TrueBoxes, load_labels, load_page
 from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
-# How to detect for an evaluation: the average precision takes all that is found, however unsure.
+# Detector settings for evaluations: average precision needs detections of every confidence.
 MEASURING = DetectorConfig(confidence=0.001, most=300)
 
 Report = Callable[[int, int], None]
@@ -35,7 +38,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class _Page:
-    """A page to look at: its pixels, its (width, height) in them, and what is on it."""
+    """A page before detection: its pixels, its (width, height) in these pixels, its ground truth."""
 
     image_name: str
     pixels: NDArray[np.uint8]
@@ -46,23 +49,24 @@ class _Page:
 def evaluate(
     detector: Detector, dataset: Dataset, split: str, folder: Path, report: Report, confidence: float = 0.25
 ) -> Evaluation:
-    """Look at the pages of a split, and write figures, curve and comparison images into a folder.
+    """Detect on the pages of a split, and write metrics, curve and comparison images into a folder.
 
-    What an earlier evaluation left there is replaced at the end.
+    The files of an earlier evaluation are replaced at the end.
 
     Args:
-        detector: Configured as :data:`MEASURING` has it.
+        detector: Detector with the settings of :data:`MEASURING`.
         dataset: Labelled pages.
         split: ``train``, ``val`` or ``test``.
-        folder: To write into.
-        report: Told after every batch how many pages of how many are done; what it raises ends the evaluation.
-        confidence: At which precision and recall are told, and which the detections in the images have at least.
+        folder: Output folder.
+        report: Callback after each batch, with the number of pages done and of all pages. If it raises, the
+            evaluation stops.
+        confidence: Least confidence for precision and recall, and for the boxes in the comparison images.
 
     Raises:
-        RequestError: The data set has no such split, or the weights know none of its classes.
+        RequestError: If the data set has no such split, or shares no class with the weights.
     """
     paths, same = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
-    pages, unreadable = _look_at(detector, paths, same, report)
+    pages, unreadable = _detect_pages(detector, paths, same, report)
     evaluation = replace(
         evaluate_pages(pages, dataset.classes, confidence),
         unreadable=tuple(unreadable),
@@ -77,26 +81,26 @@ def evaluate(
     return evaluation
 
 
-def _look_at(
+def _detect_pages(
     detector: Detector, paths: Sequence[tuple[Path, Path]], same: Mapping[int, int], report: Report
 ) -> tuple[list[LabelledPage], list[UnreadablePage]]:
-    """Detect on every page that can be read, a batch at a time; the next is decoded meanwhile."""
-    looked_at: list[LabelledPage] = []
+    """Detect on every readable page, batch by batch; the next batch is decoded in the background."""
+    detected: list[LabelledPage] = []
     unreadable: list[UnreadablePage] = []
     size = detector.config.batch_size
-    # A little more than the network looks at, as the service asks of libraries.
+    # Detection jobs request images 1.25 times larger than the network's input.
     least = round(1.25 * detector.config.size)
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     for batch in load_ahead(batches, lambda pair: _load(*pair, least)):
         pages = [each for each in batch if isinstance(each, _Page)]
         unreadable += [each for each in batch if isinstance(each, UnreadablePage)]
         found = detector.detect([page.pixels for page in pages])
-        looked_at += [
+        detected += [
             LabelledPage(page.image_name, page.size, page.true, _translate(detections, same))
             for page, detections in zip(pages, found, strict=True)
         ]
-        report(len(looked_at) + len(unreadable), len(paths))
-    return looked_at, unreadable
+        report(len(detected) + len(unreadable), len(paths))
+    return detected, unreadable
 
 
 def _load(image: Path, label: Path, least: int) -> _Page | UnreadablePage:
@@ -109,25 +113,25 @@ def _load(image: Path, label: Path, least: int) -> _Page | UnreadablePage:
 
 
 def _translate(detections: Detections, same: Mapping[int, int]) -> Detections:
-    """Return the detections of classes that the data set knows, with its class ids."""
+    """Return the detections of classes in the data set, with the data set's class ids."""
     ids = [same.get(class_id, -1) for class_id in detections.class_id.tolist()]
     class_id = np.array(ids, dtype=np.int64)
     known = class_id >= 0
     return Detections(detections.xyxy[known], detections.confidence[known], class_id[known])
 
 
-# That a sentence lists; weights trained on COCO have 80.
+# Most class names in a message; weights trained on COCO have 80.
 _MOST_NAMES = 20
 
 
 def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> dict[int, int]:
-    """Return for each class id of the weights that of the data set, where both know the class.
+    """Return the data set's class id for each class id of the weights that both share.
 
-    Classes are known by their names, whatever their order, in capitals or not. Where no name is shared, one class on
-    either side is taken for the same: «illustration» and «figure», say.
+    Classes match by name, ignoring case. If no name matches and each side has exactly one class, the two classes
+    match: for example "illustration" and "figure".
 
     Raises:
-        RequestError: Weights and data set have nothing to do with each other.
+        RequestError: If the weights and the data set share no class.
     """
     places = {_normalise(name): place for place, name in reversed(list(enumerate(of_dataset)))}
     known = {class_id: _normalise(name) for class_id, name in of_weights.items()}
@@ -137,8 +141,8 @@ def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> d
     if len(of_weights) == len(of_dataset) == 1:
         return {next(iter(of_weights)): 0}
     raise RequestError(
-        f"The weights and the data set share no class: the weights find {_list(of_weights.values())}; "
-        f"the data set has {_list(of_dataset)}."
+        f"The weights and the data set share no class: the weights have {_list(of_weights.values())}; "
+        f"the data set has {_list(of_dataset)}. Use the same class names."
     )
 
 

@@ -1,4 +1,4 @@
-"""What became of each epoch of a training, in a file that is appended to: a line an epoch, as JSON."""
+"""The history of a training: a file with one JSON line for each epoch."""
 
 import json
 import math
@@ -13,13 +13,13 @@ FIGURES = ("precision", "recall", "ap50", "ap50_95")
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch.
+    """Losses and metrics of one epoch.
 
     Attributes:
-        epoch: Its number, from 1.
-        seconds: That it took.
-        losses: By name, ``train/box_loss`` say.
-        precision, recall, ap50, ap50_95: On the pages for validation.
+        epoch: Number of the epoch, from 1.
+        seconds: Duration in seconds.
+        losses: Losses by name, such as ``train/box_loss``.
+        precision, recall, ap50, ap50_95: Metrics on the validation pages; NaN if undefined.
     """
 
     epoch: int
@@ -32,19 +32,19 @@ class EpochRecord:
 
     @property
     def figures(self) -> dict[str, float]:
-        """All that was measured, by name."""
+        """Losses and metrics by name."""
         return {**self.losses, **{name: getattr(self, name) for name in FIGURES}}
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for JSON, which knows no number that is none: that is None."""
+        """Return the fields for JSON; NaN and infinity become None."""
         fields = asdict(self) | {name: _round(getattr(self, name)) for name in FIGURES}
         return fields | {"losses": {name: _round(value) for name, value in self.losses.items()}}
 
 
 def load_history(path: Path) -> tuple[EpochRecord, ...]:
-    """Return the epochs of a training in their order; of one that was repeated after an interruption, the last.
+    """Return the epochs of a training in order.
 
-    A last line that is not whole is passed over.
+    If an epoch was repeated after an interruption, its last record counts. An incomplete last line is ignored.
     """
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     records = (_parse(json.loads(line)) for line in lines)
@@ -53,7 +53,7 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
 
 
 def append_epoch(path: Path, record: EpochRecord) -> None:
-    """Write down an epoch, in the place of a last line that is not whole."""
+    """Append the record of an epoch; an incomplete last line is overwritten."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         file.seek(0)

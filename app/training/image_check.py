@@ -1,9 +1,12 @@
-"""Whether the images of an upload can be read, found out in a process of its own.
+"""Check of uploaded images in a subprocess.
 
-An image is decoded by code that takes as much memory as the file asks for, and that may crash. Here both end with that
-process: the one that serves the API decodes nothing.
+Image decoders allocate as much memory as a file asks for, and may crash. The API process therefore decodes no images;
+the subprocess has a memory limit.
 
-    python -m app.training.image_check FOLDER MOST-PIXELS    names each file, and says of the first bad one what it has
+    python -m app.training.image_check FOLDER MOST-PIXELS
+
+The subprocess prints the name of each file before it decodes it, and stops at the first invalid one with an error
+message.
 """
 
 import os
@@ -15,14 +18,14 @@ from pathlib import Path
 from app.errors import RequestError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
-# What the process takes for itself, and for each pixel of the largest image: four channels, decoded more than once.
+# Memory limit of the subprocess: a base, and bytes for each pixel of the largest image (4 channels, several copies).
 _BASE_BYTES, _PIXEL_BYTES = 1_000_000_000, 16
 _FAULTY = 3
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def find_suffix(beginning: bytes) -> str:
-    """Return the ending for a file that begins so, "" when it is no image of a kind that is read here."""
+    """Return the suffix for an image file from its first bytes; "" if the format is not supported."""
     if beginning.startswith(b"\xff\xd8\xff"):
         return ".jpg"
     if beginning.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -35,36 +38,36 @@ def find_suffix(beginning: bytes) -> str:
 
 
 def check_pictures(folder: Path, max_pixels: int, seconds: float) -> None:
-    """Decode every image under a folder once.
+    """Decode every image below a folder in a subprocess.
 
     Args:
-        folder: Of image files.
-        max_pixels: That an image may have.
-        seconds: For all of them.
+        folder: Folder with the image files.
+        max_pixels: Maximum number of pixels of an image.
+        seconds: Timeout for all images.
 
     Raises:
-        RequestError: One is damaged, or has too many pixels; or all take too long.
+        RequestError: If an image is damaged or has too many pixels, or the timeout expires.
     """
     command = [sys.executable, "-m", "app.training.image_check", str(folder), str(max_pixels)]
     try:
-        run = subprocess.run(  # noqa: S603 (no word of it from outside)
+        run = subprocess.run(  # noqa: S603 (no user input in the command)
             command, cwd=_ROOT, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise RequestError("The images take too long to read: send fewer at a time.") from error
+        raise RequestError("The images take too long to decode: send fewer in one upload.") from error
     if run.returncode:
         *_, last = ["An image", *run.stdout.decode(errors="replace").splitlines()]
-        raise RequestError(last if run.returncode == _FAULTY else f"{last} cannot be read: save it anew.")
+        raise RequestError(last if run.returncode == _FAULTY else f"{last} cannot be decoded: save it again.")
 
 
 def _check_all(folder: Path, max_pixels: int) -> None:
-    """Name each image before it is decoded: of a process that crashes, the last line says at which."""
+    """Print the name of each image, then decode it; after a crash, the last line names the faulty image."""
     from PIL import Image, UnidentifiedImageError
 
     from app.errors import NotAnImage
     from app.images.formats import check_image
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit here is ours
+    Image.MAX_IMAGE_PIXELS = None  # check_image applies max_pixels instead
     for path in sorted(folder.rglob("*.*")):
         _say(path.name)
         try:

@@ -1,4 +1,4 @@
-"""The pages of a data set: their pixels, and the boxes that are on them."""
+"""Labelled pages: their pixels, ground truth and detections."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.detection.boxes import Detections
 from app.images.pixels import decode_image
 from app.training.image_check import FORMATS
 
-# What Pillow raises of a file that is no image, is cut short, or unpacks to far too much.
+# Exceptions of Pillow for a file that is not an image, is truncated, or is a decompression bomb.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 _SIDEWAYS = range(5, 9)
@@ -19,11 +19,11 @@ _SIDEWAYS = range(5, 9)
 
 @dataclass(frozen=True, eq=False)
 class TrueBoxes:
-    """What is on a page.
+    """The ground truth of a page.
 
     Attributes:
-        xyxy: Corners ``(n, 4)`` float64, in the pixels of the page.
-        class_id: ``(n,)`` int64.
+        xyxy: ``(n, 4)`` float64 corners ``x1 y1 x2 y2`` in pixels of the page.
+        class_id: ``(n,)`` int64 class ids.
     """
 
     xyxy: NDArray[np.float64]
@@ -35,13 +35,13 @@ class TrueBoxes:
 
 @dataclass(frozen=True, eq=False)
 class LabelledPage:
-    """A page with what is on it and what was found on it, at any confidence.
+    """A page with its ground truth and its detections at any confidence.
 
     Attributes:
-        image_name: Of its image file.
-        size: (width, height) of the page in the pixels of its boxes.
-        true: What is on it.
-        found: What was found, with the same class ids.
+        image_name: Name of the image file.
+        size: (width, height) of the page, in the pixels of its boxes.
+        true: Ground truth.
+        found: Detections, with class ids of the data set.
     """
 
     image_name: str
@@ -51,20 +51,20 @@ class LabelledPage:
 
 
 def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return the pixels of a page, upright, and its (width, height) in them.
+    """Return the upright pixels of a page, and its (width, height) in these pixels.
 
-    Labels are of the page as it is shown: turned as its EXIF data says.
+    The image is rotated according to its EXIF orientation, because labels refer to the page as displayed.
 
     Args:
         path: The image file.
-        least: Length of the longer side that is needed, in pixels; None for every pixel.
+        least: Required length of the longer side, in pixels, for a reduced decode; None for full size.
 
     Raises:
-        OSError, SyntaxError, ValueError, DecompressionBombError: It cannot be read.
+        OSError, SyntaxError, ValueError, DecompressionBombError: If the image cannot be read.
     """
     with path.open("rb") as file:
         with Image.open(file, formats=FORMATS) as image:
-            # Pillow itself turns a TIFF.
+            # Pillow rotates TIFF files itself.
             orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
         file.seek(0)
         pixels, (width, height) = decode_image(file, least, formats=FORMATS)
@@ -74,14 +74,14 @@ def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[f
 
 
 def load_labels(path: Path, size: tuple[float, float]) -> TrueBoxes:
-    """Return the true boxes of a page from a YOLO label file: rows ``class x_center y_center width height``.
+    """Return the ground truth in a YOLO label file with rows ``class x_center y_center width height``.
 
     Args:
-        path: The label file; without one, nothing is on the page.
-        size: (width, height) of the page in the pixels that are wanted.
+        path: The label file; a missing file means a page without boxes.
+        size: (width, height) of the page, in the pixels of the result.
 
     Raises:
-        ValueError: It is not such a file.
+        ValueError: If the file is not a label file.
     """
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     labels = np.array([row for row in rows if row], dtype=np.float64).reshape(-1, 5)

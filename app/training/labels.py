@@ -1,8 +1,9 @@
-"""Label files: a line for each illustration of a page.
+"""Label files in YOLO format, one line for each illustration of a page.
 
-``class x_center y_center width height``, the last four relative to the page's width and height, from its top-left
-corner (https://docs.ultralytics.com/datasets/detect/). A line with three points or more in place of a box, ``class x1
-y1 x2 y2 x3 y3 …`` (https://docs.ultralytics.com/datasets/segment/), stands for the box around them.
+A line is ``class x_center y_center width height``. The last four are fractions of the page's width and height, with
+the origin at the top left (https://docs.ultralytics.com/datasets/detect/). A line can also be a polygon of at least
+three points, ``class x1 y1 x2 y2 x3 y3 …`` (https://docs.ultralytics.com/datasets/segment/); it is read as its
+bounding box.
 """
 
 import re
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 
 from app.errors import RequestError
 
-# A box may reach so much beyond the page, in widths or heights of it: by rounding, or by a hand that was not steady.
+# Tolerance for boxes that extend beyond the page, as a fraction of its width or height: rounding, imprecise drawing.
 OVERSHOOT = 0.02
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
-_ADVICE = "send class x_center y_center width height, the last four relative to the page, from 0 to 1"
+_ADVICE = "send `class x_center y_center width height`, the last four as fractions of the page from 0 to 1"
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class LabelledBox:
     """An illustration of a page.
 
     Attributes:
-        class_id: Place of its class among the names.
-        xyxy: Left, top, right and bottom edge, relative to the page: from 0 to 1.
+        class_id: Index of its class among the class names.
+        xyxy: Left, top, right and bottom edge, as fractions of the page from 0 to 1.
     """
 
     class_id: int
@@ -31,26 +32,26 @@ class LabelledBox:
 
 
 def parse_labels(data: bytes, name: str, classes: int) -> list[LabelledBox]:
-    """Return the boxes of a label file, each once, cut at the edges of the page.
+    """Return the boxes of a label file, without duplicates, clipped to the page.
 
     Args:
-        data: The file.
-        name: Of the file, for the sentence that refuses it.
-        classes: How many there are.
+        data: Content of the file.
+        name: Name of the file, for error messages.
+        classes: Number of classes.
 
     Raises:
-        RequestError: The file is not text, or a line is not a box on the page of a class that there is.
+        RequestError: If the file is not text, or a line is not a box on the page with a known class.
     """
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise RequestError(f"{name} is not text: send label files in UTF-8.") from error
+        raise RequestError(f"{name} is not valid UTF-8: save it as UTF-8 text.") from error
     found = [_parse_row(line.split(), f"{name}, line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()]
     return list(dict.fromkeys(found))
 
 
 def format_labels(boxes: Sequence[LabelledBox]) -> str:
-    """Return a label file."""
+    """Return the text of a label file."""
     return "".join(f"{box.class_id} {' '.join(f'{value:.6f}' for value in _measure(box))}\n" for box in boxes)
 
 
@@ -61,20 +62,20 @@ def _measure(box: LabelledBox) -> tuple[float, float, float, float]:
 
 def _parse_row(words: list[str], place: str, classes: int) -> LabelledBox:
     if not all(map(_NUMBER.fullmatch, words)):
-        raise RequestError(f"{place}: not every word is a number: {_ADVICE}.")
+        raise RequestError(f"{place}: not all values are numbers; {_ADVICE}.")
     class_id, *values = map(float, words)
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise RequestError(f"{place}: there are {len(words)} numbers in place of 5: {_ADVICE}.")
+        raise RequestError(f"{place}: there are {len(words)} numbers instead of 5; {_ADVICE}.")
     if not class_id.is_integer() or not 0 <= class_id < classes:
         there = "0" if classes == 1 else f"0 to {classes - 1}"
-        raise RequestError(f"{place}: there is no class {words[0][:20]}: by yaml_file they are {there}.")
+        raise RequestError(f"{place}: there is no class {words[0][:20]}; the class ids in yaml_file are {there}.")
     edges = _find_edges(values)
     if not all(-OVERSHOOT <= edge <= 1 + OVERSHOOT for edge in edges):
-        raise RequestError(f"{place}: the box is not on the page: {_ADVICE}.")
+        raise RequestError(f"{place}: the box extends beyond the page; {_ADVICE}.")
     left, top, right, bottom = (min(1.0, max(0.0, edge)) for edge in edges)
-    # What is written down, with six places, must be a box too.
+    # Label files are written with six decimals; the box must still have an area then.
     if right - left < 1e-6 or bottom - top < 1e-6:
-        raise RequestError(f"{place}: the box has no area: {_ADVICE}.")
+        raise RequestError(f"{place}: the box has no area; {_ADVICE}.")
     return LabelledBox(int(class_id), (left, top, right, bottom))
 
 

@@ -1,7 +1,7 @@
-"""Compare detections with true boxes: precision, recall and average precision, by class and over all.
+"""Metrics of detections against the ground truth: precision, recall and average precision, per class and overall.
 
-A detection is correct when it overlaps a free true box of its class enough; the one with the highest confidence chooses
-first. The average precision is that of ultralytics, so the figures agree with those of a training's epochs.
+A detection is correct if its IoU with an unmatched true box of its class reaches the threshold. Detections are matched
+in order of confidence, highest first. Average precision is computed by ultralytics, as in the epochs of a training.
 """
 
 import math
@@ -20,15 +20,15 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well illustrations of a class are found, or all of them. A figure that nothing can be told of is None.
+    """Metrics of one class, or of all classes together. None where a metric is undefined.
 
     Attributes:
-        name: Of the class; ``all``.
-        illustrations: True boxes.
-        found: Detections at the confidence of the evaluation.
-        right: Those of them that are right, at IoU 0.5.
-        average_precisions: At IoU 0.5, 0.55 … 0.95; none without true boxes.
-        precision_at_recall: Interpolated precision at the recalls 0, 0.01 … 1, at IoU 0.5; none without true boxes.
+        name: Class name, or ``all``.
+        illustrations: Number of true boxes.
+        found: Number of detections at the confidence of the evaluation.
+        right: Number of correct detections among them, at IoU 0.5.
+        average_precisions: Average precision at IoU 0.5, 0.55 … 0.95; empty without true boxes.
+        precision_at_recall: Interpolated precision at recall 0, 0.01 … 1, at IoU 0.5; empty without true boxes.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Precision and recall of all boxes when those below a confidence are dropped."""
+    """Precision and recall of all detections at or above a confidence."""
 
     confidence: float
     precision: float | None
@@ -71,7 +71,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class UnreadablePage:
-    """A page that could not be looked at, and why."""
+    """A page that could not be read, and the reason."""
 
     image_name: str
     reason: str
@@ -79,21 +79,21 @@ class UnreadablePage:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What weights find on labelled pages.
+    """Metrics of weights on labelled pages.
 
     Attributes:
-        pages: That were looked at.
-        empty_pages: Those of them without a true box.
-        confidence: At which precision, recall and the counts are told.
-        iou: Least overlap with which a detection counts as right there.
-        overall: All boxes together; of the average precisions the mean over the classes that occur.
-        classes: Each class of the data set.
-        best_confidence: That of the highest F1, the harmonic mean of precision and recall.
-        curve: Precision and recall at the confidences 0, 0.01 … 1.
-        unreadable: Pages that are not among the counted.
-        ignored_classes: Of the weights, unknown to the data set: what they found is not counted.
-        missing_classes: Of the data set, unknown to the weights: all missed.
-        drawn: Pages of which there is a comparison image.
+        pages: Number of evaluated pages.
+        empty_pages: Number of evaluated pages without a true box.
+        confidence: Least confidence for precision, recall and the counts.
+        iou: Least IoU of a correct detection for precision and recall.
+        overall: Metrics over all classes; average precision is the mean over the classes that occur.
+        classes: Metrics of each class of the data set.
+        best_confidence: Confidence with the highest F1, the harmonic mean of precision and recall.
+        curve: Precision and recall at confidence 0, 0.01 … 1.
+        unreadable: Pages that could not be read; they are not counted in ``pages``.
+        ignored_classes: Classes of the weights that are not in the data set; their detections are not counted.
+        missing_classes: Classes of the data set that the weights do not have; all their boxes count as missed.
+        drawn: Number of pages with a comparison image.
     """
 
     pages: int
@@ -110,8 +110,8 @@ class Evaluation:
     drawn: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it; what is None cannot be told: the precision where nothing was found, say."""
-        # Rounded up, it would drop the very box that it is the confidence of.
+        """Return the content of ``report.json``; None where a metric is undefined, as precision without detections."""
+        # Rounded down, so that a threshold of this value keeps the detection with this confidence.
         best = None if self.best_confidence is None else math.floor(self.best_confidence * 10**_DIGITS) / 10**_DIGITS
         return {
             "pages": self.pages,
@@ -136,9 +136,9 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, _DIGITS)
 
 
-# Least overlaps (IoU) of a correct detection; precision, recall and AP50 use the first.
+# Least IoU of a correct detection; precision, recall and AP50 use the first.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Recalls at which precision is reported, and confidences of the curve.
+# Recall values at which precision is reported, and confidences of the curve.
 _STEPS = np.linspace(0, 1, 101)
 
 
@@ -151,7 +151,7 @@ class _Matches:
     correct: NDArray[np.bool_]
 
     def count(self, confidence: float, classes: int) -> tuple[list[int], list[int]]:
-        """Return the detections of each class at a confidence, and those of them that are correct."""
+        """Return the number of detections at a confidence and of correct ones among them, each by class id."""
         sure = self.confidence >= np.float32(confidence)
         chosen = sure, sure & self.correct[:, 0]
         found, right = (np.bincount(self.class_id[each], minlength=classes).tolist() for each in chosen)
@@ -159,12 +159,12 @@ class _Matches:
 
 
 def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], confidence: float) -> Evaluation:
-    """Compare the detections of labelled pages with their true boxes.
+    """Compute the metrics of the detections on labelled pages.
 
     Args:
         pages: Labelled pages.
-        class_names: Names by class id.
-        confidence: Least confidence for precision and recall; the average precision uses every detection.
+        class_names: Class names by class id.
+        confidence: Least confidence for precision and recall; average precision uses every detection.
     """
     matches = _match(pages)
     true_ids = np.concatenate([np.zeros(0, np.int64), *(page.true.class_id for page in pages)])
@@ -188,7 +188,7 @@ def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], co
 
 
 def count_errors(page: LabelledPage, confidence: float) -> int:
-    """Return how many detections of a page are wrong at a confidence, and true boxes missed, together."""
+    """Return the number of false positives and missed true boxes of a page at a confidence."""
     sure = page.found.confidence >= np.float32(confidence)
     found = Detections(page.found.xyxy[sure], page.found.confidence[sure], page.found.class_id[sure])
     right = int(_match_page(replace(page, found=found))[:, 0].sum())
@@ -218,11 +218,11 @@ def _match_page(page: LabelledPage) -> NDArray[np.bool_]:
 
 
 def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[int, tuple[list[float], list[float]]]:
-    """Return the average precision at each threshold and the precision at each recall, by class that occurs."""
+    """Return average precisions by threshold and precisions by recall, for each class with true boxes."""
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics()
-    from ultralytics.utils.metrics import ap_per_class  # imports torch, which workers of other queues do without
+    from ultralytics.utils.metrics import ap_per_class  # imports torch, which workers of other queues do not need
 
     results = ap_per_class(matches.correct, matches.confidence, matches.class_id, true_ids)
     averages, class_ids, recalls, precisions = results[5], results[6], results[10], results[11]
@@ -233,7 +233,7 @@ def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[
 
 
 def _find_best_confidence(matches: _Matches, true: int) -> float | None:
-    """Return the confidence with the highest F1; None when no detection is correct."""
+    """Return the confidence with the highest F1; None if no detection is correct."""
     found = np.arange(1, len(matches.confidence) + 1)
     f1 = 2 * matches.correct[:, 0].cumsum() / (found + true)
     # Detections with equal confidence are counted together.

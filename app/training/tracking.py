@@ -1,32 +1,32 @@
-"""Tracking: what a training reports to Comet (https://www.comet.com) too, where the settings ask for it.
+"""Optional tracking of training runs at Comet (https://www.comet.com).
 
     tracker = open_tracker(settings.comet_api_key, settings.comet_project_name, "eida on pages", job_folder)
     tracker.begin({"epochs": 50})
     tracker.record_epoch(1, {"val/ap50": 0.7})
     tracker.end()
 
-Without both the key and the project nothing is sent, and nothing imported.
+Nothing is sent or imported unless both the API key and the project are set.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-# The experiment of a job, in its folder: after an interruption the same goes on.
+# File in the job folder with the experiment key, so that a resumed training continues the same experiment.
 KEY_FILE = "comet.json"
 
 
 class Tracker(Protocol):
-    """Who is told of a training run. No method raises, or takes longer than some seconds."""
+    """Reports a training run to an external service. No method raises or blocks for more than a few seconds."""
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Say what is trained, and how. Also after an interruption, when the training goes on."""
+        """Report the parameters; called again when a training resumes."""
 
     def record_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Say what became of an epoch."""
+        """Report losses and metrics of an epoch."""
 
     def end(self, outcome: str = "done") -> None:
-        """Say that the training is over, and how it ended."""
+        """Report the end of the training and its outcome."""
 
 
 def open_tracker(
@@ -37,15 +37,15 @@ def open_tracker(
     workspace: str = "",
     url: str = "",
 ) -> Tracker:
-    """Return the tracker of a training run: one that does nothing unless both key and project are set.
+    """Return the tracker of a training run; it does nothing unless both the API key and the project are set.
 
     Args:
-        api_key: ``COMET_API_KEY``.
-        project: ``COMET_PROJECT_NAME``.
-        run_name: What Comet shows for this run.
-        folder: Of the job.
-        workspace: ``COMET_WORKSPACE``; empty for that of the account.
-        url: Of a Comet elsewhere; else the address in the key, or comet.com.
+        api_key: Value of ``COMET_API_KEY``.
+        project: Value of ``COMET_PROJECT_NAME``.
+        run_name: Display name of the run at Comet.
+        folder: Folder of the job.
+        workspace: Value of ``COMET_WORKSPACE``; empty for the account's default workspace.
+        url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
     """
     if not api_key or not project:
         return _NoTracker()

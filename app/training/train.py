@@ -1,10 +1,10 @@
-"""Training of detection weights: from any of the store's, on the pages of a data set.
+"""Training of detection weights on a data set, starting from any weights of the store.
 
     config = TrainingConfig(epochs=50)
-    train(Path("models/illustrations.pt"), dataset, folder, config, watch)
+    train(Path("models/illustrations.pt"), dataset, folder, config, observer)
     save_weights(folder, Path("models/mine.pt"), config)
 
-What a training has learned lies in its folder after every epoch: called again, it goes on from there.
+A checkpoint is written into the folder after every epoch. When ``train`` is called again, it resumes from there.
 """
 
 import os
@@ -23,25 +23,25 @@ from app.training.datasets import Dataset
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-    from app.training.trainer import Watch
+    from app.training.trainer import TrainingObserver
 
-# At 16 pages a step, for weights that know pages already. Ultralytics' own choice, 0.002 without the warm-up of
-# ``HeldTrainer``, undid in 16 steps what they knew: AP50 from 1.00 to 0.02 on 35 pages.
+# For a batch size of 16 and weights that are already trained on pages. Ultralytics' choice, 0.002 without the warm-up
+# of ``ObservedTrainer``, destroyed such weights within 16 steps: AP50 fell from 1.00 to 0.02 on 35 pages.
 LEARNING_RATE = 0.0007
-# The sizes of YOLOv5 by the channels of its first layer.
+# YOLOv5 sizes by the output channels of the first layer.
 _YOLOV5_SIZES: Mapping[int, str] = {16: "n", 32: "s", 48: "m", 64: "l", 80: "x"}
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; all else is as ultralytics has it.
+    """Training settings; ``_build_overrides`` sets the fixed ones, ultralytics' defaults apply to the rest.
 
     Attributes:
-        epochs: Times that every page is seen.
+        epochs: Number of epochs.
         size: Longer side of the network's input, in pixels.
-        batch_size: Pages a step.
-        device: ``cuda``, ``cuda:1``, ``cpu``; empty for the GPU when there is one.
-        seed: Of everything that is drawn by lot.
+        batch_size: Pages per step.
+        device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
+        seed: Seed of the random number generators.
     """
 
     epochs: int
@@ -51,20 +51,20 @@ class TrainingConfig:
     seed: int = 0
 
 
-def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, watch: "Watch") -> None:
-    """Train on ``train`` of a data set, look at ``val`` after every epoch, and keep the best and the last in a folder.
+def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, observer: "TrainingObserver") -> None:
+    """Train on the split ``train`` and validate on ``val`` after every epoch; keep the best and the last checkpoint.
 
     Args:
-        start: Weights whose parameters are started from; not read when the training goes on. A YOLOv5 becomes a network
-            with ultralytics' head without anchors: backbone and neck are its own, the head is new.
-        dataset: With both splits.
-        folder: Of this training: what was learned there before an interruption is not learned again.
-        config: How to train.
-        watch: Told how far it is; ends it by raising.
+        start: Start weights; not read when the training resumes. A YOLOv5 keeps its backbone and neck, and gets a new
+            anchor-free head of ultralytics.
+        dataset: Data set with both splits.
+        folder: Folder of this training. If it has a checkpoint, the training resumes from it.
+        config: Training settings.
+        observer: Observer of the progress; if it raises, the training stops.
 
     Raises:
-        WeightsError: The weights cannot be loaded, or not be trained on.
-        TrainingError: The device's memory does not suffice.
+        WeightsError: If the weights cannot be loaded, or training cannot start from them.
+        TrainingError: If the GPU runs out of memory.
     """
     import torch
 
@@ -83,22 +83,22 @@ def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, w
         overrides["resume"] = str(_last(folder))
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
-        kind(network, find_architecture(network), dataset, watch, overrides).train()
+        kind(network, find_architecture(network), dataset, observer, overrides).train()
     except torch.OutOfMemoryError as error:
         advice = f"set TRAINING_BATCH_SIZE below {config.batch_size}, or train smaller weights"
-        raise TrainingError(f"The memory of the GPU does not suffice for this training: {advice}.") from error
+        raise TrainingError(f"The GPU does not have enough memory for this training: {advice}.") from error
 
 
 def count_epochs(folder: Path) -> int:
-    """Return how many epochs a training has behind it."""
+    """Return the number of completed epochs of a training."""
     return load_checkpoint(_last(folder))["epoch"] + 1 if _last(folder).exists() else 0
 
 
 def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
-    """Write the best weights of a training as a file for the model store: in half precision, and nothing else with it.
+    """Write the best weights of a training to a file for the model store, in half precision.
 
-    Ultralytics' own checkpoint would carry the paths of this server. Called again, it writes the same bytes: a training
-    that is interrupted now is still published once.
+    Optimizer state and paths of this server, which a checkpoint of ultralytics contains, are left out. The bytes are
+    the same on every call, so repeating the call after an interruption is safe.
     """
     import torch
     import ultralytics
@@ -123,10 +123,10 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
 
 
 def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
-    """Return what a network is built from: ultralytics' description, or for a YOLOv5 the name of its YAML file.
+    """Return the architecture of a network: ultralytics' description, or the name of the YAML file for a YOLOv5.
 
     Raises:
-        WeightsError: It is a YOLOv5 of a size that its repository does not have.
+        WeightsError: If the network is a YOLOv5 of a non-standard size.
     """
     import torch
 
@@ -136,7 +136,7 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     size = _YOLOV5_SIZES.get(next(network.parameters()).shape[0])
     if size is None:
         sizes = ", ".join(_YOLOV5_SIZES.values())
-        raise WeightsError(f"Training cannot start from this YOLOv5: it is of none of the sizes {sizes}.")
+        raise WeightsError(f"Training cannot start from this YOLOv5: its size is none of {sizes}. Use other weights.")
     return f"yolov5{size}{'-p6' if torch.as_tensor(network.stride).numel() == 4 else ''}.yaml"
 
 
@@ -148,14 +148,14 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
     import torch
 
     on_gpu = device.type == "cuda"
-    # Half precision by float16 would make ultralytics try it on a picture and weights that it downloads.
+    # With float16, ultralytics runs a self-test that downloads an image and weights.
     half = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
-        "model": "start.yaml",  # not read: the trainer is given the network
+        "model": "start.yaml",  # required by ultralytics, but not read: the trainer receives the network
         "epochs": config.epochs,
         "imgsz": config.size,
         "batch": config.batch_size,
-        "nbs": config.batch_size,  # a step after every batch: small data sets have few
+        "nbs": config.batch_size,  # an optimizer step after every batch, because small data sets have few batches
         "device": str(device.index or 0) if on_gpu else "cpu",
         "seed": config.seed,
         "save_dir": str(folder),
@@ -166,7 +166,7 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
         "lr0": LEARNING_RATE * (config.batch_size / 16) ** 0.5,
         "warmup_bias_lr": 0.0,
         "cos_lr": True,
-        # A mosaic of four pages is no page: fewer than ultralytics makes, and none at the end.
+        # Mosaics of four pages do not look like pages: use fewer than ultralytics does, and none in the last epochs.
         "mosaic": 0.5,
         "close_mosaic": max(1, config.epochs // 4),
         "plots": False,

@@ -1,7 +1,7 @@
-"""Ultralytics' trainers, held to what this service does.
+"""Trainers of ultralytics, adapted to this service.
 
-They start from any weights of the store, keep what they have after every epoch whole or not at all, ask between two
-batches whether to go on, and call nobody else's service.
+They start from any weights of the store and write checkpoints atomically. An observer can stop them after any batch.
+They never contact external services.
 """
 
 import time
@@ -27,18 +27,18 @@ from app.training.labelled_page import load_page
 WARMUP_STEPS = 100
 
 
-class Watch(Protocol):
-    """Whoever waits for a training. What a method raises ends the training where it is."""
+class TrainingObserver(Protocol):
+    """Observer of a training. An exception raised by a method stops the training."""
 
     def tick(self) -> None:
-        """Called after every batch, of pages that are learned or only looked at."""
+        """Called after every training batch and every validation batch."""
 
     def record_epoch(self, record: EpochRecord) -> None:
-        """Called after every epoch, just before its weights are kept."""
+        """Called after every epoch, before its checkpoint is written."""
 
 
-class WholeFile(type(Path())):  # type: ignore[misc]
-    """A path whose bytes are written whole or not at all: half a checkpoint is none."""
+class AtomicPath(type(Path())):  # type: ignore[misc]
+    """A path with an atomic ``write_bytes``, so that an interruption never leaves a truncated checkpoint."""
 
     def write_bytes(self, data: Any) -> int:
         write_atomic(Path(self), data)
@@ -46,23 +46,24 @@ class WholeFile(type(Path())):  # type: ignore[misc]
 
 
 def read_page(filename: str | Path, flags: int = 1) -> NDArray[Any] | None:
-    """Return the pixels (BGR) of a page; None when it cannot be read.
+    """Return the BGR pixels of a page; None if OpenCV cannot read it.
 
-    OpenCV knows fewer kinds of TIFF than Pillow, and cuts pages of 16 bits off to 8 where the detector scales them.
+    TIFF and PNG files are read with Pillow, as in detection. OpenCV supports fewer TIFF variants, and truncates 16-bit
+    samples to 8 bits where the detector scales them.
     """
     if Path(filename).suffix not in (".tif", ".png"):
         return imread(filename, flags)
     return np.ascontiguousarray(load_page(Path(filename), None)[0][..., ::-1])
 
 
-class HeldTrainer(BaseTrainer):
-    """Goes before a trainer of ultralytics in the line of inheritance.
+class ObservedTrainer(BaseTrainer):
+    """Mixin for ultralytics trainers; list it first among the bases.
 
     Args:
-        start: Network from whose parameters the training starts, as far as they have a place in the new network.
-        architecture: Of the new network: what an ultralytics YAML file says, or the name of one.
-        dataset: Of which ``train`` is learned, and ``val`` looked at after every epoch.
-        watch: Told how far it is.
+        start: Network with the start parameters; those that do not fit the new network are ignored.
+        architecture: Architecture of the new network: the content of an ultralytics YAML file, or its name.
+        dataset: Data set with the splits ``train`` and ``val``.
+        observer: Observer of the progress.
         overrides: Settings of ultralytics.
     """
 
@@ -71,17 +72,17 @@ class HeldTrainer(BaseTrainer):
         start: nn.Module,
         architecture: dict[str, Any] | str,
         dataset: Dataset,
-        watch: Watch,
+        observer: TrainingObserver,
         overrides: dict[str, Any],
     ) -> None:
-        self._start, self._architecture, self._dataset, self._watch = start, architecture, dataset, watch
-        base.imread = read_page  # for the datasets of ultralytics
+        self._start, self._architecture, self._dataset, self._observer = start, architecture, dataset, observer
+        base.imread = read_page  # used by the data sets of ultralytics
         super().__init__(overrides=overrides)
-        self.callbacks = {"on_val_batch_end": [lambda validator: watch.tick()]}  # handed on to the validator
-        self.last, self.best = WholeFile(self.last), WholeFile(self.best)
+        self.callbacks = {"on_val_batch_end": [lambda validator: observer.tick()]}  # passed on to the validator
+        self.last, self.best = AtomicPath(self.last), AtomicPath(self.best)
 
     def get_dataset(self) -> dict[str, Any]:
-        """Return what ultralytics takes from a ``data.yaml``, without the downloads that such a file may ask for."""
+        """Return the fields that ultralytics reads from a ``data.yaml``, without its download commands."""
         images, names = self._dataset.folder / "images", dict(enumerate(self._dataset.classes))
         folders = {split: str(images / split) for split in ("train", "val")}
         return {"path": self._dataset.folder, **folders, "names": names, "nc": len(names), "channels": 3}
@@ -89,10 +90,10 @@ class HeldTrainer(BaseTrainer):
     def setup_model(self) -> Any:
         if self.resume:
             checkpoint = super().setup_model()
-            # Else it would see in the same order and under the same changes what it has just seen.
+            # Otherwise the resumed epochs would repeat the page order and the augmentations of the first epochs.
             init_seeds(self.args.seed + 2 + checkpoint["epoch"], deterministic=self.args.deterministic)
             if checkpoint["best_fitness"] == checkpoint["train_metrics"]["fitness"]:
-                # The best is written after the last: an interruption may have come between.
+                # best.pt is written after last.pt; the interruption may have come between the two.
                 self.best.write_bytes(self.last.read_bytes())
             return checkpoint
         model = self.get_model(deepcopy(self._architecture), verbose=False)
@@ -102,31 +103,31 @@ class HeldTrainer(BaseTrainer):
         return None
 
     def _get_warmup_iterations(self, num_batches: int) -> int:
-        """Return the steps till the full learning rate: as YOLOv5 has it, some also when an epoch has few.
+        """Return the number of warm-up steps, at least ``WARMUP_STEPS`` as in YOLOv5, even if an epoch has few.
 
-        AdamW's first steps are as long as its later ones, and know nothing yet of the direction.
+        AdamW's first steps are as large as later ones, but their direction is still unreliable.
         """
         return max(round(self.args.warmup_epochs * num_batches), WARMUP_STEPS)
 
     def run_callbacks(self, event: str) -> None:
-        """Tell the one who waits; ultralytics' own callbacks, which report to other services, are not called."""
+        """Notify the observer. Ultralytics' own callbacks report to external services and are not called."""
         if event == "on_train_batch_end":
-            self._watch.tick()
+            self._observer.tick()
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
         seconds = time.time() - self.epoch_time_start
         losses = {name: float(value) for name, value in metrics.items() if name.startswith(("train/", "val/"))}
         names = ("precision", "recall", "mAP50", "mAP50-95")
         figures = [float(metrics[f"metrics/{name}(B)"]) for name in names]
-        self._watch.record_epoch(EpochRecord(self.epoch + 1, round(seconds, 1), losses, *figures))
+        self._observer.record_epoch(EpochRecord(self.epoch + 1, round(seconds, 1), losses, *figures))
 
     def final_eval(self) -> None:
-        """Leave the last checkpoint with all that is in it: what is interrupted now still goes on from there."""
+        """Do nothing: ultralytics would strip the last checkpoint, and the training could not resume from it."""
 
 
-class YoloTrainer(HeldTrainer, DetectionTrainer):
+class YoloTrainer(ObservedTrainer, DetectionTrainer):
     """Trains a YOLO."""
 
 
-class TransformerTrainer(HeldTrainer, RTDETRTrainer):
+class TransformerTrainer(ObservedTrainer, RTDETRTrainer):
     """Trains an RT-DETR."""

@@ -73,7 +73,7 @@ def test_pages_go_in_and_weights_with_a_card_come_out(service: Service) -> None:
     network = load_network(service.settings.models_folder / "mine.pt")
     assert network.names == {0: "illustration"}
     card = (service.settings.models_folder / "mine.md").read_text()
-    assert "12 pages, 8 illustrations, 4 pages without any" in card
+    assert "12 pages, 8 illustrations, 4 pages without illustrations" in card
     assert "| all | 4 |" in card
     files = {file["name"]: file["url"] for file in get(service, f"/jobs/{job_id}/files").json()["files"]}
     assert {"history.jsonl", "training.png", "weights.pt", "val/report.json", "val/curve.png"} <= files.keys()

@@ -1,4 +1,4 @@
-"""Checkpoints of networks that nobody has trained, and files that pretend to be such."""
+"""Checkpoints of untrained networks, and forged checkpoints made of records."""
 
 import pickle
 import zipfile
@@ -12,7 +12,7 @@ from app.detection.weights import Weights
 
 
 def save_network(path: Path, architecture: str, **train_args: object) -> Path:
-    """Save an untrained network with two classes as ultralytics saves one that it has trained."""
+    """Save an untrained network with two classes in the format of ultralytics' trained checkpoints."""
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
     kind = RTDETRDetectionModel if architecture.startswith("rtdetr") else DetectionModel
@@ -22,26 +22,26 @@ def save_network(path: Path, architecture: str, **train_args: object) -> Path:
 
 
 def make_module(kind: str = "ultralytics.nn.tasks.DetectionModel", **parts: Any) -> Record:
-    """Return a module as a pickle has it: of an empty network, unless something else is said."""
+    """Return the record of a module without parameters; by default, of a detection network."""
     return Record(kind, (), {"_parameters": {}, "_buffers": {}, "_modules": parts, "names": {0: "a"}})
 
 
 def make_tensor(size: tuple[Any, ...], stride: tuple[Any, ...], offset: Any = 0) -> Record:
-    """Return a tensor of the numbers that lie under 0, as a pickle has it."""
+    """Return the record of a tensor whose data is the storage "0"."""
     storage = ("storage", Name("torch.FloatStorage"), "0", "cpu", 4)
     return Record("torch._utils._rebuild_tensor_v2", (Stored(storage), offset, size, stride, False, None))
 
 
 class Call(Record):
-    """What is made by a call, and not as an empty instance of its class. A tensor is, in any case."""
+    """A record that is written as a call (REDUCE), not as an empty instance of its class (NEWOBJ)."""
 
 
 class Stored(tuple[Any, ...]):
-    """The number of a storage, which the pickle has in its place."""
+    """The persistent id of a storage."""
 
 
 def write_pickle(value: Any) -> bytes:
-    """Write what ``parse_pickle`` reads: names, records, and what they hold."""
+    """Return the pickle of a value with names and records; the inverse of ``parse_pickle``."""
     return b"\x80\x02" + _write(value, {}) + b"."
 
 
@@ -56,7 +56,7 @@ def _write(value: Any, memo: dict[int, int]) -> bytes:
         case Record():
             called = isinstance(value, Call) or value.kind.startswith("torch._utils.")
             made = _write(Name(value.kind), memo) + _write(value.args, memo) + (b"R" if called else b"\x81")
-            made += _remember(value, memo)  # before its state, which may hold it
+            made += _remember(value, memo)  # before its state, which may contain the record itself
             return made if value.state is None else made + _write(value.state, memo) + b"b"
         case dict():
             items = b"".join(_write(each, memo) for item in value.items() for each in item)
@@ -68,7 +68,7 @@ def _write(value: Any, memo: dict[int, int]) -> bytes:
         case str():
             return b"X" + len(value).to_bytes(4, "little") + value.encode()
         case _:
-            return pickle.dumps(value, 2)[2:-1]  # a number, or nothing
+            return pickle.dumps(value, 2)[2:-1]  # a number or None
 
 
 def _remember(value: Any, memo: dict[int, int]) -> bytes:
@@ -77,7 +77,7 @@ def _remember(value: Any, memo: dict[int, int]) -> bytes:
 
 
 def save_pickle(path: Path, content: bytes, **numbers: bytes) -> Path:
-    """Save a pickle, and the numbers of tensors by their names, in an archive like those of torch.save."""
+    """Save a pickle, and the data of storages by their ids, in an archive like those of ``torch.save``."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", content)
         for name, each in numbers.items():
@@ -85,9 +85,9 @@ def save_pickle(path: Path, content: bytes, **numbers: bytes) -> Path:
     return path
 
 
-def save_records(path: Path, network: Any, **beside: Any) -> Path:
-    """Save a network of records, and what lies beside it."""
-    return save_pickle(path, write_pickle({"model": network, **beside}), **{"0": bytes(16)})
+def save_records(path: Path, network: Any, **others: Any) -> Path:
+    """Save a checkpoint with the record of a network, and other entries."""
+    return save_pickle(path, write_pickle({"model": network, **others}), **{"0": bytes(16)})
 
 
 def find_weights(path: Path) -> Weights:

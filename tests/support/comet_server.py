@@ -1,4 +1,4 @@
-"""Comet, as far as its REST API is used, on loopback."""
+"""A fake of Comet's REST API on loopback."""
 
 import time
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ KEY = "key-of-an-account"
 
 
 class Comet:
-    """Remembers what it is told.
+    """Server that records its requests.
 
     Attributes:
         asked: Method and path of every request.
-        experiments: What was created, by key.
-        written: Kind and fields of all that was written, in order.
-        status: That it answers with, in place of doing anything.
-        seconds: That it waits before it answers.
+        experiments: Fields of the created experiments, by key.
+        written: Kind and fields of all written records, in order.
+        status: HTTP status of every answer; any other than 200 also disables the API.
+        seconds: Delay of every answer, in seconds.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Comet:
 
     @contextmanager
     def open(self) -> Iterator[str]:
-        """Serve; the address."""
+        """Run the server; yield its URL."""
         app = Flask("comet")
         app.before_request(self._refuse)
         app.add_url_rule("/api/rest/v2/account-details", view_func=self._describe_account)
@@ -42,7 +42,7 @@ class Comet:
             yield f"http://127.0.0.1:{port}"
 
     def list_metrics(self) -> list[tuple[int, str, float]]:
-        """Return epoch, name and value of every figure."""
+        """Return epoch, name and value of every metric."""
         metrics = [fields for kind, fields in self.written if kind == "metric"]
         return [(each["epoch"], each["metricName"], each["metricValue"]) for each in metrics]
 

@@ -1,4 +1,4 @@
-"""Data sets of drawn pages: a black rectangle on white is an illustration."""
+"""Data sets of drawn pages; their illustrations are black rectangles on white."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from app.training.datasets import Dataset, Split, save_dataset
 
 
 def draw_pages(folder: Path, seed: int, count: int) -> Split:
-    """Draw pages, every third without an illustration, into ``<folder>/images`` and ``<folder>/labels``; count them."""
+    """Draw pages into ``<folder>/images`` and ``<folder>/labels``, every third without an illustration."""
     images, labels = folder / "images", folder / "labels"
     images.mkdir(parents=True)
     labels.mkdir()
@@ -28,7 +28,7 @@ def draw_pages(folder: Path, seed: int, count: int) -> Split:
 
 
 def draw_dataset(folder: Path, train: int = 12, val: int = 6) -> Dataset:
-    """Draw a data set as it lies in the store or a job's folder."""
+    """Draw a data set in the format of the store."""
     splits = {}
     for seed, (split, count) in enumerate({"train": train, "val": val}.items()):
         splits[split] = draw_pages(folder / split, seed, count)

@@ -1,4 +1,4 @@
-"""Pages and data sets of a few rectangles, for the tests of training and of evaluation."""
+"""Pages and data sets of a few rectangles, for tests of training and evaluation."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 
 def build_page(true: list[Any], found: list[Any], name: str = "page.jpg") -> LabelledPage:
-    """Return a page of true boxes ``x1 y1 x2 y2 [class]`` and of found ones ``x1 y1 x2 y2 confidence [class]``."""
+    """Return a page with true boxes ``x1 y1 x2 y2 [class]`` and detections ``x1 y1 x2 y2 confidence [class]``."""
     truth = np.array([[*row, 0][:5] for row in true], dtype=np.float64).reshape(-1, 5)
     rows = np.array([[*row, 0][:6] for row in found], dtype=np.float32).reshape(-1, 6)
     return LabelledPage(
@@ -24,7 +24,7 @@ def build_page(true: list[Any], found: list[Any], name: str = "page.jpg") -> Lab
 
 
 def draw_page(path: Path, size: tuple[int, int], boxes: list[Box] = (), **options: Any) -> None:  # type: ignore[assignment]
-    """Write a white page with dark rectangles ``x1 y1 x2 y2``."""
+    """Write a white page with black rectangles ``x1 y1 x2 y2``."""
     page = Image.new("RGB", size, "white")
     for left, top, right, bottom in boxes:
         ImageDraw.Draw(page).rectangle((left, top, right - 1, bottom - 1), fill="black")
@@ -33,7 +33,7 @@ def draw_page(path: Path, size: tuple[int, int], boxes: list[Box] = (), **option
 
 
 def build_dataset(folder: Path, pages: dict[str, list[Any]], classes: tuple[str, ...] = ("illustration",)) -> Dataset:
-    """Write a data set with a split ``test``: pages of 600 x 800 by name, with boxes ``x1 y1 x2 y2 [class]``."""
+    """Write a data set with the split ``test``: pages of 600 x 800 by name, with boxes ``x1 y1 x2 y2 [class]``."""
     for name, boxes in pages.items():
         draw_page(folder / "images" / "test" / name, (600, 800), [tuple(box[:4]) for box in boxes])
         label = folder / "labels" / "test" / f"{Path(name).stem}.txt"

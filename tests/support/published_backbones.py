@@ -1,4 +1,4 @@
-"""Weights files in the formats in which they are published, with weights made up here."""
+"""Weights files of backbones in their published formats, with random weights."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ State = dict[str, torch.Tensor]
 
 
 def build_resnet(name: str) -> nn.Module:
-    """Return a ResNet whose normalisation does something, as after training."""
+    """Return a ResNet whose batch normalisation is not the identity, as after training."""
     torch.manual_seed(1)
     network = torchvision.models.get_model(name, weights=None).eval()
     for module in network.modules():
@@ -27,7 +27,7 @@ def build_resnet(name: str) -> nn.Module:
 
 
 def build_vit_state(name: str) -> State:
-    """Return the state of a transformer whose every parameter does something."""
+    """Return the state dict of a transformer in which every parameter affects the output."""
     torch.manual_seed(2)
     network = timm.create_model(name, pretrained=False, num_classes=0)
     for parameter in network.parameters():
@@ -36,7 +36,7 @@ def build_vit_state(name: str) -> State:
 
 
 def format_moco(state: Mapping[str, torch.Tensor]) -> dict[str, object]:
-    """Return a checkpoint of MoCo: the query encoder under a prefix, with a projection head, among other things."""
+    """Return a checkpoint of MoCo: the query encoder under a prefix, a projection head, and other entries."""
     body = {f"module.encoder_q.{name}": value for name, value in state.items() if not name.startswith("fc.")}
     head = {
         "module.encoder_q.fc.0.weight": torch.zeros(2048, 2048),
@@ -64,9 +64,9 @@ def save_published(name: str, folder: Path) -> Path:
 
 
 def compute_vit_tokens(images: torch.Tensor, state: State, patch: int, heads: int) -> torch.Tensor:
-    """Return the tokens ``(n, 1 + patches, d)`` of a vision transformer, from its parameters alone.
+    """Return the tokens ``(n, 1 + patches, d)`` of a vision transformer, computed from its state dict.
 
-    Dosovitskiy et al., An image is worth 16x16 words, 2021, as DINO has it.
+    Architecture: Dosovitskiy et al., An image is worth 16x16 words, 2021, in the variant of DINO.
     """
 
     def linear(name: str, x: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,14 @@
-"""Networks that answer exactly, in place of trained ones."""
+"""Fake networks that detect dark rectangles exactly."""
 
 import torch
 from torch import nn
 
 
 class RectangleFinder(nn.Module):
-    """Answers like a YOLO head, ``(b, 4 + classes, n)``: the bounding box of the dark pixels, with confidence 0.9.
+    """Returns the bounding box of the dark pixels with confidence 0.9, in YOLO's format ``(b, 4 + classes, n)``.
 
     Attributes:
-        shapes: Of every batch that it has seen.
+        shapes: Shapes of all batches so far.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class RectangleFinder(nn.Module):
 
 
 class EdgeFinder(RectangleFinder):
-    """Finds the edges of the one dark rectangle where the grey is half-way, to a fraction of a pixel."""
+    """Finds the edges of a dark rectangle at the 50 % grey level, with subpixel accuracy."""
 
     def _find(self, image: torch.Tensor) -> torch.Tensor:
         dark = 1 - image.mean(0)
@@ -49,7 +49,7 @@ class EdgeFinder(RectangleFinder):
 
 
 def _find_crossings(line: torch.Tensor) -> tuple[float, float]:
-    """Return where a line of pixels becomes dark, and where light again; a pixel's value stands at its centre."""
+    """Return the positions at which a line of pixels becomes dark and light again; pixel centres are at ``i + 0.5``."""
     values = line.tolist()
     rising = next(i for i in range(len(values) - 1) if values[i] < 0.5 <= values[i + 1])
     falling = next(i for i in range(len(values) - 2, -1, -1) if values[i] >= 0.5 > values[i + 1])

@@ -1,4 +1,4 @@
-"""Small untrained networks of ultralytics, saved as it saves checkpoints."""
+"""Small untrained networks of ultralytics, and checkpoints of them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
-# Few layers, each of a sixteenth of the width, and one level: what a test waits for is mostly reading and writing.
+# Few layers, a sixteenth of the width, and one level, so that tests are fast.
 LAYERS: dict[str, Any] = {
     "nc": 3,
     "scales": {"n": [0.33, 0.0625, 64]},
@@ -23,7 +23,7 @@ LAYERS: dict[str, Any] = {
 
 
 def make_yolo() -> DetectionModel:
-    """Return a small network of the parts of a YOLOv8, for three classes."""
+    """Return a small network of YOLOv8 modules with three classes."""
     torch.manual_seed(0)
     network = DetectionModel(LAYERS, verbose=False)
     network.names = {0: "initial", 1: "illustration", 2: "ornament"}
@@ -31,7 +31,7 @@ def make_yolo() -> DetectionModel:
 
 
 def make_rtdetr() -> RTDETRDetectionModel:
-    """Return a small RT-DETR, for one class."""
+    """Return a small RT-DETR with one class."""
     torch.manual_seed(0)
     layers = {"nc": 1, "scales": {"l": [1.0, 1.0, 1024]}, "scale": "l"}
     layers["backbone"] = [[-1, 1, "Conv", [width, 3, 2]] for width in (8, 16, 16, 16, 16)]
@@ -40,6 +40,6 @@ def make_rtdetr() -> RTDETRDetectionModel:
 
 
 def save_checkpoint(path: Path, network: torch.nn.Module) -> Path:
-    """Save a network."""
+    """Save a network as a checkpoint of ultralytics."""
     torch.save({"epoch": -1, "ema": None, "model": network.half(), "train_args": {}}, path)
     return path

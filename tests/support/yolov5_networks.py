@@ -1,6 +1,7 @@
-"""Untrained networks under the names of the YOLOv5 repository: pickled, they are what its train.py saves.
+"""Untrained networks whose pickles equal those of train.py in the YOLOv5 repository.
 
-Written for the tests, with the attributes that its pickles have and a computation of their own to compare with.
+The classes are written for the tests. They have the names and attributes of the repository's classes, and an
+independent forward pass to compare with.
 """
 
 import sys
@@ -19,7 +20,7 @@ ANCHORS = [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 1
 ANCHORS_P6 = [[19, 27, 44, 40, 38, 94], [96, 68, 86, 152, 180, 137], [140, 301, 303, 264, 238, 542]]
 ANCHORS_P6 += [[436, 615, 739, 380, 925, 792]]
 
-# Depth and width of the five sizes.
+# Depth and width multiples of the five sizes.
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.5), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}
 
 
@@ -117,7 +118,7 @@ class Detect(nn.Module):
         self.m = nn.ModuleList(nn.Conv2d(channels, self.no * self.na, 1) for channels in inputs)
 
     def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
-        """Return ``(b, n, 5 + classes)``, a box at a time: the plain way to say what the head means."""
+        """Return ``(b, n, 5 + classes)``, by a plain loop over anchors and cells."""
         found = []
         for layer, feature, anchors, stride in zip(self.m, x, self.anchors, self.stride, strict=True):
             answer = layer(feature).sigmoid()
@@ -130,13 +131,13 @@ class Detect(nn.Module):
 
 
 class DetectionModel(nn.Module):
-    """A network of one of the layouts of ultralytics' ``cfg/models/v5``, which are those of the repository.
+    """A network built from an architecture in ultralytics' ``cfg/models/v5``, which equals that of the repository.
 
     Args:
         rows: ``from, number, kind, arguments`` of each layer.
-        depth, width: Factors on numbers and channels.
-        names: Of the classes.
-        anchors: Width and height of the anchors of each level, in pixels.
+        depth, width: Multiples of the numbers of layers and of channels.
+        names: Class names.
+        anchors: Widths and heights of the anchors of each level, in pixels.
     """
 
     def __init__(
@@ -171,11 +172,11 @@ class DetectionModel(nn.Module):
 
 
 class Model(DetectionModel):
-    """The name of the network until 6.1."""
+    """The name of the network class up to 6.1."""
 
 
 class SegmentationModel(DetectionModel):
-    """The network for another task."""
+    """A network for another task."""
 
 
 CHANGING = {kind.__name__: kind for kind in (Conv, Focus, C3, SPPF, SPP)}
@@ -198,7 +199,7 @@ def make_network(
     kind: type[DetectionModel] = DetectionModel,
     replace: dict[int, list[Any]] | None = None,
 ) -> DetectionModel:
-    """Return an untrained network whose numbers are those that half precision keeps."""
+    """Return an untrained network whose parameters are exact in half precision."""
     import ultralytics
 
     layout = Path(ultralytics.__file__).parent / "cfg" / "models" / "v5" / ("yolov5-p6.yaml" if p6 else "yolov5.yaml")
@@ -212,7 +213,7 @@ def make_network(
 
 
 def fuse(network: DetectionModel) -> DetectionModel:
-    """Fold batch normalisation into the convolutions, and leave the method that the repository leaves."""
+    """Fuse batch normalisation into the convolutions as the repository does, with ``forward_fuse`` as forward."""
     from torch.nn.utils import fuse_conv_bn_eval
 
     for layer in network.modules():
@@ -225,7 +226,7 @@ def fuse(network: DetectionModel) -> DetectionModel:
 
 @contextmanager
 def original_names() -> Iterator[None]:
-    """Let the classes here be pickled as those of the repository, which is not there when they are read."""
+    """Pickle these classes under the module names of the repository; these modules do not exist during loading."""
     for place, classes in MODULES.items():
         sys.modules[place] = ModuleType(place)
         for kind in classes:
@@ -239,7 +240,7 @@ def original_names() -> Iterator[None]:
 
 
 def save(path: Path, **checkpoint: Any) -> Path:
-    """Save a checkpoint with what train.py leaves in one; arguments add to it or replace."""
+    """Save a checkpoint with the entries that train.py saves; arguments add entries or replace them."""
     content = {"epoch": -1, "best_fitness": None, "model": None, "ema": None, "updates": None, "optimizer": None}
     with original_names():
         torch.save({**content, **checkpoint}, path)

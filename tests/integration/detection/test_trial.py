@@ -6,38 +6,36 @@ import torch
 
 from app.config import ROOT
 from app.detection import trial
-from app.detection.trial import look_at_a_page, try_weights
+from app.detection.trial import detect_on_test_page, try_weights
 from app.errors import Unavailable, WeightsError
 from tests.support.checkpoints import make_module, save_records
 from tests.support.yolov5_networks import make_network, save
 
 
-def test_weights_that_work_pass_and_what_does_not_load_is_told(tmp_path: Path) -> None:
+def test_working_weights_pass_and_broken_weights_give_a_reason(tmp_path: Path) -> None:
     try_weights(ROOT / "models" / "illustrations.pt", tmp_path / "ultralytics")
-    with pytest.raises(WeightsError, match=r"^x\.pt is not a checkpoint of torch, or a damaged one: [^\n]*$"):
+    with pytest.raises(WeightsError, match=r"^x\.pt is not a torch checkpoint, or it is damaged: [^\n]*$"):
         try_weights(save_records(tmp_path / "x.pt", make_module()), tmp_path / "ultralytics")
 
 
-def test_a_network_that_looks_at_a_page_passes(tmp_path: Path) -> None:
-    look_at_a_page(save(tmp_path / "x.pt", model=make_network()))
+def test_a_network_that_detects_on_the_test_page_passes(tmp_path: Path) -> None:
+    detect_on_test_page(save(tmp_path / "x.pt", model=make_network()))
 
 
 def test_a_network_whose_layers_do_not_fit_is_refused(tmp_path: Path) -> None:
     network = make_network()
     network.model[1].f = 0
     network.model[2].cv1.conv = torch.nn.Conv2d(7, 8, 1, bias=False)
-    with pytest.raises(WeightsError, match=r"^x\.pt loads, but cannot look at a page: [^\n]*channels[^\n]*$"):
-        look_at_a_page(save(tmp_path / "x.pt", model=network))
+    with pytest.raises(WeightsError, match=r"^x\.pt loads, but detection on a test page fails: [^\n]*channels[^\n]*$"):
+        detect_on_test_page(save(tmp_path / "x.pt", model=network))
 
 
-def test_a_trial_that_ends_without_a_word_or_not_at_all_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_crashes_or_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter = tmp_path / "python"
     monkeypatch.setattr(trial.sys, "executable", str(interpreter))
     interpreter.write_text("#!/bin/sh\nkill -9 $$\n")
     interpreter.chmod(0o755)
-    with pytest.raises(WeightsError, match=r"x\.pt ends the process"):
+    with pytest.raises(WeightsError, match=r"x\.pt crashes the process"):
         try_weights(tmp_path / "x.pt", tmp_path)
     interpreter.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(trial, "SECONDS", 0.2)
@@ -45,7 +43,7 @@ def test_a_trial_that_ends_without_a_word_or_not_at_all_is_told(
         try_weights(tmp_path / "x.pt", tmp_path)
 
 
-def test_one_trial_is_made_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_trial_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
 
     def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ def test_the_default_weights_are_described() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("p6", [False, True])
-def test_yolov5_is_known_by_its_size_and_levels(tmp_path: Path, size: str, p6: bool) -> None:
+def test_yolov5_is_named_by_its_size_and_levels(tmp_path: Path, size: str, p6: bool) -> None:
     network = make_network(p6=p6)
     network.yaml = {"nc": 2, "depth_multiple": SIZES[size][0], "width_multiple": SIZES[size][1]}
     found = describe(find_weights(save(tmp_path / "x.pt", model=network, opt={"imgsz": 512})))
@@ -34,7 +34,7 @@ def test_yolov5_is_known_by_its_size_and_levels(tmp_path: Path, size: str, p6: b
     assert found.parameters == sum(each.numel() for each in network.parameters())
 
 
-def test_what_a_yolov5_does_not_say_is_not_made_up(tmp_path: Path) -> None:
+def test_properties_that_a_yolov5_does_not_record_are_left_out(tmp_path: Path) -> None:
     found = describe(find_weights(save(tmp_path / "x.pt", model=fuse(make_network()))))
     assert (found.error, found.architecture, found.input_size) == ("", "YOLOv5", None)
 
@@ -52,23 +52,23 @@ def test_what_a_yolov5_does_not_say_is_not_made_up(tmp_path: Path) -> None:
         (None, "YOLO"),
     ],
 )
-def test_networks_of_ultralytics_are_known_by_their_layout(tmp_path: Path, layout: Any, name: str) -> None:
+def test_networks_of_ultralytics_are_named_by_their_yaml_file(tmp_path: Path, layout: Any, name: str) -> None:
     network = make_module()
     network.state["yaml"] = layout
     assert describe(find_weights(save_records(tmp_path / "x.pt", network))).architecture == name
 
 
 @pytest.mark.parametrize(
-    ("told", "size"), [(640, 640), ([480, 960], 960), (0, None), (True, None), ("640", None), (10**9, None)]
+    ("recorded", "size"), [(640, 640), ([480, 960], 960), (0, None), (True, None), ("640", None), (10**9, None)]
 )
-def test_the_input_size_is_a_number_of_pixels(tmp_path: Path, told: Any, size: int | None) -> None:
-    arguments = Call("ultralytics.utils.IterableSimpleNamespace", (), {"imgsz": told})
-    for each in (arguments, {"imgsz": told}):
+def test_only_a_plausible_input_size_is_reported(tmp_path: Path, recorded: Any, size: int | None) -> None:
+    arguments = Call("ultralytics.utils.IterableSimpleNamespace", (), {"imgsz": recorded})
+    for each in (arguments, {"imgsz": recorded}):
         path = save_records(tmp_path / "x.pt", make_module(), train_args=each)
         assert describe(find_weights(path)).input_size == size
 
 
-def test_parameters_that_modules_share_count_once(tmp_path: Path) -> None:
+def test_shared_parameters_count_once(tmp_path: Path) -> None:
     layer = make_module("torch.nn.modules.linear.Linear")
     parameter = Call("torch._utils._rebuild_parameter", (make_tensor((4,), (1,)), True, {}))
     layer.state["_parameters"] = {"weight": parameter}
@@ -102,7 +102,7 @@ HOSTILE = [Path.touch, write_text, write_nested, write_hostile, write_impostor, 
 
 
 @pytest.mark.parametrize("write", HOSTILE, ids=lambda each: each.__name__)
-def test_of_a_file_that_cannot_be_used_it_is_said_in_one_sentence(tmp_path: Path, write: Any) -> None:
+def test_an_unusable_file_is_described_by_one_error_sentence(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "x.pt"
     write(path)
     found = describe(find_weights(path))
@@ -114,7 +114,7 @@ def test_of_a_file_that_cannot_be_used_it_is_said_in_one_sentence(tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_gone_is_one_that_cannot_be_used(tmp_path: Path) -> None:
+def test_a_missing_file_is_described_as_unreadable(tmp_path: Path) -> None:
     path = save_records(tmp_path / "x.pt", make_module())
     weights = find_weights(path)
     path.unlink()
@@ -129,13 +129,13 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     assert descriptions.describe(find_weights(path)) is first
     os.utime(path, (1, 1))
     assert descriptions.describe(find_weights(path)) == first
-    save_records(path, make_module(), beside="something")
+    save_records(path, make_module(), extra="something")
     os.utime(path, (1, 1))
     assert descriptions.describe(find_weights(path)).sha256 != first.sha256
     assert len(read) == 3
 
 
-def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(description, "_MOST_REMEMBERED", 2)
     descriptions = Descriptions()
     for name in ("a.pt", "b.pt", "c.pt"):
@@ -144,7 +144,7 @@ def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(descriptions._made) == 2
 
 
-def test_the_card_is_the_text_beside_the_file(tmp_path: Path) -> None:
+def test_the_card_is_the_markdown_file_next_to_the_weights(tmp_path: Path) -> None:
     assert load_card(tmp_path / "x.pt") is None
     (tmp_path / "x.md").mkdir()
     assert load_card(tmp_path / "x.pt") is None

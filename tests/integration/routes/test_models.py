@@ -69,7 +69,7 @@ def test_a_model_that_cannot_be_used_says_so(client: FlaskClient, folder: Path) 
     assert answer.status_code == 200
     assert answer.json["default"] is True
     assert answer.json["supported"] is False
-    assert answer.json["error"].startswith("illustrations.pt is not a checkpoint")
+    assert answer.json["error"].startswith("illustrations.pt is not a torch checkpoint")
     assert answer.json["architecture"] is None
 
 
@@ -131,9 +131,9 @@ def test_what_cannot_be_used_does_not_become_the_default(
     ran = tmp_path / "ran"
     save_records(folder / "hostile.pt", make_module(), extra=Call("posix.system", (f"mkdir {ran}",)))
     (folder / "empty.pt").touch()
-    damaged = f"is not a checkpoint of torch, or a damaged one: {ADVICE}."
+    damaged = f"is not a torch checkpoint, or it is damaged: {ADVICE}."
     reasons = {
-        "hostile.pt": "contains posix.system, which is not part of a detection network: it is not loaded.",
+        "hostile.pt": f"contains posix.system, which is not part of a detection network: it was not loaded; {ADVICE}.",
         "empty.pt": damaged,
         "other.pt": damaged,  # it names nothing bad, and has no layers: that only torch finds out
     }

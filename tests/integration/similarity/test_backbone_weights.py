@@ -1,4 +1,4 @@
-"""Weights come whole or not at all."""
+"""Downloads of weights files: complete or not at all."""
 
 import hashlib
 import threading
@@ -19,7 +19,15 @@ CONTENT = bytes(range(256)) * 20_000
 
 
 class Publisher(ThreadingHTTPServer):
-    """A server that publishes one file, well or badly."""
+    """A server that publishes one file; it can truncate it or answer with an error.
+
+    Attributes:
+        content: Content of the file.
+        sent: Number of bytes that are sent.
+        status: HTTP status of every answer.
+        requests: Number of requests so far.
+        second: Set after the second request; an answer waits for it for at most half a second.
+    """
 
     daemon_threads = True
 
@@ -29,7 +37,6 @@ class Publisher(ThreadingHTTPServer):
         self.sent = len(CONTENT)
         self.status = 200
         self.requests = 0
-        # What an answer waits for, if not for long: that somebody asks a second time.
         self.second = threading.Event()
         self.second.set()
 
@@ -52,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.content[: self.server.sent])
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # a client that was told 403 does not wait for the rest
+        with suppress(ConnectionError):  # after a 403, the client closes the connection early
             super().handle()
 
     def log_message(self, *arguments: object) -> None:
@@ -90,7 +97,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
-def test_an_absent_file_is_downloaded_once(publisher: Publisher, folder: Path, algorithm: str) -> None:
+def test_a_missing_file_is_downloaded_once(publisher: Publisher, folder: Path, algorithm: str) -> None:
     backbone = publish(publisher, algorithm)
     assert fetch_weights(backbone, folder) == fetch_weights(backbone, folder) == folder / "resnet34.pth"
     assert (folder / "resnet34.pth").read_bytes() == CONTENT
@@ -105,39 +112,39 @@ def test_progress_is_shown(publisher: Publisher, folder: Path, capsys: pytest.Ca
     assert "100%" in shown
 
 
-def test_another_file_than_was_published_is_refused(publisher: Publisher, folder: Path) -> None:
+def test_a_file_with_the_wrong_checksum_is_rejected(publisher: Publisher, folder: Path) -> None:
     backbone = publish(publisher, content=b"the published one")
-    with pytest.raises(BackboneError, match=r"sent another file.*put http.* there as models/backbones/resnet34\.pth"):
+    with pytest.raises(BackboneError, match=r"published checksum.*download http.* to models/backbones/resnet34\.pth"):
         fetch_weights(backbone, folder)
     assert list_files(folder) == []
 
 
-def test_a_download_that_breaks_off_leaves_nothing(publisher: Publisher, folder: Path) -> None:
+def test_an_aborted_download_leaves_no_file(publisher: Publisher, folder: Path) -> None:
     publisher.sent = len(CONTENT) // 2
-    with pytest.raises(BackboneError, match=r"the connection broke off.*put http"):
+    with pytest.raises(BackboneError, match=r"the connection was closed early.*download http"):
         fetch_weights(publish(publisher), folder)
     assert list_files(folder) == []
     publisher.sent = len(CONTENT)
     assert fetch_weights(publish(publisher), folder).read_bytes() == CONTENT
 
 
-def test_a_server_without_the_file_is_named_with_its_answer(publisher: Publisher, folder: Path) -> None:
+def test_an_http_error_of_the_server_is_reported(publisher: Publisher, folder: Path) -> None:
     publisher.status = 403
-    with pytest.raises(BackboneError, match=r"HTTP 403.*put http"):
+    with pytest.raises(BackboneError, match=r"HTTP 403.*download http"):
         fetch_weights(publish(publisher), folder)
     assert list_files(folder) == []
 
 
-def test_without_internet_it_says_which_file_to_put_where(folder: Path) -> None:
+def test_without_internet_the_error_names_url_and_path(folder: Path) -> None:
     with serve() as gone:
         backbone = publish(gone)
-    with pytest.raises(BackboneError, match=r"no connection.*put http.*published\.pth there as models/backbones/"):
+    with pytest.raises(BackboneError, match=r"no connection.*download http.*published\.pth to models/backbones/"):
         fetch_weights(backbone, folder)
-    with pytest.raises(BackboneError, match=r"not on this server: put http"):
+    with pytest.raises(BackboneError, match=r"not on this server: download http"):
         find_weights(backbone, folder)
 
 
-def test_two_who_want_the_same_file_download_it_once(publisher: Publisher, folder: Path) -> None:
+def test_concurrent_requests_download_a_file_once(publisher: Publisher, folder: Path) -> None:
     backbone = publish(publisher)
     publisher.second.clear()
     with ThreadPoolExecutor(2) as executor:
@@ -146,14 +153,14 @@ def test_two_who_want_the_same_file_download_it_once(publisher: Publisher, folde
     assert publisher.requests == 1
 
 
-def test_safetensors_beside_the_published_format_are_taken(publisher: Publisher, folder: Path) -> None:
+def test_a_safetensors_file_replaces_the_download(publisher: Publisher, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "resnet34.safetensors").write_bytes(b"x")
     assert fetch_weights(publish(publisher), folder) == folder / "resnet34.safetensors"
     assert publisher.requests == 0
 
 
-def test_a_digest_follows_its_file(tmp_path: Path) -> None:
+def test_the_digest_changes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(b"one")
     first = compute_digest(path)

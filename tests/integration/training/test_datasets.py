@@ -1,4 +1,4 @@
-"""Data sets: sent, added to, replaced, kept for a job, removed."""
+"""The data set store: upload, replacement, copies for jobs, removal."""
 
 import errno
 import fcntl
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> DatasetStore:
 
 
 def list_files(store: DatasetStore) -> list[str]:
-    """Return everything that lies in the store, but for locks."""
+    """Return all files in the store except locks."""
     files = (path for path in store.folder.rglob("*") if path.is_file() and path.name != ".lock")
     return sorted(str(path.relative_to(store.folder)) for path in files)
 
@@ -39,7 +39,7 @@ def add(store: DatasetStore, files: Mapping[str, bytes], **fields: Any) -> Any:
     return store.add(OURS, "eida", make_zip(files), YAML, **fields)
 
 
-def test_pages_of_a_split_are_kept_with_their_labels(store: DatasetStore) -> None:
+def test_a_split_is_stored_with_pages_and_labels(store: DatasetStore) -> None:
     images = make_zip({"p2.jpg": PAGE, "p1.tiff": make_image("TIFF"), "p3.JPEG": PAGE})
     labels = make_zip({"p1.txt": BOX + b"1 .1 .1 .1 .1\n", "p2.TXT": b"", "classes.txt": b"illustration"})
     dataset = store.add_split(OURS, "eida.yaml", "train", images, labels, YAML)
@@ -60,7 +60,7 @@ def test_pages_of_a_split_are_kept_with_their_labels(store: DatasetStore) -> Non
     assert dataset == load_dataset(dataset.folder) == store.find(OURS, "eida") == store.find(OURS, "eida.yaml")
 
 
-def test_a_split_joins_those_that_are_there_and_takes_the_place_of_its_like(store: DatasetStore) -> None:
+def test_an_uploaded_split_replaces_only_the_split_of_the_same_name(store: DatasetStore) -> None:
     store.add_split(OURS, "eida", "train", *make_pages("p1", "p2"), YAML)
     store.add_split(OURS, "eida", "val", *make_pages("p3"), YAML)
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p4", "p5", "p6"), YAML)
@@ -70,7 +70,7 @@ def test_a_split_joins_those_that_are_there_and_takes_the_place_of_its_like(stor
     assert len(list_files(store)) == 4 * 2 + 1
 
 
-def test_splits_that_are_sent_at_once_all_arrive(store: DatasetStore) -> None:
+def test_concurrent_uploads_of_splits_are_all_stored(store: DatasetStore) -> None:
     def send(split: str) -> None:
         store.add_split(OURS, "eida", split, *make_pages(split), YAML)
 
@@ -82,9 +82,9 @@ def test_splits_that_are_sent_at_once_all_arrive(store: DatasetStore) -> None:
     assert list(store.find(OURS, "eida").splits) == ["train", "val", "test"]
 
 
-def test_other_classes_than_those_that_are_there_are_refused(store: DatasetStore) -> None:
+def test_a_split_with_other_classes_is_rejected(store: DatasetStore) -> None:
     before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    with pytest.raises(RequestError, match="has the classes illustration, initial, and yaml_file initial: send"):
+    with pytest.raises(RequestError, match="has the classes illustration, initial, but yaml_file has initial: send"):
         store.add_split(OURS, "eida", "val", *make_pages("p1"), b"names: [initial]")
     assert store.list(OURS) == [before]
     store.add(OURS, "eida", make_zip({"images/a.jpg": PAGE, "labels/a.txt": BOX}), b"names: [initial]")
@@ -92,7 +92,7 @@ def test_other_classes_than_those_that_are_there_are_refused(store: DatasetStore
 
 
 class Interrupted(io.BytesIO):
-    """An upload while whose archive is opened something else happens."""
+    """An upload that calls a function when it is read for the first time."""
 
     def __init__(self, content: io.BytesIO, happen: Callable[[], Any]) -> None:
         super().__init__(content.getvalue())
@@ -105,38 +105,36 @@ class Interrupted(io.BytesIO):
         return super().read(size)
 
 
-def test_classes_that_came_to_be_others_meanwhile_are_refused_too(store: DatasetStore) -> None:
+def test_classes_that_change_during_an_upload_are_rejected(store: DatasetStore) -> None:
     images, labels = make_pages("p1")
     other = b"names: [illustration]"
     images = Interrupted(images, lambda: store.add_split(OURS, "eida", "val", *make_pages("p2"), other))
-    with pytest.raises(RequestError, match="has the classes illustration, and yaml_file illustration, initial"):
+    with pytest.raises(RequestError, match="has the classes illustration, but yaml_file has illustration, initial"):
         store.add_split(OURS, "eida", "train", images, labels, YAML)
     assert store.find(OURS, "eida").splits.keys() == {"val"}
 
 
-def test_a_split_that_came_meanwhile_is_joined(store: DatasetStore) -> None:
+def test_a_split_added_during_an_upload_is_kept(store: DatasetStore) -> None:
     images, labels = make_pages("p1")
     images = Interrupted(images, lambda: store.add_split(OURS, "eida", "val", *make_pages("p2"), YAML))
     store.add_split(OURS, "eida", "train", images, labels, YAML)
     assert list(store.find(OURS, "eida").splits) == ["train", "val"]
 
 
-def test_nobody_else_changes_the_data_sets_while_one_gets_its_name(
-    store: DatasetStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publishing_holds_the_lock_of_the_client_app(store: DatasetStore, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = []
 
     def try_lock() -> None:
         with (store.folder / str(OURS) / ".lock").open("wb") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        tries.append("in vain")
+        tries.append("locked")
 
     monkeypatch.setattr(os, "sync", try_lock)
     store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    assert tries == ["in vain"]
+    assert tries == ["locked"]
 
 
-def test_a_client_app_sees_its_own_data_sets_only(store: DatasetStore) -> None:
+def test_a_client_app_sees_only_its_own_data_sets(store: DatasetStore) -> None:
     ours = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     store.add_split(OTHERS, "eida", "val", *make_pages("p1"), YAML)
     store.add_split(OTHERS, "vhs", "val", *make_pages("p1"), YAML)
@@ -147,7 +145,7 @@ def test_a_client_app_sees_its_own_data_sets_only(store: DatasetStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../2/eida", "/", ".parts", "eida/../eida", "*"])
-def test_a_name_is_looked_up_and_never_a_path(store: DatasetStore, name: str) -> None:
+def test_a_name_is_never_used_as_a_path(store: DatasetStore, name: str) -> None:
     store.add_split(OTHERS, "eida", "train", *make_pages("p1"), YAML)
     for ask in (store.find, store.remove):
         with pytest.raises(RequestError, match="is not among your data sets: none"):
@@ -167,7 +165,7 @@ def test_a_name_is_looked_up_and_never_a_path(store: DatasetStore, name: str) ->
         (["images/a.jpg", "labels/a.txt", "labels/classes.txt", "labels.cache", "labels/train.cache"], ["test"]),
     ],
 )
-def test_the_folders_of_a_data_set_are_those_of_yolo_or_of_roboflow(
+def test_yolo_and_roboflow_folder_layouts_are_accepted(
     store: DatasetStore, files: list[str], splits: list[str]
 ) -> None:
     contents = {".jpg": PAGE, ".png": make_image("PNG"), ".txt": BOX}
@@ -177,11 +175,11 @@ def test_the_folders_of_a_data_set_are_those_of_yolo_or_of_roboflow(
     assert {counts.illustrations for counts in dataset.splits.values()} == {1}
 
 
-def test_pages_that_lie_flat_are_for_the_split_that_is_named(store: DatasetStore) -> None:
+def test_pages_without_split_folders_go_to_the_named_split(store: DatasetStore) -> None:
     assert list(add(store, {"images/a.jpg": PAGE, "labels/a.txt": BOX}, flat="val").splits) == ["val"]
 
 
-def test_a_data_set_takes_the_place_of_the_one_of_its_name(store: DatasetStore) -> None:
+def test_a_data_set_replaces_the_one_with_the_same_name(store: DatasetStore) -> None:
     store.add_split(OURS, "eida", "train", *make_pages("p1", "p2"), YAML)
     dataset = add(store, {"images/val/a.jpg": PAGE, "labels/val/a.txt": BOX})
     assert store.list(OURS) == [dataset]
@@ -199,7 +197,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "a label without an image": (
         {"images/a.jpg": PAGE, "labels/a.txt": BOX, "labels/b.txt": BOX},
-        "no image of their name: labels/b.txt in dataset_zip",
+        "no image with the same name: labels/b.txt in dataset_zip",
     ),
     "a label of another split": (
         {"images/train/a.jpg": PAGE, "labels/train/a.txt": BOX, "labels/val/a.txt": BOX},
@@ -211,7 +209,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "flat and in folders": (
         {"images/a.jpg": PAGE, "labels/a.txt": BOX, "images/val/b.jpg": PAGE, "labels/val/b.txt": BOX},
-        "take one",
+        "use one layout",
     ),
     "one page in two forms": (
         {"images/a.jpg": PAGE, "images/a.png": make_image("PNG"), "labels/a.txt": BOX},
@@ -221,8 +219,8 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
         {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/x/a.txt": BOX},
         "would be the same page",
     ),
-    "no image": ({"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not an image"),
-    "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not an image"),
+    "no image": ({"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
+    "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
     "half an image": ({"images/a.jpg": PAGE[:300], "labels/a.txt": BOX}, "a.jpg is a damaged image"),
     "no label file": ({"images/a.jpg": PAGE, "labels/a.xml": BOX}, "labels/a.xml in dataset_zip is not a label file"),
     "a class too high": (
@@ -235,7 +233,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_data_set_that_cannot_be_used_is_refused_and_leaves_nothing(store: DatasetStore, fault: str) -> None:
+def test_an_invalid_data_set_is_rejected_and_leaves_no_files(store: DatasetStore, fault: str) -> None:
     before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     files = list_files(store)
     contents, sentence = FAULTS[fault]
@@ -249,7 +247,7 @@ def test_a_data_set_that_cannot_be_used_is_refused_and_leaves_nothing(store: Dat
 
 
 @pytest.mark.parametrize("split", ["", "valid", "TRAIN", "../train"])
-def test_another_split_than_the_three_is_refused(store: DatasetStore, split: str) -> None:
+def test_an_unknown_split_name_is_rejected(store: DatasetStore, split: str) -> None:
     with pytest.raises(RequestError, match="send one of train, val, test"):
         store.add_split(OURS, "eida", split, *make_pages("p1"), YAML)
     with pytest.raises(RequestError, match="send one of train, val, test"):
@@ -257,7 +255,7 @@ def test_another_split_than_the_three_is_refused(store: DatasetStore, split: str
     assert store.list(OURS) == []
 
 
-def test_what_would_fill_the_disk_is_refused_before_it_is_unpacked(
+def test_an_upload_that_would_fill_the_disk_is_not_unpacked(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
@@ -268,7 +266,7 @@ def test_what_would_fill_the_disk_is_refused_before_it_is_unpacked(
 
 
 @pytest.mark.parametrize("step", ["sync", "rename"])
-def test_a_disk_that_fails_at_the_end_leaves_what_was_there(
+def test_a_disk_error_at_publication_keeps_the_old_version(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def fail(*_: Any) -> None:
@@ -283,7 +281,7 @@ def test_a_disk_that_fails_at_the_end_leaves_what_was_there(
     assert (store.list(OURS), list_files(store)) == ([before], files)
 
 
-def test_a_job_keeps_its_pages_whatever_is_sent_later(store: DatasetStore, tmp_path: Path) -> None:
+def test_a_job_keeps_its_pages_after_later_uploads(store: DatasetStore, tmp_path: Path) -> None:
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     kept = store.keep(dataset, tmp_path / "job" / "dataset")
     store.add_split(OURS, "eida", "train", *make_pages("p2"), YAML)
@@ -294,7 +292,7 @@ def test_a_job_keeps_its_pages_whatever_is_sent_later(store: DatasetStore, tmp_p
     assert (image.read_bytes(), label.read_text()) == (PAGE, "0 0.500000 0.500000 0.200000 0.400000\n")
 
 
-def test_pages_are_shared_with_a_job_where_the_disk_can_and_copied_where_not(
+def test_a_job_gets_hard_links_or_copies_without_link_support(
     store: DatasetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -309,7 +307,7 @@ def test_pages_are_shared_with_a_job_where_the_disk_can_and_copied_where_not(
     assert (copy.stat().st_nlink, copy.read_bytes()) == (1, PAGE)
 
 
-def test_a_data_set_that_is_replaced_just_now_is_not_kept_in_part(store: DatasetStore, tmp_path: Path) -> None:
+def test_a_data_set_replaced_during_the_copy_is_not_kept(store: DatasetStore, tmp_path: Path) -> None:
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     store.add_split(OURS, "eida", "train", *make_pages("p2"), YAML)
     with pytest.raises(RequestError, match="The data set eida has just been changed"):
@@ -317,13 +315,13 @@ def test_a_data_set_that_is_replaced_just_now_is_not_kept_in_part(store: Dataset
     assert not (tmp_path / "job").exists()
 
 
-def test_a_split_that_is_not_there_is_named(store: DatasetStore) -> None:
+def test_a_missing_split_is_named(store: DatasetStore) -> None:
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     with pytest.raises(RequestError, match="The data set eida has no pages for val: it has train"):
         dataset.list_pages("val")
 
 
-def test_leftovers_of_yesterday_are_removed_and_nothing_else(store: DatasetStore) -> None:
+def test_only_leftovers_older_than_a_day_are_removed(store: DatasetStore) -> None:
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
     superseded = dataset.folder.with_name("0" * 20)
     shutil.copytree(dataset.folder, superseded)
@@ -354,7 +352,7 @@ def test_the_record_of_a_data_set_is_json(store: DatasetStore) -> None:
         lambda store, broken: store.add_split(OURS, "eida", "train", make_pages("a")[0], broken, YAML),
     ],
 )
-def test_a_broken_archive_is_refused_by_its_field(
+def test_the_error_for_a_broken_archive_names_its_field(
     store: DatasetStore, send: Callable[[DatasetStore, io.BytesIO], Any]
 ) -> None:
     with pytest.raises(ExtractorError, match=r"^(dataset_zip|img_zip|anno_zip) is not a zip file"):

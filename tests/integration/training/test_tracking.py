@@ -36,7 +36,7 @@ def train(tracker: Tracker, *epochs: int) -> None:
     tracker.end()
 
 
-def test_a_training_is_written_down(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_a_training_is_reported_to_comet(comet: Comet, url: str, tmp_path: Path) -> None:
     train(open_tracker(KEY, "illustrations", "eida on rectangles", tmp_path, url=url), 1, 2)
     assert list(comet.experiments.values()) == [
         {"workspaceName": "my-own", "projectName": "illustrations", "experimentName": "eida on rectangles"}
@@ -50,7 +50,7 @@ def test_a_training_is_written_down(comet: Comet, url: str, tmp_path: Path) -> N
     assert comet.written[-1] == ("log-other", {"key": "outcome", "value": "done"})
 
 
-def test_after_an_interruption_the_same_experiment_goes_on(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_a_resumed_training_continues_its_experiment(comet: Comet, url: str, tmp_path: Path) -> None:
     train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1)
     train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 2)
     assert len(comet.experiments) == 1
@@ -58,22 +58,20 @@ def test_after_an_interruption_the_same_experiment_goes_on(comet: Comet, url: st
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"link": "x"}'])
-def test_a_key_file_that_cannot_be_read_makes_a_new_experiment(
-    comet: Comet, url: str, tmp_path: Path, content: str
-) -> None:
+def test_an_unreadable_key_file_starts_a_new_experiment(comet: Comet, url: str, tmp_path: Path, content: str) -> None:
     (tmp_path / KEY_FILE).write_text(content)
     train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1)
     assert json.loads((tmp_path / KEY_FILE).read_text())["experimentKey"] in comet.experiments
     assert KEY not in (tmp_path / KEY_FILE).read_text()
 
 
-def test_the_workspace_may_be_named(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_the_workspace_can_be_set(comet: Comet, url: str, tmp_path: Path) -> None:
     train(open_tracker(KEY, "illustrations", "run", tmp_path, "laboratory", url), 1)
     assert comet.experiments["experiment-1"]["workspaceName"] == "laboratory"
     assert "GET /api/rest/v2/account-details" not in comet.asked
 
 
-def test_a_figure_that_is_no_number_is_left_out(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_metrics_that_are_not_finite_are_left_out(comet: Comet, url: str, tmp_path: Path) -> None:
     tracker = open_tracker(KEY, "illustrations", "run", tmp_path, url=url)
     tracker.record_epoch(1, {"val/ap50": math.nan, "val/loss": math.inf, "val/recall": 0.5})
     tracker.end("cancelled")
@@ -82,7 +80,7 @@ def test_a_figure_that_is_no_number_is_left_out(comet: Comet, url: str, tmp_path
 
 
 @pytest.mark.parametrize(("key", "project"), [("", ""), (KEY, ""), ("", "illustrations")])
-def test_nothing_is_sent_unless_both_are_set(
+def test_nothing_is_sent_unless_key_and_project_are_set(
     comet: Comet, url: str, key: str, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMET_API_KEY", KEY)
@@ -93,7 +91,7 @@ def test_nothing_is_sent_unless_both_are_set(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_imported_unless_both_are_set() -> None:
+def test_nothing_is_imported_unless_key_and_project_are_set() -> None:
     code = (
         "import sys; from pathlib import Path; from app.training.tracking import open_tracker;"
         "open_tracker('key', '', 'run', Path()).end();"
@@ -104,7 +102,7 @@ def test_nothing_is_imported_unless_both_are_set() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
-def test_a_refusal_is_said_once_and_nothing_more_is_sent(
+def test_a_permanent_rejection_is_logged_once_and_stops_tracking(
     comet: Comet, url: str, status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     comet.status = status
@@ -115,7 +113,7 @@ def test_a_refusal_is_said_once_and_nothing_more_is_sent(
     assert len(comet.asked) == 1
 
 
-def test_a_wrong_key_does_not_disturb_the_training(
+def test_a_wrong_key_does_not_fail_the_training(
     comet: Comet, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(open_tracker("wrong", "illustrations", "run", tmp_path, url=url), 1)
@@ -123,7 +121,7 @@ def test_a_wrong_key_does_not_disturb_the_training(
     assert comet.written == []
 
 
-def test_what_could_not_be_sent_is_sent_with_the_next_epoch(
+def test_unsent_messages_are_retried_after_the_next_epoch(
     comet: Comet, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     comet.status = 503
@@ -141,13 +139,13 @@ def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_nobody_at_the_address_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_server_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(open_tracker(KEY, "illustrations", "run", tmp_path, url="http://127.0.0.1:9"), 1, 2)
     (warning,) = list_warnings(caplog)
     assert "http://127.0.0.1:9 did not answer" in warning
 
 
-def test_a_comet_that_hangs_holds_up_an_epoch_for_one_request(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_a_hanging_server_delays_each_epoch_by_one_request(comet: Comet, url: str, tmp_path: Path) -> None:
     comet.seconds = 5
     tracker = CometTracker(
         CometClient(KEY, url, seconds=0.2), CometRun("", "illustrations", "run", tmp_path / KEY_FILE)
@@ -156,7 +154,7 @@ def test_a_comet_that_hangs_holds_up_an_epoch_for_one_request(comet: Comet, url:
     assert len(comet.asked) == 5  # one request each for the beginning, three epochs and the end
 
 
-def test_a_comet_that_is_slow_holds_up_an_epoch_for_its_patience(comet: Comet, url: str, tmp_path: Path) -> None:
+def test_a_slow_server_delays_each_epoch_by_the_patience(comet: Comet, url: str, tmp_path: Path) -> None:
     comet.seconds = 0.1
     run = CometRun("laboratory", "illustrations", "run", tmp_path / KEY_FILE)
     train(CometTracker(CometClient(KEY, url), run, patience=0.09), 1)
@@ -164,7 +162,7 @@ def test_a_comet_that_is_slow_holds_up_an_epoch_for_its_patience(comet: Comet, u
     assert [kind for kind, _ in comet.written] == ["parameter", "parameter", "metric"]
 
 
-def test_a_self_hosted_comet_is_known_by_its_setting_or_its_key() -> None:
+def test_a_self_hosted_url_comes_from_the_setting_or_the_key() -> None:
     carried = base64.b64encode(json.dumps({"baseUrl": "https://comet.example/"}).encode()).decode().rstrip("=")
     assert CometClient(KEY).address == "https://www.comet.com"
     assert CometClient(f"{KEY}*{carried}").address == "https://comet.example"

@@ -13,7 +13,7 @@ from app.errors import WeightsError
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
-from app.training.trainer import WholeFile, read_page
+from app.training.trainer import AtomicPath, read_page
 from tests.support import yolov5_networks
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
@@ -26,8 +26,8 @@ class Interruption(Exception):
     pass
 
 
-class Watcher:
-    """Remembers the epochs, and ends a training at a batch."""
+class Observer:
+    """Records the epochs, and stops the training at a batch."""
 
     def __init__(self, stop_at: int = 0) -> None:
         self.epochs: list[EpochRecord] = []
@@ -53,13 +53,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("weights") / "start.pt", make_yolo())
 
 
-def test_every_epoch_is_told_and_the_new_weights_know_the_classes_of_the_data(
+def test_epochs_are_reported_and_the_weights_have_the_new_classes(
     start: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    watcher = Watcher()
-    train(start, dataset, tmp_path, CONFIG, watcher)
-    assert [record.epoch for record in watcher.epochs] == [1, 2]
-    assert watcher.batches == 2 * (3 + 1)  # of learning, and of looking at the pages that are not learned
+    observer = Observer()
+    train(start, dataset, tmp_path, CONFIG, observer)
+    assert [record.epoch for record in observer.epochs] == [1, 2]
+    assert observer.batches == 2 * (3 + 1)  # per epoch 3 training batches and 1 validation batch
     assert count_epochs(tmp_path) == 2
     save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
     network = load_network(tmp_path / "mine.pt")
@@ -67,56 +67,54 @@ def test_every_epoch_is_told_and_the_new_weights_know_the_classes_of_the_data(
     assert not torch.equal(next(network.parameters()), next(load_network(start).parameters()))
 
 
-def test_a_training_starts_from_the_parameters_that_have_a_place(start: Path, dataset: Dataset, tmp_path: Path) -> None:
-    watcher = Watcher(stop_at=1)
+def test_a_training_starts_from_the_parameters_that_fit(start: Path, dataset: Dataset, tmp_path: Path) -> None:
+    observer = Observer(stop_at=1)
     with pytest.raises(Interruption):
-        train(start, dataset, tmp_path, CONFIG, watcher)
+        train(start, dataset, tmp_path, CONFIG, observer)
     assert count_epochs(tmp_path) == 0
-    # Whoever is interrupted in the first epoch starts anew.
-    train(start, dataset, tmp_path, TrainingConfig(1, 64, 4, "cpu"), watcher)
+    # After an interruption in the first epoch, the training starts again.
+    train(start, dataset, tmp_path, TrainingConfig(1, 64, 4, "cpu"), observer)
     save_weights(tmp_path, tmp_path / "mine.pt", CONFIG)
     before, after = load_network(start).state_dict(), load_network(tmp_path / "mine.pt").state_dict()
     name = "model.0.conv.weight"
-    assert 0 < (before[name] - after[name]).abs().max() < 1e-3  # of weights up to 0.3
+    assert 0 < (before[name] - after[name]).abs().max() < 1e-3  # the weights themselves reach 0.3
 
 
-def test_an_interrupted_training_goes_on_after_its_last_whole_epoch(
-    start: Path, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_an_interrupted_training_resumes_after_its_last_epoch(start: Path, dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Interruption):
-        train(start, dataset, tmp_path, CONFIG, Watcher(stop_at=5))
+        train(start, dataset, tmp_path, CONFIG, Observer(stop_at=5))
     assert count_epochs(tmp_path) == 1
-    watcher = Watcher()
-    train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, watcher)
-    assert [record.epoch for record in watcher.epochs] == [2]
-    assert watcher.batches == 3 + 1
-    again = Watcher()
+    observer = Observer()
+    train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, observer)
+    assert [record.epoch for record in observer.epochs] == [2]
+    assert observer.batches == 3 + 1
+    again = Observer()
     train(tmp_path / "gone.pt", dataset, tmp_path, CONFIG, again)
     assert again.batches == 0
 
 
-def test_the_best_epoch_is_kept_although_the_training_was_killed_before_it_was(
+def test_the_best_checkpoint_is_restored_after_an_interruption(
     start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = WholeFile.write_bytes
+    write = AtomicPath.write_bytes
 
-    def write_last_or_die(path: WholeFile, data: bytes) -> int:
+    def write_last_or_die(path: AtomicPath, data: bytes) -> int:
         if path.name == "best.pt":
             raise Interruption
         return write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WholeFile, "write_bytes", write_last_or_die)
+        patch.setattr(AtomicPath, "write_bytes", write_last_or_die)
         with pytest.raises(Interruption):
-            train(start, dataset, tmp_path, CONFIG, Watcher())
+            train(start, dataset, tmp_path, CONFIG, Observer())
     with pytest.raises(Interruption):
-        train(start, dataset, tmp_path, CONFIG, Watcher(stop_at=1))
+        train(start, dataset, tmp_path, CONFIG, Observer(stop_at=1))
     best, last = (tmp_path / "weights" / name for name in ("best.pt", "last.pt"))
     assert best.read_bytes() == last.read_bytes()
 
 
-def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = WholeFile(tmp_path / "last.pt")
+def test_a_checkpoint_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = AtomicPath(tmp_path / "last.pt")
     path.write_bytes(b"first")
 
     def fail(*_: object) -> None:
@@ -128,8 +126,8 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("last.pt", b"first")]
 
 
-def test_the_new_weights_name_no_path_of_this_server(start: Path, dataset: Dataset, tmp_path: Path) -> None:
-    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Watcher())
+def test_the_new_weights_contain_no_path_of_this_server(start: Path, dataset: Dataset, tmp_path: Path) -> None:
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Observer())
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     with zipfile.ZipFile(tmp_path / "mine.pt") as archive:
         (content,) = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
@@ -141,19 +139,19 @@ def test_the_new_weights_name_no_path_of_this_server(start: Path, dataset: Datas
     ("dtype", "options"),
     [(np.float32, {}), (np.int32, {}), (np.uint8, {"compression": "zstd"})],
 )
-def test_pages_that_opencv_cannot_read_are_learned(
+def test_pages_that_opencv_cannot_read_are_used_for_training(
     start: Path, tmp_path: Path, dtype: type, options: dict[str, str]
 ) -> None:
-    dataset, watcher = draw_dataset(tmp_path / "pages", train=4, val=2), Watcher()
+    dataset, observer = draw_dataset(tmp_path / "pages", train=4, val=2), Observer()
     for path in dataset.folder.glob("images/*/*.jpg"):
         with Image.open(path) as image:
             Image.fromarray(np.asarray(image.convert("L")).astype(dtype)).save(path.with_suffix(".tif"), **options)
         path.unlink()
-    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), watcher)
-    assert len(watcher.epochs) == 1
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), observer)
+    assert len(observer.epochs) == 1
 
 
-def test_pages_of_16_bits_are_learned_as_the_detector_sees_them(tmp_path: Path) -> None:
+def test_16_bit_pages_are_scaled_as_in_detection(tmp_path: Path) -> None:
     dark = np.full((40, 30), 1000, dtype=np.uint16)
     dark[10:20, 10:20] = 0
     Image.fromarray(dark).save(tmp_path / "page.png")
@@ -162,15 +160,15 @@ def test_pages_of_16_bits_are_learned_as_the_detector_sees_them(tmp_path: Path) 
     assert (pixels.max(), pixels.min(), pixels.shape) == (255, 0, (40, 30, 3))
 
 
-def test_a_yolov5_goes_on_with_a_head_of_ultralytics(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_yolov5_gets_a_head_of_ultralytics(dataset: Dataset, tmp_path: Path) -> None:
     start = yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network(*SIZES["n"]))
-    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Watcher())
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 4, "cpu"), Observer())
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     assert type(load_network(tmp_path / "mine.pt")) is DetectionModel
 
 
 @pytest.mark.parametrize(("size", "p6"), [("n", False), ("n", True), ("s", False), ("m", False)])
-def test_all_of_a_yolov5_but_its_head_has_a_place(tmp_path: Path, size: str, p6: bool) -> None:
+def test_all_parameters_of_a_yolov5_except_its_head_are_kept(tmp_path: Path, size: str, p6: bool) -> None:
     network = load_network(
         yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network(*SIZES[size], p6=p6))
     )
@@ -183,20 +181,20 @@ def test_all_of_a_yolov5_but_its_head_has_a_place(tmp_path: Path, size: str, p6:
     assert {name for name in new if name not in old} == {name for name in new if name.startswith(head)}
 
 
-def test_a_yolov5_of_a_size_of_its_own_is_refused(tmp_path: Path) -> None:
+def test_a_yolov5_of_a_non_standard_size_is_rejected(tmp_path: Path) -> None:
     network = load_network(yolov5_networks.save(tmp_path / "old.pt", model=yolov5_networks.make_network()))
-    with pytest.raises(WeightsError, match="none of the sizes"):
+    with pytest.raises(WeightsError, match="its size is none of"):
         find_architecture(network)
 
 
-def test_an_rtdetr_is_trained_as_such(dataset: Dataset, tmp_path: Path) -> None:
+def test_an_rtdetr_stays_an_rtdetr(dataset: Dataset, tmp_path: Path) -> None:
     start = save_checkpoint(tmp_path / "start.pt", make_rtdetr())
-    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Watcher())
+    train(start, dataset, tmp_path / "training", TrainingConfig(1, 64, 6, "cpu"), Observer())
     save_weights(tmp_path / "training", tmp_path / "mine.pt", CONFIG)
     assert type(load_network(tmp_path / "mine.pt")) is RTDETRDetectionModel
 
 
-def test_weights_that_cannot_be_loaded_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_loaded_are_rejected(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model": 1}))
     with pytest.raises(WeightsError, match=r"bad\.pt"):
-        train(tmp_path / "bad.pt", dataset, tmp_path / "training", CONFIG, Watcher())
+        train(tmp_path / "bad.pt", dataset, tmp_path / "training", CONFIG, Observer())

@@ -144,9 +144,9 @@ def go_on(services: Services, job_id: str) -> None:
     ("target", "call"),
     [
         ("app.training.datasets.DatasetStore.keep", 1),
-        ("app.training.trainer.WholeFile.write_bytes", 1),  # the first epoch is written down, and not kept
-        ("app.training.trainer.WholeFile.write_bytes", 3),  # the same of the second
-        ("app.training.trainer.WholeFile.write_bytes", 2),  # last.pt is there, best.pt is not
+        ("app.training.trainer.AtomicPath.write_bytes", 1),  # the first epoch is written down, and not kept
+        ("app.training.trainer.AtomicPath.write_bytes", 3),  # the same of the second
+        ("app.training.trainer.AtomicPath.write_bytes", 2),  # last.pt is there, best.pt is not
         ("app.pipelines.training.work.save_weights", 1),
         ("app.training.evaluate.draw_precision_recall", 1),
         ("app.training.comparison.Comparison.replace_images", 1),

@@ -14,11 +14,11 @@ PAGES = [
 ]
 
 
-def test_a_failed_canvas_has_no_line_and_shifts_nobody() -> None:
+def test_a_failed_canvas_has_no_line_and_shifts_no_number() -> None:
     assert format_text(PAGES) == "1 a.jpg\n1 2 3 4\n1 2 3 4\n2 b.jpg\n4 d.jpg\n1 2 3 4\n"
 
 
-def test_the_json_form_accounts_for_every_canvas() -> None:
+def test_the_json_lists_every_canvas() -> None:
     pages = json.loads(json.dumps(format_json(PAGES)))
     assert [(page["number"], page["status"]) for page in pages] == [
         (1, "detected"),
@@ -35,7 +35,7 @@ def test_the_json_form_accounts_for_every_canvas() -> None:
     }
 
 
-def test_the_surest_box_comes_first() -> None:
+def test_boxes_are_sorted_by_confidence() -> None:
     rows = np.array([[0, 0, 5, 5, 0.3, 0], [0, 0, 9, 9, 0.8, 7]], dtype=np.float32)
     boxes = format_boxes(Detections.from_rows(rows), {0: "illustration"})
     assert [(box.confidence, box.class_name) for box in boxes] == [(0.8, "7"), (0.3, "illustration")]

@@ -6,12 +6,12 @@ import pytest
 from app.detection.weights import DefaultModel, load_default, save_default
 
 
-def test_until_others_are_chosen_the_setting_holds(tmp_path: Path) -> None:
+def test_the_setting_is_the_default_until_a_choice_is_made(tmp_path: Path) -> None:
     assert load_default(tmp_path / "x.json", "set.pt") == DefaultModel("set.pt")
     assert load_default(None, "set.pt") == DefaultModel("set.pt")
 
 
-def test_a_choice_says_what_was_before_and_when_it_was_made(tmp_path: Path) -> None:
+def test_a_choice_records_its_time_and_the_previous_default(tmp_path: Path) -> None:
     chosen = tmp_path / "data" / "x.json"
     first = save_default(chosen, load_default(chosen, "set.pt"), "one.pt")
     assert load_default(chosen, "set.pt") == first
@@ -23,17 +23,15 @@ def test_a_choice_says_what_was_before_and_when_it_was_made(tmp_path: Path) -> N
     assert first.since <= second.since
 
 
-def test_to_choose_what_is_used_already_changes_nothing(tmp_path: Path) -> None:
+def test_choosing_the_current_default_changes_nothing(tmp_path: Path) -> None:
     chosen = tmp_path / "x.json"
     assert save_default(chosen, DefaultModel("set"), "set.pt") == DefaultModel("set")
     assert not chosen.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"name": 7}', '{"x": 1}', '{"name": "a", "since": "now"}'])
-def test_a_file_that_was_damaged_by_hand_counts_as_none(
-    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_choice_file_is_ignored(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "x.json").write_text(content)
     with caplog.at_level(logging.WARNING):
         assert load_default(tmp_path / "x.json", "set.pt") == DefaultModel("set.pt")
-    assert "set.pt is used" in caplog.text
+    assert "the default model is set.pt" in caplog.text

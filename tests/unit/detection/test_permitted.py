@@ -9,7 +9,7 @@ from app.detection.pickles import Name, Record
 from app.errors import WeightsError
 from tests.support.checkpoints import Call, make_module, make_tensor, save_records
 
-DAMAGED = r"x\.pt is not a checkpoint of torch, or a damaged one"
+DAMAGED = r"x\.pt is not a torch checkpoint, or it is damaged"
 
 
 def check(path: Path) -> None:
@@ -26,7 +26,7 @@ LINEAR = "torch.nn.modules.linear.Linear"
 
 
 @pytest.mark.parametrize(
-    ("beside", "reason"),
+    ("extra", "reason"),
     [
         (Name("posix.system"), r"x\.pt contains posix\.system, which is not part of a detection network"),
         (Call("posix.system", ("true",)), r"x\.pt contains posix\.system, which is not part of a detection network"),
@@ -36,19 +36,19 @@ LINEAR = "torch.nn.modules.linear.Linear"
         (Name("ultralytics.utils.checks.check_requirements"), "check_requirements"),
         (Name("torch.hub.load"), r"torch\.hub\.load"),
         (Call(LINEAR, (9, 9)), r"x\.pt calls torch\.nn\.modules\.linear\.Linear, which no checkpoint does"),
-        (Call("builtins.getattr", (Name(LINEAR), "__new__")), "asks for an attribute, which no checkpoint does"),
+        (Call("builtins.getattr", (Name(LINEAR), "__new__")), "reads an attribute, which no checkpoint does"),
     ],
 )
-def test_whatever_else_a_file_names_is_refused_by_its_name(tmp_path: Path, beside: Any, reason: str) -> None:
+def test_any_other_name_in_a_file_is_rejected_and_reported(tmp_path: Path, extra: Any, reason: str) -> None:
     with pytest.raises(WeightsError, match=reason):
-        check(save_records(tmp_path / "x.pt", make_module(), extra=beside))
+        check(save_records(tmp_path / "x.pt", make_module(), extra=extra))
     with pytest.raises(WeightsError, match=reason):
-        check(save_records(tmp_path / "x.pt", make_module(model=beside)))
+        check(save_records(tmp_path / "x.pt", make_module(model=extra)))
 
 
 @pytest.mark.parametrize("kind", ["SegmentationModel", "WorldModel", "DetectionModelX"])
-def test_networks_for_something_else_are_refused(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(WeightsError, match=rf"x\.pt holds a {kind}, which is not for detection"):
+def test_networks_for_other_tasks_are_rejected(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(WeightsError, match=rf"x\.pt contains a {kind}, which is not a detection network"):
         check(save_records(tmp_path / "x.pt", make_module(f"ultralytics.nn.tasks.{kind}")))
 
 
@@ -59,7 +59,7 @@ def test_networks_for_something_else_are_refused(tmp_path: Path, kind: str) -> N
         (make_tensor((2, 2), (1, 2)), True),
         (make_tensor((), ()), True),
         (make_tensor((0,), (1,)), True),
-        (make_tensor((80, 80, 2), (0, 0, 1)), True),  # as YOLOv5 saves its anchors
+        (make_tensor((80, 80, 2), (0, 0, 1)), True),  # like the anchors of YOLOv5
         (make_tensor((2**48,), (0,)), False),
         (make_tensor((2**48,), (1,)), False),
         (make_tensor((4,), (1,), offset=1), False),
@@ -70,7 +70,7 @@ def test_networks_for_something_else_are_refused(tmp_path: Path, kind: str) -> N
         (make_tensor((1,) * 99, (0,) * 99), False),
     ],
 )
-def test_a_tensor_has_the_numbers_that_are_there(tmp_path: Path, tensor: Record, good: bool) -> None:
+def test_a_tensor_must_fit_its_storage(tmp_path: Path, tensor: Record, good: bool) -> None:
     network = make_module()
     network.state["_parameters"]["weight"] = tensor
     path = save_records(tmp_path / "x.pt", network)
@@ -81,7 +81,7 @@ def test_a_tensor_has_the_numbers_that_are_there(tmp_path: Path, tensor: Record,
 
 
 def nest() -> Record:
-    """Return a module with two, each of which has the same two, and so on."""
+    """Return a module with two children that are the same module, nested 40 times."""
     module = make_module(LINEAR)
     for _ in range(40):
         module = make_module(LINEAR, a=module, b=module)
@@ -89,19 +89,22 @@ def nest() -> Record:
 
 
 def make_circle() -> Record:
+    """Return a module that contains itself."""
     module = make_module(LINEAR)
     module.state["_modules"]["itself"] = module
     return module
 
 
-@pytest.mark.parametrize("module", [nest(), make_circle(), {}, "x"], ids=["2**40", "a circle", "no module", "a text"])
-def test_networks_without_end_are_refused(tmp_path: Path, module: Any) -> None:
+@pytest.mark.parametrize(
+    "module", [nest(), make_circle(), {}, "x"], ids=["2**40 modules", "a cycle", "a dictionary", "a string"]
+)
+def test_endlessly_nested_networks_are_rejected(tmp_path: Path, module: Any) -> None:
     with pytest.raises(WeightsError, match=DAMAGED):
         check(save_records(tmp_path / "x.pt", make_module(model=module)))
 
 
 @pytest.mark.parametrize("names", [None, {0: []}, 5, {"x": "a"}, [None]])
-def test_classes_without_names_are_refused(tmp_path: Path, names: Any) -> None:
+def test_invalid_class_names_are_rejected(tmp_path: Path, names: Any) -> None:
     network = make_module()
     network.state["names"] = names
     with pytest.raises(WeightsError, match=DAMAGED):

@@ -11,7 +11,7 @@ from app.detection.pickles import Record, parse_pickle
 
 
 class Call:
-    """A pickle that calls a function when it is opened."""
+    """An object whose pickle calls a function when it is loaded."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
@@ -40,7 +40,7 @@ def write(value: object) -> bytes:
         "x" * 1000,
     ],
 )
-def test_plain_values_are_read_as_pickle_reads_them(value: object) -> None:
+def test_plain_values_are_parsed_as_by_pickle(value: object) -> None:
     assert parse_pickle(write(value)).content == value
 
 
@@ -54,7 +54,7 @@ def test_an_object_is_a_record_with_its_state() -> None:
     assert not reading.called
 
 
-def test_nothing_is_called_or_imported_and_its_name_is_known(tmp_path: Path) -> None:
+def test_names_are_recorded_but_never_imported_or_called(tmp_path: Path) -> None:
     attack = write({"a": Call(os.mkdir, str(tmp_path / "ran")), "b": Call(eval, "1/0")})
     reading = parse_pickle(attack)
     assert reading.content["a"].args == (str(tmp_path / "ran"),)
@@ -63,12 +63,12 @@ def test_nothing_is_called_or_imported_and_its_name_is_known(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_call_returns_is_called_by_a_name_of_its_own() -> None:
+def test_a_call_of_a_call_result_is_recorded() -> None:
     content = b"\x80\x02cbuiltins\ngetattr\n(cpathlib\nPath\nU\x05touchtR)R."
-    assert list(parse_pickle(content).called) == ["builtins.getattr", "what builtins.getattr returns"]
+    assert list(parse_pickle(content).called) == ["builtins.getattr", "the result of builtins.getattr"]
 
 
-# A tuple of twice the one before, forty times: its hash would be that of 2**40 elements.
+# Each of forty tuples contains the previous one twice, so hashing the last one would visit 2**40 elements.
 DOUBLING = b"\x80\x02)" + b"q\x00h\x00\x86" * 40
 
 
@@ -91,16 +91,16 @@ DOUBLING = b"\x80\x02)" + b"q\x00h\x00\x86" * 40
         b"\x80\x02}\x8a\x10" + b"\xff" * 15 + b"\x00Ns.",  # a large number as a key
         b"\x80\x05\x96" + b"\xff" * 6 + b"\x00\x00.",  # an array of 2**48 bytes
         b"\x80\x04\x8c\x02os\x8c\x06system\x93.",  # a name from the stack
-        b"\x80\x02\x82\x01.",  # of the extension registry
+        b"\x80\x02\x82\x01.",  # a name from the extension registry
         b"(S'echo'\nios\nsystem\n.",  # protocol 0
     ],
 )
-def test_what_torch_does_not_write_is_refused(content: bytes) -> None:
+def test_opcodes_that_torch_does_not_write_are_rejected(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_pickle(content)
 
 
-def test_what_is_nested_deeply_or_shared_without_end_is_read_at_once() -> None:
+def test_deeply_nested_and_shared_values_are_parsed_fast() -> None:
     assert parse_pickle(DOUBLING + b".").content
     assert parse_pickle(b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".").content
     assert parse_pickle(b"\x80\x02]q\x00h\x00a.").content
@@ -116,7 +116,7 @@ def test_length_and_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_pickle(write("x" * 1000))
 
 
-def test_the_number_of_a_storage_stands_for_it() -> None:
+def test_a_storage_is_represented_by_its_id() -> None:
     class Pickler(pickle.Pickler):
         def persistent_id(self, value: object) -> object:
             return ("storage", "0") if value is io else None

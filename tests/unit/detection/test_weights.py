@@ -31,24 +31,24 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path, "best_eida.pt")
 
 
-def test_weights_are_found_with_and_without_their_ending(store: ModelStore) -> None:
+def test_weights_are_found_with_and_without_suffix(store: ModelStore) -> None:
     assert store.find("other.pt") == store.find("other")
     assert store.find("").name == "best_eida.pt"
 
 
 @pytest.mark.parametrize("name", ["absent.pt", "../best_eida.pt", "/etc/passwd", "notes.txt", "x" * 10_000, "%2e%2e/x"])
-def test_what_is_not_listed_is_not_found(store: ModelStore, name: str) -> None:
+def test_a_name_that_is_not_listed_is_not_found(store: ModelStore, name: str) -> None:
     with pytest.raises(RequestError, match=r"best_eida\.pt, other\.pt"):
         store.find(name)
 
 
-def test_a_link_to_nowhere_and_a_folder_are_no_weights(store: ModelStore) -> None:
+def test_broken_links_and_folders_are_not_listed(store: ModelStore) -> None:
     (store.folder / "gone.pt").symlink_to(store.folder / "nothing")
     (store.folder / "folder.pt").mkdir()
     assert list(store.list_weights()) == ["best_eida.pt", "other.pt"]
 
 
-def test_the_label_is_name_and_month_of_the_file(store: ModelStore) -> None:
+def test_the_label_has_the_name_and_the_month_of_the_file(store: ModelStore) -> None:
     assert store.find("best_eida.pt").label == "best_eida_04_2024"
 
 
@@ -66,7 +66,7 @@ def test_the_label_is_name_and_month_of_the_file(store: ModelStore) -> None:
         ("rtdetr-l.yaml", "RT-DETR-l"),
     ],
 )
-def test_detectors_of_several_generations_load_and_run_and_are_described(
+def test_several_generations_of_detectors_load_run_and_are_described(
     tmp_path: Path, architecture: str, name: str
 ) -> None:
     weights = find_weights(save_network(tmp_path / "m.pt", architecture, imgsz=96))
@@ -81,7 +81,7 @@ def test_detectors_of_several_generations_load_and_run_and_are_described(
 
 
 class Attack:
-    """A pickle that makes a file when it is opened."""
+    """An object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +90,7 @@ class Attack:
         return os.mkdir, (str(self.path),)
 
 
-def test_weights_that_run_code_are_refused_and_nothing_runs(tmp_path: Path) -> None:
+def test_weights_that_would_run_code_are_rejected(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     torch.save({"model": Attack(mark)}, tmp_path / "attack.pt")
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Attack(mark)))
@@ -100,20 +100,20 @@ def test_weights_that_run_code_are_refused_and_nothing_runs(tmp_path: Path) -> N
     assert not mark.exists()
 
 
-def test_pillow_stays_as_it_is() -> None:
+def test_ultralytics_does_not_patch_pillow() -> None:
     isolate_ultralytics()
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(b"<html>"))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", b"\x80\x04K\x01."])
-def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_broken_weights_are_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.pt").write_bytes(content)
     with pytest.raises(WeightsError, match=r"broken\.pt"):
         load_network(tmp_path / "broken.pt")
 
 
-def test_weights_for_another_task_are_refused(tmp_path: Path) -> None:
+def test_weights_for_another_task_are_rejected(tmp_path: Path) -> None:
     from ultralytics.nn.tasks import ClassificationModel
 
     network = ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False)
@@ -122,7 +122,7 @@ def test_weights_for_another_task_are_refused(tmp_path: Path) -> None:
         load_network(tmp_path / "other.pt")
 
 
-def test_the_default_is_found_by_no_name_and_the_choice_of_another_holds_in_other_processes(store: ModelStore) -> None:
+def test_a_chosen_default_applies_to_all_processes(store: ModelStore) -> None:
     chosen = store.folder / "chosen.json"
     web, worker = (ModelStore(store.folder, "best_eida.pt", chosen) for _ in range(2))
     assert web.find().name == worker.find().name == "best_eida.pt"
@@ -132,7 +132,7 @@ def test_the_default_is_found_by_no_name_and_the_choice_of_another_holds_in_othe
     assert worker.default == default
 
 
-def test_a_default_that_is_gone_is_not_replaced(store: ModelStore) -> None:
+def test_a_missing_default_is_not_replaced(store: ModelStore) -> None:
     store = ModelStore(store.folder, "best_eida.pt", store.folder / "chosen.json")
     store.set_default(store.find("other"))
     (store.folder / "other.pt").unlink()
@@ -141,7 +141,7 @@ def test_a_default_that_is_gone_is_not_replaced(store: ModelStore) -> None:
     assert store.find("best_eida").name == "best_eida.pt"
 
 
-def test_boxes_are_those_of_the_librarys_own_predict() -> None:
+def test_boxes_equal_those_of_ultralytics_predict() -> None:
     from ultralytics import YOLO
 
     with Image.open(ROOT / "iiif" / "sample" / "page_0001.jpg") as page:

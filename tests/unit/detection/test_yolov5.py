@@ -45,7 +45,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def answer(network: DetectionModel) -> torch.Tensor:
-    """Return what a network of YOLOv5 says of some image, with objectness in the scores."""
+    """Return the output of a YOLOv5 network for random images, with class scores multiplied by objectness."""
     torch.manual_seed(1)
     found = network(torch.rand(2, 3, 64, 128))
     return torch.cat((found[..., :4], found[..., 4:5] * found[..., 5:]), 2).transpose(1, 2)
@@ -62,7 +62,7 @@ def assert_same(path: Path, expected: DetectionModel) -> None:
 
 @pytest.mark.parametrize("p6", [False, True], ids=["", "p6"])
 @pytest.mark.parametrize("size", SIZES)
-def test_networks_of_every_depth_are_built_anew(tmp_path: Path, size: str, p6: bool) -> None:
+def test_networks_of_every_depth_are_rebuilt(tmp_path: Path, size: str, p6: bool) -> None:
     network = make_network(SIZES[size][0], p6=p6)
     path = save(tmp_path / "m.pt", model=network)
     assert_same(path, network)
@@ -70,18 +70,18 @@ def test_networks_of_every_depth_are_built_anew(tmp_path: Path, size: str, p6: b
 
 
 @pytest.mark.parametrize("size", ["n", "s"])
-def test_networks_are_built_anew_at_full_width(tmp_path: Path, size: str) -> None:
+def test_networks_are_rebuilt_at_full_width(tmp_path: Path, size: str) -> None:
     network = make_network(*SIZES[size])
     assert_same(save(tmp_path / "m.pt", model=network), network)
 
 
-def test_layers_of_older_releases_are_known(tmp_path: Path) -> None:
+def test_layers_of_older_releases_are_supported(tmp_path: Path) -> None:
     older = {0: [-1, 1, "Focus", [64, 3]], 9: [-1, 1, "SPP", [1024, [5, 9, 13]]]}
     network = make_network(kind=Model, replace=older)
     assert_same(save(tmp_path / "m.pt", model=network), network)
 
 
-def test_the_moving_average_goes_before_the_model(tmp_path: Path) -> None:
+def test_the_moving_average_is_preferred_to_the_model(tmp_path: Path) -> None:
     average, model = make_network(names=["average"]), make_network(names=["model"])
     assert load_network(save(tmp_path / "both.pt", model=model, ema=average)).names == {0: "average"}
     assert load_network(save(tmp_path / "stripped.pt", model=model, ema=None)).names == {0: "model"}
@@ -93,43 +93,43 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     assert_same(path, make_network())
 
 
-def test_fused_networks_are_known(tmp_path: Path) -> None:
+def test_fused_networks_are_supported(tmp_path: Path) -> None:
     network = fuse(make_network())
     assert_same(save(tmp_path / "m.pt", model=network), network)
 
 
-def test_parallel_networks_are_known(tmp_path: Path) -> None:
+def test_data_parallel_networks_are_supported(tmp_path: Path) -> None:
     network = make_network()
     assert_same(save(tmp_path / "m.pt", model=nn.DataParallel(network)), network)
 
 
-def test_networks_trained_on_several_gpus_are_known(tmp_path: Path) -> None:
+def test_networks_with_synchronised_batch_norm_are_supported(tmp_path: Path) -> None:
     together = nn.SyncBatchNorm.convert_sync_batchnorm(make_network())
     assert_same(save(tmp_path / "m.pt", model=together), make_network())
 
 
-def test_class_names_may_be_a_list_or_a_dictionary(tmp_path: Path) -> None:
+def test_class_names_can_be_a_list_or_a_dictionary(tmp_path: Path) -> None:
     for names in (["diagram", "initial"], {0: "diagram", 1: "initial"}):
         path = save(tmp_path / "m.pt", model=make_network(names=names))
         assert load_network(path).names == {0: "diagram", 1: "initial"}
 
 
-def test_what_training_leaves_in_a_checkpoint_does_not_matter(tmp_path: Path) -> None:
+def test_the_training_state_in_a_checkpoint_is_ignored(tmp_path: Path) -> None:
     network = make_network()
     trained = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(trained.parameters(), lr=0.1, momentum=0.9)
     trained(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    beside = {
+    state = {
         "best_fitness": np.float64(0.5),
         "optimizer": optimizer.state_dict(),
         "opt": Namespace(save_dir=Path("runs"), device=torch.device("cpu"), size=torch.Size([640])),
         "results": np.ones(3),
     }
-    assert_same(save(tmp_path / "last.pt", model=network, updates=12, **beside), network)
+    assert_same(save(tmp_path / "last.pt", model=network, updates=12, **state), network)
 
 
-def test_a_detector_finds_what_the_network_says(tmp_path: Path) -> None:
+def test_a_detector_returns_the_boxes_of_a_yolov5(tmp_path: Path) -> None:
     save(tmp_path / "best_eida.pt", model=make_network())
     config = DetectorConfig(size=64, confidence=0, most=5, device="cpu")
     detector = load_detector(ModelStore(tmp_path, "best_eida.pt").find(), config)
@@ -140,7 +140,7 @@ def test_a_detector_finds_what_the_network_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["yolov5s.pt", "yolov5n6.pt", "l'enluminure.pt"])
 @pytest.mark.parametrize("content", ["yolov5", "ultralytics", "broken"])
-def test_no_name_makes_a_file_be_fetched(
+def test_no_file_name_triggers_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
 ) -> None:
     from ultralytics.nn import tasks
@@ -162,7 +162,7 @@ def test_no_name_makes_a_file_be_fetched(
 
 
 class Call:
-    """A pickle that calls something when it is opened."""
+    """An object whose pickle calls a function when it is loaded."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -172,7 +172,7 @@ class Call:
 
 
 MARK = "ran"
-# By the names that pickle gives them in torch's protocol, some of which are those of Python 2.
+# Keys are the names in pickle protocol 2, some of which are those of Python 2.
 CALLS = {
     "posix.mkdir": Call(os.mkdir, MARK),
     "posix.system": Call(os.system, f"mkdir {MARK}"),
@@ -198,11 +198,11 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_file_that_names_anything_else_is_refused_by_that_name(
+def test_any_other_name_in_a_yolov5_file_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # Once beside a good network, once in it.
+    # Once next to a good network, once inside it.
     network = make_network()
     network.model[0].conv.stride = CALLS[name]  # type: ignore[assignment]
     for checkpoint in ({"model": make_network(), "extra": CALLS[name]}, {"model": network}):
@@ -212,7 +212,7 @@ def test_a_file_that_names_anything_else_is_refused_by_that_name(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_networks_for_another_task_and_changed_ones_are_refused_by_name(tmp_path: Path) -> None:
+def test_networks_for_another_task_and_changed_ones_are_rejected(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.pt", model=make_network(kind=SegmentationModel))
     with pytest.raises(WeightsError, match=r"models\.yolo\.SegmentationModel"):
         load_network(path)
@@ -222,7 +222,7 @@ def test_networks_for_another_task_and_changed_ones_are_refused_by_name(tmp_path
         load_network(save(tmp_path / "changed.pt", model=network))
 
 
-def test_a_getattr_chain_is_refused(tmp_path: Path) -> None:
+def test_a_getattr_chain_is_rejected(tmp_path: Path) -> None:
     with original_names():
         chain = Call(getattr, Call(getattr, DetectionModel, "forward"), "__globals__")
     with pytest.raises(WeightsError, match=r"attack\.pt"):
@@ -232,27 +232,27 @@ def test_a_getattr_chain_is_refused(tmp_path: Path) -> None:
 NAMED = b"\x80\x02cmodels.yolo\nModel\n"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        NAMED + b")R)R.",  # a call of an instance
-        NAMED + b"}b.",  # the state of a class
-        NAMED + b"N}U\x03argK\x01s\x86b.",  # the attributes of a class
-        NAMED + b"r\xff\xff\xff\x7f.",  # a place in the memo far away
-        NAMED + b"0ctorch._utils\n_rebuild_tensor_v2\nN}U\x08__code__Ns\x86b.",  # the code of a function
-        NAMED + b"0ccollections\nOrderedDict\nN}U\x05itemsNs\x86b.",  # a method of a class
-        NAMED + b"0(U\x04echoios\nsystem\n.",
-        NAMED + b"0\x82\x01.",  # the extension registry
-        NAMED + b"0\x80\x04\x8c\x0bmodels.yolo\x8c\x1aModel.__init__.__globals__\x93.",
-        NAMED + b"0\x80\x04\x8c\x12torch.nn.modules.x\x8c\x09os.system\x93.",
-        NAMED + b"0}U\x05model" + NAMED[2:] + b")\x81s.",  # a network without state
-        NAMED + b"0}U\x05model" + NAMED[2:] + b")\x81}U\x08_modulesNsbs.",
-        NAMED + b"0" + b"(" * 100_000 + b"t" * 100_000 + b".",
-        NAMED + b"0]" + b"." * 10,
-        NAMED,
-    ],
-)
-def test_pickles_that_no_program_writes_are_refused(tmp_path: Path, content: bytes) -> None:
+MALFORMED = {
+    "call of an instance": NAMED + b")R)R.",
+    "state of a class": NAMED + b"}b.",
+    "attributes of a class": NAMED + b"N}U\x03argK\x01s\x86b.",
+    "huge memo index": NAMED + b"r\xff\xff\xff\x7f.",
+    "code of a function": NAMED + b"0ctorch._utils\n_rebuild_tensor_v2\nN}U\x08__code__Ns\x86b.",
+    "method of a class": NAMED + b"0ccollections\nOrderedDict\nN}U\x05itemsNs\x86b.",
+    "INST opcode": NAMED + b"0(U\x04echoios\nsystem\n.",
+    "extension registry": NAMED + b"0\x82\x01.",
+    "attribute of a class": NAMED + b"0\x80\x04\x8c\x0bmodels.yolo\x8c\x1aModel.__init__.__globals__\x93.",
+    "attribute of a module": NAMED + b"0\x80\x04\x8c\x12torch.nn.modules.x\x8c\x09os.system\x93.",
+    "network without state": NAMED + b"0}U\x05model" + NAMED[2:] + b")\x81s.",
+    "network without modules": NAMED + b"0}U\x05model" + NAMED[2:] + b")\x81}U\x08_modulesNsbs.",
+    "deep nesting": NAMED + b"0" + b"(" * 100_000 + b"t" * 100_000 + b".",
+    "repeated STOP": NAMED + b"0]" + b"." * 10,
+    "no STOP": NAMED,
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_pickles_are_rejected(tmp_path: Path, content: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "attack.pt", "w") as archive:
         archive.writestr("archive/data.pkl", content)
     with pytest.raises(WeightsError, match=r"attack\.pt"):
@@ -278,9 +278,9 @@ def enlarge(layer: Any) -> nn.Module:
 @pytest.mark.parametrize(
     "change",
     [nest, expand, enlarge],
-    ids=["2**40 layers", "a tensor of 4 TB", "a layer of terabytes"],
+    ids=["2**40 layers", "4 TB tensor", "layer of terabytes"],
 )
-def test_networks_of_immense_size_are_refused(tmp_path: Path, change: Callable[[nn.Module], nn.Module]) -> None:
+def test_networks_of_huge_size_are_rejected(tmp_path: Path, change: Callable[[nn.Module], nn.Module]) -> None:
     network = make_network()
     network.model[1] = change(network.model[1])
     network.model[1].i, network.model[1].f = 1, -1
@@ -288,7 +288,7 @@ def test_networks_of_immense_size_are_refused(tmp_path: Path, change: Callable[[
         load_network(save(tmp_path / "attack.pt", model=network))
 
 
-def test_an_archive_that_unpacks_to_more_than_itself_is_refused(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", NAMED + bytes(2**24))
     with pytest.raises(WeightsError, match=r"bomb\.pt"):
@@ -296,14 +296,14 @@ def test_an_archive_that_unpacks_to_more_than_itself_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("source", [7, -3, [0, "x"], None])
-def test_connections_to_nowhere_are_refused(tmp_path: Path, source: Any) -> None:
+def test_connections_to_missing_layers_are_rejected(tmp_path: Path, source: Any) -> None:
     network = make_network()
     network.model[1].f = source
     with pytest.raises(WeightsError, match=r"m\.pt"):
         load_network(save(tmp_path / "m.pt", model=network))
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_rejected(tmp_path: Path) -> None:
     path = save(tmp_path / "m.pt", model=make_network())
     content = path.read_bytes()
     for length in (100, len(content) // 2, len(content) - 10):
@@ -312,9 +312,9 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
             load_network(path)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not there: weights and boxes of the original YOLOv5")
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED} with weights and boxes of the original YOLOv5")
 @pytest.mark.parametrize(("pages", "folder"), [("document", "document/images"), ("val", "pages/images/val")])
-def test_boxes_are_those_of_the_original_code(pages: str, folder: str) -> None:
+def test_boxes_equal_those_of_the_original_code(pages: str, folder: str) -> None:
     reference = json.loads((SHARED / "reference" / f"yolov5n_{pages}.json").read_text())
     config = DetectorConfig(reference["imgsz"], reference["conf"], reference["iou"], reference["max_det"], device="cpu")
     detector = Detector(load_network(SHARED / "weights" / reference["weights"]), config)

@@ -10,7 +10,7 @@ from tests.support.published_backbones import save_published
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Threads of one computation wait for each other: long, where other processes are at work."""
+    """Use one torch thread: several threads wait long for each other when other tests run in parallel."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -19,7 +19,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights of every published backbone."""
+    """Return a folder with weights files for every published backbone."""
     folder = tmp_path_factory.mktemp("backbones")
     for name in BACKBONES:
         save_published(name, folder)

@@ -15,11 +15,11 @@ def test_the_published_backbones_are_found_by_name() -> None:
     assert DEFAULT_BACKBONE in BACKBONES
 
 
-def test_the_network_of_800_epochs_is_the_one_of_800_epochs() -> None:
+def test_the_url_of_moco_is_that_of_800_epochs() -> None:
     assert find_backbone("moco_v2_800ep_pretrain").url.endswith("/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar")
 
 
-def test_a_model_of_timm_is_found_by_its_name() -> None:
+def test_a_timm_model_is_found_by_its_name() -> None:
     backbone = find_backbone("timm:vit_small_patch14_dinov2.lvd142m")
     assert (backbone.source, backbone.model) == ("timm", "vit_small_patch14_dinov2.lvd142m")
 
@@ -47,6 +47,6 @@ def test_a_model_of_timm_is_found_by_its_name() -> None:
         "resnet34.pth",
     ],
 )
-def test_other_names_are_refused_with_those_there_are(name: str) -> None:
+def test_unknown_names_are_rejected_with_a_list_of_known_ones(name: str) -> None:
     with pytest.raises(RequestError, match="dino_vitbase8_pretrain, or timm:<model name>"):
         find_backbone(name)

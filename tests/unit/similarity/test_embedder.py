@@ -23,7 +23,7 @@ HEADS = {"dino_deitsmall16_pretrain": 6, "dino_vitbase8_pretrain": 12}
 
 
 def draw(*shape: int) -> Image:
-    """Return an image with shapes in it, of random colours."""
+    """Return an image ``(height, width, 3)`` of random coloured rectangles."""
     random = np.random.default_rng(sum(shape))
     coarse = random.integers(0, 256, (7, 5, 3), dtype=np.uint8)
     rows, columns = (np.arange(length) * parts // length for length, parts in zip(shape, (7, 5), strict=True))
@@ -34,7 +34,7 @@ IMAGES = [draw(300, 200), draw(90, 410)]
 
 
 def prepare(image: Image, interpolation: v2.InterpolationMode) -> torch.Tensor:
-    """Return what a network is to see, by torchvision's own means."""
+    """Preprocess an image with torchvision's transforms."""
     steps = v2.Compose(
         [
             v2.ToImage(),
@@ -48,7 +48,7 @@ def prepare(image: Image, interpolation: v2.InterpolationMode) -> torch.Tensor:
 
 @torch.inference_mode()
 def compute_places(name: str, images: list[Image], folder: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return features ``(n, channels, places)`` and class tokens of a published backbone, computed independently."""
+    """Return features ``(n, channels, positions)`` and class tokens of a published backbone, computed independently."""
     if name in CHANNELS:
         whole = build_resnet("resnet34" if name == "resnet34" else "resnet50")
         extractor = create_feature_extractor(whole, {"layer3": "conv4"})
@@ -61,14 +61,14 @@ def compute_places(name: str, images: list[Image], folder: Path) -> tuple[torch.
     return tokens[:, 1:].transpose(1, 2), tokens[:, 0]
 
 
-def assert_alike(found: NDArray[np.float32], expected: torch.Tensor) -> None:
+def assert_close(found: NDArray[np.float32], expected: torch.Tensor) -> None:
     wanted = functional.normalize(expected, dim=1).numpy()
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("name", ["resnet34", "moco_v2_800ep_pretrain", "dino_deitsmall16_pretrain"])
-def test_embeddings_are_those_of_an_independent_computation(published: Path, name: str) -> None:
+def test_embeddings_equal_an_independent_computation(published: Path, name: str) -> None:
     places, token = compute_places(name, IMAGES, published)
     expected = {
         None: places.flatten(1) if token is None else token,
@@ -80,18 +80,18 @@ def test_embeddings_are_those_of_an_independent_computation(published: Path, nam
         embedder = load_embedder(find_backbone(name), published, EmbedderConfig(pooling, device="cpu"))
         assert embedder.dimension == features.shape[1]
         assert embedder.input_size == 224
-        assert_alike(embedder.embed(IMAGES), features)
+        assert_close(embedder.embed(IMAGES), features)
 
 
 def test_the_largest_backbone_gives_the_class_token(published: Path) -> None:
     _, token = compute_places("dino_vitbase8_pretrain", IMAGES[:1], published)
     embedder = load_embedder(find_backbone("dino_vitbase8_pretrain"), published, EmbedderConfig(device="cpu"))
     assert token is not None
-    assert_alike(embedder.embed(IMAGES[:1]), token)
+    assert_close(embedder.embed(IMAGES[:1]), token)
 
 
 @pytest.mark.parametrize(("name", "dimension"), [("resnet34", 50_176), ("moco_v2_800ep_pretrain", 200_704)])
-def test_the_whole_map_counts_unless_told_otherwise(published: Path, name: str, dimension: int) -> None:
+def test_the_default_embedding_is_the_whole_feature_map(published: Path, name: str, dimension: int) -> None:
     assert load_embedder(find_backbone(name), published, EmbedderConfig()).dimension == dimension
 
 
@@ -101,12 +101,12 @@ def embedder(published: Path) -> Embedder:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (6000, 2), (3, 3), (223, 225), (2500, 1800)])
-def test_images_of_any_shape_have_embeddings(embedder: Embedder, shape: tuple[int, int]) -> None:
+def test_images_of_any_shape_are_embedded(embedder: Embedder, shape: tuple[int, int]) -> None:
     for image in (draw(*shape), np.zeros((*shape, 3), np.uint8), np.full((*shape, 3), 255, np.uint8)):
         assert np.linalg.norm(embedder.embed([image])) == pytest.approx(1, abs=1e-5)
 
 
-def test_images_that_cannot_be_written_to_and_views_are_taken(embedder: Embedder) -> None:
+def test_read_only_images_and_views_are_accepted(embedder: Embedder) -> None:
     image = draw(300, 200)
     expected = embedder.embed([image])
     image.flags.writeable = False
@@ -116,23 +116,23 @@ def test_images_that_cannot_be_written_to_and_views_are_taken(embedder: Embedder
     assert np.array_equal(embedder.embed([larger[50:350, 50:250]]), expected)
 
 
-def test_no_images_have_no_embeddings(embedder: Embedder) -> None:
+def test_no_images_give_no_embeddings(embedder: Embedder) -> None:
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5), (5, 5, 4)])
-def test_what_is_no_rgb_image_is_refused(embedder: Embedder, shape: tuple[int, ...]) -> None:
+def test_an_array_that_is_not_an_rgb_image_is_rejected(embedder: Embedder, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="RGB"):
         embedder.embed([np.zeros(shape, np.uint8)])
 
 
-def test_an_image_has_one_embedding_whatever_is_beside_it(embedder: Embedder) -> None:
+def test_an_embedding_does_not_depend_on_the_batch(embedder: Embedder) -> None:
     images = [draw(size, 150) for size in (100, 150, 200, 250, 300)]
     alone = np.concatenate([embedder.embed([image]) for image in images])
     assert np.abs(embedder.embed(images) - alone).max() < 1e-5
 
 
-def test_the_ends_of_a_tall_image_are_seen(embedder: Embedder) -> None:
+def test_the_ends_of_a_tall_image_affect_its_embedding(embedder: Embedder) -> None:
     plain = np.full((1200, 150, 3), 255, np.uint8)
     marked = plain.copy()
     marked[:60, :] = marked[-60:, :] = 0
@@ -140,24 +140,24 @@ def test_the_ends_of_a_tall_image_are_seen(embedder: Embedder) -> None:
     assert one @ other < 0.999
 
 
-def test_turned_images_are_scaled_once_and_embedded_as_if_turned_before(embedder: Embedder) -> None:
+def test_transposing_after_scaling_gives_the_same_embedding(embedder: Embedder) -> None:
     images = [draw(300, 200), draw(224, 224), draw(100, 400)]
     turned = embedder.embed_transposed(images, list(Transposition))
     assert turned.shape == (6, 3, embedder.dimension)
     for place, transposition in enumerate(Transposition):
         before = embedder.embed([transpose(image, transposition) for image in images])
-        # Rows and columns are scaled in turn and rounded between.
+        # Scaling rounds between rows and columns, so the results differ slightly.
         assert ((turned[place] * before).sum(1) > 0.999).all(), transposition
     assert np.abs(turned[1] - turned[0]).max() > 1e-3
 
 
-def test_the_number_of_threads_is_left_alone(published: Path) -> None:
+def test_the_number_of_torch_threads_is_unchanged(published: Path) -> None:
     before = torch.get_num_threads()
     load_embedder(find_backbone("resnet34"), published, EmbedderConfig(Pooling.AVG)).embed(IMAGES)
     assert torch.get_num_threads() == before
 
 
-def test_half_precision_gives_nearly_the_same(published: Path) -> None:
+def test_half_precision_gives_nearly_the_same_scores(published: Path) -> None:
     exact, half = (
         load_embedder(find_backbone("resnet34"), published, EmbedderConfig(half_precision=each, device="cpu"))
         for each in (False, True)
@@ -169,7 +169,7 @@ def test_half_precision_gives_nearly_the_same(published: Path) -> None:
 
 
 class Constant(Network):
-    """Features without regard to the image."""
+    """A network that returns the same features for every image."""
 
     def __init__(self, values: list[float], size: tuple[int, int] = (4, 4)) -> None:
         super().__init__(Preprocessing(size))
@@ -180,26 +180,26 @@ class Constant(Network):
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [torch.inf, 1.0], [torch.nan, 1.0]])
-def test_an_image_without_features_is_like_nothing(values: list[float]) -> None:
+def test_an_image_without_features_has_the_zero_vector(values: list[float]) -> None:
     embedder = Embedder(Constant(values), EmbedderConfig(device="cpu"))
     assert np.array_equal(embedder.embed([draw(10, 10)]), [[0, 0]])
 
 
 class Pixels(Network):
-    """The pixels themselves."""
+    """A network that returns the pixels as features."""
 
     def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
         return images.flatten(1)
 
 
-def test_turning_comes_before_scaling_where_the_input_is_no_square() -> None:
+def test_images_are_transposed_before_scaling_to_a_non_square_input() -> None:
     embedder = Embedder(Pixels(Preprocessing((8, 16))), EmbedderConfig(device="cpu"))
     image = draw(60, 40)
     turned = embedder.embed_transposed([image], [Transposition.ROT90])[0]
     assert np.allclose(turned, embedder.embed([np.rot90(image)]), atol=1e-6)
 
 
-def test_an_embedder_is_kept_until_its_weights_change(tmp_path: Path) -> None:
+def test_an_embedder_is_cached_until_its_weights_change(tmp_path: Path) -> None:
     backbone, path = find_backbone("resnet34"), tmp_path / "resnet34.pth"
     torch.save(build_resnet("resnet34").state_dict(), path)
     first, identity = load_embedder(backbone, tmp_path, EmbedderConfig()), identify(backbone, None, tmp_path)

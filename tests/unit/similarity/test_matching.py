@@ -1,4 +1,4 @@
-"""Matching finds what the full matrix has."""
+"""Tiled matching gives the same matches as the full similarity matrix."""
 
 from pathlib import Path
 
@@ -21,18 +21,18 @@ def embed(*shape: int, seed: int = 0) -> Array:
 
 
 def draw_equal(*shape: int, seed: int = 0) -> Array:
-    """Return vectors of which many are the same and whose products are exact: ties at every turn."""
+    """Return vectors with many duplicates and exact products, so that scores often tie."""
     return np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32) / 2
 
 
 def find_best(scores: Array, topk: int) -> set[tuple[int, int]]:
-    """Return (row, column) of the best of each row; of equal ones the first."""
+    """Return (row, column) of the best scores of each row; on ties, the first column wins."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :topk]
     return {(row, int(column)) for row in range(len(scores)) for column in order[row]}
 
 
 def match_in_full(first: Array, second: Array, topk: int) -> Pairs:
-    """Return what :func:`match` should find, from the full matrices."""
+    """Return the expected result of :func:`match`, computed from the full matrices."""
     products = np.stack([turned.astype(np.float64) @ second.T.astype(np.float64) for turned in first])
     scores, codes = products.max(0), products.argmax(0)
     pairs = find_best(scores, topk) | {(row, column) for column, row in find_best(scores.T, topk)}
@@ -40,7 +40,7 @@ def match_in_full(first: Array, second: Array, topk: int) -> Pairs:
 
 
 def match_within_in_full(images: Array, topk: int) -> dict[tuple[int, int], float]:
-    """Return what :func:`match_within` should find: the pairs, the smaller place first, and their scores."""
+    """Return the expected pairs of :func:`match_within`, smaller index first, with their scores."""
     products = np.stack([turned.astype(np.float64) @ images[0].T.astype(np.float64) for turned in images])
     scores = np.maximum(products, products.transpose(0, 2, 1)).max(0)
     np.fill_diagonal(scores, -np.inf)
@@ -52,8 +52,8 @@ def read(matches: Matches) -> Pairs:
     columns = (matches.first, matches.second, matches.scores, matches.transpositions)
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     pairs = {(one, other): (score, code) for one, other, score, code in rows}
-    assert len(pairs) == len(rows), "a pair stands there twice"
-    assert (np.diff(matches.scores) <= 0).all(), "not the best first"
+    assert len(pairs) == len(rows), "duplicate pair"
+    assert (np.diff(matches.scores) <= 0).all(), "not sorted by score"
     assert [column.dtype for column in columns] == [np.int64, np.int64, np.float32, np.int64]
     return pairs
 
@@ -67,10 +67,10 @@ def assert_same(found: Pairs, expected: Pairs) -> None:
 sizes = st.integers(1, 150)
 
 
-# The least memory makes tiles of 64 images: a hundred images lie in several.
+# The smallest memory limit gives tiles of 64 images, so larger documents need several tiles.
 @settings(deadline=None, max_examples=60)
 @given(sizes, sizes, st.integers(1, 3), st.integers(1, 25), st.integers(0, 9), st.booleans())
-def test_matches_are_those_of_the_full_matrix(n: int, m: int, t: int, topk: int, seed: int, equal: bool) -> None:
+def test_matches_equal_those_of_the_full_matrix(n: int, m: int, t: int, topk: int, seed: int, equal: bool) -> None:
     make = draw_equal if equal else embed
     width = 4 if equal else 24
     first, second = make(t, n, width, seed=seed), make(m, width, seed=seed + 100)
@@ -80,13 +80,13 @@ def test_matches_are_those_of_the_full_matrix(n: int, m: int, t: int, topk: int,
 
 @settings(deadline=None, max_examples=60)
 @given(sizes, st.integers(1, 3), st.integers(1, 25), st.integers(0, 9), st.booleans())
-def test_matches_within_a_document_are_those_of_the_full_matrix(
+def test_matches_within_a_document_equal_those_of_the_full_matrix(
     n: int, t: int, topk: int, seed: int, equal: bool
 ) -> None:
     images = draw_equal(t, n, 4, seed=seed) if equal else embed(t, n, 24, seed=seed)
     found = read(match_within(images, MatchConfig(topk, memory_mb=0, device="cpu")))
     unordered = {(min(pair), max(pair)): score for pair, (score, _) in found.items()}
-    assert len(unordered) == len(found), "a pair stands there in both directions"
+    assert len(unordered) == len(found), "a pair occurs in both directions"
     expected = match_within_in_full(images, topk) if n > 1 else {}
     assert unordered == {pair: pytest.approx(score, abs=1e-6) for pair, score in expected.items()}
     for (first, second), (score, code) in found.items():
@@ -102,19 +102,19 @@ def test_large_documents_are_matched_in_large_tiles() -> None:
         assert_same(read(match(first, second, MatchConfig(20, memory_mb, "cpu"))), expected)
 
 
-def test_images_in_ascending_order_of_likeness_are_matched() -> None:
+def test_images_in_ascending_order_of_score_are_matched() -> None:
     angles = np.linspace(1.5, 0.01, 3000, dtype=np.float32)
     second = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     first = np.array([[[1, 0], [0, 1]]], np.float32)
     assert_same(read(match(first, second, MatchConfig(20, 1, "cpu"))), match_in_full(first, second, 20))
 
 
-def test_a_long_embedding_is_read_in_parts() -> None:
+def test_long_embeddings_are_multiplied_in_parts() -> None:
     first, second = embed(1, 5, 60_000), embed(4, 60_000, seed=1)
     assert_same(read(match(first, second, MatchConfig(3, 1, "cpu"))), match_in_full(first, second, 3))
 
 
-def test_embeddings_in_half_precision_on_disk_lose_nothing_more(tmp_path: Path) -> None:
+def test_half_precision_embeddings_are_multiplied_in_float32(tmp_path: Path) -> None:
     first, second = embed(2, 90, 64).astype(np.float16), embed(80, 64, seed=1).astype(np.float16)
     np.save(tmp_path / "first.npy", first)
     np.save(tmp_path / "second.npy", second)
@@ -127,32 +127,32 @@ def test_embeddings_in_half_precision_on_disk_lose_nothing_more(tmp_path: Path) 
 def test_a_mirrored_image_is_found_by_its_transposition() -> None:
     images = embed(1, 30, 64)
     mirrored = embed(30, 64, seed=5)
-    turned = np.concatenate([images, mirrored[None]])  # under the second transposition they are what the others are
+    turned = np.concatenate([images, mirrored[None]])  # the second transposition equals the second document
     found = read(match(turned, mirrored, MatchConfig(1, 1, "cpu")))
     assert found == {(i, i): (pytest.approx(1.0, abs=1e-6), 1) for i in range(30)}
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
-def test_a_document_without_images_has_no_matches(n: int, m: int) -> None:
+def test_an_empty_document_has_no_matches(n: int, m: int) -> None:
     assert read(match(embed(1, n, 8), embed(m, 8), MatchConfig(device="cpu"))) == {}
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_an_image_alone_has_no_matches(n: int) -> None:
+def test_a_single_image_has_no_matches(n: int) -> None:
     assert read(match_within(embed(2, n, 8), MatchConfig(device="cpu"))) == {}
 
 
-def test_an_image_like_nothing_scores_zero() -> None:
+def test_a_zero_vector_scores_zero() -> None:
     second = embed(3, 8)
     assert set(read(match(np.zeros((1, 1, 8), np.float32), second, MatchConfig(device="cpu"))).values()) == {(0.0, 0)}
 
 
-def test_no_score_is_beyond_one() -> None:
+def test_no_score_exceeds_one() -> None:
     images = np.full((1, 40, 30), 1 / np.sqrt(30), np.float32) * np.float32(1.000001)
     assert match_within(images, MatchConfig(device="cpu")).scores.max() == 1
 
 
-def test_the_result_does_not_depend_on_the_memory() -> None:
+def test_matches_do_not_depend_on_the_memory_limit() -> None:
     first, second = draw_equal(2, 300, 4), draw_equal(400, 4, seed=1)
     one, other = (match(first, second, MatchConfig(7, memory, "cpu")) for memory in (0, 512))
     for name in ("first", "second", "scores", "transpositions"):

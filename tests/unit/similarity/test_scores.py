@@ -23,13 +23,13 @@ def build_matches(*rows: tuple[int, int, float, int]) -> Matches:
     return Matches(*(np.array(values, dtype=kind) for values, kind in kinds))
 
 
-def test_scores_come_back_as_they_were() -> None:
+def test_scores_survive_packing_and_unpacking() -> None:
     found = unpack_scores(pack_scores(build_matches((1, 0, 0.75, 1), (70_000, 3, -0.5, 0))))
     assert found == Scores(*map(type(found.first), ("i", "i", "f", "B"), ([1, 70_000], [0, 3], [0.75, -0.5], [1, 0])))
 
 
 @pytest.mark.parametrize("rows", [[], [(1, 0, 0.1234567, 0)], [(1, 0, 1.0, 0), (0, 0, -0.25, 1)]])
-def test_the_file_is_what_numpy_would_have_written(rows: list[tuple[int, int, float, int]]) -> None:
+def test_the_npy_file_equals_that_of_numpy(rows: list[tuple[int, int, float, int]]) -> None:
     data = format_scores(unpack_scores(pack_scores(build_matches(*rows))), A, B)
     array = np.load(io.BytesIO(data), allow_pickle=False)
     expected = [(f"{score:.7g}", A.names[i], B.names[j]) for i, j, score, _ in rows]
@@ -42,7 +42,7 @@ def test_the_file_is_what_numpy_would_have_written(rows: list[tuple[int, int, fl
         assert file.getvalue() == data
 
 
-def test_the_json_names_the_transposition_and_the_addresses() -> None:
+def test_the_json_has_the_transposition_and_the_urls() -> None:
     scores = unpack_scores(pack_scores(build_matches((1, 0, 0.5, 1))))
     assert list(format_scores_json(scores, A, B, ["none", "hflip"])) == [
         {

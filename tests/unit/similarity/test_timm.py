@@ -1,4 +1,4 @@
-"""Any model of timm is a backbone, when its weights are at hand."""
+"""Any timm model with local weights can be used as a backbone."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def save(model: nn.Module, path: Path) -> None:
 
 @torch.inference_mode()
 def compute(model: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Return what a model says of a square image that has its size, with timm's own transformation."""
+    """Return a model's embedding of a square image of its input size, with timm's own preprocessing."""
     from PIL import Image
 
     transform = create_transform(**resolve_model_data_config(model) | {"crop_pct": 1.0, "crop_mode": "squash"})
@@ -48,7 +48,7 @@ def compute(model: nn.Module, image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", [VIT, CNN])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_model_sees_what_its_own_configuration_says(tmp_path: Path, name: str, suffix: str) -> None:
+def test_a_timm_model_uses_its_own_preprocessing(tmp_path: Path, name: str, suffix: str) -> None:
     model, image = build(name), np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     path = tmp_path / f"timm-{name}{suffix}"
     save(model, path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
@@ -65,7 +65,7 @@ def test_patches_are_pooled_without_the_class_token(tmp_path: Path, name: str, d
         assert embedder.dimension == dimension
 
 
-def test_weights_are_taken_from_the_cache_of_the_hub(tmp_path: Path, hub_cache: Path) -> None:
+def test_weights_are_loaded_from_the_hugging_face_cache(tmp_path: Path, hub_cache: Path) -> None:
     repository = hub_cache / "models--timm--test_vit.r160_in1k"
     save(build(VIT), repository / "snapshots" / "0123" / "model.safetensors")
     (repository / "refs").mkdir()
@@ -75,14 +75,14 @@ def test_weights_are_taken_from_the_cache_of_the_hub(tmp_path: Path, hub_cache: 
     assert identify(backbone, None, tmp_path)
 
 
-def test_a_model_without_weights_says_where_to_put_them(tmp_path: Path) -> None:
+def test_the_error_for_missing_weights_names_the_path(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "backbones"
     with pytest.raises(BackboneError, match=r"models/backbones/timm-test_vit\.r160_in1k\.safetensors"):
         load_embedder(find_backbone(f"timm:{VIT}"), folder, EmbedderConfig())
 
 
 @pytest.mark.parametrize("name", ["no_such_model", "test_vit.no_such_weights"])
-def test_a_model_that_timm_does_not_have_is_named(tmp_path: Path, name: str) -> None:
+def test_a_model_unknown_to_timm_is_named(tmp_path: Path, name: str) -> None:
     save(build(VIT), tmp_path / f"timm-{name}.safetensors")
     with pytest.raises(BackboneError, match=name):
         load_embedder(find_backbone(f"timm:{name}"), tmp_path, EmbedderConfig())
@@ -90,13 +90,13 @@ def test_a_model_that_timm_does_not_have_is_named(tmp_path: Path, name: str) -> 
         load_embedder(find_backbone(f"timm:{name}"), tmp_path / "empty", EmbedderConfig())
 
 
-def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+def test_the_weights_of_another_model_are_rejected(tmp_path: Path) -> None:
     save(build(CNN), tmp_path / f"timm-{VIT}.safetensors")
     with pytest.raises(BackboneError, match=f"does not fit timm's {VIT}"):
         load_embedder(find_backbone(f"timm:{VIT}"), tmp_path, EmbedderConfig())
 
 
-def test_a_classifier_of_other_classes_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_classifier_with_other_classes_is_accepted(tmp_path: Path) -> None:
     model = build(CNN)
     expected = compute(model, np.zeros((160, 160, 3), np.uint8))
     model.reset_classifier(7)

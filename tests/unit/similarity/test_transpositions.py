@@ -15,11 +15,11 @@ from app.similarity.transpositions import Transposition, transpose
         ("rot270", [[4, 1], [5, 2], [6, 3]]),
     ],
 )
-def test_an_image_is_turned(transposition: str, expected: list[list[int]]) -> None:
+def test_an_image_is_transposed(transposition: str, expected: list[list[int]]) -> None:
     image = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     turned = transpose(np.stack([image] * 3, axis=2), Transposition(transposition))
     assert turned[..., 1].tolist() == expected
 
 
-def test_every_transposition_has_a_case() -> None:
+def test_every_transposition_is_implemented() -> None:
     assert all(transpose(np.zeros((2, 3, 3), np.uint8), each).size == 18 for each in Transposition)

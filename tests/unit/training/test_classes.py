@@ -16,14 +16,14 @@ from app.training.evaluate import match_classes
         (["illustration", "Illustration"], ["illustration"], {0: 0, 1: 0}),
     ],
 )
-def test_classes_are_the_same_by_name_or_when_there_is_only_one(
+def test_classes_match_by_name_or_if_there_is_only_one(
     of_weights: list[str], of_dataset: list[str], same: dict[int, int]
 ) -> None:
     assert match_classes(dict(enumerate(of_weights)), of_dataset) == same
 
 
 @pytest.mark.parametrize("of_dataset", [["illustration"], ["illustration", "ornament"]])
-def test_weights_of_something_else_are_refused_and_both_are_named(of_dataset: list[str]) -> None:
+def test_weights_without_a_shared_class_are_rejected(of_dataset: list[str]) -> None:
     of_weights = {number: f"thing {number}" for number in range(80)}
     with pytest.raises(RequestError) as raised:
         match_classes(of_weights, of_dataset)

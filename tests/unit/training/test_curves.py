@@ -13,7 +13,7 @@ A, B = (0, 0, 100, 100), (200, 0, 300, 100)
 
 
 def has_ink(path: Path, least: int = 2000) -> bool:
-    """Tell whether a picture shows more than a frame."""
+    """Return whether an image shows more than a frame."""
     with Image.open(path) as image:
         assert image.format == "PNG"
         return sum(image.convert("L").point(lambda value: 255 if value < 200 else 0).histogram()[255:]) > least
@@ -28,19 +28,19 @@ def has_ink(path: Path, least: int = 2000) -> bool:
         [f"class {number}" for number in range(60)],
     ],
 )
-def test_a_curve_is_drawn_whatever_the_classes_are_called(names: list[str], tmp_path: Path) -> None:
+def test_a_curve_is_drawn_for_any_class_names(names: list[str], tmp_path: Path) -> None:
     pages = [build_page([(*A, i), (*B, i)], [(*A, 0.9, i), (*B, 0.3, 0)]) for i in range(len(names))]
     draw_precision_recall(evaluate_pages(pages, names, 0.25), tmp_path / "curve.png")
     assert has_ink(tmp_path / "curve.png")
 
 
-def test_a_curve_is_drawn_of_nothing(tmp_path: Path) -> None:
+def test_a_curve_without_pages_is_drawn(tmp_path: Path) -> None:
     draw_precision_recall(evaluate_pages([], ["illustration"], 0.25), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").exists()
 
 
 @pytest.mark.parametrize("count", [0, 1, 30])
-def test_a_training_is_drawn_however_far_it_is(count: int, tmp_path: Path) -> None:
+def test_a_training_of_any_length_is_drawn(count: int, tmp_path: Path) -> None:
     epochs = [
         EpochRecord(i, 60, {"train/box_loss": 3 / i, "val/box_loss": float("nan")}, 1 - 1 / i, 0.5, 0.6, 0.3)
         for i in range(1, count + 1)
@@ -49,7 +49,7 @@ def test_a_training_is_drawn_however_far_it_is(count: int, tmp_path: Path) -> No
     assert has_ink(tmp_path / "history.png")
 
 
-def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
+def test_drawing_does_not_import_pyplot(tmp_path: Path) -> None:
     sys.modules.pop("matplotlib.pyplot", None)
     draw_history([], tmp_path / "history.png")
     assert "matplotlib.pyplot" not in sys.modules

@@ -17,13 +17,13 @@ from tests.support.labelled_pages import build_dataset, draw_page, read_report
 from tests.support.rectangle_finder import RectangleFinder
 
 BOX = (120, 160, 360, 400)
-# The average precision of ultralytics where all is found: 0.995.
+# The average precision of ultralytics is 0.995 when all boxes are found.
 PERFECT = pytest.approx(1, abs=0.01)
 
 
 @pytest.fixture
 def detector() -> Detector:
-    """Finds the one dark rectangle of a page, as an illustration, with confidence 0.9."""
+    """Return a detector of the dark rectangle of a page, with class illustration and confidence 0.9."""
     return Detector(RectangleFinder(), replace(MEASURING, batch_size=2, device="cpu"))  # type: ignore[arg-type]
 
 
@@ -35,7 +35,7 @@ def list_images(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg"))
 
 
-def test_figures_curve_and_images_lie_in_the_folder(detector: Detector, tmp_path: Path) -> None:
+def test_report_curve_and_images_are_written(detector: Detector, tmp_path: Path) -> None:
     pages = {"found.png": [BOX], "empty.png": [], "two.jpg": [BOX]}
     dataset, folder = build_dataset(tmp_path / "data", pages), tmp_path / "out"
     evaluation = run(detector, dataset, folder)
@@ -52,7 +52,7 @@ def test_figures_curve_and_images_lie_in_the_folder(detector: Detector, tmp_path
     ]
 
 
-def test_the_images_show_truth_and_detections_where_they_are(detector: Detector, tmp_path: Path) -> None:
+def test_the_images_show_ground_truth_and_detections(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.png": [(400, 600, 500, 700)]})
     draw_page(dataset.folder / "images" / "test" / "a.png", (600, 800), [BOX])
     run(detector, dataset, tmp_path / "out")
@@ -66,7 +66,7 @@ def near(colour: object, other: tuple[int, int, int]) -> bool:
     return max(abs(a - b) for a, b in zip(colour, other, strict=True)) < 60
 
 
-def test_below_the_confidence_nothing_is_told_or_drawn(detector: Detector, tmp_path: Path) -> None:
+def test_detections_below_the_confidence_are_not_counted_or_drawn(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.png": [BOX]})
     evaluation = run(detector, dataset, tmp_path / "out", confidence=0.95)
     assert (evaluation.overall.found, evaluation.overall.recall, evaluation.overall.ap50) == (0, 0, PERFECT)
@@ -74,11 +74,11 @@ def test_below_the_confidence_nothing_is_told_or_drawn(detector: Detector, tmp_p
         assert not any(near(colour, FOUND) for _, colour in image.crop((0, 0, 600, 800)).getcolors(1_000_000) or [])
 
 
-def test_every_batch_is_told_and_may_end_it(detector: Detector, tmp_path: Path) -> None:
+def test_every_batch_is_reported_and_can_stop_the_evaluation(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {f"{number}.png": [BOX] for number in range(5)})
-    told: list[tuple[int, int]] = []
-    evaluate(detector, dataset, "test", tmp_path / "out", lambda *counts: told.append(counts))
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    reported: list[tuple[int, int]] = []
+    evaluate(detector, dataset, "test", tmp_path / "out", lambda *counts: reported.append(counts))
+    assert reported == [(2, 5), (4, 5), (5, 5)]
 
     class Cancelled(Exception):
         pass
@@ -91,7 +91,7 @@ def test_every_batch_is_told_and_may_end_it(detector: Detector, tmp_path: Path) 
     assert not (tmp_path / "other").exists()
 
 
-def test_an_evaluation_replaces_the_one_before(detector: Detector, tmp_path: Path) -> None:
+def test_an_evaluation_replaces_the_previous_one(detector: Detector, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     run(detector, build_dataset(tmp_path / "one", {"old.png": [BOX], "old-empty.png": []}), folder)
     (folder / ".new" / "images").mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_an_evaluation_replaces_the_one_before(detector: Detector, tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"<html>"])
-def test_an_unreadable_page_is_named_and_stops_nobody(detector: Detector, content: bytes, tmp_path: Path) -> None:
+def test_an_unreadable_page_is_reported_and_skipped(detector: Detector, content: bytes, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"bad.png": [BOX], "good.png": [BOX]})
     (dataset.folder / "images" / "test" / "bad.png").write_bytes(content)
     evaluation = run(detector, dataset, tmp_path / "out")
@@ -114,7 +114,7 @@ def test_an_unreadable_page_is_named_and_stops_nobody(detector: Detector, conten
     assert str(tmp_path) not in json.dumps(read_report(tmp_path / "out"))
 
 
-def test_a_page_that_is_cut_short_and_one_with_broken_labels_are_unreadable(detector: Detector, tmp_path: Path) -> None:
+def test_truncated_pages_and_broken_labels_count_as_unreadable(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.jpg": [BOX], "b.jpg": [BOX], "c.jpg": [BOX]})
     page = dataset.folder / "images" / "test" / "a.jpg"
     page.write_bytes(page.read_bytes()[:2000])
@@ -124,9 +124,7 @@ def test_a_page_that_is_cut_short_and_one_with_broken_labels_are_unreadable(dete
     assert evaluation.pages == 1
 
 
-def test_of_many_pages_those_with_errors_are_drawn(
-    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pages_with_errors_are_drawn_first(detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "MOST_PAGES", 2)
     pages = {"a.png": [BOX], "b.png": [BOX, (10, 10, 20, 20)], "c.png": [], "d.png": [BOX], "e.png": []}
     dataset = build_dataset(tmp_path / "data", pages)
@@ -137,9 +135,9 @@ def test_of_many_pages_those_with_errors_are_drawn(
     assert list_images(tmp_path / "out") == ["images-without-truth/e.jpg", "images/b.jpg"]
 
 
-def test_large_scans_are_drawn_small_with_their_boxes_in_place(detector: Detector, tmp_path: Path) -> None:
+def test_large_scans_are_drawn_reduced_with_scaled_boxes(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.jpg": [BOX]})
-    # The labels are relative: of a scan of six times the size, they are the same.
+    # Labels are fractions of the page, so they also fit a scan of six times the size.
     big = [tuple(6 * edge for edge in BOX)]
     draw_page(dataset.folder / "images" / "test" / "a.jpg", (3601, 4803), big)  # type: ignore[arg-type]
     evaluation = run(detector, dataset, tmp_path / "out")
@@ -152,9 +150,7 @@ def test_large_scans_are_drawn_small_with_their_boxes_in_place(detector: Detecto
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_page_that_lies_on_its_side_in_its_file_is_looked_at_as_it_was_labelled(
-    detector: Detector, orientation: int, suffix: str, tmp_path: Path
-) -> None:
+def test_a_rotated_page_is_evaluated_upright(detector: Detector, orientation: int, suffix: str, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {f"a{suffix}": [BOX]})
     path = dataset.folder / "images" / "test" / f"a{suffix}"
     turn: Callable[[Image.Image], Image.Image] = {
@@ -172,7 +168,7 @@ def test_a_page_that_lies_on_its_side_in_its_file_is_looked_at_as_it_was_labelle
         assert image.width == 600
 
 
-def test_classes_are_matched_by_name_and_others_are_told(detector: Detector, tmp_path: Path) -> None:
+def test_classes_match_by_name_and_others_are_reported(detector: Detector, tmp_path: Path) -> None:
     pages = {"a.png": [(*BOX, 1)], "b.png": [(*BOX, 0)]}
     dataset = build_dataset(tmp_path / "data", pages, classes=("Initial", "Illustration"))
     evaluation = run(detector, dataset, tmp_path / "out")
@@ -183,13 +179,13 @@ def test_classes_are_matched_by_name_and_others_are_told(detector: Detector, tmp
     assert (report["ignored_classes"], report["missing_classes"]) == (["ornament"], ["Initial"])
 
 
-def test_what_is_found_of_a_class_that_nobody_labelled_is_no_error(detector: Detector, tmp_path: Path) -> None:
+def test_detections_of_unlabelled_classes_are_ignored(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.png": [BOX]}, classes=("ornament",))
     evaluation = run(detector, dataset, tmp_path / "out")
     assert (evaluation.overall.found, evaluation.ignored_classes) == (0, ("illustration",))
 
 
-def test_weights_of_other_things_and_a_split_that_is_not_there_are_refused(detector: Detector, tmp_path: Path) -> None:
+def test_unrelated_weights_and_a_missing_split_are_rejected(detector: Detector, tmp_path: Path) -> None:
     dataset = build_dataset(tmp_path / "data", {"a.png": [BOX]}, classes=("cat",))
     with pytest.raises(RequestError, match=r"illustration, ornament.*cat"):
         run(detector, dataset, tmp_path / "out")

@@ -15,7 +15,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "training" / "history.jsonl"
 
 
-def test_epochs_come_back_as_they_were(file: Path) -> None:
+def test_epochs_are_saved_and_loaded(file: Path) -> None:
     assert load_history(file) == ()
     epochs = tuple(replace(EPOCH, epoch=number, seconds=60.0 + number) for number in (1, 2, 3))
     for epoch in epochs:
@@ -23,14 +23,14 @@ def test_epochs_come_back_as_they_were(file: Path) -> None:
     assert load_history(file) == epochs
 
 
-def test_an_epoch_that_was_repeated_replaces_the_one_before(file: Path) -> None:
+def test_a_repeated_epoch_replaces_the_earlier_one(file: Path) -> None:
     for epoch in (EPOCH, replace(EPOCH, epoch=2), replace(EPOCH, epoch=3), replace(EPOCH, epoch=2, ap50=0.75)):
         append_epoch(file, epoch)
     assert [(record.epoch, record.ap50) for record in load_history(file)] == [(1, 0.375), (2, 0.75), (3, 0.375)]
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"epoch": 2, "sec', b"\xc3"])
-def test_a_last_line_that_was_cut_off_is_passed_over_and_written_over(file: Path, left: bytes) -> None:
+def test_an_incomplete_last_line_is_ignored_and_overwritten(file: Path, left: bytes) -> None:
     append_epoch(file, EPOCH)
     with file.open("ab") as history:
         history.write(left)
@@ -39,7 +39,7 @@ def test_a_last_line_that_was_cut_off_is_passed_over_and_written_over(file: Path
     assert load_history(file) == (EPOCH, replace(EPOCH, epoch=2))
 
 
-def test_a_loss_that_is_no_number_is_none_in_json(file: Path) -> None:
+def test_nan_and_infinity_are_null_in_json(file: Path) -> None:
     append_epoch(file, replace(EPOCH, losses={"train/box_loss": math.nan, "val/box_loss": math.inf}, recall=math.nan))
     assert json.loads(file.read_text(), parse_constant=pytest.fail)["recall"] is None
     (record,) = load_history(file)

@@ -1,4 +1,4 @@
-"""Label files as annotation tools write them, and as they should not."""
+"""Valid and invalid label files."""
 
 import pytest
 from hypothesis import given
@@ -13,14 +13,14 @@ def parse(text: str, classes: int = 2) -> list[tuple[int, list[float]]]:
     return [(box.class_id, [round(edge, 6) for edge in box.xyxy]) for box in found]
 
 
-def test_a_row_is_a_class_and_a_box_by_its_centre() -> None:
+def test_a_row_is_a_class_and_a_box_with_centre_and_size() -> None:
     assert parse("0 0.5 0.5 0.2 0.4\n1 0.25 0.25 0.5 0.5") == [(0, [0.4, 0.3, 0.6, 0.7]), (1, [0, 0, 0.5, 0.5])]
 
 
 @pytest.mark.parametrize(
     "text", ["\ufeff0 .5 .5 .2 .4", "0 .5 .5 .2 .4\r\n\r\n", "0.0\t5e-1 0.5 2E-1 +0.4 ", "0 .5 .5 .2 .4\n0 .5 .5 .2 .4"]
 )
-def test_the_forms_of_other_tools_are_read_and_a_row_that_stands_twice_counts_once(text: str) -> None:
+def test_variants_of_other_tools_are_read_and_duplicates_dropped(text: str) -> None:
     assert parse(text) == [(0, [0.4, 0.3, 0.6, 0.7])]
 
 
@@ -28,39 +28,39 @@ def test_an_empty_file_is_a_page_without_illustrations() -> None:
     assert parse("") == parse(" \n\n") == []
 
 
-def test_the_outline_of_an_illustration_stands_for_the_box_around_it() -> None:
+def test_a_polygon_is_read_as_its_bounding_box() -> None:
     assert parse("1 0.1 0.2 0.5 0.2 0.3 0.9") == [(1, [0.1, 0.2, 0.5, 0.9])]
 
 
-def test_a_box_that_reaches_over_the_edge_a_little_is_cut_there() -> None:
+def test_a_box_slightly_beyond_the_page_is_clipped() -> None:
     assert parse("0 0.0999999 0.5 0.2000001 1.03") == [(0, [0, 0, 0.2, 1])]
 
 
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("2 0.5 0.5 0.2 0.4", "a.txt, line 2: there is no class 2: by yaml_file they are 0 to 1"),
+        ("2 0.5 0.5 0.2 0.4", "a.txt, line 2: there is no class 2; the class ids in yaml_file are 0 to 1"),
         ("-1 0.5 0.5 0.2 0.4", "no class -1"),
         ("0.5 0.5 0.5 0.2 0.4", "no class 0.5"),
-        ("0 0.5 0.5 0.2", "there are 4 numbers in place of 5"),
-        ("0 0.5 0.5 0.2 0.4 0.9", "there are 6 numbers in place of 5"),
+        ("0 0.5 0.5 0.2", "there are 4 numbers instead of 5"),
+        ("0 0.5 0.5 0.2 0.4 0.9", "there are 6 numbers instead of 5"),
         ("0 0.1 0.2 0.5 0.2 0.3 0.9 0.1", "there are 8 numbers"),
-        ("0 nan 0.5 0.2 0.4", "not every word is a number"),
-        ("0 inf 0.5 0.2 0.4", "not every word is a number"),
-        ("0 1_0 0.5 0.2 0.4", "not every word is a number"),
-        ("0 ٥ 0.5 0.2 0.4", "not every word is a number"),
-        ("0 0,5 0,5 0,2 0,4", "not every word is a number"),
-        ("diagram 0.5 0.5 0.2 0.4", "not every word is a number"),
-        ("0 1e999 0.5 0.2 0.4", "the box is not on the page"),
-        ("0 320 240 50 60", "the box is not on the page"),
-        ("0 0.9 0.5 0.4 0.4", "the box is not on the page"),
+        ("0 nan 0.5 0.2 0.4", "not all values are numbers"),
+        ("0 inf 0.5 0.2 0.4", "not all values are numbers"),
+        ("0 1_0 0.5 0.2 0.4", "not all values are numbers"),
+        ("0 ٥ 0.5 0.2 0.4", "not all values are numbers"),
+        ("0 0,5 0,5 0,2 0,4", "not all values are numbers"),
+        ("diagram 0.5 0.5 0.2 0.4", "not all values are numbers"),
+        ("0 1e999 0.5 0.2 0.4", "the box extends beyond the page"),
+        ("0 320 240 50 60", "the box extends beyond the page"),
+        ("0 0.9 0.5 0.4 0.4", "the box extends beyond the page"),
         ("0 0.5 0.5 0 0.4", "the box has no area"),
         ("0 0.5 0.5 0.2 -0.4", "the box has no area"),
         ("0 1.005 0.5 0.01 0.4", "the box has no area"),
         ("0 0.1 0.1 0.1 0.1 0.1 0.1", "the box has no area"),
     ],
 )
-def test_a_row_that_is_no_box_is_named_with_its_file_and_line(row: str, fault: str) -> None:
+def test_an_invalid_row_is_reported_with_file_and_line(row: str, fault: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse(f"0 0.5 0.5 0.2 0.4\n{row}\n")
     assert caught.value.message.startswith("a.txt, line 2: ")
@@ -68,19 +68,19 @@ def test_a_row_that_is_no_box_is_named_with_its_file_and_line(row: str, fault: s
 
 
 @pytest.mark.parametrize("data", ["0 0.5 0.5 0.2 0.4".encode("utf-16"), b"0 0.5 0.5 0.2 0.4 \xe9"])
-def test_a_file_that_is_not_utf_8_is_named(data: bytes) -> None:
-    with pytest.raises(RequestError, match=r"^a\.txt is not text"):
+def test_a_label_file_not_in_utf_8_is_named(data: bytes) -> None:
+    with pytest.raises(RequestError, match=r"^a\.txt is not valid UTF-8"):
         parse_labels(data, "a.txt", 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), *[st.floats(-1, 2)] * 4), max_size=3))
-def test_what_is_accepted_is_written_so_that_it_is_accepted_again(rows: list[tuple[float, ...]]) -> None:
+def test_accepted_labels_can_be_written_and_read_again(rows: list[tuple[float, ...]]) -> None:
     text = "\n".join(" ".join(map(str, row)) for row in rows)
     try:
         found = parse_labels(text.encode(), "a.txt", 2)
     except RequestError:
         return
     again = parse_labels(format_labels(found).encode(), "a.txt", 2)
-    assert len(again) <= len(found)  # two that differ by less than is written are one
+    assert len(again) <= len(found)  # two boxes may become equal by rounding
     for box in found:
         assert any(box.xyxy == pytest.approx(other.xyxy, abs=2e-6) for other in again)

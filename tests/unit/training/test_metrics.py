@@ -12,7 +12,7 @@ NOWHERE = (0, 500, 100, 600)
 
 
 def about(figure: float | list[float]) -> object:
-    """Accept what ultralytics' rule makes of an average precision: 0.995 instead of 1 where everything is found."""
+    """Return a value within 0.01: ultralytics gives an average precision of 0.995 instead of 1 if all are found."""
     return pytest.approx(figure, abs=0.01)
 
 
@@ -22,14 +22,14 @@ def evaluate(
     return evaluate_pages(pages, classes, confidence)
 
 
-def test_what_is_found_exactly_gets_the_highest_figures() -> None:
+def test_exact_detections_have_perfect_metrics() -> None:
     figures = evaluate(build_page([A, B], [(*A, 0.9), (*B, 0.8)])).overall
     assert (figures.precision, figures.recall) == (1, 1)
     assert (figures.ap50, figures.ap50_95) == (about(1), about(1))
 
 
-def test_average_precision_is_that_of_101_recalls() -> None:
-    # Right, wrong, right of three: precision 1 up to recall 1/3 (34 recalls), 2/3 up to 2/3 (33 more), then 0.
+def test_average_precision_is_the_mean_over_101_recalls() -> None:
+    # Correct, wrong, correct: precision is 1 up to recall 1/3 (34 values), 2/3 up to recall 2/3 (33 more), then 0.
     page = build_page([A, B, C], [(*A, 0.9), (*NOWHERE, 0.8), (*B, 0.7)])
     figures = evaluate(page).overall
     assert figures.ap50 == about((34 + 33 * 2 / 3) / 101)
@@ -38,45 +38,45 @@ def test_average_precision_is_that_of_101_recalls() -> None:
     assert figures.precision_at_recall[67] == about(0)
 
 
-def test_a_box_counts_at_the_thresholds_that_its_overlap_reaches() -> None:
-    # 100 x 100 in 100 x 130 overlap by 0.77: right at 0.5, 0.55 … 0.75, six of ten.
+def test_a_box_counts_at_every_threshold_that_its_iou_reaches() -> None:
+    # A box of 100 x 130 around one of 100 x 100 has IoU 0.77: correct at 0.5, 0.55 … 0.75, six of ten thresholds.
     figures = evaluate(build_page([A], [(0, 0, 100, 130, 0.9)])).overall
     assert figures.ap50 == about(1)
     assert figures.ap50_95 == about(0.6)
 
 
-def test_an_overlap_of_just_a_half_is_enough() -> None:
+def test_an_iou_of_exactly_one_half_is_enough() -> None:
     assert evaluate(build_page([A], [(0, 0, 100, 50, 0.9)])).overall.ap50 == about(1)
     assert evaluate(build_page([A], [(0, 0, 100, 49, 0.9)])).overall.ap50 == 0
 
 
-def test_an_illustration_is_found_once_by_the_surest_box() -> None:
+def test_an_illustration_is_matched_once_by_the_most_confident_box() -> None:
     figures = evaluate(build_page([A], [(0, 0, 100, 90, 0.9), (*A, 0.8)])).overall
     assert (figures.found, figures.right) == (2, 1)
-    # The surest one is good for 0.9 at most, whatever the other one is.
+    # The most confident box has IoU 0.9, so the illustration is missed at 0.95, although the other box fits exactly.
     assert figures.ap50_95 == about((9 + 0.5) / 10)
 
 
-def test_the_surest_box_takes_the_illustration_that_it_overlaps_most_and_leaves_the_other() -> None:
+def test_the_most_confident_box_takes_its_best_match() -> None:
     near = (0, 0, 120, 100)
     page = build_page([A, near], [(0, 0, 119, 100, 0.9), (0, 0, 101, 100, 0.8)])
     figures = evaluate(page).overall
     assert (figures.right, figures.ap50_95) == (2, about(1))
 
 
-def test_a_box_of_another_class_finds_nothing() -> None:
+def test_a_box_of_another_class_is_not_a_match() -> None:
     page = build_page([(*A, 1)], [(*A, 0.9, 0)])
     illustrations, ornaments = evaluate(page, classes=("illustration", "ornament")).classes
     assert (illustrations.found, illustrations.right, illustrations.precision) == (1, 0, 0)
     assert (ornaments.illustrations, ornaments.recall, ornaments.ap50) == (1, 0, 0)
 
 
-def test_pages_do_not_lend_each_other_boxes() -> None:
+def test_boxes_of_different_pages_never_match() -> None:
     figures = evaluate(build_page([A], []), build_page([], [(*A, 0.9)])).overall
     assert (figures.right, figures.precision, figures.recall) == (0, 0, 0)
 
 
-def test_all_is_the_mean_of_the_classes_that_occur_and_the_counts_of_all_boxes() -> None:
+def test_overall_is_the_mean_of_classes_and_the_sum_of_counts() -> None:
     page = build_page([A, B, (*C, 1)], [(*A, 0.9), (*B, 0.8)])
     evaluation = evaluate(page, classes=("illustration", "ornament", "initial"))
     assert [each.ap50 for each in evaluation.classes] == [about(1), 0, None]
@@ -84,14 +84,14 @@ def test_all_is_the_mean_of_the_classes_that_occur_and_the_counts_of_all_boxes()
     assert (evaluation.overall.precision, evaluation.overall.recall) == (1, pytest.approx(2 / 3))
 
 
-def test_precision_and_recall_are_told_at_a_confidence() -> None:
+def test_precision_and_recall_depend_on_the_confidence() -> None:
     page = build_page([A, B], [(*A, 0.9), (*NOWHERE, 0.5), (*B, 0.3)])
-    told = [evaluate(page, confidence=confidence).overall for confidence in (0.6, 0.5, 0.3)]
-    assert [(each.precision, each.recall) for each in told] == [(1, 0.5), (0.5, 0.5), (pytest.approx(2 / 3), 1)]
-    assert len({each.ap50 for each in told}) == 1
+    figures = [evaluate(page, confidence=confidence).overall for confidence in (0.6, 0.5, 0.3)]
+    assert [(each.precision, each.recall) for each in figures] == [(1, 0.5), (0.5, 0.5), (pytest.approx(2 / 3), 1)]
+    assert len({each.ap50 for each in figures}) == 1
 
 
-def test_the_curve_and_the_best_confidence() -> None:
+def test_the_curve_and_the_best_confidence_are_computed() -> None:
     page = build_page([A, B], [(*A, 0.9), (*B, 0.7), (*NOWHERE, 0.5)])
     evaluation = evaluate(page)
     assert evaluation.best_confidence == pytest.approx(0.7)
@@ -103,13 +103,13 @@ def test_the_curve_and_the_best_confidence() -> None:
     assert at[1.0] == (None, 0)
 
 
-def test_boxes_of_one_confidence_are_taken_together() -> None:
-    # Of these two alone, the first would be best: but no confidence takes it without the second.
+def test_boxes_with_equal_confidence_are_counted_together() -> None:
+    # B alone would give the best F1, but a threshold of 0.5 also keeps the four wrong boxes.
     evaluation = evaluate(build_page([A, B], [(*A, 0.9), (*B, 0.5), *[(*NOWHERE, 0.5)] * 4]))
     assert evaluation.best_confidence == pytest.approx(0.9)
 
 
-def test_what_nothing_can_be_told_of_is_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     nothing, empty = evaluate(), evaluate(build_page([], []))
     assert (nothing.pages, empty.pages, empty.empty_pages) == (0, 1, 1)
     for evaluation in (nothing, empty):
@@ -119,20 +119,20 @@ def test_what_nothing_can_be_told_of_is_none() -> None:
         assert evaluation.as_json()["overall"]["ap50"] is None
 
 
-def test_errors_of_a_page_are_boxes_that_are_wrong_and_illustrations_that_are_missed() -> None:
+def test_errors_are_false_positives_and_missed_illustrations() -> None:
     page = build_page([A, B], [(*A, 0.9), (*NOWHERE, 0.5), (*B, 0.1)])
     assert count_errors(page, 0.25) == 2
     assert count_errors(page, 0.05) == 1
 
 
-def test_the_confidence_of_the_report_takes_the_boxes_that_it_is_of() -> None:
+def test_the_reported_best_confidence_keeps_its_own_box() -> None:
     page = build_page([A], [(*A, 0.56789)])
     best = evaluate(page).as_json()["best_confidence"]
     assert evaluate(page, confidence=best).overall.recall == 1
 
 
 def draw_lots(seed: int, pages: int, classes: int) -> list[LabelledPage]:
-    """Return pages on which some boxes are found well, some badly, some twice, and some that are not there."""
+    """Return random pages with accurate, inaccurate, duplicate and wrong detections."""
     lots, drawn = np.random.default_rng(seed), []
     for _ in range(pages):
         corner = lots.uniform(0, 800, (lots.integers(0, 8), 2))
@@ -150,7 +150,7 @@ def draw_lots(seed: int, pages: int, classes: int) -> list[LabelledPage]:
 
 
 def match_one_by_one(page: LabelledPage) -> NDArray[np.bool_]:
-    """Tell which detections of a page are right at IoU 0.5, the plain way: each in its turn."""
+    """Return which detections of a page are correct at IoU 0.5, by a plain loop over the detections."""
     free, right = np.ones(len(page.true), dtype=bool), np.zeros(len(page.found), dtype=bool)
     if not len(page.true):
         return right
@@ -165,14 +165,14 @@ def match_one_by_one(page: LabelledPage) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_all_pages_at_once_are_matched_as_one_box_after_another(seed: int) -> None:
+def test_batch_matching_equals_matching_one_by_one(seed: int) -> None:
     pages = draw_lots(seed, 20, 2)
     figures = evaluate(*pages, classes=("a", "b"), confidence=0).overall
     assert figures.right == sum(match_one_by_one(page).sum() for page in pages)
 
 
 def interpolate(pages: list[LabelledPage], class_id: int) -> float:
-    """Return the average precision at IoU 0.5 as COCO defines it: the mean of the best precision at 101 recalls."""
+    """Return COCO's average precision at IoU 0.5: the mean over 101 recalls of the best precision at that recall."""
     right = np.concatenate([match_one_by_one(page)[page.found.class_id == class_id] for page in pages])
     confidence = np.concatenate([page.found.confidence[page.found.class_id == class_id] for page in pages])
     hits = right[np.argsort(-confidence, kind="stable")].cumsum()
@@ -181,7 +181,7 @@ def interpolate(pages: list[LabelledPage], class_id: int) -> float:
     return float(np.mean([precision[recall >= least].max(initial=0) for least in np.linspace(0, 1, 101)]))
 
 
-def test_average_precision_is_within_a_hundredth_of_that_of_coco() -> None:
+def test_average_precision_is_within_0_01_of_that_of_coco() -> None:
     pages = draw_lots(0, 150, 3)
     figures = [each.ap50 for each in evaluate(*pages, classes=("a", "b", "c")).classes]
     assert figures == about([interpolate(pages, class_id) for class_id in range(3)])
