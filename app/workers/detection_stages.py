@@ -34,7 +34,8 @@ def download(services: Services, job: Job) -> State | None:
 
 def run(services: Services, job: Job) -> State | None:
     """Find the illustrations on the images."""
-    from app.detection.detector import DetectorConfig, load_detector
+    from app.detection.detector import DetectorConfig
+    from app.detection.loading import load_detector
     from app.detection.weights import isolate_ultralytics
 
     request, s = DetectionRequest(**job.request), services.settings

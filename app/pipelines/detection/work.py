@@ -14,7 +14,7 @@ Each step skips what is already in the job's folder, so it can be repeated after
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import copy_context
@@ -41,8 +41,8 @@ from app.pipelines.detection.pages import (
     PageImage,
     count_coverage,
     load_annotated,
-    load_batches,
     load_fetched,
+    load_page_image,
     save_annotated,
     save_fetched,
 )
@@ -250,8 +250,8 @@ def detect(
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
     least = None if request.image_size == "full" else detector.config.size
-    for batch in load_batches(images, waiting, detector.config.batch_size, least):
-        for page in _detect_batch(batch, detector):
+    for batch in detector.run(partial(_detect_batch, images, least, detector), detector.split(waiting)):
+        for page in batch:
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
             annotated[page.number] = page
@@ -263,7 +263,10 @@ def detect(
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
 
 
-def _detect_batch(batch: list[PageImage], detector: "Detector") -> list[AnnotatedPage]:
+def _detect_batch(
+    images: Path, least: int | None, detector: "Detector", pages: Sequence[FetchedPage]
+) -> list[AnnotatedPage]:
+    batch = [load_page_image(images, page, least) for page in pages]
     found = iter(detector.detect([image.pixels for image in batch if image.pixels is not None]))
     return [_annotate(image, None if image.pixels is None else next(found), detector.class_names) for image in batch]
 
