@@ -1,4 +1,4 @@
-"""Start the API alone: ``python run.py``. The workers are started by ``run.sh`` or by hand (see README)."""
+"""Start the API: ``python run.py``. ``run.sh`` starts it together with the workers."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ GUNICORN_OPTIONS = [
     "app.server.gunicorn_worker.TimeLimitWorker",
     "--workers",
     "2",
-    # Most of them may wait for slow clients: MOST_AT_WORK (app/server/middleware.py) requests are worked on at a time.
+    # Most threads only wait for slow clients: MAX_CONCURRENT_REQUESTS (app/server/middleware.py) limits the others.
     "--threads",
     "350",
     "--access-logfile",
@@ -25,7 +25,7 @@ GUNICORN_OPTIONS = [
     "--graceful-timeout",
     "20",
     "--no-control-socket",
-    # Of what a proxy says, only that is believed for which PROXIES asks: see app/server/middleware.py.
+    # The setting PROXIES decides which forwarded headers are trusted: see app/server/middleware.py.
     "--forwarded-allow-ips",
     "",
 ]
@@ -46,8 +46,8 @@ def main() -> None:
             settings.api_host,
             settings.api_port,
             debug=True,
-            use_debugger=False,  # its page runs code for anyone who opens it; the log has the traceback
-            load_dotenv=False,  # only Settings reads .env: a copy in the environment would outlive a change of the file
+            use_debugger=False,  # it lets anyone who opens its page run code; the log contains the traceback
+            load_dotenv=False,  # Settings reads .env; copies in the environment would hide later changes of the file
             request_handler=DevelopmentHandler,
         )
         return

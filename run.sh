@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then:
-#   bash run.sh          serves until Ctrl-C: broker (if none listens), workers, schedule, API
-#   bash run.sh setup    ends there
-#   bash run.sh demo     runs a whole detection job on a sample document and shows what came of it
-#   bash run.sh test     runs the tests in four processes, which mostly wait; more words go to pytest (-n 0: in one)
+# Installs what is missing, then:
+#   bash run.sh          runs the service until Ctrl-C: broker (unless one is running), workers, schedule, API
+#   bash run.sh setup    exits
+#   bash run.sh demo     detects the illustrations of two sample documents, compares them and shows the results
+#   bash run.sh test     runs the tests in four processes; further arguments are passed to pytest (-n 0: one process)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# The processes of the service speak to each other on this machine, never through a proxy.
+# The processes of the service connect to each other directly, not through a proxy.
 export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
 
 say() { if [[ -t 1 ]]; then printf '\033[1m▸ %s\033[0m\n' "$*"; else printf '▸ %s\n' "$*"; fi; }
@@ -31,10 +31,10 @@ setup_packages() {
     if [[ ! -x venv/bin/python ]]; then
         local python
         python=$(find_python) || exit 1
-        say "Making a virtual environment in venv/ ($("$python" --version))"
+        say "Creating a virtual environment in venv/ ($("$python" --version))"
         "$python" -m venv venv
     fi
-    say "Installing the packages of requirements.txt (about 6 GB with torch; a few minutes the first time)"
+    say "Installing the packages of requirements.txt (about 6 GB with torch; takes a few minutes)"
     venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$([[ -t 1 ]] && echo on || echo off)" \
         -r requirements.txt | { grep --line-buffered -E '^(Collecting|Installing|Successfully)' || true; } | cut -c1-160
     echo "$wanted" > "$stamp"
@@ -42,7 +42,7 @@ setup_packages() {
 
 setup_settings() {
     if [[ ! -f .env ]]; then
-        say "Writing .env from .env.template: look through it when you have time"
+        say "Creating .env from .env.template: review the settings in it"
         cp .env.template .env
         chmod 600 .env
     fi
@@ -57,11 +57,11 @@ setup_key() {
     mkdir -p "${data:?}/logs"
     apps=$("${flask[@]}" list)
     if [[ -z $apps ]]; then
-        say "Making the key database and the key of a first client app"
+        say "Creating the database and a first client app"
         (umask 077 && "${flask[@]}" add first-app > "$data/api.key")
         echo "  client app:  first-app"
         echo "  API key:     $(<"$data/api.key")"
-        echo "  It is stored hashed. A copy is in $data/api.key: delete it when you have put it in a safe place."
+        echo "  The database stores only a hash. A copy of the key is in $data/api.key: move it to a safe place."
     fi
 }
 
@@ -95,11 +95,11 @@ serve() {
     port=$(setting api_port)
     url="http://$host:$port"
     if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
-        fail "The service runs already (process $(<"$data/supervisor.pid")): stop it first."
+        fail "The service is already running (process $(<"$data/supervisor.pid")): stop it first."
     fi
-    if api_answers "$url"; then fail "Something answers at $url already: stop it, or set another API_PORT in .env."; fi
+    if api_answers "$url"; then fail "Another program is using $url: stop it, or set another API_PORT in .env."; fi
     broker=$(venv/bin/python -m app.workers.broker check)
-    say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", one is started"))"
+    say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", starting one"))"
     announce "$url" "$data" &
     ROOT=$PWD BIN=$PWD/venv/bin DATA_FOLDER=$data \
         START_BROKER=$([[ $broker == absent ]] && echo true || echo false) \
@@ -108,7 +108,7 @@ serve() {
 
 case "${1:-serve}" in
     serve) setup; serve ;;
-    setup) setup; say "All is set up: bash run.sh starts the service" ;;
+    setup) setup; say "Setup is complete. To start the service: bash run.sh" ;;
     demo) setup_packages; setup_settings; exec venv/bin/python -m app.demo ;;
     test) setup_packages; exec venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "${@:2}" ;;
     *) fail "Usage: bash run.sh [setup|demo|test]" ;;

@@ -1,4 +1,4 @@
-"""extractorAPI: finds the illustrations in digitised historical documents, for client apps."""
+"""extractorAPI: detects and compares the illustrations of digitised historical documents, for client apps."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings | None" = None) -> "Flask":
-    """Join the parts: settings, database, queue, routes, commands. The one place where that is done."""
+    """Build the Flask application: settings, database, queue, services, commands, middleware and routes.
+
+    No other module connects these parts.
+    """
     from flask import Flask
 
     from app import commands, routes

@@ -1,4 +1,4 @@
-"""``app`` and ``celery``, for the command lines: ``flask --app app.app`` and ``celery -A app.app.celery``."""
+"""The ``app`` and ``celery`` objects of the commands ``flask --app app.app`` and ``celery -A app.app.celery``."""
 
 import sys
 

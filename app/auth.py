@@ -1,6 +1,6 @@
-"""API keys: the client app of a key; new, renewed, hashed and revoked keys and secrets.
+"""API keys and signing secrets of client apps: create, renew, hash, look up and revoke.
 
-A client app may have a secret beside its key: what is sent to it is then signed with that.
+A secret is optional. Deliveries to a client app that has one are signed with it (see ``app/delivery/payloads.py``).
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import secrets
 from sqlalchemy import ColumnElement, delete, func, select
 
 from app.database.sessions import Database
-from app.database.tables import App, Secret
+from app.database.tables import ClientApp, Secret
 from app.delivery.payloads import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
@@ -18,87 +18,87 @@ DIGEST_PREFIX = "sha256:"
 
 
 def hash_key(key: str) -> str:
-    """Return the digest under which a key is stored. A random key of 256 bits needs no slow hash."""
+    """Return the digest that is stored instead of a key. A random key of 256 bits needs no slow hash."""
     return DIGEST_PREFIX + hashlib.sha256(key.encode()).hexdigest()
 
 
-def is_plain(app: App) -> bool:
-    """Tell whether a key is stored as it is, in a row that was inserted by hand."""
+def is_plain(app: ClientApp) -> bool:
+    """Return whether a key is stored in plain text, which only happens in rows inserted by hand."""
     stored = app.app_key.strip()
     return bool(stored) and not stored.startswith(DIGEST_PREFIX)
 
 
-def find_app(database: Database, key: str | None) -> App:
+def find_app(database: Database, key: str | None) -> ClientApp:
     """Return the client app that owns a key.
 
-    Every row is compared, in constant time each: the time taken tells nothing about the keys.
+    The key is compared with every row in constant time, so the duration reveals nothing about the stored keys.
 
     Raises:
-        Unauthenticated: No key was sent.
-        Forbidden: Nobody has this key.
+        Unauthenticated: The key is missing.
+        Forbidden: No client app has this key.
     """
     if not key:
-        raise Unauthenticated("Send your API key in the header X-API-Key.")
+        raise Unauthenticated("The API key is missing: send it in the header X-API-Key.")
     sent, digest = key.encode(), hash_key(key).encode()
     with database.session() as session:
-        apps = session.scalars(select(App)).all()
+        apps = session.scalars(select(ClientApp)).all()
     owner = None
     for app in apps:
         stored = app.app_key.strip().encode()
-        # A digest is only ever compared with a digest: sending the stored one opens nothing.
+        # A stored digest is compared with the digest of the sent key, so a leaked digest is not a valid key.
         expected = sent if is_plain(app) else digest
         if hmac.compare_digest(stored, expected):
             owner = app
     if owner is None and key.startswith(DIGEST_PREFIX):
-        raise Forbidden("This is the stored digest of a key: send the key itself, which was shown when it was made.")
+        raise Forbidden("This is the stored digest of an API key: send the key itself, which was printed once.")
     if owner is None:
-        raise Forbidden("This API key is not known here: check it, or ask for a new one.")
+        raise Forbidden("This API key is unknown: check it, or ask the operator for a new one.")
     return owner
 
 
 def add_app(database: Database, name: str) -> str:
-    """Register a client app and return its new key, which is stored only as a digest.
+    """Register a client app and return its new key. Only the digest of the key is stored.
 
     Raises:
-        RequestError: The name is empty, too long or taken.
+        RequestError: The name is empty, too long or already in use.
     """
     name = name.strip()
     if not 0 < len(name) <= 50:
-        raise RequestError("The name of a client app has 1 to 50 characters.")
+        raise RequestError(f"The name of a client app must have 1 to 50 characters, not {len(name)}.")
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        if session.scalar(select(func.count()).select_from(App).where(_is_named(name))):
-            raise RequestError(f"A client app named {name} is there already: revoke it first, or take another name.")
-        session.add(App(app_name=name, app_key=hash_key(key)))
+        if session.scalar(select(func.count()).select_from(ClientApp).where(_is_named(name))):
+            raise RequestError(f"A client app named {name} already exists: revoke it first, or choose another name.")
+        session.add(ClientApp(app_name=name, app_key=hash_key(key)))
     return key
 
 
 def renew_app(database: Database, name: str) -> str:
-    """Give a client app a new key, which is returned; the old one opens nothing from now on. Its jobs stay its own.
+    """Replace the key of a client app and return the new one. The client app keeps its jobs.
 
     Raises:
-        RequestError: There is no such client app, or more than one.
+        RequestError: No client app has this name, or several have it.
     """
     key = secrets.token_urlsafe(32)
     with database.session() as session:
-        apps = session.scalars(select(App).where(_is_named(name))).all()
+        apps = session.scalars(select(ClientApp).where(_is_named(name))).all()
         if not apps:
             raise RequestError(f"There is no client app named {name}.")
         if len(apps) > 1:  # rows inserted by hand
-            raise RequestError(f"There are several client apps named {name}: give each a name of its own first.")
+            raise RequestError(f"There are several client apps named {name}: give each a unique name first.")
         apps[0].app_key = hash_key(key)
     return key
 
 
 def renew_secret(database: Database, name: str) -> str:
-    """Give a client app a new secret, which is returned: what is sent to it is signed with that from now on.
+    """Replace the signing secret of a client app and return the new one.
 
     Raises:
-        RequestError: There is no such client app.
+        RequestError: No client app has this name.
     """
     secret = make_secret()
     with database.session() as session:
-        app = session.scalar(select(App).where(_is_named(name)))
+        app = session.scalar(select(ClientApp).where(_is_named(name)))
         if app is None:
             raise RequestError(f"There is no client app named {name}.")
         session.merge(Secret(app_id=app.id, secret=secret))
@@ -106,43 +106,47 @@ def renew_secret(database: Database, name: str) -> str:
 
 
 def remove_secret(database: Database, name: str) -> None:
-    """Forget the secret of a client app: nothing that is sent to it is signed.
+    """Delete the signing secret of a client app. Its deliveries are no longer signed.
 
     Raises:
-        RequestError: It has none.
+        RequestError: No client app with a secret has this name.
     """
-    named = select(App.id).where(_is_named(name))
+    named = select(ClientApp.id).where(_is_named(name))
     with database.session() as session:
         removed = session.execute(delete(Secret).where(Secret.app_id.in_(named)))
         if not removed.rowcount:  # type: ignore[attr-defined]
-            raise RequestError(f"There is no client app named {name} that has a secret.")
+            raise RequestError(f"No client app named {name} has a secret.")
 
 
 def revoke_app(database: Database, name: str) -> None:
-    """Forget a client app: its key opens nothing from now on, and nothing more is signed for it.
+    """Delete a client app with its key and its signing secret.
 
     Raises:
-        RequestError: There is no such client app.
+        RequestError: No client app has this name.
     """
-    named = select(App.id).where(_is_named(name))
+    named = select(ClientApp.id).where(_is_named(name))
     with database.session() as session:
         session.execute(delete(Secret).where(Secret.app_id.in_(named)))
-        if not session.execute(delete(App).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
+        if not session.execute(delete(ClientApp).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
             raise RequestError(f"There is no client app named {name}.")
 
 
 def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:
-    """Store the digest in place of every plain key, or of those of one client app; the keys themselves keep working.
+    """Replace keys stored in plain text by their digests. The keys themselves remain valid.
+
+    Args:
+        database: Sessions on the database.
+        name: Client app to change; None for all.
 
     Returns:
-        The client apps whose key was plain.
+        The names of the client apps whose key was stored in plain text.
 
     Raises:
-        RequestError: There is no client app of this name.
+        RequestError: No client app has this name.
     """
     with database.session() as session:
-        named = select(App) if name is None else select(App).where(_is_named(name))
-        apps = session.scalars(named.order_by(App.id)).all()
+        named = select(ClientApp) if name is None else select(ClientApp).where(_is_named(name))
+        apps = session.scalars(named.order_by(ClientApp.id)).all()
         if name is not None and not apps:
             raise RequestError(f"There is no client app named {name}.")
         plain = [app for app in apps if is_plain(app)]
@@ -152,5 +156,5 @@ def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:
 
 
 def _is_named(name: str) -> ColumnElement[bool]:
-    """Compare a name without the spaces that a row inserted by hand, or a database that pads ``CHAR``, has after it."""
-    return func.trim(App.app_name) == name.strip()
+    """Match a name without trailing spaces, which rows inserted by hand or padded ``CHAR`` columns may have."""
+    return func.trim(ClientApp.app_name) == name.strip()

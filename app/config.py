@@ -1,9 +1,9 @@
-"""Settings: every environment variable of the service, typed, with its default.
+"""Settings: every environment variable of the service, with its type and default.
 
-    python -m app.config api_port    prints one, as the service reads it
+    python -m app.config api_port    prints one setting as the service reads it
 
-They are read once, from the environment and from ``.env`` beside ``run.py`` (the environment wins), and
-checked at start: a malformed value stops the program with a sentence that names it.
+Settings are read once at start, from the environment and from ``.env`` next to ``run.py``; the environment wins.
+A malformed value stops the program with a message that names the variable.
 """
 
 import sys
@@ -32,7 +32,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)]
 
 
 class Settings(BaseSettings):
-    """The settings of one process. A field ``api_port`` is the variable ``API_PORT``."""
+    """The settings of one process. The environment variable ``API_PORT`` sets the field ``api_port``."""
 
     model_config = SettingsConfigDict(
         env_file=ROOT / ".env", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_only(cls, value: str) -> str:
         if urlsplit(value).scheme not in {"redis", "rediss"}:
-            raise ValueError("must start with redis://, as in redis://localhost:6379")
+            raise ValueError("must start with redis:// or rediss://, such as redis://localhost:6379")
         return value
 
     @field_validator("client_app_url")
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     def _web_address(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ValueError("must be a whole address, as in https://app.example.org")
+            raise ValueError("must be a complete URL such as https://app.example.org")
         return value.rstrip("/")
 
     @field_validator("rate_limit", "rate_limit_address")
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         try:
             parse_many("1/second" if value == "off" else value)
         except ValueError as error:
-            raise ValueError("must be as in 600/minute, or off") from error
+            raise ValueError("must be a rate such as 600/minute, or off") from error
         return value
 
     @classmethod
@@ -125,17 +125,20 @@ class Settings(BaseSettings):
         """Read the environment and ``.env``.
 
         Raises:
-            SettingsError: One sentence for each value that cannot be used.
+            SettingsError: Some values are missing or malformed. The message names each of them.
         """
         try:
             return cls(**overrides)
         except ValidationError as error:
-            faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-            raise SettingsError(f"Correct these settings, in .env or the environment: {'; '.join(faults)}.") from error
+            faults = [
+                f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            ]
+            raise SettingsError(f"Correct these settings in .env or the environment: {'; '.join(faults)}.") from error
 
     @property
     def broker_url(self) -> str:
-        """The broker with its database: number 1 when debugging, else 0, unless the URL says which."""
+        """URL of the broker with a database number. The default number is 1 with ``DEBUG``, otherwise 0."""
         parts = urlsplit(self.celery_broker_url)
         if parts.path.strip("/"):
             return self.celery_broker_url
@@ -143,9 +146,10 @@ class Settings(BaseSettings):
 
     @property
     def longest_image(self) -> int:
-        """Longer side of the images to ask for, in pixels: a little more than the network looks at.
+        """Longer side of the images to request, in pixels.
 
-        So the detector reduces every image and enlarges none; bench/README.md has what other sizes cost and find.
+        The default is 25 % more than the input of the network, so images are scaled down and never up.
+        ``bench/README.md`` compares other sizes.
         """
         return self.image_size or round(1.25 * self.model_size)
 
@@ -159,14 +163,14 @@ class Settings(BaseSettings):
 
     @property
     def trusted_addresses(self) -> frozenset[str]:
-        """What may be private: ``TRUSTED_HOSTS``, and host and port of the client app."""
+        """Hosts that may have a private address: ``TRUSTED_HOSTS``, and host and port of ``CLIENT_APP_URL``."""
         parts = urlsplit(self.client_app_url)
         client = {f"{parts.hostname}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"} if parts.hostname else set()
         return frozenset(self.trusted_hosts) | client
 
     @property
     def user_agent(self) -> str:
-        """Names the software and, when set, whom to write to."""
+        """The header ``User-Agent`` of outgoing requests: the product and, if set, ``OPERATOR_CONTACT``."""
         contact = f" (contact: {self.operator_contact})" if self.operator_contact else ""
         return f"{PRODUCT}/{VERSION}{contact}"
 

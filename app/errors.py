@@ -1,30 +1,30 @@
-"""Every error that this service raises on purpose.
+"""The errors of this service, with the HTTP status of each that a request can cause.
 
-    ExtractorError                  500  something is wrong here, not with the request
-    ├── SettingsError                    a setting is missing or malformed; said at start
-    ├── RequestError                400  the client sent something that cannot be accepted
-    │   ├── Unauthenticated         400  no API key (400 and not 401: the clients' contract)
-    │   ├── Forbidden               403  an API key that nobody has
-    │   ├── NotFound                404  no such job, or another client app's
-    │   └── TooLarge                413  more than is accepted
-    ├── Unavailable                 503  something that this service needs cannot be used now
-    │   ├── DatabaseUnavailable     503  nothing can be looked up or written down
-    │   └── Busy                    503  as many do the same as may at once
-    ├── FetchError                       a library did not give what was asked
-    │   ├── AddressRefused               a private address that no setting trusts
-    │   └── NotAnImage                   bytes that are not an image, or a damaged one
-    ├── ManifestError                    a document that is not a usable IIIF manifest
-    ├── WeightsError                     a weights file that is absent, broken or unsafe
-    │   └── BackboneError                such a file of a backbone, or a backbone that does not exist
-    ├── TrainingError                    a training that cannot go on
+    ExtractorError                  500  base class; the fault is in the service, not in the request
+    ├── SettingsError                    a setting is missing or malformed; raised at start
+    ├── RequestError                400  the request cannot be accepted
+    │   ├── Unauthenticated         400  the API key is missing (400 instead of 401: existing clients rely on it)
+    │   ├── Forbidden               403  the API key or token is unknown
+    │   ├── NotFound                404  the object does not exist or belongs to another client app
+    │   └── TooLarge                413  the request exceeds a limit
+    ├── Unavailable                 503  the service cannot handle the request at the moment
+    │   ├── DatabaseUnavailable     503  the database does not answer
+    │   └── Busy                    503  too many requests of this kind are in progress
+    ├── FetchError                       a file could not be fetched from a library
+    │   ├── AddressRefused               the address is private and no setting trusts it
+    │   └── NotAnImage                   the file is not an image, or the image is damaged
+    ├── ManifestError                    the document is not a usable IIIF manifest
+    ├── WeightsError                     a weights file is missing, broken or unsafe
+    │   └── BackboneError                the same for a backbone, or the backbone does not exist
+    ├── TrainingError                    a training cannot continue
     ├── NoSpace                     507  the disk is full
-    ├── ResultGone                       the files of a job are no longer here
-    ├── WorkerLost                       the process of a stage died, and died again
-    ├── TimeLimit                        a stage did not get on, or took longer than it may
-    └── LeaseLost                        another worker, or a cancel, took the job away
+    ├── ResultGone                       the files of a job were removed
+    ├── WorkerLost                       the process of a stage died repeatedly
+    ├── TimeLimit                        a stage made no progress, or exceeded its time limit
+    └── LeaseLost                        another worker took over the job, or the job was cancelled
 
-The message is one sentence for the person who reads it: what was wrong, with what, what to do. ``code``
-is the same thing for a program. The message lies in ``args``, so an error survives being pickled.
+The message is one sentence for a person: what is wrong, with what value, what to do. ``code`` identifies the error
+for programs. Constructor arguments are kept in ``args``, so an error can be pickled.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class ExtractorError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """HTTP headers that go with the answer."""
+        """Additional headers of the HTTP response."""
         return {}
 
 
@@ -92,12 +92,12 @@ class Busy(Unavailable):
 
 
 class FetchError(ExtractorError):
-    """What was asked of a server did not come.
+    """A file could not be fetched from a server.
 
     Args:
         message: One sentence with the URL and the reason.
-        http_status: The server's last status, when it answered at all.
-        temporary: It may come another time; it was tried as often as is decent.
+        http_status: Last HTTP status; None if the server did not respond.
+        temporary: Whether a later attempt may succeed. The attempts of this job are used up.
     """
 
     code = "fetch_failed"

@@ -1,6 +1,6 @@
-"""Logs: one form for every process, on stdout, in UTC, each line with the id of the job it belongs to.
+"""Log format of every process: lines on stdout, times in UTC, each line with the ID of its job.
 
-Supervisor writes stdout to files and rotates them; under systemd it goes to the journal.
+Supervisor writes stdout to rotated files; under systemd it goes to the journal.
 """
 
 import logging
@@ -12,19 +12,19 @@ from typing import Literal
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-# What Celery says of every message and of every tick of the schedule; the tasks say themselves what they do.
-# What Alembic says at every start; `app.database` reports an upgrade.
-CHATTER = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "alembic")
+# Celery logs every message and every scheduled task; the tasks have their own log lines.
+# Alembic logs every start; `app.database` logs upgrades.
+NOISY_LOGGERS = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "alembic")
 
 _job: ContextVar[str] = ContextVar("job", default="")
 
 
 def configure_logs(log_format: Literal["text", "json"], level: int = logging.INFO) -> None:
-    """Let every log of this process go to stdout, and nowhere else.
+    """Send all logs of this process to stdout.
 
     Args:
-        log_format: ``text``: a line for people. ``json``: an object a line, with the traceback in one field.
-        level: Of the least line that is written.
+        log_format: ``text`` for plain lines, or ``json`` for one object per line with the traceback in a field.
+        level: Lowest level that is logged.
     """
     handler = logging.StreamHandler(sys.__stdout__)
     handler.setFormatter(_build_formatter(log_format))
@@ -33,14 +33,14 @@ def configure_logs(log_format: Literal["text", "json"], level: int = logging.INF
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    for name in CHATTER:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
 
 
 def set_job(job_id: str) -> None:
-    """Say to which job the lines of this thread belong from now on; "": to none.
+    """Set the job ID of all further log lines of this thread, or remove it with "".
 
-    A thread that is started for a job must run in a copy of its starter's context.
+    A thread that works for the job must be started in a copy of this context (``contextvars.copy_context``).
     """
     _job.set(job_id)
 
@@ -50,7 +50,7 @@ def _build_formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
         formatter: logging.Formatter = JsonFormatter(
             ["asctime", "levelname", "name", "message"],
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"},
-            reserved_attrs=[*RESERVED_ATTRS, "data", "job_prefix"],  # Celery's own, and that of the text
+            reserved_attrs=[*RESERVED_ATTRS, "data", "job_prefix"],  # fields of Celery and of the text format
             json_ensure_ascii=False,
         )
     else:
@@ -61,7 +61,7 @@ def _build_formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
 
 
 def _add_job(record: logging.LogRecord) -> bool:
-    """Name the job in a record: as a field, and in the text unless the message names it."""
+    """Add the job ID to a record: as a field, and as a prefix of the text unless the message contains it."""
     job_id = _job.get()
     if job_id:
         record.job_id = job_id

@@ -1,6 +1,6 @@
-"""What the processes of the service share: one object, made once from the settings.
+"""The stores and clients that all parts of a process use, in one object built from the settings.
 
-``create_app`` makes it. A view has it as ``current_services``, a task as ``self.app.services``.
+``create_app`` builds it. Views access it as ``current_services``, tasks as ``self.app.services``.
 """
 
 from functools import cached_property, partial
@@ -28,10 +28,10 @@ from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
 
 if TYPE_CHECKING:
-    from app.delivery.dispatcher import Courier
+    from app.delivery.dispatcher import Dispatcher
     from app.iiif.fetch import Fetcher
 
-# A broker that does not answer within this counts as away.
+# A broker that does not answer within this time counts as unavailable.
 BROKER_SECONDS = 1
 
 
@@ -40,20 +40,20 @@ class Services:
 
     Args:
         settings: Settings of the process.
-        queue: Sends messages that wake the workers.
+        queue: Sender of the messages that wake the workers.
 
     Attributes:
-        queue: Sends messages that wake the workers.
+        queue: Sender of the messages that wake the workers.
         database: Sessions on the database.
         storage: Paths and files of the data folder.
         jobs: Jobs and their states.
         documents: Documents of similarity jobs.
-        models: Detection weights.
-        descriptions: What each weights file contains.
+        models: Detection weights and the default among them.
+        descriptions: Cached contents of weights files: architecture, classes, hash.
         datasets: Data sets for training and evaluation.
         outbox: Deliveries to client apps.
-        heartbeats: Last sign of life of each queue.
-        host_rules: Limits of libraries' servers.
+        heartbeats: Time of the last heartbeat of each queue.
+        host_rules: Request limits of the libraries' servers.
     """
 
     def __init__(self, settings: Settings, queue: Queue) -> None:
@@ -74,12 +74,12 @@ class Services:
 
     @cached_property
     def broker(self) -> Redis:
-        """The broker as a key-value store, with short time-outs."""
+        """The broker as a key-value store, with short timeouts."""
         return self._connect_to_broker(BROKER_SECONDS)
 
     @cached_property
     def counters(self) -> Counters:
-        """The counters that all processes add to."""
+        """The counters that all processes share."""
         return Counters(self.broker)
 
     @cached_property
@@ -94,13 +94,15 @@ class Services:
         return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
 
     @cached_property
-    def dispatcher(self) -> "Courier":
+    def dispatcher(self) -> "Dispatcher":
         """The HTTP client that sends deliveries to client apps."""
-        from app.delivery.dispatcher import Courier
-        from app.jobs.result_payloads import load_parcel
+        from app.delivery.dispatcher import Dispatcher
+        from app.jobs.result_payloads import load_payload
 
-        s, load = self.settings, partial(load_parcel, jobs=self.jobs, storage=self.storage)
-        return Courier(self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds)
+        s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
+        return Dispatcher(
+            self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds
+        )
 
     def _connect_to_broker(self, seconds: float, retries: int = 0) -> Redis:
         retry = Retry(NoBackoff(), retries)
@@ -112,7 +114,12 @@ class Services:
         self.counters.add(PAGES, status)
 
     def count_comparison(self, what: str, number: int) -> None:
-        """Count images or pairs of similarity jobs: ``image embedded``, ``pair known``."""
+        """Count images or pairs of a similarity job.
+
+        Args:
+            what: Name and status, separated by a space, such as ``image embedded`` or ``pair known``.
+            number: Number of images or pairs.
+        """
         thing, status = what.split(" ")
         self.counters.add(IMAGES if thing == "image" else PAIRS, status, number)
 
@@ -121,5 +128,5 @@ class Services:
         self.counters.add(BYTES, host, size)
 
 
-# The services of the application that handles the present request or command.
+# The services of the application that handles the current request or command.
 current_services = cast(Services, LocalProxy(lambda: current_app.extensions["services"]))

@@ -1,10 +1,11 @@
-"""Benchmarks and recipes, run by hand: ``python -m bench`` lists them (see README.md).
+"""Benchmarks and recipes that are run by hand. ``python -m bench`` lists them; README.md has their results.
 
-A command is a module with ``add_arguments(parser)`` and ``run(arguments)``; ``__main__`` has the list. What they share:
+Each command is a module with ``add_arguments(parser)`` and ``run(arguments)``; ``__main__`` lists the modules.
+Modules and packages that several commands use:
 
-- ``labelled_pages``: a folder → its images, their true boxes, the figures of an evaluation;
-- ``timing``: ways of doing the same work → the seconds of each, quiet and next to busy processes → a table of speeds;
-- ``tables``: tables in Markdown, and the line that says where and when they were measured.
-
-``sample`` draws the sample document, ``synthesis`` the synthetic pages of the training.
+    labelled_pages  load images and their true boxes from a folder, and format the results of an evaluation
+    timing          time several ways of doing the same work, and print a table of speeds
+    tables          print Markdown tables, and describe the machine
+    sample          draw the sample document
+    synthesis       draw synthetic pages for training
 """

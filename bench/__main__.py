@@ -1,4 +1,4 @@
-"""List the commands, or run one of them."""
+"""Command line of the benchmarks: list the commands, or run one of them."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from importlib import import_module
 from app.errors import ExtractorError
 from bench.tables import print_table
 
-# Name → module and summary. Modules are imported only when they run: most of them load torch.
+# Name → (module, summary). A module is imported only when its command runs, because most modules import torch.
 COMMANDS = {
     "detection": ("detection_speed", "pages a second, next to the library's own ways and the floor"),
     "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
@@ -21,12 +21,17 @@ COMMANDS = {
     "train-weights": ("train_default_weights", "the recipe of the default weights"),
     "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
     "sample": ("sample.document", "the sample document in iiif/sample"),
+    "pictures": ("manual_pictures", "the pictures of docs/numbers.md"),
     "check-sample": ("check_sample", "an annotation file of the sample, compared with the true boxes"),
 }
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command that the first word names with the other words, or list the commands."""
+    """Run a command, or list the commands if none is given.
+
+    Args:
+        words: Name and arguments of the command; by default those of the command line.
+    """
     words = sys.argv[1:] if words is None else words
     if not words or words[0] in ("-h", "--help"):
         print("python -m bench COMMAND [--help]\n")
@@ -34,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     name, *rest = words
     if name not in COMMANDS:
-        sys.exit(f"`{name}` is not a command of the benchmarks; choose one of: {', '.join(COMMANDS)}.")
+        sys.exit(f"`{name}` is not a command; choose one of: {', '.join(COMMANDS)}.")
     module = import_module(f"bench.{COMMANDS[name][0]}")
     parser = argparse.ArgumentParser(
         prog=f"python -m bench {name}",
@@ -49,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def list_commands() -> list[tuple[str, str]]:
-    """Return the rows of the table of commands."""
+    """Return the name and summary of each command, as rows of a table."""
     return [(f"`{name}`", summary) for name, (_, summary) in COMMANDS.items()]
 
 

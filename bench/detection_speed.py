@@ -1,8 +1,8 @@
-"""Compare the speed of detection with the library's own ways and with the floor.
+"""Compare the speed of detection with that of ultralytics' own prediction and with a floor.
 
-Every way reads the same JPEG files and ends with boxes. The floors are bare forward passes on ready tensors of the same
-shapes, in full batches: one in the number format and with the streams of this project, one in float32 with all threads in
-each operation.
+Every way reads the same JPEG files and returns boxes. The floors are forward passes alone, on prepared tensors of the
+same shapes, in full batches. One has the number format and the streams of this project. The other is float32 with all
+threads in each operation.
 """
 
 import argparse
@@ -29,9 +29,11 @@ FLOOR = "floor: bare forward pass, same format and streams"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     pages = ROOT / "iiif" / "sample"
     parser.add_argument("--pages", type=Path, default=pages, metavar="DIR", help="pages (default: the sample document)")
-    parser.add_argument("--count", type=int, default=40, help="take so many pages (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=40, help="number of pages to detect on (default: %(default)s)")
     parser.add_argument("--device", default="", help="cpu, cuda or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument("--batch", type=int, default=DetectorConfig.batch_size, help="pages a batch")
+    parser.add_argument(
+        "--batch", type=int, default=DetectorConfig.batch_size, help="pages per batch (default: %(default)s)"
+    )
     add_weights_argument(parser)
     add_timing_arguments(parser)
 
@@ -77,7 +79,13 @@ def build_ways(paths: list[Path], detector: Detector, plain: Detector, weights: 
 
 
 def predict_with_library(detector: Detector, library: Any, names: list[str]) -> None:
-    """Detect as the library does, configured like the detector."""
+    """Detect with ultralytics' own `predict`, configured like the detector.
+
+    Args:
+        detector: Detector whose configuration is used.
+        library: Model of ultralytics.
+        names: Paths of the images, one batch.
+    """
     config, half = detector.config, detector.dtype == torch.float16
     options = {"imgsz": config.size, "conf": config.confidence, "iou": config.iou, "half": half, "verbose": False}
     library.predict(names, batch=len(names), **options)
@@ -96,7 +104,7 @@ def detect(paths: list[Path], detector: Detector) -> None:
 
 
 def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
-    """Return ready input of the shapes that the pages have for the network, in full batches."""
+    """Return random input batches of the shapes in which the pages reach the network, in full batches."""
     shapes: Counter[torch.Size] = Counter()
     hook = detector.network.register_forward_pre_hook(
         lambda _, inputs: shapes.update([each.shape for each in inputs[0]])

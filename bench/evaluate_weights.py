@@ -1,6 +1,7 @@
-"""Evaluate detection weights on labelled pages: precision, recall and average precision, by kind of document.
+"""Evaluate detection weights on labelled pages: precision, recall and average precision by kind of document.
 
-The kind is the first word of the file's name, up to ``_``, ``-`` or ``.``. Prints the table of a card of weights.
+The kind is the first part of the file name, up to ``_``, ``-`` or ``.``. The command prints the table that the model
+cards contain, such as `models/illustrations.md`.
 """
 
 import argparse
@@ -31,9 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pages_argument(parser)
     add_weights_argument(parser)
     parser.add_argument("--split", default="val", help="train or val (default: %(default)s)")
-    parser.add_argument("--confidence", type=float, default=0.25, help="of precision and recall (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, default=640, help="longer side of the network's input (default: %(default)s)"
+        "--confidence",
+        type=float,
+        default=0.25,
+        help="lowest confidence that counts for precision and recall (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=640, help="longer side of the network's input, in pixels (default: %(default)s)"
     )
 
 
@@ -52,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def detect_pages(paths: list[Path], detector: Detector) -> list[LabelledPage]:
-    """Detect on full-size pages, at any confidence."""
+    """Detect on full-size pages and pair the detections, of any confidence, with the true boxes."""
     pages = []
     for path, true in zip(paths, load_true_boxes(paths), strict=True):
         with Image.open(path) as image:

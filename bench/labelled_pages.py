@@ -1,7 +1,10 @@
-"""Folders of pages: their images, the true boxes on them, and the detector that is evaluated on them.
+"""Load labelled pages and a detector, and format the results of its evaluation.
 
-A folder of pages has ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format. A document has ``images`` and
-``illustrations.json``: a list of ``{"image": name, "illustrations_xywh": boxes in pixels}``.
+Two layouts of folders are supported:
+
+- a data set has ``images/{train,val}`` and ``labels/{train,val}`` in YOLO format;
+- a document has ``images`` and ``illustrations.json``, a list of objects
+  ``{"image": name, "illustrations_xywh": boxes in pixels}``.
 """
 
 import argparse
@@ -35,22 +38,21 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def list_images(folder: Path, *splits: str) -> list[Path]:
-    """Return the JPEG images of some splits, else of ``images``, else of the folder itself, ordered by name.
+    """Return the JPEG images of a folder, ordered by name; exit with a message if there are none.
 
-    Ends the program with a sentence when there is none.
+    The images are those of the first place that has any: ``images/<split>`` for the given splits, ``images``, or the
+    folder itself.
     """
-    places = [folder.resolve() / "images" / split for split in splits]
-    for group in (places, [folder.resolve() / "images"], [folder.resolve()]):
-        if paths := [path for place in group for path in sorted(place.glob("*.jpg"))]:
+    parts = [folder.resolve() / "images" / split for split in splits]
+    for group in (parts, [folder.resolve() / "images"], [folder.resolve()]):
+        if paths := [path for part in group for path in sorted(part.glob("*.jpg"))]:
             return paths
-    sys.exit(f"{folder} has no JPEG images in {' or '.join(f'images/{split}' for split in splits)}, images or itself.")
+    searched = ", ".join([*(f"images/{split}" for split in splits), "images"])
+    sys.exit(f"{folder} has no JPEG images; searched {searched} and the folder itself.")
 
 
 def load_true_boxes(images: Sequence[Path]) -> list[TrueBoxes]:
-    """Return the true boxes of each image of a folder, in its pixels.
-
-    Ends the program with a sentence when the folder has no labels at all.
-    """
+    """Return the true boxes of each image, in pixels of the image; exit with a message if the folder has no labels."""
     folder = next((parent for parent in images[0].parents if parent.name == "images"), images[0])
     listed, labels = folder.with_name("illustrations.json"), folder.with_name("labels")
     if listed.exists():
@@ -58,13 +60,13 @@ def load_true_boxes(images: Sequence[Path]) -> list[TrueBoxes]:
         corners = [to_corners(boxes[image.name]) for image in images]
         return [TrueBoxes(each, np.zeros(len(each), dtype=np.int64)) for each in corners]
     if not labels.is_dir():
-        sys.exit(f"{folder.parent} has neither labels nor illustrations.json, which say where illustrations are.")
+        sys.exit(f"{folder.parent} has neither labels nor illustrations.json; one of them must hold the true boxes.")
     files = [labels / image.relative_to(folder).with_suffix(".txt") for image in images]
     return [load_labels(file, read_size(image)) for file, image in zip(files, images, strict=True)]
 
 
 def to_corners(boxes: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Turn ``x y w h`` into ``(n, 4)`` xyxy."""
+    """Convert boxes from ``x y w h`` to an ``(n, 4)`` array of xyxy."""
     xywh = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
@@ -76,14 +78,14 @@ def read_size(image: Path) -> tuple[int, int]:
 
 
 def open_detector(weights: Path, config: DetectorConfig) -> Detector:
-    """Load weights of any folder."""
+    """Load detection weights from any path."""
     isolate_ultralytics()
     path = weights.resolve()
     return load_detector(ModelStore(path.parent, path.name).find(), config)
 
 
 def format_figures(pages: Sequence[LabelledPage], confidence: float) -> list[str]:
-    """Return ``FIGURES`` over all pages; 0 where a figure is undefined."""
+    """Return the values of ``FIGURES`` over all pages, as text; an undefined value is shown as 0."""
     overall = evaluate_pages(pages, ["illustration"], confidence).overall
     rates = [f"{figure or 0:.2f}" for figure in (overall.precision, overall.recall)]
     return rates + [f"{figure or 0:.3f}" for figure in (overall.ap50, overall.ap50_95)]

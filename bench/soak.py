@@ -1,10 +1,15 @@
-"""Kill the processes of a whole service at random while it works, and count what is lost.
+"""Kill the processes of a running service at random, and count what is lost.
 
-Manifests are sent one after the other, so that some are always under way. Meanwhile worker trees (a worker and its
-children, by SIGKILL) and the broker are killed, and in the end the broker's data is wiped. Counted: jobs that did not
-end as done, pages whose detection was saved twice, images fetched twice, results that did not arrive or came under two
-webhook ids; and the seconds after each fault until the process that was hit works again: fetches a page (io), detects
-on one (gpu), delivers a result (post); after a fault of the broker, all three.
+Manifests are submitted one after another, so that some jobs are always running. Meanwhile, workers with their children
+and the broker are killed by SIGKILL. In the end, all data of the broker is wiped. The command counts
+
+- jobs that do not end as done;
+- pages that are detected or fetched twice;
+- results that do not arrive, or arrive under two webhook ids;
+- seconds from each fault to recovery.
+
+A worker has recovered when it does its work again: `io` fetches a page, `gpu` detects on a page, `post` delivers a
+result. After a fault of the broker, all three must have recovered.
 """
 
 import argparse
@@ -29,36 +34,36 @@ from app.demo.iiif_server import create_iiif_server
 from bench.tables import describe_machine, print_table
 from tests.support.service import Service, open_service
 
-# A worker → the work that shows that it runs.
+# Worker → the kind of output that shows that it works.
 WORKERS = {"io@": "pages", "gpu@": "detections", "post@": "results"}
 LONGEST_PAUSE = 180
 
 
 class Repeating(threading.Thread):
-    """Takes a step at an interval, from a thread, until it is stopped."""
+    """Thread that calls ``step`` at an interval until it is stopped."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(daemon=True)
         self._seconds = seconds
-        self._over = threading.Event()
+        self._stopped = threading.Event()
 
     def step(self) -> None:
         raise NotImplementedError
 
     def run(self) -> None:
-        while not self._over.wait(self._seconds):
+        while not self._stopped.wait(self._seconds):
             self.step()
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopped.set()
         self.join()
 
 
 class Monitor(Repeating):
-    """Reads the service's files many times a second: when a page is saved, and whether one is saved again.
+    """Polls the files of the service, to see when a file is written and whether it is written twice.
 
     Attributes:
-        saved_again: Number of files of each kind that were written more than once.
+        saved_again: Number of repeated writes, by kind of file.
     """
 
     def __init__(self, service: Service) -> None:
@@ -82,18 +87,18 @@ class Monitor(Repeating):
             self._last["results"] = time.monotonic()
 
     def wait_for_work(self, kinds: Iterable[str]) -> float:
-        """Return the seconds until there is new work of each kind."""
+        """Wait until there is new output of each kind; return the seconds that this took."""
         start = time.monotonic()
         wait_until(lambda: all(self._last[kind] > start for kind in kinds), LONGEST_PAUSE)
         return time.monotonic() - start
 
 
 class Submitter(Repeating):
-    """Sends another manifest whenever fewer than a few jobs are under way.
+    """Submits the next manifest whenever fewer than ``under_way`` jobs are unfinished.
 
     Attributes:
         jobs: IDs of the accepted jobs.
-        refused: Number of requests that were refused.
+        refused: Number of refused requests.
     """
 
     def __init__(self, service: Service, library: str, under_way: int) -> None:
@@ -110,16 +115,18 @@ class Submitter(Repeating):
         form = {"manifest_url": f"{self._library}/{len(self.jobs)}/manifest.json"}
         try:
             self.jobs.append(self._service.post("/run_detect", data=form)["job_id"])
-        except AssertionError:  # not answered with 200
+        except AssertionError:  # the status was not 200
             self.refused += 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kills", type=int, default=50, help="of workers (default: %(default)s)")
-    parser.add_argument("--broker-restarts", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--pages", type=int, default=12, help="of a manifest (default: %(default)s)")
-    parser.add_argument("--under-way", type=int, default=6, help="jobs at a time (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=50, help="number of killed workers (default: %(default)s)")
+    parser.add_argument(
+        "--broker-restarts", type=int, default=20, help="number of broker restarts (default: %(default)s)"
+    )
+    parser.add_argument("--pages", type=int, default=12, help="pages per manifest (default: %(default)s)")
+    parser.add_argument("--under-way", type=int, default=6, help="jobs at the same time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random faults (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -150,7 +157,7 @@ def draw_pages(folder: Path, count: int) -> None:
 
 
 def create_library(folder: Path) -> Flask:
-    """Return a library that serves one document under any number of addresses."""
+    """Return a library that serves one document under every address ``/<number>/manifest.json``."""
     app = create_iiif_server(folder)
 
     @app.get("/<int:number>/manifest.json")
@@ -162,9 +169,9 @@ def create_library(folder: Path) -> Flask:
 
 
 def kill_worker(service: Service) -> list[str]:
-    """Kill a worker with its children, or the detector's child alone; return the work that shows that it is back."""
+    """Kill a worker with its children, or only the child of the detector; return the output that proves recovery."""
     word = random.choice(list(WORKERS))
-    tree = service.processes(word)
+    tree = service.find_processes(word)
     victims = tree[-1:] if word == "gpu@" and random.random() < 0.5 else tree
     for process in victims:
         process.send_signal(signal.SIGKILL)
@@ -173,8 +180,8 @@ def kill_worker(service: Service) -> list[str]:
 
 
 def restart_broker(service: Service) -> list[str]:
-    """Kill the broker and wait until it answers again."""
-    for process in service.processes("-server"):
+    """Kill the broker and wait until it answers again; return the output that proves recovery."""
+    for process in service.find_processes("-server"):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     wait_until(lambda: broker_answers(service))
@@ -182,7 +189,7 @@ def restart_broker(service: Service) -> list[str]:
 
 
 def wipe_broker(service: Service) -> list[str]:
-    """Remove everything that the broker holds."""
+    """Delete all data of the broker; return the output that proves recovery."""
     with redis.Redis.from_url(service.settings.broker_url) as broker:
         broker.flushall()
     return list(WORKERS.values())
@@ -208,12 +215,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("The service does not come back.")
+            raise TimeoutError(f"The service has not recovered within {seconds:.0f} seconds.")
         time.sleep(0.05)
 
 
 def inject(faults: list[Fault], service: Service, monitor: Monitor) -> dict[str, list[float]]:
-    """Inject the faults, each when the service works again after the one before; return the seconds that took."""
+    """Inject each fault after the service has recovered from the previous one; return the recovery times by fault."""
     pauses = defaultdict(list)
     for number, fault in enumerate(faults, 1):
         time.sleep(random.uniform(0.2, 3))
@@ -224,9 +231,13 @@ def inject(faults: list[Fault], service: Service, monitor: Monitor) -> dict[str,
 
 
 def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dict[str, list[float]], pages: int) -> int:
-    """Wait for the remaining jobs and print the tables; return the number of losses."""
+    """Wait for the remaining jobs and print the tables.
+
+    Returns:
+        The number of lost jobs, missing results, results with two webhook ids, and pages detected twice.
+    """
     jobs = len(submitter.jobs)
-    states = Counter(service.finish(job_id)["state"] for job_id in submitter.jobs)
+    states = Counter(service.wait_until_finished(job_id)["state"] for job_id in submitter.jobs)
     service.receiver.wait(jobs, timeout=120)
     monitor.stop()
     monitor.step()

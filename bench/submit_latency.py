@@ -1,8 +1,13 @@
 """Measure how long a request takes while a thousand jobs are queued.
 
-The API is that of a whole service whose library never answers, so that all jobs wait. Timed are POST /run_detect
-with nothing queued and with a thousand jobs queued, one client and eight at a time, with a broker that hangs and one
-that is dead; and the floor, the same server answering GET /models. Each is timed quiet and next to busy processes.
+A whole service runs with a library that never answers, so that all jobs stay queued. POST /run_detect is timed in these
+situations:
+
+- with an empty queue;
+- with a thousand queued jobs, from one client and from eight at the same time;
+- while the broker hangs, and after it has stopped.
+
+The floor is GET /models on the same server. Each situation is measured on the idle machine and next to busy processes.
 """
 
 import argparse
@@ -28,8 +33,8 @@ HEAD = ("request", "load", "answers", "p50, ms", "p95, ms", "longest, ms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queued", type=int, default=1000, help="jobs that wait (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=200, help="timed requests of a row (default: %(default)s)")
+    parser.add_argument("--queued", type=int, default=1000, help="number of queued jobs (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=200, help="timed requests per row (default: %(default)s)")
     add_busy_argument(parser)
 
 
@@ -44,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 class Measurement:
-    """The rows of the table, each measured when it is asked for."""
+    """Measures the rows of the table."""
 
     def __init__(self, service: Service, library: Library, arguments: argparse.Namespace) -> None:
         self._service = service
@@ -53,13 +58,14 @@ class Measurement:
         self._numbers = itertools.count()
 
     def run(self) -> Iterator[Row]:
+        """Yield each row as soon as it is measured."""
         count, queued = self._arguments.requests, self._arguments.queued
         yield from self._time("floor: GET /models", self._list_models, count)
         yield from self._time("POST /run_detect, nothing queued", self._submit, count)
         yield self._fill_queue(queued)
         yield from self._time(f"POST /run_detect, {queued} queued", self._submit, count)
         yield from self._time(f"POST /run_detect, {queued} queued, 8 at a time", self._submit, count, clients=8)
-        (broker,) = self._service.processes("-server")
+        (broker,) = self._service.find_processes("-server")
         broker.suspend()
         yield from self._time("POST /run_detect, the broker hangs", self._submit, min(10, count))
         broker.resume()
@@ -87,7 +93,17 @@ class Measurement:
         )
 
     def _time(self, name: str, ask: Ask, count: int, clients: int = 1) -> Iterator[Row]:
-        """Yield a row for each load."""
+        """Time a request under each load.
+
+        Args:
+            name: Label of the rows.
+            ask: Function that sends the request.
+            count: Number of requests, over all clients.
+            clients: Number of clients that send at the same time.
+
+        Yields:
+            A row for each load.
+        """
         shares = [len(range(client, count, clients)) for client in range(clients)]
         for load in apply_loads(self._arguments.busy):
             with ThreadPoolExecutor(clients) as pool:
@@ -99,7 +115,7 @@ class Measurement:
 
 
 def ask_often(ask: Ask, count: int) -> list[tuple[float, int]]:
-    """Return the milliseconds that each of some requests took, and the status of its answer."""
+    """Send a request several times in one session; return the milliseconds and the status of each answer."""
     answers = []
     with requests.Session() as session:
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""Print results: tables in Markdown, under a line that says where and when they were measured."""
+"""Print Markdown tables, and a line that says when and on which machine they were measured."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def print_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table in Markdown, each row as soon as it is known."""
+    """Print a Markdown table, each row as soon as the iterable yields it."""
     for row in (head, ["---"] * len(head)):
         print(format_row(row))
     for row in rows:
@@ -19,7 +19,7 @@ def format_row(cells: Sequence[object]) -> str:
 
 
 def describe_machine() -> str:
-    """Return the date, the hardware, the load before the measurement and the version of torch."""
+    """Return the date, the hardware, the current load and the version of torch, as one line of text."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _read_processor()
@@ -28,7 +28,7 @@ def describe_machine() -> str:
 
 
 def _read_processor() -> str:
-    """Return the model name of the processor, as Linux has it."""
+    """Return the model name of the processor from ``/proc/cpuinfo``, or `CPU` where there is none."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "CPU")

@@ -1,4 +1,4 @@
-"""Time ways of doing the same work: they take turns, on the machine as it is and next to busy processes."""
+"""Time several ways of doing the same work, alternating between them, with and without other load on the machine."""
 
 import argparse
 import statistics
@@ -16,13 +16,17 @@ from bench.tables import print_table
 Way = Callable[[], object]
 
 QUIET, BUSY = "quiet", "busy"
-# Ends when its parent is gone, however that ended.
+# Exits when its parent has ended, even if the parent was killed.
 _SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each way in each round: ``seconds[load][way][round]``."""
+    """Measured times.
+
+    Attributes:
+        seconds: Seconds of each way in each round: ``seconds[load][way][round]``.
+    """
 
     seconds: Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -30,24 +34,31 @@ class Timings:
         return statistics.median(self.seconds[load][way])
 
     def ratio(self, load: str, way: str, other: str) -> float:
-        """Return the median over the rounds of one way's time divided by another's in the same round."""
+        """Return the median, over the rounds, of the time of one way divided by that of another in the same round."""
         ways = self.seconds[load]
         return statistics.median(one / two for one, two in zip(ways[way], ways[other], strict=True))
 
 
 def add_timing_arguments(parser: argparse.ArgumentParser, rounds: int = 5) -> None:
-    parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="number of measured rounds (default: %(default)s)")
     add_busy_argument(parser)
 
 
 def add_busy_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--busy", type=int, default=1, help="processes that keep a core busy each; 0: only quiet (default: %(default)s)"
+        "--busy",
+        type=int,
+        default=1,
+        help="number of processes that each keep a core busy; 0 measures only the idle machine (default: %(default)s)",
     )
 
 
 def apply_loads(busy: int) -> Iterator[str]:
-    """Yield each load while the machine is under it; without busy processes there is only the quiet one."""
+    """Yield the name of each load while that load is applied to the machine.
+
+    Args:
+        busy: Number of busy processes of the second load; with 0 there is only the quiet load.
+    """
     yield QUIET
     if busy:
         with keep_busy(busy):
@@ -56,7 +67,7 @@ def apply_loads(busy: int) -> Iterator[str]:
 
 @contextmanager
 def keep_busy(processes: int) -> Iterator[None]:
-    """Run processes that keep a core busy each."""
+    """Run a number of processes that each keep a core busy."""
     running = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(processes)]
     try:
         yield
@@ -69,8 +80,13 @@ def keep_busy(processes: int) -> Iterator[None]:
 def take_turns(ways: Mapping[str, Way], rounds: int, busy: int) -> Timings:
     """Time each way in each round, quiet and next to busy processes.
 
-    The ways take turns within a round, in the opposite order in every second one, and the loads take turns too. Other
-    work on the machine so slows down all of them alike. A first round warms up and is not counted.
+    Every round runs all ways under each load, and every second round reverses their order. So other work on the machine
+    slows down all ways alike. A first round for warming up is not counted.
+
+    Args:
+        ways: Functions to time, by name.
+        rounds: Number of measured rounds.
+        busy: Number of busy processes; 0 measures only the quiet machine.
     """
     threads = torch.get_num_threads()
     _run_round(ways, threads)
@@ -86,7 +102,7 @@ def take_turns(ways: Mapping[str, Way], rounds: int, busy: int) -> Timings:
 def _run_round(ways: Mapping[str, Way], threads: int) -> dict[str, float]:
     seconds = {}
     for name, way in ways.items():
-        torch.set_num_threads(threads)  # ultralytics takes one less when it chooses a device
+        torch.set_num_threads(threads)  # ultralytics reduces the number by one when it selects a device
         start = time.perf_counter()
         way()
         seconds[name] = time.perf_counter() - start
@@ -94,14 +110,14 @@ def _run_round(ways: Mapping[str, Way], threads: int) -> dict[str, float]:
 
 
 def print_speeds(timings: Timings, count: int | None, unit: str, floor: str, original: str = "") -> None:
-    """Print each way's speed next to the floor's and the original's, a group of columns for each load.
+    """Print a table of the speed of each way, compared with the floor and the original, with columns for each load.
 
     Args:
-        timings: What was measured.
-        count: Number of items that each way worked on; None shows seconds instead of items a second.
-        unit: Heading of the speed.
+        timings: Measured times.
+        count: Number of items that each way processed; None prints seconds instead of items per second.
+        unit: Heading of the speed column.
         floor: Name of the way that is the floor.
-        original: Name of the original's way.
+        original: Name of the way of the original extractorAPI, if it is compared.
     """
     head, rows = ["way"], {way: [way] for way in timings.seconds[QUIET]}
     for load in timings.seconds:

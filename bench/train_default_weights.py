@@ -1,8 +1,10 @@
-"""Train the default weights: a YOLO nano on pages of historical documents, and on synthetic ones made of them.
+"""Train the default weights: a YOLO nano, on pages of historical documents and on synthetic pages made from them.
 
-The pages are split by document. Backbone and neck start from a YOLOv5-nano checkpoint, by name and shape and without
-running pickled code; the head is new, unless it fits too. Training never sees the validation documents: the last epoch
-is taken, not the best. They decide only ``THRESHOLD``, the confidence that the weights call 0.25.
+The pages are split by document. Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and
+shape; in general these are the backbone and the neck, but not the head. No code in the checkpoint is run.
+
+Training does not use the validation documents: the weights are those of the last epoch, not of the best. The validation
+documents only determine ``THRESHOLD``, the confidence that is shifted to 0.25.
 """
 
 import argparse
@@ -29,12 +31,12 @@ from bench.synthesis.sheets import format_labels, load_labels  # noqa: E402
 from bench.synthesis.writing import synthesise  # noqa: E402
 
 DEFAULT_CONFIDENCE = DetectorConfig.confidence
-# Where precision was over 0.9 on the validation documents and recall still over 0.8, before the shift.
+# At this confidence, before the shift, precision on the validation documents was over 0.9 and recall over 0.8.
 THRESHOLD = 0.5
 PATHS = ("data", "project", "save_dir")
-REPEAT = 5  # times that an epoch shows a page with illustrations
+REPEAT = 5  # how often an epoch shows each page with illustrations
 
-# Of ultralytics; what is not named is as it comes.
+# Settings of ultralytics; the others keep their defaults.
 SETTINGS = {
     "model": "yolov5n.yaml",
     "name": "run",
@@ -59,16 +61,16 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the recipe.
+    """A stage of the training.
 
     Attributes:
-        synthetic: Number of synthetic pages, drawn anew for it.
-        epochs: How often everything is seen.
-        learning_rate: At its begin.
-        final_rate: Share of the learning rate that is left at its end.
-        mosaic: Share of the batches' images that are put together from four pages.
-        close_mosaic: Number of last epochs without that.
-        seed: Of the synthetic pages and of the training.
+        synthetic: Number of synthetic pages, drawn for this stage.
+        epochs: Number of epochs.
+        learning_rate: Learning rate at the start.
+        final_rate: Learning rate at the end, as a share of that at the start.
+        mosaic: Share of the images that are composed of four pages.
+        close_mosaic: Number of epochs at the end without composed images.
+        seed: Seed of the synthetic pages and of the training.
         size: Longer side of the network's input, in pixels.
     """
 
@@ -89,10 +91,10 @@ STAGES = (
 
 
 def link_pages(pages: Path, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Lay the training pages in a folder of their own, with labels that say one thing: see ``load_labels``.
+    """Link the training pages into another folder and write their labels there, as filtered by ``load_labels``.
 
     Returns:
-        The pages with illustrations, and those without.
+        The links to pages with illustrations, and the links to pages without.
     """
     found: tuple[list[Path], list[Path]] = [], []
     for part in ("images", "labels"):
@@ -107,10 +109,17 @@ def link_pages(pages: Path, folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def write_dataset(pages: Path, synthetic: Path, folder: Path) -> Path:
-    """List the pages of an epoch, each as often as it is seen, and describe them to ultralytics.
+    """Write the data set of a stage for ultralytics: a list of the pages of an epoch, and a YAML file.
+
+    Pages with illustrations are listed ``REPEAT`` times, the others once.
+
+    Args:
+        pages: Folder of the original pages.
+        synthetic: Folder of the synthetic pages.
+        folder: Output folder.
 
     Returns:
-        The description, a YAML file in ``folder``.
+        The YAML file.
     """
     illustrated, empty = link_pages(pages, folder / "pages")
     drawn = sorted((synthetic / "images" / "train").glob("*.jpg"))
@@ -122,10 +131,13 @@ def write_dataset(pages: Path, synthetic: Path, folder: Path) -> Path:
 
 
 class ProcessorTrainer(DetectionTrainer):
-    """A detection trainer that is quick on a processor, and starts from given parameters.
+    """A detection trainer that is fast on a CPU and starts from given parameters.
 
-    The forward pass is in bfloat16 and channels last, which takes half the time on two cores with AVX-512
-    (0.19 to 0.09 seconds for an image of 640 pixels with a YOLO nano); the loss and the parameters stay in float32.
+    The forward pass uses bfloat16 and channels-last memory. On two cores with AVX-512 this takes half the time: 0.09
+    instead of 0.19 seconds for an image of 640 pixels with a YOLO nano. The loss and the parameters stay in float32.
+
+    Attributes:
+        start: Parameters to start from, by name; set before the trainer is created.
     """
 
     start: ClassVar[dict[str, torch.Tensor]] = {}
@@ -138,10 +150,10 @@ class ProcessorTrainer(DetectionTrainer):
         return model.to(memory_format=torch.channels_last)
 
     def _setup_train(self) -> None:
-        torch.set_num_threads(os.cpu_count() or 1)  # ultralytics leaves one idle
+        torch.set_num_threads(os.cpu_count() or 1)  # ultralytics leaves one core idle
         super()._setup_train()
-        # Of this object, and after its moving average was copied from it: what is saved knows nothing of it.
-        forward_quickly(self.model)
+        # Patched after the moving average was copied from the model, so that saved weights do not contain the patch.
+        use_bfloat16(self.model)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         batch = super().preprocess_batch(batch)
@@ -149,8 +161,8 @@ class ProcessorTrainer(DetectionTrainer):
         return batch
 
 
-def forward_quickly(network: Any) -> None:
-    """Let a network of ultralytics see batches of training in bfloat16, and be judged in float32."""
+def use_bfloat16(network: Any) -> None:
+    """Make a network of ultralytics process training batches in bfloat16 and compute the loss in float32."""
     forward = network.forward
 
     def forward_batch(batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -158,22 +170,32 @@ def forward_quickly(network: Any) -> None:
             return forward(batch, *args, **kwargs)
         with torch.autocast("cpu", torch.bfloat16):
             predictions = forward(batch["img"])
-        return network.loss(batch, in_float32(predictions))
+        return network.loss(batch, to_float32(predictions))
 
     network.forward = forward_batch
 
 
-def in_float32(predictions: Any) -> Any:
-    """Return predictions, nested as they are, with every tensor in float32."""
+def to_float32(predictions: Any) -> Any:
+    """Convert every tensor of nested predictions to float32."""
     if isinstance(predictions, dict):
-        return {name: in_float32(value) for name, value in predictions.items()}
+        return {name: to_float32(value) for name, value in predictions.items()}
     if isinstance(predictions, (list, tuple)):
-        return type(predictions)(in_float32(value) for value in predictions)
+        return type(predictions)(to_float32(value) for value in predictions)
     return predictions.float() if isinstance(predictions, torch.Tensor) else predictions
 
 
 def train(stage: Stage, pages: Path, start: Path | None, folder: Path) -> Path:
-    """Go through a stage of the recipe, in a folder of its own, and return its weights."""
+    """Run a stage of the training.
+
+    Args:
+        stage: Stage to run.
+        pages: Folder of the labelled pages.
+        start: Weights to start from; None starts from random parameters.
+        folder: Working folder of the stage.
+
+    Returns:
+        The weights file of the last epoch.
+    """
     synthetic = folder / "synthetic"
     synthesise(pages, synthetic, stage.synthetic, stage.seed)
     ProcessorTrainer.start = load_network(start).state_dict() if start else {}
@@ -195,15 +217,20 @@ def train(stage: Stage, pages: Path, start: Path | None, folder: Path) -> Path:
 
 
 def write_weights(weights: Path, threshold: float, out: Path) -> None:
-    """Write weights in half precision whose confidence is 0.25 where it was ``threshold``.
+    """Write weights in half precision, with their confidence shifted so that ``threshold`` becomes 0.25.
 
-    The bias of the head's classes is shifted by as much. What is found, and in which order, stays the same.
+    The shift is added to the class bias of the head. Boxes and their order by confidence stay the same.
+
+    Args:
+        weights: Trained weights.
+        threshold: Confidence that becomes 0.25.
+        out: File to write.
     """
     network: Any = load_network(weights)
     shift = math.log(DEFAULT_CONFIDENCE / (1 - DEFAULT_CONFIDENCE)) - math.log(threshold / (1 - threshold))
     for branch in network.model[-1].cv3:
         branch[-1].bias.data += shift
-    # Where it was trained is nobody's concern.
+    # Published weights must not contain paths of the machine that trained them.
     network.args = {name: value for name, value in dict(network.args).items() if name not in PATHS}
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": network.half().requires_grad_(False), "train_args": network.args}, out)
@@ -211,8 +238,10 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pages_argument(parser)
-    parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint; without it, training starts from scratch")
-    parser.add_argument("--work", type=Path, default=ROOT / "data" / "training", help="folder (default: data/training)")
+    parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint (default: train from scratch)")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "data" / "training", help="working folder (default: data/training)"
+    )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights to write (default: the project's)")
 
 

@@ -1,5 +1,4 @@
-"""What the tests share: a real broker on loopback, an application with a database of its own, a client app's key,
-a library that misbehaves."""
+"""Fixtures of all tests: a real broker, an application with its own database, a key, a simulated library."""
 
 import gc
 import os
@@ -23,19 +22,22 @@ from app import create_app
 from app.auth import add_app
 from app.config import ROOT, Settings
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import build_environment, choose_settings
 from tests.support.library import Library
 from tests.support.postgresql import Server, run_server
 
-# Several processes compute at the same time: the threads of one would wait for each other. Before torch is imported.
+# Several test processes share the processors. This must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put what fails soonest first, but in one of several processes what waits most: what comes last is short."""
+    """Order the tests: the fastest tier first.
+
+    With several processes, the slowest tier comes first, so that no process is left with long tests at the end.
+    """
     tiers = ["unit", "integration", "service"]
     if hasattr(config, "workerinput"):
         tiers.reverse()
@@ -43,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Isolate ultralytics where a test file imports it; exclude imports from garbage collection, for speed."""
+    """Isolate ultralytics if a test file imports it. Exclude imported objects from garbage collection, for speed."""
     if "ultralytics" in sys.modules:
         from app.detection.weights import isolate_ultralytics
 
@@ -57,7 +59,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of this machine reaches a test."""
+    """Hide the settings of this machine from the tests."""
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -65,7 +67,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real broker for the whole run."""
+    """The URL of a real broker, which runs for the whole session."""
     settings = choose_settings(tmp_path_factory.mktemp("broker"))
     command = [sys.executable, "-m", "app.workers.broker", "serve"]
     with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
@@ -75,7 +77,7 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def wait_for_broker(url: str) -> None:
-    # The client's own retries, with growing waits, until the server listens.
+    # The client retries with growing delays until the server listens.
     retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.01), retries=60)
     with redis.Redis.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
         client.ping()
@@ -83,14 +85,14 @@ def wait_for_broker(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
-    """A PostgreSQL server for the whole run."""
+    """A PostgreSQL server, which runs for the whole session."""
     with run_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def make_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
-    """Make an SQLite file with the tables of today, a copy of one that was migrated; returns its URL."""
+    """A function that creates an SQLite file with the current tables and returns its URL. It copies a migrated file."""
     migrated = tmp_path_factory.mktemp("database") / "migrated.db"
     database = Database(f"sqlite:///{migrated}")
     database.upgrade()
@@ -106,7 +108,7 @@ def make_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], 
 
 @pytest.fixture
 def database(tmp_path: Path, make_database: Callable[[Path], str]) -> Iterator[Database]:
-    """An empty database with its tables."""
+    """A database with empty tables."""
     database = Database(make_database(tmp_path / "jobs.db"))
     yield database
     database.close()
@@ -116,7 +118,7 @@ def database(tmp_path: Path, make_database: Callable[[Path], str]) -> Iterator[D
 def settings(tmp_path: Path, broker_url: str, make_database: Callable[[Path], str]) -> Settings:
     models = tmp_path / "models"
     models.mkdir()
-    (models / "illustrations.pt").write_bytes(b"not looked at by the web process")
+    (models / "illustrations.pt").write_bytes(b"never read by the API")
     with redis.Redis.from_url(broker_url) as broker:
         broker.flushdb()
     url = make_database(tmp_path / "data" / "service.db")
@@ -142,9 +144,9 @@ def headers(app: Flask) -> dict[str, str]:
 
 
 @pytest.fixture
-def client_app() -> Iterator[tuple[ClientApp, str]]:
-    """A client app that records what it receives, and its address."""
-    receiver = ClientApp()
+def client_app() -> Iterator[tuple[RecordingClientApp, str]]:
+    """A client app that records all requests, and its URL."""
+    receiver = RecordingClientApp()
     with serve(receiver.create_app()) as url:
         yield receiver, url
 
@@ -157,7 +159,7 @@ def open_library() -> Iterator[Library]:
 
 @pytest.fixture
 def library(open_library: Library) -> Iterator[Library]:
-    """A library that offers nothing yet and was asked nothing."""
+    """A simulated library without files and without recorded requests."""
     open_library.forget()
     yield open_library
     open_library.forget()
@@ -165,30 +167,30 @@ def library(open_library: Library) -> Iterator[Library]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for ``library.example`` and ``localhost`` that nobody vouches for; its key lies beside it."""
+    """A self-signed certificate for ``library.example`` and ``localhost``, with its key next to it."""
     return make_certificate(tmp_path_factory.mktemp("tls"), "20200101000000Z", "21200101000000Z")
 
 
 @pytest.fixture(scope="session")
 def expired_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, but for a year that is over."""
+    """A self-signed certificate that expired in 2021."""
     return make_certificate(tmp_path_factory.mktemp("expired"), "20200101000000Z", "20210101000000Z")
 
 
 def make_certificate(folder: Path, start: str, end: str) -> Path:
-    """Make a certificate that signs itself."""
+    """Create a self-signed certificate that is valid between two dates."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
+        pytest.skip("needs the openssl command to create a certificate")
     path = folder / "certificate.pem"
-    key, wish, config = path.with_suffix(".key"), folder / "wish.pem", folder / "ca.cnf"
+    key, request, config = path.with_suffix(".key"), folder / "request.pem", folder / "ca.cnf"
     (folder / "index.txt").touch()
     config.write_text(
         "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n"
         "new_certs_dir=.\nx509_extensions=names\n[any]\ncommonName=supplied\n"
         "[names]\nsubjectAltName=DNS:library.example,DNS:localhost\n"
     )
-    ask = [
+    create_request = [
         "req",
         "-new",
         "-nodes",
@@ -200,21 +202,24 @@ def make_certificate(folder: Path, start: str, end: str) -> Path:
         "/CN=library.example",
     ]
     sign = ["ca", "-batch", "-selfsign", "-config", config, "-startdate", start, "-enddate", end, "-notext"]
-    for command in ([*ask, "-keyout", key, "-out", wish], [*sign, "-keyfile", key, "-in", wish, "-out", path]):
+    for command in (
+        [*create_request, "-keyout", key, "-out", request],
+        [*sign, "-keyfile", key, "-in", request, "-out", path],
+    ):
         subprocess.run([openssl, *command], check=True, capture_output=True, cwd=folder)
     return path
 
 
 @pytest.fixture(scope="session")
 def tls_url(certificate: Path) -> Iterator[str]:
-    """An address that answers ``found`` over TLS, on loopback under the name ``library.example``."""
+    """A URL of ``library.example`` on loopback that answers ``found`` over TLS."""
     with serve_tls(certificate) as port:
         yield f"https://library.example:{port}/x"
 
 
 @contextmanager
 def serve_tls(certificate: Path) -> Iterator[int]:
-    """Answer ``found`` over TLS, on a port of loopback."""
+    """Run a server that answers ``found`` over TLS; yield its port on loopback."""
     context = (str(certificate), str(certificate.with_suffix(".key")))
     with serve_on_loopback(Response("found"), ssl_context=context) as port:
         yield port
@@ -222,7 +227,7 @@ def serve_tls(certificate: Path) -> Iterator[int]:
 
 @contextmanager
 def serve_on_loopback(app: Any, **options: Any) -> Iterator[int]:
-    """Serve an application with werkzeug's own server, and its options; the port."""
+    """Serve an application with werkzeug's server; yield its port on loopback."""
     server = make_server("127.0.0.1", 0, app, **options)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

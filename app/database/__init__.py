@@ -1,11 +1,11 @@
 """The database: an SQLite file, or PostgreSQL.
 
-    tables       the tables, one class each; what a column means
-    sessions     ``Database``: a session is one transaction; which errors are an outage
-    connections  time-outs, for SQLite and PostgreSQL
+    tables       the tables and their columns, one class per table
+    sessions     class ``Database``: transactions, and the translation of outages
+    connections  connections and their time limits, for SQLite and PostgreSQL
 
-    migrations/  changes of the tables, applied by Alembic at start
+    migrations/  changes of the schema, applied by Alembic at start
 
-In: the URL of the database, from the settings. Out: rows (objects of ``tables``), and one error,
+In: the URL of the database, from the settings. Out: rows (objects of ``tables``). An outage raises
 ``DatabaseUnavailable``, which becomes a 503.
 """

@@ -1,14 +1,14 @@
-"""Connections to the database, and their time-outs.
+"""Connections to the database, and their time limits.
 
-=====================  ==========================  =====================================
-waits for              at most                     enforced by
-=====================  ==========================  =====================================
-a lock of SQLite       the limit                   ``PRAGMA busy_timeout``
-an answer of a server  limit - `CONNECT_SECONDS`   ``psycopg.Connection.wait``
-a new connection       `CONNECT_SECONDS`           ``connect_timeout``, ``pool_timeout``
-=====================  ==========================  =====================================
+========================  ==========================  =====================================
+wait for                  at most                     enforced by
+========================  ==========================  =====================================
+a lock of SQLite          the limit                   ``PRAGMA busy_timeout``
+an answer of PostgreSQL   limit - `CONNECT_SECONDS`   ``psycopg.Connection.wait``
+a new connection          `CONNECT_SECONDS`           ``connect_timeout``, ``pool_timeout``
+========================  ==========================  =====================================
 
-The limit is 30 s in a worker and 10 s in a request: see :func:`wait_at_most`.
+The limit is 30 s in a worker and 10 s in a request (:func:`wait_at_most`).
 """
 
 import os
@@ -29,7 +29,7 @@ _limit: ContextVar[float] = ContextVar("limit", default=WORKER_SECONDS)
 
 @contextmanager
 def wait_at_most(seconds: float) -> Iterator[None]:
-    """Limit how long this thread waits for each thing that it asks of the database."""
+    """Limit each wait of this thread for the database, in seconds."""
     token = _limit.set(seconds)
     try:
         yield
@@ -42,7 +42,7 @@ def get_limit() -> float:
 
 
 def open_engine(url: str) -> Engine:
-    # Every thread of a worker and its heartbeat may need a connection at the same moment.
+    # Every thread of a worker and its heartbeat thread may need a connection at the same time.
     engine = create_engine(
         url, pool_pre_ping=True, pool_size=10, max_overflow=60, pool_timeout=CONNECT_SECONDS, hide_parameters=True
     )
@@ -56,13 +56,14 @@ def open_engine(url: str) -> Engine:
 
 
 def _open_file(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-    """Open an existing file. SQLite would create an empty one in place of one that was deleted."""
+    """Open an existing file. By default, SQLite would replace a deleted file with an empty one."""
     (path,) = arguments
     return dialect.connect(f"{Path(path).as_uri()}?mode=rw", **options, uri=True)
 
 
 def _set_up_sqlite(connection: Any, record: Any) -> None:
-    # With WAL, NORMAL may lose the last moment in a power cut, never the file: https://sqlite.org/wal.html
+    # With WAL and NORMAL, a power cut may lose the last transactions but does not damage the file:
+    # https://sqlite.org/pragma.html#pragma_synchronous
     for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     path = str(connection.execute("PRAGMA database_list").fetchone()[2])
@@ -70,7 +71,7 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 
 
 def _check_sqlite(connection: Any, record: Any, _: Any) -> None:
-    """Refuse a connection to a file that was deleted or replaced: what is written to it would be lost."""
+    """Refuse a connection to a file that was deleted or replaced: its changes would be lost."""
     connection.execute(f"PRAGMA busy_timeout={round(1000 * _limit.get())}")
     path, file = record.info["file"]
     if _identify(path) != file:
@@ -86,21 +87,22 @@ def _identify(path: str) -> tuple[int, int] | None:
 
 
 def _connect_to_postgresql(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-    # The server ends statements that nobody waits for any more.
+    # The server ends statements after the time for which a worker waits.
     defaults = {"connect_timeout": CONNECT_SECONDS, "options": f"-c statement_timeout={round(1000 * WORKER_SECONDS)}"}
     return _load_psycopg().connect(*arguments, **defaults | options)
 
 
 @cache
 def _load_psycopg() -> Any:
-    """Import psycopg, 9 MB, only where it is needed."""
+    """Import psycopg (9 MB of memory) only with PostgreSQL; return its connection class with a time limit."""
     import psycopg
     from psycopg.pq import TransactionStatus
 
     class Connection(psycopg.Connection[Any]):
-        """A connection that stops waiting for a server that hangs.
+        """A connection with a time limit for a server that hangs.
 
-        Neither ``statement_timeout`` nor ``tcp_user_timeout`` does: the server's kernel still acknowledges packets.
+        ``statement_timeout`` needs a server that works. ``tcp_user_timeout`` does not help either, because the kernel
+        of a server that hangs still acknowledges packets.
         """
 
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -110,7 +112,7 @@ def _load_psycopg() -> Any:
                 return super().wait(gen, interval, timeout)
             except psycopg.OperationalError as error:
                 if self.info.transaction_status != TransactionStatus.ACTIVE:
-                    raise  # an answer: the server refused the statement
+                    raise  # the server answered with an error
                 self.close()
                 raise psycopg.OperationalError("the server does not answer") from error
 

@@ -1,8 +1,8 @@
-"""Sessions on the database, and the boundary of its errors.
+"""Database sessions, and the translation of database errors.
 
-A database that is away, hangs, is locked, full, damaged or read-only raises
-:class:`~app.errors.DatabaseUnavailable`. A violated constraint, or a statement that is wrong, is a fault of the program
-and passes unchanged.
+A database that is unreachable, locked, full, damaged or read-only, or that hangs, raises
+:class:`~app.errors.DatabaseUnavailable`. A violated constraint or an invalid statement is a bug, so its error
+passes unchanged.
 """
 
 import logging
@@ -22,13 +22,13 @@ from app.errors import DatabaseUnavailable
 log = logging.getLogger(__name__)
 
 
-# A failure that took longer means that the server did not answer.
+# Seconds after which a failed session means that the server hangs. Other failures are faster.
 HANGS_SECONDS = 1.0
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Translate the errors of an outage.
+    """Turn the errors of an outage into ``DatabaseUnavailable``.
 
     Raises:
         DatabaseUnavailable: The database cannot be used now.
@@ -38,7 +38,7 @@ def translate_errors() -> Iterator[None]:
     except (exc.DBAPIError, exc.TimeoutError) as error:
         if not _is_outage(error):
             raise
-        # Neither the statement nor its parameters, which contain addresses with secrets.
+        # The log must not contain the statement or its parameters: they include URLs with secrets.
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         log.error("The database cannot be used: %s", reason)
         raise DatabaseUnavailable("The database cannot be used now: try again later.") from error
@@ -54,9 +54,9 @@ def _is_outage(error: exc.DBAPIError | exc.TimeoutError) -> bool:
 
 
 class CircuitBreaker:
-    """While a server hangs, lets one request at a time try it. Refuses the others at once: they hold no thread.
+    """Refuses most requests while a database server hangs, so that they occupy no threads.
 
-    Workers always try, and wait.
+    One request at a time still tries the server. Workers always try it, and wait.
     """
 
     def __init__(self) -> None:
@@ -65,17 +65,17 @@ class CircuitBreaker:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Refuse a request while another tries the server.
+        """Enter a session, unless the server hangs and another request tries it.
 
         Raises:
-            DatabaseUnavailable: Another request tries the server.
+            DatabaseUnavailable: The server hangs, and another request tries it.
         """
         if not self._hangs or get_limit() >= WORKER_SECONDS:
-            with self._watch():
+            with self._track_outage():
                 yield
         elif self._trial.acquire(blocking=False):
             try:
-                with self._watch():
+                with self._track_outage():
                     yield
             finally:
                 self._trial.release()
@@ -83,8 +83,8 @@ class CircuitBreaker:
             raise DatabaseUnavailable("The database does not answer: try again later.")
 
     @contextmanager
-    def _watch(self) -> Iterator[None]:
-        """Notice when an outage begins and ends."""
+    def _track_outage(self) -> Iterator[None]:
+        """Record whether the server hangs."""
         began = time.monotonic()
         try:
             yield
@@ -94,7 +94,7 @@ class CircuitBreaker:
             raise
 
 
-# Large tables take a while.
+# Time limit of the migrations at start; large tables take minutes.
 MIGRATION_SECONDS = 3600.0
 
 
@@ -107,12 +107,12 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
-        # A file never hangs: it is locked for writing.
+        # An SQLite file cannot hang, it can only be locked.
         self._guard = nullcontext if self.engine.dialect.name == "sqlite" else CircuitBreaker().guard
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def upgrade(self) -> None:
-        """Bring the schema up to date; create the file and the tables that are missing. Several processes may do so.
+        """Upgrade the schema; create the file and the tables if they are missing. Processes may do so concurrently.
 
         Raises:
             DatabaseUnavailable: The database cannot be used, or a later version has upgraded it.
@@ -138,6 +138,6 @@ class Database:
         """Close the connections; the next session opens new ones."""
         self.engine.dispose()
 
-    def leave_to_parent(self) -> None:
-        """Forget the connections that a forked process shares with its parent, without closing them."""
+    def discard_connections(self) -> None:
+        """Drop the connections that a forked process inherited, without closing those of its parent."""
         self.engine.dispose(close=False)

@@ -14,10 +14,11 @@ class Table(DeclarativeBase):
     """Base of the tables."""
 
 
-class App(Table):
-    """A client app and its API key: a digest (``sha256:…``), or plain where the row was inserted by hand.
+class ClientApp(Table):
+    """A client app and its API key.
 
-    The original manual tells users to create and fill this table by hand, so nothing may be added to it.
+    The key is a digest (``sha256:…``), or plain text in a row that was inserted by hand. The original manual tells
+    users to create and fill this table by hand, so its columns must not change.
     """
 
     __tablename__ = "apps"
@@ -29,14 +30,14 @@ class App(Table):
 
 
 class Job(Table):
-    """One job. This row is the truth; a message on the broker only wakes a worker.
+    """One job. The state of the job is in this row; a message on the broker only wakes a worker.
 
     Attributes:
-        parent_id: Job of the collection that this job is a part of.
-        host: Host of the manifest; only so many jobs download from one host at a time.
-        retries: Times that the job was run again.
+        parent_id: ID of the collection's job; None for a job that is not part of a collection.
+        host: Host of the manifest, for the limit of concurrent downloads from one host.
+        retries: Number of retries that the client app requested.
         lease, leased_by, heartbeat, waiting_since, starts, tries, worked, stalled: See ``app/jobs/leases.py``.
-        done, total: Canvases, images or epochs of the present stage; ``done`` is the most that was ever reached.
+        done, total: Canvases, images or epochs of the current stage; ``done`` is the largest number reached so far.
     """
 
     __tablename__ = "jobs"
@@ -72,11 +73,11 @@ class Job(Table):
 
 
 class Document(Table):
-    """A document of a similarity job and what it uses of the disk. Added when the job fetches its images.
+    """A document of a similarity job, and the files that it uses. Added when the job fetches its images.
 
     Attributes:
-        number: 1-based place in the job's request.
-        doc_id: Identifier that the client app gave.
+        number: Position in the job's request, from 1.
+        doc_id: ID chosen by the client app.
         source: Key of the folder of cached images.
         content: Hash of the pixels of all images, the key of embeddings and scores; None until they are fetched.
     """
@@ -93,7 +94,7 @@ class Document(Table):
 
 
 class RoundRobin(Table):
-    """When a queue last served a client app. The client app that has waited longest is served next."""
+    """Time at which a queue last served a client app. The queue serves the least recently served app next."""
 
     __tablename__ = "round_robin"
 
@@ -107,12 +108,12 @@ class Delivery(Table):
 
     Attributes:
         id: Value of ``webhook-id``, the same for every attempt.
-        endpoint: Callback URL of the request, without the last part of ``url``.
+        endpoint: Callback URL of the request. ``url`` may add a last part to it.
         kind: ``result``, or the type of an event.
-        part: Name of the pair of documents, where a result has several parts.
+        part: Name of the pair of documents, if the result consists of several deliveries.
         result: Number of the result: 0 for the first, 1 after the first retry of the job.
-        body: Payload of an event. The payload of a result is read from the job's files.
-        next_attempt: None when it is finished, or superseded by the delivery of a newer result.
+        body: Payload of an event. The payload of a result is built from the job's files.
+        status, next_attempt: See ``app/delivery/kinds.py``.
         attempted: Start of the last attempt; 0 before the first.
         leased_until: End of the lease of the attempt in progress; 0 without one.
     """
@@ -145,13 +146,13 @@ class Delivery(Table):
 
 
 class Endpoint(Table):
-    """A callback address that fails. One that works has no row.
+    """A suspended endpoint; see ``app/delivery/endpoints.py``.
 
     Attributes:
-        id: Hash of client app and URL, which may be too long for an index.
+        id: Hash of client app and URL. The URL may be too long for an index.
         url: ``Delivery.endpoint`` of its deliveries.
-        rests_till: Time before which nothing is sent.
-        closed: Reason why nothing is sent any more; None while it is open.
+        paused_until: End of the pause.
+        closed: Reason for closing the endpoint; None while it is paused.
     """
 
     __tablename__ = "endpoints"
@@ -159,7 +160,7 @@ class Endpoint(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     app_id: Mapped[int]
     url: Mapped[str]
-    rests_till: Mapped[float] = mapped_column(default=0.0)
+    paused_until: Mapped[float] = mapped_column("rests_till", default=0.0)
     closed: Mapped[str | None]
 
 
@@ -167,7 +168,8 @@ class Attempt(Table):
     """One attempt of a delivery, and its outcome.
 
     Attributes:
-        seconds: Duration.
+        at: Start of the attempt.
+        seconds: Duration of the attempt.
     """
 
     __tablename__ = "attempts"
@@ -181,7 +183,7 @@ class Attempt(Table):
 
 
 class Secret(Table):
-    """Secret with which deliveries to a client app are signed. Not in ``apps``, to which nothing may be added."""
+    """Secret that signs the deliveries to a client app. It has its own table because ``apps`` must not change."""
 
     __tablename__ = "secrets"
 
@@ -190,7 +192,7 @@ class Secret(Table):
 
 
 class QueueHeartbeat(Table):
-    """When a worker of a queue last showed that it works."""
+    """Time of the last heartbeat of a queue; see ``app/monitoring/heartbeats.py``."""
 
     __tablename__ = "queue_heartbeats"
 

@@ -1,12 +1,12 @@
-"""Deliveries: results and events for client apps wait in an outbox until they have arrived.
+"""Webhooks: results and events are stored in an outbox and delivered to client apps.
 
-    outbox        what is to be sent next, and the outcome of each attempt: tables ``deliveries`` and ``attempts``
-    result_parts  a result that is sent as many deliveries
-    endpoints     addresses of client apps that are down, rate limited or closed
+    kinds         kinds of deliveries, and their statuses
+    outbox        queue of deliveries: leases, attempts, retry delays (tables ``deliveries`` and ``attempts``)
+    result_parts  results that consist of several deliveries
+    endpoints     endpoints that are paused or closed (table ``endpoints``)
     dispatcher    sends one delivery; the only module here that uses the network
-    payloads      the bytes of a request, and the headers that sign them
-    kinds         what a delivery carries, and its status
+    payloads      request bodies, and the headers that sign them
 
-In: enlisted results and events, in the transaction of a job's change. Out: signed POST requests, retried for three
+In: results and events, enqueued in the transaction of a job's change. Out: signed POST requests, retried for three
 days. A client app that is down never fails or delays a job.
 """

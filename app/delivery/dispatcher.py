@@ -1,4 +1,4 @@
-"""The courier: takes the delivery whose turn it is to the client app, once, and writes down what came of it."""
+"""The dispatcher: sends one delivery at a time to its client app and records the outcome."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ import urllib3
 from app.database.tables import Delivery
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outbox, Outcome
-from app.delivery.payloads import Parcel, build_headers
+from app.delivery.payloads import Payload, build_headers
 from app.errors import AddressRefused, ResultGone
 from app.logs import set_job
 from app.net.addresses import AddressGuard
@@ -19,92 +19,99 @@ from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_
 
 log = logging.getLogger(__name__)
 
-# Seconds beyond the time limit of a try after which it must have been recorded: a process that died in the middle
-# records nothing, and the delivery is then free again. A write may wait 30 seconds for the database.
-MARGIN = 40
-# Answers that may say how long to wait.
-_PAUSES = frozenset({429, 503})
+# Seconds that a lease lasts beyond the time limit of an attempt. Recording the outcome may wait 30 s for the database.
+# When the lease ends without an outcome, the process has died, and the delivery is due again.
+LEASE_MARGIN = 40
+# Statuses whose Retry-After header is used.
+_RETRY_AFTER_STATUSES = frozenset({429, 503})
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came back: the status when there was an answer, and what went wrong when something did."""
+    """Answer of a client app.
+
+    Attributes:
+        http_status: HTTP status; None without an answer.
+        error: Reason why the attempt failed; None after a 2xx.
+        retry_after: Seconds of the Retry-After header.
+    """
 
     http_status: int | None = None
     error: str | None = None
     retry_after: float | None = None
 
 
-class Courier:
-    """Posts what is in the outbox.
+class Dispatcher:
+    """Sends the deliveries of the outbox.
 
     Args:
-        outbox: Where deliveries wait and what came of them is kept.
-        load_parcel: Returns what a delivery carries; raises ``ResultGone``.
-        guard: The addresses that may be reached.
-        user_agent: Names the software.
-        timeout: Seconds for a try.
+        outbox: Outbox with the deliveries.
+        load_payload: Function that returns the payload of a delivery, or raises ``ResultGone``.
+        guard: Guard that decides which addresses may be connected to.
+        user_agent: ``User-Agent`` header.
+        timeout: Time limit of an attempt in seconds.
     """
 
     def __init__(
         self,
         outbox: Outbox,
-        load_parcel: Callable[[Delivery], Parcel],
+        load_payload: Callable[[Delivery], Payload],
         guard: AddressGuard,
         user_agent: str,
         timeout: float = 20,
     ) -> None:
         self._outbox = outbox
-        self._load_parcel = load_parcel
+        self._load_payload = load_payload
         self._guard = guard
         self._user_agent = user_agent
         self._timeout = timeout
 
     def deliver_next(self) -> bool:
-        """Try the delivery whose turn it is, once; return whether there was one."""
-        delivery = self._outbox.lease_next(self._timeout + MARGIN)
+        """Make one attempt at the next due delivery; return whether there was one."""
+        delivery = self._outbox.lease_next(self._timeout + LEASE_MARGIN)
         if delivery is None:
             return False
         set_job(delivery.job_id)
         started = time.monotonic()
         try:
-            answer = self._post(delivery, self._load_parcel(delivery))
+            answer = self._post(delivery, self._load_payload(delivery))
         except ResultGone as error:
             self._outbox.end(delivery, Status.FAILED, error.message)
             return True
         except Exception as error:
-            log.exception("delivery %s: a try failed", delivery.id)
+            log.exception("delivery %s: unexpected error in an attempt", delivery.id)
             answer = _Answer(error=f"The server failed with {type(error).__name__}: its log has the details.")
         seconds = time.monotonic() - started
-        log.info("delivery %s: %s to %s: %s", delivery.id, delivery.kind, delivery.url, answer.error or "arrived")
+        log.info("delivery %s: %s to %s: %s", delivery.id, delivery.kind, delivery.url, answer.error or "delivered")
         self._outbox.record(delivery, Outcome(answer.http_status, answer.error, answer.retry_after, seconds))
         return True
 
-    def _post(self, delivery: Delivery, parcel: Parcel) -> _Answer:
+    def _post(self, delivery: Delivery, payload: Payload) -> _Answer:
         url, late = delivery.url, f"{delivery.url} did not answer within {self._timeout:g} seconds."
         secret = self._outbox.find_secret(delivery.app_id)
-        headers = {"User-Agent": self._user_agent, "Content-Type": parcel.content_type}
-        headers |= build_headers(delivery.id, parcel.body, int(time.time()), secret)
+        headers = {"User-Agent": self._user_agent, "Content-Type": payload.content_type}
+        headers |= build_headers(delivery.id, payload.body, int(time.time()), secret)
         with (
             GuardedSession(self._guard) as session,
             Deadline(self._timeout, session.transport.abort) as deadline,
         ):
             try:
-                answer = session.post(url, data=parcel.body, headers=headers, timeout=self._timeout, stream=True)
+                answer = session.post(url, data=payload.body, headers=headers, timeout=self._timeout, stream=True)
             except AddressRefused as error:
                 return _Answer(error=error.message)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 slow = deadline.expired or isinstance(error, requests.Timeout)
                 return _Answer(error=late if slow else f"{url} could not be reached ({type(error).__name__}).")
             answer.close()
-        return _Answer(error=late) if deadline.expired else _read(url, answer)  # headers that were cut off look whole
+        # Headers that the deadline cut off look complete.
+        return _Answer(error=late) if deadline.expired else _read(url, answer)
 
 
 def _read(url: str, answer: requests.Response) -> _Answer:
     status = answer.status_code
     if 200 <= status < 300:
         return _Answer(status)
-    said = f"{url} answered {status} {read_reason(answer)}".rstrip()
-    said += ": redirects are not followed." if 300 <= status < 400 else "."
-    retry_after = parse_retry_after(answer.headers.get("Retry-After")) if status in _PAUSES else None
-    return _Answer(status, said, retry_after)
+    message = f"{url} answered {status} {read_reason(answer)}".rstrip()
+    message += ": redirects are not followed." if 300 <= status < 400 else "."
+    retry_after = parse_retry_after(answer.headers.get("Retry-After")) if status in _RETRY_AFTER_STATUSES else None
+    return _Answer(status, message, retry_after)

@@ -1,6 +1,7 @@
-"""Endpoints: the addresses of client apps that want to be left alone, for a time or for good.
+"""Suspended endpoints: callback URLs of client apps to which nothing is sent at present.
 
-It is kept apart from the deliveries, and holds for those that are enlisted later too.
+An endpoint is *paused* until a time (after no answer, a 429 or a 503), or *closed* (after a 410). A suspension also
+holds for deliveries that are enqueued later. An endpoint that works has no row.
 """
 
 import time
@@ -13,65 +14,65 @@ from sqlalchemy.orm import Session
 from app.database.tables import Delivery, Endpoint
 from app.delivery.kinds import Status
 
-# The same words on SQLite and PostgreSQL: another courier may have been there just now.
-_REMEMBER = text(
-    "INSERT INTO endpoints (id, app_id, url, rests_till, closed) VALUES (:id, :app_id, :url, :rests_till, :closed) "
+# An upsert, because another dispatcher may suspend the same endpoint. SQLite and PostgreSQL share this syntax.
+_UPSERT = text(
+    "INSERT INTO endpoints (id, app_id, url, rests_till, closed) VALUES (:id, :app_id, :url, :paused_until, :closed) "
     "ON CONFLICT (id) DO UPDATE SET rests_till = excluded.rests_till, closed = excluded.closed"
 )
 
 
-def find_endpoint(session: Session, app_id: int, url: str) -> Endpoint | None:
-    """Return what is known of an address of a client app; None when it may be posted to."""
-    endpoint = session.get(Endpoint, _name(app_id, url))
-    return endpoint if endpoint and (endpoint.closed or endpoint.rests_till > time.time()) else None
+def find_suspended(session: Session, app_id: int, url: str) -> Endpoint | None:
+    """Return the row of a suspended endpoint; None when the endpoint is open."""
+    endpoint = session.get(Endpoint, _build_id(app_id, url))
+    return endpoint if endpoint and (endpoint.closed or endpoint.paused_until > time.time()) else None
 
 
-def remember_endpoint(
-    session: Session, app_id: int, url: str, rests_till: float = 0.0, closed: str | None = None
+def suspend_endpoint(
+    session: Session, app_id: int, url: str, paused_until: float = 0.0, closed: str | None = None
 ) -> None:
-    """Send nothing to an address before a time, in seconds since the epoch; or, for a reason, nothing any more.
+    """Pause or close an endpoint, and postpone or disable its deliveries.
 
     Args:
-        session: That has changed nothing yet: see :func:`hold_back`.
-        app_id: The client app.
-        url: The address.
-        rests_till: The time.
-        closed: The reason.
+        session: Session without changes so far: see :func:`postpone_deliveries`.
+        app_id: ID of the client app.
+        url: URL of the endpoint.
+        paused_until: End of the pause in seconds since the epoch.
+        closed: Reason for closing the endpoint; None to pause it.
     """
-    values = {"app_id": app_id, "url": url, "rests_till": rests_till, "closed": closed}
-    session.execute(_REMEMBER, {"id": _name(app_id, url), **values})
-    hold_back(session, app_id, url)
+    values = {"app_id": app_id, "url": url, "paused_until": paused_until, "closed": closed}
+    session.execute(_UPSERT, {"id": _build_id(app_id, url), **values})
+    postpone_deliveries(session, app_id, url)
 
 
-def forget_endpoint(session: Session, app_id: int, url: str) -> None:
-    """Post to an address again as if nothing had been."""
-    if session.get(Endpoint, _name(app_id, url)):  # a write for each delivery that arrives would be one too many
-        session.execute(delete(Endpoint).where(Endpoint.id == _name(app_id, url)))
+def resume_endpoint(session: Session, app_id: int, url: str) -> None:
+    """Open an endpoint again."""
+    if session.get(Endpoint, _build_id(app_id, url)):  # spares a write for every delivery that succeeds
+        session.execute(delete(Endpoint).where(Endpoint.id == _build_id(app_id, url)))
 
 
-def hold_back(session: Session, app_id: int, url: str) -> None:
-    """Let all that waits for an address wait till it has rested; disable it when the address is closed.
+def postpone_deliveries(session: Session, app_id: int, url: str) -> None:
+    """Postpone the pending deliveries of a paused endpoint; disable those of a closed one.
 
-    What is being tried is left to its courier, and what is held back for a newer result is not made due.
+    Leased deliveries are left to their dispatcher. Deliveries that are held back stay so.
 
     Args:
-        session: That has changed nothing yet. Two that change the same deliveries, in an order of their own, after
-            one of them each, would wait for each other: this way the second waits for the first.
-        app_id: The client app.
-        url: The address.
+        session: Session without changes so far. It locks the endpoint's row first, so that two sessions that change
+            the same deliveries wait for each other here and cannot deadlock.
+        app_id: ID of the client app.
+        url: URL of the endpoint.
     """
-    endpoint = session.get(Endpoint, _name(app_id, url), with_for_update=True, populate_existing=True)
+    endpoint = session.get(Endpoint, _build_id(app_id, url), with_for_update=True, populate_existing=True)
     if endpoint is None:
         return
-    waits = (Delivery.app_id == app_id) & (Delivery.endpoint == url)
-    waits &= (Delivery.status == Status.PENDING) & (Delivery.leased_until <= time.time())
+    pending = (Delivery.app_id == app_id) & (Delivery.endpoint == url)
+    pending &= (Delivery.status == Status.PENDING) & (Delivery.leased_until <= time.time())
     if endpoint.closed:
         values: dict[str, Any] = {"status": Status.DISABLED, "error": endpoint.closed, "next_attempt": None}
     else:
-        waits &= Delivery.next_attempt < endpoint.rests_till
-        values = {"next_attempt": endpoint.rests_till}
-    session.execute(update(Delivery).where(waits).values(**values))
+        pending &= Delivery.next_attempt < endpoint.paused_until
+        values = {"next_attempt": endpoint.paused_until}
+    session.execute(update(Delivery).where(pending).values(**values))
 
 
-def _name(app_id: int, url: str) -> str:
+def _build_id(app_id: int, url: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{app_id} {url}").hex

@@ -1,4 +1,4 @@
-"""A result that goes out in parts, each a message of its own: the scores of every pair of documents."""
+"""Results that consist of several deliveries: one score file for each pair of documents."""
 
 import time
 import uuid
@@ -9,24 +9,30 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database.tables import Delivery, Job
-from app.delivery.endpoints import find_endpoint
+from app.delivery.endpoints import find_suspended
 from app.delivery.kinds import Kind, Status
 from app.delivery.outbox import build_delivery
 from app.delivery.payloads import Destination
 
 
-def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str, str]) -> None:
-    """Put the parts of a job's result in the outbox, in a few statements, however many there are.
+def enqueue_parts(session: Session, job: Job, to: Destination, parts: Mapping[str, str]) -> None:
+    """Add one delivery for each part of a job's result, in a few statements for any number of parts.
 
-    A part that is there already, as when the stage runs again, stays as it is. So does one that has not changed when
-    the job was tried again, under its id; one that was held back, cancelled or replaced meanwhile is due, with all its
-    tries. What has changed takes the place of what has not arrived.
+    ===========================================  ==========================================================
+    part                                         delivery
+    ===========================================  ==========================================================
+    new                                          added
+    enqueued before, by this run of the job      kept
+    unchanged since an earlier run of the job    kept, with its ID; it now belongs to this run
+    kept, but held back, cancelled, superseded   due, with all attempts
+    changed since an earlier run of the job      added; the pending delivery of the old content is superseded
+    ===========================================  ==========================================================
 
     Args:
-        session: Of the transaction of the stage.
-        job: Whose result it is.
-        to: Where all of it goes.
-        parts: What stands for the content of each part, by its name.
+        session: Session of the stage's transaction.
+        job: Job with the result.
+        to: Destination of all parts.
+        parts: Digest of the content of each part, by name.
     """
     results = (Delivery.job_id == job.id) & (Delivery.kind == Kind.RESULT)
     rows = session.execute(
@@ -34,7 +40,7 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     ).all()
     known, tried = {row.id for row in rows}, defaultdict(list)
     for row in rows:
-        if row.attempts:  # it may have arrived, whatever was answered
+        if row.attempts:  # it may have arrived even if the attempt failed
             tried[row.part].append(row.id)
     names = {_choose_id(job, to, part, content, known, tried[part]): part for part, content in parts.items()}
     if unchanged := [{"id": each, "result": job.retries} for each in known & names.keys()]:
@@ -45,7 +51,7 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
     session.execute(update(Delivery).where(results, Delivery.result == job.retries, stopped).values(due))
     older = results & (Delivery.status == Status.PENDING) & (Delivery.result < job.retries)
     session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    endpoint = find_endpoint(session, job.app_id, to.endpoint)
+    endpoint = find_suspended(session, job.app_id, to.endpoint)
     new = [
         build_delivery(message_id, job, Kind.RESULT, to, endpoint, part=part)
         for message_id, part in names.items()
@@ -55,21 +61,22 @@ def enlist_parts(session: Session, job: Job, to: Destination, parts: Mapping[str
 
 
 def _choose_id(job: Job, to: Destination, part: str, content: str, known: Set[str], tried: Sequence[str]) -> str:
-    """Return the id of a part: that which its content has had, unless another content has been sent since.
+    """Return the ID of a part's delivery: the ID that the same content had before, or a new one.
 
-    A client app that takes no id twice would else keep the other.
+    The ID is also new when another content was sent after this one. A client app that ignores known IDs would
+    otherwise keep that other content.
 
     Args:
-        job: Whose result it is.
-        to: Where it goes.
-        part: Its name.
-        content: What stands for its content.
-        known: Ids of all messages of the job's results.
-        tried: Ids of those of this part that were sent, in the order of the results.
+        job: Job with the result.
+        to: Destination.
+        part: Name of the part.
+        content: Digest of its content.
+        known: IDs of all result deliveries of the job.
+        tried: IDs of the deliveries of this part with attempts, oldest result first.
     """
     name = f"{job.id} {Kind.RESULT} {to.url} {part} {content}"
-    anew = [uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {retries}").hex for retries in range(1, job.retries + 1)]
-    own = [uuid.uuid5(uuid.NAMESPACE_URL, name).hex, *anew]
+    repeated = [uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {retries}").hex for retries in range(1, job.retries + 1)]
+    own = [uuid.uuid5(uuid.NAMESPACE_URL, name).hex, *repeated]
     if tried and tried[-1] not in own and not set(own).isdisjoint(tried):
         return own[-1]
     return next((each for each in reversed(own) if each in known), own[0])

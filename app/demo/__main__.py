@@ -1,46 +1,65 @@
-"""``bash run.sh demo``: the main job, from a manifest to an annotation file at a client app.
+"""``bash run.sh demo``: detect the illustrations of two documents, then compare them.
 
-The whole service runs beside what is installed (its own broker, database and data folder under data/demo), and its
-requests stay on this machine.
+The whole service runs next to what is installed, with its own broker, database and data folder under ``data/demo``. Its
+requests stay on this machine. The demo fails when a result does not arrive, or when one of the best pairs is wrong.
 """
 
+import io
+import json
 import shutil
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import requests
+from PIL import Image
 
 from app.auth import add_app
 from app.config import ROOT
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
-from app.demo.contact_sheet import draw_overlay
+from app.demo.api_client import ApiClient
+from app.demo.client_app import Received, RecordingClientApp, serve
+from app.demo.contact_sheet import NEUTRAL, PairCard, draw_overlay, draw_pairs
 from app.demo.iiif_server import create_iiif_server
+from app.demo.judged_pairs import JudgedPair, count_true_pairs, describe_verdict, format_table, judge_pairs
+from app.demo.reprint import make_reprint, read_woodcuts
 from app.demo.service import choose_settings, run_service
 from app.errors import ExtractorError
+from app.images.overlays import FOUND, TRUE
 
 SAMPLE = ROOT / "iiif" / "sample"
 FOLDER = ROOT / "data" / "demo"
-PATIENCE = 300.0
+# This backbone is part of the project: no weights have to be downloaded.
+BACKBONE = "illustrations"
+DOCUMENTS = ("original", "reprint")
+PAIR = "-".join(DOCUMENTS)
 
 
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    client = ClientApp()
-    with serve(create_iiif_server(SAMPLE)) as library, serve(client.create_app()) as client_url:
+    reprint, client = FOLDER / "reprint", RecordingClientApp()
+    woodcuts = read_woodcuts(SAMPLE), make_reprint(SAMPLE, reprint)
+    with (
+        serve(create_iiif_server(SAMPLE)) as library,
+        serve(create_iiif_server(reprint)) as other_library,
+        serve(client.create_app()) as client_url,
+    ):
         say(f"A library serves {relative(SAMPLE)}/ at {library}/manifest.json")
+        say(f"Another one serves {relative(reprint)}/, altered copies of its pages, at {other_library}/manifest.json")
         say(f"A client app waits for results at {client_url}")
         settings = choose_settings(FOLDER, client_app_url=client_url)
         say(f"The service starts: broker, workers, schedule, API (logs in {relative(FOLDER)}/logs)")
-        with run_service(settings) as api:
+        with run_service(settings) as url:
             headers = {"X-API-Key": add_app(Database(settings.sqlalchemy_url), "demo")}
-            run_job(api, headers, f"{library}/manifest.json")
-            received = client.wait(timeout=30)
-            if not received:
-                sys.exit(f"Nothing arrived at the client app: see {relative(FOLDER)}/logs.")
-            show(received[0].path, *received[0].files["annotation_file"])
+            api = ApiClient(url, headers, f"{relative(FOLDER)}/logs")
+            original_job = detect(api, f"{library}/manifest.json")
+            show_annotations(receive(client, "annotation_file"))
+            reprint_job = detect(api, f"{other_library}/manifest.json")
+            job = compare(api, original_job, reprint_job)
+            show_scores(receive(client, PAIR))
+            answer = api.get_json(f"/jobs/{job['job_id']}/scores/{PAIR}?format=json")
+            show_pairs(judge_pairs(answer["pairs"], *woodcuts), count_true_pairs(*woodcuts))
             say("The service stops")
 
 
@@ -48,42 +67,47 @@ def say(text: str) -> None:
     print(f"\033[1m▸ {text}\033[0m" if sys.stdout.isatty() else f"▸ {text}", flush=True)
 
 
-def run_job(api: str, headers: dict[str, str], manifest_url: str) -> None:
-    """Post the manifest, then follow the job to its end."""
-    say(f"POST {api}/run_detect  manifest_url={manifest_url}")
-    answer = requests.post(f"{api}/run_detect", headers=headers, data={"manifest_url": manifest_url}, timeout=10)
-    print(f"  {answer.status_code} {answer.text.strip()}")
-    if answer.status_code != 200:
-        sys.exit(1)
-    job = follow(answer.json()["status_url"], headers)
-    if job["state"] != "done":
-        sys.exit(f"The job is {job['state']}: {job['error']}")
+def detect(api: ApiClient, manifest_url: str) -> str:
+    """Run a detection job; return its ID."""
+    say(f"POST {api.url}/run_detect  manifest_url={manifest_url}")
+    job = api.run_job("/run_detect", data={"manifest_url": manifest_url})
     coverage = job["coverage"]
-    seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in job["timings"].items())
-    say(f"Done with {job['model']} ({seconds})")
+    say(f"Done with {job['model']} ({format_timings(job)})")
     print(f"  {coverage['detected']} pages with illustrations, {coverage['empty']} without")
+    return str(job["job_id"])
 
 
-def follow(status_url: str, headers: dict[str, str]) -> dict[str, Any]:
-    """Print every change of a job until it is finished; return it."""
-    shown, end = "", time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        job: dict[str, Any] = requests.get(status_url, headers=headers, timeout=10).json()
-        progress = job["progress"]
-        line = f"  {job['state']:<12} {progress['done']}/{progress['total']}"
-        if line != shown:
-            print(line, flush=True)
-            shown = line
-        if job["finished"]:
-            return job
-        time.sleep(0.2)
-    sys.exit(f"The job does not end: see {relative(FOLDER)}/logs.")
+def compare(api: ApiClient, *detection_jobs: str) -> dict[str, Any]:
+    """Run a similarity job on the illustrations that two detection jobs have found; return the finished job."""
+    documents = {name: {"job_id": job_id} for name, job_id in zip(DOCUMENTS, detection_jobs, strict=True)}
+    payload = {"documents": documents, "model": BACKBONE, "transpositions": ["hflip"]}
+    say(f"POST {api.url}/run_similarity  {json.dumps(payload)}")
+    job = api.run_job("/run_similarity", json=payload)
+    say(f"Done with {job['model']} ({format_timings(job)})")
+    for document in job["coverage"]["documents"]:
+        print(f"  {document['doc_id']}: {document['usable']} of {document['images']} illustrations compared")
+    return job
 
 
-def show(path: str, name: str, content: bytes) -> None:
+def format_timings(job: dict[str, Any]) -> str:
+    return ", ".join(f"{stage} {spent:.1f} s" for stage, spent in job["timings"].items())
+
+
+def receive(client: RecordingClientApp, field: str) -> Received:
+    """Return the first message with a file in this field; exit when none arrives within 30 seconds of the last one."""
+    messages: list[Received] = []
+    while len(messages) < len(messages := client.wait(len(messages) + 1, timeout=30)):
+        for message in messages:
+            if field in message.files:
+                return message
+    sys.exit(f"The client app received no {field}: see {relative(FOLDER)}/logs.")
+
+
+def show_annotations(received: Received) -> None:
     """Print the annotation file as it arrived, keep it, and draw it over the pages."""
+    name, content = received.files["annotation_file"]
     text = content.decode()
-    say(f"The client app received {name} at {path}")
+    say(f"The client app received {name} at {received.path}")
     print(text, end="")
     file, picture = FOLDER / "annotations.txt", FOLDER / "overlay.png"
     file.write_text(text)
@@ -91,8 +115,49 @@ def show(path: str, name: str, content: bytes) -> None:
     say(f"Written: {relative(file)} and, with the boxes drawn over the pages, {relative(picture)}")
 
 
+def show_scores(received: Received) -> None:
+    """Keep the score file as it arrived."""
+    name, content = received.files[PAIR]
+    say(f"The client app received {name} at {received.path} ({len(content)} bytes)")
+    (FOLDER / name).write_bytes(content)
+    say(f"Written: {relative(FOLDER / name)}")
+
+
+def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
+    """Print and draw the best pairs and the next one; exit when one of the best is wrong or missing.
+
+    Args:
+        pairs: All pairs, best first.
+        count: Number of true pairs, and so of the best ones.
+    """
+    best, others = pairs[:count], pairs[count : count + 1]
+    right = sum(pair.right for pair in best)
+    verdict = f"{right} of the {count} best pairs are two prints of one block."
+    say(f"{len(pairs)} pairs of {' and '.join(DOCUMENTS)}; the best {count}:")
+    print(format_table(best, DOCUMENTS))
+    print(f"  {verdict}")
+    for pair in others:
+        print(f"  The next pair scores {pair.score:.3f} ({describe_verdict(pair)}).")
+    cards = [build_card(str(rank), pair, TRUE if pair.right else FOUND) for rank, pair in enumerate(best, 1)]
+    cards += [build_card("next", pair, NEUTRAL) for pair in others]
+    picture = FOLDER / "pairs.png"
+    draw_pairs("Best pairs", verdict, DOCUMENTS, cards, picture)
+    say(f"Written: {relative(picture)}, with the pairs next to each other")
+    if right < count:
+        sys.exit(f"{count - right} of the {count} best pairs are wrong or missing: see {relative(picture)}.")
+
+
+def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:
+    """Return a pair as the sheet shows it, with its images from the libraries."""
+    one, other = (Image.open(io.BytesIO(requests.get(url, timeout=10).content)) for url in pair.urls)
+    same = pair.blocks[0] == pair.blocks[1] != ""
+    notes = ["same block", pair.blocks[0]] if same else ["different blocks"]
+    notes.append("not mirrored" if pair.transposition == "none" else f"mirrored ({pair.transposition})")
+    return PairCard(rank, (one, other), pair.names, f"{pair.score:.2f}", notes, colour)
+
+
 def relative(path: Path) -> Path:
-    return path.relative_to(ROOT)
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

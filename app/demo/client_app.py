@@ -1,4 +1,4 @@
-"""A client app that keeps what it receives."""
+"""A client app that records each request it receives."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +11,15 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 @dataclass(frozen=True)
 class Received:
-    """One POST: its path, headers and body; of a form, the fields and files (field name → (file name, content))."""
+    """One POST request.
+
+    Attributes:
+        path: Path of the URL.
+        headers: Headers of the request.
+        body: Whole body of the request.
+        fields: Form fields by name.
+        files: Uploaded files by field name, each as ``(file name, content)``.
+    """
 
     path: str
     headers: dict[str, str]
@@ -21,13 +29,13 @@ class Received:
 
 
 @dataclass
-class ClientApp:
-    """Receives results and lets others wait for them.
+class RecordingClientApp:
+    """Record the requests that the service sends, and wait for them.
 
     Attributes:
-        received: In the order of arrival.
-        answers: HTTP statuses for the next requests, or a status with headers; then 200.
-        on_receive: Called at every request, before it is answered.
+        received: Requests in the order of arrival.
+        answers: Statuses of the next responses, each alone or with headers; later responses have status 200.
+        on_receive: Function that is called for every request, before the response.
     """
 
     received: list[Received] = field(default_factory=list)
@@ -36,7 +44,7 @@ class ClientApp:
     _news: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, count: int = 1, timeout: float = 60) -> list[Received]:
-        """Return what has come, once there are ``count`` of them or time is up."""
+        """Return all requests so far, once there are at least ``count`` of them or the timeout has passed."""
         with self._news:
             self._news.wait_for(lambda: len(self.received) >= count, timeout)
             return list(self.received)
@@ -46,7 +54,7 @@ class ClientApp:
 
         @app.post("/<path:path>")
         def receive(path: str) -> Response:
-            body = request.get_data()  # before the form, which uses it up
+            body = request.get_data()  # first: reading the form consumes the body
             files = {name: (file.filename or "", file.read()) for name, file in request.files.items()}
             received = Received(f"/{path}", dict(request.headers), body, request.form.to_dict(), files)
             with self._news:
@@ -61,7 +69,7 @@ class ClientApp:
 
 
 class _Quiet(WSGIRequestHandler):
-    """Serves without a line in the terminal for each request."""
+    """Request handler that logs no requests."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
@@ -69,7 +77,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def serve(app: Flask, port: int = 0) -> Iterator[str]:
-    """Serve an application on loopback from a thread; yields its address."""
+    """Serve an application on loopback from a thread; yield its URL."""
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

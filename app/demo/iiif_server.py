@@ -1,8 +1,8 @@
-"""A small IIIF server for a folder of images: Presentation 3, Image API 3, level 1.
+"""A small IIIF server for a folder of images (Presentation API 3; Image API 3, level 1).
 
     python -m app.demo.iiif_server FOLDER [--port 8182]
 
-The manifest is at /manifest.json; the images, in the order of their names, are its canvases.
+The manifest is at ``/manifest.json``. It has one canvas for each image, in the order of the file names.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
 def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
-    """Return an application that serves a folder of images over IIIF, as JPEG of a quality from 1 to 95."""
+    """Return an application that serves a folder of images over IIIF, as JPEG with a quality from 1 to 95."""
     app = Flask("iiif_server")
     images = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
     sizes = {name: _read_size(path) for name, path in images.items()}
@@ -48,7 +48,7 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
         target = _parse_size(size, right - left, bottom - top)
         with Image.open(images[name]) as picture:
             if region == "full":
-                # A reduced decode ends with a part of a pixel where the size is odd: its box says how large a part.
+                # After a reduced decode, the last row and column may lie partly outside the image: the box ends there.
                 _, box = picture.draft("RGB", target) or ("", None)
             else:
                 box = (left, top, right, bottom)
@@ -66,28 +66,28 @@ def _read_size(path: Path) -> tuple[int, int]:
 
 
 def _parse_region(region: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the left, top, right and bottom edge of the part that a request asks for: ``full`` or ``x,y,w,h``."""
+    """Return the edges (left, top, right, bottom) of a requested region: ``full`` or ``x,y,w,h``."""
     if region == "full":
         return 0, 0, width, height
     match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", region)
-    x, y, w, h = map(int, match.groups()) if match else abort(400, "The region is neither full nor x,y,w,h.")
+    x, y, w, h = map(int, match.groups()) if match else abort(400, "The region must be full or x,y,w,h.")
     right, bottom = min(x + w, width), min(y + h, height)
     if right <= x or bottom <= y:
-        abort(400, "The region is outside of the image, or has no pixel.")
+        abort(400, "The region is empty or outside the image.")
     return x, y, right, bottom
 
 
 def _parse_size(size: str, width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) that a request asks for: ``max``, ``w,`` or ``,h`` or ``w,h``."""
+    """Return the (width, height) of a requested size: ``max``, ``w,``, ``,h`` or ``w,h``."""
     if size == "max":
         return width, height
     match = re.fullmatch(r"(\d{1,5})?,(\d{1,5})?", size)
     if not match or size == ",":
-        abort(400, "The size is not one of max; w,; ,h; w,h.")
+        abort(400, "The size must be max or w, or ,h or w,h.")
     w, h = (int(part) if part else None for part in match.groups())
     w, h = w or round(width * (h or 1) / height), h or round(height * (w or 1) / width)
     if not (0 < w <= width and 0 < h <= height):
-        abort(400, "Images are not enlarged.")
+        abort(400, "The size is larger than the region; images are not enlarged.")
     return w, h
 
 

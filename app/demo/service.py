@@ -1,4 +1,4 @@
-"""The whole service as it runs in production, for a while: broker, workers, schedule and API under their supervisor."""
+"""Run the whole service as in production: broker, workers, schedule and API under their supervisor."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from app.database.sessions import Database
 
 
 def find_free_port() -> int:
-    """Return a port of loopback on which nothing listens."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def choose_settings(folder: Path, **values: Any) -> Settings:
-    """Return settings of a service apart from any other: its own ports, broker and database, all data in a folder."""
+    """Return settings of an isolated service: its own ports, broker and database, and all data in a folder."""
     apart = {
         "celery_broker_url": f"redis://127.0.0.1:{find_free_port()}/0",
         "api_host": "127.0.0.1",
@@ -40,12 +40,12 @@ def choose_settings(folder: Path, **values: Any) -> Settings:
 
 
 def build_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment in which a process reads these settings, whatever ``.env`` says."""
+    """Return an environment with these settings, which override ``.env``."""
     return os.environ | {name.upper(): _format_value(getattr(settings, name)) for name in Settings.model_fields}
 
 
 def _format_value(value: Any) -> str:
-    """Return a setting as it stands in the environment."""
+    """Return the text of a setting for an environment variable."""
     if value is None:
         return ""
     return " ".join(value) if isinstance(value, tuple) else str(value)
@@ -53,12 +53,12 @@ def _format_value(value: Any) -> str:
 
 @contextmanager
 def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence[str] = ()) -> Iterator[str]:
-    """Run every process of the service; yields the address of the API once it answers.
+    """Run all processes of the service; yield the URL of the API once it responds.
 
     Args:
-        settings: Of the service.
-        start_broker: Whether a broker is among the processes.
-        wrapper: A command that runs what follows it, such as ``("nice",)``.
+        settings: Settings of the service.
+        start_broker: Whether to start a broker too.
+        wrapper: Words before the command of the supervisor, such as ``("nice",)``.
     """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)
@@ -71,7 +71,7 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
         "START_BROKER": str(start_broker).lower(),
     }
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "app" / "supervisord.conf")]
-    process = subprocess.Popen([*wrapper, *command], env=environment, cwd=ROOT)  # noqa: S603 (no word of it from outside)
+    process = subprocess.Popen([*wrapper, *command], env=environment, cwd=ROOT)  # noqa: S603 (no external input)
     api = f"http://{settings.api_host}:{settings.api_port}"
     try:
         wait_for_api(api, settings.data_folder)
@@ -82,7 +82,16 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
 
 
 def wait_for_api(api: str, folder: Path, patience: float = 120) -> None:
-    """Wait until an API answers; ``folder`` is where its logs are."""
+    """Wait until an API responds.
+
+    Args:
+        api: URL of the API.
+        folder: Data folder of the service, with its logs.
+        patience: Seconds to wait.
+
+    Raises:
+        RuntimeError: The API did not respond in time.
+    """
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -90,4 +99,4 @@ def wait_for_api(api: str, folder: Path, patience: float = 120) -> None:
             return
         except requests.RequestException:
             time.sleep(0.1)
-    raise RuntimeError(f"The API does not answer: see {folder}/logs/api.log.")
+    raise RuntimeError(f"The API does not respond at {api}: see {folder}/logs/api.log.")

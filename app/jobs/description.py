@@ -1,4 +1,4 @@
-"""A job as client apps see it: in answers, and in the events that are sent to ``notify_url``."""
+"""The JSON of a job: in answers, and in the events that are sent to ``notify_url``."""
 
 import time
 from datetime import UTC, datetime
@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 
 from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination, format_event
 from app.jobs.job_kinds import find_kind
 
 
 def describe(job: Job) -> dict[str, Any]:
-    """Return a job, without its deliveries."""
+    """Return the JSON of a job, without its deliveries."""
     error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
     return {
         "job_id": job.id,
@@ -32,7 +32,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def count_failed(job: Job) -> int:
-    """Return how many canvases failed; of a similarity job, images, and documents that have no image to fail."""
+    """Return the number of failed canvases; for a similarity job, of failed images and failed documents."""
     coverage = job.coverage or {}
     failed = len(coverage.get("failed", ()))
     for document in coverage.get("documents", ()):
@@ -41,7 +41,7 @@ def count_failed(job: Job) -> int:
 
 
 def describe_delivery(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery with each of its tries."""
+    """Return the JSON of a delivery with its attempts."""
     return {
         "id": delivery.id,
         "kind": delivery.kind,
@@ -57,17 +57,17 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
 
 
 def describe_part(part: Job) -> dict[str, Any]:
-    """Return a job of a collection in short."""
+    """Return the short JSON of a job that belongs to a collection."""
     return {"job_id": part.id, "manifest_url": part.request["manifest_url"], "state": part.state}
 
 
 def format_time(seconds: float | None) -> str | None:
-    """Return a time as RFC 3339 in UTC, to the second."""
+    """Return a time in seconds since the epoch as RFC 3339 in UTC, with whole seconds."""
     return None if seconds is None else format_moment(seconds, "seconds")
 
 
 def format_moment(seconds: float, precision: str = "milliseconds") -> str:
-    """Return a time as RFC 3339 in UTC."""
+    """Return a time in seconds since the epoch as RFC 3339 in UTC, with milliseconds by default."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
@@ -81,19 +81,20 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 class JobEvents:
-    """Enlists events in the outbox, in the transaction of the change that they report.
+    """Adds events to the outbox, in the transaction of the change that they report.
 
     Args:
-        progress_seconds: Least seconds between two progress events of a job.
+        progress_seconds: Shortest time between two progress events of a job, in seconds.
     """
 
     def __init__(self, progress_seconds: float = 10.0) -> None:
         self._progress_seconds = progress_seconds
 
-    def enlist(self, session: Session, kind: Kind, job_id: str) -> bool:
-        """Enlist an event if the job's request names an address; return whether a delivery is due.
+    def enqueue(self, session: Session, kind: Kind, job_id: str) -> bool:
+        """Enqueue an event if the job's request has a ``notify_url``; return whether a delivery was added.
 
-        One event of each kind is sent. Of progress events only the newest is kept, and none once the job is finished.
+        A progress event replaces the previous one, and the end of the job removes it. Each run of a job has one event
+        of every other kind.
         """
         job = session.get(Job, job_id, populate_existing=True)
         url = job.request.get("notify_url") if job else ""
@@ -102,7 +103,7 @@ class JobEvents:
         if kind is not Kind.STARTED:
             session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))
-        return enlist(session, job, kind, Destination(url, url), event)
+        return enqueue(session, job, kind, Destination(url, url), event)
 
     def _sent_lately(self, session: Session, job: Job) -> bool:
         last = session.scalar(select(func.max(Delivery.created)).where(_is_progress(job)))

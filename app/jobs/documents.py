@@ -1,4 +1,4 @@
-"""The documents of similarity jobs: where their images come from, what of the disk they use, how they are forgotten."""
+"""Documents of similarity jobs: the sources of their images, the files they use, and their removal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.storage import Storage
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What became of a wish to forget documents, by their ids."""
+    """IDs of documents whose removal was requested, by outcome."""
 
     forgotten: tuple[str, ...]
     in_use: tuple[str, ...]
@@ -29,8 +29,8 @@ class Documents:
     """The rows of documents.
 
     Args:
-        database: Where they are.
-        storage: Where their files are.
+        database: Database with the rows.
+        storage: Storage with the files of the documents.
     """
 
     def __init__(self, database: Database, storage: Storage) -> None:
@@ -38,7 +38,7 @@ class Documents:
         self._storage = storage
 
     def find_detection(self, app_id: int, doc_id: str, source: Source) -> Job:
-        """Return the finished detection job of which a document has its images: of a manifest, the newest.
+        """Return the finished detection job that found a document's images: the named one, or the newest of a manifest.
 
         Raises:
             RequestError: The client app has no such job.
@@ -51,57 +51,59 @@ class Documents:
                 manifest = Job.request["manifest_url"].as_string() == source.manifest_url
                 job = session.scalars(mine.where(manifest).order_by(Job.created.desc()).limit(1)).first()
                 if job is None:
-                    raise RequestError(f"{named} a manifest in which no finished job of yours has found illustrations.")
+                    raise RequestError(
+                        f"{named} a manifest for which you have no finished detection job: send the manifest first."
+                    )
                 return job
             job = session.scalars(mine.where(Job.id == source.job_id)).first()
         if job is None:
-            raise RequestError(f"{named} a job that is not there: {source.job_id!r}.")
+            raise RequestError(f"{named} a job that does not exist: {source.job_id!r}.")
         if job.kind != DetectionRequest.kind:
-            raise RequestError(f"{named} a job that finds no illustrations: {source.job_id} is a {job.kind}.")
+            raise RequestError(f"{named} a job that is not a detection job: {source.job_id} is a {job.kind} job.")
         if job.state != State.DONE:
             raise RequestError(f"{named} a job that is not done: {source.job_id} is {job.state}.")
         return job
 
     def check(self, app_id: int, request: SimilarityRequest) -> None:
-        """Refuse a request with documents whose detection jobs are not there.
+        """Check that the detection jobs of a request's documents exist and are done.
 
         Raises:
-            RequestError: Which.
+            RequestError: A document names an unusable detection job.
         """
         for doc_id, source in request.documents.items():
             if not source.url:
                 self.find_detection(app_id, doc_id, source)
 
     def record(self, job: Job, sources: Mapping[str, str]) -> None:
-        """Write down what a job's documents use of the disk: the folder of images of each, by the document's id."""
+        """Record the documents of a job; ``sources`` is the key of each document's image folder, by document ID."""
         with self._database.session() as session:
-            there = set(session.scalars(select(Document.number).where(Document.job_id == job.id)))
+            existing = set(session.scalars(select(Document.number).where(Document.job_id == job.id)))
             for number, (doc_id, source) in enumerate(sources.items(), 1):
-                if number not in there:
+                if number not in existing:
                     row = Document(job_id=job.id, number=number, app_id=job.app_id, doc_id=doc_id, source=source)
                     session.add(row)
 
     def record_content(self, job: Job, doc_id: str, content: str) -> None:
-        """Write down under what content the embeddings and scores of a job's document are kept."""
+        """Record the hash of a document's images, which is the key of its embeddings and scores."""
         mine = (Document.job_id == job.id) & (Document.doc_id == doc_id)
         with self._database.session() as session:
             session.execute(update(Document).where(mine).values(content=content))
 
-    def list_of(self, job: Job) -> Sequence[Document]:
+    def list_for_job(self, job: Job) -> Sequence[Document]:
         """Return the documents of a job, in the order of its request."""
         with self._database.session() as session:
             return session.scalars(select(Document).where(Document.job_id == job.id).order_by(Document.number)).all()
 
-    def list_wanted(self) -> set[str]:
-        """Return the sources of the documents on which jobs work."""
+    def list_sources_in_use(self) -> set[str]:
+        """Return the sources of documents in unfinished jobs."""
         with self._database.session() as session:
             working = select(Document.source).join(Job).where(Job.state.in_(UNFINISHED))
             return set(session.scalars(working.distinct()))
 
     def forget(self, app_id: int, doc_ids: Sequence[str]) -> Forgotten:
-        """Forget images, embeddings and scores of documents of a client app, but for those on which a job works.
+        """Remove the images, embeddings and scores of documents of a client app.
 
-        What another document or another client app uses as well is left to it.
+        Documents of unfinished jobs are kept. Files that another document or client app also uses are kept, too.
         """
         with self._database.session() as session:
             mine = select(Document, Job.state).join(Job).where(Document.app_id == app_id, Document.doc_id.in_(doc_ids))
@@ -127,5 +129,5 @@ class Documents:
 
 
 def _keep_unused(session: Session, values: set[str], column: Any) -> set[str]:
-    """Return those values that no document has."""
+    """Return the values that no document has in a column."""
     return values - {each for each in values if session.scalars(select(column).where(column == each).limit(1)).first()}

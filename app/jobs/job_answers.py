@@ -1,7 +1,8 @@
-"""What an answer says of a job, of each kind: the types of the JSON. ``description`` and ``kinds`` build the values.
+"""Types of the JSON of jobs, for each kind. ``description`` and ``job_kinds`` build the values.
 
-The types are checked in the tests, against every answer of every route, and generate their schemas in
-``/openapi.json``. A field that may be missing is ``NotRequired``; one without a value yet is null.
+The types generate the schemas in ``/openapi.json``, and the tests check them against every answer of every route. A
+field that may be missing is ``NotRequired``; a field without a value yet is null. Docstrings and descriptions are for
+client developers.
 """
 
 from typing import Annotated, Any, Literal, NotRequired
@@ -20,150 +21,203 @@ JobId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
 class Attempt(TypedDict):
-    at: Time
-    http_status: int | None
-    error: str | None
-    seconds: float
+    """An attempt to send a delivery."""
+
+    at: Annotated[Time, Field(description="When the attempt was made.")]
+    http_status: Annotated[int | None, Field(description="The HTTP status of the response; null without a response.")]
+    error: Annotated[str | None, Field(description="Why the attempt failed.")]
+    seconds: Annotated[float, Field(description="The duration of the attempt.")]
 
 
 class DeliveryAnswer(TypedDict):
-    id: Annotated[str, Field(description="Goes with every attempt, as webhook-id.")]
+    """A result or an event that is sent to the client app."""
+
+    id: Annotated[str, Field(description="The header webhook-id, which is the same for every attempt.")]
     kind: Kind
-    part: NotRequired[Annotated[str, Field(description="Of a similarity job: the pair of documents.")]]
-    url: str
-    attempts: Count
+    part: NotRequired[Annotated[str, Field(description="The pair of documents; only in similarity jobs.")]]
+    url: Annotated[str, Field(description="The URL that the delivery is sent to.")]
+    attempts: Annotated[Count, Field(description="The number of attempts so far.")]
     status: Status
-    http_status: int | None
-    error: str | None
-    next_attempt: Time | None
-    history: list[Attempt]
+    http_status: Annotated[int | None, Field(description="The HTTP status of the last attempt.")]
+    error: Annotated[str | None, Field(description="Why the last attempt failed.")]
+    next_attempt: Annotated[Time | None, Field(description="When the next attempt is made.")]
+    history: Annotated[list[Attempt], Field(description="All attempts so far.")]
 
 
 class Progress(TypedDict):
+    """The progress of the current stage."""
+
     stage: State
-    done: Count
-    total: Count
+    done: Annotated[Count, Field(description="The number of finished steps, such as pages or epochs.")]
+    total: Annotated[Count, Field(description="The number of all steps; 0 if it is not known yet.")]
 
 
 class JobError(TypedDict):
-    code: str
-    message: str
+    """Why a job failed."""
+
+    code: Annotated[str, Field(description="The type of the error, for programs.")]
+    message: Annotated[str, Field(description="A sentence for people: what is wrong and what to do.")]
 
 
 class JobAnswer(TypedDict):
-    """What the answers about all kinds of jobs have."""
+    """Fields that all kinds of jobs have."""
 
     job_id: JobId
     state: State
     progress: Progress
     created: Time
-    updated: Time
-    finished: Time | None
-    timings: Annotated[dict[str, float], Field(description="Seconds in each stage.")]
-    error: JobError | None
+    updated: Annotated[Time, Field(description="When the job last changed.")]
+    finished: Annotated[Time | None, Field(description="When the job was done, failed or cancelled.")]
+    timings: Annotated[dict[str, float], Field(description="The duration of each stage, in seconds.")]
+    error: Annotated[JobError | None, Field(description="Why the job failed.")]
 
 
 class FailedCanvas(TypedDict):
-    canvas_number: int
-    reason: str
+    """A canvas that could not be processed."""
+
+    canvas_number: Annotated[int, Field(description="The position of the canvas in the manifest, from 1.")]
+    reason: Annotated[str, Field(description="Why the canvas failed.")]
 
 
 class Coverage(TypedDict):
-    """Every canvas of the manifest is one of these."""
+    """The canvases of a manifest by outcome. Each canvas is counted once."""
 
-    detected: Count
-    empty: Count
-    failed: list[FailedCanvas]
+    detected: Annotated[Count, Field(description="The number of canvases with illustrations.")]
+    empty: Annotated[Count, Field(description="The number of canvases without illustrations.")]
+    failed: Annotated[list[FailedCanvas], Field(description="The canvases that could not be processed.")]
 
 
 class CollectionPart(TypedDict):
+    """The job of a manifest of a collection."""
+
     job_id: JobId
     manifest_url: str
     state: State
 
 
 class DetectionJob(JobAnswer):
+    """A detection job, or a collection with a detection job for each manifest."""
+
     kind: Literal["detection", "collection"]
     manifest_url: str
-    manifest_ref: str | None
-    model: str | None
+    manifest_ref: Annotated[
+        str | None, Field(description="A label made from the ID of the manifest. It is part of the callback URL.")
+    ]
+    model: Annotated[
+        str | None, Field(description="The label of the weights; their file name until the job has started.")
+    ]
     coverage: Coverage
     deliveries: list[DeliveryAnswer]
-    jobs: NotRequired[Annotated[list[CollectionPart], Field(description="Of a collection: a job for each manifest.")]]
+    jobs: NotRequired[
+        Annotated[list[CollectionPart], Field(description="The jobs of the manifests; only in collections.")]
+    ]
 
 
 class FailedImage(TypedDict):
+    """An image or page that could not be processed."""
+
     image_name: str
-    reason: str
+    reason: Annotated[str, Field(description="Why the image failed.")]
 
 
 class DocumentCoverage(TypedDict):
-    doc_id: str
-    images: Count
-    usable: Count
-    failed: list[FailedImage]
-    error: str | None
+    """The images of a document by outcome."""
+
+    doc_id: Annotated[str, Field(description="The ID of the document.")]
+    images: Annotated[Count, Field(description="The number of images.")]
+    usable: Annotated[Count, Field(description="The number of images that can be compared.")]
+    failed: Annotated[list[FailedImage], Field(description="The images that cannot be compared.")]
+    error: Annotated[str | None, Field(description="Why the document cannot be compared.")]
 
 
 class SimilarityCoverage(TypedDict):
+    """The documents of a similarity job, with their images by outcome."""
+
     documents: list[DocumentCoverage]
 
 
 class SimilarityJob(JobAnswer):
+    """A job that compares the images of documents."""
+
     kind: Literal["similarity"]
-    documents: dict[str, dict[str, str]]
-    model: str
-    topk: Count
-    transpositions: list[Transposition]
-    pooling: Pooling | None
+    documents: Annotated[
+        dict[str, dict[str, str]], Field(description="The sources of the images, by the ID of the document.")
+    ]
+    model: Annotated[str, Field(description="The network that embeds the images.")]
+    topk: Annotated[Count, Field(description="The number of best matches per image.")]
+    transpositions: Annotated[
+        list[Transposition], Field(description="The transformations of the first image of a pair.")
+    ]
+    pooling: Annotated[
+        Pooling | None, Field(description="The pooling of the feature maps; null for that of the model.")
+    ]
     coverage: SimilarityCoverage
-    deliveries: NotRequired[Annotated[list[DeliveryAnswer], Field(description="In GET /jobs/<id>.")]]
-    deliveries_by_status: NotRequired[Annotated[dict[Status, Count], Field(description="In GET /jobs.")]]
+    deliveries: NotRequired[Annotated[list[DeliveryAnswer], Field(description="Only in GET /jobs/<id>.")]]
+    deliveries_by_status: NotRequired[
+        Annotated[dict[Status, Count], Field(description="The number of deliveries by status. Only in GET /jobs.")]
+    ]
 
 
 class ClassFigures(TypedDict):
-    """Figures of one class, or of all; null where a figure is undefined."""
+    """The metrics of one class, or of all classes. An undefined metric is null."""
 
-    name: str
-    illustrations: Count
-    found: Count
-    right: Count
-    precision: float | None
-    recall: float | None
-    ap50: float | None
-    ap50_95: float | None
+    name: Annotated[str, Field(description="The name of the class, or all.")]
+    illustrations: Annotated[Count, Field(description="The number of labelled boxes.")]
+    found: Annotated[Count, Field(description="The number of detections.")]
+    right: Annotated[Count, Field(description="The number of correct detections.")]
+    precision: Annotated[float | None, Field(description="The share of detections that are correct.")]
+    recall: Annotated[float | None, Field(description="The share of labelled boxes that were detected.")]
+    ap50: Annotated[float | None, Field(description="The average precision at IoU 0.5.")]
+    ap50_95: Annotated[float | None, Field(description="The mean of the average precisions at IoU 0.5, 0.55 … 0.95.")]
 
 
 class Evaluation(TypedDict):
-    pages: Count
-    empty_pages: Annotated[Count, Field(description="Pages without a true box.")]
-    confidence: float
-    iou: float
+    """The metrics of weights on labelled pages."""
+
+    pages: Annotated[Count, Field(description="The number of evaluated pages.")]
+    empty_pages: Annotated[Count, Field(description="The number of evaluated pages without a labelled box.")]
+    confidence: Annotated[
+        float,
+        Field(description="The least confidence of the detections that precision, recall and the counts include."),
+    ]
+    iou: Annotated[float, Field(description="The least overlap (IoU) of a correct detection with a labelled box.")]
     overall: ClassFigures
     classes: list[ClassFigures]
-    best_confidence: Annotated[float | None, Field(description="Confidence of the highest F1.")]
-    unreadable: list[FailedImage]
-    ignored_classes: Annotated[list[str], Field(description="Classes of the weights that the data set does not have.")]
-    missing_classes: Annotated[list[str], Field(description="Classes of the data set that the weights do not have.")]
-    drawn: NotRequired[Annotated[Count, Field(description="Pages with a comparison image.")]]
+    best_confidence: Annotated[float | None, Field(description="The confidence with the highest F1.")]
+    unreadable: Annotated[list[FailedImage], Field(description="Pages that could not be read.")]
+    ignored_classes: Annotated[list[str], Field(description="Classes of the weights that are missing in the data set.")]
+    missing_classes: Annotated[list[str], Field(description="Classes of the data set that are missing in the weights.")]
+    drawn: NotRequired[Annotated[Count, Field(description="The number of pages with a comparison image.")]]
 
 
 class TrainingJob(JobAnswer):
+    """A job that trains detection weights."""
+
     kind: Literal["training"]
-    data: str
-    epochs: Count
-    model: str | None
-    weights: Annotated[str | None, Field(description="File name of the new weights, once they are published.")]
-    last_epoch: Annotated[dict[str, Any] | None, Field(description="Losses, and figures on the pages for val.")]
-    figures: Annotated[dict[str, Evaluation] | None, Field(description="By split: figures of the new weights.")]
+    data: Annotated[str, Field(description="The name of the data set.")]
+    epochs: Annotated[Count, Field(description="The number of epochs of the request.")]
+    model: Annotated[str | None, Field(description="The initial weights.")]
+    weights: Annotated[
+        str | None, Field(description="The file name of the published weights; null before they are published.")
+    ]
+    last_epoch: Annotated[
+        dict[str, Any] | None, Field(description="The losses of the last epoch, and its metrics on the pages for val.")
+    ]
+    figures: Annotated[
+        dict[str, Evaluation] | None, Field(description="The metrics of the new weights, by split of the data set.")
+    ]
     deliveries: list[DeliveryAnswer]
 
 
 class EvaluationJob(JobAnswer):
+    """A job that evaluates detection weights."""
+
     kind: Literal["test"]
-    dataset: str
-    split: Literal["train", "val", "test"] | None
-    save_dir: str | None
-    model: str | None
-    figures: Evaluation | None
+    dataset: Annotated[str, Field(description="The name of the data set.")]
+    split: Annotated[
+        Literal["train", "val", "test"] | None, Field(description="The split of the request; null for the default.")
+    ]
+    save_dir: Annotated[str | None, Field(description="The field save_dir of the request, unchanged.")]
+    model: Annotated[str | None, Field(description="The evaluated weights.")]
+    figures: Annotated[Evaluation | None, Field(description="The metrics of the weights.")]
     deliveries: list[DeliveryAnswer]

@@ -1,14 +1,14 @@
-"""The kinds of jobs. Each is registered once, here: a further kind is one entry and the modules that it names.
+"""Registry of the kinds of jobs. A new kind needs one entry here, and the modules that the entry names.
 
 ===============  ===========================================  =============================
 kind             what it does                                 result
 ===============  ===========================================  =============================
-``detection``    find the illustrations of a manifest         annotation file
-``collection``   a detection job that was expanded into one   none: its parts have their own
-                 job a manifest
-``similarity``   compare documents, every two of them         score files, one a pair
-``training``     train detection weights on a data set        weights, published here
-``test``         evaluate weights on a data set               figures, kept here
+``detection``    detect the illustrations of a manifest       annotation file
+``collection``   a detection job of a collection; it was      none: its parts have their own
+                 expanded into one job per manifest
+``similarity``   compare every pair of documents              one score file per pair
+``training``     train detection weights on a data set        published weights
+``test``         evaluate weights on a data set               figures in the job
 ===============  ===========================================  =============================
 """
 
@@ -24,7 +24,7 @@ from app.jobs.requests import DetectionRequest, EvaluationRequest, Request, Simi
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a job that can fail without the job, and is then tried again on request."""
+    """A part of a job that can fail while the job is done. A retry repeats the failed parts."""
 
     singular: str
     plural: str
@@ -37,18 +37,18 @@ class Part:
 
 @dataclass(frozen=True)
 class JobKind:
-    """What is particular to a kind of job.
+    """A kind of job.
 
     Attributes:
-        name: Name in the rows of jobs and in answers.
-        request: Record of a request.
-        answer: Type of the answer about such a job, for ``/openapi.json``.
-        describe: Returns the fields of that answer that only this kind has.
+        name: Name of the kind, in rows and answers.
+        request: Class of the request.
+        answer: Type of the JSON of such a job, for ``/openapi.json``.
+        describe: Function that returns the fields of this JSON that only this kind has.
         stages: Module with the work of each stage (``app/workers/tasks.py``); only workers import it.
-        payload: Function that loads a result for its delivery, as ``module:function``; "" when no result is sent.
-        part: What a retry of a job that is done repeats, where it failed; None: a job that is done has no retry.
-        many_deliveries: Whether a result is sent in parts, so that lists of jobs only count them.
-        yields: Whether other kinds go first on the GPU queue, and the job stops for them between two steps.
+        payload: Function that builds the payload of a result, as ``module:function``; "" for kinds that send none.
+        part: Part that a retry of a done job repeats if it failed; None for kinds whose done jobs cannot be retried.
+        many_deliveries: Whether a result consists of several deliveries. Lists of jobs then contain only their number.
+        yields: Whether other kinds come first on the GPU queue, and the job pauses for them between two steps.
     """
 
     name: str
@@ -65,13 +65,13 @@ class JobKind:
         """Import the module of the stages."""
         return resolve_name(self.stages)
 
-    def load_payload(self) -> Any:
-        """Import the function that loads a result."""
+    def import_payload_loader(self) -> Any:
+        """Import the function that builds the payload of a result."""
         return resolve_name(self.payload)
 
 
 def find_kind(name: str) -> JobKind:
-    """Return the kind of a job by the name in its row."""
+    """Return the kind with a name."""
     return KINDS[name]
 
 
@@ -160,5 +160,5 @@ EVALUATION = JobKind(
 )
 
 KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, TRAINING, EVALUATION)}
-# The kinds that let others go first: for the scheduler.
+# Names of the kinds that yield to others, for the scheduler.
 YIELDING = frozenset(kind.name for kind in KINDS.values() if kind.yields)

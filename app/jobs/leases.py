@@ -1,18 +1,18 @@
-"""Leases: how a worker takes a stage of a job, keeps it, hands it on, and how the sweep frees what a dead worker held.
+"""Leases: how workers take, keep and finish the stages of jobs, and how the sweep frees the jobs of dead workers.
 
     submit ──▶ waiting ──lease_next──▶ leased ──finish_stage──▶ waiting for the next stage, or done
                   ▲                      │
                   ├── release ───────────┤ its worker shuts down
-                  ├── free_abandoned ────┤ its worker has ended, or sends no heartbeat
+                  ├── free_abandoned ────┤ its worker has ended or sends no heartbeat
       failed ◀────┼── fail, end_overdue ─┘
       cancelled ◀─┼── cancel             from any unfinished state
                   └── retry              from any finished state
 
-Every change of a job's row is one method of :class:`~app.jobs.lifecycle.Jobs`: the methods of a worker are here, those
-of a client app in ``lifecycle.py``.
+Every change of a job's row is one method of :class:`~app.jobs.lifecycle.Jobs`. The methods for workers are here, those
+for client apps in ``lifecycle.py``.
 
-A **lease** is a token in the job's row. Its holder works on the job's stage, and may change the row while the token is
-there; otherwise the method raises :class:`~app.errors.LeaseLost`.
+A **lease** is a token in the job's row. Its holder works on the current stage of the job, and may change the row while
+the token is in it. Afterwards the methods raise :class:`~app.errors.LeaseLost`.
 
 ==================  ===================================================================================
 column              meaning
@@ -21,16 +21,16 @@ column              meaning
 ``lease``           token of the lease; null while the job waits, and when it is finished
 ``leased_by``       process that holds the lease, or held the last one
 ``heartbeat``       last heartbeat of the lease; null without a lease
-``waiting_since``   when the job began to wait for its present stage
-``tries``           leases since the last progress
-``starts``          times that work on the images began since the last progress
-``worked``          seconds of work in the present stage; time in which no worker ran does not count
+``waiting_since``   time at which the job began to wait for its current stage
+``tries``           number of leases since the last progress
+``starts``          number of times that work on the images began since the last progress
+``worked``          seconds of work in the current stage, without the time in which no worker ran
 ``stalled``         seconds of work since the last progress
 ==================  ===================================================================================
 
-A **message** on the broker carries nothing. It wakes a worker of one queue, and the scheduler (``scheduling.py``)
-decides which job that worker takes. A message too many does nothing. The sweep sends a missing message within ten
-seconds: so a recorded job is accepted, also while the broker is away.
+A **message** on the broker has no content. It wakes a worker of one queue, and the scheduler (``scheduling.py``)
+chooses the job. A surplus message has no effect, and the sweep replaces a missing one within ten seconds. Jobs can
+therefore be submitted while the broker is down.
 """
 
 import secrets
@@ -44,9 +44,9 @@ from sqlalchemy.orm import load_only
 from app.database.sessions import Database
 from app.database.tables import Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
 from app.jobs.description import JobEvents
 from app.jobs.processes import has_ended, name_process
@@ -55,27 +55,27 @@ from app.jobs.rows import build_ending, reschedule_results, update_job
 from app.jobs.scheduling import HOST_JOBS, Scheduler
 from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
-# Times that the images of a job may be begun without progress: one killed worker may be chance, two are the image.
+# Limit of ``starts``. One killed worker may be chance; after two, an image is probably the cause.
 MOST_STARTS = 2
-# Times that a stage may be leased without progress: weights that end the process, say.
+# Limit of ``tries``, for a process that dies before it works on images, for example while it loads weights.
 MOST_TRIES = 8
 
 
 class Queue(Protocol):
-    """The broker, as far as jobs need it."""
+    """The part of the broker that jobs need."""
 
     def wake(self, stage: Stage, count: int = 1) -> None:
-        """Send messages to the queue of a stage. Never raises: the sweep sends what is missing."""
+        """Send messages to the queue of a stage. Never raises, because the sweep sends missing messages."""
 
 
 class Leases(JobQueries):
-    """The jobs of this service, as workers and the sweep change them.
+    """The jobs of this service, with the changes by workers and the sweep.
 
     Args:
         database: Database of the jobs.
         queue: Queue that wakes the workers.
-        stale_seconds: A lease without a heartbeat for this long is abandoned.
-        host_jobs: Jobs that may download from one host at a time.
+        stale_seconds: Seconds without a heartbeat after which a lease is abandoned.
+        host_jobs: Number of jobs that may download from one host at a time.
     """
 
     def __init__(self, database: Database, queue: Queue, stale_seconds: float = 30, host_jobs: int = HOST_JOBS) -> None:
@@ -86,24 +86,24 @@ class Leases(JobQueries):
         self._stale_seconds = stale_seconds
 
     def lease_next(self, stage: Stage) -> Job | None:
-        """Lease the job that the scheduler chooses for a stage; None when none waits.
+        """Lease the job that the scheduler chooses for a stage; return None when no job waits.
 
-        A job that has used up its starts or tries fails instead: it would end the worker again.
+        A job that has used up its starts or tries fails instead, because it would probably kill the worker again.
         """
         while job := self.scheduler.find_next(stage):
             free = self.scheduler.may_be_taken(stage)
-            hopeless = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
+            exhausted = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
             token = secrets.token_hex(16)
             values: dict[str, Any] = {"state": stage.state, "lease": token, "leased_by": name_process()}
             values |= {"heartbeat": time.time(), "tries": Job.tries + 1, "stalled": 0.0}
-            if self._change(job.id, free & ~hopeless, event=Kind.STARTED, **values):
+            if self._change(job.id, free & ~exhausted, event=Kind.STARTED, **values):
                 self.scheduler.record_served(job, stage)
-                if (leased := self.find(job.id)).lease == token:  # else it was cancelled at once
+                if (leased := self.find(job.id)).lease == token:  # otherwise it was cancelled immediately
                     return leased
                 continue
             times = job.starts if job.starts >= MOST_STARTS else job.tries
-            error = WorkerLost(f"The worker of the {stage.state} stage ended {times} times, as when memory runs out.")
-            self._fail(job.id, free & hopeless, error)
+            error = WorkerLost(f"The worker of the {stage.state} stage died {times} times: the server may lack memory.")
+            self._fail(job.id, free & exhausted, error)
         return None
 
     def heartbeat(self, job: Job) -> None:
@@ -111,11 +111,11 @@ class Leases(JobQueries):
         self._record(job, touch=False)
 
     def record_activity(self, job: Job) -> None:
-        """Keep the lease alive, and report work that shows no progress in numbers."""
+        """Keep the lease alive, and reset ``stalled`` for work that ``done`` does not count."""
         self._record(job, stalled=0.0)
 
     def record_start(self, job: Job) -> None:
-        """Record that work on the images begins: from now on one of them may end the process."""
+        """Record that work on the images begins; from now on, an image may kill the process."""
         self._record(job, starts=Job.starts + 1)
 
     def record_manifest(self, job: Job, manifest_ref: str) -> None:
@@ -123,14 +123,14 @@ class Leases(JobQueries):
         self._record(job, manifest_ref=manifest_ref)
 
     def record_model(self, job: Job, model_label: str) -> None:
-        """Record the label of the weights that the job works with."""
+        """Record the label of the weights that the job uses."""
         self._record(job, model_label=model_label)
 
     def record_progress(self, job: Job, done: int, total: int, coverage: Mapping[str, Any] | None) -> None:
-        """Record how far the stage is.
+        """Record the progress of the stage.
 
-        Progress resets ``starts``, ``tries`` and ``stalled``. It is a larger ``done`` than ever before: after an
-        interruption a stage counts from the beginning again, and comes to the same image again.
+        A larger ``done`` than ever before resets ``starts``, ``tries`` and ``stalled``. A smaller one does not: an
+        interrupted stage starts counting again, and reaches the same image again.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
         progress = Job.done < done
@@ -140,31 +140,31 @@ class Leases(JobQueries):
         values["done"] = case((progress, done), else_=Job.done)
         self._record(job, event=Kind.PROGRESS, total=total, **values)
 
-    def enlist_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
+    def enqueue_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
         """Put the result of a job in the outbox: as one delivery, or as one for each part.
 
         Args:
             job: Leased job.
-            to: Address of the client app.
-            parts: Digest of the content of each part, by name.
+            to: Destination of the deliveries.
+            parts: Digest of the content of each part, by name; None for a single delivery.
         """
         with self.database.session() as session:
             if not update_job(session, job.id, Job.lease == job.lease):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             if parts is None:
-                enlist(session, job, Kind.RESULT, to)
+                enqueue(session, job, Kind.RESULT, to)
             else:
-                enlist_parts(session, job, to, parts)
+                enqueue_parts(session, job, to, parts)
         self._queue.wake(DELIVER, len(parts or {}) or 1)
 
     def finish_stage(self, job: Job, stage: Stage, seconds: float, next_state: State | None = None) -> None:
-        """End a stage, and wake a worker for the next one.
+        """Finish a stage, and wake a worker for the next one.
 
         Args:
             job: Leased job.
-            stage: Stage that has ended.
-            seconds: Seconds that it took.
-            next_state: State that follows, if not the usual one.
+            stage: Finished stage.
+            seconds: Duration of the stage.
+            next_state: Next state; the stage's usual one by default.
         """
         state = next_state or stage.leads_to
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
@@ -183,7 +183,7 @@ class Leases(JobQueries):
         self._fail(job.id, Job.lease == job.lease, error)
 
     def release(self, processes: Collection[str]) -> None:
-        """Give back the leases of processes that shut down; their jobs wait again, and the try does not count."""
+        """Release the leases of processes that shut down. ``tries`` does not count these leases."""
         held = Job.lease.is_not(None) & Job.leased_by.in_(processes)
         with self.database.session() as session:
             jobs = session.scalars(select(Job).where(held)).all()
@@ -195,7 +195,7 @@ class Leases(JobQueries):
                 self._queue.wake(stage)
 
     def free_abandoned(self) -> list[Job]:
-        """Free the jobs whose worker has ended or sends no heartbeat, wake workers for them, and return them."""
+        """Free the jobs whose worker has ended or sends no heartbeat; wake workers for them. Return these jobs."""
         now = time.time()
         with self.database.session() as session:
             leased = select(Job).where(Job.state.in_(UNFINISHED), Job.lease.is_not(None))
@@ -210,12 +210,12 @@ class Leases(JobQueries):
         return freed
 
     def end_overdue(self, stage: Stage, hours: float, stall_minutes: float) -> list[Job]:
-        """Fail the jobs whose stage takes too long, and return them; their workers learn it at the next heartbeat.
+        """Fail the jobs whose stage exceeds a time limit, and return them. Their workers stop at the next heartbeat.
 
         Args:
-            stage: Stage at work.
-            hours: Limit of the whole stage.
-            stall_minutes: Limit without progress.
+            stage: Stage of the jobs.
+            hours: Time limit of the whole stage.
+            stall_minutes: Time limit without progress.
         """
         limits = (
             (Job.worked > 3600 * hours, f"took longer than {hours:g} hours"),
@@ -226,20 +226,21 @@ class Leases(JobQueries):
             late = (Job.state == stage.state) & Job.lease.is_not(None) & overdue
             with self.database.session() as session:
                 jobs = session.scalars(select(Job).where(late)).all()
-            error = TimeLimit(f"The {stage.state} stage {what}, the limit of this server: ask for a retry.")
+            error = TimeLimit(f"The {stage.state} stage {what}, the limit of this server: retry the job.")
             ended += [job for job in jobs if self._fail(job.id, late & (Job.lease == job.lease), error)]
         return ended
 
     def _is_stale(self, job: Job, now: float) -> bool:
-        return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds  # a clock may be set back, too
+        # The absolute value also frees jobs whose heartbeat lies in the future, after a clock was set back.
+        return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds
 
     def _since_heartbeat(self) -> ColumnElement[float]:
-        """Return the seconds of work since a job's last heartbeat; 0 where a clock was set meanwhile."""
+        """Return the seconds of work since a job's last heartbeat; 0 if the clock was set meanwhile."""
         now = time.time()
         return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
 
     def _record(self, job: Job, *, event: Kind | None = None, touch: bool = True, **values: Any) -> None:
-        """Change the row of a leased job, with a heartbeat.
+        """Change the row of a leased job, and record a heartbeat.
 
         Raises:
             LeaseLost: The job was cancelled, ended or freed.
@@ -250,23 +251,23 @@ class Leases(JobQueries):
             raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
 
     def _fail(self, job_id: str, condition: ColumnElement[bool], error: ExtractorError) -> bool:
-        """End a job with an error if a condition holds; pending deliveries of an earlier result go on."""
+        """End a job with an error if a condition holds. Pending deliveries of an earlier result continue."""
         ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
         with self.database.session() as session:
             if not update_job(session, job_id, condition, **ending):
                 return False
             reschedule_results(session, job_id, time.time())
-            self._events.enlist(session, Kind.FAILED, job_id)
+            self._events.enqueue(session, Kind.FAILED, job_id)
         self._queue.wake(DELIVER)
         return True
 
     def _change(
         self, job_id: str, condition: Any, *, event: Kind | None = None, touch: bool = True, **values: Any
     ) -> bool:
-        """Change a job's row if a condition holds, and report it; return whether it did."""
+        """Change a job's row if a condition holds, and enqueue an event; return whether the condition held."""
         with self.database.session() as session:
             changed = update_job(session, job_id, condition, touch=touch, **values)
-            enlisted = changed and event is not None and self._events.enlist(session, event, job_id)
-        if enlisted:
+            enqueued = changed and event is not None and self._events.enqueue(session, event, job_id)
+        if enqueued:
             self._queue.wake(DELIVER)
         return changed

@@ -1,4 +1,4 @@
-"""The life of a job, as its client app changes it. The worker's part of the class is in ``leases.py``."""
+"""Changes of jobs by their client apps. The changes by workers are in the base class, in ``leases.py``."""
 
 import time
 import uuid
@@ -21,7 +21,7 @@ class Jobs(Leases):
     """The jobs of this service. Every change of a row is one method of this class."""
 
     def submit(self, app_id: int, requests: Sequence[Request]) -> list[Job]:
-        """Record a job for each request, all or none, and wake the workers."""
+        """Add a job for each request, in one transaction, and wake the workers."""
         jobs = [build_job(uuid.uuid4().hex, app_id, request) for request in requests]
         with self.database.session() as session:
             session.add_all(jobs)
@@ -29,25 +29,25 @@ class Jobs(Leases):
         return jobs
 
     def cancel(self, job: Job) -> int:
-        """Cancel a job and the parts of a collection, unless finished; return the number of cancelled jobs.
+        """Cancel an unfinished job and the unfinished parts of a collection; return the number of cancelled jobs.
 
-        A stage at work stops at its next heartbeat or report, and pending deliveries are cancelled.
+        A running stage stops at its next heartbeat or progress report. Pending deliveries are cancelled.
         """
         ending = build_ending(State.CANCELLED, updated=time.time())
         end = update(Job).where(Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
         with self.database.session() as session:
-            # The collection first: from then on no part is added, and all that were are seen.
+            # The collection first, so that no part can be added after the parts are selected.
             cancelled = [*session.scalars(end.where(Job.id == job.id))]
             cancelled += session.scalars(end.where(Job.parent_id == job.id))
             pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
             session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
-            enlisted = [self._events.enlist(session, Kind.CANCELLED, job_id) for job_id in cancelled]
-        if any(enlisted):
+            enqueued = [self._events.enqueue(session, Kind.CANCELLED, job_id) for job_id in cancelled]
+        if any(enqueued):
             self._queue.wake(DELIVER)
         return len(cancelled)
 
     def retry(self, job: Job) -> bool:
-        """Run a finished job again for what failed in it; False when it has changed since ``job`` was read.
+        """Run the failed parts of a finished job again; return False when the job has changed since ``job`` was read.
 
         Pending deliveries of the earlier result are held back until the job ends again.
         """
@@ -64,13 +64,13 @@ class Jobs(Leases):
     def retry_parts(self, job: Job) -> int:
         """Run the failed and cancelled jobs of an expanded collection again; return their number."""
         again = sum(self.retry(part) for part in self.list_parts(job) if can_be_retried(part))
-        if again:  # the collection itself has nothing left to do, however it ended
+        if again:  # the collection's own job has nothing left to do
             ending = build_ending(State.DONE, error_code=None, error_message=None)
             self._change(job.id, Job.state.in_((State.FAILED, State.CANCELLED)), **ending)
         return again
 
     def remove(self, job_id: str) -> None:
-        """Remove a finished job with its deliveries and documents; the caller has removed its files."""
+        """Remove a finished job with its deliveries and documents. The caller removes its files first."""
         with self.database.session() as session:
             session.execute(
                 delete(Attempt).where(Attempt.delivery_id.in_(select(Delivery.id).where(Delivery.job_id == job_id)))
@@ -80,23 +80,23 @@ class Jobs(Leases):
             session.execute(delete(Job).where(Job.id == job_id, Job.state.in_(FINISHED)))
 
     def expand(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
-        """Add a job for each manifest of a collection; a second call adds none twice.
+        """Add a job for each manifest of a collection. A repeated call adds no duplicates.
 
         Args:
             job: Leased job of the collection.
-            parts: Requests, one for each manifest.
-            refused: Reasons by URL that cannot be used; each becomes a failed job.
+            parts: Requests of the manifests.
+            refused: Reason for each unusable URL. Each becomes a failed job.
         """
         total = len(parts) + len(refused)
         with self.database.session() as session:
             if not update_job(session, job.id, Job.lease == job.lease, kind=COLLECTION.name, done=total, total=total):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
-            there = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
-            new = [part for part in build_parts(job, parts, refused) if part.id not in there]
+            existing = set(session.scalars(select(Job.id).where(Job.parent_id == job.id)))
+            new = [part for part in build_parts(job, parts, refused) if part.id not in existing]
             session.add_all(new)
             session.flush()
             failed = [part for part in new if part.state == State.FAILED]
-            enlisted = [self._events.enlist(session, Kind.FAILED, part.id) for part in failed]
+            enqueued = [self._events.enqueue(session, Kind.FAILED, part.id) for part in failed]
         self._queue.wake(DOWNLOAD, len(new) - len(failed))
-        if any(enlisted):
+        if any(enqueued):
             self._queue.wake(DELIVER)

@@ -1,7 +1,7 @@
-"""The pairs of a similarity job, every two of its documents and each with itself, and their scores in its files.
+"""Pairs of a similarity job and their scores. A job compares every two documents, and each document with itself.
 
-A pair is named by its two ids in order, with a hyphen between them; so are its field and its file at the client app.
-Ids may have hyphens too, and so a name says which pair it is only among the pairs of one job.
+The name of a pair is its two document IDs in alphabetical order, joined by a hyphen. Client apps receive it as form
+field and file name. IDs may contain hyphens, so a name is unique only among the pairs of one job.
 """
 
 import json
@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 
 
 def list_pairs(doc_ids: Iterable[str]) -> Iterator[Pair]:
-    """Yield every pair of some documents, the ids of each in order.
+    """Yield every pair of some documents, with the IDs of each pair in alphabetical order.
 
     >>> list(list_pairs(["b", "a"]))
     [('a', 'a'), ('a', 'b'), ('b', 'b')]
@@ -30,7 +30,7 @@ def name_pair(pair: Pair) -> str:
 
 
 def find_ambiguous(doc_ids: Iterable[str]) -> tuple[Pair, Pair] | None:
-    """Return two pairs of one name, where there are such: ``a-b`` and ``c``, ``a`` and ``b-c``."""
+    """Return two pairs with the same name, such as ``("a-b", "c")`` and ``("a", "b-c")``; None if there are none."""
     seen: dict[str, Pair] = {}
     for pair in list_pairs(doc_ids):
         other = seen.setdefault(name_pair(pair), pair)
@@ -40,11 +40,11 @@ def find_ambiguous(doc_ids: Iterable[str]) -> tuple[Pair, Pair] | None:
 
 
 def find_pairs(name: str, doc_ids: Iterable[str]) -> list[Pair]:
-    """Return the pair of a name; else those whose ids, the other way round, make that name.
+    """Return the pair with a name. Without one, return the pairs whose IDs in reverse order make the name.
 
     Args:
-        name: As ``{a}-{b}``.
-        doc_ids: Of the job, no two pairs of which have one name.
+        name: Name of the form ``{a}-{b}``.
+        doc_ids: IDs of the job's documents; the names of their pairs must be unique.
     """
     known = set(doc_ids)
     cuts = [(name[:place], name[place + 1 :]) for place, letter in enumerate(name) if letter == "-"]
@@ -55,7 +55,7 @@ def find_pairs(name: str, doc_ids: Iterable[str]) -> list[Pair]:
 
 @dataclass(frozen=True)
 class PairResult:
-    """The scores of two documents, and their images."""
+    """Scores of two documents, with the lists of their images."""
 
     scores: Scores
     a: ComparedDocument
@@ -66,8 +66,8 @@ class ComparisonResult:
     """The result of a similarity job.
 
     Args:
-        folder: The job's.
-        documents: Of its request, by id, in its order.
+        folder: Folder of the job.
+        documents: Documents of the job's request by ID, in the order of the request.
     """
 
     def __init__(self, folder: JobFolder, documents: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ class ComparisonResult:
         self._numbers = {doc_id: number for number, doc_id in enumerate(documents, 1)}
 
     def load_pair(self, pair: Pair) -> PairResult | None:
-        """Return the scores of a pair; None when there are none (yet, or any more)."""
+        """Return the scores of a pair; None when they do not exist yet, or were removed."""
         a, b = (self._load_document(doc_id) for doc_id in pair)
         if a is None or b is None:
             return None
@@ -87,7 +87,7 @@ class ComparisonResult:
         return PairResult(unpack_scores(data), a, b)
 
     def list_pairs(self) -> Iterator[tuple[Pair, str]]:
-        """Yield the pairs of which there are scores, each with what stands for its content."""
+        """Yield the pairs of compared documents, each with a digest of its content."""
         loaded = (self._load_document(doc_id) for doc_id in self._numbers)
         contents = {each.doc_id: each.content for each in loaded if each}
         for a, b in list_pairs(contents):

@@ -1,4 +1,4 @@
-"""Jobs and their deliveries, read from the database."""
+"""Queries of jobs and their deliveries."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from app.jobs.states import FINISHED, UNFINISHED, State
 
 
 class JobQueries:
-    """What is read of jobs; nothing here changes a row.
+    """Read access to jobs and their deliveries.
 
     Args:
         database: Database of the jobs.
@@ -23,7 +23,7 @@ class JobQueries:
         self.database = database
 
     def find(self, job_id: str, app_id: int | None = None) -> Job:
-        """Return a job; with ``app_id``, only a job of that client app.
+        """Return a job. With ``app_id``, it must belong to that client app.
 
         Raises:
             NotFound: There is no such job, or it belongs to another client app.
@@ -41,12 +41,12 @@ class JobQueries:
             return session.scalars(query.where(Job.state == state) if state else query).all()
 
     def list_parts(self, job: Job) -> Sequence[Job]:
-        """Return the jobs of a collection's manifests, in the order of the collection."""
+        """Return the jobs of a collection, in the order of its manifests."""
         with self.database.session() as session:
             return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
     def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
-        """Return the manifest URLs of all unfinished jobs but one."""
+        """Return the manifest URLs of all unfinished jobs except ``apart_from``."""
         with self.database.session() as session:
             others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
             requests = session.scalars(select(Job.request).where(others)).all()
@@ -61,11 +61,11 @@ class JobQueries:
     def list_expired(self, before: float, limit: int) -> Sequence[str]:
         """Return the IDs of jobs that finished before a time and may be removed.
 
-        A job with a pending delivery is kept, and so is a collection with jobs.
+        Jobs with pending deliveries and collections with remaining jobs are excluded.
 
         Args:
             before: Time in seconds since the epoch.
-            limit: Largest number of IDs.
+            limit: Maximum number of IDs.
         """
         part = aliased(Job)
         has_parts = select(part.id).where(part.parent_id == Job.id).exists()

@@ -1,4 +1,4 @@
-"""Rows of jobs: new ones, those of a collection's parts, and the statements that change them."""
+"""Rows of jobs: new rows, rows of a collection's parts, and the statements that change rows."""
 
 import time
 import uuid
@@ -23,18 +23,18 @@ def build_job(job_id: str, app_id: int, request: Request, parent_id: str | None 
 
 
 def build_ending(state: State, **values: Any) -> dict[str, Any]:
-    """Return the column values of a finished job."""
+    """Return the column values that end a job."""
     return {"state": state, "lease": None, "heartbeat": None, "finished": time.time(), **values}
 
 
 def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
-    """Change a job's row if a condition holds; return whether it did.
+    """Change a job's row if a condition holds; return whether it held.
 
     Args:
         session: Session of the transaction.
         job_id: ID of the job.
         condition: Condition on the row.
-        touch: Set the time of the last update.
+        touch: Whether to set the time of the last update.
         values: New column values.
     """
     if touch:
@@ -44,18 +44,18 @@ def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = T
 
 
 def reschedule_results(session: Session, job_id: str, next_attempt: float | None) -> None:
-    """Set the next attempt of a job's pending results; None holds them back."""
+    """Set the next attempt of a job's pending result deliveries; None holds them back."""
     pending = (Delivery.job_id == job_id) & (Delivery.kind == Kind.RESULT) & (Delivery.status == Status.PENDING)
     session.execute(update(Delivery).where(pending).values(next_attempt=next_attempt))
 
 
 def build_parts(job: Job, requests: Sequence[DetectionRequest], refused: Mapping[str, str]) -> Iterator[Job]:
-    """Yield a new job for each manifest of a collection, and a failed one for each URL that cannot be used.
+    """Yield a new job for each manifest of a collection, and a failed job for each unusable URL.
 
     Args:
         job: Job of the collection.
-        requests: Requests, one for each manifest.
-        refused: Reasons by URL that cannot be used.
+        requests: Requests of the manifests.
+        refused: Reason for each unusable URL.
     """
     for request in requests:
         yield build_job(_build_part_id(job, request.manifest_url), job.app_id, request, job.id)
@@ -71,12 +71,12 @@ def build_parts(job: Job, requests: Sequence[DetectionRequest], refused: Mapping
 
 
 def can_be_retried(part: Job) -> bool:
-    """Tell whether a part was cancelled or something in it failed. A refused URL stays refused."""
+    """Return whether a part was cancelled, failed, or has failed canvases. A refused URL cannot be retried."""
     if part.state == State.DONE:
         return bool(part.coverage and part.coverage["failed"])
     return part.finished is not None and part.error_code != RequestError.code
 
 
 def _build_part_id(job: Job, url: str) -> str:
-    """Return the job ID of a manifest: always the same, so that a second expansion adds no job."""
+    """Return the job ID of a manifest. It is always the same, so that a repeated expansion adds no duplicates."""
     return uuid.uuid5(uuid.UUID(job.id), url).hex

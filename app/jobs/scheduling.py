@@ -1,13 +1,13 @@
 """The scheduler: which waiting job a worker takes next.
 
-Client apps take turns (round robin by queue), and the jobs of one app are taken in the order of their submission. So a
-thousand manifests of one app delay another app's single manifest by no more than the job at work.
+Each queue serves the client apps round robin, and the jobs of one app in the order of their submission. A thousand
+manifests of one app therefore delay another app's single manifest only by the running job.
 
-Two exceptions:
+Two rules modify this order:
 
-- Only ``host_jobs`` jobs download from one host at a time. The others wait, and delay no job of another host.
-- On the ``gpu`` queue a training comes after all other kinds: it takes hours, and yields after every epoch while others
-  wait. After an hour of waiting it comes first, for one epoch.
+- Only ``host_jobs`` jobs download from one host at a time. The others wait without delaying jobs of other hosts.
+- On the ``gpu`` queue, trainings come after all other kinds. A training takes hours, and yields after every epoch while
+  others wait. After an hour of waiting, it comes first for one epoch.
 """
 
 import time
@@ -23,10 +23,10 @@ from app.database.tables import Job, RoundRobin
 from app.jobs.job_kinds import YIELDING
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
-# Jobs that download from one host at a time: while one waits for its last pages, the next begins. More would not be
-# faster, because the requests to a host are limited, and would take threads from other hosts.
+# Jobs that download from one host at a time: the next one begins while another waits for its last pages. More jobs
+# would occupy threads without being faster, because the requests to a host are limited.
 HOST_JOBS = 2
-# Seconds after which a waiting training comes before all other kinds.
+# Seconds of waiting after which a training comes before all other kinds.
 LONGEST_WAIT = 3600.0
 
 
@@ -35,7 +35,7 @@ class Scheduler:
 
     Args:
         database: Database of the jobs.
-        host_jobs: Jobs that may download from one host at a time.
+        host_jobs: Number of jobs that may download from one host at a time.
     """
 
     def __init__(self, database: Database, host_jobs: int) -> None:
@@ -43,32 +43,32 @@ class Scheduler:
         self._host_jobs = host_jobs
 
     def find_next(self, stage: Stage) -> Job | None:
-        """Return the job to take next at a stage; None when no job may be taken."""
-        turns = and_(RoundRobin.app_id == Job.app_id, RoundRobin.queue == stage.queue)
+        """Return the next job of a stage; None when no job may be taken."""
+        same_app = and_(RoundRobin.app_id == Job.app_id, RoundRobin.queue == stage.queue)
         order = (_rank(stage), func.coalesce(RoundRobin.served, 0.0), Job.created, Job.id)
-        waiting = select(Job).outerjoin(RoundRobin, turns).where(self.may_be_taken(stage)).order_by(*order)
+        waiting = select(Job).outerjoin(RoundRobin, same_app).where(self.may_be_taken(stage)).order_by(*order)
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first()
 
     def may_be_taken(self, stage: Stage) -> ColumnElement[bool]:
-        """Return the condition that a job waits for a stage and its host has room."""
+        """Return the condition that a job waits for a stage and its host is below the limit."""
         waiting = Job.state.in_(stage.starts_from) & Job.lease.is_(None)
         return waiting & Job.host.not_in(self._find_full_hosts()) if stage is DOWNLOAD else waiting
 
     def count_waiting(self, stage: Stage, limit: int) -> int:
-        """Return the number of jobs that may be taken at a stage, counted up to a limit."""
+        """Return the number of jobs that may be taken for a stage, counted up to a limit."""
         waiting = select(Job.id).where(self.may_be_taken(stage)).limit(limit).subquery()
         with self._database.session() as session:
             return session.scalar(select(func.count()).select_from(waiting)) or 0
 
     def must_yield(self, stage: Stage) -> bool:
-        """Tell whether a training at work must yield: a job of another kind waits for the stage."""
+        """Return whether a running training must yield because a job of another kind waits for the stage."""
         waiting = select(Job.id).where(self.may_be_taken(stage), Job.kind.not_in(YIELDING))
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first() is not None
 
     def record_served(self, job: Job, stage: Stage) -> None:
-        """Record that a queue has served the app of a job now: the other apps come first."""
+        """Record that a queue serves the client app of a job now, so that other apps come first."""
         now, mine = time.time(), (RoundRobin.app_id == job.app_id) & (RoundRobin.queue == stage.queue)
         with self._database.session() as session:
             result = session.execute(update(RoundRobin).where(mine).values(served=now))
@@ -77,10 +77,12 @@ class Scheduler:
                 session.add(RoundRobin(app_id=job.app_id, queue=stage.queue, served=now))
 
     def _find_full_hosts(self) -> Select[str]:
-        """Select the hosts from which as many jobs download as may at a time."""
+        """Select the hosts from which the maximum number of jobs download."""
         other = aliased(Job)
-        at_work = (other.state == State.DOWNLOADING) & other.lease.is_not(None)
-        return select(other.host).where(at_work).group_by(other.host).having(func.count(other.id) >= self._host_jobs)
+        downloading = (other.state == State.DOWNLOADING) & other.lease.is_not(None)
+        return (
+            select(other.host).where(downloading).group_by(other.host).having(func.count(other.id) >= self._host_jobs)
+        )
 
 
 def _rank(stage: Stage) -> ColumnElement[int]:

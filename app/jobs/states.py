@@ -3,8 +3,8 @@
     queued ─▶ downloading ─▶ running ─▶ delivering ─▶ done
        └───────────┴────────────┴───────────┴─────▶ failed | cancelled
 
-A stage is the work of one task on one queue. Stage, task and method have the same verb: ``download``, ``run``,
-``deliver``. A job that waits for a stage has the state of that stage already (or ``queued``), and no lease.
+A stage is the work of one task on one queue. Stage, task and method have the same name: ``download``, ``run`` or
+``deliver``. A job that waits for a stage already has the state of that stage (or ``queued``), but no lease.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    """State of a job."""
+
     QUEUED = "queued"
     DOWNLOADING = "downloading"
     RUNNING = "running"
@@ -30,11 +32,11 @@ class Stage:
     """A part of a job's work.
 
     Attributes:
-        name: Verb of the stage, and name of its task.
+        name: Name of the stage and of its task.
         state: State of a job during the stage.
         starts_from: States in which a job waits for the stage.
         leads_to: State after the stage.
-        queue: Queue whose workers do the stage.
+        queue: Queue of the workers that run the stage.
     """
 
     name: str
@@ -53,5 +55,5 @@ QUEUES = tuple(stage.queue for stage in STAGES)
 
 
 def stage_of(state: State) -> Stage | None:
-    """Return the stage that a job in a state waits for or is in; None when it is finished."""
+    """Return the stage that a job in this state waits for or is in; None for a finished job."""
     return next((stage for stage in STAGES if state in stage.starts_from), None)

@@ -1,8 +1,9 @@
-"""Monitoring: what ``/metrics`` and ``/readyz`` report.
+"""Monitoring: the data of ``/metrics`` and ``/readyz``.
 
-    counters    counters of pages, images, pairs and answers, kept on the broker
-    heartbeats  when a worker of each queue last showed that it works
-    prometheus  the metrics, read from the database and the broker at each scrape
+    counters    counters and gauges that all processes share, stored on the broker
+    heartbeats  last heartbeat of each queue, stored in the database
+    prometheus  collects the metrics from the database and the broker at each scrape
 
-In: events that workers count, and rows of the database. Out: metrics of Prometheus; seconds of silence by queue.
+In: counts and heartbeats of workers, and rows of the database. Out: Prometheus metrics, and the seconds since the last
+heartbeat of each queue.
 """

@@ -1,7 +1,7 @@
-"""Counters that every process adds to and ``/metrics`` reads: kept on the broker, for the workers are many processes.
+"""Counters and gauges for ``/metrics``. They are stored on the broker, because every process adds to them.
 
-A counter never fails a job, and delays it by one time-out at most. While the broker is away, nothing is counted. When
-it loses its data, counters start again at 0, which Prometheus expects of any counter.
+Counting never fails a job, and delays it by one time-out at most. Nothing is counted while the broker is down. When the
+broker loses its data, counters restart at 0, which Prometheus supports.
 """
 
 import time
@@ -10,22 +10,22 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-# Counters: pages, images and pairs of documents by result; bytes and answers by host. A reading: the GPU's memory by
-# "device kind".
+# Counters of pages, images and pairs of documents are labelled by status, those of bytes and answers by host. The gauge
+# of the GPU's memory is labelled "device kind".
 PAGES, IMAGES, PAIRS, BYTES, ANSWERS, GPU_MEMORY = "pages", "images", "pairs", "bytes", "answers", "gpu_memory"
 
 PREFIX = "extractor:meter:"
-# After an error the broker is left alone for so long.
+# Seconds without writes after an error of the broker.
 PAUSE_SECONDS = 10.0
-# Hosts are named by client apps: a counter that gets more labels than this starts again.
+# Limit of labels, because client apps choose the hosts. A counter that exceeds it restarts at 0.
 MOST_LABELS = 10_000
 
 
 class Counters:
-    """Counters with one label each, and readings.
+    """Counters and gauges with one label each.
 
     Args:
-        broker: A connection with short time-outs.
+        broker: Connection with short time-outs.
     """
 
     def __init__(self, broker: Redis) -> None:
@@ -33,15 +33,15 @@ class Counters:
         self._paused_until = 0.0
 
     def add(self, name: str, label: str, amount: int = 1) -> None:
-        """Add to a counter."""
+        """Add an amount to a counter."""
         self._try(lambda: self._add(PREFIX + name, label, amount))
 
-    def show(self, name: str, values: Mapping[str, int], seconds: int) -> None:
-        """Replace a reading, which expires unless it is renewed within some seconds."""
+    def set_gauge(self, name: str, values: Mapping[str, int], seconds: int) -> None:
+        """Set the values of a gauge by label. They expire after some seconds."""
         self._try(lambda: self._replace(PREFIX + name, dict(values), seconds))
 
     def read(self, name: str) -> dict[str, int]:
-        """Return a counter or a reading, by label.
+        """Return the values of a counter or gauge by label.
 
         Raises:
             RedisError: The broker does not answer.

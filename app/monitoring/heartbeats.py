@@ -1,8 +1,10 @@
-"""Heartbeats of the queues: when a worker of each queue last showed that it works.
+"""Heartbeats of the queues: they show that a worker consumes a queue.
 
-A worker that answers pings and consumes nothing shows none. Every message that a worker takes is a heartbeat of its
-queue, and so is the heartbeat of the job at work: the ``gpu`` worker takes no other message meanwhile. An idle queue is
-sent a canary (``app/workers/signals.py``).
+A ping is not enough, because a worker may answer pings without consuming messages. A heartbeat is recorded for:
+
+    every message              when its task begins and ends
+    every heartbeat of a job   the ``gpu`` worker takes no other message while a job runs
+    every canary               a message to an idle queue (``app/workers/signals.py``)
 """
 
 import time
@@ -16,7 +18,7 @@ from app.database.sessions import Database
 from app.database.tables import QueueHeartbeat
 from app.jobs.states import QUEUES
 
-# A process records a queue no more often.
+# Shortest time between two recorded heartbeats of a queue by one process.
 INTERVAL_SECONDS = 1.0
 
 

@@ -1,7 +1,7 @@
-"""What Prometheus is told, read from the database and the broker at each scrape: no process counts for itself.
+"""Prometheus metrics, read from the database and the broker at each scrape.
 
-Names by https://prometheus.io/docs/practices/naming/. What cannot be read is left out, and ``extractor_database_up`` or
-``extractor_broker_up`` is 0.
+Names follow https://prometheus.io/docs/practices/naming/. When the database or the broker is down, its metrics are
+missing, and ``extractor_database_up`` or ``extractor_broker_up`` is 0.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from app.jobs.states import QUEUES, UNFINISHED, State, stage_of
 from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 
-# Hosts are named by client apps: those that sent most are shown.
+# Limit of hosts in the metrics, because client apps choose them: the hosts with the most bytes are shown.
 MOST_HOSTS = 200
 PAGE_STATUSES = ("detected", "empty", "failed")
 IMAGE_STATUSES = ("embedded", "failed")
@@ -29,11 +29,11 @@ PAIR_STATUSES = ("compared", "known")
 
 
 class ServiceCollector(Collector):
-    """Reads everything anew at each scrape.
+    """Collector of all metrics.
 
     Args:
-        database: Jobs and deliveries.
-        broker: Lengths of the queues.
+        database: Database with jobs and deliveries.
+        broker: Broker with the queues.
         counters: Counters of all processes.
         heartbeats: Heartbeats of the queues.
     """
@@ -50,7 +50,7 @@ class ServiceCollector(Collector):
         yield from self._collect("broker", self._read_broker, RedisError)
 
     def _collect(self, part: str, read: Callable[[], Iterator[Metric]], failure: type[Exception]) -> list[Metric]:
-        """Return what a part of the service knows, and whether it answered."""
+        """Return the metrics of the database or the broker, and whether it answered."""
         try:
             found, up = list(read()), 1
         except failure:
@@ -63,7 +63,7 @@ class ServiceCollector(Collector):
         silences = {
             queue: seconds for queue, seconds in self._heartbeats.find_silences().items() if seconds is not None
         }
-        yield _gauge("queue_silence_seconds", "Since something last came through a queue.", "queue", silences)
+        yield _gauge("queue_silence_seconds", "Seconds since the last heartbeat of a queue.", "queue", silences)
 
     def _read_jobs(self) -> Iterator[Metric]:
         states = select(Job.state, func.count()).group_by(Job.state)
@@ -90,25 +90,25 @@ class ServiceCollector(Collector):
             rows = session.execute(totals).all()
         none = dict.fromkeys(Status, 0)
         counts = none | {status: count for status, count, _ in rows}
-        attempts = none | {status: tries for status, _, tries in rows}
-        yield _gauge("deliveries", "Results on their way to client apps, by status.", "status", counts)
-        yield _gauge("delivery_attempts", "Tries that these deliveries took so far, by status.", "status", attempts)
+        attempts = none | {status: total for status, _, total in rows}
+        yield _gauge("deliveries", "Deliveries to client apps, by status.", "status", counts)
+        yield _gauge("delivery_attempts", "Attempts of these deliveries, by status.", "status", attempts)
 
     def _read_broker(self) -> Iterator[Metric]:
         counters, broker = self._counters, self._broker
         lengths = {queue: broker.llen(queue) for queue in QUEUES}
-        yield _gauge("queue_messages", "Messages that wait on the broker.", "queue", lengths)
+        yield _gauge("queue_messages", "Messages on the broker.", "queue", lengths)
         pages = dict.fromkeys(PAGE_STATUSES, 0) | counters.read(PAGES)
-        yield _counter("pages", "Pages looked at, and pages that could not be.", "status", pages)
+        yield _counter("pages", "Processed pages, by status.", "status", pages)
         images = dict.fromkeys(IMAGE_STATUSES, 0) | counters.read(IMAGES)
-        yield _counter("images", "Images embedded, and images that could not be had.", "status", images)
+        yield _counter("images", "Processed images of similarity jobs, by status.", "status", images)
         pairs = dict.fromkeys(PAIR_STATUSES, 0) | counters.read(PAIRS)
-        yield _counter("pairs", "Pairs of documents compared, and pairs that were known.", "status", pairs)
+        yield _counter("pairs", "Pairs of documents, compared or with cached scores.", "status", pairs)
         hosts = counters.read(BYTES)
         largest = dict(Counter(hosts).most_common(MOST_HOSTS))
         answers = {host: count for host, count in counters.read(ANSWERS).items() if host in largest}
-        yield _counter("fetched_bytes", "Bytes that came from libraries.", "host", largest)
-        yield _counter("fetch_answers", "Answers that came from libraries, of any kind.", "host", answers)
+        yield _counter("fetched_bytes", "Bytes received from libraries, by host.", "host", largest)
+        yield _counter("fetch_answers", "HTTP answers of libraries, by host.", "host", answers)
         yield from _build_gpu_memory(counters.read(GPU_MEMORY))
 
 
@@ -127,8 +127,8 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> M
 
 
 def _build_gpu_memory(values: Mapping[str, int]) -> Iterable[Metric]:
-    """Return the reading of the detector's worker; nothing where there is no GPU."""
-    text = "Memory of the GPU: total and used by anyone; reserved and, of that, allocated by the detector."
+    """Return the gauge of the gpu worker's memory; nothing without a GPU."""
+    text = "GPU memory: total, used by all processes, reserved and allocated by the worker."
     family = GaugeMetricFamily("extractor_gpu_memory_bytes", text, labels=("device", "kind"))
     for label, number in values.items():
         family.add_metric(label.split(" ", 1), number)

@@ -1,11 +1,12 @@
-"""HTTP only: parse, submit, answer. Every answer is JSON, the errors too.
+"""The HTTP routes. They read requests, call ``current_services`` and return responses; errors are JSON too.
 
-In: requests that passed ``server`` (limits, API key); a view receives a validated record. Out: JSON of the types in
-``answers``, and files. Between them are calls of ``current_services``.
+In: requests that passed ``server`` (limits, API key), with a validated record for the view. Out: JSON of the types in
+``answers``, and files.
 
-    operations     decorators of views: what a view takes and answers
-    answers        types of the answers
-    submissions    what makes jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model, /test-model
+    operations     decorators that declare and read the input of a view and declare its responses
+    answers        types of the JSON responses
+    submissions    routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
+                   /test-model; /delete_similarity
     jobs           /jobs: list, show, cancel, retry, redeliver
     results        /jobs/<id>/annotations, scores, files
     uploads        /send-data, /send-dataset, /datasets
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def register(app: Flask) -> None:
-    """Put the routes and the error answers on an application."""
+    """Register the routes and the error handlers in an application."""
     from app.routes import jobs, models, openapi, probes, results, submissions, uploads
 
     for module in (submissions, jobs, results, uploads, models, probes, openapi):
@@ -34,18 +35,18 @@ def register(app: Flask) -> None:
     app.register_blueprint(models.default_routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
-    app.register_error_handler(NotFound, answer_nothing_there)
+    app.register_error_handler(NotFound, answer_not_found)
     app.register_error_handler(RequestEntityTooLarge, answer_too_large)
     app.before_request(check_host)
-    app.register_error_handler(Exception, answer_unforeseen)
+    app.register_error_handler(Exception, answer_internal_error)
 
 
 def answer_error(error: ExtractorError) -> ResponseReturnValue:
     return jsonify(message=error.message, code=error.code), error.status, dict(error.headers)
 
 
-def answer_nothing_there(_: NotFound) -> ResponseReturnValue:
-    message = "There is nothing at this address: GET /openapi.json says what there is."
+def answer_not_found(_: NotFound) -> ResponseReturnValue:
+    message = "There is no such URL: GET /openapi.json lists all routes."
     return jsonify(message=message, code="not_found"), 404
 
 
@@ -58,17 +59,17 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
 def answer_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
     limit = request.max_content_length or 0
     setting = "MAX_REQUEST_MB" if limit == current_app.config["MAX_CONTENT_LENGTH"] else "MAX_DATASET_MB"
-    message = f"The request is too large: at most {limit / 1e6:g} MB ({setting}) in 1000 fields are accepted."
+    message = f"The request is too large: send at most {limit / 1e6:g} MB ({setting}) in at most 1000 fields."
     return jsonify(message=message, code="too_large"), 413
 
 
 def check_host() -> None:
-    """Refuse a malformed Host header: the addresses in the answers are made from it."""
+    """Reject a malformed Host header, because URLs in responses are built from it."""
     if not request.host:
-        raise RequestError("The Host header of the request is not a host name.")
+        raise RequestError("The Host header of the request is not a valid host name.")
 
 
-def answer_unforeseen(error: Exception) -> ResponseReturnValue:
+def answer_internal_error(error: Exception) -> ResponseReturnValue:
     log.exception("A request failed", exc_info=error)
-    message = "The server failed with this request: its log has the details."
+    message = "The server failed to handle the request; its log has the details."
     return jsonify(message=message, code="internal_error"), 500

@@ -1,4 +1,7 @@
-"""The types of the JSON that the routes answer; those of jobs are in ``app/jobs/job_answers.py``."""
+"""Types of the JSON responses. The types of jobs are in ``app/jobs/job_answers.py``.
+
+Docstrings and field descriptions become part of ``/openapi.json``: write them for client developers.
+"""
 
 from functools import reduce
 from operator import or_
@@ -12,190 +15,269 @@ from app.jobs.job_answers import Count, JobId, Time
 from app.jobs.job_kinds import KINDS
 from app.similarity.transpositions import Transposition
 
-# The answer about a job is that of its kind, as they are registered.
+# A job is described by the type of its kind.
 _KINDS: Any = reduce(or_, dict.fromkeys(kind.answer for kind in KINDS.values()))
 Job = TypeAliasType("Job", Annotated[_KINDS, Field(discriminator="kind")])
 
+Message = Annotated[str, Field(description="A sentence for people.")]
+StatusUrl = Annotated[str, Field(description="The URL of GET /jobs/<id> for this job.")]
+
 
 class Error(TypedDict):
-    message: Annotated[str, Field(description="One sentence for a person.")]
-    code: str
+    """The response to a request that failed."""
+
+    message: Annotated[str, Field(description="A sentence for people: what is wrong and what to do.")]
+    code: Annotated[str, Field(description="The type of the error, for programs.")]
 
 
 class Done(TypedDict):
-    message: str
+    """The job was changed as requested."""
+
+    message: Message
     job_id: JobId
 
 
 class Queued(TypedDict):
-    message: str
+    """A job was created."""
+
+    message: Message
     job_id: JobId
-    status_url: str
+    status_url: StatusUrl
 
 
 class QueuedManifest(TypedDict):
+    """The job of one manifest of a list."""
+
     manifest_url: str
     job_id: JobId
-    status_url: str
+    status_url: StatusUrl
 
 
 class RefusedManifest(TypedDict):
-    line: Annotated[int, Field(ge=1)]
-    text: str
-    message: str
+    """A line of a list for which no job was created."""
+
+    line: Annotated[int, Field(ge=1, description="The line number, from 1.")]
+    text: Annotated[str, Field(description="The beginning of the line.")]
+    message: Annotated[str, Field(description="A sentence for people: what is wrong with the line.")]
 
 
 class QueuedList(Queued):
-    """The jobs of a list; ``job_id`` and ``status_url`` are those of the first."""
+    """A job was created for each valid line of a list. `job_id` and `status_url` are those of the first job."""
 
     jobs: list[QueuedManifest]
-    refused: list[RefusedManifest]
+    refused: Annotated[list[RefusedManifest], Field(description="The invalid lines.")]
 
 
 class Jobs(TypedDict):
+    """The jobs of the client app."""
+
     jobs: list[Job]
 
 
 class Detection(TypedDict):
-    xywh: Annotated[list[int], Field(min_length=4, max_length=4, description="Pixels of the full-size image.")]
-    confidence: float
+    """An illustration that was detected on a canvas."""
+
+    xywh: Annotated[
+        list[int],
+        Field(
+            min_length=4,
+            max_length=4,
+            description="Left, top, width and height of the box, in pixels of the full-size image.",
+        ),
+    ]
+    confidence: Annotated[float, Field(description="The confidence of the detector, from 0 to 1.")]
     class_id: Count
     class_name: str
 
 
 class Canvas(TypedDict):
-    number: Annotated[int, Field(ge=1, description="Place of the canvas in the manifest.")]
-    canvas_id: str
-    image_name: str
-    width: Count | None
-    height: Count | None
+    """A canvas of the manifest and the illustrations on it."""
+
+    number: Annotated[int, Field(ge=1, description="The position of the canvas in the manifest, from 1.")]
+    canvas_id: Annotated[str, Field(description="The ID of the canvas in the manifest; empty if it has none.")]
+    image_name: Annotated[str, Field(description="The name of the image in the annotation file.")]
+    width: Annotated[Count | None, Field(description="The width of the full-size image, in pixels.")]
+    height: Annotated[Count | None, Field(description="The height of the full-size image, in pixels.")]
     status: PageStatus
     reason: NotRequired[Annotated[str, Field(description="Why the canvas failed.")]]
     detections: list[Detection]
 
 
 class Annotations(TypedDict):
+    """The result of a detection job."""
+
     job_id: JobId
     manifest_url: str
-    model: str | None
+    model: Annotated[str | None, Field(description="The label of the weights.")]
     canvases: list[Canvas]
 
 
 class Image(TypedDict):
+    """An image of a document."""
+
     name: str
     url: str
 
 
 class ImagePair(TypedDict):
-    score: float
-    transposition: Transposition
+    """Two images and their similarity."""
+
+    score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
+    transposition: Annotated[Transposition, Field(description="The transformation of image_1 that gave the score.")]
     image_1: Image
     image_2: Image
 
 
 class Scores(TypedDict):
+    """The scores of two documents of a similarity job, best first."""
+
     job_id: JobId
-    documents: list[str]
-    model: str
+    documents: Annotated[list[str], Field(description="The IDs of the documents of image_1 and of image_2.")]
+    model: Annotated[str, Field(description="The network that embedded the images.")]
     pairs: list[ImagePair]
 
 
 class File(TypedDict):
-    name: str
-    url: str
-    size: Count
+    """A file of a job."""
+
+    name: Annotated[str, Field(description="The path of the file within the job.")]
+    url: Annotated[str, Field(description="The path to download the file from this server.")]
+    size: Annotated[Count, Field(description="The size in bytes.")]
 
 
 class Files(TypedDict):
+    """The files of a training or an evaluation."""
+
     files: list[File]
 
 
 class Forgotten(TypedDict):
-    message: str
-    forgotten: list[str]
-    in_use: list[str]
-    unknown: list[str]
+    """The IDs of the documents of the request, by what happened to them."""
+
+    message: Message
+    forgotten: Annotated[list[str], Field(description="Documents that were deleted.")]
+    in_use: Annotated[list[str], Field(description="Documents that were kept because of an unfinished job.")]
+    unknown: Annotated[list[str], Field(description="Documents that do not exist.")]
 
 
 class SplitAnswer(TypedDict):
-    images: Count
-    illustrations: Count
-    empty: Count
+    """The pages of a data set for one purpose: train, val or test."""
+
+    images: Annotated[Count, Field(description="The number of pages.")]
+    illustrations: Annotated[Count, Field(description="The number of boxes on these pages.")]
+    empty: Annotated[Count, Field(description="The number of pages without a box.")]
 
 
 class DatasetAnswer(TypedDict):
+    """A data set."""
+
     name: str
-    classes: Annotated[list[str], Field(description="The id of a class is its place, from 0.")]
-    splits: dict[str, SplitAnswer]
-    changed: Time
+    classes: Annotated[
+        list[str], Field(description="The names of the classes. The ID of a class is its position, from 0.")
+    ]
+    splits: Annotated[dict[str, SplitAnswer], Field(description="The pages by purpose: train, val or test.")]
+    changed: Annotated[Time, Field(description="The time of the last upload.")]
 
 
 class Datasets(TypedDict):
+    """The data sets of the client app."""
+
     datasets: list[DatasetAnswer]
 
 
 class DatasetDone(TypedDict):
-    message: str
+    """The data set was changed as requested."""
+
+    message: Message
     dataset: DatasetAnswer
 
 
 class ModelAnswer(TypedDict):
-    """What weights are. Of weights that cannot be used, which ``error`` says, only the file is known."""
+    """A file with detection weights. If `supported` is false, only the fields about the file have values."""
 
-    name: str
-    label: Annotated[str, Field(description="Name in the results.")]
-    default: bool
-    supported: bool
-    error: str | None
-    architecture: str | None
-    parameters: Count | None
-    classes: Annotated[dict[str, str], Field(description="Names by id.")]
-    input_size: Annotated[Count | None, Field(description="Longer side of the images of the training, in pixels.")]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
-    size: Annotated[Count, Field(description="Bytes of the file.")]
-    changed: Time
-    card: Annotated[str | None, Field(description="Markdown.")]
+    name: Annotated[str, Field(description="The file name, which selects the weights in requests.")]
+    label: Annotated[
+        str, Field(description="The name and the month of the file, which identify the weights in results.")
+    ]
+    default: Annotated[bool, Field(description="Whether requests without a model use these weights.")]
+    supported: Annotated[bool, Field(description="Whether the weights can be used.")]
+    error: Annotated[str | None, Field(description="Why the weights cannot be used.")]
+    architecture: Annotated[str | None, Field(description="The architecture of the network, such as YOLO11s.")]
+    parameters: Annotated[Count | None, Field(description="The number of parameters.")]
+    classes: Annotated[dict[str, str], Field(description="The names of the classes, by ID.")]
+    input_size: Annotated[
+        Count | None, Field(description="The longer side of the images that the weights were trained on, in pixels.")
+    ]
+    sha256: Annotated[
+        Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None, Field(description="The SHA-256 of the file.")
+    ]
+    size: Annotated[Count, Field(description="The size of the file in bytes.")]
+    changed: Annotated[Time, Field(description="The time of the last change of the file.")]
+    card: Annotated[str | None, Field(description="The model card, as Markdown.")]
 
 
 class DefaultChoice(TypedDict):
-    default: str
-    previous: str | None
-    since: Time | None
+    """The weights that requests without a model use."""
+
+    default: Annotated[str, Field(description="The file name of the default weights.")]
+    previous: Annotated[str | None, Field(description="The file name of the previous default weights.")]
+    since: Annotated[
+        Time | None, Field(description="When the default was chosen; null if it is the one of the server's settings.")
+    ]
 
 
 class NewDefault(DefaultChoice):
-    message: str
+    """The default weights were changed."""
+
+    message: Message
 
 
 class Default(DefaultChoice):
-    error: Annotated[str | None, Field(description="Why the default cannot be used.")]
+    """The weights that requests without a model use."""
+
+    error: Annotated[str | None, Field(description="Why the default weights cannot be used.")]
 
 
 class Health(TypedDict):
+    """Database and broker work."""
+
     status: Literal["ok"]
     database: str
     broker: str
 
 
 class NotHealthy(TypedDict):
+    """The database or the broker does not work."""
+
     status: Literal["not ok"]
-    message: str
+    message: Annotated[str, Field(description="A sentence for people: what does not work.")]
 
 
-Silences = Annotated[dict[str, float | None], Field(description="Seconds since a message came through each queue.")]
+SecondsByQueue = Annotated[
+    dict[str, float | None],
+    Field(description="Seconds since the last activity of each queue; null if there was none yet."),
+]
 
 
 class Ready(TypedDict):
+    """All queues are being processed."""
+
     status: Literal["ready"]
-    queues: Silences
+    queues: SecondsByQueue
 
 
 class NotReady(TypedDict):
+    """Some queues are not being processed."""
+
     status: Literal["not ready"]
-    message: str
-    queues: NotRequired[Silences]
+    message: Annotated[
+        str, Field(description="A sentence for people: which queues are affected, and which log to read.")
+    ]
+    queues: NotRequired[SecondsByQueue]
 
 
-# The weights of this server: the time of the last change by file name.
-Models = TypeAliasType("Models", dict[str, str])
-Document = TypeAliasType("Document", dict[str, Any])
+Models = TypeAliasType(
+    "Models",
+    Annotated[dict[str, str], Field(description="The time of the last change of each weights file, by file name.")],
+)
+Document = TypeAliasType("Document", Annotated[dict[str, Any], Field(description="An OpenAPI document, version 3.1.")])

@@ -1,4 +1,4 @@
-"""``/jobs``: progress and state of jobs; cancel, retry, redeliver. A client app sees its own jobs only."""
+"""``/jobs``: list, show, cancel, retry and redeliver jobs. A client app can access only its own jobs."""
 
 import re
 from typing import Annotated, Any
@@ -27,10 +27,12 @@ MOST_JOBS = 1000
 
 @dataclass(frozen=True)
 class JobsQuery:
-    """Which jobs to list."""
+    """The query of ``GET /jobs``."""
 
-    state: State | None = None
-    limit: Annotated[int, Strict(), Field(ge=1, le=MOST_JOBS), FROM_TEXT] = 50
+    state: Annotated[State | None, Field(description="List only jobs in this state.")] = None
+    limit: Annotated[
+        int, Strict(), Field(ge=1, le=MOST_JOBS, description="The largest number of jobs to list."), FROM_TEXT
+    ] = 50
 
 
 @routes.get("/jobs")
@@ -40,7 +42,7 @@ def index(query: JobsQuery) -> ResponseReturnValue:
     """List your jobs, newest first."""
     store = current_services.jobs
     jobs = store.list_recent(g.client.id, query.state, query.limit)
-    # A similarity job has a thousand deliveries: here they are counted, and shown with the job itself.
+    # A similarity job may have thousands of deliveries. Here they are only counted; GET /jobs/<id> lists them.
     counted = [job for job in jobs if find_kind(job.kind).many_deliveries]
     counts = store.count_deliveries(counted)
     deliveries = store.deliveries([job for job in jobs if job not in counted])
@@ -57,7 +59,7 @@ def index(query: JobsQuery) -> ResponseReturnValue:
 @routes.get("/jobs/<job_id>")
 @answers(JobAnswer)
 def show(job_id: str) -> ResponseReturnValue:
-    """Show the progress of a job, its coverage and its deliveries."""
+    """Show a job: state, progress, coverage and deliveries."""
     job = find_job(job_id)
     described = _describe(job, current_services.jobs.deliveries([job])[job_id])
     if job.kind == COLLECTION.name:
@@ -68,7 +70,10 @@ def show(job_id: str) -> ResponseReturnValue:
 @routes.post("/jobs/<job_id>/cancel")
 @answers(Done)
 def cancel(job_id: str) -> ResponseReturnValue:
-    """Cancel a job; of a collection, the jobs of its manifests."""
+    """Cancel a job.
+
+    On a collection, this cancels the unfinished jobs of its manifests.
+    """
     job = find_job(job_id)
     cancelled = current_services.jobs.cancel(job)
     if not cancelled:
@@ -80,10 +85,15 @@ def cancel(job_id: str) -> ResponseReturnValue:
 @routes.post("/jobs/<job_id>/retry")
 @answers(Done)
 def retry(job_id: str) -> ResponseReturnValue:
-    """Repeat what failed in a job, and only that, and send the completed result; of a collection, retry its jobs."""
+    """Retry the failed parts of a finished job.
+
+    On a job in state done, this repeats only the canvases or images that failed, and sends the completed result.
+    A job that failed or was cancelled continues where it stopped. On a collection, this retries the failed and
+    cancelled jobs of its manifests.
+    """
     job = find_job(job_id)
     if not job.finished:
-        raise RequestError(f"Job {job_id} is {job.state}: only a job that is finished can be tried again.")
+        raise RequestError(f"Job {job_id} is {job.state}: only a finished job can be tried again.")
     if job.kind == COLLECTION.name:
         return _retry_parts(job)
     part, failed = find_kind(job.kind).part, count_failed(job)
@@ -108,23 +118,26 @@ def _retry_parts(job: Job) -> ResponseReturnValue:
 @routes.post("/jobs/<job_id>/redeliver")
 @answers(Done)
 def redeliver(job_id: str) -> ResponseReturnValue:
-    """Send the result of a job again, or the event of its end; a closed address is open again."""
+    """Send the result and the final event of a finished job again.
+
+    A URL that was disabled because it answered 410 is enabled again.
+    """
     job = find_job(job_id)
     if not job.finished:
-        raise RequestError(f"Job {job_id} is {job.state}: only a finished job has something to send again.")
-    if not current_services.outbox.renew(job_id):
-        raise RequestError(f"Job {job_id} has nothing to send: {_explain_silence(job)}.")
+        raise RequestError(f"Job {job_id} is {job.state}: only the result of a finished job can be sent again.")
+    if not current_services.outbox.redeliver(job_id):
+        raise RequestError(f"Job {job_id} has nothing to send: {_explain_missing_delivery(job)}.")
     current_services.queue.wake(DELIVER)
-    return jsonify(Done(message="It will be sent again.", job_id=job_id))
+    return jsonify(Done(message="The result will be sent again.", job_id=job_id))
 
 
 def find_job(job_id: str) -> Job:
-    """Return a job of the client app that asks.
+    """Return a job of the client app of the current request.
 
     Raises:
-        NotFound: The client app has no such job.
+        NotFound: The client app has no job with this ID.
     """
-    if not re.fullmatch("[0-9a-f]{32}", job_id):  # PostgreSQL takes no NUL in a text, not even to look for it
+    if not re.fullmatch("[0-9a-f]{32}", job_id):  # PostgreSQL rejects text with NUL
         raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
     return current_services.jobs.find(job_id, g.client.id)
 
@@ -133,8 +146,8 @@ def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:
     return describe(job) | {"deliveries": [describe_delivery(delivery) for delivery in deliveries]}
 
 
-def _explain_silence(job: Job) -> str:
+def _explain_missing_delivery(job: Job) -> str:
     folder = current_services.storage.job(job.id)
     if folder.annotations.exists() or any(folder.path.glob("scores/*")):
-        return "neither a callback nor CLIENT_APP_URL was set, and no notify_url"
+        return "its request had neither a callback nor a notify_url, and CLIENT_APP_URL is not set"
     return "it has no result, and its request had no notify_url"

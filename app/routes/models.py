@@ -1,6 +1,6 @@
-"""``/models``: the detection weights of this server, and which are the default.
+"""``/models``: the detection weights of this server, and the choice of the default.
 
-Everyone may read; a change of the default needs a key, and so has a blueprint of its own.
+Reading needs no API key. Changing the default does, so it has a separate blueprint.
 """
 
 import time
@@ -24,7 +24,7 @@ default_routes = Blueprint("default_model", __name__)
 @routes.get("/models")
 @answers(Models)
 def list_models() -> ResponseReturnValue:
-    """List the detection weights of this server, each with the time of its last change."""
+    """List the detection weights of this server."""
     weights = current_services.models.list_weights().values()
     return jsonify({each.name: time.ctime(each.changed) for each in weights})
 
@@ -32,7 +32,7 @@ def list_models() -> ResponseReturnValue:
 @routes.get("/models/<name>")
 @answers(ModelAnswer)
 def show(name: str) -> ResponseReturnValue:
-    """Show what weights are: architecture, classes, input size, hash, card."""
+    """Show detection weights: architecture, classes, input size, hash and model card."""
     weights = _find(name)
     found = current_services.descriptions.describe(weights)
     return jsonify(
@@ -57,7 +57,7 @@ def show(name: str) -> ResponseReturnValue:
 @routes.get("/models/default")
 @answers(Default)
 def show_default() -> ResponseReturnValue:
-    """Show the weights that are used when a request names none, and those before."""
+    """Show the default weights, which requests without a model use, and the previous default."""
     models = current_services.models
     try:
         models.find()
@@ -70,7 +70,10 @@ def show_default() -> ResponseReturnValue:
 @default_routes.post("/models/<name>/default")
 @answers(NewDefault)
 def set_default(name: str) -> ResponseReturnValue:
-    """Use these weights from now on when a request names none, if they can be used."""
+    """Make these weights the default.
+
+    The server loads the weights and tests them first. Existing jobs keep the weights they were created with.
+    """
     models, settings = current_services.models, current_services.settings
     weights = _find(name)
     found = current_services.descriptions.describe(weights)
@@ -82,17 +85,17 @@ def set_default(name: str) -> ResponseReturnValue:
         raise RequestError(error.message) from error
     before = models.default
     default = models.set_default(weights)
-    message = f"{weights.name} is used when a request names no model, in place of {before.name}."
+    message = f"{weights.name} is now the default model, in place of {before.name}."
     if default == before:
-        message = f"{weights.name} is used already when a request names no model."
+        message = f"{weights.name} is the default model already."
     return jsonify(NewDefault(message=message, **_describe(default)))
 
 
 def _find(name: str) -> Weights:
-    """Return the weights that an address names.
+    """Return the weights of a URL.
 
     Raises:
-        NotFound: There are none of that name.
+        NotFound: There are no weights with this name.
     """
     try:
         return current_services.models.find(name)

@@ -1,9 +1,16 @@
-"""``GET /openapi.json``: what every route takes and answers, generated from the routes and their records.
+"""``GET /openapi.json``: the OpenAPI document, generated from the routes.
 
-A path, its parameters and whether it needs a key come from Flask; the summary is the first line of the view; bodies,
-queries and answers come from the decorators in ``operations``, and their schemas from pydantic.
+=============================  ==================================================
+part of the document           source
+=============================  ==================================================
+paths, parameters, security    rules and blueprints of Flask
+summaries and descriptions     docstrings of the views
+bodies, queries and responses  decorators of the views (``operations``)
+schemas                        pydantic, from the records of requests and answers
+=============================  ==================================================
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -24,26 +31,31 @@ from app.server.authentication import OPEN, PROBES
 routes = Blueprint("openapi", __name__)
 
 INTRODUCTION = (
-    "Finds the illustrations in digitised historical documents, and compares them: takes the address of a IIIF "
-    "manifest, or of lists of images, and posts boxes or scores to the client app that asked. Fields that are not "
-    "named here may be added to any answer."
+    "Detects the illustrations in digitised historical documents, compares them, and trains detection weights.\n\n"
+    "Send your API key in the header `X-API-Key`. A request that takes time creates a job and returns its ID at once. "
+    "`GET /jobs/{job_id}` shows the progress of the job. The result is posted to the `callback` of the request, "
+    "and it can also be downloaded.\n\n"
+    "Responses may get additional fields in later versions: ignore fields that you do not know."
 )
-REFUSALS = {
-    400: "There is no API key, or a field cannot be used: the message names it.",
-    403: "The API key is not known.",
-    404: "You have no such job or data set, or there is nothing of that name.",
-    413: "The request is too large, or something in it.",
-    429: "There were too many requests.",
-    503: "The database or the broker cannot be used now, or enough others do the same: nothing was done.",
-    507: "The server's disk is full: nothing was done.",
+ERRORS = {
+    400: "The API key is missing, or a part of the request is invalid. `message` says which.",
+    403: "The API key or the token is unknown.",
+    404: "The object does not exist, or it belongs to another client app.",
+    413: "The request, or a file in it, exceeds a size limit.",
+    429: "The rate limit is exceeded.",
+    503: "The server cannot handle the request at the moment. `message` says why. Nothing was changed.",
+    507: "The disk of the server is full. Nothing was changed.",
 }
+# Descriptions of path parameters, by name or by blueprint and name.
 PARAMETERS = {
-    "job_id": "Id of a job of yours.",
-    "pair": "Ids of two documents: <id>-<id>.",
-    "path": "Name of a file that GET /jobs/<id>/files lists.",
-    "name": "Name of a data set, or of weights, with or without .pt.",
+    "job_id": "The ID of the job.",
+    "pair": "The IDs of two documents of the job, in either order: `<id>-<id>`.",
+    "path": "The name of a file, as listed by `GET /jobs/{job_id}/files`.",
+    "datasets.name": "The name of the data set.",
+    "models.name": "The name of the weights, with or without `.pt`.",
+    "default_model.name": "The name of the weights, with or without `.pt`.",
 }
-# View → the path that its answer leads to, and where the answer has the parameter.
+# OpenAPI links. View → the path that its response leads to, and the values of the path parameters in the response.
 LINKS = {
     "submissions.run_detect": ("/jobs/{job_id}", {"job_id": "$response.body#/job_id"}),
     "jobs.index": ("/jobs/{job_id}", {"job_id": "$response.body#/jobs/0/job_id"}),
@@ -59,14 +71,14 @@ LINKS = {
 @routes.get("/openapi.json")
 @answers(Document)
 def show_document() -> ResponseReturnValue:
-    """Return this document."""
+    """Return this OpenAPI document."""
     if "openapi" not in current_app.extensions:
         current_app.extensions["openapi"] = build_document(current_app)
     return jsonify(current_app.extensions["openapi"])
 
 
 def build_document(app: Flask) -> dict[str, Any]:
-    """Return the document, of version 3.1 (https://spec.openapis.org/oas/v3.1.1.html)."""
+    """Return the OpenAPI document, version 3.1 (https://spec.openapis.org/oas/v3.1.1.html)."""
     rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
     views = {rule.endpoint: app.view_functions[rule.endpoint] for rule in rules}
     schemas = Schemas(map(get_operation, views.values()))
@@ -85,7 +97,7 @@ def build_document(app: Flask) -> dict[str, Any]:
         "components": {
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
             "schemas": schemas.components,
-            "responses": {str(status): _refuse(status, schemas) for status in REFUSALS},
+            "responses": {str(status): _describe_error(status, schemas) for status in ERRORS},
         },
     }
 
@@ -94,14 +106,14 @@ class Schemas:
     """The JSON schemas of all records.
 
     Args:
-        operations: What takes and answers the records.
+        operations: Operations that use the records.
 
     Attributes:
-        components: Schemas by name.
+        components: Schemas by name, for the section ``components``.
     """
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        used = [(each.body, each.query, each.answer, each.unwell) for each in operations]
+        used = [(each.body, each.query, each.answer, each.unhealthy) for each in operations]
         types = dict.fromkeys(each for some in [*used, (Error,)] for each in some if each is not None)
         inputs: list[tuple[Any, Literal["validation"], TypeAdapter[Any]]]
         inputs = [(each, "validation", adapt(each)) for each in types]
@@ -116,13 +128,13 @@ class Schemas:
         return self._schemas[record]
 
     def list_fields(self, query: Any) -> dict[str, Any]:
-        """Return the schema of each field of a query."""
+        """Return the schemas of the fields of a query, by name."""
         fields: dict[str, Any] = self._queries[query]["properties"]
         return fields
 
 
 class PlainSchema(GenerateJsonSchema):
-    """Leaves out what says nothing: titles that repeat the name of a field, and empty texts as defaults."""
+    """Omits redundant parts: titles that repeat the name of a field, and empty strings as defaults."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -133,13 +145,13 @@ class PlainSchema(GenerateJsonSchema):
 
 
 def _describe(rule: Rule, view: View, schemas: Schemas) -> dict[str, Any]:
-    """Return the operation of a route."""
+    """Return the OpenAPI operation of a route."""
     operation, blueprint = get_operation(view), rule.endpoint.partition(".")[0]
-    described: dict[str, Any] = {
-        "operationId": rule.endpoint,
-        "summary": (view.__doc__ or "").partition("\n")[0],
-        "parameters": [*_list_parameters(rule, operation, schemas)],
-    }
+    summary, _, details = (inspect.getdoc(view) or "").partition("\n\n")
+    described: dict[str, Any] = {"operationId": rule.endpoint, "summary": summary}
+    if details:
+        described["description"] = details
+    described["parameters"] = [*_list_parameters(rule, operation, schemas)]
     if operation.body:
         described["requestBody"] = {"required": True, "content": dict(_list_bodies(operation, schemas))}
     if blueprint in OPEN:
@@ -147,26 +159,28 @@ def _describe(rule: Rule, view: View, schemas: Schemas) -> dict[str, Any]:
     content = {kind: {"schema": schema} for kind, schema in operation.other_types.items()}
     if operation.answer:
         content[JSON] = {"schema": schemas.refer(operation.answer)}
-    described["responses"] = {"200": {"description": "OK", "content": content}}
-    for status in sorted(_list_refusals(rule, operation, blueprint)):
+    described["responses"] = {"200": {"description": "The request succeeded.", "content": content}}
+    for status in sorted(_list_errors(rule, operation, blueprint)):
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
-    if operation.unwell:
-        unwell = {JSON: {"schema": schemas.refer(operation.unwell)}}
-        described["responses"]["503"] = {"description": "It does not.", "content": unwell}
+    if operation.unhealthy:
+        unhealthy = {JSON: {"schema": schemas.refer(operation.unhealthy)}}
+        described["responses"]["503"] = {"description": "The check failed. `message` says why.", "content": unhealthy}
     return described
 
 
 def _list_parameters(rule: Rule, operation: Operation, schemas: Schemas) -> Iterator[dict[str, Any]]:
+    blueprint = rule.endpoint.partition(".")[0]
     for name in sorted(rule.arguments):
-        text = {"type": "string", "description": PARAMETERS[name]}
-        yield {"name": name, "in": "path", "required": True, "schema": text}
+        description = PARAMETERS.get(f"{blueprint}.{name}") or PARAMETERS[name]
+        yield {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
     if operation.query:
-        for name, schema in schemas.list_fields(operation.query).items():
-            yield {"name": name, "in": "query", "schema": schema}
+        for name, field in schemas.list_fields(operation.query).items():
+            schema = {key: value for key, value in field.items() if key != "description"}
+            yield {"name": name, "in": "query", "description": field["description"], "schema": schema}
 
 
 def _list_bodies(operation: Operation, schemas: Schemas) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each media type of a body. In a form, a list or an object is a text, its JSON."""
+    """Yield each media type of a body with its schema. Forms contain lists and objects as JSON text."""
     fields = get_schema(operation.body).items()
     encoding = {name: {"contentType": JSON} for name, field in fields if field.get("type") in ("object", "array")}
     for kind in operation.body_types:
@@ -174,31 +188,31 @@ def _list_bodies(operation: Operation, schemas: Schemas) -> Iterator[tuple[str, 
         yield kind, {"schema": schemas.refer(operation.body)} | form
 
 
-def _list_refusals(rule: Rule, operation: Operation, blueprint: str) -> set[int]:
-    """Return the statuses of the refusals of a route."""
-    refusals = set(operation.refuses)
+def _list_errors(rule: Rule, operation: Operation, blueprint: str) -> set[int]:
+    """Return the statuses of the errors of a route."""
+    errors = set(operation.errors)
     if blueprint not in PROBES:
-        refusals |= {400, 429}
+        errors |= {400, 429}
     if blueprint not in OPEN:
-        refusals |= {403, 503}
+        errors |= {403, 503}
     if rule.arguments:
-        refusals.add(404)
+        errors.add(404)
     if operation.body:
-        refusals.add(413)
-    return refusals
+        errors.add(413)
+    return errors
 
 
-def _link(place: str, parameters: dict[str, str], rules: Iterable[Rule]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a link to each operation at a place or below it."""
+def _link(path: str, parameters: dict[str, str], rules: Iterable[Rule]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a link to each operation at or below a path."""
     for rule in rules:
-        if (_name_path(rule) + "/").startswith(place + "/"):
+        if (_name_path(rule) + "/").startswith(path + "/"):
             yield rule.endpoint, {"operationId": rule.endpoint, "parameters": parameters}
 
 
-def _refuse(status: int, schemas: Schemas) -> dict[str, Any]:
-    refusal = {"description": REFUSALS[status], "content": {JSON: {"schema": schemas.refer(Error)}}}
-    wait = {"required": True, "description": "Seconds to wait.", "schema": {"type": "integer"}}
-    return refusal | ({"headers": {"Retry-After": wait}} if status in (429, 503) else {})
+def _describe_error(status: int, schemas: Schemas) -> dict[str, Any]:
+    response = {"description": ERRORS[status], "content": {JSON: {"schema": schemas.refer(Error)}}}
+    wait = {"required": True, "description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
+    return response | ({"headers": {"Retry-After": wait}} if status in (429, 503) else {})
 
 
 def _name_path(rule: Rule) -> str:

@@ -1,11 +1,11 @@
-"""Decorators of views: what a view takes and answers. They read the request, and tell ``/openapi.json`` about both.
+"""Decorators that declare the input and the responses of views. ``/openapi.json`` is generated from them.
 
     @routes.post("/run_detect")
     @takes_body(DetectionRequest)
     @answers(Queued)
-    def run_detect(wanted: DetectionRequest) -> ResponseReturnValue:
+    def run_detect(body: DetectionRequest) -> ResponseReturnValue:
 
-The view receives the validated record as its first argument; a request that cannot be used never gets there.
+The decorators also read and validate the input. The view receives the record as its first argument.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,22 +26,22 @@ View = Callable[..., Any]
 JSON, MULTIPART = "application/json", "multipart/form-data"
 FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 BINARY = {"type": "string", "format": "binary"}
-# A field of a form that is a file.
+# The type of a form field that contains a file.
 File = Annotated[InstanceOf[FileStorage], WithJsonSchema(BINARY)]
 
 
 @dataclass
 class Operation:
-    """What is known of a view.
+    """The input and the responses of a view.
 
     Attributes:
-        body: Record of the body of a request; None when it has none.
+        body: Record of the request body; None without a body.
         body_types: Media types of the body.
-        query: Record of the query; None when there is none.
-        answer: Type of the JSON answer; None when there is none.
-        other_types: Schemas of the answers that are not JSON, by media type.
-        unwell: Type of the answer 503, of a probe.
-        refuses: Further statuses of a refusal.
+        query: Record of the query; None without a query.
+        answer: Type of the JSON response; None if the response is not JSON.
+        other_types: Schemas of responses that are not JSON, by media type.
+        unhealthy: Type of the response 503 of a probe.
+        errors: Statuses of errors that are specific to the view.
     """
 
     body: Any = None
@@ -49,65 +49,65 @@ class Operation:
     query: Any = None
     answer: Any = None
     other_types: Mapping[str, Any] = field(default_factory=dict)
-    unwell: Any = None
-    refuses: Sequence[int] = ()
+    unhealthy: Any = None
+    errors: Sequence[int] = ()
 
 
 def get_operation(view: View) -> Operation:
-    """Return what is known of a view."""
+    """Return the declared input and responses of a view."""
     operation: Operation = view.__dict__.setdefault("operation", Operation())
     return operation
 
 
 def takes_body(model: Any, kinds: Sequence[str] = FORMS) -> Callable[[View], View]:
-    """Read the body of a request: a form or, where that is one of the media types, a JSON object.
+    """Read the request body, a form or a JSON object, into a record.
 
     Args:
         model: Class of the record.
-        kinds: Media types of the body.
+        kinds: Accepted media types.
     """
 
     def decorate(view: View) -> View:
         operation = get_operation(view)
         operation.body, operation.body_types = model, kinds
-        return _pass(view, lambda: read(model, _read_body(kinds)))
+        return _prepend_record(view, lambda: read(model, _read_body(kinds)))
 
     return decorate
 
 
 def takes_query(model: Any) -> Callable[[View], View]:
-    """Read the query of a request."""
+    """Read the query of the URL into a record."""
 
     def decorate(view: View) -> View:
         get_operation(view).query = model
-        return _pass(view, lambda: read(model, request.args))
+        return _prepend_record(view, lambda: read(model, request.args))
 
     return decorate
 
 
 def answers(
-    answer: Any, *, others: Mapping[str, Any] | None = None, unwell: Any = None, refuses: Sequence[int] = ()
+    answer: Any, *, others: Mapping[str, Any] | None = None, unhealthy: Any = None, errors: Sequence[int] = ()
 ) -> Callable[[View], View]:
-    """Note what a view answers.
+    """Declare the responses of a view.
 
     Args:
-        answer: Type of the JSON answer; None when there is none.
-        others: Schemas of other answers, by media type.
-        unwell: Type of the answer 503, of a probe.
-        refuses: Statuses of a refusal that other views do not have.
+        answer: Type of the JSON response; None if the response is not JSON.
+        others: Schemas of other responses, by media type.
+        unhealthy: Type of the response 503 of a probe.
+        errors: Statuses of errors that are specific to the view.
     """
 
     def decorate(view: View) -> View:
         operation = get_operation(view)
         operation.answer, operation.other_types = answer, others or {}
-        operation.unwell, operation.refuses = unwell, refuses
+        operation.unhealthy, operation.errors = unhealthy, errors
         return view
 
     return decorate
 
 
-def _pass(view: View, read_record: Callable[[], Any]) -> View:
-    """Return a view that reads its record, and then does as before."""
+def _prepend_record(view: View, read_record: Callable[[], Any]) -> View:
+    """Wrap a view: read a record and pass it as the first argument."""
 
     @wraps(view)
     def wrapped(**path: str) -> Any:

@@ -1,4 +1,4 @@
-"""``GET /healthz``, ``/readyz``, ``/metrics``: for load balancers, watchdogs and Prometheus. They need no API key."""
+"""``GET /healthz``, ``/readyz``, ``/metrics``: for load balancers, monitoring and Prometheus. They need no API key."""
 
 import hmac
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.database.connections import wait_at_most
 from app.database.sessions import Database
-from app.database.tables import App
+from app.database.tables import ClientApp
 from app.errors import DatabaseUnavailable, Forbidden
 from app.monitoring.prometheus import ServiceCollector
 from app.routes.answers import Health, NotHealthy, NotReady, Ready
@@ -21,15 +21,15 @@ from app.services import current_services
 
 routes = Blueprint("health", __name__)
 
-# What has not answered by then does not answer.
+# Timeout of each check.
 PROBE_SECONDS = 1.5
-SILENT = "does not answer"
+NO_ANSWER = "does not answer"
 
 
 @routes.get("/healthz")
-@answers(Health, unwell=NotHealthy)
+@answers(Health, unhealthy=NotHealthy)
 def healthz() -> ResponseReturnValue:
-    """Check that the database can be read, and that the broker takes messages."""
+    """Check that the database can be read and that the broker accepts messages."""
     database, broker = current_services.database, current_services.broker
     faults = _probe({"database": lambda: _read(database), "broker": lambda: _write(broker)})
     if not faults:
@@ -39,9 +39,12 @@ def healthz() -> ResponseReturnValue:
 
 
 @routes.get("/readyz")
-@answers(Ready, unwell=NotReady)
+@answers(Ready, unhealthy=NotReady)
 def readyz() -> ResponseReturnValue:
-    """Check that a message came through every queue lately: this also finds a worker that consumes nothing."""
+    """Check that the workers of every queue are active.
+
+    A queue counts as inactive if its worker processed no message and made no progress within READY_SECONDS.
+    """
     try:
         silences = current_services.heartbeats.find_silences()
     except DatabaseUnavailable:
@@ -56,9 +59,12 @@ def readyz() -> ResponseReturnValue:
 
 
 @routes.get("/metrics")
-@answers(None, others={"text/plain": {"type": "string"}}, refuses=[403])
+@answers(None, others={"text/plain": {"type": "string"}}, errors=[403])
 def metrics() -> Response:
-    """Return the metrics for Prometheus; with METRICS_TOKEN, for those who know it."""
+    """Return the metrics for Prometheus.
+
+    If METRICS_TOKEN is set on the server, send it as `Authorization: Bearer <token>`.
+    """
     _check_token(current_services.settings.metrics_token)
     registry = CollectorRegistry()
     s = current_services
@@ -67,7 +73,7 @@ def metrics() -> Response:
 
 
 def _describe_silence(silent: Mapping[str, float | None], queues: int) -> str:
-    """Return the sentence that says which queues are silent, and where to look."""
+    """Return a message that names the silent queues and the log to read."""
     names = ", ".join(silent)
     which = f"the queue {names}" if len(silent) == 1 else f"the queues {names}"
     times = [seconds for seconds in silent.values() if seconds is not None]
@@ -78,40 +84,40 @@ def _describe_silence(silent: Mapping[str, float | None], queues: int) -> str:
 
 
 def _probe(checks: Mapping[str, Callable[[], str]]) -> dict[str, str]:
-    """Make all checks at once, and return what is wrong with whom."""
+    """Run all checks in parallel. Return the problem of each check that failed, by name."""
     executor = ThreadPoolExecutor(len(checks), "probe")
     probes = {name: executor.submit(check) for name, check in checks.items()}
     wait(probes.values(), PROBE_SECONDS)
     executor.shutdown(wait=False)
-    return {name: fault for name, probe in probes.items() if (fault := _take(probe))}
+    return {name: fault for name, probe in probes.items() if (fault := _get_problem(probe))}
 
 
-def _take(probe: Future[str]) -> str:
-    return probe.result() if probe.done() else SILENT
+def _get_problem(probe: Future[str]) -> str:
+    return probe.result() if probe.done() else NO_ANSWER
 
 
 def _read(database: Database) -> str:
     try:
         with wait_at_most(PROBE_SECONDS), database.session() as session:
-            session.scalar(select(App.id).limit(1))
+            session.scalar(select(ClientApp.id).limit(1))
     except DatabaseUnavailable:
-        return SILENT
+        return NO_ANSWER
     return ""
 
 
 def _write(broker: Redis) -> str:
-    """Write: a broker that is full, or a copy of another, answers all the same."""
+    """Write a key, because a broker that is out of memory, or a read-only replica, still answers pings."""
     try:
         broker.set("extractor:health", "", ex=60)
     except ResponseError:
-        return "takes no messages: it is full, or can only be read"
+        return "accepts no messages: it is out of memory or read-only"
     except RedisError:
-        return SILENT
+        return NO_ANSWER
     return ""
 
 
 def _check_token(token: str) -> None:
-    """Refuse a request without the token of the settings, if there is one there."""
+    """Raise an error if METRICS_TOKEN is set and the request does not contain it."""
     sent = request.headers.get("Authorization", "")
     if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
-        raise Forbidden("The metrics are for those who know METRICS_TOKEN: send it as Authorization: Bearer <token>.")
+        raise Forbidden("The metrics require METRICS_TOKEN: send it as Authorization: Bearer <token>.")

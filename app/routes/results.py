@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response, current_app, jsonify, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from app.database.tables import Job
@@ -24,23 +25,28 @@ routes = Blueprint("results", __name__)
 
 @dataclass(frozen=True)
 class AnnotationsQuery:
-    """How to write annotations."""
+    """The query of ``GET /jobs/<id>/annotations``."""
 
-    format: Literal["text", "json"] = "text"
+    format: Annotated[Literal["text", "json"], Field(description="The format of the response.")] = "text"
 
 
 @dataclass(frozen=True)
 class ScoresQuery:
-    """How to write scores."""
+    """The query of ``GET /jobs/<id>/scores/<a>-<b>``."""
 
-    format: Literal["npy", "json"] = "npy"
+    format: Annotated[Literal["npy", "json"], Field(description="The format of the response.")] = "npy"
 
 
 @routes.get("/jobs/<job_id>/annotations")
 @takes_query(AnnotationsQuery)
 @answers(Annotations, others={"text/plain": {"type": "string"}})
 def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
-    """Return the annotation file; as JSON, each box with confidence and class, in pixels of the full-size image."""
+    """Return the boxes of a detection job.
+
+    The text is the annotation file that is also sent to the client app: for each canvas a line `number image_name`,
+    followed by a line `x y width height` per box. JSON adds confidence and class of each box, and canvases that failed.
+    Coordinates are in pixels of the full-size image.
+    """
     job = find_job(job_id)
     folder = current_services.storage.job(job.id)
     path = folder.annotations if query.format == "text" else folder.annotations_json
@@ -57,7 +63,11 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
 @takes_query(ScoresQuery)
 @answers(Scores, others={"application/octet-stream": BINARY})
 def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
-    """Return the scores of two documents of a similarity job, by their ids in either order: <id>-<id>."""
+    """Return the scores of two documents of a similarity job.
+
+    npy is the file that is also sent to the client app. `numpy.load` reads it as an array of strings, best match first.
+    Its columns are the score and the names of the two images. JSON adds the URLs and the transpositions.
+    """
     job = find_job(job_id)
     found = _find_scores(job, _find_pair(job, pair))
     if query.format == "npy":
@@ -70,7 +80,7 @@ def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
 @routes.get("/jobs/<job_id>/files")
 @answers(Files)
 def list_files(job_id: str) -> ResponseReturnValue:
-    """List the files of a training or an evaluation: figures, curves, pictures, weights."""
+    """List the files of a training or an evaluation: figures, curves, images, weights."""
     folder = current_services.storage.job(find_job(job_id).id).results
     found = sorted(Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names)
     whole = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
@@ -81,21 +91,21 @@ def list_files(job_id: str) -> ResponseReturnValue:
 @routes.get("/jobs/<job_id>/files/<path:path>")
 @answers(None, others={"*/*": BINARY})
 def show_file(job_id: str, path: str) -> ResponseReturnValue:
-    """Return one of these files."""
-    if any(part.startswith(".") for part in path.split("/")):  # half-written
+    """Return a file of a training or an evaluation."""
+    if any(part.startswith(".") for part in path.split("/")):  # a file that is being written
         raise NotFound(f"Job {job_id} has no file {show(path)}.")
     return send_from_directory(current_services.storage.job(find_job(job_id).id).results, path)
 
 
 def _find_pair(job: Job, name: str) -> Pair:
-    """Return the pair that a name means, in either order of its documents."""
+    """Return the pair with a name. The IDs may be in either order."""
     if job.kind != SIMILARITY.name:
         raise NotFound(f"Job {job.id} is a {job.kind}: it has no scores.")
     pairs = find_pairs(name, job.request["documents"])
     if not pairs:
         raise NotFound(f"Job {job.id} has no pair of documents {show(name)}: name it as <id>-<id>.")
     if len(pairs) > 1:
-        raise NotFound(f"Job {job.id} has several pairs {show(name)}: name the one with the ids in order.")
+        raise NotFound(f"Job {job.id} has several pairs {show(name)}: send the IDs in alphabetical order.")
     return pairs[0]
 
 
@@ -114,7 +124,7 @@ def _advise(job: Job) -> str:
 
 
 def _describe_file(job_id: str, name: str, path: Path) -> File | None:
-    """Return the answer about a file; None of one that an evaluation replaces at this moment."""
+    """Return a file of the response; None if it has disappeared because an evaluation is replacing it."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:

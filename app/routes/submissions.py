@@ -1,4 +1,4 @@
-"""The routes that make jobs: detections, comparisons, trainings, evaluations; and documents are forgotten here."""
+"""The routes that create jobs: detection, similarity, training and evaluation. Also the deletion of documents."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -30,26 +30,32 @@ MOST_MANIFESTS = 10_000
 
 @dataclass(frozen=True)
 class ManifestList(DetectionOptions):
-    """A list of manifests, and the options of each."""
+    """A list of manifests, and options that apply to all of them. An empty field selects its default."""
 
-    url_file: Annotated[File, Field(description="A text file with one manifest address a line.")]
+    url_file: Annotated[File, Field(description="A text file with one URL of a manifest or collection per line.")]
 
 
 @routes.post("/run_detect")
 @takes_body(DetectionRequest)
 @answers(Queued)
-def run_detect(wanted: DetectionRequest) -> ResponseReturnValue:
-    """Find the illustrations of one manifest, or of each manifest of a collection."""
-    (job,) = _submit_detections([wanted])
+def run_detect(body: DetectionRequest) -> ResponseReturnValue:
+    """Detect the illustrations of a manifest.
+
+    A collection is expanded: each of its manifests gets its own job, which GET /jobs/{job_id} of the collection lists.
+    """
+    (job,) = _submit_detections([body])
     return jsonify(_describe(job, "The manifest is queued for detection."))
 
 
 @routes.post("/delete_detect")
 @takes_body(DetectionRequest)
 @answers(Queued)
-def delete_detect(wanted: DetectionRequest) -> ResponseReturnValue:
-    """Find the illustrations of one manifest on newly fetched images."""
-    (job,) = _submit_detections([replace(wanted, refresh=True)])
+def delete_detect(body: DetectionRequest) -> ResponseReturnValue:
+    """Detect the illustrations of a manifest on newly fetched images.
+
+    Like POST /run_detect, but all images are fetched again instead of read from the cache.
+    """
+    (job,) = _submit_detections([replace(body, refresh=True)])
     return jsonify(_describe(job, "The manifest is queued for detection on newly fetched images."))
 
 
@@ -57,14 +63,17 @@ def delete_detect(wanted: DetectionRequest) -> ResponseReturnValue:
 @takes_body(ManifestList, [MULTIPART])
 @answers(QueuedList)
 def detect_all(manifests: ManifestList) -> ResponseReturnValue:
-    """Find the illustrations of the manifests in a text file, one address a line."""
-    wanted, refused = read_list(_read_text(manifests), manifests)
-    if not wanted:
+    """Detect the illustrations of all manifests of a list.
+
+    Each valid line gets its own job. Blank and repeated lines are ignored. Invalid lines are listed in `refused`.
+    """
+    detections, refused = read_list(_read_text(manifests), manifests)
+    if not detections:
         reasons = " ".join(f"Line {fault.line}: {fault.message}" for fault in refused[:5])
-        raise RequestError(f"url_file names no manifest that can be used. {reasons}".strip())
-    if len(wanted) > MOST_MANIFESTS:
-        raise RequestError(f"url_file has {len(wanted)} manifests: send at most {MOST_MANIFESTS} at a time.")
-    jobs = _submit_detections(wanted)
+        raise RequestError(f"url_file contains no valid manifest URL. {reasons}".strip())
+    if len(detections) > MOST_MANIFESTS:
+        raise RequestError(f"url_file has {len(detections)} manifests: send at most {MOST_MANIFESTS} at a time.")
+    jobs = _submit_detections(detections)
     message = "1 manifest is queued for detection." if len(jobs) == 1 else f"{len(jobs)} manifests are queued."
     if refused:
         message += f" These lines cannot be used: {', '.join(str(fault.line) for fault in refused[:20])}."
@@ -83,11 +92,14 @@ def detect_all(manifests: ManifestList) -> ResponseReturnValue:
 @routes.post("/run_similarity")
 @takes_body(SimilarityRequest, [JSON, *FORMS])
 @answers(Queued)
-def run_similarity(wanted: SimilarityRequest) -> ResponseReturnValue:
-    """Compare the images of every two documents, and of each with itself."""
-    current_services.documents.check(g.client.id, wanted)
-    (job,) = current_services.jobs.submit(g.client.id, [wanted])
-    count = len(wanted.documents)
+def run_similarity(body: SimilarityRequest) -> ResponseReturnValue:
+    """Compare the images of documents.
+
+    Every image is compared with all images of the other documents and with the other images of its own document.
+    """
+    current_services.documents.check(g.client.id, body)
+    (job,) = current_services.jobs.submit(g.client.id, [body])
+    count = len(body.documents)
     which = "The document is" if count == 1 else f"{count} documents are"
     return jsonify(_describe(job, f"{which} queued for comparison."))
 
@@ -95,13 +107,16 @@ def run_similarity(wanted: SimilarityRequest) -> ResponseReturnValue:
 @routes.post("/delete_similarity")
 @takes_body(ForgetRequest, [JSON, *FORMS])
 @answers(Forgotten)
-def delete_similarity(wanted: ForgetRequest) -> ResponseReturnValue:
-    """Forget images, embeddings and scores of documents of yours."""
-    found = current_services.documents.forget(g.client.id, wanted.documents)
+def delete_similarity(body: ForgetRequest) -> ResponseReturnValue:
+    """Delete the stored images, embeddings and scores of documents.
+
+    Data that another document or client app uses is kept. Documents of unfinished jobs are kept and listed in `in_use`.
+    """
+    found = current_services.documents.forget(g.client.id, body.documents)
     count = len(found.forgotten)
     message = "1 document is forgotten." if count == 1 else f"{count} documents are forgotten."
     if found.in_use:
-        message += " Others are being compared: cancel their jobs, or wait until they are done."
+        message += " The documents in in_use belong to unfinished jobs: cancel these jobs, or wait until they are done."
     return jsonify(
         Forgotten(message=message, forgotten=[*found.forgotten], in_use=[*found.in_use], unknown=[*found.unknown])
     )
@@ -110,39 +125,42 @@ def delete_similarity(wanted: ForgetRequest) -> ResponseReturnValue:
 @routes.post("/train-model")
 @takes_body(TrainingRequest)
 @answers(Queued)
-def train_model(wanted: TrainingRequest) -> ResponseReturnValue:
-    """Train weights on a data set of yours. They become weights of this server."""
+def train_model(body: TrainingRequest) -> ResponseReturnValue:
+    """Train detection weights on a data set.
+
+    The new weights are added to GET /models.
+    """
     models = current_services.models
-    wanted = replace(wanted, model=models.find(wanted.model).name)
-    if f"{wanted.name}.pt" in models.list_weights():
-        raise RequestError(f"name: weights {wanted.name}.pt already exist; choose another name.")
-    wanted.check_splits(current_services.datasets.find(g.client.id, wanted.data).splits)
-    (job,) = current_services.jobs.submit(g.client.id, [wanted])
-    return jsonify(_describe(job, f"The training is queued: {wanted.epochs} epochs on {wanted.data}."))
+    body = replace(body, model=models.find(body.model).name)
+    if f"{body.name}.pt" in models.list_weights():
+        raise RequestError(f"name: weights {body.name}.pt already exist; choose another name.")
+    body.check_splits(current_services.datasets.find(g.client.id, body.data).splits)
+    (job,) = current_services.jobs.submit(g.client.id, [body])
+    return jsonify(_describe(job, f"The training is queued: {body.epochs} epochs on the data set {body.data}."))
 
 
 @routes.post("/test-model")
 @takes_body(EvaluationRequest)
 @answers(Queued)
-def test_model(wanted: EvaluationRequest) -> ResponseReturnValue:
-    """Evaluate weights on the labelled pages of a data set of yours."""
-    wanted = replace(wanted, model=current_services.models.find(wanted.model).name)
-    split = wanted.choose_split(current_services.datasets.find(g.client.id, wanted.dataset).splits)
-    (job,) = current_services.jobs.submit(g.client.id, [wanted])
-    return jsonify(_describe(job, f"The test is queued: pages for {split} of {wanted.dataset}."))
+def test_model(body: EvaluationRequest) -> ResponseReturnValue:
+    """Evaluate detection weights on the labelled pages of a data set."""
+    body = replace(body, model=current_services.models.find(body.model).name)
+    split = body.choose_split(current_services.datasets.find(g.client.id, body.dataset).splits)
+    (job,) = current_services.jobs.submit(g.client.id, [body])
+    return jsonify(_describe(job, f"The evaluation is queued: pages for {split} of the data set {body.dataset}."))
 
 
 def _read_text(manifests: ManifestList) -> str:
     try:
         return manifests.url_file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RequestError("url_file is not text: send a UTF-8 text file with one manifest address a line.") from error
+        raise RequestError("url_file is not text: send a UTF-8 text file with one manifest URL per line.") from error
 
 
-def _submit_detections(wanted: list[DetectionRequest]) -> list[Job]:
-    # By its name, also the default: a job keeps the weights that it began with, whatever becomes the default.
-    weights = current_services.models.find(wanted[0].model)
-    named = [replace(each, model=weights.name) for each in wanted]
+def _submit_detections(detections: list[DetectionRequest]) -> list[Job]:
+    # The name of the default model is stored too, so that a later change of the default does not affect the job.
+    weights = current_services.models.find(detections[0].model)
+    named = [replace(each, model=weights.name) for each in detections]
     return current_services.jobs.submit(g.client.id, named)
 
 

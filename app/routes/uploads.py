@@ -1,6 +1,6 @@
-"""Labelled pages for training and testing: ``/send-data``, ``/send-dataset``, ``/datasets``.
+"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``.
 
-Uploads are larger than other requests and take longer, so only a few are received at a time.
+Uploads are larger and take longer than other requests, so the number of concurrent uploads is limited.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from app.errors import Busy, NotFound, RequestError
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.operations import MULTIPART, File, answers, takes_body
-from app.server.request_limits import allow
+from app.server.request_limits import set_request_deadline
 from app.services import current_services
 from app.storage import check_space, translate_disk_full
 from app.training.dataset_records import SPLITS
@@ -27,22 +27,22 @@ from app.training.datasets import Dataset, DatasetStore
 
 routes = Blueprint("datasets", __name__)
 
-# Uploads that all processes together receive at the same time.
+# Largest number of concurrent uploads, over all processes.
 MOST_UPLOADS = 4
 
-Yaml = Annotated[File, Field(description="A YAML file with the names of the classes.")]
-Name = Annotated[str, Field(description="Name of the data set; else that of yaml_file.")]
+Yaml = Annotated[File, Field(description="A YAML file with the names of the classes, such as `names: [illustration]`.")]
+Name = Annotated[str, Field(description="The name of the data set. Default: the name of yaml_file.")]
 Split = Annotated[str, Field(json_schema_extra={"enum": list(SPLITS)})]
 
 
 @dataclass(frozen=True)
 class DataUpload:
-    """Pages for one purpose."""
+    """The pages of a data set for one purpose."""
 
     img_zip: Annotated[File, Field(description="A zip file of images.")]
-    anno_zip: Annotated[File, Field(description="A zip file of label files, a .txt for each image.")]
+    anno_zip: Annotated[File, Field(description="A zip file of label files, one .txt file per image.")]
     yaml_file: Yaml
-    action: Annotated[Split, Field(description="train, val or test.")]
+    action: Annotated[Split, Field(description="The purpose of the pages: train, val or test.")]
     name: Name = ""
 
 
@@ -50,42 +50,53 @@ class DataUpload:
 class DatasetUpload:
     """A whole data set."""
 
-    dataset_zip: Annotated[File, Field(description="A zip file with the folders images and labels.")]
+    dataset_zip: Annotated[
+        File,
+        Field(description="A zip file with images/train, images/val, images/test and the same folders in labels."),
+    ]
     yaml_file: Yaml
-    action: Annotated[Split, Field(description="Purpose of pages that do not lie in the folder of one.")] = "test"
+    action: Annotated[Split, Field(description="The purpose of pages that lie in images and labels themselves.")] = (
+        "test"
+    )
     name: Name = ""
 
 
 @contextmanager
 def _receive() -> Iterator[None]:
-    """Give the current request the size and the time of an upload, unless too many are being received.
+    """Set the size limit and the deadline of an upload for the current request.
 
-    Nothing of its body was read yet: requests without a key are rejected before.
+    At this point, the API key has been checked and none of the body has been read.
+
+    Raises:
+        Busy: Too many uploads are in progress.
     """
     limits, parts = _store().limits, _store().parts
     parts.mkdir(parents=True, exist_ok=True)
-    with _take_turn(parts), translate_disk_full():
+    with _acquire_upload_lock(parts), translate_disk_full():
         request.max_content_length = limits.upload_bytes
         check_space(parts, min(request.content_length or 0, request.max_content_length))
         request.spool = parts  # type: ignore[attr-defined]
-        allow(limits.seconds, silence=current_services.settings.request_seconds)
+        set_request_deadline(limits.seconds, idle_timeout=current_services.settings.request_seconds)
         yield
 
 
-def _take_turn(folder: Path) -> AcquireReturnProxy:
-    """Acquire one of the locks of uploads, which all processes of the API share."""
+def _acquire_upload_lock(folder: Path) -> AcquireReturnProxy:
+    """Acquire one of the upload locks, which all processes of the API share."""
     for number in range(MOST_UPLOADS):
         with suppress(Timeout):
             return FileLock(folder / f"turn-{number}").acquire(blocking=False)
-    raise Busy(f"{MOST_UPLOADS} data sets are being received just now: send yours again in a minute.")
+    raise Busy(f"{MOST_UPLOADS} uploads are in progress already: try again in a minute.")
 
 
 @routes.post("/send-data")
 @_receive()
 @takes_body(DataUpload, [MULTIPART])
-@answers(DatasetDone, refuses=[507])
+@answers(DatasetDone, errors=[507])
 def send_data(upload: DataUpload) -> ResponseReturnValue:
-    """Add pages for a purpose to a data set, or replace them: a zip file of images and one of their labels."""
+    """Upload the pages of a data set for one purpose.
+
+    They replace the existing pages of the data set for the same purpose. Pages for other purposes are kept.
+    """
     name, yaml = _read_description(upload)
     images, labels = upload.img_zip.stream, upload.anno_zip.stream
     dataset = _store().add_split(g.client.id, name, upload.action, images, labels, yaml)
@@ -96,9 +107,12 @@ def send_data(upload: DataUpload) -> ResponseReturnValue:
 @routes.post("/send-dataset")
 @_receive()
 @takes_body(DatasetUpload, [MULTIPART])
-@answers(DatasetDone, refuses=[507])
+@answers(DatasetDone, errors=[507])
 def send_dataset(upload: DatasetUpload) -> ResponseReturnValue:
-    """Send a whole data set: folders images and labels in a zip file."""
+    """Upload a complete data set.
+
+    It replaces an existing data set with the same name.
+    """
     name, yaml = _read_description(upload)
     dataset = _store().add(g.client.id, name, upload.dataset_zip.stream, yaml, upload.action)
     counts = ", ".join(_count_images(dataset, split) for split in dataset.splits)
@@ -108,14 +122,17 @@ def send_dataset(upload: DatasetUpload) -> ResponseReturnValue:
 @routes.get("/datasets")
 @answers(Datasets)
 def list_datasets() -> ResponseReturnValue:
-    """List your data sets, by name."""
+    """List your data sets by name."""
     return jsonify(Datasets(datasets=[_describe(dataset) for dataset in _store().list(g.client.id)]))
 
 
 @routes.delete("/datasets/<name>")
 @answers(DatasetDone)
 def remove_dataset(name: str) -> ResponseReturnValue:
-    """Remove a data set. Jobs that have begun keep its pages."""
+    """Delete a data set.
+
+    Jobs that have started keep their copy of the pages.
+    """
     try:
         dataset = _store().remove(g.client.id, name)
     except RequestError as error:
@@ -138,7 +155,7 @@ def _count_images(dataset: Dataset, split: str) -> str:
 
 
 def _read_description(upload: DataUpload | DatasetUpload) -> tuple[str, bytes]:
-    """Return the name of a data set, and the YAML file that describes it."""
+    """Return the name and the YAML file of a data set."""
     name = upload.name or PurePath(upload.yaml_file.filename or "").name
     return name, upload.yaml_file.stream.read(MOST_BYTES + 1)
 

@@ -1,8 +1,7 @@
-"""Gunicorn's threaded worker with time limits, and its answers to requests that are not HTTP.
+"""Gunicorn's threaded worker with time limits, and its error responses to malformed HTTP.
 
-Gunicorn's own worker gives a thread for five seconds to a client that sends nothing, and for ever to one that sends
-slowly. Its main loop, which serves all connections of the process, waits two seconds for each client that does not
-close its connection.
+The original worker blocks a thread for five seconds per silent client, and without limit per slow client. Its main
+loop, which serves all connections of the process, waits two seconds for each client that does not close its connection.
 """
 
 import json
@@ -16,69 +15,69 @@ from typing import Any
 from gunicorn.http import errors
 from gunicorn.workers import gthread
 
-from app.server.request_limits import cut_late_connections, limit_time, remove_time_limit
+from app.server.request_limits import clear_deadline, drop_expired_connections, set_deadline
 
-# A new connection holds a thread no longer than this before its first byte, and an unread body after its answer.
+# Seconds that a thread waits for the first byte of a connection, and for the unread body after the response.
 gthread.DEFAULT_WORKER_DATA_TIMEOUT = 0.1
-# For the head of a request. Then the application gives the request its own time.
+# Time limit for the request line and the headers. Then the application sets the limit of the request.
 HEAD_SECONDS = 10.0
-# For data that is still on its way when a connection ends.
+# Time limit for data that is still in transit when a connection is closed.
 LINGER_SECONDS = 2.0
 
 
 class TimeLimitWorker(gthread.ThreadWorker):
-    """Gives a thread to each connection on which data arrives, and cuts the connection when its time is over."""
+    """Assigns a thread to each connection with incoming data, and drops the connection at its deadline."""
 
     def notify(self) -> None:
-        """Tell gunicorn that this process is alive. The main loop does so at least once a second."""
+        """Report to gunicorn that this process is alive. The main loop calls this at least once a second."""
         super().notify()
-        cut_late_connections()
+        drop_expired_connections()
 
     def handle(self, conn: Any) -> Any:
-        """Read and answer a request in a thread. Returns whether the connection is kept."""
-        limit_time(conn.sock, HEAD_SECONDS)
+        """Handle a request in a thread. Return whether the connection is kept open."""
+        set_deadline(conn.sock, HEAD_SECONDS)
         try:
             kept = super().handle(conn)
             if not kept:
                 linger(conn.sock)
         finally:
-            remove_time_limit(conn.sock)
+            clear_deadline(conn.sock)
         return kept
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer a request that cannot be parsed, or an error that the application did not handle."""
-        refusal = Refusal.of(exc)
-        # Never the text of the error: it contains parts of the request, which may contain a key.
-        if refusal.status == 500:
+        """Send the error response to a request that cannot be parsed or that the application failed to handle."""
+        response = ErrorResponse.of(exc)
+        # The text of the error is not logged: it contains parts of the request, and so possibly a key.
+        if response.status == 500:
             self.log.error("A request failed", exc_info=exc)
         else:
             self.log.warning("A request from %s was refused: %s", (addr or ("a socket",))[0], type(exc).__name__)
         with suppress(OSError):  # the client has disconnected
-            client.sendall(refusal.format())
+            client.sendall(response.format())
 
 
 def linger(connection: socket.socket) -> None:
-    """Read and drop what a client still sends: closing before that would destroy the answer on its way.
+    """Read and discard the remaining data of a client. An immediate close could discard the response in transit.
 
     https://www.rfc-editor.org/rfc/rfc9112#section-9.6
     """
     end = time.monotonic() + LINGER_SECONDS
-    with suppress(OSError):  # it has ended already
+    with suppress(OSError):  # it is closed already
         connection.shutdown(socket.SHUT_WR)
         while (left := end - time.monotonic()) > 0:
             connection.settimeout(left)
             if not connection.recv(64 * 1024):
                 break
-    with suppress(OSError):  # then gunicorn's main loop does not wait for the client again
+    with suppress(OSError):  # so that gunicorn's main loop does not wait for the client again
         connection.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """An answer in the form of the application's own.
+class ErrorResponse:
+    """An error response in the format of the application.
 
     Attributes:
-        message: One sentence. It repeats nothing of the request, which may contain a key.
+        message: One sentence. It quotes nothing of the request, which may contain a key.
     """
 
     status: int
@@ -86,15 +85,15 @@ class Refusal:
     message: str
 
     @classmethod
-    def of(cls, error: BaseException) -> "Refusal":
-        """Return the answer to an error of gunicorn's parser, or of the application."""
-        for kinds, refusal in _REFUSALS.items():
-            if isinstance(error, kinds):
-                return refusal
+    def of(cls, error: BaseException) -> "ErrorResponse":
+        """Return the response to an error of gunicorn's parser or of the application."""
+        for types, response in _RESPONSES.items():
+            if isinstance(error, types):
+                return response
         return FAILURE
 
     def format(self) -> bytes:
-        """Return the whole answer; the connection ends after it."""
+        """Return the complete response, after which the connection is closed."""
         body = json.dumps({"message": self.message, "code": self.code}).encode()
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
@@ -105,36 +104,36 @@ class Refusal:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-FAILURE = Refusal(500, "internal_error", "The server failed with this request: its log has the details.")
-MALFORMED = Refusal(400, "bad_request", "The request cannot be read: its form is not that of HTTP.")
+FAILURE = ErrorResponse(500, "internal_error", "The server failed to handle the request; its log has the details.")
+MALFORMED = ErrorResponse(400, "bad_request", "The request is not valid HTTP.")
 
-# The first match holds.
-_REFUSALS: dict[type[BaseException] | tuple[type[BaseException], ...], Refusal] = {
+# The first match wins.
+_RESPONSES: dict[type[BaseException] | tuple[type[BaseException], ...], ErrorResponse] = {
     (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem): FAILURE,
-    (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): Refusal(
-        400, "bad_request_line", "The request does not begin with a method, an address and HTTP/1.1 on a line."
+    (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): ErrorResponse(
+        400, "bad_request_line", "The first line of the request must consist of a method, a path and HTTP/1.1."
     ),
-    errors.LimitRequestLine: Refusal(
-        414, "address_too_long", "The address of the request is too long: at most 4000 characters are accepted."
+    errors.LimitRequestLine: ErrorResponse(
+        414, "address_too_long", "The URL of the request is too long: send at most 4000 characters."
     ),
-    errors.LimitRequestHeaders: Refusal(
+    errors.LimitRequestHeaders: ErrorResponse(
         431,
         "headers_too_large",
-        "The headers of the request are too large: at most 100 of 8000 bytes each are accepted.",
+        "The headers of the request are too large: send at most 100 headers of 8000 bytes each.",
     ),
-    (errors.InvalidHeader, errors.InvalidHeaderName, errors.ObsoleteFolding): Refusal(
-        400, "bad_header", "A header of the request is malformed, or contradicts another."
+    (errors.InvalidHeader, errors.InvalidHeaderName, errors.ObsoleteFolding): ErrorResponse(
+        400, "bad_header", "A header of the request is malformed or contradicts another header."
     ),
-    errors.UnsupportedTransferCoding: Refusal(
+    errors.UnsupportedTransferCoding: ErrorResponse(
         501,
         "unknown_encoding",
-        "The Transfer-Encoding of the request is not known here: send it chunked, or whole.",
+        "The Transfer-Encoding of the request is not supported: send chunked, or a Content-Length.",
     ),
-    errors.ExpectationFailed: Refusal(
-        417, "expectation_failed", "What the header Expect asks for is not done here: leave it out."
+    errors.ExpectationFailed: ErrorResponse(
+        417, "expectation_failed", "The Expect header of the request is not supported: leave it out."
     ),
-    (errors.InvalidChunkSize, errors.ChunkMissingTerminator, errors.InvalidChunkExtension): Refusal(
-        400, "bad_body", "The body of the request is not made of chunks, as its header says."
+    (errors.InvalidChunkSize, errors.ChunkMissingTerminator, errors.InvalidChunkExtension): ErrorResponse(
+        400, "bad_body", "The chunked body of the request is malformed."
     ),
     errors.ParseException: MALFORMED,
 }

@@ -1,4 +1,4 @@
-"""The middleware: everything that a request passes before its view, in this order."""
+"""The middleware: all steps between a connection and the view, in their order."""
 
 import threading
 from typing import IO, Any
@@ -10,50 +10,54 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.config import Settings
 from app.database.connections import wait_at_most
 from app.server import authentication, rate_limiting
-from app.server.request_limits import BoundedRequest, allow, remove_time_limit
+from app.server.request_limits import BoundedRequest, clear_deadline, set_request_deadline
 
-# Requests that a process works on at the same time. Each may hold a connection to the database.
-MOST_AT_WORK = 8
-# A request waits no longer than this for each session with the database; a worker has more patience.
+# Each request may hold a connection to the database.
+MAX_CONCURRENT_REQUESTS = 8
+# Longest wait of a request for the database. Workers wait longer (see app/database/connections.py).
 DATABASE_SECONDS = 10.0
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Put the middleware before the views of an application."""
+    """Install the middleware in an application."""
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
     app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
     wsgi_app = app.wsgi_app
     if settings.proxies:
-        # The host stays the one of the request: X-Forwarded-Host may come from any client through a proxy.
+        # X-Forwarded-Host is ignored: a proxy may pass on the value that a client sent.
         wsgi_app = ProxyFix(wsgi_app, x_for=settings.proxies, x_proto=settings.proxies, x_host=0)
-    app.wsgi_app = WorkLimit(wsgi_app, MOST_AT_WORK)  # type: ignore[method-assign]
-    app.before_request(lambda: allow(settings.request_seconds))
+    app.wsgi_app = ConcurrencyLimit(wsgi_app, MAX_CONCURRENT_REQUESTS)  # type: ignore[method-assign]
+    app.before_request(lambda: set_request_deadline(settings.request_seconds))
     app.before_request(authentication.find_client)
     rate_limiting.build_limiter(settings).init_app(app)
     app.register_error_handler(RateLimitExceeded, rate_limiting.answer_too_many)
     app.before_request(authentication.require_key)
 
 
-class WorkLimit:
-    """WSGI middleware that works on a bounded number of requests at the same time; the others wait.
+class ConcurrencyLimit:
+    """WSGI middleware that limits the number of requests handled at the same time; further requests wait.
 
-    Waiting for the body of a request is no work: a client that sends slowly delays nobody.
+    A request that waits for its body does not count, so slow clients do not delay others.
+
+    Args:
+        wsgi_app: Application to call.
+        limit: Largest number of concurrent requests.
     """
 
-    def __init__(self, wsgi_app: Any, most: int) -> None:
+    def __init__(self, wsgi_app: Any, limit: int) -> None:
         self._wsgi_app = wsgi_app
-        self._slots = threading.Semaphore(most)
+        self._slots = threading.Semaphore(limit)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        environ["wsgi.input"] = _Body(environ["wsgi.input"], self._slots)
-        remove_time_limit(environ.get("gunicorn.socket"))
+        environ["wsgi.input"] = _SlotReleasingBody(environ["wsgi.input"], self._slots)
+        clear_deadline(environ.get("gunicorn.socket"))
         with self._slots, wait_at_most(DATABASE_SECONDS):
             return self._wsgi_app(environ, start_response)
 
 
-class _Body:
-    """A body that gives the slot of its request to another one while it waits for the client."""
+class _SlotReleasingBody:
+    """A request body that releases the slot of its request while it waits for the client."""
 
     def __init__(self, body: IO[bytes], slots: threading.Semaphore) -> None:
         self._body = body

@@ -1,8 +1,8 @@
-"""Rate limiting: requests are counted by client app, those without a known key by address.
+"""Rate limiting: requests with a valid key are counted per client app, all others per IP address.
 
-A client app is counted by its key, all other clients by address, so guessing keys does not raise the limit. A known key
-is served regardless of requests without one from the same address: otherwise any client could block all others behind
-the same proxy, and 256 random bits cannot be guessed in any number of tries.
+Requests with wrong keys share the limit of their address, so new guesses do not get a new limit. They do not use up the
+limit of a valid key from the same address. Otherwise one client could block all others behind the same proxy. This is
+safe, because a key of 256 random bits cannot be guessed.
 """
 
 import ipaddress
@@ -21,40 +21,40 @@ from app.config import Settings
 from app.server.authentication import PROBES
 from app.services import current_services
 
-# A broker that hangs delays one request by this much; then the requests are counted in memory until it answers again.
+# Longest delay of a request by a broker that hangs. Then requests are counted in memory until the broker answers.
 BROKER_SECONDS = 0.3
 
 
 def build_limiter(settings: Settings) -> Limiter:
-    """Return the limiter that counts on the broker, or in memory while the broker is away."""
+    """Return the limiter. It counts on the broker, or in memory while the broker is unavailable."""
     short: dict[str, Any] = {
         "socket_timeout": BROKER_SECONDS,
         "socket_connect_timeout": BROKER_SECONDS,
         "retry": Retry(NoBackoff(), 0),
     }
     limiter = Limiter(
-        choose_account,
+        choose_rate_limit_key,
         application_limits=[ApplicationLimit(limit_provider=_choose_limit)],
         storage_uri=settings.broker_url,
         storage_options=short,
         in_memory_fallback_enabled=True,
-        # Of several requests that find the broker away at the same moment, only the first is counted in memory.
+        # If several requests find the broker unavailable at the same moment, only the first is counted in memory.
         swallow_errors=True,
     )
     limiter.request_filter(lambda: request.blueprint in PROBES)
     return limiter
 
 
-def choose_account() -> str:
-    """Return the account that a request is counted on.
+def choose_rate_limit_key() -> str:
+    """Return the key under which a request is counted.
 
-    An IPv6 client is counted by its network of 64 bits, because one machine commonly has all its addresses.
+    IPv6 clients are counted per /64 network, because one machine commonly owns all of its addresses.
     """
     if g.client:
         return f"app {g.client.id}"
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:  # over a UNIX socket
+    except ValueError:  # a UNIX socket
         return "address unknown"
     if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
         return f"address {ipaddress.ip_network((address, 64), strict=False)}"
@@ -62,18 +62,16 @@ def choose_account() -> str:
 
 
 def answer_too_many(_: RateLimitExceeded) -> ResponseReturnValue:
-    """Return the 429 of a request over its limit."""
+    """Return the 429 response to a request over its limit."""
     (limiter,) = current_app.extensions["limiter"]
-    account = "a client app" if g.client else "an address without a known API key"
+    scope = "client app" if g.client else "IP address without a valid API key"
     wait = _seconds_left(limiter.current_limit)
-    message = (
-        f"Too many requests: {limiter.current_limit.limit} are accepted of {account}; try again in {wait} seconds."
-    )
+    message = f"Too many requests: the limit is {limiter.current_limit.limit} per {scope}; try again in {wait} seconds."
     return jsonify(message=message, code="too_many_requests"), 429, {"Retry-After": str(wait)}
 
 
 def _seconds_left(breached: RequestLimit) -> int:
-    """Return the seconds until requests are accepted again; the whole window when the broker does not answer."""
+    """Return the seconds until requests are accepted again, or the whole window if the broker does not answer."""
     try:
         return max(1, math.ceil(breached.reset_at - time.time()))
     except RedisError:

@@ -1,7 +1,7 @@
-"""Limits of one request: the size and form of its body, and the time until its connection is cut.
+"""Limits of one request: the size and the form of its body, and the deadline of its connection.
 
-Werkzeug's own reading takes the beginning of a form for the whole form when it arrives in chunks and exceeds
-``MAX_REQUEST_MB``, or when the client disconnects.
+Werkzeug alone would accept a truncated form. This happens when a chunked form exceeds ``MAX_REQUEST_MB``, or when the
+client disconnects.
 """
 
 import io
@@ -19,57 +19,57 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import LimitedStream, get_input_stream
 
-# When the connections that a thread of gunicorn reads or writes are cut.
-_cut_at: dict[socket.socket, float] = {}
+# Deadlines of the connections that gunicorn's threads read or write, in seconds of the monotonic clock.
+_deadlines: dict[socket.socket, float] = {}
 
 
-def limit_time(connection: socket.socket, seconds: float) -> None:
-    """Give a connection this much time from now on, whatever it was given before."""
-    _cut_at[connection] = time.monotonic() + seconds
+def set_deadline(connection: socket.socket, seconds: float) -> None:
+    """Set the deadline of a connection, in seconds from now. It replaces an earlier one."""
+    _deadlines[connection] = time.monotonic() + seconds
 
 
-def remove_time_limit(connection: socket.socket | None) -> None:
-    """Do not cut a connection: it is not its client that is waited for."""
+def clear_deadline(connection: socket.socket | None) -> None:
+    """Remove the deadline of a connection, because the server itself is working on its request."""
     if connection is not None:
-        _cut_at.pop(connection, None)
+        _deadlines.pop(connection, None)
 
 
-def cut_late_connections() -> None:
-    """End the connections whose time is over, which wakes the threads that wait for them."""
-    for connection, end in _cut_at.copy().items():
+def drop_expired_connections() -> None:
+    """Shut down the connections after their deadline. This wakes the threads that wait for their data."""
+    for connection, end in _deadlines.copy().items():
         if end <= time.monotonic():
-            with suppress(OSError):  # it has ended already
+            with suppress(OSError):  # it is closed already
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def allow(seconds: float, silence: float | None = None) -> None:
-    """Give the current request this much time from now on. Without gunicorn, a request has no time limit.
+def set_request_deadline(seconds: float, idle_timeout: float | None = None) -> None:
+    """Set the deadline of the current request. Flask's development server ignores it.
 
     Args:
-        seconds: Time for the whole request.
-        silence: Longest pause of the client, in seconds.
+        seconds: Seconds from now until the connection is dropped.
+        idle_timeout: Longest pause of the client, in seconds; None for no limit.
     """
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
-        limit_time(connection, seconds)
-        connection.settimeout(silence)
+        set_deadline(connection, seconds)
+        connection.settimeout(idle_timeout)
 
 
 class ChunkedBody(LimitedStream):
-    """A body of unknown length. It raises an error when it exceeds its limit or its chunks are malformed."""
+    """A chunked body. Reading raises an error if the body exceeds its limit or a chunk is malformed."""
 
     def readinto(self, buffer: Any) -> int | None:
         try:
             return super().readinto(buffer)
         except ParseException as error:
-            raise BadRequest("The body of the request is not made of chunks, as its header says.") from error
+            raise BadRequest("The chunked body of the request is malformed.") from error
 
     def readall(self) -> bytes:
         return b"".join(iter(lambda: self.read(64 * 1024), b""))
 
 
 class BoundedForm(FormDataParser):
-    """Holds every form to ``MAX_FORM_PARTS`` fields, as werkzeug does for multipart ones only."""
+    """Limits all forms to ``MAX_FORM_PARTS`` fields; werkzeug limits multipart forms only."""
 
     def _parse_urlencoded(self, stream: IO[bytes], *arguments: Any) -> Any:
         body = stream.read()
@@ -79,10 +79,10 @@ class BoundedForm(FormDataParser):
 
 
 class BoundedRequest(Request):
-    """A request whose body is as long as its headers say, and no longer than its limit.
+    """A request whose body has the length that its headers declare, and does not exceed its limit.
 
     Attributes:
-        spool: Folder for uploaded files until the request ends, on a disk with room; None: the system's folder.
+        spool: Folder for uploaded files until the request ends; None for the temporary folder of the system.
     """
 
     form_data_parser_class = BoundedForm
@@ -98,6 +98,6 @@ class BoundedRequest(Request):
         limit = self.max_content_length
         if self.content_length is None and self.environ.get("wsgi.input_terminated") and limit is not None:
             return cast(IO[bytes], ChunkedBody(self.environ["wsgi.input"], limit, is_max=True))
-        # Gunicorn also ends a body where the client disconnects, so the bytes are counted.
+        # Gunicorn reports a normal end of the body when the client disconnects, so the bytes are counted.
         counted = {name: value for name, value in self.environ.items() if name != "wsgi.input_terminated"}
         return get_input_stream(counted, max_content_length=limit)

@@ -1,6 +1,6 @@
-"""The request log, in the form of every other log: method, path, status and milliseconds.
+"""The request log: method, path, status and milliseconds, in the format of all other logs.
 
-It contains no header and no query: API keys are sent in headers, and clients put them into queries by mistake.
+Headers and queries are not logged, because headers contain API keys and clients put keys into queries by mistake.
 """
 
 import logging
@@ -17,9 +17,9 @@ from app.server.gunicorn_worker import MALFORMED
 
 
 def strip_target(target: str) -> str:
-    """Return the path of a request's target, without its query or the credentials of an absolute URL.
+    """Return the path of a request target, without its query and without the credentials of an absolute URL.
 
-    The path stays quoted: a line break in the decoded path would start a new line of the log.
+    The path stays percent-encoded, because a decoded line break would start a new log line.
     https://www.rfc-editor.org/rfc/rfc9112#section-3.2
     """
     form = re.match(r"(?:[A-Za-z]+:)?(?://[^/?#]*)?(/[^?#]*)?", target)
@@ -27,7 +27,7 @@ def strip_target(target: str) -> str:
 
 
 class ServerLog(Logger):
-    """The logger of gunicorn."""
+    """Gunicorn logger that writes to the logs of the application."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -47,16 +47,16 @@ class ServerLog(Logger):
 
 
 class DevelopmentHandler(WSGIRequestHandler):
-    """Lets Flask's development server, which ``DEBUG`` starts, log and refuse requests as gunicorn does here."""
+    """Handler for Flask's development server (``DEBUG``), with the log format and error responses of gunicorn."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", "%s %s %s", self.command, strip_target(self.path), int(code))
 
     def log_error(self, *_: Any) -> None:
-        """Log nothing: the message contains the request line, which may contain a key."""
+        """Log nothing, because the message quotes the request line, which may contain a key."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that is not HTTP; the application answers all others."""
+        """Send the error response to malformed HTTP. The application handles all other requests."""
         self.log("warning", "A request was refused: %s", code)
         self.close_connection = True
         self.wfile.write(MALFORMED.format())

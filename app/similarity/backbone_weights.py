@@ -61,6 +61,9 @@ def identify(backbone: Backbone, pooling: Pooling | None, folder: Path) -> str:
 
 
 def _look_for(backbone: Backbone, folder: Path) -> Path | None:
+    if backbone.source == "detection":
+        path = folder.parent / f"{backbone.model}.pt"
+        return path if path.is_file() else None
     for suffix in _SUFFIXES:
         path = folder / f"{_name_file(backbone)}{suffix}"
         if path.is_file():
@@ -90,6 +93,8 @@ def _name_file(backbone: Backbone) -> str:
 
 
 def _advise(backbone: Backbone, folder: Path) -> str:
+    if backbone.source == "detection":
+        return f"put them there as {folder.parent.name}/{backbone.model}.pt"
     shown = Path(*folder.parts[-2:], _name_file(backbone))
     if backbone.url:
         return f"download {backbone.url} to {shown}.pth"

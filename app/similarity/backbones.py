@@ -33,7 +33,8 @@ class Backbone:
 
     Attributes:
         name: Name that client apps send as ``model``.
-        architecture: Library and model name, ``torchvision:…`` or ``timm:…``.
+        architecture: Library and model name, ``torchvision:…``, ``timm:…`` or ``detection:…``. The last one names
+            detection weights in ``models/``, whose first layers are the network.
         url: Address of the published weights; "" if they must be installed by hand.
         checksum: ``md5:`` or ``sha256:`` and the first digits of the file's digest; "" if none is published.
         prefix: Prefix of the parameter names in the file; parameters without it belong to other networks.
@@ -52,12 +53,12 @@ class Backbone:
 
     @property
     def source(self) -> str:
-        """The library that builds the network: ``torchvision`` or ``timm``."""
+        """Source of the network: ``torchvision``, ``timm`` or ``detection``."""
         return self.architecture.partition(":")[0]
 
     @property
     def model(self) -> str:
-        """The name of the network in that library."""
+        """Name of the network in its library, or of the detection weights."""
         return self.architecture.partition(":")[2]
 
 
@@ -94,7 +95,10 @@ _PUBLISHED = (
         "md5:556550",
     ),
 )
-BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in _PUBLISHED}
+# Needs no download. The network learned to find illustrations, not to compare them. It recognises prints of one block;
+# for looser likeness, the published backbones are the better choice.
+_INCLUDED = (Backbone("illustrations", "detection:illustrations"),)
+BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in (*_PUBLISHED, *_INCLUDED)}
 DEFAULT_BACKBONE = "moco_v2_800ep_pretrain"
 
 # Format of timm model names; paths, addresses and repositories are not accepted.

@@ -12,6 +12,7 @@ from timm.data import resolve_model_data_config
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from app.detection.weights import load_network as load_detection_network
 from app.errors import BackboneError
 from app.similarity.backbone_checkpoints import check_finite, drop_head, fill, load_state, name_mismatch
 from app.similarity.backbones import Backbone, Pooling
@@ -19,6 +20,8 @@ from app.similarity.preprocessing import Preprocessing
 
 _GEM_POWER = 3.0
 _LEAST = 1e-6
+# In YOLOv5, YOLOv8 and YOLO11, each of these layers reads the one before it.
+_LAYERS_TO_STRIDE_16 = 7
 _INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -80,6 +83,22 @@ class TimmNetwork(Network):
         return pool(features.flatten(2), pooling)
 
 
+class DetectionNetwork(Network):
+    """The first layers of a YOLO network, up to the map with a stride of 16 pixels.
+
+    Its own pooling is none: 14 x 14 places, of 128 channels in YOLOv5-nano.
+    """
+
+    def __init__(self, whole: nn.Module) -> None:
+        # YOLO networks are trained on values from 0 to 1.
+        super().__init__(Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+        self.body = nn.Sequential(*cast(Any, whole).model[:_LAYERS_TO_STRIDE_16])
+        _fuse_normalisation(self.body)
+
+    def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+        return pool(self.body(images).flatten(2), pooling or Pooling.NONE)
+
+
 def pool(places: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Pool features ``(n, channels, positions)`` to ``(n, d)``."""
     match pooling:
@@ -97,7 +116,10 @@ def load_network(backbone: Backbone, path: Path) -> Network:
 
     Raises:
         BackboneError: If the network does not exist, or the file cannot be loaded or belongs to another network.
+        WeightsError: If the detection weights cannot be loaded.
     """
+    if backbone.source == "detection":
+        return DetectionNetwork(load_detection_network(path)).eval()
     state = load_state(path, backbone.prefix)
     if backbone.source == "torchvision":
         whole = torchvision.models.get_model(backbone.model, weights=None).eval()

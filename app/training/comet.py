@@ -33,7 +33,7 @@ SECONDS = 5.0
 PATIENCE = 10.0
 
 # Temporary client errors: the same request may succeed later.
-_PASSING = frozenset({408, 425, 429})
+_TEMPORARY = frozenset({408, 425, 429})
 
 
 class CometRefused(Exception):
@@ -94,7 +94,7 @@ class CometClient:
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 raise CometUnreachable(f"{self.address} did not answer ({type(error).__name__}).") from error
         status = answer.status_code
-        if deadline.expired or status >= 500 or status in _PASSING:
+        if deadline.expired or status >= 500 or status in _TEMPORARY:
             raise CometUnreachable(f"{self.address} answered {status}.")
         if not 200 <= status < 300:
             advice = "see COMET_API_KEY, COMET_PROJECT_NAME and COMET_WORKSPACE in .env"

@@ -26,7 +26,7 @@ from app.training.archives import open_archive
 from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
 from app.training.dataset_yaml import check_dataset_name, parse_classes, strip_suffix
-from app.training.image_check import check_pictures
+from app.training.image_check import check_images
 
 __all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 
@@ -194,7 +194,7 @@ class DatasetStore:
         splits = {
             split: unpack_pages(each, split, work, classes, self.limits.image_bytes) for split, each in pages.items()
         }
-        check_pictures(work / "images", self.limits.image_pixels, self.limits.seconds)
+        check_images(work / "images", self.limits.image_pixels, self.limits.seconds)
         return splits
 
     def _publish(self, app_id: int, dataset: Dataset, *, join: bool) -> Dataset:

@@ -65,13 +65,13 @@ def evaluate(
     Raises:
         RequestError: If the data set has no such split, or shares no class with the weights.
     """
-    paths, same = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
-    pages, unreadable = _detect_pages(detector, paths, same, report)
+    paths, class_map = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
+    pages, unreadable = _detect_pages(detector, paths, class_map, report)
     evaluation = replace(
         evaluate_pages(pages, dataset.classes, confidence),
         unreadable=tuple(unreadable),
-        ignored_classes=tuple(name for class_id, name in detector.class_names.items() if class_id not in same),
-        missing_classes=tuple(name for place, name in enumerate(dataset.classes) if place not in same.values()),
+        ignored_classes=tuple(name for class_id, name in detector.class_names.items() if class_id not in class_map),
+        missing_classes=tuple(name for place, name in enumerate(dataset.classes) if place not in class_map.values()),
     )
     comparison = Comparison(folder, dataset.classes, confidence)
     evaluation = replace(evaluation, drawn=comparison.draw(pages, {image.name: image for image, _ in paths}))
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def _detect_pages(
-    detector: Detector, paths: Sequence[tuple[Path, Path]], same: Mapping[int, int], report: Report
+    detector: Detector, paths: Sequence[tuple[Path, Path]], class_map: Mapping[int, int], report: Report
 ) -> tuple[list[LabelledPage], list[UnreadablePage]]:
     """Detect on every readable page, batch by batch; the next batch is decoded in the background."""
     detected: list[LabelledPage] = []
@@ -96,7 +96,7 @@ def _detect_pages(
         unreadable += [each for each in batch if isinstance(each, UnreadablePage)]
         found = detector.detect([page.pixels for page in pages])
         detected += [
-            LabelledPage(page.image_name, page.size, page.true, _translate(detections, same))
+            LabelledPage(page.image_name, page.size, page.true, _translate(detections, class_map))
             for page, detections in zip(pages, found, strict=True)
         ]
         report(len(detected) + len(unreadable), len(paths))
@@ -112,9 +112,9 @@ def _load(image: Path, label: Path, least: int) -> _Page | UnreadablePage:
         return UnreadablePage(image.name, f"The page cannot be read: {shown}")
 
 
-def _translate(detections: Detections, same: Mapping[int, int]) -> Detections:
+def _translate(detections: Detections, class_map: Mapping[int, int]) -> Detections:
     """Return the detections of classes in the data set, with the data set's class ids."""
-    ids = [same.get(class_id, -1) for class_id in detections.class_id.tolist()]
+    ids = [class_map.get(class_id, -1) for class_id in detections.class_id.tolist()]
     class_id = np.array(ids, dtype=np.int64)
     known = class_id >= 0
     return Detections(detections.xyxy[known], detections.confidence[known], class_id[known])

@@ -37,7 +37,7 @@ def find_suffix(beginning: bytes) -> str:
     return ".bmp" if beginning.startswith(b"BM") else ""
 
 
-def check_pictures(folder: Path, max_pixels: int, seconds: float) -> None:
+def check_images(folder: Path, max_pixels: int, seconds: float) -> None:
     """Decode every image below a folder in a subprocess.
 
     Args:

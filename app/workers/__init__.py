@@ -1,14 +1,14 @@
-"""The workers: Celery's application, its tasks, and the work of each stage.
+"""Workers: the Celery application, its tasks, and the stages of each kind of job.
 
-    __main__           the process of a worker: ``python -m app.workers io|gpu|post``
-    broker             is there a broker on this machine; if not, start one
+    __main__           starts a worker: ``python -m app.workers io|gpu|post``
+    broker             checks whether a broker runs, and starts one on this machine
     queue              the Celery application: queues, schedule, messages
-    tasks              a task for each stage, and the periodic ones
-    signals            heartbeats of queues, the job of each log line, the GPU's memory
-    detection_stages   download, run, deliver of a detection job
-    similarity_stages  the same of a similarity job
-    training_stages    the same of a training
-    evaluation_stages  the same of an evaluation
+    tasks              one task for each stage, and the periodic tasks
+    signals            heartbeats of queues, job IDs in log lines, the GPU's memory
+    detection_stages   stages of detection jobs: download, run, deliver
+    similarity_stages  stages of similarity jobs
+    training_stages    stages of training jobs
+    evaluation_stages  stages of evaluation jobs
 
-In: messages that only wake a worker, and rows of jobs. Out: changed rows, files, deliveries in the outbox.
+In: messages that wake a worker, and rows of jobs. Out: changed rows, files, deliveries in the outbox.
 """

@@ -1,10 +1,10 @@
-"""The worker of a queue: this process becomes it.
+"""Start the worker of a queue: replaces this process by Celery's.
 
-    python -m app.workers io      downloads: 32 at a time
-    python -m app.workers gpu     the detector: one job at a time, in a process of its own that can be ended
-    python -m app.workers post    deliveries, and what the schedule sends
+    python -m app.workers io      downloads, in 32 threads
+    python -m app.workers gpu     detection, comparison and training, one job at a time in a child process
+    python -m app.workers post    deliveries and periodic tasks, in 16 threads
 
-Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) both start it.
+Supervisor (``app/supervisord.conf``) and systemd (``app/systemd/``) run these commands.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 
 from app.errors import SettingsError
 
-# Threads of a download worker wait for libraries: 16 hosts at a time, two manifests each (HOST_JOBS).
+# Enough threads for 16 hosts with two jobs each (HOST_JOBS). They mostly wait for libraries.
 DOWNLOAD_THREADS = 32
 DELIVERY_THREADS = 16
 
@@ -25,7 +25,7 @@ def build_command(queue: str) -> list[str]:
         "post": ("threads", DELIVERY_THREADS),
     }
     if queue not in pools:
-        raise SettingsError(f"There is no queue named {queue!r}: {', '.join(pools)}.")
+        raise SettingsError(f"There is no queue {queue!r}: choose one of {', '.join(pools)}.")
     pool, size = pools[queue]
     options = ["-n", f"{queue}@%h", "-Q", queue, "-P", pool, "-c", str(size), "--loglevel=info"]
     return ["-q", "-A", "app.app.celery", "worker", *options, "--without-mingle", "--without-gossip"]

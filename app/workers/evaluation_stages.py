@@ -1,4 +1,4 @@
-"""The stages of a job that tests weights."""
+"""Stages of evaluation jobs (kind ``test``)."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from app.services import Services
 
 
 def download(services: Services, job: Job) -> State | None:
-    """Keep the data set as it is now."""
+    """Copy the current version of the data set into the job's folder."""
     request, folder = EvaluationRequest(**job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
         dataset = services.datasets.find(job.app_id, request.dataset)
@@ -18,7 +18,7 @@ def download(services: Services, job: Job) -> State | None:
 
 
 def run(services: Services, job: Job) -> State | None:
-    """Look at the pages, and hold what is found against the labels."""
+    """Detect on the pages of the split, and compare the detections with the labels."""
     from app.detection.weights import isolate_ultralytics
 
     request, s, folder = EvaluationRequest(**job.request), services.settings, services.storage.job(job.id)
@@ -46,6 +46,6 @@ def run(services: Services, job: Job) -> State | None:
 
 
 def deliver(services: Services, job: Job) -> State | None:
-    """Forget the pages: what came of them is kept."""
+    """Remove the pages. The figures and comparison images are kept."""
     services.storage.job(job.id).forget_training()
     return None

@@ -1,12 +1,14 @@
-"""The Celery application: three queues on Redis, the schedule, and what is sent to the queues.
+"""The Celery application: three queues on Redis, their schedule, and the messages to them.
 
-========  =======================================================  ==============
-queue     messages                                                 worker
-========  =======================================================  ==============
-``io``    downloads                                                many threads
-``gpu``   detection, comparison, training: one job at a time       one process
-``post``  deliveries, and the periodic tasks                       threads
-========  =======================================================  ==============
+========  ================================================  ==============
+queue     tasks                                             worker
+========  ================================================  ==============
+``io``    ``download``                                      threads
+``gpu``   ``run``: detection, comparison, training          one process
+``post``  ``deliver``, and the periodic tasks               threads
+========  ================================================  ==============
+
+Each queue also gets canaries (``signals.py``).
 """
 
 import logging
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Messages sent at once: enough for every thread of a worker, which sends the next ones itself.
+# Limit of messages sent at once: one for every thread of a worker. Each task then sends the next message.
 MOST_MESSAGES = 32
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
 DAY = 86400
-EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # times of the clock: a restart does not postpone them
+EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # wall-clock times, so that a restart does not postpone it
 
 
 class JobQueue(Celery):
@@ -45,7 +47,7 @@ class JobQueue(Celery):
         settings: Settings of the process.
 
     Attributes:
-        services: What the tasks work with; set by ``create_app``.
+        services: Services of the process, used by the tasks; set by ``create_app``.
     """
 
     services: "Services"
@@ -61,7 +63,7 @@ class JobQueue(Celery):
     def wake(self, stage: Stage, count: int = 1) -> None:
         """Send messages to the queue of a stage.
 
-        Never raises, and waits a second at most: while the broker is away, the sweep sends what is missing later.
+        Never raises, and waits one second at most. If the broker is down, the sweep sends the messages later.
 
         Args:
             stage: Stage for which jobs wait.
@@ -71,46 +73,48 @@ class JobQueue(Celery):
             for _ in range(min(count, MOST_MESSAGES)):
                 self.send_task(stage.name, queue=stage.queue, retry=False)
         except OperationalError:
-            log.warning("The broker does not answer: the sweep wakes the workers of the queue %s later", stage.queue)
+            log.warning("The broker does not answer: the sweep wakes the workers of queue %s later", stage.queue)
 
     def send_missing(self, stage: Stage, waiting: int) -> None:
-        """Send the messages that the queue of a stage lacks.
+        """Send the messages that are missing in the queue of a stage.
 
         Args:
             stage: Stage for which jobs wait.
-            waiting: Number of jobs and deliveries.
+            waiting: Number of waiting jobs and due deliveries.
         """
         with suppress(RedisError):
             if waiting:
                 self.wake(stage, waiting - int(self.services.broker.llen(stage.queue)))
 
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
-        """Return a connection for sending: a request does not wait for a broker that is away or hangs."""
-        hurried = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0} | (transport_options or {})
-        return super().connection_for_write(*arguments, transport_options=hurried, **options)
+        """Return a connection for sending, with short time-outs: requests do not wait for a broker that is down."""
+        short = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0} | (transport_options or {})
+        return super().connection_for_write(*arguments, transport_options=short, **options)
 
 
 @celeryd_init.connect  # before the worker's first warning
 @setup_logging.connect
 def _set_up_logs(loglevel: int | None = None, **_: Any) -> None:
-    """Take the place of what Celery does about logs; what libraries print becomes lines of a log."""
+    """Replace Celery's log configuration. Output that libraries print is logged, too."""
     configure_logs(current_app.services.settings.log_format, loglevel or logging.INFO)
     current_app.log.redirect_stdouts()
 
 
 def _configure(settings: Settings) -> dict[str, Any]:
     return {
-        # Celery prefers CELERY_BROKER_URL of the environment to its ``broker_url``, and that has no database number.
+        # Celery prefers CELERY_BROKER_URL of the environment, which has no database number, to ``broker_url``.
         "broker_read_url": settings.broker_url,
         "broker_write_url": settings.broker_url,
         "task_queues": [Queue("io"), Queue("gpu"), Queue("post")],
         "task_default_queue": "post",
         "task_create_missing_queues": False,
         "task_ignore_result": True,
-        # A message leaves the broker when its task is over: a worker at work takes no second one.
+        # Messages are acknowledged when their task ends, so a busy worker takes no second message.
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
-        # A running task survives a broker that goes away for a while.
+        # A child of the gpu worker loads torch and the default weights before it counts as started.
+        "worker_proc_alive_timeout": 120.0,
+        # A running task continues while the broker is down.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
@@ -124,7 +128,7 @@ def _configure(settings: Settings) -> dict[str, Any]:
             "tidy": {"task": "tidy", "schedule": EVERY_SIX_HOURS},
             **{f"{CANARY}-{queue}": _schedule_canary(queue, settings.ready_seconds) for queue in QUEUES},
         },
-        "beat_scheduler": "celery.beat:Scheduler",  # in memory: no file to be missing, unwritable or broken
+        "beat_scheduler": "celery.beat:Scheduler",  # in memory, without a schedule file
         "worker_hijack_root_logger": False,
     }
 

@@ -1,7 +1,7 @@
-"""What the workers show of themselves: signs of life of their queues, the job of each log line, the GPU's memory.
+"""Receivers of Celery's signals, which run around every task.
 
-It hangs on the signals that Celery sends around every task, so that no task need think of it. One receiver that fails
-is logged by Celery and holds up neither the others nor the task.
+They record heartbeats of the queues and the GPU's memory, and reset the job ID of log lines. Celery logs the error of a
+receiver that fails, and continues with the other receivers and the task.
 """
 
 import sys
@@ -14,14 +14,15 @@ from app.logs import set_job
 from app.monitoring.counters import GPU_MEMORY
 from app.workers.queue import CANARY, JobQueue
 
-# A reading of the GPU's memory is shown for so long; the canary renews it while nothing else does.
-READING_SECONDS = 120
+# Seconds after which the gauge of the GPU's memory expires. On an idle queue, canaries keep it up to date.
+GAUGE_SECONDS = 120
 
 
 class Canary(Task):
-    """A task that does nothing but come through a queue. It is sent only where nothing else shows a sign of life.
+    """A task without work, which shows that a worker consumes its queue.
 
-    So canaries never pile up before a worker that is dead or at work, and never make a queue look as if it held jobs.
+    It is sent only to an empty queue without a recent heartbeat, so that canaries do not pile up before a dead or
+    busy worker.
     """
 
     abstract = True
@@ -36,19 +37,19 @@ class Canary(Task):
 
 @shared_task(base=Canary, name=CANARY)
 def canary() -> None:
-    """Come through."""
+    """Do nothing. The receivers record the heartbeat."""
 
 
 @task_prerun.connect
 @task_postrun.connect
-def _note_sign_of_life(task: Task, **_: Any) -> None:
+def _record_heartbeat(task: Task, **_: Any) -> None:
     task.app.services.heartbeats.record(task.request.delivery_info["routing_key"])
 
 
 @task_postrun.connect
-def _show_gpu_memory(task: Task, **_: Any) -> None:
+def _record_gpu_memory(task: Task, **_: Any) -> None:
     if memory := _read_gpu_memory():
-        task.app.services.counters.show(GPU_MEMORY, memory, READING_SECONDS)
+        task.app.services.counters.set_gauge(GPU_MEMORY, memory, GAUGE_SECONDS)
 
 
 @task_postrun.connect
@@ -57,7 +58,7 @@ def _forget_job(**_: Any) -> None:
 
 
 def _read_gpu_memory() -> dict[str, int]:
-    """Return bytes by «device kind» of the devices that this process uses; nothing without a GPU."""
+    """Return the bytes of memory by "device kind", for the GPUs that this process uses."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return {}

@@ -1,4 +1,4 @@
-"""The stages of a similarity job."""
+"""Stages of similarity jobs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,12 +22,12 @@ from app.pipelines.similarity.image_sources import (
 from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone
 
-# What is asked of libraries is a little larger than what the network looks at: it reduces every image.
+# Ratio of the requested image size to the input size of the network, which scales every image down.
 MARGIN = 1.25
 
 
 def download(services: Services, job: Job) -> State | None:
-    """Fetch the lists of the documents and their images."""
+    """Fetch the image lists of the documents, and the images."""
     from app.pipelines.similarity import work as similarity
 
     request, documents = _read(job), services.documents
@@ -66,7 +66,7 @@ def run(services: Services, job: Job) -> State | None:
     )
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
-    images = {row.doc_id: services.storage.images(row.source) for row in documents.list_of(job)}
+    images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}
     services.jobs.record_start(job)
     similarity.compare(
         services.storage.job(job.id),
@@ -87,7 +87,7 @@ def deliver(services: Services, job: Job) -> State | None:
     if to:
         result = ComparisonResult(services.storage.job(job.id), request.documents)
         parts = {name_pair(pair): content for pair, content in result.list_pairs()}
-        services.jobs.enlist_result(job, to, parts)
+        services.jobs.enqueue_result(job, to, parts)
     return None
 
 
@@ -100,7 +100,7 @@ def _read_pooling(request: SimilarityRequest) -> Pooling | None:
 
 
 def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> ImageSource:
-    """Return where the images of a document come from, and are kept."""
+    """Return the source of a document's images, with their cache."""
     s, backbone = services.settings, find_backbone(_read(job).model)
     shortest = round(MARGIN * backbone.input_size)
 
@@ -122,7 +122,7 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
 
 
 def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:
-    """Return the digests of the images that were embedded when the job ran before: they need not be here again."""
+    """Return the digests of images that an earlier run of the job embedded. They are not downloaded again."""
     if not job.retries:
         return frozenset()
     from app.pipelines.similarity.embedding_store import EmbeddingStore
@@ -130,9 +130,9 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
 
     try:
         identity = identify(find_backbone(request.model), _read_pooling(request), services.settings.backbones_folder)
-    except BackboneError:  # it never came to that
+    except BackboneError:  # the earlier run did not download the backbone
         return frozenset()
-    contents = (row.content for row in services.documents.list_of(job))
+    contents = (row.content for row in services.documents.list_for_job(job))
     store = EmbeddingStore(services.storage.embeddings, identity)
     return frozenset(store.find_digests((content for content in contents if content), request.transpositions))
 

@@ -1,8 +1,8 @@
-"""The tasks: one for each stage, and the periodic ones.
+"""Celery tasks: one for each stage, and the periodic tasks.
 
 A message only wakes a worker; the database decides which job it runs (see ``app/jobs/leases.py``). The work of a stage
-is in ``app/workers/*_stages.py`` and ``app/pipelines``. It is imported inside the task, so that the web process and the
-parent of the ``gpu`` worker stay free of torch and CUDA.
+is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it themselves, so that the web process and the
+parent of the ``gpu`` worker do not load torch and CUDA.
 """
 
 import errno
@@ -33,24 +33,24 @@ from app.workers.queue import MOST_MESSAGES, JobQueue
 
 log = logging.getLogger(__name__)
 
-# Work of a stage: returns the state that follows, or None for the usual one.
+# Work of a stage. It returns the next state, or None for the stage's usual one.
 Work = Callable[[Services, Job], State | None]
 
-# Longest time at work on a download: 5000 pages, each 50 s after the last. The slowest rule of iiif/hosts.toml is 15 s.
+# Time limit of a download. It allows 5000 pages at 50 s each; the slowest rule of iiif/hosts.toml needs 15 s a page.
 DOWNLOAD_HOURS = 72.0
-# A stage without progress for this long fails its job. Five attempts at an image take 25 minutes, each with the
-# longest answer and the longest wait that FetchPolicy allows.
+# Time limit without progress. Five attempts to fetch an image take 25 minutes, if each has the longest answer and the
+# longest wait of FetchPolicy.
 STALL_MINUTES = 30.0
-# Jobs that are read at once when old ones are removed.
+# Number of jobs per query when old jobs are removed.
 EXPIRED_AT_ONCE = 500
-# Seconds in which a stage must stop after its job was taken away.
+# Seconds in which a stage must stop after it has lost its lease.
 GRACE_SECONDS = 5.0
 
 
 class Stages(Protocol):
-    """A module with the stages of a kind of job. Each returns the state that follows, or None for the usual one.
+    """A module with the stages of a kind of job. Each returns the next state, or None for the stage's usual one.
 
-    It joins the settings and stores of a worker to the order of work in ``pipelines``. Only ``run`` imports torch.
+    The module passes the settings and stores of a worker to ``app/pipelines``. Only ``run`` imports torch.
     """
 
     def download(self, services: Services, job: Job) -> State | None:
@@ -60,11 +60,11 @@ class Stages(Protocol):
         """Run the model on the images."""
 
     def deliver(self, services: Services, job: Job) -> State | None:
-        """Put the result in the outbox: a client app that hangs never delays a job."""
+        """Put the result in the outbox. The outbox sends it, so that a client app that hangs never delays a job."""
 
 
 def load_stages(job: Job) -> Stages:
-    """Import the stages of a job's kind, which the registry names."""
+    """Import the stages of a job's kind."""
     return cast(Stages, find_kind(job.kind).load_stages())
 
 
@@ -89,7 +89,7 @@ def run(self: JobTask) -> None:
 
 @shared_task(bind=True, base=JobTask, name="deliver")
 def deliver(self: JobTask) -> None:
-    """Put the result of a job in the outbox; when no job waits for that, send one delivery that is due."""
+    """Put the result of a job in the outbox. If no job waits for this, send one due delivery."""
     if run_stage(self.app, DELIVER, lambda services, job: load_stages(job).deliver(services, job)):
         return
     if self.app.services.dispatcher.deliver_next():
@@ -98,7 +98,7 @@ def deliver(self: JobTask) -> None:
 
 @shared_task(bind=True, base=JobTask, name="sweep")
 def sweep(self: JobTask) -> None:
-    """End what takes too long, free what a dead worker held, and send the messages that are missing."""
+    """Fail overdue jobs, free the jobs of dead workers, and send missing messages."""
     services = self.app.services
     for stage, hours in ((DOWNLOAD, DOWNLOAD_HOURS), (RUN, services.settings.detect_hours)):
         for job in services.jobs.end_overdue(stage, hours, STALL_MINUTES):
@@ -111,40 +111,40 @@ def sweep(self: JobTask) -> None:
 
 
 def free_abandoned_jobs(services: Services) -> None:
-    """Free the jobs whose worker has ended, and wake others for them."""
+    """Free the jobs whose worker has ended, and wake other workers for them."""
     for job in services.jobs.free_abandoned():
         log.warning("job %s: its worker has ended; another continues", job.id)
 
 
 @shared_task(bind=True, base=JobTask, name="tidy")
 def tidy(self: JobTask) -> None:
-    """Remove what is no longer needed: unused images and embeddings, old jobs and attempts, incomplete uploads."""
+    """Remove unused images and embeddings, incomplete uploads, old attempts, and old jobs."""
     services = self.app.services
     storage, days = services.storage, services.settings.retention_days
-    wanted = services.jobs.list_unfinished_manifests() | services.documents.list_wanted()
+    wanted = services.jobs.list_unfinished_manifests() | services.documents.list_sources_in_use()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
     storage.remove_old_trainings(days, services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind))
     leftovers = services.datasets.remove_leftovers()
-    removed = "removed %d images and the embeddings of %d documents, unused for %g days, and %d incomplete uploads"
+    removed = "removed %d images and the embeddings of %d documents (unused for %g days), and %d incomplete uploads"
     log.info(removed, images, embeddings, days, leftovers)
-    log.info("removed %d old attempts at deliveries", services.outbox.remove_old_attempts())
+    log.info("removed %d old records of delivery attempts", services.outbox.remove_old_attempts())
     if services.settings.result_days:
-        log.info("removed %d jobs that finished earlier", remove_expired_jobs(services, services.settings.result_days))
+        log.info("removed %d old jobs", remove_expired_jobs(services, services.settings.result_days))
 
 
 def remove_expired_jobs(services: Services, days: float) -> int:
-    """Remove the jobs that finished more than some days ago, with all that is theirs; return their number."""
+    """Remove the jobs that finished more than some days ago, with their files; return their number."""
     before, removed = time.time() - 86400 * days, 0
     while job_ids := services.jobs.list_expired(before, EXPIRED_AT_ONCE):
         for job_id in job_ids:
-            services.storage.job(job_id).remove()  # first: the row leads to the files
+            services.storage.job(job_id).remove()  # files first: the row is needed to find them
             services.jobs.remove(job_id)
         removed += len(job_ids)
     return removed
 
 
 def run_stage(app: JobQueue, stage: Stage, work: Work) -> bool:
-    """Lease the job that is next at a stage and work on it; return whether there was one.
+    """Lease the next job of a stage and work on it; return whether there was one.
 
     Args:
         app: Celery application of the process.
@@ -170,9 +170,11 @@ def _work_on(app: JobQueue, job: Job, stage: Stage, work: Work) -> None:
         services.jobs.finish_stage(job, stage, time.monotonic() - started, next_state)
         log.info("job %s: %s is done after %.1f s", job.id, stage.name, time.monotonic() - started)
     except LeaseLost:
-        log.info("job %s: %s stops, the job was cancelled or taken away", job.id, stage.name)
+        log.info(
+            "job %s: %s stops because its lease is lost (the job was cancelled, ended or freed)", job.id, stage.name
+        )
     except DatabaseUnavailable:
-        log.warning("job %s: %s stops, the database cannot be used: the sweep takes it up again", job.id, stage.name)
+        log.warning("job %s: %s stops because the database cannot be used; the sweep frees the job", job.id, stage.name)
     except ExtractorError as error:
         log.warning("job %s: %s failed: %s", job.id, stage.name, error.message)
         services.jobs.fail(job, error)
@@ -182,38 +184,37 @@ def _work_on(app: JobQueue, job: Job, stage: Stage, work: Work) -> None:
 
 
 def _explain(error: Exception) -> ExtractorError:
-    """Return the message for an unexpected error, or for one of the machine."""
+    """Return the error of a job for an unexpected exception or a full disk."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return NoSpace("There is no space left on the server's disk: make room and send the job again.")
+        return NoSpace("There is no space left on the server's disk: free some space and retry the job.")
     return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")
 
 
 def list_served_queues(app: JobQueue, stage: Stage) -> set[str]:
-    """Return the queue of a stage and all others that this process serves: while it works, it takes no message."""
+    """Return the queues that this process serves, including the queue of the stage."""
     return {stage.queue, *app.amqp.queues.consume_from}
 
 
 @contextmanager
 def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
-    """Send heartbeats of a lease from a thread, however long one step of the work takes.
+    """Send heartbeats of a lease and of the served queues from a thread.
 
-    When the lease is lost and the work does not stop, the child process of a worker ends itself; its parent starts
-    another.
+    If the work does not stop after the lease is lost, the child process of a worker exits. Its parent starts another.
     """
-    over, services = threading.Event(), app.services
+    stopped, services = threading.Event(), app.services
     queues = list_served_queues(app, stage)
 
     def beat() -> None:
-        while not over.wait(services.settings.heartbeat_seconds):
+        while not stopped.wait(services.settings.heartbeat_seconds):
             try:
                 services.jobs.heartbeat(job)
                 services.heartbeats.record(*queues)
             except LeaseLost:
-                if not over.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
-                    log.error("job %s: was taken away and does not stop: this process ends", job.id)
+                if not stopped.wait(GRACE_SECONDS) and current_process().name != "MainProcess":
+                    log.error("job %s: its lease is lost but it does not stop: this process exits", job.id)
                     os._exit(1)
                 return
-            except Exception:  # the database may be locked for a moment: the next heartbeat tries again
+            except Exception:  # such as a locked database: the next heartbeat tries again
                 log.exception("job %s: a heartbeat failed", job.id)
 
     thread = threading.Thread(target=copy_context().run, args=(beat,), name=f"heartbeat-{job.id[:8]}", daemon=True)
@@ -221,21 +222,45 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
 @worker_process_init.connect
-def _leave_parent_connections(**_: Any) -> None:
-    current_app.services.database.leave_to_parent()
+def _start_child(**_: Any) -> None:
+    current_app.services.database.discard_connections()
+    _load_default_weights(current_app)
+
+
+@worker_ready.connect
+def _start_threads(sender: Any, **_: Any) -> None:
+    if "prefork" not in type(sender.pool).__module__:  # there, the child loads the weights
+        _load_default_weights(sender.app)
+
+
+def _load_default_weights(app: JobQueue) -> None:
+    """Load the default weights in the process that runs models.
+
+    A failure is only logged; a job that needs the weights reports it.
+    """
+    if RUN.queue not in app.amqp.queues.consume_from:
+        return
+    started = time.monotonic()
+    try:
+        from app.workers.detection_stages import load_default_weights
+
+        load_default_weights(app.services)
+        log.info("the default weights are loaded after %.1f s", time.monotonic() - started)
+    except ExtractorError as error:
+        log.warning("the default weights cannot be loaded before the first job: %s", error.message)
 
 
 @worker_ready.connect
 @task_failure.connect
 def _free_at_once(exception: BaseException | None = None, **_: Any) -> None:
-    """Free what a worker held that was killed, when it is started again, or when its child was replaced.
+    """Free the jobs of a killed worker when it restarts, or when its killed child is replaced.
 
-    So the interrupted job is the next one of its client app. The sweep alone would free it after others had started.
+    The interrupted job is then the next one of its client app. The sweep would free it later, after other jobs started.
     """
     if exception is None or isinstance(exception, WorkerLostError):
         free_abandoned_jobs(current_app.services)
@@ -243,6 +268,6 @@ def _free_at_once(exception: BaseException | None = None, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def _release_leases(**_: Any) -> None:
-    """Give back the leases of this worker, in a thread: a signal handler must not wait for the database."""
+    """Release the leases of this worker in a thread, because a signal handler must not wait for the database."""
     processes = {name_process(request.worker_pid) for request in worker_state.active_requests}
     threading.Thread(target=current_app.services.jobs.release, args=(processes,), name="release").start()

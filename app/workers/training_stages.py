@@ -1,4 +1,4 @@
-"""The stages of a training job. It gives way to others after every epoch: they take minutes, it takes hours."""
+"""Stages of training jobs. A training takes hours, so it yields to waiting jobs after every epoch."""
 
 import logging
 import time
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A training that nobody waits for goes back to its queue all the same: what a stage may take is measured from there.
-LONGEST_TURN = 3600.0
+# Seconds after which a training returns to its queue even if no job waits. This restarts the time limit of the stage.
+LONGEST_RUN = 3600.0
 
 
 def download(services: Services, job: Job) -> State | None:
-    """Keep the data set as it is now: what is uploaded later changes nothing, what was since it was asked for may."""
+    """Copy the current version of the data set into the job's folder. Later uploads do not change it."""
     request, folder = TrainingRequest(**job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
         dataset = services.datasets.find(job.app_id, request.data)
@@ -34,7 +34,7 @@ def download(services: Services, job: Job) -> State | None:
 
 
 def run(services: Services, job: Job) -> State | None:
-    """Train till the end, or till others wait; then look at what the new weights find."""
+    """Train until the last epoch, or until other jobs wait. After the last epoch, evaluate the new weights."""
     from app.detection.weights import isolate_ultralytics
 
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
@@ -45,18 +45,18 @@ def run(services: Services, job: Job) -> State | None:
 
     start = _find_start(services, job)
     services.jobs.record_start(job)
-    order = _Order(services, job, request.epochs)
+    supervisor = _Supervisor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.run_training(folder, start, config, order, _open_tracker(services, job)):
+    if not training.run_training(folder, start, config, supervisor, _open_tracker(services, job)):
         return State.RUNNING
     measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
-    figures = training.evaluate_weights(folder, measuring, s.confidence, order.heartbeat)
-    order.record(request.epochs, {"figures": figures})
+    figures = training.evaluate_weights(folder, measuring, s.confidence, supervisor.heartbeat)
+    supervisor.record(request.epochs, {"figures": figures})
     return None
 
 
 def _find_start(services: Services, job: Job) -> Path:
-    """Return the weights from which a training starts; one that goes on has its own, and these may be gone by now."""
+    """Return the path of the initial weights; an empty path for a resumed training, which has its own weights."""
     from app.training.train import count_epochs
 
     if count_epochs(services.storage.job(job.id).training):
@@ -73,14 +73,14 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
 
 
-class _Order:
-    """The supervisor of a training, for a job. A database that is away for a while costs no epoch of it."""
+class _Supervisor:
+    """Supervisor of a training that reports to the job's row. A database outage does not stop the training."""
 
     def __init__(self, services: Services, job: Job, epochs: int) -> None:
         self._services, self._job, self._epochs = services, job, epochs
         self._known: dict[str, Any] = dict(job.coverage or {})
         self._began = time.monotonic()
-        self._longest_turn = min(LONGEST_TURN, 1800 * services.settings.detect_hours)
+        self._longest_run = min(LONGEST_RUN, 1800 * services.settings.detect_hours)
 
     def heartbeat(self) -> None:
         with suppress(DatabaseUnavailable):
@@ -93,12 +93,12 @@ class _Order:
             self.record(epochs, record)
 
     def record(self, epochs: int, record: Mapping[str, Any]) -> None:
-        """Do what :meth:`report` does, and fail if it cannot be done."""
+        """Record progress like :meth:`report`, but raise the error of a database outage."""
         self._known |= record
         self._services.jobs.record_progress(self._job, epochs, self._epochs, self._known)
 
     def should_yield(self) -> bool:
-        if time.monotonic() - self._began > self._longest_turn:
+        if time.monotonic() - self._began > self._longest_run:
             return True
         with suppress(DatabaseUnavailable):
             return self._services.jobs.scheduler.must_yield(RUN)
@@ -106,21 +106,21 @@ class _Order:
 
 
 def deliver(services: Services, job: Job) -> State | None:
-    """Publish the new weights with their card, and forget what was needed to go on with the training."""
+    """Publish the new weights with their card, and remove the checkpoints and pages of the training."""
     from app.pipelines.training.publishing import publish, withdraw
     from app.training.card import TrainingRun
     from app.training.datasets import load_dataset
 
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     known = job.coverage or {}
-    if "weights" not in known:  # else all is done but what follows
+    if "weights" not in known:  # otherwise they were published before an interruption
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})
         except LeaseLost:
-            if services.jobs.find(job.id).state == State.CANCELLED:  # and not taken over by another worker
+            if services.jobs.find(job.id).state == State.CANCELLED:  # not taken over by another worker
                 withdraw(s.models_folder, name)
             raise
     folder.forget_training()

@@ -1,5 +1,10 @@
-"""The sample document: four pages of an early printed book that never was, drawn with the true boxes of its woodcuts.
+"""The sample document: four pages of an invented early printed book, with the true boxes of its woodcuts.
 
-``woodcut`` is the block and the knife, ``motifs`` what is cut into it, ``pictures`` the four finished blocks,
-``page`` the type, the paper and the scan, ``document`` the four pages. ``python -m bench sample`` writes them.
+``python -m bench sample`` draws the pages.
+
+    woodcut   a woodblock: draw lines, hatched shapes and letters on it, and print it
+    motifs    draw motifs on a block: sun, moon, trees, towers, a ship, an armillary sphere
+    pictures  compose the four woodcuts from motifs
+    page      set text and woodcuts on a page, and make a scan of it
+    document  the four pages and their true boxes; the command
 """

@@ -1,4 +1,4 @@
-"""The page: the type and the woodcuts set on it, the paper it is printed on, and its scan."""
+"""A page of the sample document: set text and woodcuts on it, and make a scan of it."""
 
 import re
 from pathlib import Path
@@ -9,77 +9,81 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, features
 from bench.sample.woodcut import Block, box, noise
 
 WIDTH, HEIGHT, TEXT_WIDTH, LEADING = 1800, 2500, 1200, 60  # pixels
-LINES, BODY = 33, 46  # lines of text on a page, and the size of their type
+LINES, BODY = 33, 46  # number of text lines on a page, and their font size in pixels
 LIGATURES = ["dlig"] if features.check("raqm") else None
 
 
 class Page:
-    """A page being set.
+    """A page that is being set. All coordinates are in pixels.
 
     Attributes:
-        number: From 1; the odd ones are rectos.
-        left: Where the text begins, and so ``middle`` and ``right``.
-        ink: What is printed, as an image; 255 is black.
-        corners: The four corners of every woodcut, ``(4, 2)``.
+        number: Page number, starting at 1; odd pages are rectos.
+        font: Font file of the text.
+        rng: Random generator.
+        left: Left edge of the text.
+        middle: Horizontal centre of the text.
+        right: Right edge of the text.
+        ink: Printed ink as a greyscale image; 255 is full ink.
+        corners: Corners of each woodcut, ``(4, 2)``.
     """
 
     def __init__(self, number: int, font: Path, rng: np.random.Generator) -> None:
-        """Start a page with its running head; the first has none."""
+        """Start an empty page; all pages but the first get a running head and a page number."""
         self.number, self.font, self.rng = number, font, rng
         self.left = 270 if number % 2 else 330
         self.middle, self.right = self.left + TEXT_WIDTH / 2, self.left + TEXT_WIDTH
         self.ink = Image.new("L", (WIDTH, HEIGHT))
         self.corners: list[np.ndarray] = []
         if number > 1:
-            self.say("SPECVLI NATVRÆ" if number % 2 else "IOANNIS DE MACHINA", self.middle, 220, 40)
-            self.say(str(number), *((self.right, 220, 44, "rs") if number % 2 else (self.left, 220, 44, "ls")))
+            self.write("SPECVLI NATVRÆ" if number % 2 else "IOANNIS DE MACHINA", self.middle, 220, 40)
+            self.write(str(number), *((self.right, 220, 44, "rs") if number % 2 else (self.left, 220, 44, "ls")))
 
-    def type(self, size: int, italic: bool = False) -> ImageFont.FreeTypeFont:
-        """Return the type of a size."""
+    def load_font(self, size: int, italic: bool = False) -> ImageFont.FreeTypeFont:
+        """Return the font at a size in pixels."""
         name = self.font.name.replace("Regular", "Italic") if italic else self.font.name
         return ImageFont.truetype(self.font.with_name(name), size)
 
-    def say(self, text: str, x: float, y: float, size: int, anchor: str = "ms", italic: bool = False) -> None:
-        """Set a piece of text, a hair off its line.
+    def write(self, text: str, x: float, y: float, size: int, anchor: str = "ms", italic: bool = False) -> None:
+        """Print a piece of text, with a small random vertical offset.
 
         Args:
-            text: As it is printed.
-            x: Of the anchor.
-            y: Of the anchor.
-            size: Of the type.
-            anchor: Which point of the text is there, as Pillow names it.
-            italic: Whether the type is italic.
+            text: Text in its final spelling.
+            x: Horizontal position of the anchor.
+            y: Vertical position of the anchor.
+            size: Font size in pixels.
+            anchor: Anchor of the text, as Pillow names it.
+            italic: Whether the text is italic.
         """
         spot = (x, y + self.rng.normal(0, 0.8))
-        ImageDraw.Draw(self.ink).text(spot, text, 255, self.type(size, italic), anchor, features=LIGATURES)
+        ImageDraw.Draw(self.ink).text(spot, text, 255, self.load_font(size, italic), anchor, features=LIGATURES)
 
     def note(self, text: str, y: float) -> None:
-        """Set a note in the outer margin; "/" begins a new line."""
+        """Print a note in the outer margin; "/" starts a new line."""
         x, anchor = (self.right + 28, "ls") if self.number % 2 else (self.left - 28, "rs")
         for k, row in enumerate(spell(text).split("/")):
-            self.say(row, x, y + 36 * k, 31, anchor, italic=True)
+            self.write(row, x, y + 36 * k, 31, anchor, italic=True)
 
     def catchword(self, words: list[str]) -> None:
-        """Set the first word of the next page under the last line."""
-        self.say(words[0] if words else "", self.right, line_y(LINES) + 10, 44, "rs")
+        """Print the first word of the next page, which is the first of the remaining words, under the last line."""
+        self.write(words[0] if words else "", self.right, line_y(LINES) + 10, 44, "rs")
 
     def place(self, block: Block, x: float, y: float) -> None:
         """Print a woodcut with its top left corner at a point."""
         x, y = round(x), round(y)
         layer = Image.new("L", self.ink.size)
-        layer.paste(block.pull(self.rng), (x, y))
+        layer.paste(block.make_print(self.rng), (x, y))
         self.ink = ImageChops.lighter(self.ink, layer)
         self.corners.append(box(x, y, x + block.width, y + block.height))
 
     def compose(self, words: list[str], first: int, cut: tuple[int, int, int, int]) -> None:
-        """Set justified lines to the foot of the page.
+        """Print justified lines down to the bottom of the page.
 
         Args:
-            words: The text; what is set is taken from it.
-            first: The line to begin on.
-            cut: Room for a picture: its first line, the line after it, how much it takes on the left and on the right.
+            words: Words of the text; printed words are removed from the list.
+            first: Number of the first line.
+            cut: Space for a woodcut, as (first line, line after the last, width on the left, width on the right).
         """
-        font = self.type(BODY)
+        font = self.load_font(BODY)
         for k in range(first, LINES):
             x0, x1 = float(self.left), self.right
             if cut[0] <= k < cut[1]:
@@ -88,23 +92,23 @@ class Page:
             wide = [font.getlength(word, features=LIGATURES) for word in row]
             gap = (x1 - x0 - sum(wide)) / max(len(row) - 1, 1) if words else 12
             for word, advance in zip(row, wide, strict=True):
-                self.say(word, x0, line_y(k), BODY, "ls")
+                self.write(word, x0, line_y(k), BODY, "ls")
                 x0 += advance + gap
 
     def turn(self, degrees: float) -> None:
-        """Turn the print on the paper, and the woodcuts' corners with it."""
+        """Rotate the print and the corners of the woodcuts around the centre of the page."""
         self.ink = self.ink.rotate(degrees, Image.Resampling.BICUBIC)
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         middle = np.array([WIDTH / 2, HEIGHT / 2])
         self.corners = [(corners - middle) @ np.array([[c, -s], [s, c]]) + middle for corners in self.corners]
 
     def boxes(self) -> list[list[int]]:
-        """Return the true box of every woodcut, ``x y w h`` in pixels."""
+        """Return the true box of each woodcut as ``x y w h``."""
         ends = [(*corners.min(axis=0), *np.ptp(corners, axis=0)) for corners in self.corners]
         return [[round(float(value)) for value in end] for end in ends]
 
     def scan(self, back: "Page") -> Image.Image:
-        """Return the scan of the page, with the other side of its leaf, ``back``, showing through."""
+        """Return a scan of the page on which ``back``, the other side of the leaf, shows through."""
         shape, rng = (HEIGHT, WIDTH), self.rng
         ink = np.asarray(self.ink.filter(ImageFilter.GaussianBlur(0.6)), np.float32) / 255
         shadow = ImageChops.offset(back.ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 5, 7)
@@ -117,19 +121,22 @@ class Page:
 
 
 def line_y(k: int) -> int:
-    """Return the baseline of a line of text, the first being 0."""
+    """Return the vertical position of the baseline of line ``k``, counted from 0."""
     return 330 + k * LEADING
 
 
 def spell(text: str) -> str:
-    """Return Latin as printers spelt it: æ, v and u by place, long s."""
+    """Return Latin in the spelling of early printers: æ, long s, and v and u by their position in the word."""
     for modern, old in (("ae", "æ"), (r"\bu", "v"), (r"(?<=\w)v", "u"), (r"s(?=\w)", "ſ"), ("¶ ", "¶\u00a0")):
         text = re.sub(modern, old, text)
     return text
 
 
 def take(words: list[str], width: float, font: ImageFont.FreeTypeFont) -> list[str]:
-    """Take from ``words`` what fits on a line, breaking the last word after a vowel when it can."""
+    """Remove the words that fit on a line from ``words`` and return them.
+
+    The last word is hyphenated after a vowel if a part of it fits.
+    """
     row: list[str] = []
 
     def fits(word: str) -> bool:
@@ -147,7 +154,7 @@ def take(words: list[str], width: float, font: ImageFont.FreeTypeFont) -> list[s
 
 
 def paper(recto: bool, rng: np.random.Generator) -> np.ndarray:
-    """Return a blank leaf (h, w, 3) as scanned: laid, stained, foxed, darker at its edges and in the gutter."""
+    """Return the scan of a blank page, ``(h, w, 3)``: laid paper with stains and foxing, darker at edges and gutter."""
     shape = (HEIGHT, WIDTH)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     inner = x if recto else WIDTH - 1 - x

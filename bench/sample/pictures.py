@@ -1,4 +1,4 @@
-"""The pictures: the book's four woodcuts, composed of motifs."""
+"""Compose the four woodcuts of the sample document from motifs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SPHERES = ["FIRMAMENTVM", "SATVRNI", "IOVIS", "MARTIS", "SOLIS", "VENERIS", "MER
 
 
 def frontispiece(font: Path) -> Block:
-    """Cut an armillary sphere under the sun and moon, in a border of white vine."""
+    """Draw an armillary sphere under sun and moon, in a border of white vine."""
     b = Block(1000, 1240, font)
     _night(b)
     _meadow(b)
@@ -28,7 +28,7 @@ def frontispiece(font: Path) -> Block:
 
 
 def _night(b: Block) -> None:
-    """Cut the sky of the frontispiece, with room for the sphere."""
+    """Draw the sky of the frontispiece, with empty space for the sphere."""
     b.shape(box(60, 60, 940, 1000), lambda i, j: 0.5 - j / 2600, lambda i, j: j + 6 * np.sin(i / 70), 0, 10)
     for x, y in path("330 100 500 130 670 100 120 400 880 400 112 760 888 760", soft=False):
         star(b, x, y, 26)
@@ -40,7 +40,7 @@ def _night(b: Block) -> None:
 
 
 def _meadow(b: Block) -> None:
-    """Cut the hills and the ground of the frontispiece."""
+    """Draw the hills and the ground of the frontispiece."""
     for x, h in ((150, 80), (420, 60), (700, 90), (900, 60)):
         hill = path(f"-260 20 -60 {-h * 0.8} 0 {-h} 60 {-h * 0.6} 280 20", x, 1000)
         b.shape(hill, halves(x, 0.2, 0.55), 60, 4, 9)
@@ -54,7 +54,7 @@ def _meadow(b: Block) -> None:
 
 
 def landscape(font: Path) -> Block:
-    """Cut a castle over the sea, and the ship from whose mast it is seen."""
+    """Draw a castle by the sea, and a ship whose lookout sees it."""
     b = Block(TEXT_WIDTH, 640, font)
     _sky(b)
     _coast(b)
@@ -68,7 +68,7 @@ def landscape(font: Path) -> Block:
 
 
 def _sky(b: Block) -> None:
-    """Cut the sky of the landscape, with its sun and clouds."""
+    """Draw the sky of the landscape, with its sun and clouds."""
     b.shape(box(0, 0, 1200, 340), lambda i, j: 0.5 - j / 480, lambda i, j: j + 5 * np.sin(i / 60), pitch=9)
     b.shape(arc(850, 158, 122), edge=0)
     sun(b, 850, 158, 54)
@@ -77,14 +77,14 @@ def _sky(b: Block) -> None:
 
 
 def _coast(b: Block) -> None:
-    """Cut the far hills of the landscape."""
+    """Draw the far hills of the landscape."""
     for x, w, h in ((560, 300, 90), (1010, 340, 130), (800, 260, 70)):
         hill = path(f"{-w} 0 {-w * 0.4} {-h * 0.6} 0 {-h} {w * 0.3} {-h * 0.5} {w} 0", x, 335)
         b.shape(hill, halves(x, 0.2, 0.55), 62)
 
 
 def _sea(b: Block) -> None:
-    """Cut the sea of the landscape, and the town on its far shore."""
+    """Draw the sea of the landscape, and the town on its far shore."""
     b.shape(
         box(0, 330, 1200, 640),
         lambda i, j: 0.22 + (j - 330) / 1300,
@@ -98,7 +98,7 @@ def _sea(b: Block) -> None:
 
 
 def _headland(b: Block) -> None:
-    """Cut the near shore of the landscape, with the castle, its road and its trees."""
+    """Draw the near shore of the landscape, with the castle, its road and its trees."""
     b.shape(
         path("-90 300 120 268 300 262 400 330 450 430 560 520 640 760 -90 760 -90 300"),
         lambda i, j: 0.1 + 0.5 * (i / 600) ** 2 + 0.12 * (j > 500 + 20 * np.sin(i / 40)),
@@ -117,7 +117,7 @@ def _headland(b: Block) -> None:
 
 
 def herb(font: Path) -> Block:
-    """Cut a flowering herb with its root."""
+    """Draw a flowering herb with its root."""
     b = Block(620, 900, font)
     _root(b)
     pairs = ((690, 196, -14, 235), (595, 214, -36, 235), (465, 198, -20, 225), (360, 222, -46, 190))
@@ -134,7 +134,7 @@ def herb(font: Path) -> Block:
 
 
 def _root(b: Block) -> None:
-    """Cut the ground and the root of the herb."""
+    """Draw the ground and the root of the herb."""
     ground = "-20 720 150 690 300 704 460 690 640 716 640 742 440 722 300 734 140 720 -20 748"
     b.shape(path(ground), 0.45, 20, 0, 9)
     for k in range(9):
@@ -144,7 +144,7 @@ def _root(b: Block) -> None:
 
 
 def cosmos(font: Path) -> Block:
-    """Cut the spheres of the planets around the four elements."""
+    """Draw the spheres of the planets around the four elements."""
     b = Block(600, 600, font)
     b.shape(box(0, 0, 600, 600), 0.5, 45, pitch=9)
     for x, y in box(66, 66, 534, 534):
@@ -158,7 +158,7 @@ def cosmos(font: Path) -> Block:
 
 
 def _sphere(b: Block, name: str, r: float, turn: float, tone: float) -> None:
-    """Cut one heavenly sphere of the cosmos, with its name and its planet."""
+    """Draw one heavenly sphere of the cosmos, with its name and its planet."""
     b.shape(arc(300, 300, r), tone, lambda i, j: 150 * np.arctan2(j - 300, i - 300), 4, 10)
     reach, middle = len(name) * 560 / r, r - 14
     low, high = -90 - reach, -90 + reach
@@ -171,7 +171,7 @@ def _sphere(b: Block, name: str, r: float, turn: float, tone: float) -> None:
 
 
 def _elements(b: Block) -> None:
-    """Cut the middle of the cosmos: fire and air around water and earth."""
+    """Draw the middle of the cosmos: fire and air around water and earth."""
     b.shape(arc(300, 300, 78), 0)
     for t in np.radians(np.arange(0, 360, 15)):
         flame = ((60, -0.1), (76, 0.06), (60, 0.1))

@@ -1,6 +1,7 @@
-"""The woodblock: outlines to cut, lines and hatching on the block, and the print that is pulled from it.
+"""A woodblock: draw lines, hatched shapes and letters on it, and print it.
 
-Points are ``(n, 2)``, ``x y`` in page pixels from the top left of the block; angles turn clockwise, in degrees.
+Points are ``(n, 2)`` arrays of ``x y`` in page pixels, from the top left corner of the block. Angles are clockwise, in
+degrees.
 """
 
 from collections.abc import Callable
@@ -9,41 +10,42 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-CUT = 2  # block pixels in a page pixel
-Field = Callable[[np.ndarray, np.ndarray], np.ndarray]  # a value for every x and y
+CUT = 2  # block pixels per page pixel
+Field = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x, y) → a value for each point
 Points = np.ndarray | list
 
 
 class Block:
-    """A woodblock, cut in line and hatching; later shapes cover earlier ones.
+    """A woodblock. Later shapes cover earlier ones.
 
     Attributes:
-        width: Page pixels.
-        height: Page pixels.
-        image: The block itself, ``CUT`` times as large; what prints is 255.
+        width: Width in page pixels.
+        height: Height in page pixels.
+        font: Font file of the letters.
+        image: Surface of the block, ``CUT`` times as large; pixels of 255 print, pixels of 0 do not.
     """
 
     def __init__(self, width: int, height: int, font: Path) -> None:
-        """Start from an uncut block of ``width`` by ``height`` page pixels; its letters will be of ``font``."""
+        """Create an empty block, which prints nothing."""
         self.width, self.height, self.font = width, height, font
         self.image = Image.new("L", (width * CUT, height * CUT))
 
     def line(self, points: Points, width: float = 3, ink: int = 255) -> None:
-        """Cut a polyline; with ``ink`` 0, clear one."""
+        """Draw a polyline; with ``ink`` 0, erase along it."""
         flat = (np.asarray(points, float) * CUT).ravel().tolist()
         ImageDraw.Draw(self.image).line(flat, fill=ink, width=round(width * CUT), joint="curve")
 
     def shape(
         self, points: Points, tone: float | Field = 0, rule: float | Field = 0, edge: float = 3, pitch: float = 8
     ) -> None:
-        """Cut a polygon and hatch it.
+        """Draw a polygon and hatch it.
 
         Args:
-            points: The outline.
-            tone: The share of ink, from 0 to 1.
-            rule: What the hatching follows: an angle, or for each point its phase in pixels.
-            edge: The width of the outline; none when 0.
-            pitch: From one line of the hatching to the next.
+            points: Corners of the polygon.
+            tone: Share of ink, from 0 to 1; a number or a field.
+            rule: Direction of the hatching, as an angle, or as a field of its phase in pixels.
+            edge: Width of the outline; 0 draws none.
+            pitch: Distance between the lines of the hatching.
         """
         p = np.asarray(points, float) * CUT
         low = np.maximum(p.min(axis=0), 0).astype(int)
@@ -58,7 +60,7 @@ class Block:
             self.line(np.vstack([points, points[:1]]), edge)
 
     def letter(self, text: str, x: float, y: float, size: float, turn: float = 0) -> None:
-        """Cut letters centred at a point, turned by ``turn`` degrees."""
+        """Draw letters centred at a point, rotated by ``turn`` degrees."""
         room = round(size * CUT * (len(text) + 1))
         tile = Image.new("L", (room, room))
         font = ImageFont.truetype(self.font, size * CUT)
@@ -67,12 +69,12 @@ class Block:
         self.image.paste(255, (round(x * CUT - room / 2), round(y * CUT - room / 2)), tile)
 
     def frame(self, inset: float = 5) -> None:
-        """Clear the border and cut a thick and a thin line around the picture."""
+        """Erase the border, and draw a thick and a thin line around the picture."""
         for at, width, ink in ((inset, 30, 0), (inset, 7, 255), (inset + 11, 3, 255)):
             self.line(box(at, at, self.width - at, self.height - at)[[0, 1, 2, 3, 0, 1]], width, ink)
 
-    def pull(self, rng: np.random.Generator) -> Image.Image:
-        """Return a print of the block in page pixels, its lines uneven as a knife leaves them."""
+    def make_print(self, rng: np.random.Generator) -> Image.Image:
+        """Return a print of the block in page pixels, with uneven lines as from a knife."""
         a = np.asarray(self.image)
         y, x = np.mgrid[: a.shape[0], : a.shape[1]]
         for cell, reach in ((90, 2.0), (16, 0.7)):
@@ -84,7 +86,13 @@ class Block:
 
 
 def noise(shape: tuple[int, ...], cell: float, rng: np.random.Generator) -> np.ndarray:
-    """Return smooth noise of mean 0 and deviation near 1, with details of ``cell`` pixels."""
+    """Return smooth noise with mean 0 and a standard deviation near 1.
+
+    Args:
+        shape: (height, width, …) of the array; only the first two are used.
+        cell: Size of the details, in pixels.
+        rng: Random generator.
+    """
     grid = rng.standard_normal((int(shape[0] / cell) + 2, int(shape[1] / cell) + 2)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)) * 1.4
 
@@ -98,12 +106,12 @@ def arc(x: float, y: float, rx: float, ry: float = 0, start: float = 0, end: flo
     """Return the points of an elliptical arc.
 
     Args:
-        x: Of the centre.
-        y: Of the centre.
+        x: Horizontal position of the centre.
+        y: Vertical position of the centre.
         rx: Half the width.
-        ry: Half the height; as ``rx`` when 0.
-        start: The angle of the first point, from the right.
-        end: The angle of the last point.
+        ry: Half the height; 0 means the same as ``rx``.
+        start: Angle of the first point; 0 is on the right.
+        end: Angle of the last point.
     """
     t = np.radians(np.linspace(start, end, 73))
     return np.stack([x + rx * np.cos(t), y + (ry or rx) * np.sin(t)], axis=1)
@@ -117,13 +125,13 @@ def bulges(x: float, y: float, rx: float, ry: float, n: int) -> np.ndarray:
 
 
 def path(text: str, x: float = 0, y: float = 0, size: float = 1, soft: bool = True) -> np.ndarray:
-    """Return the points of a drawing.
+    """Return the points of a drawing that is written as text, scaled and moved.
 
     Args:
-        text: The points, written "x y x y ...".
-        x: Where the drawing's origin goes.
-        y: Where the drawing's origin goes.
-        size: What the drawing is scaled by.
+        text: Coordinates of the points, written "x y x y ...".
+        x: Horizontal position of the drawing's origin.
+        y: Vertical position of the drawing's origin.
+        size: Scale factor.
         soft: Whether the corners are rounded.
     """
     p = np.array(text.split(), float).reshape(-1, 2) * size + (x, y)

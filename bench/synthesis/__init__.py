@@ -1,7 +1,18 @@
-"""Synthetic pages: what a detector must find, and what it must leave alone, set on pages of training documents.
+"""Synthetic pages for training: illustrations and distractors, drawn on pages of the training documents.
 
-``sheets`` are the pages that are set on, and the illustrations cut from them; ``ink`` is how one page's ink comes onto
-another's paper; ``diagrams``, ``ornaments`` and ``letters`` draw what is to be found, ``distractors`` what is not;
-``wear`` is what time and scanners do; ``setting`` is a page while it is set, ``composition`` what is set on it;
-``writing`` is the command ``python -m bench synthesis``, which writes the pages.
+Distractors are marks that look like illustrations, but that a detector must not report.
+
+    sheets       load labelled pages, and cut out their illustrations
+    ink          separate ink from paper, and put ink on another page
+    letters      draw letters and glyphs
+    diagrams     draw diagrams
+    ornaments    draw printers' ornaments
+    distractors  draw initials, stamps, rules, tables and other distractors
+    setting      find free places on a page, and place illustrations there
+    composition  choose the illustrations and distractors of a page
+    wear         add stains, show-through, blur and other damage of age and scanning
+    writing      write the pages: the command ``python -m bench synthesis``
+
+A page goes from ``sheets`` through ``composition`` (which uses ``setting`` and the drawing modules) and ``wear`` to
+``writing``.
 """

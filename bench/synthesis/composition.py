@@ -1,12 +1,12 @@
-"""How a synthetic page is put together: which illustrations are set where, and what misleads around them."""
+"""Compose a synthetic page: choose its illustrations and distractors, and place them."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bench.synthesis.diagrams import draw_diagram
-from bench.synthesis.distractors import rubricate, strew
-from bench.synthesis.ink import Array, lay, resize
+from bench.synthesis.distractors import add_distractors, rubricate
+from bench.synthesis.ink import Array, draw_ink, resize
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
 from bench.synthesis.setting import Box, Place, Setting
 from bench.synthesis.sheets import Cut, Sheet
@@ -17,7 +17,7 @@ Step = Callable[[Setting, Sequence[Cut]], None]
 
 
 def set_cut(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set an illustration of another page, in the text, or over it when it is a band."""
+    """Place an illustration cut from another page in the text; a band goes mostly above the text."""
     ink, share = choose_cut(s.rng, cuts)
     wide = np.clip(share * s.rng.uniform(0.6, 1.5), 0.03, 0.92) * s.size[0]
     flat = ink.shape[1] > 3 * ink.shape[0]
@@ -26,9 +26,12 @@ def set_cut(s: Setting, cuts: Sequence[Cut]) -> None:
 
 
 def choose_cut(rng: np.random.Generator, cuts: Sequence[Cut]) -> tuple[Array, float]:
-    """Return the ink of an illustration and its share of its page's width; each kind of document is as likely.
+    """Choose an illustration at random, each kind of document with the same probability.
 
-    It may be mirrored, wider or narrower than it was, paler or darker.
+    The illustration may be mirrored, stretched, lightened or darkened.
+
+    Returns:
+        Its ink, and its original width as a share of its page's width.
     """
     kinds = sorted({cut.kind for cut in cuts})
     kind = kinds[rng.integers(len(kinds))]
@@ -41,31 +44,31 @@ def choose_cut(rng: np.random.Generator, cuts: Sequence[Cut]) -> tuple[Array, fl
 
 
 def set_diagram(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set a diagram, mostly no wider than a column."""
+    """Place a diagram, mostly no wider than a column."""
     wide = s.size[0] * (s.rng.uniform(0.1, 0.35) if s.rng.random() < 0.7 else s.rng.uniform(0.3, 0.8))
     where = s.in_text if s.rng.random() < 0.7 else s.anywhere
     s.place(s.fit(draw_diagram(s.rng), wide), where, margin=int(s.rng.integers(0, 8)))
 
 
 def set_band(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set a band, mostly as wide as the text and over it."""
+    """Place a band of ornaments, mostly above the text and as wide as the text."""
     left, _, right, _ = s.block
     wide = (right - left) * (s.rng.uniform(0.9, 1.05) if s.rng.random() < 0.7 else s.rng.uniform(0.3, 0.9))
     s.place(s.fit(draw_band(s.rng, cuts), wide), s.at_head if s.rng.random() < 0.6 else s.in_text)
 
 
 def set_tailpiece(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set rows of types that narrow to a point."""
+    """Place a tailpiece below the text or in its lower half."""
     s.place(s.fit(draw_tailpiece(s.rng), s.size[0] * s.rng.uniform(0.06, 0.35)), s.below)
 
 
 def set_fleuron(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set a single ornament, between or under the lines."""
+    """Place a single ornament below the text or in its lower half."""
     s.place(s.fit(draw_fleuron(s.rng), s.size[0] * s.rng.uniform(0.05, 0.16)), s.below)
 
 
 def set_title(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set a title in large capitals, mostly with an ornament before it."""
+    """Place a title in large type, mostly with an ornament in front of it."""
     width, height = s.size
     tall = int(height * s.rng.uniform(0.022, 0.05))
     x, y = int(width * s.rng.uniform(0.08, 0.25)), int(height * s.rng.uniform(0.06, 0.5))
@@ -78,13 +81,13 @@ def set_title(s: Setting, cuts: Sequence[Cut]) -> None:
     if s.is_taken(box) or box[3] > height - 4 or start > width - 10:
         return
     s.wipe(box)
-    lay(s.page, line, start, y + max(0, (high - line.shape[0]) // 2))
+    draw_ink(s.page, line, start, y + max(0, (high - line.shape[0]) // 2))
     if start > x:
         s.place(ornament, lambda wide, high: (x, y), margin=0)
 
 
 def set_title_page(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Set lines of all sizes in the middle of an empty page, and a vignette or a plate among them."""
+    """Clear the page and make it a title page: centred lines of several sizes, and a vignette or a plate."""
     width, height = s.size
     left, top, right, bottom = s.block
     plate = s.rng.random() < 0.3
@@ -102,11 +105,11 @@ def set_title_page(s: Setting, cuts: Sequence[Cut]) -> None:
         line = line[:, : int(0.8 * width)]
         x = max(3, (left + right - line.shape[1]) // 2)
         if not s.is_taken((x, y, x + line.shape[1], y + line.shape[0])) and s.rng.random() < (0.2 if plate else 0.9):
-            lay(s.page, line, x, y)
+            draw_ink(s.page, line, x, y)
         y += int(line.shape[0] * s.rng.uniform(1.4, 3))
 
 
-# How often each is set on prints, and on manuscripts and the books of the time that were painted like them.
+# Relative frequency of each step: on prints, and on manuscripts and illuminated incunables (`MANUSCRIPTS`).
 STEPS: dict[Step, tuple[float, float]] = {
     set_cut: (0.33, 0.42),
     set_diagram: (0.12, 0.38),
@@ -119,19 +122,19 @@ STEPS: dict[Step, tuple[float, float]] = {
 
 
 def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Generator) -> Sheet:
-    """Return a page with its own illustrations and others, and with what is no illustration.
+    """Return a synthetic page made from a training page: its own illustrations, more illustrations, and distractors.
 
     Args:
-        sheet: What to set on.
-        cuts: Illustrations of the training pages.
-        back: Another page, ``(h, w, 3)``, which may show through.
-        rng: Where chance comes from.
+        sheet: Training page to draw on.
+        cuts: Illustrations cut from the training pages.
+        back: Another page, ``(h, w, 3)``, that may show through from the back.
+        rng: Random generator.
     """
     s = Setting(sheet.pixels.copy(), [tuple(box) for box in sheet.boxes.round().astype(int).tolist()], rng)
     if rng.random() < 0.35:
         rubricate(s.page, s.paper, rng)
     if rng.random() < 0.65:
-        strew(s.page, s.paper, s.boxes, rng)
+        add_distractors(s.page, s.paper, s.boxes, rng)
     weights = np.array([pair[sheet.kind in MANUSCRIPTS] for pair in STEPS.values()])
     for _ in range(rng.choice([0, 1, 1, 2, 2, 3])):
         list(STEPS)[rng.choice(len(STEPS), p=weights / weights.sum())](s, cuts)
@@ -141,7 +144,7 @@ def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Gene
 
 
 def is_visible(page: Array, box: Box) -> bool:
-    """Whether something is left in a box: faint lines vanish from a scan in two tones."""
+    """Return whether a box still has visible contrast: faint lines may vanish in a two-tone scan."""
     x1, y1, x2, y2 = box
     dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (2, 90))
     return bool(light - dark > 18)

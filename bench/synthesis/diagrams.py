@@ -1,24 +1,30 @@
-"""Diagrams as manuscripts and treatises have them, in thin lines: spheres, volvelles, charts, figures of geometry."""
+"""Draw diagrams as in manuscripts and treatises, in thin lines: spheres, volvelles, charts, geometric figures."""
 
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, dye, waver
-from bench.synthesis.letters import draw_letters, say
+from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, colour_mask, distort
+from bench.synthesis.letters import draw_letters, make_words
 
-FINE = 3  # drawn so many times as large, then reduced: lines may be thinner than a pixel
-SIDE = 320
+FINE = 3  # lines are drawn at this scale and then reduced, so that they can be thinner than a pixel
+SIDE = 320  # pixels
 
 Pen = Callable[[np.ndarray, bool], None]  # (points, closed)
 
 
 class Drawing:
-    """A sheet of ``SIDE`` pixels with two pens, one for lines and one for letters and washes.
+    """A square canvas of ``SIDE`` pixels, with two ink colours.
+
+    Lines have the first colour unless ``second`` is set; letters have the second. Coordinates are between 0 and 1.
 
     Attributes:
-        ink: ``(SIDE, SIDE, 3)``, what has been drawn so far.
+        rng: Random generator.
+        ink: Ink drawn so far, ``(SIDE, SIDE, 3)``.
+        inks: The two colours.
+        strength: Opacity of the ink, from 0 to 1.
+        width: Width of the lines, in pixels at the scale ``FINE``.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -31,25 +37,25 @@ class Drawing:
         self.width = int(rng.integers(2, 6))
 
     def line(self, points: np.ndarray, closed: bool = False, second: bool = False) -> None:
-        """Draw a line through ``(n, 2)`` points of the unit square."""
+        """Draw a line through ``(n, 2)`` points."""
         mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
         corners = (np.asarray(points) * SIDE * FINE).round().astype(np.int32)
         cv2.polylines(mask, [corners], closed, 255, self.width, cv2.LINE_AA)
-        self._lay(mask, self.inks[second], self.strength)
+        self._draw(mask, self.inks[second], self.strength)
 
     def circle(self, x: float, y: float, radius: float, second: bool = False) -> None:
         self.line(on_circle(x, y, radius, np.linspace(0, 2 * np.pi, 90)), closed=True, second=second)
 
     def wash(self, points: np.ndarray) -> None:
-        """Fill an outline thinly with a colour."""
+        """Fill an outline with a translucent colour."""
         mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
         cv2.fillPoly(mask, [(np.asarray(points) * SIDE * FINE).round().astype(np.int32)], 255)
         colour = (RED, BLUE, GREEN, YELLOW)[self.rng.integers(4)]
-        self._lay(mask, colour, self.rng.uniform(0.2, 0.7))
+        self._draw(mask, colour, self.rng.uniform(0.2, 0.7))
 
     def write(self, x: float, y: float, words: int = 1, turn: float = 0) -> None:
-        """Write small letters about a point, turned by some degrees."""
-        text = say(self.rng, words, capitals=self.rng.random() < 0.3)[: int(self.rng.integers(1, 14))]
+        """Write small letters centred at a point, rotated by ``turn`` degrees."""
+        text = make_words(self.rng, words, capitals=self.rng.random() < 0.3)[: int(self.rng.integers(1, 14))]
         word = draw_letters(text, int(self.rng.integers(9, 15)), "STIXGeneral.ttf")
         mask = np.zeros((SIDE, SIDE), np.float32)
         top, left = int(y * SIDE - word.shape[0] / 2), int(x * SIDE - word.shape[1] / 2)
@@ -58,11 +64,11 @@ class Drawing:
         spot = mask[top : top + word.shape[0], left : left + word.shape[1]]
         spot[:] = word[: spot.shape[0], : spot.shape[1]]
         middle = cv2.getRotationMatrix2D((x * SIDE, y * SIDE), turn, 1)
-        self.ink *= dye(cv2.warpAffine(mask, middle, (SIDE, SIDE)), self.inks[1], self.strength)
+        self.ink *= colour_mask(cv2.warpAffine(mask, middle, (SIDE, SIDE)), self.inks[1], self.strength)
 
-    def _lay(self, mask: np.ndarray, colour: tuple[float, float, float], strength: float) -> None:
+    def _draw(self, mask: np.ndarray, colour: tuple[float, float, float], strength: float) -> None:
         reduced = cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        self.ink *= dye(reduced, colour, strength)
+        self.ink *= colour_mask(reduced, colour, strength)
 
 
 def on_circle(x: float, y: float, radius: float, angles: np.ndarray) -> np.ndarray:
@@ -70,7 +76,7 @@ def on_circle(x: float, y: float, radius: float, angles: np.ndarray) -> np.ndarr
 
 
 def draw_spheres(d: Drawing) -> None:
-    """Circles within circles, divided, with words in the rings: the heavens, a volvelle, a wheel."""
+    """Draw concentric circles, divided by radii, with words in the rings: the heavens, a volvelle, a wheel."""
     radii = np.sort(d.rng.uniform(0.05, 0.48, d.rng.integers(2, 8)))
     if d.rng.random() < 0.3:
         d.wash(on_circle(0.5, 0.5, radii[-1], np.linspace(0, 2 * np.pi, 60)))
@@ -87,7 +93,7 @@ def draw_spheres(d: Drawing) -> None:
 
 
 def draw_circles(d: Drawing) -> None:
-    """Circles side by side or across each other: eclipses, the Trinity, the humours."""
+    """Draw separate or overlapping circles: eclipses, the Trinity, the humours."""
     for x, y in d.rng.uniform(0.25, 0.75, (d.rng.integers(2, 6), 2)):
         radius = d.rng.uniform(0.08, 0.24)
         d.circle(x, y, radius, second=bool(d.rng.random() < 0.4))
@@ -100,7 +106,7 @@ def draw_circles(d: Drawing) -> None:
 
 
 def draw_chart(d: Drawing) -> None:
-    """A square within squares, cut by its diagonals: a nativity, a table of opposites."""
+    """Draw nested squares with their diagonals: a horoscope, a square of opposition."""
     for inset in (0.03, *d.rng.uniform(0.06, 0.35, d.rng.integers(1, 3))):
         d.line(np.array([(inset, inset), (1 - inset, inset), (1 - inset, 1 - inset), (inset, 1 - inset)]), closed=True)
     d.line(np.array([(0.5, 0.03), (0.97, 0.5), (0.5, 0.97), (0.03, 0.5)]), closed=True)
@@ -112,7 +118,7 @@ def draw_chart(d: Drawing) -> None:
 
 
 def draw_geometry(d: Drawing) -> None:
-    """A polygon or a star in a circle, with letters at its corners."""
+    """Draw a polygon or a star in a circle, with letters at its corners."""
     corners = int(d.rng.integers(3, 10))
     angles = d.rng.uniform(0, 6) + np.arange(corners) * 2 * np.pi / corners + d.rng.normal(0, 0.15, corners)
     points = on_circle(0.5, 0.5, 0.42, angles)
@@ -127,7 +133,7 @@ def draw_geometry(d: Drawing) -> None:
 
 
 def draw_tree(d: Drawing) -> None:
-    """Roundels joined by lines: a genealogy, a division of knowledge."""
+    """Draw circles connected by lines: a genealogy, a division of knowledge."""
     rows = int(d.rng.integers(2, 5))
     above = np.array([(0.5, 0.1)])
     for row in range(1, rows):
@@ -148,15 +154,15 @@ def _spread(count: int, y: float) -> np.ndarray:
 
 
 def draw_diagram(rng: np.random.Generator) -> Array:
-    """Return the ink of some diagram, cut close to what is drawn."""
+    """Return the ink of a random diagram, cropped to what is drawn."""
     drawing = Drawing(rng)
     kinds = (draw_spheres, draw_circles, draw_chart, draw_geometry, draw_tree)
     kinds[rng.choice(5, p=(0.45, 0.2, 0.1, 0.15, 0.1))](drawing)
-    ink = waver(drawing.ink, rng.uniform(0, 2.5), rng)
+    ink = distort(drawing.ink, rng.uniform(0, 2.5), rng)
     return trim(ink)
 
 
 def trim(ink: Array) -> Array:
-    """Return ink without the empty paper around it."""
+    """Crop the empty margins of ink."""
     ys, xs = np.nonzero(ink.min(axis=2) < 0.9)
     return ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] if len(ys) else ink

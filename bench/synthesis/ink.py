@@ -1,7 +1,10 @@
-"""Ink, as the share of light that it lets through: it can be laid on any paper.
+"""Separate ink from paper, and put it on other paper.
 
-Pages are ``(h, w, 3)`` float32 RGB in [0, 255]; a mask is ``(h, w)``, 1 where there is ink; ink is ``(h, w, 3)`` in
-[0, 1], 1 where the paper stays as it is.
+Three kinds of arrays are used, all of float32:
+
+- a page, ``(h, w, 3)``: RGB in [0, 255];
+- a mask, ``(h, w)``: the amount of ink in [0, 1];
+- ink, ``(h, w, 3)``: the share of light that passes through, in [0, 1]. Multiplying a page by ink draws the ink on it.
 """
 
 from typing import Any
@@ -10,38 +13,43 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]  # of float32; OpenCV's annotations do not say so
+Array = NDArray[Any]  # float32 in practice, which the annotations of OpenCV do not express
 
 BLACK, BROWN, RED, BLUE = (0.13, 0.12, 0.11), (0.33, 0.22, 0.13), (0.72, 0.2, 0.14), (0.2, 0.3, 0.6)
 GREEN, YELLOW = (0.35, 0.55, 0.35), (0.85, 0.7, 0.3)
 
 
 def estimate_paper(page: Array) -> Array:
-    """Return a page without what is written on it: the brightest around each point, smoothed."""
+    """Estimate the empty paper of a page: the brightest value around each pixel, smoothed."""
     height, width = page.shape[:2]
     small = cv2.resize(page, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
     bright = cv2.medianBlur(cv2.dilate(small, np.ones((7, 7))).clip(0, 255).astype(np.uint8), 15)
     return cv2.GaussianBlur(cv2.resize(bright, (width, height)).astype(np.float32), (0, 0), 4)
 
 
-def lift(pixels: Array, paper: Array) -> Array:
-    """Return the ink of an image, given its paper: a colour, or an image of the same size."""
+def extract_ink(pixels: Array, paper: Array) -> Array:
+    """Return the ink of an image.
+
+    Args:
+        pixels: The image.
+        paper: Its paper, as a colour or as an image of the same size.
+    """
     return np.clip(pixels / np.maximum(paper, 1), 0, 1).astype(np.float32)
 
 
-def dye(mask: Array, colour: tuple[float, float, float], strength: float = 1.0) -> Array:
-    """Return ink of a colour where a mask has some."""
+def colour_mask(mask: Array, colour: tuple[float, float, float], strength: float = 1.0) -> Array:
+    """Return the ink of a mask in a colour, RGB in [0, 1]."""
     return (1 - mask[..., None] * strength * (1 - np.array(colour))).astype(np.float32)
 
 
-def lay(page: Array, ink: Array, x: int, y: int) -> None:
-    """Lay ink on a page, its top left corner at a point; what does not fit is cut off."""
+def draw_ink(page: Array, ink: Array, x: int, y: int) -> None:
+    """Draw ink on a page with its top left corner at a point; cut off what does not fit. Changes ``page``."""
     spot = page[y : y + ink.shape[0], x : x + ink.shape[1]]
     spot *= ink[: spot.shape[0], : spot.shape[1]]
 
 
 def clear(page: Array, paper: Array, box: tuple[int, int, int, int], rng: np.random.Generator) -> None:
-    """Give a box ``xyxy`` of a page back to the paper, softly at its edges, with some grain."""
+    """Replace a box (xyxy) of a page by its paper, with soft edges and some grain. Changes ``page``."""
     mask: Array = np.zeros(page.shape[:2], np.float32)
     cv2.rectangle(mask, box[:2], (box[2] - 1, box[3] - 1), 1, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None]
@@ -51,14 +59,20 @@ def clear(page: Array, paper: Array, box: tuple[int, int, int, int], rng: np.ran
 
 
 def resize(ink: Array, width: int, height: int) -> Array:
-    """Return ink at another size."""
+    """Resize ink or a mask."""
     shrinks = width * height < ink.shape[0] * ink.shape[1]
     scaled = cv2.resize(ink, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return np.clip(scaled, 0, 1)
 
 
-def waver(mask: Array, reach: float, rng: np.random.Generator) -> Array:
-    """Return a mask as an unsteady hand or a worn type would have drawn it, moved by up to some pixels."""
+def distort(mask: Array, reach: float, rng: np.random.Generator) -> Array:
+    """Distort a mask or ink smoothly, as if drawn by an unsteady hand or printed from worn type.
+
+    Args:
+        mask: Mask or ink to distort.
+        reach: Standard deviation of the displacement, in pixels.
+        rng: Random generator.
+    """
     height, width = mask.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     shifts = [cv2.resize(rng.normal(0, reach, (6, 6)).astype(np.float32), (width, height)) for _ in range(2)]

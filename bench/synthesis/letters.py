@@ -1,4 +1,4 @@
-"""Letters and glyphs, as masks of ink."""
+"""Draw letters and glyphs as masks."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,13 @@ def _load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def draw_letters(text: str, height: int, font: str) -> Array:
-    """Return a mask of words whose type is so many pixels high, without any margin."""
+    """Return the mask of a text, without margins.
+
+    Args:
+        text: Text to draw.
+        height: Size of the font in pixels; smaller values than 6 count as 6.
+        font: File name of one of matplotlib's fonts.
+    """
     face = _load_font(font, max(6, height))
     left, top, right, bottom = face.getbbox(text)
     image = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
@@ -29,7 +35,7 @@ def draw_letters(text: str, height: int, font: str) -> Array:
     return np.asarray(image, np.float32) / 255
 
 
-def say(rng: np.random.Generator, words: int, capitals: bool = True) -> str:
-    """Return so many words that mean nothing."""
-    said = ["".join(rng.choice(ALPHABET, rng.integers(2, 9))) for _ in range(words)]
-    return " ".join(said if capitals else map(str.lower, said))
+def make_words(rng: np.random.Generator, words: int, capitals: bool = True) -> str:
+    """Return a number of random words."""
+    drawn = ["".join(rng.choice(ALPHABET, rng.integers(2, 9))) for _ in range(words)]
+    return " ".join(drawn if capitals else map(str.lower, drawn))

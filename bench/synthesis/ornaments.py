@@ -1,32 +1,32 @@
-"""The ornaments of printers: fleurons, bands and tailpieces of repeated type, vine leaves beside titles."""
+"""Draw printers' ornaments: fleurons, bands and tailpieces of repeated pieces of type, and vine leaves."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import BLACK, BROWN, RED, Array, dye, resize, waver
-from bench.synthesis.letters import GLYPHS, SERIFS, draw_letters, say
+from bench.synthesis.ink import BLACK, BROWN, RED, Array, colour_mask, distort, resize
+from bench.synthesis.letters import GLYPHS, SERIFS, draw_letters, make_words
 from bench.synthesis.sheets import Cut
 
 FLEURONS = "❦❧☙❧☙❦✿❀❁✾✽✤✣✥❖❈❉❃❊✺✻✠✙❋"
 LEAVES = "❧☙❦"
 TYPES = FLEURONS + "⁂⁎✶✷✸✹◊◈☼☽♣♠⚜☘"
-HEIGHT = 90  # of a glyph as it is drawn, before it is set
+HEIGHT = 90  # font size of a drawn glyph in pixels, before it is resized
 
 
 def draw_glyph(rng: np.random.Generator, glyphs: str) -> Array:
-    """Return the mask of an ornament, worn, and turned to any side but its own now and then."""
+    """Return the mask of a random glyph with signs of wear, sometimes mirrored or rotated."""
     mask = draw_letters(str(rng.choice(list(glyphs))), HEIGHT, GLYPHS)
     mask = np.pad(mask, 4)
     if rng.random() < 0.5:
         mask = mask[:, ::-1]
     if rng.random() < 0.2:
         mask = np.rot90(mask, int(rng.integers(1, 4)))
-    if rng.random() < 0.4:  # ink that spreads, or does not take
+    if rng.random() < 0.4:  # too much or too little ink
         change = cv2.dilate if rng.random() < 0.5 else cv2.erode
         mask = change(np.ascontiguousarray(mask), np.ones((3, 3)))
-    return waver(np.ascontiguousarray(mask), rng.uniform(0, 3), rng)
+    return distort(np.ascontiguousarray(mask), rng.uniform(0, 3), rng)
 
 
 def draw_leaf(rng: np.random.Generator) -> Array:
@@ -56,14 +56,14 @@ def _draw_blade(mask: Array, foot: np.ndarray, size: float, turn: float, rng: np
 
 
 def draw_fleuron(rng: np.random.Generator) -> Array:
-    """Return the ink of a single ornament as it stands beside a title or under a text."""
+    """Return the ink of a single ornament, as next to a title or below a text."""
     kind = rng.random()
     mask = draw_leaf(rng) if kind < 0.45 else draw_glyph(rng, LEAVES if kind < 0.75 else FLEURONS)
     return _ink(mask, rng)
 
 
 def draw_band(rng: np.random.Generator, cuts: Sequence[Cut]) -> Array:
-    """Return the ink of a band of repeated types, or of repeated pieces of another band."""
+    """Return the ink of a band: repeated pieces of type, or repeated pieces of a band from ``cuts``."""
     rows, columns = int(rng.choice([1, 1, 1, 2, 2, 3])), int(rng.integers(8, 40))
     bands = [cut.ink for cut in cuts if cut.ink.shape[1] > 4 * cut.ink.shape[0]]
     if bands and rng.random() < 0.35:
@@ -78,11 +78,11 @@ def draw_band(rng: np.random.Generator, cuts: Sequence[Cut]) -> Array:
     mask = np.vstack([row if k % 2 == 0 or rng.random() < 0.5 else row[::-1] for k in range(rows)])
     if rng.random() < 0.3:
         mask[[0, 1, 2, -3, -2, -1]] = 1
-    return _ink(waver(mask, 1.5, rng), rng)
+    return _ink(distort(mask, 1.5, rng), rng)
 
 
 def draw_tailpiece(rng: np.random.Generator) -> Array:
-    """Return the ink of rows of types that narrow to a point."""
+    """Return the ink of a tailpiece: rows of type that get shorter from top to bottom."""
     widest, tile = int(rng.integers(3, 9)), _tile(rng)
     rows = []
     for count in range(widest, 0, -int(rng.integers(1, 3))):
@@ -92,7 +92,7 @@ def draw_tailpiece(rng: np.random.Generator) -> Array:
 
 
 def _tile(rng: np.random.Generator) -> Array:
-    """Return a square mask of 40 pixels with a type on it."""
+    """Return the mask of one piece of type, 40 by 40 pixels."""
     glyph, gap = draw_glyph(rng, TYPES), int(rng.integers(0, 8))
     tile = np.zeros((40, 40), np.float32)
     tile[gap // 2 : 40 - (gap - gap // 2), gap // 2 : 40 - (gap - gap // 2)] = cv2.resize(
@@ -102,11 +102,11 @@ def _tile(rng: np.random.Generator) -> Array:
 
 
 def draw_line(rng: np.random.Generator, height: int) -> Array:
-    """Return the ink of a line in large type, which is no illustration."""
-    words = say(rng, int(rng.integers(1, 4)), capitals=rng.random() < 0.7)
-    return dye(draw_letters(words, height, str(rng.choice(SERIFS))), BLACK, 0.95)
+    """Return the ink of a line of text in large type, which is not an illustration."""
+    words = make_words(rng, int(rng.integers(1, 4)), capitals=rng.random() < 0.7)
+    return colour_mask(draw_letters(words, height, str(rng.choice(SERIFS))), BLACK, 0.95)
 
 
 def _ink(mask: Array, rng: np.random.Generator) -> Array:
     colour = (BLACK, BROWN, RED)[rng.choice(3, p=(0.8, 0.15, 0.05))]
-    return dye(mask, colour, rng.uniform(0.75, 1))
+    return colour_mask(mask, colour, rng.uniform(0.75, 1))

@@ -1,4 +1,4 @@
-"""The pages of training documents: what synthetic pages are set on, and the illustrations that are cut from them."""
+"""Load the labelled pages that synthetic pages are made from, and cut out their illustrations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import Array, lift
+from bench.synthesis.ink import Array, extract_ink
 
-# On these manuscripts the ground truth counts the fillers of lines among the illustrations; no other document has that.
+# In these manuscripts, and in no others, the ground truth counts line fillers as illustrations.
 FILLED = "cremma"
-LOWEST = 0.03
-LEAST = 0.015  # of the page's height
-FLATTEST = 12
+LOWEST = 0.03  # Share of the page's height. Lower labels of these manuscripts are line fillers.
+
+# Limits for illustrations that are cut out.
+LEAST = 0.015  # Least length of the shorter side, as a share of the page's height.
+FLATTEST = 12  # Highest ratio of width to height.
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +22,9 @@ class Sheet:
     """A labelled page.
 
     Attributes:
-        name: Its file's stem; the first word is the kind of document.
+        name: File name without suffix; the part up to the first ``_`` is the kind of document.
         pixels: ``(h, w, 3)`` float32 RGB in [0, 255].
-        boxes: The illustrations, ``(n, 4)`` xyxy in pixels.
+        boxes: Boxes of the illustrations, ``(n, 4)`` xyxy in pixels.
     """
 
     name: str
@@ -31,12 +33,19 @@ class Sheet:
 
     @property
     def kind(self) -> str:
+        """Kind of document."""
         return self.name.split("_")[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The ink of an illustration, and the share of its page's width that it had."""
+    """An illustration that was cut out of a page.
+
+    Attributes:
+        kind: Kind of document.
+        ink: Ink of the illustration.
+        share: Width of the illustration, as a share of the page's width.
+    """
 
     kind: str
     ink: Array
@@ -44,9 +53,10 @@ class Cut:
 
 
 def load_labels(page: Path) -> np.ndarray:
-    """Return the illustrations of ``images/<split>/<stem>.jpg``: ``(n, 4)`` centre and size, relative to the page.
+    """Return the labels of an image file ``images/<split>/<stem>.jpg``, without line fillers (see ``FILLED``).
 
-    Fillers of lines are left out: see ``FILLED``.
+    Returns:
+        ``(n, 4)`` centres and sizes, relative to the size of the page.
     """
     path = page.parents[2] / "labels" / page.parent.name / f"{page.stem}.txt"
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
@@ -55,12 +65,12 @@ def load_labels(page: Path) -> np.ndarray:
 
 
 def format_labels(boxes: np.ndarray) -> str:
-    """Return ``(n, 4)`` relative centres and sizes as the rows of a YOLO label file, class 0."""
+    """Return ``(n, 4)`` relative centres and sizes as the content of a YOLO label file, with class 0."""
     return "".join(f"0 {' '.join(f'{value:.5f}' for value in box)}\n" for box in boxes)
 
 
 def load_sheet(page: Path, longer: int) -> Sheet:
-    """Return a page, its longer side of so many pixels, with its labels."""
+    """Load a page and its labels, resized so that the longer side has ``longer`` pixels."""
     pixels: Array | None = cv2.imread(str(page))
     assert pixels is not None, page
     factor = longer / max(pixels.shape[:2])
@@ -71,9 +81,10 @@ def load_sheet(page: Path, longer: int) -> Sheet:
 
 
 def cut_illustrations(sheet: Sheet) -> list[Cut]:
-    """Return the ink of the illustrations of a page that can stand elsewhere.
+    """Cut out the illustrations of a page that can be placed on other pages.
 
-    Not of one as small as an initial, nor of one as large as the page, nor of rules: elsewhere they are none.
+    Leaves out boxes as small as an initial, boxes that cover most of the page, and rules: on another page, these would
+    not be recognisable as illustrations.
     """
     height, width = sheet.pixels.shape[:2]
     paper = np.percentile(sheet.pixels.reshape(-1, 3), 85, axis=0)
@@ -82,5 +93,5 @@ def cut_illustrations(sheet: Sheet) -> list[Cut]:
         high, wide = y2 - y1, x2 - x1
         small = min(high, wide) < LEAST * height or max(high, wide) < 2 * LEAST * height
         if not small and high * wide <= 0.6 * width * height and wide <= FLATTEST * high:
-            cuts.append(Cut(sheet.kind, lift(sheet.pixels[y1:y2, x1:x2], paper), wide / width))
+            cuts.append(Cut(sheet.kind, extract_ink(sheet.pixels[y1:y2, x1:x2], paper), wide / width))
     return cuts

@@ -1,6 +1,6 @@
-"""Write synthetic pages, made of the pages in ``images/train`` and ``labels/train``.
+"""Write synthetic pages that are made from the pages in ``images/train`` and ``labels/train``.
 
-The output folder gets the same two folders. A number, a seed and the same pages give the same page.
+The output folder has the same two subfolders. A page depends only on its number, the seed and the training pages.
 """
 
 import argparse
@@ -13,11 +13,11 @@ from bench.labelled_pages import add_pages_argument, list_images
 from bench.synthesis.composition import set_page
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_sheet
 
-LONGER = 800  # pixels; the network looks at 640
+LONGER = 800  # longer side in pixels; the input of the network has 640
 
 
 def write(sheet: Sheet, folder: Path, stem: str, quality: int) -> None:
-    """Write a page and its labels."""
+    """Write a page as JPEG, and its labels in YOLO format."""
     width, height = sheet.pixels.shape[1], sheet.pixels.shape[0]
     boxes = sheet.boxes / np.array([width, height] * 2)
     labels = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
@@ -27,7 +27,15 @@ def write(sheet: Sheet, folder: Path, stem: str, quality: int) -> None:
 
 
 def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) -> None:
-    """Write so many pages, numbered from ``first``; a number, a seed and the same pages give the same bytes."""
+    """Write synthetic pages. The same number, seed and training pages give the same bytes.
+
+    Args:
+        pages: Folder of the training pages.
+        out: Output folder.
+        count: Number of pages to write.
+        seed: Seed of the random generator.
+        first: Number of the first page.
+    """
     for part in ("images", "labels"):
         (out / part / "train").mkdir(parents=True, exist_ok=True)
     sheets = [load_sheet(path, LONGER) for path in list_images(pages, "train")]
@@ -47,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--count", type=int, default=3000, help="number of pages (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first page (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random generator (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, renew_secret, revoke_app
 from app.database.sessions import Database
-from app.database.tables import App, Secret
+from app.database.tables import ClientApp, Secret
 from app.errors import Forbidden, RequestError, Unauthenticated
 
 
@@ -17,10 +17,10 @@ def database(app: Flask) -> Database:
     return app.extensions["services"].database
 
 
-def test_a_key_is_stored_hashed_and_opens(database: Database) -> None:
+def test_a_key_is_stored_hashed_and_is_valid(database: Database) -> None:
     key = add_app(database, "front")
     with database.session() as session:
-        stored = session.scalars(select(App.app_key)).one()
+        stored = session.scalars(select(ClientApp.app_key)).one()
     assert key not in stored
     assert len(stored) <= 80
     assert find_app(database, key).app_name == "front"
@@ -34,7 +34,7 @@ def test_a_stored_hash_is_not_a_key(database: Database) -> None:
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Iterator[Database]:
-    """The table of the original manual, with keys inserted by hand: one with spaces around it, two of one name."""
+    """The table of the original manual, with keys inserted by hand: some with spaces, two with the same name."""
     with sqlite3.connect(tmp_path / "keys.db") as connection:
         connection.executescript(
             """
@@ -56,16 +56,16 @@ def manual(tmp_path: Path) -> Iterator[Database]:
 
 def read_keys(database: Database) -> list[str]:
     with database.session() as session:
-        return list(session.scalars(select(App.app_key).order_by(App.id)))
+        return list(session.scalars(select(ClientApp.app_key).order_by(ClientApp.id)))
 
 
-def test_rows_of_the_original_manual_keep_working(manual: Database) -> None:
+def test_keys_inserted_by_hand_are_valid(manual: Database) -> None:
     assert find_app(manual, "q+plain=").app_name == "front"
     assert find_app(manual, "spaces").app_name.strip() == "back"
     assert find_app(manual, add_app(manual, "second")).app_name == "second"
 
 
-def test_plain_keys_are_hashed_and_keep_working(manual: Database) -> None:
+def test_plain_keys_are_hashed_and_remain_valid(manual: Database) -> None:
     keys = ["q+plain=", "spaces", "one", "two"]
     before = [find_app(manual, key).id for key in keys]
     assert hash_plain_keys(manual) == ["front", "back", "twin", "twin"]
@@ -76,21 +76,21 @@ def test_plain_keys_are_hashed_and_keep_working(manual: Database) -> None:
     assert read_keys(manual) == stored
 
 
-def test_the_keys_of_one_client_app_are_hashed(manual: Database) -> None:
+def test_the_key_of_one_client_app_is_hashed(manual: Database) -> None:
     assert hash_plain_keys(manual, "back") == ["back"]
     assert [key.startswith("sha256:") for key in read_keys(manual)] == [False, True, False, False, False]
     with pytest.raises(RequestError, match="nobody"):
         hash_plain_keys(manual, "nobody")
 
 
-def test_a_row_without_a_key_opens_nothing(manual: Database) -> None:
+def test_a_row_without_a_key_matches_no_key(manual: Database) -> None:
     hash_plain_keys(manual)
     for key in (" ", "  ", hash_key("")):
         with pytest.raises(Forbidden):
             find_app(manual, key)
 
 
-def test_a_name_with_spaces_after_it_is_found(manual: Database) -> None:
+def test_a_name_with_trailing_spaces_is_found(manual: Database) -> None:
     key = renew_app(manual, "back")
     assert find_app(manual, key).id == 2
     revoke_app(manual, "back")
@@ -98,20 +98,20 @@ def test_a_name_with_spaces_after_it_is_found(manual: Database) -> None:
         find_app(manual, key)
 
 
-def test_of_two_client_apps_of_one_name_neither_is_renewed(manual: Database) -> None:
+def test_the_key_of_an_ambiguous_name_is_not_renewed(manual: Database) -> None:
     with pytest.raises(RequestError, match="several"):
         renew_app(manual, "twin")
     assert find_app(manual, "one").id != find_app(manual, "two").id
 
 
-def test_a_revoked_key_opens_nothing(database: Database) -> None:
+def test_a_revoked_key_is_invalid(database: Database) -> None:
     key = add_app(database, "front")
     revoke_app(database, "front")
     with pytest.raises(Forbidden):
         find_app(database, key)
 
 
-def test_a_renewed_key_replaces_the_old_one_for_the_same_app(database: Database) -> None:
+def test_a_renewed_key_replaces_the_old_one(database: Database) -> None:
     old = add_app(database, "front")
     app_id = find_app(database, old).id
     assert find_app(database, renew_app(database, "front")).id == app_id
@@ -120,13 +120,13 @@ def test_a_renewed_key_replaces_the_old_one_for_the_same_app(database: Database)
 
 
 @pytest.mark.parametrize("key", [None, ""])
-def test_no_key_is_not_a_wrong_key(database: Database, key: str | None) -> None:
+def test_a_missing_key_is_not_a_wrong_key(database: Database, key: str | None) -> None:
     with pytest.raises(Unauthenticated):
         find_app(database, key)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 51, "taken"])
-def test_unusable_names_are_refused(database: Database, name: str) -> None:
+def test_invalid_names_are_rejected(database: Database, name: str) -> None:
     add_app(database, "taken")
     with pytest.raises(RequestError):
         add_app(database, name)
@@ -135,7 +135,9 @@ def test_unusable_names_are_refused(database: Database, name: str) -> None:
 def test_commands_add_list_and_revoke(app: Flask) -> None:
     run = app.test_cli_runner().invoke
     added = run(args=["apps", "add", "front"])
-    assert find_app(app.extensions["services"].database, added.stdout.strip()).app_name == "front"  # the key alone
+    assert (
+        find_app(app.extensions["services"].database, added.stdout.strip()).app_name == "front"
+    )  # nothing but the key
     assert "whsec_" in added.stderr
     assert "front\thashed key" in run(args=["apps", "list"]).output
     assert run(args=["apps", "add", "front"]).exit_code == 1
@@ -145,10 +147,10 @@ def test_commands_add_list_and_revoke(app: Flask) -> None:
     assert run(args=["apps", "revoke", "front"]).exit_code == 1
 
 
-def test_commands_offer_to_hash_plain_keys(app: Flask) -> None:
+def test_commands_suggest_to_hash_plain_keys(app: Flask) -> None:
     run = app.test_cli_runner().invoke
     with app.extensions["services"].database.session() as session:
-        session.add(App(app_name="old", app_key="plain"))
+        session.add(ClientApp(app_name="old", app_key="plain"))
     listed = run(args=["apps", "list"]).output
     assert "old\tplain key" in listed
     assert "apps hash" in listed
@@ -165,9 +167,9 @@ def find_secrets(database: Database) -> list[str]:
         return list(session.scalars(select(Secret.secret)))
 
 
-def test_a_client_app_whose_row_was_made_by_hand_gets_a_secret_too(app: Flask, database: Database) -> None:
+def test_a_client_app_inserted_by_hand_can_have_a_secret(app: Flask, database: Database) -> None:
     with database.session() as session:
-        session.add(App(app_name="old", app_key="plain"))
+        session.add(ClientApp(app_name="old", app_key="plain"))
     run = app.test_cli_runner().invoke
     first, second = (run(args=["apps", "secret", "old"]).stdout.strip() for _ in range(2))
     assert first != second
@@ -178,7 +180,7 @@ def test_a_client_app_whose_row_was_made_by_hand_gets_a_secret_too(app: Flask, d
     assert run(args=["apps", "secret", "nobody"]).exit_code == 1
 
 
-def test_the_secret_of_a_revoked_client_app_is_forgotten(database: Database) -> None:
+def test_revoking_a_client_app_deletes_its_secret(database: Database) -> None:
     for name in ("front", "other"):
         add_app(database, name)
     kept = renew_secret(database, "other")

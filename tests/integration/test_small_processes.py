@@ -1,4 +1,4 @@
-"""What a process imports: torch, numpy and their like only where they are used."""
+"""Processes import torch, numpy and similar packages only where they use them."""
 
 import subprocess
 import sys
@@ -9,20 +9,20 @@ from app.config import ROOT
 DEFAULT = ROOT / "models" / "illustrations.pt"
 
 
-def test_the_web_process_stays_small(tmp_path: Path) -> None:
+def test_the_api_imports_no_large_package(tmp_path: Path) -> None:
     code = "import sys, app.app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
     environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DATA_FOLDER": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 
 
-def test_what_delivers_new_weights_stays_small() -> None:
+def test_publishing_weights_imports_no_torch() -> None:
     code = "import sys, app.pipelines.training.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 
 
-def test_names_are_checked_without_torch() -> None:
+def test_names_of_backbones_are_validated_without_torch() -> None:
     code = "import sys, app.similarity.backbones; print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
@@ -45,7 +45,7 @@ print([m for m in ("torch", "numpy", "ultralytics", "cv2") if m in sys.modules])
     assert run.stdout.strip() == "[]", run.stderr
 
 
-def test_the_registry_imports_no_worker() -> None:
+def test_the_kinds_of_jobs_import_no_worker() -> None:
     code = "import sys, app.jobs.job_kinds; print([m for m in sys.modules if m.startswith('app.workers')])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr

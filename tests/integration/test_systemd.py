@@ -14,7 +14,7 @@ UNITS = sorted((ROOT / "app" / "systemd").iterdir())
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_unit_is_good(tmp_path: Path) -> None:
+def test_every_unit_is_valid(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("needs the systemd-analyze command")
@@ -25,13 +25,13 @@ def test_every_unit_is_good(tmp_path: Path) -> None:
     (tmp_path / "extractor-worker@.service").rename(tmp_path / "extractor-worker@gpu.service")
     names = sorted(str(path) for path in tmp_path.iterdir())
     run = subprocess.run([analyze, "verify", "--man=no", *names], capture_output=True, text=True)
-    # Of the machine's own units and of what is not installed on it nothing is asked.
-    said = [line for line in run.stderr.splitlines() if "extractor" in line and "nvidia-modprobe" not in line]
-    assert [line for line in said if "not found" not in line] == []
+    # Messages about other units of this machine, and about programs that are not installed, are ignored.
+    messages = [line for line in run.stderr.splitlines() if "extractor" in line and "nvidia-modprobe" not in line]
+    assert [line for line in messages if "not found" not in line] == []
 
 
 @pytest.mark.parametrize("queue", ["io", "gpu", "post"])
-def test_a_worker_is_started_in_the_same_way_under_systemd_and_under_supervisor(queue: str) -> None:
+def test_systemd_and_supervisor_start_workers_with_the_same_command(queue: str) -> None:
     supervisor = ConfigParser(interpolation=None)
     supervisor.read(ROOT / "app" / "supervisord.conf")
     unit = (ROOT / "app" / "systemd" / "extractor-worker@.service").read_text()
@@ -40,7 +40,7 @@ def test_a_worker_is_started_in_the_same_way_under_systemd_and_under_supervisor(
     assert line.replace("%i", queue) == command
 
 
-def test_no_command_line_of_supervisor_knows_a_setting_that_the_units_do_not() -> None:
-    """What settings say is read by the process itself; supervisor is told where things are, and which it starts."""
-    told = re.findall(r"%\(ENV_(\w+)\)s", (ROOT / "app" / "supervisord.conf").read_text())
-    assert set(told) == {"ROOT", "BIN", "DATA_FOLDER", "START_BROKER"}
+def test_supervisor_passes_only_paths_and_whether_to_start_the_broker() -> None:
+    """The processes read all other settings themselves."""
+    variables = re.findall(r"%\(ENV_(\w+)\)s", (ROOT / "app" / "supervisord.conf").read_text())
+    assert set(variables) == {"ROOT", "BIN", "DATA_FOLDER", "START_BROKER"}

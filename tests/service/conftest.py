@@ -1,4 +1,4 @@
-"""A running service for the tests of a file, and documents for it."""
+"""Fixtures: a running service for each test file, and documents for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.small_networks import make_yolo, save_checkpoint
 
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder whose default weights find nothing, and that at once."""
+    """A models folder with tiny untrained default weights: detection is fast and finds nothing."""
     folder = tmp_path_factory.mktemp("models")
     save_checkpoint(folder / "illustrations.pt", make_yolo())
     return folder
@@ -23,14 +23,14 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Iterator[Service]:
-    """The service, for tests that do not mind what is detected."""
+    """A service with small models, for tests that do not depend on the detections."""
     with open_service(tmp_path_factory.mktemp("service"), models_folder=small_models) as service:
         yield service
 
 
 @pytest.fixture(autouse=True)
 def _clean_receiver(request: pytest.FixtureRequest) -> None:
-    """Start each test with a client app that has received nothing, once the results of the last test have arrived."""
+    """Wait for the deliveries of the previous test, then clear what the client app has received."""
     if "service" in request.fixturenames:
         service = request.getfixturevalue("service")
         service.drain_outbox()
@@ -39,20 +39,20 @@ def _clean_receiver(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[str]:
-    """The sample document; its manifest."""
+    """The address of the sample document's manifest."""
     with serve(create_iiif_server(ROOT / "iiif" / "sample")) as url:
         yield f"{url}/manifest.json"
 
 
 @pytest.fixture(scope="module")
 def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Document]:
-    """A document of a few small pages, which the service has fetched."""
+    """A document of a few small pages that the service has already fetched."""
     folder = tmp_path_factory.mktemp("document")
     for number in range(PAGES):
         Image.new("RGB", (300, 400), "white").save(folder / f"{number}.jpg")
     with serve(create_iiif_server(folder)) as library:
         url = f"{library}/manifest.json"
         job_id = service.detect(url)
-        assert service.finish(job_id)["state"] == "done"
-        service.settle(job_id)
+        assert service.wait_until_finished(job_id)["state"] == "done"
+        service.wait_for_deliveries(job_id)
         yield Document(url, job_id)

@@ -1,4 +1,4 @@
-"""Each command of the benchmarks that runs a whole service, as short as it can be."""
+"""Run each benchmark that starts a whole service, with the smallest possible load."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bodies as a real server hands them on, from clients that do not behave."""
+"""Send oversized, incomplete and slow request bodies to a real server."""
 
 import time
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ ADDRESS = b"manifest_url=https://library.example/manifest.json"
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[Api]:
-    """Gunicorn, with small limits."""
+    """The API under gunicorn, with small limits."""
     folder = tmp_path_factory.mktemp("api")
     with open_api(folder, celery_broker_url=broker_url, max_request_mb=1, request_seconds=2) as api:
         yield api
 
 
-def cut(body: bytes) -> Iterator[bytes]:
-    """Yield a body in chunks, so that its length is not said beforehand."""
+def split(body: bytes) -> Iterator[bytes]:
+    """Yield a body in pieces: requests then sends it chunked, without a Content-Length."""
     for start in range(0, len(body), 50_000):
         yield body[start : start + 50_000]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
-def test_a_body_over_the_limit_is_413_with_a_sentence(api: Api, kind: str, chunked: bool) -> None:
+def test_a_body_over_the_limit_is_answered_with_413_and_a_message(api: Api, kind: str, chunked: bool) -> None:
     jobs, body = api.count_jobs(), ADDRESS + b"&experiment_id=" + b"x" * 2_000_000
     if kind.startswith("multipart"):
         part = b'--b\r\nContent-Disposition: form-data; name="url_file"; filename="x"\r\n\r\n'
@@ -35,7 +35,7 @@ def test_a_body_over_the_limit_is_413_with_a_sentence(api: Api, kind: str, chunk
     answer = requests.post(
         f"{api.address}/{'run_detect' if kind.endswith('encoded') else 'detect_all'}",
         headers=api.headers | {"Content-Type": kind},
-        data=cut(body) if chunked else body,
+        data=split(body) if chunked else body,
         timeout=30,
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
@@ -51,23 +51,24 @@ def test_a_body_over_the_limit_is_413_with_a_sentence(api: Api, kind: str, chunk
         b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + ADDRESS,
     ],
 )
-def test_a_body_that_breaks_off_is_not_taken_for_whole(api: Api, rest: bytes) -> None:
+def test_an_incomplete_body_is_answered_with_400(api: Api, rest: bytes) -> None:
     jobs = api.count_jobs()
     assert api.send(api.head + rest) == [400]
     assert api.count_jobs() == jobs
 
 
-def test_a_body_in_chunks_is_read(api: Api) -> None:
+def test_a_chunked_body_is_read(api: Api) -> None:
     headers = api.headers | {"Content-Type": "application/x-www-form-urlencoded"}
-    job = requests.post(f"{api.address}/run_detect", headers=headers, data=cut(ADDRESS), timeout=30).json()
+    job = requests.post(f"{api.address}/run_detect", headers=headers, data=split(ADDRESS), timeout=30).json()
     requests.post(f"{job['status_url']}/cancel", headers=api.headers, timeout=30)
     shown = requests.get(job["status_url"], headers=api.headers, timeout=30).json()
     assert shown["manifest_url"] == "https://library.example/manifest.json"
 
 
-@pytest.mark.parametrize("beginning", ["GET /models HTTP/1.1\r\nHost: api\r\nX-", "the head, and a byte of the body"])
-def test_clients_that_send_slowly_do_not_hold_all_threads(api: Api, beginning: str) -> None:
-    content = beginning.encode() if beginning.startswith("GET") else api.head + b"Content-Length: 99999\r\n\r\nm"
+@pytest.mark.parametrize("in_body", [False, True], ids=["in the headers", "in the body"])
+def test_clients_that_send_slowly_do_not_hold_all_threads(api: Api, in_body: bool) -> None:
+    headers = b"GET /models HTTP/1.1\r\nHost: api\r\nX-"
+    content = api.head + b"Content-Length: 99999\r\n\r\nm" if in_body else headers
     slow = [api.connect(content) for _ in range(32)]
     end = time.monotonic() + 60
     while slow:
@@ -75,7 +76,7 @@ def test_clients_that_send_slowly_do_not_hold_all_threads(api: Api, beginning: s
         for connection in list(slow):
             try:
                 connection.sendall(b"a")
-            except OSError:  # it was cut
+            except OSError:  # the server closed the connection
                 connection.close()
                 slow.remove(connection)
         time.sleep(0.2)

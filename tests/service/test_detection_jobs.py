@@ -1,4 +1,4 @@
-"""The whole way of a detection job, with real processes: broker, workers, schedule, API, a library and a client app."""
+"""Run detection jobs end to end in real processes: API, broker, workers, schedule, a library and a client app."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ from app.demo.contact_sheet import parse_annotations
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
 from tests.support.library import Library, Scan
-from tests.support.service import Document, Service, kill, let_go, open_service
+from tests.support.service import Document, Service, kill, open_service, unblock_page
 
 SAMPLE = ROOT / "iiif" / "sample"
 SMALL = Scan(300, 400)
@@ -30,13 +30,13 @@ SMALL = Scan(300, 400)
 
 @pytest.fixture(scope="module")
 def harm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What weights that run code would make."""
+    """The file that the malicious weights create if their code runs."""
     return tmp_path_factory.mktemp("harm") / "done"
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, harm: Path) -> Iterator[Service]:
-    """The service with the default weights, and with some that run code."""
+    """A service with the default weights, and with malicious weights that run code when they are unpickled."""
     folder = tmp_path_factory.mktemp("service")
     models = folder / "models"
     models.mkdir()
@@ -46,10 +46,10 @@ def service(tmp_path_factory: pytest.TempPathFactory, harm: Path) -> Iterator[Se
         yield service
 
 
-def test_a_manifest_goes_in_and_an_annotation_file_arrives(service: Service, sample: str) -> None:
+def test_a_detection_delivers_an_annotation_file(service: Service, sample: str) -> None:
     answer = service.post("/run_detect", data={"manifest_url": sample, "experiment_id": "17"})
-    job = service.finish(answer["job_id"])
-    (received,) = service.receive()
+    job = service.wait_until_finished(answer["job_id"])
+    (received,) = service.wait_for_messages()
     assert job["state"] == "done", job["error"]
     assert job["coverage"] == {"detected": 3, "empty": 1, "failed": []}
     assert received.path == "/annotate/sample"
@@ -61,9 +61,9 @@ def test_a_manifest_goes_in_and_an_annotation_file_arrives(service: Service, sam
     assert requests.get(f"{answer['status_url']}/annotations", headers=service.headers, timeout=5).text == text
 
 
-def test_the_boxes_of_the_sample_are_found(service: Service, sample: str) -> None:
-    service.finish(service.detect(sample))
-    (received,) = service.receive()
+def test_the_illustrations_of_the_sample_are_detected(service: Service, sample: str) -> None:
+    service.wait_until_finished(service.detect(sample))
+    (received,) = service.wait_for_messages()
     found = parse_annotations(received.files["annotation_file"][1].decode())
     for name, true in json.loads((SAMPLE / "truth.json").read_text()).items():
         assert len(found[name]) == len(true), name
@@ -76,68 +76,68 @@ def corners(xywh: Any) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
-def test_a_running_job_is_cancelled_and_delivers_nothing(service: Service, document: Document, sample: str) -> None:
-    with service.hold_page(document, 3) as page:
+def test_a_cancelled_running_job_delivers_nothing(service: Service, document: Document, sample: str) -> None:
+    with service.block_page(document, 3) as page:
         job_id = service.detect(document.url)
-        service.wait(job_id, lambda job: job["progress"]["done"] == 2)
+        service.wait_for_job(job_id, lambda job: job["progress"]["done"] == 2)
         service.post(f"/jobs/{job_id}/cancel")
-        let_go(page)
-        after = service.finish(service.detect(sample))
+        unblock_page(page)
+        after = service.wait_until_finished(service.detect(sample))
     assert after["state"] == "done"
-    assert (service.look(job_id)["state"], service.look(job_id)["progress"]["done"]) == ("cancelled", 2)
-    service.settle(after["job_id"])
-    assert len(service.receive()) == 1
+    assert (service.get_job(job_id)["state"], service.get_job(job_id)["progress"]["done"]) == ("cancelled", 2)
+    service.wait_for_deliveries(after["job_id"])
+    assert len(service.wait_for_messages()) == 1
 
 
-def test_a_cancelled_stage_that_is_stuck_is_ended_and_the_next_job_runs(
+def test_cancelling_a_stuck_job_ends_its_process_and_the_next_job_runs(
     service: Service, document: Document, sample: str
 ) -> None:
-    with service.hold_page(document):
+    with service.block_page(document):
         job_id = service.detect(document.url)
         service.wait_for_row(job_id, lambda job: job.starts == 1)
-        *_, stuck = service.processes("gpu@")
+        *_, stuck = service.find_processes("gpu@")
         service.post(f"/jobs/{job_id}/cancel")
-        after = service.finish(service.detect(sample))
-    assert (after["state"], service.look(job_id)["state"]) == ("done", "cancelled")
+        after = service.wait_until_finished(service.detect(sample))
+    assert (after["state"], service.get_job(job_id)["state"]) == ("done", "cancelled")
     assert not stuck.is_running()
 
 
-def test_a_manifest_that_is_not_there_fails_with_a_sentence(service: Service, library: Library) -> None:
-    job = service.finish(service.detect(f"{library.url}/nowhere.json"))
+def test_a_missing_manifest_fails_the_job_with_a_message(service: Service, library: Library) -> None:
+    job = service.wait_until_finished(service.detect(f"{library.url}/nowhere.json"))
     assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
     assert "404" in job["error"]["message"]
 
 
-def test_a_page_that_is_not_a_manifest_fails_with_a_sentence(service: Service, library: Library) -> None:
-    job = service.finish(service.detect(f"{library.offer(SMALL)}/info.json"))
+def test_a_document_that_is_not_a_manifest_fails_the_job(service: Service, library: Library) -> None:
+    job = service.wait_until_finished(service.detect(f"{library.offer(SMALL)}/info.json"))
     assert (job["state"], job["error"]["code"]) == ("failed", "bad_manifest")
 
 
-def test_a_private_address_is_refused_with_a_sentence(service: Service) -> None:
-    job = service.finish(service.detect("http://169.254.169.254/manifest.json"))
+def test_a_private_address_is_refused_with_a_message(service: Service) -> None:
+    job = service.wait_until_finished(service.detect("http://169.254.169.254/manifest.json"))
     assert (job["state"], job["error"]["code"]) == ("failed", "address_refused")
     assert "TRUSTED_HOSTS" in job["error"]["message"]
 
 
-def test_weights_that_run_code_are_refused_by_name_and_run_nothing(
+def test_malicious_weights_are_refused_and_their_code_does_not_run(
     service: Service, library: Library, harm: Path
 ) -> None:
-    job = service.finish(service.detect(library.offer_manifest([SMALL]), model="evil"))
+    job = service.wait_until_finished(service.detect(library.offer_manifest([SMALL]), model="evil"))
     assert (job["state"], job["error"]["code"]) == ("failed", "bad_weights")
     assert "evil.pt" in job["error"]["message"]
     assert not harm.exists()
 
 
-def test_a_client_app_that_fails_three_times_gets_the_result_at_the_fourth(service: Service, library: Library) -> None:
+def test_a_result_is_delivered_at_the_fourth_attempt_after_three_errors(service: Service, library: Library) -> None:
     service.receiver.answers += [500] * 3
     secret = renew_secret(Database(service.settings.sqlalchemy_url), "front")
     job_id = service.detect(library.offer_manifest([SMALL]))
-    assert service.finish(job_id)["state"] == "done"
-    for tries in range(1, 4):
-        service.wait(job_id, lambda job, tries=tries: job["deliveries"][0]["attempts"] == tries)
-        let_time_pass(service, job_id)
-    (delivery,) = service.settle(job_id)
-    received = service.receive(4)
+    assert service.wait_until_finished(job_id)["state"] == "done"
+    for attempts in range(1, 4):
+        service.wait_for_job(job_id, lambda job, count=attempts: job["deliveries"][0]["attempts"] == count)
+        make_deliveries_due(service, job_id)
+    (delivery,) = service.wait_for_deliveries(job_id)
+    received = service.wait_for_messages(4)
     assert (delivery["status"], delivery["attempts"], len(received)) == ("delivered", 4, 4)
     assert [attempt["http_status"] for attempt in delivery["history"]] == [500, 500, 500, 200]
     assert {each.headers["Webhook-Id"] for each in received} == {delivery["id"]}
@@ -146,8 +146,8 @@ def test_a_client_app_that_fails_three_times_gets_the_result_at_the_fourth(servi
     remove_secret(Database(service.settings.sqlalchemy_url), "front")
 
 
-def let_time_pass(service: Service, job_id: str) -> None:
-    """Let the waits of a job's deliveries be over, and the lease of whoever died in the middle of a try."""
+def make_deliveries_due(service: Service, job_id: str) -> None:
+    """Make the pending deliveries of a job due now, and end the leases of killed workers on them."""
     database = Database(service.settings.sqlalchemy_url)
     pending = update(Delivery).where(Delivery.job_id == job_id, Delivery.status == "pending")
     with database.session() as session:
@@ -155,51 +155,49 @@ def let_time_pass(service: Service, job_id: str) -> None:
     database.close()
 
 
-def test_a_worker_that_dies_when_the_client_app_has_the_result_sends_the_same_message_again(
-    service: Service, library: Library
-) -> None:
+def test_a_worker_killed_during_a_delivery_sends_the_same_message_again(service: Service, library: Library) -> None:
     def kill_sender() -> None:
         service.receiver.on_receive = bool
-        kill(service.processes("post@"))
+        kill(service.find_processes("post@"))
 
     service.receiver.on_receive = kill_sender
     job_id = service.detect(library.offer_manifest([SMALL]))
-    service.finish(job_id)
-    service.receive()
-    let_time_pass(service, job_id)
-    (delivery,) = service.settle(job_id)
-    assert {received.headers["Webhook-Id"] for received in service.receive(2)} == {delivery["id"]}
+    service.wait_until_finished(job_id)
+    service.wait_for_messages()
+    make_deliveries_due(service, job_id)
+    (delivery,) = service.wait_for_deliveries(job_id)
+    assert {received.headers["Webhook-Id"] for received in service.wait_for_messages(2)} == {delivery["id"]}
     assert (delivery["status"], len(service.receiver.received)) == ("delivered", 2)
 
 
-def test_a_client_app_that_hangs_holds_up_no_job(service: Service, library: Library) -> None:
+def test_jobs_finish_while_the_client_app_hangs(service: Service, library: Library) -> None:
     released = threading.Event()
     service.receiver.on_receive = lambda: released.wait(60)
     url = library.offer_manifest([SMALL])
     try:
         jobs = []
         for count in (1, 2):
-            jobs.append(service.finish(service.detect(url)))
-            service.receive(count)
-        assert [service.look(job["job_id"])["deliveries"][0]["status"] for job in jobs] == ["pending"] * 2
+            jobs.append(service.wait_until_finished(service.detect(url)))
+            service.wait_for_messages(count)
+        assert [service.get_job(job["job_id"])["deliveries"][0]["status"] for job in jobs] == ["pending"] * 2
     finally:
         released.set()
         service.receiver.on_receive = bool
     assert [job["state"] for job in jobs] == ["done"] * 2
-    assert [service.settle(job["job_id"])[0]["status"] for job in jobs] == ["delivered"] * 2
+    assert [service.wait_for_deliveries(job["job_id"])[0]["status"] for job in jobs] == ["delivered"] * 2
 
 
-def test_a_job_tells_of_its_life_to_the_address_that_its_request_names(service: Service, library: Library) -> None:
-    news = f"{service.settings.client_app_url}/news"
-    done = service.detect(library.offer_manifest([SMALL]), notify_url=news)
-    service.finish(done)
-    service.settle(done)
-    failed = service.detect(f"{library.url}/nowhere.json", notify_url=news)
-    service.finish(failed)
-    service.settle(failed)
+def test_job_events_are_sent_to_notify_url(service: Service, library: Library) -> None:
+    notify_url = f"{service.settings.client_app_url}/news"
+    done = service.detect(library.offer_manifest([SMALL]), notify_url=notify_url)
+    service.wait_until_finished(done)
+    service.wait_for_deliveries(done)
+    failed = service.detect(f"{library.url}/nowhere.json", notify_url=notify_url)
+    service.wait_until_finished(failed)
+    service.wait_for_deliveries(failed)
     events = [json.loads(each.body) for each in service.receiver.received if each.path == "/news"]
-    told = {event["type"] for event in events if event["data"]["job_id"] == done}
-    assert {"job.started", "job.done"} <= told
-    assert "job.failed" not in told
-    (last,) = [event for event in events if event["type"] == "job.failed"]
-    assert (last["data"]["job_id"], last["data"]["error"]["code"]) == (failed, "fetch_failed")
+    types = {event["type"] for event in events if event["data"]["job_id"] == done}
+    assert {"job.started", "job.done"} <= types
+    assert "job.failed" not in types
+    (failure,) = [event for event in events if event["type"] == "job.failed"]
+    assert (failure["data"]["job_id"], failure["data"]["error"]["code"]) == (failed, "fetch_failed")

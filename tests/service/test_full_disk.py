@@ -1,4 +1,4 @@
-"""A disk that is full while images are fetched."""
+"""Fill the disk while images are fetched."""
 
 import json
 import subprocess
@@ -13,30 +13,31 @@ from tests.support.service import open_service
 SMALL = Scan(300, 400)
 
 
-def test_a_full_disk_fails_the_job_with_the_reason_and_leaves_nothing_half_written(
+def test_a_full_disk_fails_the_job_and_leaves_no_partial_files(
     tmp_path: Path, small_models: Path, library: Library
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
     if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("needs a small file system of its own: unshare is not allowed here")
-    # Every file takes a block of 4 kB and a page is two files: there is room for five pages of eight.
+        pytest.skip("`unshare` is not permitted here; the test needs it to mount a small file system")
+    # A page is two files, and every file takes a block of 4 kB: five of the eight pages fit.
     mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=40k none "{images}" && exec "$0" "$@"']
     with open_service(tmp_path, mount, models_folder=small_models) as service:
-        job = service.finish(service.detect(library.offer_manifest([SMALL] * 8)))
+        job = service.wait_until_finished(service.detect(library.offer_manifest([SMALL] * 8)))
         assert (job["state"], job["error"]["code"]) == ("failed", "no_space")
         assert "no space left" in job["error"]["message"]
-        seen = Path(f"/proc/{service.supervisor.pid}/root{images}")
-        left = [path for path in seen.rglob("*") if path.is_file()]
-        assert {path.suffix for path in left} <= {".image", ".json"}, "a part of a file was left"
-        for path in left:
-            check_whole(path)
+        mounted = Path(f"/proc/{service.supervisor.pid}/root{images}")
+        files = [path for path in mounted.rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} <= {".image", ".json"}, "a partial file is left"
+        for path in files:
+            check_complete(path)
             path.unlink()
-        job = service.finish(service.detect(library.offer_manifest([SMALL])))
+        job = service.wait_until_finished(service.detect(library.offer_manifest([SMALL])))
         assert job["state"] == "done", job["error"]
 
 
-def check_whole(path: Path) -> None:
+def check_complete(path: Path) -> None:
+    """Check that a JSON or image file can be read to its end."""
     if path.suffix == ".json":
         json.loads(path.read_bytes())
     else:

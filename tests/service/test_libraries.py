@@ -1,4 +1,4 @@
-"""Libraries as they are, and the whole service: real processes, and several servers that each misbehave in a way."""
+"""Run detections in real processes against libraries that are slow, busy, or fail on a page."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Ite
         yield service
 
 
-def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
+def test_a_slow_library_does_not_delay_twenty_others(service: Service) -> None:
     with ExitStack() as stack:
         slow = stack.enter_context(Library().open())
         slow.answer("/iiif/1/info.json", Answer(hang=True))
@@ -31,60 +31,58 @@ def test_twenty_libraries_go_on_while_one_is_slow(service: Service) -> None:
         quick = [stack.enter_context(Library().open()).offer_manifest([SMALL]) for _ in range(QUICK)]
         listed = "\n".join([*many, *quick])
         jobs = service.post("/detect_all", files={"url_file": ("list.txt", listed)})["jobs"]
-        assert [service.finish(job["job_id"])["state"] for job in jobs[len(many) :]] == ["done"] * QUICK
-        states = Counter(service.look(job["job_id"])["state"] for job in jobs[: len(many)])
+        assert [service.wait_until_finished(job["job_id"])["state"] for job in jobs[len(many) :]] == ["done"] * QUICK
+        states = Counter(service.get_job(job["job_id"])["state"] for job in jobs[: len(many)])
         assert states == {"downloading": HOST_JOBS, "queued": len(many) - HOST_JOBS}
         for job in jobs[: len(many)]:
             service.post(f"/jobs/{job['job_id']}/cancel")
 
 
-def test_what_waited_for_a_busy_library_is_all_done_in_the_end(service: Service, library: Library) -> None:
+def test_all_jobs_of_a_busy_library_are_done_in_the_end(service: Service, library: Library) -> None:
     urls = [library.offer_manifest([SMALL, SMALL], path=f"/{number}/manifest.json") for number in range(12)]
     jobs = service.post("/detect_all", files={"url_file": ("list.txt", "\n".join(urls))})["jobs"]
-    assert [service.finish(job["job_id"])["state"] for job in jobs] == ["done"] * len(urls)
-    assert len(service.receive(len(urls))) == len(urls)
+    assert [service.wait_until_finished(job["job_id"])["state"] for job in jobs] == ["done"] * len(urls)
+    assert len(service.wait_for_messages(len(urls))) == len(urls)
 
 
-def test_a_retry_asks_for_the_failed_canvas_only_and_the_completed_file_arrives(
-    service: Service, library: Library
-) -> None:
+def test_a_retry_fetches_only_the_failed_canvas(service: Service, library: Library) -> None:
     url = library.offer_manifest([SMALL] * 3)
     library.offer(Scan(300, 400, info=False, forms=()), "2")
-    job = service.finish(service.detect(url))
+    job = service.wait_until_finished(service.detect(url))
     (failed,) = job["coverage"]["failed"]
     assert (job["state"], failed["canvas_number"]) == ("done", 2)
     assert "answered 400" in failed["reason"]
     library.offer(SMALL, "2")
     library.asked.clear()
     service.post(f"/jobs/{job['job_id']}/retry")
-    job = service.finish(job["job_id"])
+    job = service.wait_until_finished(job["job_id"])
     assert (job["state"], job["coverage"]["failed"]) == ("done", [])
     assert {path.split("/")[2] for path in library.paths} == {"2"}
-    first, second = (sent.files["annotation_file"][1].decode() for sent in service.receive(2))
+    first, second = (sent.files["annotation_file"][1].decode() for sent in service.wait_for_messages(2))
     assert [line for text in (first, second) for line in text.splitlines() if line.startswith("2 ")] == [
         "2 ms-3_0002.jpg"
     ]
-    assert [delivery["status"] for delivery in service.settle(job["job_id"])] == ["delivered"] * 2
+    assert [delivery["status"] for delivery in service.wait_for_deliveries(job["job_id"])] == ["delivered"] * 2
 
 
-def test_a_collection_is_expanded_and_each_of_its_manifests_answered_for(service: Service, library: Library) -> None:
+def test_a_collection_becomes_one_job_per_manifest(service: Service, library: Library) -> None:
     urls = [library.offer_manifest([SMALL], path=f"/{number}/manifest.json") for number in range(3)]
     items = [{"id": url, "type": "Manifest"} for url in urls[1:]] + [{"id": f"{library.url}/gone", "type": "Manifest"}]
     inner = library.answer("/inner.json", Answer(body={"type": "Collection", "id": "inner", "items": items}))
     items = [{"id": urls[0], "type": "Manifest"}, {"id": inner, "type": "Collection"}]
     outer = library.answer("/outer.json", Answer(body={"type": "Collection", "id": "outer", "items": items}))
-    job = service.finish(service.detect(outer))
+    job = service.wait_until_finished(service.detect(outer))
     assert (job["state"], job["kind"], job["progress"]["total"]) == ("done", "collection", 4)
     assert [part["manifest_url"] for part in job["jobs"]] == [*urls, f"{library.url}/gone"]
-    assert [service.finish(part["job_id"])["state"] for part in job["jobs"]] == ["done"] * 3 + ["failed"]
-    assert len(service.receive(3)) == 3
+    assert [service.wait_until_finished(part["job_id"])["state"] for part in job["jobs"]] == ["done"] * 3 + ["failed"]
+    assert len(service.wait_for_messages(3)) == 3
 
 
-def test_the_size_of_the_images_may_be_chosen_and_is_checked(service: Service, library: Library) -> None:
+def test_image_size_sets_the_size_of_the_requested_images(service: Service, library: Library) -> None:
     url = library.offer_manifest([Scan(1200, 1600, version=2)], version=2)
     job_id = service.detect(url, image_size="full")
-    assert service.finish(job_id)["state"] == "done"
+    assert service.wait_until_finished(job_id)["state"] == "done"
     assert library.paths[-1] == "/iiif/1/full/full/0/default.jpg"
     job_id = service.detect(url, image_size="400")
-    assert service.finish(job_id)["state"] == "done"
+    assert service.wait_until_finished(job_id)["state"] == "done"
     assert library.paths[-1] == "/iiif/1/full/300,/0/default.jpg"

@@ -1,7 +1,7 @@
-"""The original manual, followed literally with real processes, in a copy of the repository with a ``.env`` of its own.
+"""Follow the original manual literally, in a copy of the repository that has its own ``.env``.
 
-Each way to start the service must give every process the same settings: the API sends to the broker and the database
-number that the workers read.
+Each way to start the service must give the same settings to every process. In particular, the API and the workers must
+use the same broker and database number.
 """
 
 import os
@@ -21,19 +21,19 @@ import redis
 import requests
 
 from app.config import ROOT
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
 from tests.conftest import wait_for_broker
 
-BY_HAND = ("celery -A app.app.celery worker -B -c 1 --loglevel=info -P threads", "python run.py")
-AT_ONCE = ("bash run.sh",)
+TWO_COMMANDS = ("celery -A app.app.celery worker -B -c 1 --loglevel=info -P threads", "python run.py")
+RUN_SH = ("bash run.sh",)
 KEY = "p8xk3uVtY2gq0c1h"
 
 
 @pytest.fixture
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a broker with a password, without a database number."""
+    """The address of a broker that requires a password; the address has no database number."""
     address = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
     settings = choose_settings(tmp_path_factory.mktemp("broker"), celery_broker_url=address)
     command = [sys.executable, "-m", "app.workers.broker", "serve"]
@@ -45,7 +45,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A fresh clone: no ``.env``, no data folder; the virtual environment is linked."""
+    """A copy of the repository without ``.env`` and data folder; its virtual environment links to the present one."""
     shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("run.py", "run.sh", "requirements.txt", ".env.template"):
         shutil.copy(ROOT / name, tmp_path)
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     venv.mkdir()
     for path in Path(sys.prefix).iterdir():
         (venv / path.name).symlink_to(path)
-    stamp = venv / ".requirements.sha256"  # without it run.sh would install the packages again
+    stamp = venv / ".requirements.sha256"  # tells run.sh that the packages are installed
     stamp.unlink(missing_ok=True)
     stamp.write_bytes(subprocess.run(["sha256sum", "requirements.txt"], cwd=tmp_path, capture_output=True).stdout)
     return tmp_path
@@ -63,18 +63,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("commands", "debug"),
-    [(BY_HAND, "True"), (BY_HAND, "False"), (AT_ONCE, "True")],
-    ids=["by hand, debugging", "by hand", "at once, debugging"],
+    [(TWO_COMMANDS, "True"), (TWO_COMMANDS, "False"), (RUN_SH, "True")],
+    ids=["two commands, debug", "two commands", "run.sh, debug"],
 )
-def test_a_job_is_done_with_the_settings_in_the_file(
+def test_a_job_runs_with_the_broker_in_the_env_file(
     folder: Path, broker: str, commands: tuple[str, ...], debug: str
 ) -> None:
     run_a_detection(folder, commands, {}, CELERY_BROKER_URL=broker, DEBUG=debug)
     assert list_used_databases(broker) == ["db1" if debug == "True" else "db0"]
 
 
-def test_a_job_is_done_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
-    run_a_detection(folder, BY_HAND, {"CELERY_BROKER_URL": broker}, DEBUG="True")
+def test_a_job_runs_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
+    run_a_detection(folder, TWO_COMMANDS, {"CELERY_BROKER_URL": broker}, DEBUG="True")
     assert list_used_databases(broker) == ["db1"]
 
 
@@ -84,14 +84,21 @@ def list_used_databases(broker: str) -> list[str]:
 
 
 def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[str, str], **values: str) -> None:
-    """Install as the manual does, start the service, and check that a detection reaches the client app."""
-    receiver = ClientApp()
+    """Configure and start the service as the manual does, and check that the client app receives a detection.
+
+    Args:
+        folder: Copy of the repository.
+        commands: Commands that start the service.
+        environment: Additional environment variables of the commands.
+        **values: Settings for the ``.env`` file.
+    """
+    receiver = RecordingClientApp()
     port = find_free_port()
     with (
         serve(create_iiif_server(ROOT / "iiif" / "sample")) as library,
         serve(receiver.create_app()) as client_url,
     ):
-        make_keys(folder / "keys.db")
+        create_key_database(folder / "keys.db")
         write_env(folder, values | {"API_PORT": str(port), "CLIENT_APP_URL": client_url, "DB_NAME": "keys"})
         with run_commands(folder, commands, environment):
             api, headers = f"http://127.0.0.1:{port}", {"X-API-Key": KEY}
@@ -106,8 +113,8 @@ def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[s
     assert b"1 " in received[0].files["annotation_file"][1]
 
 
-def make_keys(path: Path) -> None:
-    """Make the table of keys with the statements of the manual."""
+def create_key_database(path: Path) -> None:
+    """Create the table of API keys with the SQL statements of the manual."""
     table = """CREATE TABLE apps (
        id INTEGER PRIMARY KEY AUTOINCREMENT,
        app_name CHAR(50) NOT NULL,
@@ -120,7 +127,7 @@ def make_keys(path: Path) -> None:
 
 
 def write_env(folder: Path, values: dict[str, str]) -> None:
-    """Copy the template to ``.env`` and change its values; what is served on loopback is trusted."""
+    """Write ``.env`` from the template with changed values; loopback addresses are trusted."""
     text = (folder / ".env.template").read_text()
     for name, value in values.items():
         text, changed = re.subn(rf"^{name}=\S*", f'{name}="{value}"', text, flags=re.MULTILINE)
@@ -130,7 +137,7 @@ def write_env(folder: Path, values: dict[str, str]) -> None:
 
 @contextmanager
 def run_commands(folder: Path, commands: tuple[str, ...], environment: dict[str, str]) -> Iterator[None]:
-    """Run commands in a folder, each in the background, with the virtual environment activated."""
+    """Run commands in the background, in the folder and with its virtual environment activated."""
     path = f"{folder}/venv/bin{os.pathsep}{os.environ['PATH']}"
     with ExitStack() as stack:
         for command in commands:

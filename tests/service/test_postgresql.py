@@ -1,4 +1,4 @@
-"""On a real PostgreSQL: the service works, and one that hangs holds nobody."""
+"""Test the service on a real PostgreSQL server, also when the server hangs or closes connections."""
 
 import subprocess
 import sys
@@ -45,14 +45,14 @@ def post(api: Api) -> requests.Response:
     return requests.post(f"{api.address}/run_detect", headers=api.headers, data=MANIFEST, timeout=30)
 
 
-def test_the_migrated_schema_is_that_of_the_tables(database: Database) -> None:
+def test_the_migrated_schema_matches_the_table_classes(database: Database) -> None:
     for _ in range(2):
         database.upgrade()
     with database.engine.connect() as connection:
         assert find_differences(connection) == []
 
 
-def test_a_database_without_alembic_is_completed(database: Database) -> None:
+def test_a_database_without_alembic_is_upgraded(database: Database) -> None:
     migrations.upgrade(database.engine, "0001")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE alembic_version, attempts")
@@ -63,7 +63,7 @@ def test_a_database_without_alembic_is_completed(database: Database) -> None:
         assert find_differences(connection) == []
 
 
-def test_processes_may_start_at_the_same_moment(database: Database) -> None:
+def test_several_processes_can_upgrade_at_the_same_time(database: Database) -> None:
     url = database.engine.url.render_as_string()
     code = f"from app.database.sessions import Database; Database({url!r}).upgrade()"
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
@@ -72,13 +72,13 @@ def test_processes_may_start_at_the_same_moment(database: Database) -> None:
         assert find_differences(connection) == []
 
 
-def test_jobs_are_kept_and_shown(api: Api) -> None:
+def test_a_submitted_job_is_stored_and_shown(api: Api) -> None:
     job_id = post(api).json()["job_id"]
     shown = requests.get(f"{api.address}/jobs/{job_id}", headers=api.headers, timeout=30).json()
     assert (shown["state"], shown["manifest_url"]) == ("queued", MANIFEST["manifest_url"])
 
 
-def test_a_server_that_hangs_is_named_and_holds_no_request(postgresql: Server, api: Api) -> None:
+def test_requests_are_answered_503_while_the_server_hangs(postgresql: Server, api: Api) -> None:
     assert requests.get(f"{api.address}/healthz", timeout=30).status_code == 200
     jobs = api.count_jobs()
     with postgresql.hang():
@@ -93,7 +93,7 @@ def test_a_server_that_hangs_is_named_and_holds_no_request(postgresql: Server, a
     assert api.count_jobs() == jobs + 1
 
 
-def test_a_server_that_hangs_in_the_middle_of_a_session_ends_it(postgresql: Server, database: Database) -> None:
+def test_a_session_fails_when_the_server_hangs_in_its_middle(postgresql: Server, database: Database) -> None:
     def work() -> None:
         with wait_at_most(1), database.session() as session:
             session.execute(text("SELECT 1"))
@@ -106,7 +106,7 @@ def test_a_server_that_hangs_in_the_middle_of_a_session_ends_it(postgresql: Serv
         session.execute(text("SELECT 1"))
 
 
-def test_a_connection_that_the_server_closed_is_replaced(database: Database) -> None:
+def test_a_connection_closed_by_the_server_is_replaced(database: Database) -> None:
     with database.session() as session:
         closed = session.scalar(text("SELECT pg_backend_pid()"))
     other = Database(database.engine.url.render_as_string())
@@ -117,14 +117,14 @@ def test_a_connection_that_the_server_closed_is_replaced(database: Database) -> 
         assert session.scalar(text("SELECT pg_backend_pid()")) != closed
 
 
-def test_a_statement_that_nobody_waits_for_is_ended_by_the_server(database: Database) -> None:
+def test_the_server_cancels_a_statement_after_the_time_limit(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable), wait_at_most(1), database.session() as session:
         session.execute(text("SELECT pg_sleep(600)"))
     with database.session() as session:
         assert session.scalar(text("SHOW statement_timeout")) == "30s"
 
 
-def test_a_table_that_is_locked_is_waited_for_no_longer_than_a_request_may(database: Database) -> None:
+def test_waiting_for_a_locked_table_ends_at_the_time_limit(database: Database) -> None:
     database.upgrade()
     with database.engine.begin() as other:
         other.execute(text("LOCK TABLE jobs"))
@@ -134,7 +134,7 @@ def test_a_table_that_is_locked_is_waited_for_no_longer_than_a_request_may(datab
         session.execute(text("SELECT count(*) FROM jobs"))
 
 
-def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_them(database: Database) -> None:
+def test_cancelling_a_collection_during_its_expansion_cancels_all_parts(database: Database) -> None:
     database.upgrade()
     jobs = Jobs(database, RecordingQueue(), host_jobs=1000)
     (job,) = jobs.submit(1, [DetectionRequest("https://library.example/collection")])
@@ -145,7 +145,7 @@ def test_a_collection_that_is_cancelled_while_its_parts_are_made_leaves_none_of_
     with ThreadPoolExecutor() as executor:
 
         def cancel(_: Any) -> None:
-            """Cancel it after its parts were added, and before they are there."""
+            """Cancel the collection from another thread just before its parts are committed."""
             cancelled.append(executor.submit(jobs.cancel, job))
             with database.session() as session:
                 while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):

@@ -1,4 +1,4 @@
-"""The whole way of a similarity job, with real processes: lists at a library, score files at a client app."""
+"""Run similarity jobs end to end in real processes: from image lists at a library to score files at a client app."""
 
 import io
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ QUICK = "timm:test_convnext.r160_in1k"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service with a backbone in the published format, whose weights nobody has trained."""
+    """A service with two backbones in their published formats, with random weights."""
     folder = tmp_path_factory.mktemp("similarity")
     backbones = folder / "models" / "backbones"
     backbones.mkdir(parents=True)
@@ -42,7 +42,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def offer(library: Library, doc_id: str, images: dict[str, bytes | Answer]) -> str:
-    """Serve a list and its images; return its address."""
+    """Serve an image list and its images from a library.
+
+    Args:
+        library: Library that serves them.
+        doc_id: ID of the document, used in the addresses.
+        images: Content or answer of each image, by image name.
+
+    Returns:
+        The address of the list.
+    """
     answers = {name: each if isinstance(each, Answer) else Answer(body=each) for name, each in images.items()}
     urls = {name: library.answer(f"/{doc_id}/{number}", each) for number, (name, each) in enumerate(answers.items())}
     return library.answer(f"/{doc_id}.json", Answer(body=urls))
@@ -53,26 +62,27 @@ def run(service: Service, documents: dict[str, Any], **fields: Any) -> dict[str,
 
 
 def read(received: Received) -> tuple[str, list[list[str]]]:
-    """Return the pair of a message, and the rows of its score file."""
+    """Return the name of the document pair that a message is about, and the rows of its score file."""
     ((name, (file_name, content)),) = received.files.items()
     assert file_name == f"{name}.npy"
     return name, np.load(io.BytesIO(content), allow_pickle=False).tolist()
 
 
 def read_all(service: Service, count: int) -> dict[str, list[list[str]]]:
-    received = service.receive(count)
+    """Wait for ``count`` score files, each of another pair; return their rows by pair."""
+    received = service.wait_for_messages(count)
     found = dict(map(read, received))
     assert len(found) == len(received) == count
     return found
 
 
-def test_two_documents_go_in_and_the_scores_of_every_pair_arrive(service: Service, library: Library) -> None:
+def test_a_comparison_delivers_the_scores_of_every_pair(service: Service, library: Library) -> None:
     secret = renew_secret(Database(service.settings.sqlalchemy_url), "front")
     images_a = {f"a{number}.jpg": draw(number, (90, 80)) for number in range(6)}
     images_b = {"twin": draw(2, (90, 80)), "other": draw(20), "mirrored": draw(4, (90, 80), mirrored=True)}
     documents = {"ms-2": offer(library, "b", images_b), "ms-1": offer(library, "a", images_a)}
     answer = run(service, documents, model=MODEL, transpositions=["none", "hflip"], experiment_id="17")
-    job = service.finish(answer["job_id"])
+    job = service.wait_until_finished(answer["job_id"])
     assert (job["state"], job["kind"], job["model"]) == ("done", "similarity", MODEL), job["error"]
     assert [(each["doc_id"], each["images"], each["usable"]) for each in job["coverage"]["documents"]] == [
         ("ms-2", 3, 3),
@@ -92,52 +102,52 @@ def test_two_documents_go_in_and_the_scores_of_every_pair_arrive(service: Servic
         stamp = int(received.headers["Webhook-Timestamp"])
         signed = build_headers(received.headers["Webhook-Id"], received.body, stamp, secret)
         assert received.headers["Webhook-Signature"] == signed["webhook-signature"]
-    deliveries = {each["part"]: each["id"] for each in service.settle(job["job_id"])}
+    deliveries = {each["part"]: each["id"] for each in service.wait_for_deliveries(job["job_id"])}
     assert deliveries == {read(each)[0]: each.headers["Webhook-Id"] for each in service.receiver.received}
     scores = f"{service.api}/jobs/{job['job_id']}/scores"
     file = requests.get(f"{scores}/ms-2-ms-1", headers=service.headers, timeout=5).content
     assert np.load(io.BytesIO(file)).tolist() == rows
-    told = requests.get(f"{scores}/ms-1-ms-2?format=json", headers=service.headers, timeout=5).json()
-    best = {(pair["image_1"]["name"], pair["transposition"]) for pair in told["pairs"][:2]}
+    body = requests.get(f"{scores}/ms-1-ms-2?format=json", headers=service.headers, timeout=5).json()
+    best = {(pair["image_1"]["name"], pair["transposition"]) for pair in body["pairs"][:2]}
     assert best == {("a2.jpg", "none"), ("a4.jpg", "hflip")}
-    assert told["pairs"][0]["image_1"]["url"].startswith(library.url)
+    assert body["pairs"][0]["image_1"]["url"].startswith(library.url)
     remove_secret(Database(service.settings.sqlalchemy_url), "front")
 
 
-def test_an_embedding_that_is_killed_goes_on_and_every_pair_arrives_once(service: Service, library: Library) -> None:
+def test_a_killed_comparison_resumes_and_delivers_every_pair_once(service: Service, library: Library) -> None:
     documents = {
         doc_id: offer(library, doc_id, {str(number): draw(1000 * place + number) for number in range(24)})
         for place, doc_id in enumerate(("x", "y"))
     }
     job_id = run(service, documents, model=MODEL)["job_id"]
-    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 4)
-    *_, child = service.processes("gpu@")
+    service.wait_for_job(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 4)
+    *_, child = service.find_processes("gpu@")
     child.suspend()
-    done = service.look(job_id)["progress"]["done"]
-    assert (service.look(job_id)["state"], done < 48) == ("running", True)
+    done = service.get_job(job_id)["progress"]["done"]
+    assert (service.get_job(job_id)["state"], done < 48) == ("running", True)
     kill([child])
-    job = service.finish(job_id)
+    job = service.wait_until_finished(job_id)
     assert job["state"] == "done", job["error"]
-    service.settle(job_id)
+    service.wait_for_deliveries(job_id)
     assert set(read_all(service, 3)) == {"x-x", "x-y", "y-y"}
     assert len({received.headers["Webhook-Id"] for received in service.receiver.received}) == 3
     asked = [path for path in library.paths if path.startswith(("/x", "/y"))]
     assert len(asked) == len(set(asked)) == 50
 
 
-def test_adding_a_document_embeds_and_compares_only_what_is_new(service: Service, library: Library) -> None:
+def test_adding_a_document_embeds_and_compares_only_its_images(service: Service, library: Library) -> None:
     documents = {
         f"d{place}": offer(library, f"d{place}", {str(number): draw(100 * place + number) for number in range(4)})
         for place in range(5)
     }
-    service.finish(run(service, documents)["job_id"])
+    service.wait_until_finished(run(service, documents)["job_id"])
     read_all(service, 15)
     service.receiver.received.clear()
     caches = service.settings.data_folder / "embeddings", service.settings.data_folder / "scores"
     before = {path: path.stat().st_ino for cache in caches for path in cache.rglob("*.*")}
     library.asked.clear()
     documents["new"] = offer(library, "new", {str(number): draw(900 + number) for number in range(4)})
-    job = service.finish(run(service, documents)["job_id"])
+    job = service.wait_until_finished(run(service, documents)["job_id"])
     assert job["state"] == "done"
     assert {path for path in library.paths if path.count("/") > 1} == {f"/new/{number}" for number in range(4)}
     after = {path: path.stat().st_ino for cache in caches for path in cache.rglob("*.*")}
@@ -147,11 +157,11 @@ def test_adding_a_document_embeds_and_compares_only_what_is_new(service: Service
     read_all(service, 21)
 
 
-def test_a_failed_image_is_tried_again_and_what_changed_arrives(service: Service, library: Library) -> None:
+def test_a_retried_image_delivers_only_the_pairs_that_changed(service: Service, library: Library) -> None:
     lists = {"p": {"1": draw(1), "2": Answer(404)}, "q": {"1": draw(2)}}
     documents = {doc_id: offer(library, doc_id, images) for doc_id, images in lists.items()}  # type: ignore[arg-type]
     job_id = run(service, documents)["job_id"]
-    job = service.finish(job_id)
+    job = service.wait_until_finished(job_id)
     (failed,) = job["coverage"]["documents"][0]["failed"]
     assert (failed["image_name"], "404" in failed["reason"]) == ("2", True)
     assert len(read_all(service, 3)["p-q"]) == 1
@@ -159,30 +169,30 @@ def test_a_failed_image_is_tried_again_and_what_changed_arrives(service: Service
     library.answer("/p/1", Answer(body=draw(3)))
     answer = service.post(f"/jobs/{job_id}/retry")
     assert answer["message"] == "The image that failed is tried again."
-    service.wait(job_id, lambda job: job["state"] == "done" and not job["coverage"]["documents"][0]["failed"])
+    service.wait_for_job(job_id, lambda job: job["state"] == "done" and not job["coverage"]["documents"][0]["failed"])
     found = read_all(service, 2)
     assert (set(found), len(found["p-q"])) == ({"p-p", "p-q"}, 2)
-    assert [each["part"] for each in service.settle(job_id)].count("q-q") == 1
+    assert [each["part"] for each in service.wait_for_deliveries(job_id)].count("q-q") == 1
     service.receiver.received.clear()
     service.post(f"/jobs/{job_id}/redeliver")
     assert set(read_all(service, 3)) == {"p-p", "p-q", "q-q"}
 
 
-def test_a_comparison_is_cancelled_and_delivers_nothing(service: Service, library: Library) -> None:
+def test_a_cancelled_comparison_delivers_nothing(service: Service, library: Library) -> None:
     url = offer(library, "long", {str(number): draw(5000 + number) for number in range(60)})
     job_id = run(service, {"long": url}, model=MODEL)["job_id"]
-    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
+    service.wait_for_job(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
     service.post(f"/jobs/{job_id}/cancel")
-    assert (service.look(job_id)["state"], service.look(job_id)["deliveries"]) == ("cancelled", [])
+    assert (service.get_job(job_id)["state"], service.get_job(job_id)["deliveries"]) == ("cancelled", [])
 
 
-def test_what_was_detected_is_compared(service: Service, sample: str) -> None:
+def test_detected_illustrations_are_compared(service: Service, sample: str) -> None:
     job_id = service.detect(sample)
-    service.finish(job_id)
-    service.receive()
+    service.wait_until_finished(job_id)
+    service.wait_for_messages()
     service.receiver.received.clear()
     documents = {"one": {"job_id": job_id}, "two": {"manifest_url": sample}}
-    job = service.finish(run(service, documents)["job_id"])
+    job = service.wait_until_finished(run(service, documents)["job_id"])
     assert job["state"] == "done", job["error"]
     rows = read_all(service, 3)["one-two"]
     assert max(float(score) for score, one, two in rows if one == two) > 0.99
@@ -197,33 +207,35 @@ def test_what_was_detected_is_compared(service: Service, sample: str) -> None:
     assert {one for _, one, _ in rows} == names
 
 
-def test_documents_are_forgotten(service: Service, library: Library) -> None:
+def test_deleted_documents_lose_scores_but_keep_shared_embeddings(service: Service, library: Library) -> None:
     documents = {
         doc_id: offer(library, doc_id, {"1": draw(place), "2": draw(place + 60)}) for place, doc_id in enumerate("uvw")
     }
     job_id = run(service, documents)["job_id"]
-    service.finish(job_id)
-    service.settle(job_id)
-    other = service.join("other")
-    theirs = other.post("/run_similarity", json={"documents": {"theirs": documents["v"]}, "model": QUICK})["job_id"]
-    other.finish(theirs)
+    service.wait_until_finished(job_id)
+    service.wait_for_deliveries(job_id)
+    other = service.as_new_client_app("other")
+    other_job = other.post("/run_similarity", json={"documents": {"theirs": documents["v"]}, "model": QUICK})["job_id"]
+    other.wait_until_finished(other_job)
     data = service.settings.data_folder
-    kept = set(data.rglob("*.npy"))
+    before = set(data.rglob("*.npy"))
     answer = service.post("/delete_similarity", json={"documents": ["u", "v", "nobody"]})
     assert (answer["forgotten"], answer["in_use"], answer["unknown"]) == (["u", "v"], [], ["nobody"])
-    assert len(kept - set(data.rglob("*.npy"))) == 1  # that of v is another app's too
+    assert len(before - set(data.rglob("*.npy"))) == 1  # the other app still uses the embeddings of v
     scores = f"{service.api}/jobs/{job_id}/scores"
     statuses = {
         pair: requests.get(f"{scores}/{pair}", headers=service.headers, timeout=5).status_code
         for pair in ("u-u", "u-w", "v-w", "w-w")
     }
     assert statuses == {"u-u": 404, "u-w": 404, "v-w": 404, "w-w": 200}
-    their = requests.get(f"{service.api}/jobs/{theirs}/scores/theirs-theirs", headers=other.headers, timeout=5)
-    assert their.status_code == 200
+    answer_to_other = requests.get(
+        f"{service.api}/jobs/{other_job}/scores/theirs-theirs", headers=other.headers, timeout=5
+    )
+    assert answer_to_other.status_code == 200
 
 
-def test_weights_that_are_not_there_are_named(service: Service, library: Library) -> None:
+def test_missing_backbone_weights_fail_the_job_with_their_name(service: Service, library: Library) -> None:
     url = offer(library, "alone", {"1": draw(1)})
-    job = service.finish(run(service, {"alone": url}, model="timm:no_such_model")["job_id"])
+    job = service.wait_until_finished(run(service, {"alone": url}, model="timm:no_such_model")["job_id"])
     assert (job["state"], job["error"]["code"]) == ("failed", "bad_backbone")
     assert "timm:no_such_model" in job["error"]["message"]

@@ -1,4 +1,4 @@
-"""Requests that hide another one, sent to gunicorn as in production."""
+"""Send requests that hide a second request to gunicorn, configured as in production."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ GET = b"GET /models HTTP/1.1\r\nHost: api\r\n"
 POST = b"POST /run_detect HTTP/1.1\r\nHost: api\r\n"
 LENGTH, CHUNKED = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
 
-# Each hides a second request in the first, or is read differently by different servers: the second is never served.
+# Requests that contain a second request, or that servers parse differently. The hidden request must never be served.
 SMUGGLED = {
     "a length and chunks": POST + LENGTH + CHUNKED + b"\r\n0\r\n\r\n" + HIDDEN,
     "chunks and a length": POST + CHUNKED + LENGTH + b"\r\n0\r\n\r\n" + HIDDEN,
@@ -28,7 +28,7 @@ SMUGGLED = {
     "a negative length": POST + b"Content-Length: -5\r\n\r\n" + HIDDEN,
     "a length in hexadecimal": POST + b"Content-Length: 0x5\r\n\r\n" + HIDDEN,
     "a length with an underscore": POST + b"Content-Length: 1_0\r\n\r\n" + HIDDEN,
-    "an odd encoding": POST + b"Transfer-Encoding: xchunked\r\n\r\n" + HIDDEN,
+    "an unknown encoding": POST + b"Transfer-Encoding: xchunked\r\n\r\n" + HIDDEN,
     "chunks twice": POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n" + HIDDEN,
     "chunks before another encoding": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN,
     "a space before the colon": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
@@ -44,14 +44,14 @@ SMUGGLED = {
     "500 headers": GET + b"".join(b"X-%d: 1\r\n" % number for number in range(500)) + b"\r\n",
     "two hosts": GET + b"Host: other\r\n\r\n",
     "a long address": b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: api\r\n\r\n",
-    "a version that is none": b"GET /models HTTP/9.9\r\nHost: api\r\n\r\n",
+    "an invalid version": b"GET /models HTTP/9.9\r\nHost: api\r\n\r\n",
     "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "a method that is none": b"G\xffT /models HTTP/1.1\r\nHost: api\r\n\r\n",
+    "an invalid method": b"G\xffT /models HTTP/1.1\r\nHost: api\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("content", SMUGGLED.values(), ids=SMUGGLED)
-def test_a_request_that_can_be_read_in_two_ways_is_refused(api: Api, content: bytes) -> None:
+def test_an_ambiguous_request_is_refused(api: Api, content: bytes) -> None:
     statuses = api.send(content)
     assert statuses
     assert all(400 <= status < 500 or status in (501, 505) for status in statuses), statuses

@@ -1,4 +1,4 @@
-"""The whole way of a training and of a test, with real processes: pages are sent, weights come out."""
+"""Run trainings and tests of weights end to end in real processes: from labelled pages to weights and reports."""
 
 import io
 import zipfile
@@ -23,18 +23,18 @@ YAML = b"names: [illustration]\npath: /somewhere/else\ndownload: rm -rf /\n"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service with weights that nobody has trained, and a data set."""
+    """A service with a tiny untrained model and a data set."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "models").mkdir()
     save_checkpoint(folder / "models" / "start.pt", make_yolo())
     settings: dict[str, Any] = {"models_folder": folder / "models", "default_model": "start.pt", "model_size": 64}
     settings |= {"training_batch_size": 4, "device": "cpu"}
-    # A claim must outlast the import of torch on a busy machine.
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MPLCONFIGDIR", "YOLO_CONFIG_DIR"):  # that other tests have left
+        for name in ("MPLCONFIGDIR", "YOLO_CONFIG_DIR"):  # other tests may have set them
             patch.delenv(name, raising=False)
         patch.setenv("HOME", str(folder / "home"))
         (folder / "home").mkdir()
+        # stale_seconds: importing torch must not take longer than the lease, even on a busy machine.
         with open_service(folder / "data", stale_seconds=30, **settings) as service:
             dataset = draw_dataset(folder / "pages")
             files = {"dataset_zip": pack(dataset.folder), "yaml_file": ("pages.yaml", YAML)}
@@ -43,7 +43,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def pack(folder: Path) -> tuple[str, bytes]:
-    """Return an archive of ``images/`` and ``labels/`` of a folder, as a file of a form."""
+    """Return the name and content of a zip file with the ``images/`` and ``labels/`` of a folder."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.glob("[il]*/*/*")):
@@ -52,6 +52,7 @@ def pack(folder: Path) -> tuple[str, bytes]:
 
 
 def train(service: Service, **fields: Any) -> str:
+    """Request a training on the data set of the fixture; return the ID of the job."""
     job_id: str = service.post("/train-model", data={"data": "pages", "epochs": 3} | fields)["job_id"]
     return job_id
 
@@ -62,9 +63,9 @@ def get(service: Service, path: str) -> requests.Response:
     return answer
 
 
-def test_pages_go_in_and_weights_with_a_card_come_out(service: Service) -> None:
+def test_a_training_publishes_weights_with_a_card(service: Service) -> None:
     job_id = train(service, name="mine")
-    job = service.finish(job_id)
+    job = service.wait_until_finished(job_id)
     assert (job["state"], job["weights"]) == ("done", "mine.pt"), job["error"]
     assert job["progress"]["done"] == job["progress"]["total"] == 3
     assert job["last_epoch"]["epoch"] == 3
@@ -85,58 +86,58 @@ def test_pages_go_in_and_weights_with_a_card_come_out(service: Service) -> None:
 
     assert list((service.settings.data_folder.parent / "home").rglob("*")) == []
     assert (service.settings.data_folder / "ultralytics" / "matplotlib").is_dir()
-    (worker,) = service.processes("post@")[:1]
+    (worker,) = service.find_processes("post@")[:1]
     assert not [file.path for file in worker.memory_maps() if "libtorch" in file.path]
 
 
-def test_a_training_whose_process_is_killed_goes_on_after_its_last_epoch(service: Service) -> None:
+def test_a_killed_training_resumes_after_its_last_epoch(service: Service) -> None:
     job_id = train(service, epochs=6)
-    service.wait(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
-    *_, child = service.processes("gpu@")
+    service.wait_for_job(job_id, lambda job: job["state"] == "running" and job["progress"]["done"] >= 2)
+    *_, child = service.find_processes("gpu@")
     child.suspend()
-    assert service.look(job_id)["state"] == "running"
+    assert service.get_job(job_id)["state"] == "running"
     kill([child])
-    job = service.finish(job_id)
+    job = service.wait_until_finished(job_id)
     assert job["state"] == "done", job["error"]
     history = load_history(service.storage.job(job_id).history)
     assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
     log = (service.settings.data_folder / "logs" / "gpu.log").read_text()
     assert log.count(f"job {job_id}: epoch 1 of 6 is over") == 1
-    assert service.read_order([job_id]) == [job_id] * 2
+    assert service.read_run_order([job_id]) == [job_id] * 2
     names = [name for name in get(service, "/models").json() if job_id[:8] in name]
     assert names == [job["weights"]]
 
 
-def test_a_training_that_is_cancelled_stops_and_leaves_no_weights(service: Service) -> None:
+def test_a_cancelled_training_stops_and_leaves_no_weights(service: Service) -> None:
     before = get(service, "/models").json()
     job_id = train(service, epochs=10_000)
-    service.wait(job_id, lambda job: job["progress"]["done"] >= 1)
+    service.wait_for_job(job_id, lambda job: job["progress"]["done"] >= 1)
     service.post(f"/jobs/{job_id}/cancel")
-    other = service.finish(train(service, epochs=1, name="after"))
+    other = service.wait_until_finished(train(service, epochs=1, name="after"))
     assert other["state"] == "done", other["error"]
     assert get(service, "/models").json().keys() == before.keys() | {"after.pt"}
-    assert service.look(job_id)["state"] == "cancelled"
+    assert service.get_job(job_id)["state"] == "cancelled"
 
 
-def test_a_training_gives_way_to_a_detection_and_goes_on(service: Service, library: Library) -> None:
+def test_a_training_pauses_for_a_detection_and_resumes(service: Service, library: Library) -> None:
     job_id = train(service, epochs=12)
-    service.wait(job_id, lambda job: job["progress"]["done"] >= 1)
+    service.wait_for_job(job_id, lambda job: job["progress"]["done"] >= 1)
     image = library.answer("/1.png", Answer(body=draw(1, (300, 400))))
     canvas = {"id": "c", "type": "Canvas", "items": [{"items": [{"body": {"id": image, "type": "Image"}}]}]}
     manifest = library.answer("/manifest.json", Answer(body={"type": "Manifest", "id": "x", "items": [canvas]}))
-    detection = service.finish(service.detect(manifest))
+    detection = service.wait_until_finished(service.detect(manifest))
     assert detection["state"] == "done", detection["error"]
-    assert not service.look(job_id)["finished"]
-    job = service.finish(job_id)
+    assert not service.get_job(job_id)["finished"]
+    job = service.wait_until_finished(job_id)
     assert job["state"] == "done", job["error"]
     assert len(load_history(service.storage.job(job_id).history)) == 12
-    order = service.read_order([job_id, detection["job_id"]])
+    order = service.read_run_order([job_id, detection["job_id"]])
     assert order[0] == order[-1] == job_id
 
 
-def test_weights_are_tested_on_labelled_pages(service: Service) -> None:
+def test_a_test_job_evaluates_weights_on_labelled_pages(service: Service) -> None:
     job_id = service.post("/test-model", data={"dataset": "pages", "save_dir": "look"})["job_id"]
-    job = service.finish(job_id)
+    job = service.wait_until_finished(job_id)
     assert (job["state"], job["save_dir"]) == ("done", "look"), job["error"]
     assert job["progress"]["done"] == job["progress"]["total"] == 6
     overall = job["figures"]["overall"]

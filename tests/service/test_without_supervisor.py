@@ -1,4 +1,4 @@
-"""The commands of the original manual, each a process by itself: one worker for every queue, the development server."""
+"""Run the commands of the original manual: one worker for all queues, and the development server."""
 
 import signal
 import subprocess
@@ -14,24 +14,24 @@ import requests
 
 from app.config import ROOT, Settings
 from app.database.sessions import Database
-from app.demo.client_app import ClientApp, serve
+from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import build_environment, choose_settings, wait_for_api
 from tests.support.library import Library, Scan
-from tests.support.service import Document, Service, let_go
+from tests.support.service import Document, Service, unblock_page
 
 SMALL = Scan(300, 400)
 
 
 @contextmanager
 def run_one_worker(folder: Path, broker_url: str, models: Path) -> Iterator[Service]:
-    """One worker that serves every queue, and the API by ``python run.py``."""
-    receiver = ClientApp()
+    """Run the API with ``python run.py`` and a single worker that consumes all queues."""
+    receiver = RecordingClientApp()
     worker = ["-A", "app.app.celery", "worker", "-B", "-c", "1", "--loglevel=info", "-P", "threads"]
     with ExitStack() as stack:
         client_url = stack.enter_context(serve(receiver.create_app()))
-        impatient = {"heartbeat_seconds": 0.5, "ready_seconds": 4, "batch_size": 1}
+        small = {"heartbeat_seconds": 0.5, "ready_seconds": 4, "batch_size": 1}
         values = {"celery_broker_url": broker_url, "debug": True, "client_app_url": client_url, "models_folder": models}
-        settings = choose_settings(folder, **values, **impatient)
+        settings = choose_settings(folder, **values, **small)
         Database(settings.sqlalchemy_url).upgrade()
         for command in ([str(Path(sys.executable).parent / "celery"), *worker], [sys.executable, "run.py"]):
             stack.callback(stop, start(command, settings))
@@ -40,7 +40,7 @@ def run_one_worker(folder: Path, broker_url: str, models: Path) -> Iterator[Serv
         yield Service(api, settings, receiver)
 
 
-def test_a_single_worker_is_ready_while_a_long_stage_holds_it(
+def test_a_single_worker_stays_ready_while_it_runs_a_long_stage(
     tmp_path: Path, broker_url: str, small_models: Path, library: Library
 ) -> None:
     def is_ready() -> bool:
@@ -49,29 +49,29 @@ def test_a_single_worker_is_ready_while_a_long_stage_holds_it(
     with run_one_worker(tmp_path, broker_url, small_models) as service:
         url = library.offer_manifest([SMALL])
         job_id = service.detect(url)
-        assert service.finish(job_id)["state"] == "done"
+        assert service.wait_until_finished(job_id)["state"] == "done"
         service.poll(is_ready, bool)
-        with service.hold_page(Document(url, job_id)) as page:
-            held = service.detect(url)
-            service.wait_for_row(held, lambda job: job.starts == 1)
+        with service.block_page(Document(url, job_id)) as page:
+            blocked = service.detect(url)
+            service.wait_for_row(blocked, lambda job: job.starts == 1)
             end = time.monotonic() + 1.5 * service.settings.ready_seconds
             while time.monotonic() < end:
                 assert is_ready()
-            assert not service.look(held)["finished"]
-            let_go(page)
-            service.finish(held)
+            assert not service.get_job(blocked)["finished"]
+            unblock_page(page)
+            service.wait_until_finished(blocked)
 
 
 @pytest.fixture
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """A run in the background of a script ignores SIGINT, and so would every process that it starts."""
+def _default_sigint() -> Iterator[None]:
+    """Restore the default SIGINT handler: a shell script starts background processes with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
-def test_the_development_server_ends_with_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_default_sigint")
+def test_ctrl_c_stops_the_development_server(tmp_path: Path) -> None:
     settings = choose_settings(tmp_path, debug=True)
     process = start([sys.executable, "run.py"], settings)
     wait_for_api(f"http://127.0.0.1:{settings.api_port}", tmp_path)

@@ -1,4 +1,4 @@
-"""The API alone, on gunicorn as in production, for what only real connections show."""
+"""The API on gunicorn, as in production, for tests that need real connections. No workers run."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from app.demo.service import build_environment, choose_settings, wait_for_api
 
 
 class Api:
-    """The API at an address, and a key to it."""
+    """A running API, and a valid key."""
 
     def __init__(self, port: int, key: str, log: Path) -> None:
         self.address = f"http://127.0.0.1:{port}"
@@ -35,11 +35,11 @@ class Api:
         return connection
 
     def send(self, content: bytes) -> list[int]:
-        """Send bytes and no more, and return the statuses of all answers."""
+        """Send bytes, end the sending direction, and return the status of each response."""
         return [int(answer[:3]) for answer in self._ask(content)]
 
     def send_and_read(self, content: bytes) -> list[Any]:
-        """Send bytes and no more, and return the JSON of all answers."""
+        """Send bytes, end the sending direction, and return the JSON of each response."""
         return [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in self._ask(content)]
 
     def _ask(self, content: bytes) -> list[bytes]:
@@ -53,7 +53,7 @@ class Api:
 
 @contextmanager
 def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
-    """Run the API, its data in a folder; the broker is one that runs already."""
+    """Run the API with its data in a folder. The settings name a running broker."""
     chosen = choose_settings(folder, models_folder=folder / "models", **settings)
     chosen.models_folder.mkdir()
     (chosen.models_folder / chosen.default_model).touch()

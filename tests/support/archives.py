@@ -1,4 +1,4 @@
-"""Pages and archives as client apps send them, whole and hostile."""
+"""Pages and zip files for the uploads of tests."""
 
 import io
 import zipfile
@@ -26,7 +26,7 @@ def make_zip(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED
 
 
 def make_pages(*stems: str, folder: str = "") -> tuple[io.BytesIO, io.BytesIO]:
-    """Return the zip files of some pages and of their labels, with a box on each."""
+    """Return a zip file of pages, and a zip file of their labels with one box per page."""
     prefix = f"{folder}/" if folder else ""
     images = make_zip({f"{prefix}{stem}.jpg": make_image() for stem in stems})
     return images, make_zip({f"{prefix}{stem}.txt": BOX for stem in stems})

@@ -1,7 +1,7 @@
-"""Requests of people who mean no good, by what is hostile about them.
+"""Hostile requests, grouped by the part that is hostile.
 
-Not here: zip files and descriptions of data sets (``tests/unit/training``); weights that run code
-(``tests/unit/detection``); private addresses (``tests/integration/net``), which are refused when they are fetched.
+Other tests cover zip files and data sets (``tests/unit/training``), weights that run code (``tests/unit/detection``),
+and private addresses, which are rejected when they are fetched (``tests/integration/net``).
 """
 
 import json
@@ -77,7 +77,13 @@ HOSTILE = TRAVERSAL + INJECTION
 
 @dataclass(frozen=True)
 class Case:
-    """A request. Unless it may be accepted, it is refused; ``status`` is the one answer where there is only one."""
+    """A request, and how the API may respond.
+
+    Attributes:
+        key: Name of the API key to send; ``none`` for no key.
+        harmless: Whether the request may be accepted.
+        status: Expected status of the error; None for any status from 400 to 499.
+    """
 
     name: str
     method: str = "POST"
@@ -95,7 +101,7 @@ def build_field_cases() -> Iterator[Case]:
     for text in HOSTILE:
         for name in ("manifest_url", "model", "callback", "image_size"):
             yield Case(f"{name} {text[:30]!r}", form={"manifest_url": MANIFEST, name: text}, status=400)
-        # What is only passed through, or only looked at when it is posted to, may be odd.
+        # Any text is valid in fields that are passed through, and any host in a callback until it is called.
         for name, value in {"experiment_id": text, "callback": f"http://{text}", text: text}.items():
             form = {"manifest_url": MANIFEST, name: value}
             yield Case(f"{name[:30]!r} is {value[:30]!r}", form=form, harmless=True)
@@ -127,7 +133,7 @@ def build_upload_cases() -> Iterator[Case]:
 
 
 class Harm:
-    """Makes a file when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The OpenAPI document, for tests that are collected from it: no application with settings is needed."""
+"""The OpenAPI document, built without settings, so that tests can be parametrized with it."""
 
 from flask import Flask
 

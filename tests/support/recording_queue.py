@@ -1,10 +1,10 @@
-"""A queue that sends nothing."""
+"""A queue for tests."""
 
 from app.jobs import Stage
 
 
 class RecordingQueue:
-    """Remembers the queue of every message; sends nothing."""
+    """Records the queue name of every message instead of sending it."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []

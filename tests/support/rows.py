@@ -1,4 +1,4 @@
-"""Rows changed behind the back of the service."""
+"""Direct changes of job rows, without the service."""
 
 from sqlalchemy import update
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Float
 
 from app.database.tables import Table
 
-# SQLite calls the primary key of the original manual nullable, as it is not declared otherwise.
+# SQLite reports the primary key of the original manual as nullable, because it is not declared NOT NULL.
 KEY_MADE_BY_HAND = ("modify_nullable", None, "apps", "id")
 
 
@@ -19,12 +19,12 @@ def find_differences(connection: Connection) -> list[Any]:
 
 
 def _differ_in_type(context: Any, column: Any, table_column: Any, found: Any, wanted: Any) -> bool | None:
-    """Accept FLOAT, of the first versions, for DOUBLE: both have 8 bytes. Leave the rest to Alembic."""
+    """Accept the FLOAT of the first versions for DOUBLE, because both have 8 bytes. Alembic decides other cases."""
     return False if isinstance(found, Float) and isinstance(wanted, Float) else None
 
 
 def _differ_in_default(
     context: Any, column: Any, table_column: Any, found: str | None, default: Any, wanted: str | None
 ) -> bool | None:
-    """Accept an empty string, which Alembic does not recognise on SQLite. Leave the rest to Alembic."""
+    """Accept an empty string, which Alembic does not recognise on SQLite. Alembic decides other cases."""
     return False if (found, wanted) == ("('')", "") else None

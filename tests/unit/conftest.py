@@ -1,4 +1,4 @@
-"""A unit test stays in its process: it opens no socket, no database and no other process."""
+"""Unit tests may not open sockets, databases or processes."""
 
 import socket
 import sqlite3.dbapi2
@@ -10,8 +10,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An earlier test of the same process may have left a thread that finishes a request.
+def _forbid_external_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An earlier test of this process may have left a thread that is still finishing a request.
     earlier = set(threading.enumerate()) - {threading.current_thread()}
 
     def forbid(owner: Any, name: str) -> None:
@@ -20,7 +20,9 @@ def _no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*arguments: Any, **options: Any) -> Any:
             if threading.current_thread() in earlier:
                 return original(*arguments, **options)
-            raise AssertionError("A unit test opens no socket, database or process: move it to tests/integration.")
+            raise AssertionError(
+                "A unit test must not open a socket, database or process: move it to tests/integration."
+            )
 
         monkeypatch.setattr(owner, name, refuse)
 

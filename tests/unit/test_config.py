@@ -6,16 +6,16 @@ from app.config import ROOT, Settings
 from app.errors import SettingsError
 
 
-def test_a_broker_without_database_number_means_zero() -> None:
+def test_the_default_database_of_the_broker_is_0() -> None:
     assert Settings.load(celery_broker_url="redis://localhost:6379").broker_url == "redis://localhost:6379/0"
 
 
-def test_a_broker_without_database_number_means_one_when_debugging() -> None:
+def test_the_default_database_of_the_broker_is_1_with_debug() -> None:
     settings = Settings.load(celery_broker_url="redis://:p%2Fw@localhost:6379", debug=True)
     assert settings.broker_url == "redis://:p%2Fw@localhost:6379/1"
 
 
-def test_a_database_number_in_the_broker_url_stays() -> None:
+def test_a_database_number_in_the_broker_url_is_kept() -> None:
     assert Settings.load(celery_broker_url="redis://localhost/3", debug=True).broker_url == "redis://localhost/3"
 
 
@@ -31,7 +31,7 @@ def test_variables_of_the_original_manual_are_read(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("values", "longest"), [({}, 800), ({"model_size": 1280}, 1600), ({"image_size": 1000, "model_size": 1280}, 1000)]
 )
-def test_images_are_asked_for_a_little_larger_than_the_network_sees_them(values: dict[str, int], longest: int) -> None:
+def test_images_are_requested_larger_than_the_input_of_the_network(values: dict[str, int], longest: int) -> None:
     assert Settings.load(**values).longest_image == longest
 
 
@@ -39,7 +39,9 @@ def test_images_are_asked_for_a_little_larger_than_the_network_sees_them(values:
     ("name", "value"),
     [("API_PORT", "many"), ("DB_NAME", "../x"), ("CELERY_BROKER_URL", "amqp://x"), ("CLIENT_APP_URL", "app.example")],
 )
-def test_a_malformed_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_the_error_names_a_malformed_setting_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         Settings.load()
@@ -54,13 +56,13 @@ def test_a_password_in_the_broker_url_is_not_shown(monkeypatch: pytest.MonkeyPat
     assert "secret" not in caught.value.message
 
 
-def test_trusted_hosts_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trusted_hosts_are_separated_by_spaces_or_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_HOSTS", "images.lan, 10.1.0.0/16")
     settings = Settings.load(client_app_url="http://10.0.0.7:8000")
     assert settings.trusted_addresses == {"images.lan", "10.1.0.0/16", "10.0.0.7:8000"}
 
 
-def test_relative_folders_lie_beside_run_py() -> None:
+def test_relative_folders_are_next_to_run_py() -> None:
     assert Settings.load(data_folder="elsewhere").data_folder == ROOT / "elsewhere"
 
 

@@ -57,7 +57,11 @@ def _check(paragraph: str) -> Iterator[str]:
     for line in paragraph.splitlines():
         if FRAGMENT.match(line):
             yield f"entry is a fragment: {line.strip()}"
-    text = re.sub(r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)", "code", " ".join(paragraph.split()))
+    text = re.sub(
+        r"https?://\S+|``.*?``|`[^`]*`|\"[^\"]*\"|“[^”]*”|\([^()]*\)",
+        "Code",
+        " ".join(paragraph.replace("**", "").split()),
+    )
     for word in BANNED.findall(text):
         yield f"banned: {word!r} in: {text[:90]}"
     for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(\"“])|(?<=[:;])\s+", text):
@@ -77,8 +81,10 @@ def _read_python(text: str) -> Iterator[tuple[int, str]]:
                 docstrings.add(node.body[0].value)  # type: ignore[attr-defined]
                 yield from ((getattr(node, "lineno", 1), each) for each in _split(docstring))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
-            if node.value.count(" ") > 5 and "redis.call" not in node.value:
-                yield node.lineno, node.value
+            # Shorter strings are no sentences, and a script of the broker is no prose.
+            yield from (
+                [(node.lineno, node.value)] if node.value.count(" ") > 5 and "redis.call" not in node.value else []
+            )
     yield from _read_comments(text)
 
 
@@ -116,7 +122,7 @@ def _read_page(text: str) -> Iterator[tuple[int, str]]:
     text = re.sub(r"```.*?```", lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL)
     for paragraph in re.split(r"(\n\s*\n|\n(?=\s*[-*|#] |\s*\d+\. |\|))", text):
         if not paragraph.lstrip().startswith(("|", "<")):
-            yield line, re.sub(r"\]\([^)]*\)", "]", re.sub(r"^\s*#+ ?", "", paragraph, flags=re.MULTILINE))
+            yield line, re.sub(r"\]\([^)]*\)", "]", re.sub(r"^#.*$", "", paragraph, flags=re.MULTILINE))
         line += paragraph.count("\n")
 
 

@@ -1,4 +1,4 @@
-"""The structure that the README describes holds."""
+"""Check the structure of ``app``: which package imports which, the length of modules, and the maps of packages."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ import pytest
 from app.config import ROOT
 
 MODULES = sorted((ROOT / "app").rglob("*.py"))
-# Each room of ``app`` and the rooms that it may import, from the bottom to the top: a room imports only rooms above it
-# in this list, so that there are no circles. ``_`` stands for ``app/__init__.py``.
+# Each package or module at the top of ``app``, and those that it may import. The lowest layer comes first: an entry may
+# import only entries above it in this list, which excludes import cycles. ``_`` stands for ``app/__init__.py``.
 ALLOWED = {
     "errors": "",
     "logs": "",
@@ -22,7 +22,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config errors images storage",
-    "similarity": "errors storage",
+    "similarity": "detection errors storage",
     "training": "detection errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",
@@ -36,10 +36,10 @@ ALLOWED = {
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",
-    "demo": "auth config database errors images",
+    "demo": "auth config database detection errors images",
 }
-# Packages that a Python prompt can use without the web framework and without the queue.
-PLAIN = (
+# Packages that work without Flask and Celery.
+INDEPENDENT = (
     "detection",
     "delivery",
     "iiif",
@@ -50,16 +50,18 @@ PLAIN = (
     "storage",
     "training",
 )
+# Packages of the web application.
 WEB = ("auth", "commands", "routes", "server", "services")
 
 
-def find_room(path: Path) -> str:
-    place = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
-    return "_" if place == "__init__" else place
+def find_package(path: Path) -> str:
+    """Return the entry of ``ALLOWED`` that a file belongs to."""
+    name = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
+    return "_" if name == "__init__" else name
 
 
-def imports_of(path: Path) -> set[str]:
-    """Return the modules of ``app`` that a module imports, wherever in it."""
+def list_app_imports(path: Path) -> set[str]:
+    """Return the names under ``app`` that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app"):
@@ -69,60 +71,60 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-def test_no_module_is_too_long() -> None:
+def test_no_module_has_more_than_300_lines() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
     assert {path: length for path, length in lengths.items() if length > 300} == {}
 
 
 def split_imports(path: Path) -> list[list[str]]:
-    """Return the imports of ``app`` of a module, in parts; ``from app import create_app`` is one of ``_``."""
-    names = [name.split(".") for name in imports_of(path) if name != "app"]
+    """Return the imports from ``app``, split at the dots; ``from app import create_app`` is ``["app", "_"]``."""
+    names = [name.split(".") for name in list_app_imports(path) if name != "app"]
     return [name if name[1] in ALLOWED else ["app", "_"] for name in names]
 
 
-def list_outside(path: Path) -> set[str]:
-    """Return the packages of others that a module imports, wherever in it."""
+def list_imported_packages(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports, also inside functions."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_a_room_imports_only_what_is_listed(room: str) -> None:
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_allowed_packages(package: str) -> None:
     for path in MODULES:
-        if find_room(path) == room:
+        if find_package(path) == package:
             imported = {part[1] for part in split_imports(path)}
-            assert imported - {room} <= {*ALLOWED[room].split()}, path
+            assert imported - {package} <= {*ALLOWED[package].split()}, path
 
 
-def test_the_list_has_every_room_and_no_circle() -> None:
-    assert {find_room(path) for path in MODULES} == set(ALLOWED)
-    rooms = list(ALLOWED)
-    for number, room in enumerate(rooms):
-        assert set(ALLOWED[room].split()) <= set(rooms[:number]), room
+def test_allowed_imports_cover_every_package_without_cycles() -> None:
+    assert {find_package(path) for path in MODULES} == set(ALLOWED)
+    packages = list(ALLOWED)
+    for number, package in enumerate(packages):
+        assert set(ALLOWED[package].split()) <= set(packages[:number]), package
 
 
-def test_the_list_allows_nothing_that_no_module_uses() -> None:
-    for room, allowed in ALLOWED.items():
-        used = {part[1] for path in MODULES if find_room(path) == room for part in split_imports(path)}
-        assert set(allowed.split()) - {"_"} <= used, room
+def test_every_allowed_import_is_used() -> None:
+    for package, allowed in ALLOWED.items():
+        used = {part[1] for path in MODULES if find_package(path) == package for part in split_imports(path)}
+        assert set(allowed.split()) - {"_"} <= used, package
 
 
-def test_the_top_of_the_application_has_ten_modules_at_most() -> None:
+def test_app_has_at_most_ten_top_level_modules() -> None:
     assert len([*(ROOT / "app").glob("*.py")]) <= 10
 
 
-def test_what_works_without_the_frameworks_imports_none() -> None:
+def test_independent_packages_do_not_import_web_or_queue_frameworks() -> None:
     for path in MODULES:
-        if find_room(path) in PLAIN:
-            assert not list_outside(path) & {"flask", "celery", "werkzeug"}, path
+        if find_package(path) in INDEPENDENT:
+            assert not list_imported_packages(path) & {"flask", "celery", "werkzeug"}, path
 
 
-def test_the_web_application_never_imports_the_model_libraries() -> None:
+def test_web_packages_do_not_import_model_libraries() -> None:
     for path in MODULES:
-        if find_room(path) in WEB:
-            assert not list_outside(path) & {"torch", "torchvision", "numpy", "ultralytics", "cv2"}, path
+        if find_package(path) in WEB:
+            assert not list_imported_packages(path) & {"torch", "torchvision", "numpy", "ultralytics", "cv2"}, path
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_the_web_application_never_imports_the_model_libraries() -> None:
         "workers",
     ],
 )
-def test_the_map_of_a_package_has_every_module(package: str) -> None:
+def test_the_docstring_of_a_package_lists_every_module(package: str) -> None:
     folder = ROOT / "app" / package
     text = (folder / "__init__.py").read_text()
     mapped = set(re.findall(r"^    (\w+)  +\S", text, re.MULTILINE))

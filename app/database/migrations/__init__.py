@@ -1,9 +1,10 @@
 """Migrations of the schema, run by Alembic when a process starts.
 
-To add one: change ``tables.py``, run ``alembic revision --autogenerate --rev-id 0003 -m "what changes"``, then check
-and complete the file that it wrote to ``versions/``. ``test_migrations.py`` fails while the two disagree.
+To add a migration, change ``tables.py`` and run ``alembic revision --autogenerate --rev-id 0003 -m "what changes"``.
+Then check and complete the new file in ``versions/``. ``test_migrations.py`` fails while it disagrees with
+``tables.py``.
 
-SQLite cannot alter most of a table. A batch copies the table there, and is a plain ``ALTER TABLE`` on PostgreSQL::
+SQLite has few ``ALTER TABLE`` statements. A batch copies the table on SQLite, and alters it in place on PostgreSQL::
 
     def upgrade() -> None:
         with op.batch_alter_table("jobs") as jobs:
@@ -11,12 +12,10 @@ SQLite cannot alter most of a table. A batch copies the table there, and is a pl
             jobs.drop_column("host")
         op.execute("UPDATE jobs SET priority = 1 WHERE kind = 'training'")
 
-Rules:
+A migration runs in one transaction, under a lock against other processes. It imports nothing from ``app``, because that
+code changes later and the migration does not. It does not change ``apps``, which users create by hand.
 
-- A migration runs in one transaction, as a whole or not at all. No other process changes the schema meanwhile.
-- It imports nothing from ``app``: that code will change, the migration will not.
-- It does not touch ``apps``, which users create by hand.
-- There is no downgrade. To go back, restore a backup.
+There is no downgrade: restore a backup instead.
 """
 
 from collections.abc import Iterator
@@ -28,15 +27,15 @@ from sqlalchemy import Connection, Engine
 from app.errors import DatabaseUnavailable
 from app.storage import lock_folder
 
-# Versions without Alembic use the same number.
+# Key of the PostgreSQL advisory lock. Versions without Alembic use the same key.
 ADVISORY_LOCK = 1
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema of a database up to date; create what is missing.
+    """Upgrade the schema of a database to a revision; create missing tables.
 
     Raises:
-        DatabaseUnavailable: A later version of this program has upgraded it.
+        DatabaseUnavailable: A later version of this program has upgraded the database.
     """
     from alembic import command
     from alembic.config import Config
@@ -50,12 +49,12 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
             command.upgrade(config, revision)
         except CommandError as error:
             raise DatabaseUnavailable(
-                f"The database was upgraded by a later version: install it, or restore a backup ({error})."
+                f"The database was upgraded by a later version: install that version, or restore a backup ({error})."
             ) from error
 
 
 def lock_schema(engine: Engine) -> AbstractContextManager[Connection]:
-    """Enter a transaction during which no other process can change the schema; yield its connection."""
+    """Enter a transaction in which no other process can change the schema; yield its connection."""
     return _lock_sqlite(engine) if engine.dialect.name == "sqlite" else _lock_server(engine)
 
 
@@ -74,11 +73,11 @@ def _lock_sqlite(engine: Engine) -> Iterator[Connection]:
     with lock_folder(file.parent):
         file.touch()
         with engine.connect() as connection:
-            connection.detach()  # never back to the pool: its foreign keys are off
-            # The file keeps the mode. The first switch needs the file to itself and does not wait for it.
+            connection.detach()  # its foreign keys are off: it must not return to the pool
+            # The file keeps the mode. The first switch needs exclusive access and does not wait for it.
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            # Otherwise a batch, which drops the table that it has copied, would delete the rows that refer to it.
-            # SQLite ignores this inside a transaction.
+            # A batch drops the old table after copying it. With foreign keys on, that would delete the rows that refer
+            # to it. SQLite ignores this pragma inside a transaction, so it comes before BEGIN.
             connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection

@@ -1,4 +1,4 @@
-"""Run by Alembic: on the connection of ``upgrade``, or from the command line on the database of the settings."""
+"""Entry point of Alembic: uses the connection of ``upgrade``, or on the command line the database of the settings."""
 
 import logging
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from app.database.migrations import lock_schema
 from app.database.sessions import Database
-from app.database.tables import App, Table
+from app.database.tables import ClientApp, Table
 
 log = logging.getLogger("app.database")
 
@@ -18,7 +18,7 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=Table.metadata,
         render_as_batch=True,
-        include_object=lambda _, name, kind, *rest: (kind, name) != ("table", App.__tablename__),
+        include_object=lambda _, name, kind, *rest: (kind, name) != ("table", ClientApp.__tablename__),
         on_version_apply=report,
     )
     with context.begin_transaction():

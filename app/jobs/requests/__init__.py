@@ -1,11 +1,10 @@
-"""What client apps may ask for: immutable records of pydantic, each rule of which is written once.
+"""Requests that create jobs, as immutable dataclasses of pydantic (records).
 
-A record validates the fields that a client sent, generates their schema in ``/openapi.json``, travels between the
-modules, and lies as JSON in the row of its job. Fields come in from the routes; out go a record, or one sentence that
-names the field that cannot be used (:class:`~app.errors.RequestError`).
+A record validates the fields of a request and defines their schema in ``/openapi.json``. The row of its job stores it
+as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.RequestError` that names a field.
 
-    reading               fields → record or sentence; JSON; the base of the records
-    fields                the types of fields: addresses, names, labels, numbers
+    reading               fields → record or error message; JSON; the base class of the records
+    fields                types of fields: URLs, names, labels, numbers
     detection_request     DetectionRequest, and lists of manifests
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
     training_requests     TrainingRequest, EvaluationRequest

@@ -1,4 +1,4 @@
-"""Requests to find illustrations: of one manifest, or of each manifest of a list."""
+"""Requests to detect illustrations: on one manifest, or on each manifest of a list."""
 
 import re
 from collections.abc import Iterable
@@ -27,17 +27,22 @@ def _check_image_size(value: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions:
-    """What a client may say of any detection. An empty field stands for the default."""
+    """Options of detection requests. An empty field selects its default."""
 
     model: Model = ""
     callback: Annotated[
-        OptionalAddress, Field(description="The address that receives the result, in place of CLIENT_APP_URL/annotate.")
+        OptionalAddress,
+        Field(
+            description="The URL that receives the annotation file, which is posted to <callback>/<manifest_ref>. "
+            "Default: CLIENT_APP_URL/annotate, from the settings of the server."
+        ),
     ] = ""
     experiment_id: ExperimentId = ""
     image_size: Annotated[
         str,
         Field(
-            description=f"Longer side of the images to ask for: {_SIZES}.",
+            description=f"The longer side of the images to fetch: {_SIZES}. "
+            "Boxes are always in pixels of the full-size image. Default: IMAGE_SIZE, from the settings of the server.",
             json_schema_extra={"pattern": "^([0-9]{2,6}|full)?$"},
         ),
         AfterValidator(_check_image_size),
@@ -47,12 +52,10 @@ class DetectionOptions:
 
 @dataclass(frozen=True)
 class DetectionRequest(DetectionOptions, Request):
-    """Find the illustrations on every canvas of a manifest.
+    """Detect the illustrations on every canvas of a manifest. An empty field selects its default."""
 
-    ``refresh`` fetches every image again, whatever is in the cache; the route decides it, not a field.
-    """
-
-    manifest_url: Annotated[Address, Field(description="The address of a IIIF manifest, or of a IIIF collection.")]
+    manifest_url: Annotated[Address, Field(description="The URL of a IIIF manifest or of a IIIF collection.")]
+    # Whether to fetch all images again instead of using the cache. Set by the route, not by clients.
     refresh: SkipJsonSchema[bool] = False
 
     kind: ClassVar[str] = "detection"
@@ -62,11 +65,11 @@ class DetectionRequest(DetectionOptions, Request):
         return read_host(self.manifest_url)
 
     def choose_longest(self, default: int) -> int | None:
-        """Return the longer side to ask for, in pixels; None for the full size."""
+        """Return the longer side of the images to fetch, in pixels; None for the full size."""
         return None if self.image_size == "full" else int(self.image_size or default)
 
     def for_manifests(self, urls: Iterable[str]) -> tuple[list["DetectionRequest"], dict[str, str]]:
-        """Return the same request for other manifests, and the reason for each address that cannot be used."""
+        """Return the same request for other manifests, and an error message for each invalid URL."""
         good: list[DetectionRequest] = []
         bad: dict[str, str] = {}
         for url in urls:
@@ -79,7 +82,13 @@ class DetectionRequest(DetectionOptions, Request):
 
 @dataclass(frozen=True)
 class RefusedLine:
-    """A line of a list that cannot be used: its number from 1, its beginning, and the reason."""
+    """An invalid line of a list.
+
+    Attributes:
+        line: Line number, from 1.
+        text: Beginning of the line.
+        message: Error message.
+    """
 
     line: int
     text: str
@@ -87,9 +96,9 @@ class RefusedLine:
 
 
 def read_list(text: str, options: DetectionOptions) -> tuple[list[DetectionRequest], list[RefusedLine]]:
-    """Return a request for each line of a list of manifests, and the lines that cannot be used.
+    """Return a request for each line of a list of manifests, and the invalid lines.
 
-    Blank lines are passed over; a line that is there twice counts once.
+    Blank lines are ignored; repeated lines count once.
     """
     shared = {field.name: getattr(options, field.name) for field in fields(DetectionOptions)}
     good: dict[str, DetectionRequest] = {}

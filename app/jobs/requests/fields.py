@@ -1,6 +1,6 @@
-"""The types of the fields of requests. Each is one rule: it validates a value, and is its schema in ``/openapi.json``.
+"""Types of the fields of requests. Each validates a value and defines its schema in ``/openapi.json``.
 
-A validator raises ``ValueError`` with the end of a sentence that begins with the name of the field.
+Validators raise ``ValueError`` with a message that continues the name of the field: "is empty".
 """
 
 import re
@@ -25,21 +25,21 @@ from app.net.addresses import LONGEST_URL, read_host
 LONGEST_LABEL = 200
 LONGEST_NAME = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
-# A hint for programs: nearly what _check_address accepts.
+# For the schema only. _check_address is slightly stricter.
 _ADDRESS = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?([/?#][^\x00-\x20\x7f]*)?"
 
 
 def explain_name(name: str) -> str:
-    """Return why a document or an image cannot have a name, or "" when it can: ``is a path``."""
+    """Return why the name of a document or an image is invalid, such as "is a path"; "" if it is valid."""
     if not name.strip():
         return "is empty"
     if len(name) > LONGEST_NAME:
         return f"has more than {LONGEST_NAME} characters"
     if not name.isprintable():
-        return "has characters that cannot be printed"
+        return "contains unprintable characters"
     if "/" in name or "\\" in name or name in (".", ".."):
         return "is a path"
-    return "has a space at an end" if name != name.strip() else ""
+    return "begins or ends with a space" if name != name.strip() else ""
 
 
 def _check_name(name: str) -> str:
@@ -69,27 +69,23 @@ def _check_line(value: str) -> str:
 
 def _check_job_id(value: str) -> str:
     if not re.fullmatch("[0-9a-f]{32}", value):
-        raise ValueError(f"names no job: {show(value)} is not the id of one")
+        raise ValueError(f"is not a job ID: {show(value)}; send 32 hexadecimal digits")
     return value
 
 
 def _write_number(value: Any) -> Any:
-    """Return a number as text: some clients send ids as numbers."""
+    """Convert a number to text, because some clients send IDs as numbers."""
     return str(value) if type(value) is int else value
 
 
 def _read_number(value: Any) -> Any:
-    """Return the number that a form has as text."""
+    """Convert the text of a form field to a number."""
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,30}", value) else value
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotates a text that is one of some words, or empty.
-
-    Attributes:
-        words: The words.
-    """
+    """Annotation of a text field that is empty or one of the ``words``."""
 
     words: tuple[str, ...]
 
@@ -115,32 +111,38 @@ OptionalAddress = Annotated[
     Field(max_length=LONGEST_URL, json_schema_extra={"pattern": f"^({_ADDRESS})?$"}),
     AfterValidator(lambda value: value and _check_address(value)),
 ]
-# The id of a document or the name of an image: never a path.
+# The ID of a document or the name of an image. Paths are rejected.
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_check_name)]
-# A short line of text; some clients send a number as the id of something of theirs.
+# A short line of text. Numbers are converted, because some clients send IDs as numbers.
 Label = Annotated[str, Field(max_length=LONGEST_LABEL), AfterValidator(_check_line), BeforeValidator(_write_number)]
 JobId = Annotated[str, Field(json_schema_extra={"pattern": "^[0-9a-f]{32}$"}), AfterValidator(_check_job_id)]
-# Goes last, after the limits of a number: a form has it as text.
+# Put it last in the annotation of a number. Forms send numbers as text.
 FROM_TEXT = BeforeValidator(_read_number)
 
 # Fields that several requests have.
-Model = Annotated[Label, Field(description="Weights, by a name that GET /models lists; else this server's default.")]
-ExperimentId = Annotated[Label, Field(description="Passed through to the callback.")]
+Model = Annotated[
+    Label,
+    Field(description="The detection weights, as listed by GET /models. Default: those of GET /models/default."),
+]
+ExperimentId = Annotated[Label, Field(description="Any identifier. It is sent back unchanged with each result.")]
 NotifyUrl = Annotated[
     OptionalAddress,
-    Field(description="The address that receives the job's events: started, progress, done, failed, cancelled."),
+    Field(
+        description="The URL that receives the events of the job: "
+        "job.started, job.progress, job.done, job.failed and job.cancelled."
+    ),
 ]
 
 
 def check_url(field: str, value: str) -> str:
-    """Return a web address that is no field of a request.
+    """Validate a URL that is not a field of a request, and return it.
 
     Args:
-        field: Name of the address in the sentence.
-        value: The address.
+        field: Name of the URL in the error message.
+        value: URL to validate.
 
     Raises:
-        RequestError: It cannot be used.
+        RequestError: The URL is invalid.
     """
     try:
         address: str = adapt(Address).validate_python(value.strip())

@@ -1,4 +1,4 @@
-"""From the fields that a client sent to a record, or to one sentence that says what is wrong with a field."""
+"""Converts the fields of a request to a record, or to an error message that names the first invalid field."""
 
 import json
 from collections import Counter
@@ -12,8 +12,8 @@ from app.errors import RequestError
 
 T = TypeVar("T")
 
-# pydantic's types of errors, and the words for them; the limits are those of the field's schema. Faults that a
-# validator of this package finds have words of their own.
+# Messages by pydantic's type of error. Placeholders are filled from the schema of the field. The validators of this
+# package bring their own messages (type "value_error").
 _NUMBER = "must be a whole number from {minimum} to {maximum}"
 _WORD = "must be {expected}"
 FAULTS = {
@@ -36,14 +36,14 @@ FAULTS = {
 
 
 def read(model: type[T], fields: Mapping[str, Any]) -> T:
-    """Return the record of a request. A field without a value counts as missing; unknown fields are passed over.
+    """Return the record of a request. Empty fields count as missing; unknown fields are ignored.
 
     Args:
-        model: Class of the record, a dataclass of pydantic.
-        fields: Fields of a form, of a query or of a JSON object.
+        model: Class of the record, a pydantic dataclass.
+        fields: Fields of a form, a query or a JSON object.
 
     Raises:
-        RequestError: A field cannot be used.
+        RequestError: A field is invalid.
     """
     sent = {name: value for name in get_schema(model) if (value := _strip(fields.get(name))) not in (None, "")}
     try:
@@ -53,14 +53,14 @@ def read(model: type[T], fields: Mapping[str, Any]) -> T:
     return record
 
 
-# What validates and writes the values of a type.
+# The cached type adapter of a type, which validates and serialises its values.
 adapt: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-# The JSON schema of each field of a record that clients may send.
+# The JSON schemas of the fields of a record, by name.
 get_schema: Callable[[Any], dict[str, dict[str, Any]]] = cache(lambda model: adapt(model).json_schema()["properties"])
 
 
 def explain(error: ValidationError, model: Any) -> str:
-    """Return the sentence that says what is wrong with the first field that cannot be used."""
+    """Return the error message about the first invalid field."""
     fault = error.errors(include_url=False)[0]
     field, *entry = fault["loc"]
     schema = get_schema(model).get(str(field), {})
@@ -72,7 +72,7 @@ def explain(error: ValidationError, model: Any) -> str:
 
 
 def describe_fault(fault: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> str:
-    """Return the rest of a sentence that begins with a name: what is wrong, and what was sent.
+    """Return an error message without its beginning, the name of the field.
 
     Args:
         fault: An entry of ``ValidationError.errors()``.
@@ -84,23 +84,23 @@ def describe_fault(fault: Mapping[str, Any], schema: Mapping[str, Any] | None = 
     facts = {**(schema or {}), **context, "count": len(value) if isinstance(value, Sized) else 0}
     facts["expected"] = str(context.get("expected", "")).replace("'", "")
     words = FAULTS[fault["type"]].format_map(facts) if fault["type"] in FAULTS else str(fault["msg"])
-    # The name of an entry of a list says its value.
+    # For an entry of a list, the beginning of the message quotes the value already.
     return f"{words}, not {show(value)}" if words.startswith("must be") and len(fault["loc"]) <= 1 else words
 
 
 def show(value: Any) -> str:
-    """Return a value as it may stand in a sentence: of a long text, its beginning."""
+    """Return a value for an error message. Long text is truncated."""
     if isinstance(value, str):
         shown = value if len(value) <= 60 else value[:60] + "…"
         return repr(shown) if shown.isprintable() else ascii(shown)
     if isinstance(value, bool | int | float) and abs(value) < 10**60:
         return str(value).lower()
-    names = {dict: "an object", list: "a list", int: "such a number", float: "such a number"}
+    names = {dict: "an object", list: "a list", int: "a number of that size", float: "a number of that size"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "a file")
 
 
 class Request:
-    """Base of the records of requests that become jobs: immutable dataclasses of pydantic.
+    """Base class of requests that create jobs.
 
     Attributes:
         kind: Name of the kind of job (see ``app/jobs/job_kinds.py``).
@@ -110,39 +110,39 @@ class Request:
 
     @property
     def host(self) -> str:
-        """The server of a library that the job asks most, or "": only so many jobs ask one at a time."""
+        """The host that serves most of the files of the job, or "". The scheduler limits the downloads per host."""
         return ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the record as it is kept in the row of its job."""
+        """Return the record as JSON for the row of its job."""
         record: dict[str, Any] = adapt(type(self)).dump_python(self, mode="json")
         return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Return the request in the row of a job."""
+        """Return the record stored in the row of a job."""
         request: Self = adapt(cls).validate_python(record)
         return request
 
 
 class JsonObject(dict[str, Any]):
-    """An object of a JSON document. Of a repeated name it has the last value, as ``json`` does.
+    """A JSON object that records repeated names. The last value of a repeated name is kept, as in ``json``.
 
     Attributes:
-        repeated: Names that the object has more than once.
+        repeated: Names that occur more than once.
     """
 
     repeated: tuple[str, ...] = ()
 
 
 def parse_json(document: str | bytes) -> Any:
-    """Return the value of a JSON document, its objects as :class:`JsonObject`.
+    """Parse a JSON document. Objects become instances of :class:`JsonObject`.
 
     Raises:
-        ValueError: The document is not JSON, or nested too deeply.
+        ValueError: The document is not JSON, or it is nested too deeply.
     """
     try:
-        return json.loads(document, object_pairs_hook=_build_object, parse_constant=_refuse_constant)
+        return json.loads(document, object_pairs_hook=_build_object, parse_constant=_reject_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -158,5 +158,5 @@ def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     return found
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a value of JSON")
+def _reject_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not valid JSON")

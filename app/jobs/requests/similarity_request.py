@@ -1,4 +1,4 @@
-"""Requests to compare the images of documents, every two of them and each with itself, and to forget documents."""
+"""Requests to compare the images of documents, pair by pair, and to forget documents."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ from app.net.addresses import read_host
 from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling, find_backbone
 from app.similarity.transpositions import Transposition
 
-# n documents make n (n + 1) / 2 pairs, each a message.
+# n documents make n (n + 1) / 2 pairs, each with its own delivery.
 MOST_DOCUMENTS = 200
 MOST_FORGOTTEN = 1000
 DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
@@ -32,21 +32,29 @@ DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
 
 @dataclass(frozen=True, config=ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1}))
 class Source:
-    """Where the images of a document come from: one of these fields says it, the others are empty."""
+    """The source of the images of a document. Exactly one field is set."""
 
-    url: Annotated[Address, Field(description="Address of a list {image name: image address}.")] = ""
-    job_id: Annotated[JobId, Field(description="Id of a detection job of yours that is done.")] = ""
-    manifest_url: Annotated[Address, Field(description="Address of a manifest: your newest detection job on it.")] = ""
+    url: Annotated[Address, Field(description="The URL of a JSON object that maps image names to image URLs.")] = ""
+    job_id: Annotated[
+        JobId, Field(description="The ID of your detection job, in state done. Its illustrations are the images.")
+    ] = ""
+    manifest_url: Annotated[
+        Address,
+        Field(
+            description="The URL of a manifest. The images are the illustrations of your newest detection job "
+            "for it in state done."
+        ),
+    ] = ""
 
 
 def _read_source(value: Any) -> Any:
-    """Return the one field that says where images come from; a text is the address of a list."""
+    """Return the one field of a source that is set. A plain text is the URL of an image list."""
     if isinstance(value, Source):
         return value
     sent = {"url": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
     known = {name: text for name, text in sent.items() if name in SOURCES}
     if len(known) != 1:
-        raise ValueError(f"must be the address of a list, or an object with one of {', '.join(SOURCES)}")
+        raise ValueError(f"must be the URL of an image list, or an object with one of {', '.join(SOURCES)}")
     return {name: text.strip() if isinstance(text, str) else text for name, text in known.items()}
 
 
@@ -61,7 +69,7 @@ AnySource = Annotated[
 
 
 def _parse(value: Any) -> Any:
-    """Return the documents that a form has as JSON text."""
+    """Parse the JSON text of a form field."""
     if not isinstance(value, str):
         return value
     try:
@@ -73,9 +81,9 @@ def _parse(value: Any) -> Any:
 def _check_documents(value: Any) -> Any:
     value = _parse(value)
     if not isinstance(value, dict):
-        raise ValueError('must be an object with an address for each document: {"id": "https://…"}')
+        raise ValueError('must be an object that maps document IDs to URLs: {"id": "https://…"}')
     if isinstance(value, JsonObject) and value.repeated:
-        raise ValueError(f"has two documents of the id {show(value.repeated[0])}")
+        raise ValueError(f"has two documents with the ID {show(value.repeated[0])}")
     return value
 
 
@@ -83,56 +91,71 @@ def _check_pairs(documents: dict[str, Source]) -> dict[str, Source]:
     if ambiguous := find_ambiguous(documents):
         (a, b), (c, d) = ambiguous
         raise ValueError(
-            f"has ids that make one name for two pairs: {show(a)} with {show(b)}, and {show(c)} with {show(d)}, "
+            f"has IDs that give two pairs the same name: {show(a)} with {show(b)}, and {show(c)} with {show(d)}, "
             f"are both {show(name_pair((a, b)))}"
         )
     return documents
 
 
 def _split_words(value: Any) -> Any:
-    """Return the words of a form's text: ``hflip, rot90`` or ``["hflip", "rot90"]``."""
+    """Split the text of a form field: ``hflip, rot90`` or ``["hflip", "rot90"]``."""
     return re.findall(r"[^\s,\[\]\"']+", value) if isinstance(value, str) else value
 
 
-def _put_first(transpositions: tuple[Transposition, ...]) -> tuple[Transposition, ...]:
-    """Return what was asked for, each once; an image is always compared as it is too, and so first."""
+def _add_unchanged(transpositions: tuple[Transposition, ...]) -> tuple[Transposition, ...]:
+    """Return the transpositions without duplicates, preceded by "none": the unchanged image is always compared."""
     return tuple(dict.fromkeys([Transposition.NONE, *transpositions]))
 
 
 @dataclass(frozen=True)
 class SimilarityRequest(Request):
-    """Compare the images of documents. An empty field stands for the default."""
+    """Compare the images of documents. An empty field selects its default."""
 
     documents: Annotated[
         dict[Name, AnySource],
-        Field(description="An address for each document, by its id.", min_length=1, max_length=MOST_DOCUMENTS),
+        Field(
+            description="An object that maps the ID of each document to the source of its images.",
+            min_length=1,
+            max_length=MOST_DOCUMENTS,
+        ),
         BeforeValidator(_check_documents),
         AfterValidator(_check_pairs),
     ]
     model: Annotated[
         Label,
         Field(
-            description=f"{', '.join(BACKBONES)}, or timm:<name>.",
+            description=f"The network that embeds the images: {', '.join(BACKBONES)}, or timm:<name>.",
             json_schema_extra={"pattern": f"^({'|'.join(BACKBONES)}|timm:[a-z0-9_.]+)?$"},
         ),
         AfterValidator(lambda name: find_backbone(name).name),
     ] = DEFAULT_BACKBONE
     callback: Annotated[
         OptionalAddress,
-        Field(description="The address that receives the score files, in place of CLIENT_APP_URL/similarity."),
+        Field(
+            description="The URL that receives the score files. "
+            "Default: CLIENT_APP_URL/similarity, from the settings of the server."
+        ),
     ] = ""
     experiment_id: ExperimentId = ""
     notify_url: NotifyUrl = ""
     topk: Annotated[
-        int, Strict(), Field(description="Best matches to keep of each image.", ge=1, le=LARGEST_TOPK), FROM_TEXT
+        int,
+        Strict(),
+        Field(description="The number of best matches per image.", ge=1, le=LARGEST_TOPK),
+        FROM_TEXT,
     ] = DEFAULT_TOPK
     transpositions: Annotated[
         tuple[Transposition, ...],
-        Field(description="How the first image of a pair is turned; the best score counts."),
+        Field(
+            description="Transformations of the first image of a pair. The unchanged image is always compared too, "
+            "and the best score counts."
+        ),
         BeforeValidator(_split_words),
-        AfterValidator(_put_first),
+        AfterValidator(_add_unchanged),
     ] = (Transposition.NONE,)
-    pooling: Annotated[str, OneOf(tuple(Pooling)), Field(description="Of the backbone's maps; else its own.")] = ""
+    pooling: Annotated[
+        str, OneOf(tuple(Pooling)), Field(description="The pooling of the feature maps. Default: that of the model.")
+    ] = ""
 
     kind: ClassVar[str] = "similarity"
 
@@ -144,11 +167,11 @@ class SimilarityRequest(Request):
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """Forget images, embeddings and scores of documents."""
+    """Delete the stored images, embeddings and scores of documents."""
 
     documents: Annotated[
         list[Name],
-        Field(description='A list of ids, with at least one: ["id"].', min_length=1, max_length=MOST_FORGOTTEN),
+        Field(description='A list of document IDs, such as ["id"].', min_length=1, max_length=MOST_FORGOTTEN),
         BeforeValidator(_parse),
         AfterValidator(lambda doc_ids: list(dict.fromkeys(doc_ids))),
     ]

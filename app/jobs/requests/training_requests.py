@@ -1,4 +1,4 @@
-"""Requests to train detection weights on a data set, and to evaluate weights on one."""
+"""Requests to train detection weights on a data set, and to evaluate weights on a data set."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -26,27 +26,34 @@ def _check_weights_name(value: str) -> str:
     return name
 
 
-# The name of a data set, which may be given as that of its YAML file.
+# The name of a data set. The name of its YAML file is accepted too.
 DatasetName = Annotated[
     Label,
-    Field(description="The name of a data set that GET /datasets lists."),
+    Field(description="The name of a data set, as listed by GET /datasets."),
     AfterValidator(lambda name: re.sub(r"\.ya?ml$", "", name)),
 ]
 
 
 @dataclass(frozen=True)
 class TrainingRequest(Request):
-    """Train new weights. An empty field stands for the default."""
+    """Train new weights. An empty field selects its default."""
 
     data: DatasetName
     epochs: Annotated[
-        int, Strict(), Field(description="The number of times to see every page.", ge=1, le=MOST_EPOCHS), FROM_TEXT
+        int,
+        Strict(),
+        Field(description="The number of epochs (passes over the pages for train).", ge=1, le=MOST_EPOCHS),
+        FROM_TEXT,
     ]
-    model: Annotated[Model, Field(description="Weights to start from; else this server's default.")] = ""
+    model: Annotated[
+        Model,
+        Field(description="The initial weights, as listed by GET /models. Default: those of GET /models/default."),
+    ] = ""
     name: Annotated[
         str,
         Field(
-            description="Name of the new weights; else one made of the weights at the start and the data set.",
+            description="The name of the new weights. "
+            "Default: a name made of the initial weights, the data set and the job ID.",
             json_schema_extra={"pattern": f"^({_WEIGHTS_NAME})?$"},
         ),
         AfterValidator(_check_weights_name),
@@ -55,30 +62,30 @@ class TrainingRequest(Request):
 
     kind: ClassVar[str] = "training"
 
-    def check_splits(self, there: Mapping[str, Any]) -> None:
-        """Check that a data set has what a training needs.
+    def check_splits(self, splits: Mapping[str, Any]) -> None:
+        """Check that a data set has pages and illustrations for ``train`` and for ``val``.
 
         Args:
-            there: The splits of the data set.
+            splits: Splits of the data set, by name.
 
         Raises:
-            RequestError: It does not.
+            RequestError: A split is missing, or has no illustrations.
         """
         for split, purpose in (("train", "to learn from"), ("val", "to evaluate the weights on")):
-            if split not in there:
-                has = ", ".join(there)
+            if split not in splits:
+                has = ", ".join(splits)
                 raise RequestError(f"The data set {self.data} has no pages for {split}, {purpose}: it has {has}.")
-            if not there[split].illustrations:
+            if not splits[split].illustrations:
                 raise RequestError(f"The pages for {split} of the data set {self.data} have no illustration.")
 
     def name_weights(self, start: str, job_id: str) -> list[str]:
-        """Return file names for the new weights of a job, the preferred one first; the last belongs to this job only.
+        """Return possible file names for the new weights, the preferred one first. The last one is unique to the job.
 
         Args:
-            start: Label of the weights at the start.
+            start: Label of the initial weights.
             job_id: ID of the job.
         """
-        # Weights that were trained from trained ones have longer and longer names; a file's name is limited.
+        # The name would grow with each training that starts from trained weights, and file names have a maximum length.
         origin = re.sub("[^A-Za-z0-9_.-]", "-", start)[:LONGEST_START]
         spare = f"{self.name or f'{origin}_{self.data}'}_{job_id[:8]}.pt"
         return [f"{self.name}.pt", spare] if self.name else [spare]
@@ -86,31 +93,31 @@ class TrainingRequest(Request):
 
 @dataclass(frozen=True)
 class EvaluationRequest(Request):
-    """Evaluate weights on the labelled pages of a data set. An empty field stands for the default."""
+    """Evaluate weights on the labelled pages of a data set. An empty field selects its default."""
 
     dataset: DatasetName
     model: Model = ""
     split: Annotated[
         str,
         OneOf(SPLITS),
-        Field(description="Pages to detect on; else those for test, or for val where there are none."),
+        Field(description="The pages to evaluate on. Default: test, or val if the data set has no pages for test."),
     ] = ""
-    save_dir: Annotated[Label, Field(description="Passed through: the client app's name for the result.")] = ""
+    save_dir: Annotated[Label, Field(description="Any name for the result. GET /jobs/<id> returns it unchanged.")] = ""
     notify_url: NotifyUrl = ""
 
     kind: ClassVar[str] = "test"
 
-    def choose_split(self, there: Collection[str]) -> str:
+    def choose_split(self, splits: Collection[str]) -> str:
         """Return the split to evaluate on.
 
         Args:
-            there: The splits of the data set.
+            splits: Names of the splits of the data set.
 
         Raises:
-            RequestError: The split is not there.
+            RequestError: The data set does not have the split.
         """
         wanted = [self.split] if self.split else ["test", "val"]
-        found = next((split for split in wanted if split in there), None)
+        found = next((split for split in wanted if split in splits), None)
         if found is None:
-            raise RequestError(f"The data set {self.dataset} has no pages for {wanted[0]}: it has {', '.join(there)}.")
+            raise RequestError(f"The data set {self.dataset} has no pages for {wanted[0]}: it has {', '.join(splits)}.")
         return found

@@ -1,4 +1,4 @@
-"""Each command of the benchmarks on tiny data: it runs to its end and prints what it measures."""
+"""Run each command of the benchmarks on tiny data and check the tables that it prints."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from bench.train_default_weights import Stage
 
 BACKBONE = "timm:test_resnet.r160_in1k"
 TIMING = "--rounds 1 --busy 0"
-# Command → its arguments, and the beginnings of lines that it prints.
+# Command → (arguments, beginnings of lines that it prints).
 COMMAND_LINES = {
     "detection": (f"--pages {{pages}} --count 2 {TIMING}", ["| this project |", "| floor: bare forward pass |"]),
     "similarity": ("matching --sizes 30x8 --rounds 1 --busy 1", ["| this project |", "| floor: bare matrix product |"]),
@@ -37,20 +37,23 @@ COMMAND_LINES = {
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
+    "pictures": ("--folder {out}", ["Written: "]),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
-# They run a whole service: see tests/service/test_bench_commands.py.
+# Commands that run a whole service; tests/service/test_bench_commands.py tests them.
 SERVICE_COMMANDS = {"politeness", "soak", "submit"}
-WRITTEN = {
+# Command → a file that it writes.
+OUTPUT_FILES = {
     "retrieval": "mirrored-own.png",
     "train-weights": "weights.pt",
     "synthesis": "images/train/synthetic_00000.jpg",
     "sample": "truth.json",
+    "pictures": "coverage.png",
 }
 
 
 def draw_page(path: Path, labels: str | None) -> None:
-    """Write a page of 300 by 400 pixels with a dark picture, and its label file if there is one."""
+    """Write a page of 300 by 400 pixels with a dark picture, and a label file unless ``labels`` is None."""
     page = np.full((400, 300, 3), 220, np.uint8)
     page[150:250, 90:210] = np.random.default_rng(0).integers(0, 160, (100, 120, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,25 +65,25 @@ def draw_page(path: Path, labels: str | None) -> None:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> dict[str, Path]:
-    """Tiny data, by the names that the command lines have for it."""
+def paths(tmp_path: Path) -> dict[str, Path]:
+    """Paths of tiny data, by the placeholders in ``COMMAND_LINES``."""
     names = ("pages", "document", "backbones", "out")
-    places = {name: tmp_path / name for name in names}
-    for folder in places.values():
+    paths = {name: tmp_path / name for name in names}
+    for folder in paths.values():
         folder.mkdir()
     for name in ("train/print16_a", "train/print16_b", "val/print17_c"):
-        draw_page(places["pages"] / "images" / f"{name}.jpg", "0 0.5 0.5 0.4 0.25\n")
-    draw_page(places["document"] / "images" / "1.jpg", None)
+        draw_page(paths["pages"] / "images" / f"{name}.jpg", "0 0.5 0.5 0.4 0.25\n")
+    draw_page(paths["document"] / "images" / "1.jpg", None)
     listed = [{"image": "1.jpg", "illustrations_xywh": [[90, 150, 120, 100]]}]
-    (places["document"] / "illustrations.json").write_text(json.dumps(listed))
-    places["font"] = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    places["annotations"] = tmp_path / "annotations.txt"
-    places["annotations"].write_text(format_annotations())
-    return places
+    (paths["document"] / "illustrations.json").write_text(json.dumps(listed))
+    paths["font"] = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    paths["annotations"] = tmp_path / "annotations.txt"
+    paths["annotations"].write_text(format_annotations())
+    return paths
 
 
 def format_annotations() -> str:
-    """Return the annotation file that a perfect detector makes of the sample document."""
+    """Return the annotation file of the sample document with exactly the true boxes."""
     truth = json.loads((ROOT / "iiif" / "sample" / "truth.json").read_text())
     rows = []
     for number, (name, boxes) in enumerate(truth.items(), 1):
@@ -90,7 +93,7 @@ def format_annotations() -> str:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """On a busy machine, torch's threads spend most of their time in waiting for each other."""
+    """Use one thread of torch: on a busy machine, several threads mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -99,7 +102,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short recipes: a stage of a few pixels, pages of the sample of which only a corner is drawn."""
+    """Shorten the recipes: one training stage on tiny images, and only a corner of each sample page."""
     stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
     monkeypatch.setattr(train_default_weights, "STAGES", (stage,))
     monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
@@ -107,21 +110,21 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.sample.woodcut, "CUT", 1)
 
 
-def run(line: str, places: dict[str, Path]) -> None:
-    main([word.format(**places) for word in line.split()])
+def run(line: str, paths: dict[str, Path]) -> None:
+    main([word.format(**paths) for word in line.split()])
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in SERVICE_COMMANDS])
-def test_command_runs_to_its_end(command: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_runs_to_its_end(command: str, paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     line, beginnings = COMMAND_LINES[command]
     if command == "retrieval":
-        save_random_weights(places["backbones"])
-    run(f"{command} {line}", places)
+        save_random_weights(paths["backbones"])
+    run(f"{command} {line}", paths)
     printed = capsys.readouterr().out.splitlines()
     for beginning in beginnings:
         assert [each for each in printed if each.startswith(beginning)], printed
-    if command in WRITTEN:
-        assert (places["out"] / WRITTEN[command]).stat().st_size
+    if command in OUTPUT_FILES:
+        assert (paths["out"] / OUTPUT_FILES[command]).stat().st_size
 
 
 def save_random_weights(folder: Path) -> None:
@@ -130,22 +133,24 @@ def save_random_weights(folder: Path) -> None:
     torch.save(timm.create_model(name, pretrained=False).state_dict(), folder / f"timm-{name}.pth")
 
 
-def test_extraction_is_compared_with_the_original(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    run(f"similarity extraction --pages {{document}} --batch 1 {TIMING}", places)
+def test_extraction_prints_speeds_relative_to_floor_and_original(
+    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(f"similarity extraction --pages {{document}} --batch 1 {TIMING}", paths)
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert rows[0] == ["| way", "images/s", "time, floor = 1", "speed, original = 1 |"]
     assert {len(row) for row in rows} == {4}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"python -m bench {command}" in capsys.readouterr().out
 
 
-def test_readme_and_listing_have_the_same_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_readme_lists_the_same_commands_as_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     listing, readme = capsys.readouterr().out, (ROOT / "bench" / "README.md").read_text()
     for row in list_commands():
@@ -154,7 +159,7 @@ def test_readme_and_listing_have_the_same_commands(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("nothing", "`nothing` is not a command"),
         ("evaluate --pages {out}", "has no JPEG images"),
@@ -163,22 +168,22 @@ def test_readme_and_listing_have_the_same_commands(capsys: pytest.CaptureFixture
         ("sample --out {out} --font {out}/none.otf", "There is no font"),
     ],
 )
-def test_missing_data_is_named_in_a_sentence(line: str, sentence: str, places: dict[str, Path]) -> None:
+def test_command_exits_with_a_message_when_data_is_missing(line: str, message: str, paths: dict[str, Path]) -> None:
     if line.startswith("evaluate --pages {document}"):
-        (places["document"] / "illustrations.json").unlink()
-    with pytest.raises(SystemExit, match=sentence):
-        run(line, places)
+        (paths["document"] / "illustrations.json").unlink()
+    with pytest.raises(SystemExit, match=message):
+        run(line, paths)
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda text: text.partition("4 page")[0], "page_0004.jpg has no line"),
+        (lambda text: text.partition("4 page")[0], "page_0004.jpg is missing from the file"),
         (lambda text: text.replace("367 638", "967 638"), "page_0001.jpg: IoU"),
         (lambda text: text + "1 2 30 40\n", "page_0004.jpg: 3 boxes instead of 2"),
     ],
 )
-def test_sample_that_is_not_as_drawn_is_a_fault(change, fault: str, places: dict[str, Path]) -> None:
-    places["annotations"].write_text(change(places["annotations"].read_text()))
+def test_check_sample_reports_each_difference(change, fault: str, paths: dict[str, Path]) -> None:
+    paths["annotations"].write_text(change(paths["annotations"].read_text()))
     with pytest.raises(SystemExit, match=fault):
-        run("check-sample {annotations}", places)
+        run("check-sample {annotations}", paths)

@@ -1,21 +1,22 @@
-"""Ways that take turns, quiet and next to busy processes."""
+"""Test the order in which ways are timed, and the load of busy processes."""
 
 import psutil
 
 from bench.timing import BUSY, QUIET, Timings, keep_busy, take_turns
 
 
-def test_ways_and_loads_take_turns() -> None:
+def test_ways_run_in_turn_and_in_reverse_order_every_second_round() -> None:
     calls: list[str] = []
     timings = take_turns({"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=2, busy=1)
-    there, back = ["one", "two"], ["two", "one"]
-    assert calls == there + 2 * there + 2 * back
+    forward, reverse = ["one", "two"], ["two", "one"]
+    warm_up = forward
+    assert calls == warm_up + 2 * forward + 2 * reverse
     assert {load: {way: len(times) for way, times in ways.items()} for load, ways in timings.seconds.items()} == {
         load: {"one": 2, "two": 2} for load in (QUIET, BUSY)
     }
 
 
-def test_without_busy_processes_only_the_quiet_load_is_measured() -> None:
+def test_only_the_quiet_load_is_measured_without_busy_processes() -> None:
     assert list(take_turns({"one": bool}, rounds=1, busy=0).seconds) == [QUIET]
 
 

@@ -1,4 +1,4 @@
-"""The recipe of the default weights, in small: two pages, a network of random weights, a few pixels."""
+"""Test the recipe of the default weights with two pages, random weights and tiny images."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import yaml
 from app.detection.weights import isolate_ultralytics, load_network
 from app.detection.weights_description import describe
 from bench import train_default_weights
-from bench.train_default_weights import Stage, forward_quickly, link_pages, train, write_dataset, write_weights
+from bench.train_default_weights import Stage, link_pages, train, use_bfloat16, write_dataset, write_weights
 from tests.support.checkpoints import find_weights
 
 SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
@@ -19,7 +19,7 @@ SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, clos
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """A page of each split with a dark square, and one without in the training."""
+    """Three pages with a dark square: a labelled and an unlabelled one for training, one for validation."""
     for name, labels in (("train/print16_a", "0 0.5 0.5 0.4 0.25\n"), ("train/print16_b", ""), ("val/print17_c", "")):
         page = np.full((400, 250, 3), 220, np.uint8)
         page[150:250, 75:175] = 40
@@ -41,25 +41,25 @@ def build_network():
     return network
 
 
-def test_a_quick_forward_pass_has_nearly_the_loss_of_a_slow_one() -> None:
+def test_the_bfloat16_forward_pass_has_nearly_the_same_loss() -> None:
     batch = {
         "img": torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
         "batch_idx": torch.tensor([0.0, 1.0]),
         "cls": torch.zeros(2, 1),
         "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.3]]),
     }
-    slow, quick = build_network(), build_network()
-    forward_quickly(quick)
-    expected, _ = slow(batch)
-    loss, _ = quick(batch)
+    original, patched = build_network(), build_network()
+    use_bfloat16(patched)
+    expected, _ = original(batch)
+    loss, _ = patched(batch)
     assert loss.dtype == torch.float32
     assert torch.allclose(loss, expected, rtol=0.05)
     assert not torch.equal(loss, expected)
     loss.sum().backward()
-    assert all(p.grad.dtype == torch.float32 for p in quick.parameters() if p.grad is not None)
+    assert all(p.grad.dtype == torch.float32 for p in patched.parameters() if p.grad is not None)
 
 
-def test_pages_are_linked_with_labels_of_their_own(pages: Path, tmp_path: Path) -> None:
+def test_training_pages_are_linked_and_get_label_files(pages: Path, tmp_path: Path) -> None:
     illustrated, empty = link_pages(pages, tmp_path / "work")
     assert [page.stem for page in illustrated] == ["print16_a"]
     assert [page.stem for page in empty] == ["print16_b"]
@@ -68,7 +68,7 @@ def test_pages_are_linked_with_labels_of_their_own(pages: Path, tmp_path: Path) 
     assert labels.read_text() == "0 0.50000 0.50000 0.40000 0.25000\n"
 
 
-def test_pages_with_illustrations_are_seen_more_often(pages: Path, tmp_path: Path) -> None:
+def test_pages_with_illustrations_are_listed_several_times(pages: Path, tmp_path: Path) -> None:
     data = yaml.safe_load(write_dataset(pages, tmp_path / "none", tmp_path).read_text())
     listed = [Path(line).stem for line in Path(data["train"]).read_text().splitlines()]
     assert listed.count("print16_a") == train_default_weights.REPEAT
@@ -76,23 +76,23 @@ def test_pages_with_illustrations_are_seen_more_often(pages: Path, tmp_path: Pat
     assert not any("val" in line for line in Path(data["train"]).read_text().splitlines())
 
 
-def test_a_stage_ends_with_weights_that_the_service_loads(
+def test_a_stage_writes_weights_that_the_service_can_load(
     pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(train_default_weights.SETTINGS, "workers", 0)
-    monkeypatch.setattr(torch, "set_num_threads", int)  # other tests share the processor
+    monkeypatch.setattr(torch, "set_num_threads", int)  # other tests use the CPU too
     first = train(SMALL, pages, None, tmp_path / "one")
     network = load_network(first)
     assert network.names == {0: "illustration"}
     assert first.stat().st_size < 6_000_000
-    # A second stage goes on from the first: with no learning rate to speak of, the parameters stay.
-    still = Stage(1, epochs=1, learning_rate=1e-12, final_rate=0.1, mosaic=0, close_mosaic=0, seed=1, size=64)
-    second = load_network(train(still, pages, first, tmp_path / "two"))
+    # The second stage starts from the first weights: with a learning rate near 0, the parameters stay the same.
+    unchanged = Stage(1, epochs=1, learning_rate=1e-12, final_rate=0.1, mosaic=0, close_mosaic=0, seed=1, size=64)
+    second = load_network(train(unchanged, pages, first, tmp_path / "two"))
     for name, parameter in network.named_parameters():
         assert torch.allclose(parameter, second.get_parameter(name), atol=1e-3), name
 
 
-def test_confidence_is_shifted_and_boxes_stay(tmp_path: Path) -> None:
+def test_written_weights_shift_the_confidence_and_keep_the_boxes(tmp_path: Path) -> None:
     network = build_network()
     network.names, network.args = {0: "illustration"}, {"data": "/home/somebody/data.yaml", "imgsz": 64}
     torch.save({"model": network}, tmp_path / "before.pt")

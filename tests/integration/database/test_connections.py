@@ -1,4 +1,4 @@
-"""A database that fails: every request ends with a sentence, and goes on when the database does."""
+"""Outages of the database: requests fail with a message, and succeed again afterwards."""
 
 import logging
 import shutil
@@ -45,7 +45,7 @@ def assert_unavailable(answer: TestResponse) -> None:
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 10_000, b""])
-def test_a_file_that_is_no_database_is_503(
+def test_a_damaged_database_file_is_503(
     app: Flask, client: FlaskClient, headers: dict[str, str], file: Path, content: bytes
 ) -> None:
     app.extensions["services"].database.close()
@@ -54,7 +54,7 @@ def test_a_file_that_is_no_database_is_503(
     assert client.get("/healthz").json["message"] == "The database does not answer."
 
 
-def test_what_needs_no_database_is_answered_without_one(
+def test_routes_without_the_database_answer_during_an_outage(
     app: Flask, client: FlaskClient, headers: dict[str, str], file: Path
 ) -> None:
     app.extensions["services"].database.close()
@@ -64,13 +64,13 @@ def test_what_needs_no_database_is_answered_without_one(
     assert client.get("/readyz").json["message"] == "The database does not answer."
 
 
-def test_a_file_that_is_no_database_is_said_at_start(tmp_path: Path) -> None:
+def test_a_damaged_database_file_is_reported_at_start(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"garbage" * 10_000)
     with pytest.raises(DatabaseUnavailable):
         Database(f"sqlite:///{tmp_path}/x.db").upgrade()
 
 
-def test_a_file_that_is_deleted_is_503_till_it_is_put_back(
+def test_a_deleted_database_file_is_503_until_it_is_restored(
     client: FlaskClient, file: Path, send: Callable[[], TestResponse], headers: dict[str, str]
 ) -> None:
     with closing(sqlite3.connect(file)) as connection, closing(sqlite3.connect(file.with_name("backup.db"))) as backup:
@@ -79,14 +79,14 @@ def test_a_file_that_is_deleted_is_503_till_it_is_put_back(
         path.unlink()
     assert_unavailable(send())
     assert_unavailable(client.get("/jobs", headers=headers))
-    assert not file.exists(), "an empty file stands in place of the keys"
+    assert not file.exists(), "the deleted file was replaced by an empty one"
     shutil.copy(file.with_name("backup.db"), file)
     job = send().json
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT id FROM jobs").fetchall() == [(job["job_id"],)]
 
 
-def test_a_file_that_another_process_has_locked_can_be_read_and_is_503_for_writing(
+def test_a_locked_database_file_can_be_read_and_is_503_for_writes(
     client: FlaskClient,
     file: Path,
     send: Callable[[], TestResponse],
@@ -102,7 +102,7 @@ def test_a_file_that_another_process_has_locked_can_be_read_and_is_503_for_writi
     assert send().status_code == 200
 
 
-def test_a_disk_that_is_full_is_503(
+def test_a_full_disk_is_503(
     app: Flask, client: FlaskClient, send: Callable[[], TestResponse], headers: dict[str, str]
 ) -> None:
     database = app.extensions["services"].database
@@ -115,7 +115,7 @@ def test_a_disk_that_is_full_is_503(
     assert len(client.get("/jobs?limit=1000", headers=headers).json["jobs"]) == accepted
 
 
-def test_what_is_wrong_with_a_statement_is_no_outage(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_an_invalid_statement_is_500_and_no_outage(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     database = app.extensions["services"].database
 
     @app.get("/twice")
@@ -132,7 +132,7 @@ def test_what_is_wrong_with_a_statement_is_no_outage(app: Flask, client: FlaskCl
         assert client.get(path, headers=headers).status_code == 500
 
 
-def test_the_log_says_why_and_neither_what_was_written(
+def test_the_log_has_the_reason_of_an_outage_without_written_values(
     app: Flask, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = Job(id="x", app_id=1, kind="detection", request={"callback": "https://app.example/?token=s3cret"})
@@ -147,13 +147,15 @@ def test_the_log_says_why_and_neither_what_was_written(
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """The address of a PostgreSQL that takes connections and says nothing."""
+    """URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"postgresql+psycopg://x:s3cret@127.0.0.1:{server.getsockname()[1]}/x"
 
 
 @pytest.mark.timeout(60)
-def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_server_is_an_outage_after_the_time_limit(
+    silent_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
     database = Database(silent_server)
     with pytest.raises(DatabaseUnavailable), wait_at_most(1), database.session() as session:
         session.execute(text("SELECT 1"))
@@ -162,7 +164,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(silent_server: str, caplog
     assert "s3cret" not in caplog.text
 
 
-def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_request_at_a_time_tries_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.database.sessions.HANGS_SECONDS", 0)
     breaker = CircuitBreaker()
 
@@ -174,16 +176,16 @@ def test_while_a_server_hangs_one_request_tries_it_and_others_are_refused(monkey
         raise DatabaseUnavailable("It hangs.")
     with ThreadPoolExecutor(1) as executor, wait_at_most(10), breaker.guard():
         assert isinstance(executor.submit(enter, 10).exception(), DatabaseUnavailable)
-        enter(10)  # in the request that tries
+        enter(10)  # within the request that tries the server
         executor.submit(enter, WORKER_SECONDS).result()
     enter(10)
 
 
-def test_a_worker_is_more_patient_than_a_request() -> None:
+def test_a_worker_waits_longer_than_a_request() -> None:
     assert WORKER_SECONDS > middleware.DATABASE_SECONDS
 
 
-def test_a_service_whose_database_is_away_says_so_when_it_starts(settings: Settings) -> None:
+def test_a_missing_database_server_is_reported_at_start(settings: Settings) -> None:
     away = f"postgresql+psycopg://x:s3cret@127.0.0.1:{find_free_port()}/x"
     environment = build_environment(settings.model_copy(update={"database_url": away}))
     run = subprocess.run([sys.executable, "-c", "import app.app"], env=environment, capture_output=True, text=True)

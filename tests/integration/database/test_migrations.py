@@ -1,4 +1,4 @@
-"""The schema is brought up to date at start, whatever the database was before, and without loss."""
+"""Migrations: the schema of any earlier version is upgraded without loss."""
 
 import sqlite3
 import subprocess
@@ -23,7 +23,7 @@ from app.database.tables import Attempt, Delivery, Document, Job
 from app.errors import DatabaseUnavailable
 from tests.support.schema import find_differences
 
-# As the original manual has it.
+# Table ``apps`` as in the original manual.
 USERS_OWN = """
     CREATE TABLE apps (
        id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,28 +32,7 @@ USERS_OWN = """
     );
     INSERT INTO apps (app_name, app_key) VALUES ('front', 'plain+key=');
 """
-VERSION_1_0 = """
-    CREATE TABLE jobs (
-        id VARCHAR(32) NOT NULL PRIMARY KEY, app_id INTEGER NOT NULL, kind VARCHAR(20) NOT NULL,
-        state VARCHAR(20) NOT NULL, request JSON NOT NULL, manifest_ref VARCHAR, model_label VARCHAR,
-        claim VARCHAR(64), starts INTEGER NOT NULL, heartbeat FLOAT NOT NULL, done INTEGER NOT NULL,
-        total INTEGER NOT NULL, coverage JSON, timings JSON NOT NULL, error_code VARCHAR, error_message VARCHAR,
-        created FLOAT NOT NULL, updated FLOAT NOT NULL, finished FLOAT
-    );
-    CREATE TABLE deliveries (
-        id VARCHAR(32) NOT NULL PRIMARY KEY, job_id VARCHAR(32) NOT NULL, url VARCHAR NOT NULL,
-        result INTEGER DEFAULT '0' NOT NULL, status VARCHAR(20) NOT NULL, attempts INTEGER NOT NULL,
-        http_status INTEGER, error VARCHAR, next_attempt FLOAT,
-        UNIQUE (job_id, url), FOREIGN KEY(job_id) REFERENCES jobs (id)
-    );
-    CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
-    CREATE INDEX deliveries_due ON deliveries (status, next_attempt);
-    INSERT INTO jobs (id, app_id, kind, state, request, starts, heartbeat, done, total, timings, created, updated)
-        VALUES ('j', 7, 'detection', 'done', '{}', 0, 1, 0, 0, '{}', 1234.5, 1);
-    INSERT INTO deliveries VALUES
-        ('a', 'j', 'https://a.example/in/é', 2, 'pending', 3, 500, 'It answered 500.', 99.5),
-        ('b', 'j', 'https://b.example/', 0, 'delivered', 1, 200, NULL, NULL);
-"""
+VERSION_1_0 = Path(__file__).with_name("version_1_0.sql").read_text()
 
 
 def make_nothing(file: Path) -> None:
@@ -73,7 +52,7 @@ def make_version_1_0(file: Path) -> None:
 
 
 def make_without_alembic(file: Path) -> None:
-    """The last version without Alembic had the tables of the first migration."""
+    """Create the tables of the last version without Alembic, which are those of the first migration."""
     database = Database(f"sqlite:///{file}")
     migrations.upgrade(database.engine, "0001")
     database.close()
@@ -127,9 +106,7 @@ def old(file: Path, database: Database) -> Database:
         make_without_some_columns,
     ],
 )
-def test_the_migrated_schema_is_that_of_the_tables(
-    make: Callable[[Path], None], file: Path, database: Database
-) -> None:
+def test_the_migrated_schema_equals_the_tables(make: Callable[[Path], None], file: Path, database: Database) -> None:
     make(file)
     for _ in range(2):
         database.upgrade()
@@ -150,7 +127,7 @@ def test_the_rows_of_an_earlier_version_are_kept(file: Path, database: Database)
     assert (job.parent_id, job.host, job.retries) == (None, "", 0)
 
 
-def test_threads_may_upgrade_at_the_same_moment(file: Path) -> None:
+def test_threads_may_upgrade_concurrently(file: Path) -> None:
     databases = [Database(f"sqlite:///{file}") for _ in range(8)]
     with ThreadPoolExecutor(8) as executor:
         list(executor.map(Database.upgrade, databases))
@@ -158,7 +135,7 @@ def test_threads_may_upgrade_at_the_same_moment(file: Path) -> None:
         database.close()
 
 
-def test_processes_may_start_at_the_same_moment(file: Path, database: Database) -> None:
+def test_processes_may_upgrade_concurrently(file: Path, database: Database) -> None:
     make_version_1_0(file)
     code = f"from app.database.sessions import Database; Database('sqlite:///{file}').upgrade()"
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
@@ -167,7 +144,7 @@ def test_processes_may_start_at_the_same_moment(file: Path, database: Database) 
         assert find_differences(connection) == []
 
 
-def test_the_users_own_rows_are_kept_and_their_keys_work(file: Path, database: Database) -> None:
+def test_rows_that_users_inserted_are_kept_and_their_keys_work(file: Path, database: Database) -> None:
     make_users_own(file)
     database.upgrade()
     assert find_app(database, "plain+key=").app_name == "front"
@@ -177,21 +154,21 @@ def test_the_users_own_rows_are_kept_and_their_keys_work(file: Path, database: D
     assert find_app(database, "other").app_name == "later"
 
 
-def test_the_users_own_table_is_left_as_it_is(file: Path, database: Database) -> None:
+def test_the_apps_table_of_users_is_not_changed(file: Path, database: Database) -> None:
     run_script(file, "CREATE TABLE apps (id INTEGER PRIMARY KEY, app_name CHAR(50))")
     database.upgrade()
     with closing(sqlite3.connect(file)) as connection:
         assert [row[1] for row in connection.execute("PRAGMA table_info(apps)")] == ["id", "app_name"]
 
 
-def test_a_database_of_a_later_version_is_refused_in_a_sentence(file: Path, database: Database) -> None:
+def test_a_database_of_a_later_version_is_refused(file: Path, database: Database) -> None:
     database.upgrade()
     run_script(file, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseUnavailable, match=r"upgraded by a later version.*9999"):
         database.upgrade()
 
 
-def test_a_table_is_altered_without_loss_of_the_rows_that_refer_to_it(database: Database) -> None:
+def test_altering_a_table_keeps_the_rows_that_refer_to_it(database: Database) -> None:
     database.upgrade()
     with database.session() as session:
         session.add(Job(id="j", app_id=1, kind="detection", request={}))
@@ -212,7 +189,7 @@ def test_a_table_is_altered_without_loss_of_the_rows_that_refer_to_it(database: 
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
 
 
-def test_a_migration_leaves_foreign_keys_on(database: Database) -> None:
+def test_foreign_keys_are_on_after_a_migration(database: Database) -> None:
     database.upgrade()
     with pytest.raises(IntegrityError), database.session() as session:
         session.add(Delivery(id="d", job_id="no job", url="https://a.example"))
@@ -231,18 +208,18 @@ def test_the_deliveries_of_an_earlier_version_are_kept(old: Database) -> None:
     assert (first.part, second.part) == ("", "")
 
 
-def test_a_job_may_then_have_several_deliveries_to_an_address(old: Database) -> None:
+def test_a_migrated_job_may_have_several_deliveries_to_a_url(old: Database) -> None:
     old.upgrade()
     with old.session() as session:
         session.add_all(Delivery(id=name, job_id="j", url="https://a.example/in/é") for name in ("c", "d"))
 
 
-def test_a_migration_that_fails_in_the_middle_loses_nothing(old: Database, file: Path) -> None:
+def test_a_failed_migration_loses_nothing(old: Database, file: Path) -> None:
     connection = sqlite3.connect(file)
     connection.execute("INSERT INTO deliveries VALUES ('c', 'no job', 'https://c.example', 0, 'pending', 0, 0, '', 0)")
     connection.commit()
     for _ in range(2):
-        with pytest.raises(IntegrityError):  # the last row has no job, so no client app
+        with pytest.raises(IntegrityError):  # the last row has no job and therefore no client app
             old.upgrade()
         assert connection.execute("SELECT count(*) FROM deliveries").fetchone() == (3,)
     connection.execute("DELETE FROM deliveries WHERE id = 'c'")

@@ -19,7 +19,7 @@ def add_and_fail(database: Database) -> None:
         raise KeyError
 
 
-def test_a_session_with_an_error_changes_nothing(tmp_path: Path) -> None:
+def test_a_session_with_an_error_is_rolled_back(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/new.db")
     database.upgrade()
     with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""An outbox on a database of its own, a courier that carries what a test gives it, and the time of the next tries."""
+"""A harness with an outbox, and dispatchers that send the payload of a test."""
 
 from collections.abc import Callable
 
@@ -7,47 +7,47 @@ from sqlalchemy import select, update
 
 from app.database.sessions import Database
 from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
-from app.delivery.dispatcher import Courier
+from app.delivery.dispatcher import Dispatcher
 from app.delivery.kinds import Kind
-from app.delivery.outbox import Outbox, enlist
-from app.delivery.payloads import Destination, Parcel, build_annotation_parcel, build_event_parcel
+from app.delivery.outbox import Outbox, enqueue
+from app.delivery.payloads import Destination, Payload, build_annotation_payload, build_event_payload
 from app.net.addresses import AddressGuard
 
-PARCEL = build_annotation_parcel("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
+PAYLOAD = build_annotation_payload("ms-3", b"1 a.jpg\n", "best_04_2024", "17")
 
 
-class Post:
-    """The way of a message, from the change that it tells of to the client app."""
+class Harness:
+    """An outbox with its own database, and helpers that enqueue and inspect deliveries."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.outbox = Outbox(database)
-        self.parcel = PARCEL
+        self.payload = PAYLOAD
 
-    def load(self, delivery: Delivery) -> Parcel:
-        return build_event_parcel(delivery.body) if delivery.body else self.parcel
+    def load_payload(self, delivery: Delivery) -> Payload:
+        return build_event_payload(delivery.body) if delivery.body else self.payload
 
-    def courier(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Courier:
-        return Courier(self.outbox, self.load, AddressGuard(trusted), "extractorAPI/test", timeout)
+    def dispatcher(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Dispatcher:
+        return Dispatcher(self.outbox, self.load_payload, AddressGuard(trusted), "extractorAPI/test", timeout)
 
-    def send(
+    def enqueue(
         self, base: str, job_id: str = "job", app_id: int = 1, retries: int = 0, kind: Kind = Kind.RESULT
     ) -> Delivery:
-        """Enlist a message of a job, which is made when it is new, under an address."""
+        """Enqueue a delivery to ``base``; create its job if it does not exist. Return the job's newest delivery."""
         with self.database.session() as session:
             job = session.get(Job, job_id) or Job(id=job_id, app_id=app_id, kind="detection", request={}, state="done")
             job.retries = retries
             session.add(job)
             session.flush()
             to = Destination(f"{base}/{job_id}" if kind is Kind.RESULT else base, base)
-            enlist(session, job, kind, to, None if kind is Kind.RESULT else "{}")
+            enqueue(session, job, kind, to, None if kind is Kind.RESULT else "{}")
         return self.find(job_id)[-1]
 
     def find(self, job_id: str = "job") -> list[Delivery]:
         with self.database.session() as session:
             return list(session.scalars(select(Delivery).where(Delivery.job_id == job_id).order_by(Delivery.created)))
 
-    def look(self, delivery: Delivery) -> Delivery:
+    def reload(self, delivery: Delivery) -> Delivery:
         with self.database.session() as session:
             return session.get_one(Delivery, delivery.id)
 
@@ -57,26 +57,26 @@ class Post:
             return list(session.scalars(mine))
 
     def make_due(self, *conditions: object) -> None:
-        """Let the time pass that pending deliveries wait, and that their addresses rest."""
+        """Make pending deliveries due, and end the pauses of all endpoints."""
         pending = update(Delivery).where(Delivery.status == "pending", *conditions)  # type: ignore[arg-type]
         with self.database.session() as session:
             session.execute(pending.values(next_attempt=0, leased_until=0))
-            session.execute(update(Endpoint).values(rests_till=0))
+            session.execute(update(Endpoint).values(paused_until=0))
 
-    def give_secret(self, secret: str, app_id: int = 1) -> None:
+    def add_secret(self, secret: str, app_id: int = 1) -> None:
         with self.database.session() as session:
             session.add(Secret(app_id=app_id, secret=secret))
 
 
 @pytest.fixture
-def post(database: Database) -> Post:
-    return Post(database)
+def harness(database: Database) -> Harness:
+    return Harness(database)
 
 
 Deliver = Callable[[], bool]
 
 
 @pytest.fixture
-def deliver(post: Post) -> Deliver:
-    """Try the delivery whose turn it is."""
-    return post.courier().deliver_next
+def deliver(harness: Harness) -> Deliver:
+    """Return a function that makes one attempt at the next due delivery."""
+    return harness.dispatcher().deliver_next

@@ -1,4 +1,4 @@
-"""A result in parts: each is told apart, nothing is sent twice, what has changed replaces what has not arrived."""
+"""Results with several parts: no part is sent twice, and changed parts supersede pending ones."""
 
 from collections.abc import Mapping
 
@@ -8,113 +8,113 @@ from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.delivery.outbox import Outcome
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
-from tests.integration.delivery.conftest import Post
+from app.delivery.result_parts import enqueue_parts
+from tests.integration.delivery.conftest import Harness
 
 URL = "https://a.example/similarity"
 TAKEN = Outcome(200, None, None, 0.1)
 
 
-def send(post: Post, parts: Mapping[str, str], retries: int = 0, url: str = URL) -> dict[str, Delivery]:
-    """Enlist the parts of a job's result; return the deliveries that are not out of date, by part."""
-    with post.database.session() as session:
+def send(harness: Harness, parts: Mapping[str, str], retries: int = 0, url: str = URL) -> dict[str, Delivery]:
+    """Enqueue the parts of a job's result; return the deliveries that are not superseded, by part."""
+    with harness.database.session() as session:
         job = session.get(Job, "job") or Job(id="job", app_id=1, kind="similarity", request={}, state="done")
         job.retries = retries
         session.add(job)
         session.flush()
-        enlist_parts(session, job, Destination(url, url), parts)
-    return {each.part: each for each in post.find() if each.status != Status.SUPERSEDED}
+        enqueue_parts(session, job, Destination(url, url), parts)
+    return {each.part: each for each in harness.find() if each.status != Status.SUPERSEDED}
 
 
-def hold_back(post: Post) -> None:
-    """Do what a retry of the job does."""
-    with post.database.session() as session:
+def hold_back(harness: Harness) -> None:
+    """Hold back pending deliveries, as a retry of the job does."""
+    with harness.database.session() as session:
         for each in session.query(Delivery).filter_by(status="pending"):
             each.next_attempt = None
 
 
-def test_every_part_is_a_message_of_its_own_to_one_address(post: Post) -> None:
-    found = send(post, {"a-a": "1", "a-b": "2", "b-b": "3"})
+def test_every_part_is_a_delivery_to_the_same_url(harness: Harness) -> None:
+    found = send(harness, {"a-a": "1", "a-b": "2", "b-b": "3"})
     assert set(found) == {"a-a", "a-b", "b-b"}
     assert len({each.id for each in found.values()}) == 3
     assert {(each.url, each.endpoint, each.kind) for each in found.values()} == {(URL, URL, "result")}
 
 
-def test_a_stage_that_runs_twice_enlists_once(post: Post) -> None:
-    first = send(post, {"a-a": "1", "a-b": "2"})
-    post.outbox.record(post.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
-    again = send(post, {"a-a": "1", "a-b": "2"})
+def test_a_repeated_stage_enqueues_once(harness: Harness) -> None:
+    first = send(harness, {"a-a": "1", "a-b": "2"})
+    harness.outbox.record(harness.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
+    again = send(harness, {"a-a": "1", "a-b": "2"})
     assert {part: each.id for part, each in first.items()} == {part: each.id for part, each in again.items()}
     assert sorted(each.status for each in again.values()) == ["delivered", "pending"]
 
 
-def test_after_a_retry_only_what_has_changed_is_sent_anew(post: Post) -> None:
-    first = send(post, {"a-a": "1", "a-b": "2", "b-b": "3"})
+def test_after_a_retry_only_changed_parts_are_sent_again(harness: Harness) -> None:
+    first = send(harness, {"a-a": "1", "a-b": "2", "b-b": "3"})
     for _ in range(2):
-        post.outbox.record(post.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
-    arrived = {part for part, each in first.items() if post.look(each).status == "delivered"}
-    hold_back(post)
-    again = send(post, {"a-a": "1", "a-b": "changed", "b-b": "3"}, retries=1)
+        harness.outbox.record(harness.outbox.lease_next(60), TAKEN)  # type: ignore[arg-type]
+    arrived = {part for part, each in first.items() if harness.reload(each).status == "delivered"}
+    hold_back(harness)
+    again = send(harness, {"a-a": "1", "a-b": "changed", "b-b": "3"}, retries=1)
     assert again["a-a"].id == first["a-a"].id
     assert again["b-b"].id == first["b-b"].id
     assert again["a-b"].id != first["a-b"].id
-    assert post.look(first["a-b"]).status == ("delivered" if "a-b" in arrived else "superseded")
+    assert harness.reload(first["a-b"]).status == ("delivered" if "a-b" in arrived else "superseded")
     due = {each.part for each in again.values() if each.status == "pending" and each.next_attempt}
     assert due == {"a-a", "a-b", "b-b"} - (arrived - {"a-b"})
 
 
-def test_a_part_that_was_cancelled_with_a_retry_is_due_when_the_next_one_brings_it_again(post: Post) -> None:
-    send(post, {"a-a": "1"})
-    with post.database.session() as session:  # as a cancel of the retry does
+def test_a_cancelled_part_is_due_after_the_next_retry(harness: Harness) -> None:
+    send(harness, {"a-a": "1"})
+    with harness.database.session() as session:  # as a cancel of the retry does
         session.execute(update(Delivery).values(status=Status.CANCELLED, next_attempt=None))
-    again = send(post, {"a-a": "1"}, retries=2)["a-a"]
-    assert (again.status, post.outbox.count_due(9)) == (Status.PENDING, 1)
+    again = send(harness, {"a-a": "1"}, retries=2)["a-a"]
+    assert (again.status, harness.outbox.count_due(9)) == (Status.PENDING, 1)
 
 
-def test_a_part_that_becomes_what_it_was_before_it_arrived_is_due(post: Post) -> None:
+def test_a_pending_part_that_returns_to_its_old_content_is_due(harness: Harness) -> None:
     for retries, content in enumerate(("1", "2", "1")):
-        found = send(post, {"a-a": content}, retries)
-    assert (found["a-a"].status, post.outbox.count_due(9)) == (Status.PENDING, 1)
+        found = send(harness, {"a-a": content}, retries)
+    assert (found["a-a"].status, harness.outbox.count_due(9)) == (Status.PENDING, 1)
 
 
-def test_a_part_that_becomes_what_it_was_after_another_has_arrived_is_sent_anew_once(post: Post) -> None:
+def test_a_part_that_returns_to_its_old_content_is_sent_again_once(harness: Harness) -> None:
     ids = []
     for retries, content in enumerate(("1", "2", "1", "1")):
-        for _ in range(2):  # as when the stage runs again
-            send(post, {"a-a": content}, retries)
-        while claimed := post.outbox.lease_next(60):
+        for _ in range(2):  # the second call is a repeated stage
+            send(harness, {"a-a": content}, retries)
+        while claimed := harness.outbox.lease_next(60):
             ids.append(claimed.id)
-            post.outbox.record(claimed, Outcome(200, None, None, 0.1))
-    assert len(ids) == len(set(ids)) == 3  # the last retry has changed nothing
+            harness.outbox.record(claimed, Outcome(200, None, None, 0.1))
+    assert len(ids) == len(set(ids)) == 3  # the last retry did not change the content
 
 
-def test_only_the_newest_of_each_part_is_sent_again(post: Post) -> None:
-    send(post, {"a-a": "1", "a-b": "2"})
-    while claimed := post.outbox.lease_next(60):
-        post.outbox.record(claimed, TAKEN)
-    newest = send(post, {"a-a": "1", "a-b": "changed"}, retries=1)
-    while claimed := post.outbox.lease_next(60):
-        post.outbox.record(claimed, TAKEN)
-    assert post.outbox.renew("job") == 2
+def test_only_the_newest_version_of_each_part_is_redelivered(harness: Harness) -> None:
+    send(harness, {"a-a": "1", "a-b": "2"})
+    while claimed := harness.outbox.lease_next(60):
+        harness.outbox.record(claimed, TAKEN)
+    newest = send(harness, {"a-a": "1", "a-b": "changed"}, retries=1)
+    while claimed := harness.outbox.lease_next(60):
+        harness.outbox.record(claimed, TAKEN)
+    assert harness.outbox.redeliver("job") == 2
     due = []
-    while claimed := post.outbox.lease_next(60):
+    while claimed := harness.outbox.lease_next(60):
         due.append(claimed.id)
-        post.outbox.record(claimed, TAKEN)
+        harness.outbox.record(claimed, TAKEN)
     assert set(due) == {newest["a-a"].id, newest["a-b"].id}
 
 
-def test_a_closed_address_gets_no_part(post: Post) -> None:
-    send(post, {"a-a": "1", "a-b": "2"})
-    post.outbox.record(post.outbox.lease_next(60), Outcome(410, "gone", None, 0.1))  # type: ignore[arg-type]
-    assert {each.status for each in send(post, {"a-c": "3"}, retries=1).values()} == {"disabled"}
+def test_parts_for_a_closed_endpoint_are_disabled(harness: Harness) -> None:
+    send(harness, {"a-a": "1", "a-b": "2"})
+    harness.outbox.record(harness.outbox.lease_next(60), Outcome(410, "gone", None, 0.1))  # type: ignore[arg-type]
+    assert {each.status for each in send(harness, {"a-c": "3"}, retries=1).values()} == {"disabled"}
 
 
-def test_thousands_of_parts_are_enlisted_in_a_few_statements(post: Post) -> None:
+def test_thousands_of_parts_are_enqueued_in_a_few_statements(harness: Harness) -> None:
     from sqlalchemy import event
 
     statements: list[str] = []
-    event.listen(post.database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    event.listen(harness.database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     parts = {f"a-{number}": str(number) for number in range(1326)}
     for retries in range(2):
-        assert len(send(post, parts, retries)) == 1326
+        assert len(send(harness, parts, retries)) == 1326
     assert len(statements) < 40

@@ -10,7 +10,7 @@ from app.demo.iiif_server import create_iiif_server
 
 @pytest.fixture
 def server(tmp_path: Path) -> FlaskClient:
-    """Serves a page, white but for a black rectangle at 60,80,30,40."""
+    """A server with one white page that has a black rectangle at 60,80,30,40."""
     page = Image.new("L", (300, 400), "white")
     page.paste("black", (60, 80, 90, 120))
     page.save(tmp_path / "page.png")
@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> FlaskClient:
         ("290,390,50,50/max", (10, 10)),
     ],
 )
-def test_an_image_or_a_part_of_it_comes_at_the_size_that_is_asked_for(
+def test_images_and_regions_are_served_at_the_requested_size(
     server: FlaskClient, path: str, size: tuple[int, int]
 ) -> None:
     answer = server.get(f"/iiif/page.png/{path}/0/default.jpg")
@@ -38,5 +38,5 @@ def test_an_image_or_a_part_of_it_comes_at_the_size_that_is_asked_for(
 
 
 @pytest.mark.parametrize("path", ["300,0,5,5/max", "0,0,0,5/max", "a,b,c,d/max", "full/301,", "full/nothing", "full/,"])
-def test_what_cannot_be_given_is_refused(server: FlaskClient, path: str) -> None:
+def test_invalid_regions_and_sizes_are_answered_with_400(server: FlaskClient, path: str) -> None:
     assert server.get(f"/iiif/page.png/{path}/0/default.jpg").status_code == 400

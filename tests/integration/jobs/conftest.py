@@ -1,4 +1,4 @@
-"""Jobs on a database of their own, and a queue that remembers what was sent to it."""
+"""Jobs with their own database, and helpers that move a job through its stages."""
 
 import subprocess
 import time
@@ -27,17 +27,17 @@ def jobs(database: Database, queue: RecordingQueue) -> Jobs:
 
 
 def change(jobs: Jobs, job: Job, **values: object) -> None:
-    """Change a job's row behind the back of the service."""
+    """Change a job's row directly, without the service."""
     change_job(jobs.database, job.id, **values)
 
 
 def age(jobs: Jobs, job: Job, seconds: float = 3600) -> None:
-    """Make the last heartbeat of a lease older."""
+    """Set the last heartbeat of a lease to some seconds ago."""
     change(jobs, job, heartbeat=time.time() - seconds)
 
 
 def die(jobs: Jobs, job: Job) -> None:
-    """Make the process that holds the lease on a job one that has ended."""
+    """Replace the holder of a job's lease by a process that has ended."""
     ended = subprocess.Popen(["/bin/true"])
     ended.wait()
     change(jobs, job, leased_by=name_process(ended.pid))
@@ -57,7 +57,7 @@ def lease(jobs: Jobs, job: Job, stage: Stage) -> Job:
 
 
 def start_again(jobs: Jobs, job: Job) -> Job:
-    """Lease the download and begin its images; a worker that had it before has died, and the sweep has seen it."""
+    """Lease the download and begin its images. A worker that holds the job has died, and the sweep frees the job."""
     if jobs.find(job.id).lease:
         die(jobs, job)
         assert [freed.id for freed in jobs.free_abandoned()] == [job.id]
@@ -67,7 +67,7 @@ def start_again(jobs: Jobs, job: Job) -> Job:
 
 
 def finish(jobs: Jobs, job: Job, failed: int = 1) -> Job:
-    """Take a job to its end, with some canvases that could not be fetched."""
+    """Finish all stages of a job, with some failed canvases."""
     coverage = {"detected": 2, "empty": 0, "failed": [{"canvas_number": 3, "reason": "gone"}] * failed}
     for stage in STAGES:
         job = lease(jobs, job, stage)

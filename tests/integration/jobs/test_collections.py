@@ -14,10 +14,10 @@ def build_collection(jobs: Jobs) -> tuple[Job, DetectionRequest]:
     return lease(jobs, job, DOWNLOAD), request
 
 
-def test_every_manifest_of_a_collection_is_a_job_of_its_own(jobs: Jobs, queue: RecordingQueue) -> None:
+def test_every_manifest_of_a_collection_becomes_a_job(jobs: Jobs, queue: RecordingQueue) -> None:
     job, request = build_collection(jobs)
     urls = [f"https://example.org/{number}.json" for number in range(3)]
-    for _ in range(2):  # as after a crash in the middle
+    for _ in range(2):  # the second call is as after a crash
         jobs.expand(job, *request.for_manifests([*urls, "http://[bad/2"]))
     jobs.finish_stage(job, DOWNLOAD, 1, State.DONE)
     *good, refused = jobs.list_parts(job)
@@ -30,7 +30,7 @@ def test_every_manifest_of_a_collection_is_a_job_of_its_own(jobs: Jobs, queue: R
     assert (job.state, job.kind, job.done, job.total) == (State.DONE, "collection", 4, 4)
 
 
-def test_a_collection_that_was_cancelled_meanwhile_makes_no_job(jobs: Jobs) -> None:
+def test_a_cancelled_collection_adds_no_jobs(jobs: Jobs) -> None:
     job, request = build_collection(jobs)
     jobs.cancel(job)
     with pytest.raises(LeaseLost):
@@ -47,7 +47,7 @@ def test_a_collection_is_cancelled_with_its_parts(jobs: Jobs) -> None:
     assert [part.state for part in jobs.list_parts(job)] == ["done", "cancelled", "cancelled"]
 
 
-def test_what_was_cancelled_or_failed_in_a_collection_is_tried_again(jobs: Jobs, queue: RecordingQueue) -> None:
+def test_a_retry_of_a_collection_repeats_failed_and_cancelled_parts(jobs: Jobs, queue: RecordingQueue) -> None:
     job, request = build_collection(jobs)
     urls = [f"https://{number}.example/1" for number in range(4)]
     jobs.expand(job, *request.for_manifests([*urls, "http://[bad/2"]))
@@ -64,7 +64,7 @@ def test_what_was_cancelled_or_failed_in_a_collection_is_tried_again(jobs: Jobs,
     assert jobs.retry_parts(jobs.find(job.id)) == 0
 
 
-def test_a_collection_that_was_cancelled_at_the_last_moment_is_done_when_its_parts_go_on(jobs: Jobs) -> None:
+def test_a_cancelled_collection_is_done_when_its_parts_are_retried(jobs: Jobs) -> None:
     job, request = build_collection(jobs)
     jobs.expand(job, *request.for_manifests(["https://example.org/1"]))
     jobs.cancel(job)

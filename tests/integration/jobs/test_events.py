@@ -1,4 +1,4 @@
-"""What a client app that named a ``notify_url`` is told of a job, in the transaction of each change."""
+"""The events of a job, which are enqueued in the transaction of each change."""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from app.jobs.states import DOWNLOAD, RUN, STAGES
 from tests.integration.jobs.conftest import die, lease, start_again
 from tests.support.recording_queue import RecordingQueue
 
-NEWS = "https://app.example/news"
-REQUEST = DetectionRequest("https://example.org/manifest.json", notify_url=NEWS)
+NOTIFY_URL = "https://app.example/news"
+REQUEST = DetectionRequest("https://example.org/manifest.json", notify_url=NOTIFY_URL)
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def finish(jobs: Jobs, job: Job) -> None:
         jobs.finish_stage(lease(jobs, job, stage), stage, 1)
 
 
-def test_a_job_tells_of_its_start_and_its_end(jobs: Jobs, job: Job) -> None:
+def test_a_job_sends_events_of_its_start_and_its_end(jobs: Jobs, job: Job) -> None:
     finish(jobs, job)
     started, done = find_events(jobs, job.id)
     assert (started.kind, done.kind) == ("job.started", "job.done")
-    assert {(event.url, event.endpoint, event.app_id) for event in (started, done)} == {(NEWS, NEWS, 7)}
+    assert {(event.url, event.endpoint, event.app_id) for event in (started, done)} == {(NOTIFY_URL, NOTIFY_URL, 7)}
     body = read(done)
     assert body.keys() == {"type", "timestamp", "data"}
     assert (body["type"], body["timestamp"][-1]) == ("job.done", "Z")
@@ -59,22 +59,22 @@ def test_a_job_tells_of_its_start_and_its_end(jobs: Jobs, job: Job) -> None:
     assert read(started)["data"]["state"] == "downloading"
 
 
-def test_a_job_whose_request_names_no_address_tells_nobody(jobs: Jobs) -> None:
+def test_a_job_without_notify_url_sends_no_events(jobs: Jobs) -> None:
     (job,) = jobs.submit(7, [DetectionRequest("https://example.org/manifest.json")])
     finish(jobs, job)
     assert find_events(jobs, job.id) == []
 
 
-def test_a_failed_job_tells_why_once(jobs: Jobs, job: Job) -> None:
-    at_work = lease(jobs, job, DOWNLOAD)
+def test_a_failed_job_sends_its_error_once(jobs: Jobs, job: Job) -> None:
+    leased = lease(jobs, job, DOWNLOAD)
     for _ in range(2):
-        jobs.fail(at_work, ManifestError("It is a cake."))
+        jobs.fail(leased, ManifestError("It is a cake."))
     (_, failed) = find_events(jobs, job.id)
     assert failed.kind == "job.failed"
     assert read(failed)["data"]["error"] == {"code": "bad_manifest", "message": "It is a cake."}
 
 
-def test_a_job_that_kills_its_worker_tells_that_it_failed(jobs: Jobs, job: Job) -> None:
+def test_a_job_that_kills_its_worker_sends_the_failed_event(jobs: Jobs, job: Job) -> None:
     for _ in range(2):
         start_again(jobs, job)
     die(jobs, job)
@@ -83,64 +83,64 @@ def test_a_job_that_kills_its_worker_tells_that_it_failed(jobs: Jobs, job: Job) 
     assert find_kinds(jobs, job) == ["job.started", "job.failed"]
 
 
-@pytest.mark.parametrize("at_work", [False, True])
-def test_a_cancelled_job_tells_so_and_nothing_else(jobs: Jobs, job: Job, at_work: bool) -> None:
-    if at_work:
+@pytest.mark.parametrize("leased", [False, True])
+def test_a_cancelled_job_sends_only_the_cancelled_event(jobs: Jobs, job: Job, leased: bool) -> None:
+    if leased:
         lease(jobs, job, DOWNLOAD)
     for _ in range(2):
         jobs.cancel(job)
     events = {event.kind: event.status for event in find_events(jobs, job.id)}
-    assert events == ({"job.started": "cancelled"} if at_work else {}) | {"job.cancelled": "pending"}
+    assert events == ({"job.started": "cancelled"} if leased else {}) | {"job.cancelled": "pending"}
 
 
-def test_a_stage_that_starts_again_does_not_tell_of_its_start_again(jobs: Jobs, job: Job) -> None:
+def test_a_restarted_stage_does_not_repeat_the_started_event(jobs: Jobs, job: Job) -> None:
     start_again(jobs, job)
     start_again(jobs, job)
     assert find_kinds(jobs, job) == ["job.started"]
 
 
-def test_a_change_that_is_not_made_tells_nothing(jobs: Jobs, job: Job) -> None:
-    at_work = lease(jobs, job, DOWNLOAD)
+def test_a_change_without_a_lease_sends_no_event(jobs: Jobs, job: Job) -> None:
+    leased = lease(jobs, job, DOWNLOAD)
     jobs.cancel(job)
     with pytest.raises(LeaseLost):
-        jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
-    jobs.fail(at_work, ManifestError("late"))
+        jobs.finish_stage(leased, DOWNLOAD, 1, State.DONE)
+    jobs.fail(leased, ManifestError("late"))
     assert find_kinds(jobs, job) == ["job.started", "job.cancelled"]
 
 
 @contextmanager
-def telling(jobs: Jobs, seconds: float) -> Iterator[None]:
-    """Let progress be told every so many seconds."""
+def send_progress_every(jobs: Jobs, seconds: float) -> Iterator[None]:
+    """Set the shortest time between two progress events, in seconds."""
     before, jobs._events = jobs._events, JobEvents(seconds)
     yield
     jobs._events = before
 
 
-def test_how_far_a_job_is_is_told_from_time_to_time(jobs: Jobs, job: Job) -> None:
-    at_work = lease(jobs, job, DOWNLOAD)
-    with telling(jobs, 3600):
+def test_progress_events_are_limited_by_time(jobs: Jobs, job: Job) -> None:
+    leased = lease(jobs, job, DOWNLOAD)
+    with send_progress_every(jobs, 3600):
         for done in range(1, 4):
-            jobs.record_progress(at_work, done, 9, None)
+            jobs.record_progress(leased, done, 9, None)
     started, progress = find_events(jobs, job.id)
     assert read(progress)["data"]["progress"] == {"stage": "downloading", "done": 1, "total": 9}
     assert started.kind == "job.started"
 
 
-def test_of_how_far_a_job_is_only_the_newest_is_kept_and_none_at_its_end(jobs: Jobs, job: Job) -> None:
-    with telling(jobs, 0):
-        at_work = lease(jobs, job, DOWNLOAD)
+def test_only_the_newest_progress_event_is_kept_and_none_after_the_end(jobs: Jobs, job: Job) -> None:
+    with send_progress_every(jobs, 0):
+        leased = lease(jobs, job, DOWNLOAD)
         for done in range(1, 4):
-            jobs.record_progress(at_work, done, 9, None)
+            jobs.record_progress(leased, done, 9, None)
         assert find_kinds(jobs, job) == ["job.started", "job.progress"]
         assert read(find_events(jobs, job.id)[-1])["data"]["progress"]["done"] == 3
-        jobs.finish_stage(at_work, DOWNLOAD, 1)
-        jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # as far, of another stage
+        jobs.finish_stage(leased, DOWNLOAD, 1)
+        jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # the same number, in another stage
         assert find_kinds(jobs, job) == ["job.started", "job.progress"]
         jobs.fail(jobs.find(job.id), ManifestError("no"))
     assert find_kinds(jobs, job) == ["job.started", "job.failed"]
 
 
-def test_a_retry_is_told_of_anew_and_holds_back_no_event(jobs: Jobs, job: Job) -> None:
+def test_a_retry_sends_new_events_and_holds_back_none(jobs: Jobs, job: Job) -> None:
     jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("no"))
     jobs.retry(jobs.find(job.id))
     assert all(event.next_attempt for event in find_events(jobs, job.id))
@@ -148,11 +148,11 @@ def test_a_retry_is_told_of_anew_and_holds_back_no_event(jobs: Jobs, job: Job) -
     assert find_kinds(jobs, job) == ["job.started", "job.failed", "job.started", "job.done"]
 
 
-def test_the_jobs_of_a_collection_tell_for_themselves(jobs: Jobs, job: Job) -> None:
-    at_work = lease(jobs, job, DOWNLOAD)
-    for _ in range(2):  # as after a crash in the middle
-        jobs.expand(at_work, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
-    jobs.finish_stage(at_work, DOWNLOAD, 1, State.DONE)
+def test_the_jobs_of_a_collection_send_their_own_events(jobs: Jobs, job: Job) -> None:
+    leased = lease(jobs, job, DOWNLOAD)
+    for _ in range(2):  # the second call is as after a crash
+        jobs.expand(leased, *REQUEST.for_manifests(["https://example.org/1", "http://[bad"]))
+    jobs.finish_stage(leased, DOWNLOAD, 1, State.DONE)
     good, bad = jobs.list_parts(job)
     assert (find_kinds(jobs, good), find_kinds(jobs, bad)) == ([], ["job.failed"])
     jobs.cancel(job)
@@ -160,7 +160,7 @@ def test_the_jobs_of_a_collection_tell_for_themselves(jobs: Jobs, job: Job) -> N
     assert find_kinds(jobs, job) == ["job.started", "job.done"]
 
 
-def test_an_event_says_what_was_true_when_it_happened(jobs: Jobs, job: Job, queue: RecordingQueue) -> None:
+def test_an_event_contains_the_job_as_it_was_then(jobs: Jobs, job: Job, queue: RecordingQueue) -> None:
     jobs.fail(lease(jobs, job, DOWNLOAD), ManifestError("It is a cake."))
     with jobs.database.session() as session:
         session.execute(update(Job).values(error_message="another"))

@@ -24,13 +24,13 @@ def test_a_job_goes_through_its_stages_to_done(jobs: Jobs, queue: RecordingQueue
     assert queue.sent == ["io", "gpu", "post"]
 
 
-def test_a_stage_is_claimed_once(jobs: Jobs) -> None:
+def test_a_stage_is_leased_once(jobs: Jobs) -> None:
     job = submit(jobs)
     lease(jobs, job, DOWNLOAD)
     assert jobs.lease_next(DOWNLOAD) is None
 
 
-def test_a_stage_out_of_turn_is_not_claimed(jobs: Jobs) -> None:
+def test_only_the_current_stage_of_a_job_is_leased(jobs: Jobs) -> None:
     job = submit(jobs)
     assert jobs.lease_next(RUN) is None
     jobs.finish_stage(lease(jobs, job, DOWNLOAD), DOWNLOAD, 1)
@@ -39,7 +39,7 @@ def test_a_stage_out_of_turn_is_not_claimed(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_second_message_for_a_finished_job_changes_nothing(jobs: Jobs, state: State) -> None:
+def test_a_finished_job_is_not_leased(jobs: Jobs, state: State) -> None:
     job = submit(jobs)
     with jobs.database.session() as session:
         session.execute(update(Job).values(state=state))
@@ -55,7 +55,7 @@ def test_the_job_of_a_dead_worker_is_freed_and_continues(jobs: Jobs) -> None:
     assert lease(jobs, job, DOWNLOAD).tries == 2
 
 
-def test_a_released_job_wakes_another_worker_and_the_try_does_not_count(jobs: Jobs, queue: RecordingQueue) -> None:
+def test_a_released_lease_wakes_another_worker_and_does_not_count(jobs: Jobs, queue: RecordingQueue) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     jobs.release({name_process()})
     assert queue.sent == ["io", "io"]
@@ -66,7 +66,7 @@ def test_a_released_job_wakes_another_worker_and_the_try_does_not_count(jobs: Jo
     assert jobs.find(job.id).lease
 
 
-def test_a_lease_without_heartbeat_is_freed_and_its_holder_learns_it(jobs: Jobs) -> None:
+def test_a_lease_without_heartbeat_is_freed_and_lost_to_its_holder(jobs: Jobs) -> None:
     first = lease(jobs, submit(jobs), DOWNLOAD)
     age(jobs, first)
     assert [freed.id for freed in jobs.free_abandoned()] == [first.id]
@@ -88,7 +88,7 @@ def test_a_stage_that_kills_its_worker_twice_fails_the_job(jobs: Jobs) -> None:
     assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
 
 
-def test_a_worker_that_is_killed_before_the_first_page_may_try_again(jobs: Jobs) -> None:
+def test_a_worker_killed_before_the_first_page_has_eight_tries(jobs: Jobs) -> None:
     job = submit(jobs)
     for _ in range(MOST_TRIES):
         lease(jobs, job, DOWNLOAD)
@@ -97,27 +97,27 @@ def test_a_worker_that_is_killed_before_the_first_page_may_try_again(jobs: Jobs)
     assert jobs.find(job.id).error_code == "worker_lost"
 
 
-def test_a_job_whose_process_is_gone_is_freed_at_once(jobs: Jobs) -> None:
+def test_a_job_whose_process_has_ended_is_freed_immediately(jobs: Jobs) -> None:
     gone, alive = (lease(jobs, submit(jobs), DOWNLOAD) for _ in range(2))
     die(jobs, gone)
     assert [job.id for job in jobs.free_abandoned()] == [gone.id]
     jobs.heartbeat(alive)
 
 
-def test_a_worker_of_another_machine_is_known_by_its_heartbeat_only(jobs: Jobs) -> None:
+def test_a_job_of_another_machine_is_freed_only_without_heartbeats(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     change(jobs, job, leased_by="elsewhere:999999")
     assert jobs.free_abandoned() == []
 
 
-def test_getting_on_counts_as_a_fresh_start(jobs: Jobs) -> None:
+def test_progress_resets_the_starts(jobs: Jobs) -> None:
     job = submit(jobs)
     for done in range(1, 6):
         jobs.record_progress(start_again(jobs, job), done, 10, {})
     assert jobs.find(job.id).state == State.DOWNLOADING
 
 
-def test_reporting_the_same_progress_is_not_getting_on(jobs: Jobs) -> None:
+def test_reporting_the_same_number_is_not_progress(jobs: Jobs) -> None:
     job = submit(jobs)
     for _ in range(2):
         jobs.record_progress(start_again(jobs, job), 0, 10, None)
@@ -126,21 +126,21 @@ def test_reporting_the_same_progress_is_not_getting_on(jobs: Jobs) -> None:
     assert jobs.find(job.id).state == State.FAILED
 
 
-def test_to_count_again_after_an_interruption_is_not_getting_on(jobs: Jobs) -> None:
+def test_counting_again_after_an_interruption_is_not_progress(jobs: Jobs) -> None:
     job = submit(jobs)
-    for _ in range(2):  # pages 1 to 4 are gone from the cache and pass at once; the fifth kills
-        at_work = start_again(jobs, job)
+    for _ in range(2):  # pages 1 to 4 are no longer cached and end immediately; the fifth kills the worker
+        leased = start_again(jobs, job)
         for done in range(5):
-            jobs.record_progress(at_work, done, 10, None)
+            jobs.record_progress(leased, done, 10, None)
     assert jobs.find(job.id).done == 4
-    jobs.record_progress(at_work, 0, 10, None)
+    jobs.record_progress(leased, 0, 10, None)
     assert jobs.find(job.id).done == 4
     die_and_sweep(jobs, job)
     assert jobs.lease_next(DOWNLOAD) is None
     assert jobs.find(job.id).error_code == "worker_lost"
 
 
-def test_a_failed_stage_says_why(jobs: Jobs) -> None:
+def test_a_failed_job_has_the_error_of_its_stage(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     jobs.fail(job, ManifestError("It is a cake."))
     job = jobs.find(job.id)
@@ -152,7 +152,7 @@ def die_and_sweep(jobs: Jobs, job: Job) -> None:
     assert [freed.id for freed in jobs.free_abandoned()] == [job.id]
 
 
-def test_a_job_cancelled_while_it_is_leased_is_not_worked_on(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_cancelled_during_the_lease_is_not_returned(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job, find = submit(jobs), jobs.find
 
     def cancel_and_find(job_id: str) -> Job:
@@ -171,7 +171,7 @@ def test_an_abandoned_job_is_freed_once(jobs: Jobs) -> None:
     assert jobs.free_abandoned() == []
 
 
-def test_one_host_does_not_take_every_place(jobs: Jobs) -> None:
+def test_the_downloads_from_one_host_are_limited(jobs: Jobs) -> None:
     slow = [submit(jobs, url=f"https://slow.example/{number}") for number in range(3)]
     quick = submit(jobs, url="https://quick.example/1")
     for job in (*slow[:2], quick):
@@ -181,7 +181,7 @@ def test_one_host_does_not_take_every_place(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("ending", ["finish_stage", "fail", "cancel"])
-def test_a_job_that_waits_for_its_host_may_be_taken_when_another_ends(jobs: Jobs, ending: str) -> None:
+def test_a_job_that_waits_for_its_host_is_taken_when_another_ends(jobs: Jobs, ending: str) -> None:
     submitted = [submit(jobs) for _ in range(3)]
     first, _ = (lease(jobs, job, DOWNLOAD) for job in submitted[:2])
     assert jobs.lease_next(DOWNLOAD) is None
@@ -203,7 +203,7 @@ def test_an_abandoned_download_does_not_count_for_its_host(jobs: Jobs) -> None:
     assert jobs.lease_next(DOWNLOAD) is not None
 
 
-def test_a_download_that_kills_its_worker_makes_room_for_the_next(jobs: Jobs) -> None:
+def test_a_download_that_kills_its_worker_frees_its_host(jobs: Jobs) -> None:
     killer, waiting = submit(jobs), submit(jobs)
     for _ in range(2):
         start_again(jobs, killer)
@@ -215,7 +215,7 @@ def test_a_download_that_kills_its_worker_makes_room_for_the_next(jobs: Jobs) ->
 
 
 def spend(jobs: Jobs, job: Job, seconds: float, what: str) -> None:
-    """Let a stage have been at work for some seconds more."""
+    """Add some seconds to ``worked`` or ``stalled``."""
     change(jobs, job, **{what: getattr(Job, what) + seconds})
 
 
@@ -233,12 +233,12 @@ def test_a_stage_that_takes_too_long_fails_its_job(jobs: Jobs, what: str, reason
 
 
 @pytest.mark.parametrize("reports", [False, True])
-def test_the_time_at_work_is_counted_by_heartbeats(jobs: Jobs, reports: bool) -> None:
+def test_heartbeats_count_the_seconds_of_work(jobs: Jobs, reports: bool) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     for _ in range(5):
         age(jobs, job, 20)
         if reports:
-            jobs.record_progress(job, 0, 10, None)  # twice a second, and gets nowhere
+            jobs.record_progress(job, 0, 10, None)  # a report without progress
         else:
             jobs.heartbeat(job)
     row = jobs.find(job.id)
@@ -246,7 +246,7 @@ def test_the_time_at_work_is_counted_by_heartbeats(jobs: Jobs, reports: bool) ->
     assert row.stalled == pytest.approx(100, abs=5)
 
 
-def test_a_long_stage_that_gets_on_is_left_alone(jobs: Jobs) -> None:
+def test_a_long_stage_with_progress_is_not_overdue(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     spend(jobs, job, 3600, "worked")
     spend(jobs, job, 3600, "stalled")
@@ -254,9 +254,9 @@ def test_a_long_stage_that_gets_on_is_left_alone(jobs: Jobs) -> None:
     assert jobs.end_overdue(DOWNLOAD, 2, 30) == []
 
 
-def test_the_time_for_which_the_power_was_off_does_not_count(jobs: Jobs) -> None:
+def test_the_time_of_a_power_cut_does_not_count(jobs: Jobs) -> None:
     job = start_again(jobs, submit(jobs))
-    age(jobs, job, 48 * 3600)  # its heartbeat, when everything comes up again
+    age(jobs, job, 48 * 3600)  # the last heartbeat before the power cut
     assert jobs.end_overdue(DOWNLOAD, 2, 30) == []
     assert [found.id for found in jobs.free_abandoned()] == [job.id]
     job = lease(jobs, job, DOWNLOAD)
@@ -265,14 +265,14 @@ def test_the_time_for_which_the_power_was_off_does_not_count(jobs: Jobs) -> None
 
 
 @pytest.mark.parametrize("seconds", [-1e6, 1e9])
-def test_a_clock_that_is_set_counts_for_nothing(jobs: Jobs, seconds: float) -> None:
+def test_a_clock_change_does_not_count_as_work(jobs: Jobs, seconds: float) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     age(jobs, job, seconds)
     jobs.heartbeat(job)
     assert jobs.find(job.id).worked == pytest.approx(0, abs=5)
 
 
-def test_a_stage_that_was_killed_is_timed_from_its_first_start(jobs: Jobs) -> None:
+def test_the_time_of_a_killed_stage_is_counted_from_its_first_start(jobs: Jobs) -> None:
     job = start_again(jobs, submit(jobs))
     spend(jobs, job, 2 * 3600 + 1, "worked")
     start_again(jobs, job)
@@ -280,7 +280,7 @@ def test_a_stage_that_was_killed_is_timed_from_its_first_start(jobs: Jobs) -> No
 
 
 @pytest.mark.parametrize("ending", ["finish_stage", "retry"])
-def test_the_time_of_a_stage_begins_anew_with_the_next(jobs: Jobs, ending: str) -> None:
+def test_the_next_stage_or_retry_restarts_the_time(jobs: Jobs, ending: str) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     spend(jobs, job, 2 * 3600 + 1, "worked")
     if ending == "finish_stage":

@@ -10,7 +10,7 @@ from tests.integration.jobs.conftest import REQUEST, finish, lease, submit
 from tests.support.recording_queue import RecordingQueue
 
 
-def test_cancel_takes_the_job_from_the_stage_at_work(jobs: Jobs) -> None:
+def test_cancelling_a_job_ends_the_lease_of_its_stage(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     assert jobs.cancel(job)
     with pytest.raises(LeaseLost):
@@ -20,7 +20,7 @@ def test_cancel_takes_the_job_from_the_stage_at_work(jobs: Jobs) -> None:
     assert not jobs.cancel(job)
 
 
-def test_a_cancelled_job_sends_nothing_more(jobs: Jobs) -> None:
+def test_cancelling_a_job_cancels_its_pending_deliveries(jobs: Jobs) -> None:
     job = submit(jobs)
     with jobs.database.session() as session:
         session.add(Delivery(id="d", job_id=job.id, url="https://a.example", next_attempt=time.time()))
@@ -34,7 +34,7 @@ def test_one_message_is_sent_for_each_job(jobs: Jobs, queue: RecordingQueue) -> 
     assert queue.sent == ["io"] * 3
 
 
-def test_another_apps_job_reads_as_absent(jobs: Jobs) -> None:
+def test_the_job_of_another_client_app_is_not_found(jobs: Jobs) -> None:
     job = submit(jobs)
     assert jobs.find(job.id, 1).id == job.id
     with pytest.raises(NotFound):
@@ -55,17 +55,17 @@ def test_every_unfinished_state_has_a_stage() -> None:
     assert not any(stage_of(state) for state in FINISHED)
 
 
-def test_a_retry_queues_a_finished_job_once_more(jobs: Jobs, queue: RecordingQueue) -> None:
+def test_a_retry_queues_a_finished_job_again(jobs: Jobs, queue: RecordingQueue) -> None:
     job = jobs.find(finish(jobs, submit(jobs)).id)
     assert jobs.retry(job)
     again = jobs.find(job.id)
     assert (again.state, again.retries, again.finished) == (State.QUEUED, 1, None)
     assert queue.sent[-1] == "io"
-    assert not jobs.retry(job)  # as it was seen before
+    assert not jobs.retry(job)  # ``job`` was read before the first retry
     assert jobs.find(finish(jobs, again, failed=0).id).state == State.DONE
 
 
-def test_a_failed_job_that_is_tried_again_forgets_its_error(jobs: Jobs) -> None:
+def test_a_retry_removes_the_error_of_a_failed_job(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     jobs.fail(job, ManifestError("It is a cake."))
     assert jobs.retry(jobs.find(job.id))
@@ -83,14 +83,14 @@ def find_deliveries(jobs: Jobs, job: Job) -> dict[str, float | None]:
     return {delivery.status: delivery.next_attempt for delivery in jobs.deliveries([job])[job.id]}
 
 
-def test_a_retry_holds_back_what_is_still_to_be_delivered(jobs: Jobs) -> None:
+def test_a_retry_holds_back_pending_deliveries(jobs: Jobs) -> None:
     job = jobs.find(finish(jobs, submit(jobs)).id)
     add_delivery(jobs, job, "pending")
     jobs.retry(job)
     assert find_deliveries(jobs, job) == {"pending": None}
 
 
-def test_a_retry_that_fails_lets_the_earlier_result_be_delivered(jobs: Jobs) -> None:
+def test_a_failed_retry_releases_the_deliveries_of_the_earlier_result(jobs: Jobs) -> None:
     job = jobs.find(finish(jobs, submit(jobs)).id)
     add_delivery(jobs, job, "pending")
     jobs.retry(job)
@@ -98,7 +98,7 @@ def test_a_retry_that_fails_lets_the_earlier_result_be_delivered(jobs: Jobs) -> 
     assert find_deliveries(jobs, job)["pending"]
 
 
-def test_the_manifests_on_which_jobs_work_are_known(jobs: Jobs) -> None:
+def test_the_manifests_of_unfinished_jobs_are_listed(jobs: Jobs) -> None:
     done, waiting = submit(jobs, url="https://example.org/1"), submit(jobs, url="https://example.org/2")
     finish(jobs, done)
     assert jobs.list_unfinished_manifests() == {waiting.request["manifest_url"]}

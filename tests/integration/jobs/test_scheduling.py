@@ -13,19 +13,19 @@ from tests.integration.jobs.conftest import change, lease, submit
 
 
 def urls(number: int) -> list[str]:
-    """Return addresses at as many hosts."""
+    """Return manifest URLs on different hosts."""
     return [f"https://{place}.example/manifest.json" for place in range(number)]
 
 
 def serve(jobs: Jobs, stage: Stage = DOWNLOAD) -> int:
-    """Take the next job and end its stage; return whose it was."""
+    """Lease the next job and finish its stage; return its client app."""
     job = jobs.lease_next(stage)
     assert job is not None
     jobs.finish_stage(job, stage, 1)
     return job.app_id
 
 
-def test_a_thousand_jobs_of_one_app_hold_up_another_for_one_job_only(jobs: Jobs) -> None:
+def test_a_thousand_jobs_of_one_app_delay_another_app_by_one_job(jobs: Jobs) -> None:
     for url in urls(1000):
         submit(jobs, 1, url)
     assert serve(jobs) == 1
@@ -33,26 +33,26 @@ def test_a_thousand_jobs_of_one_app_hold_up_another_for_one_job_only(jobs: Jobs)
     assert [serve(jobs) for _ in range(3)] == [2, 1, 1]
 
 
-def test_apps_take_turns(jobs: Jobs) -> None:
+def test_client_apps_are_served_round_robin(jobs: Jobs) -> None:
     for app_id in (1, 1, 1, 2, 2, 3):
         submit(jobs, app_id)
     assert [serve(jobs) for _ in range(6)] == [1, 2, 3, 1, 2, 1]
 
 
-def test_each_queue_has_turns_of_its_own(jobs: Jobs) -> None:
+def test_each_queue_has_its_own_round_robin(jobs: Jobs) -> None:
     for app_id in (1, 1, 2, 2):
         submit(jobs, app_id)
-        serve(jobs)  # downloads of the same app, one after the other
+        serve(jobs)  # downloads in the order of submission
     assert [serve(jobs, RUN) for _ in range(4)] == [1, 2, 1, 2]
 
 
-def test_the_jobs_of_an_app_are_taken_in_the_order_in_which_they_were_made(jobs: Jobs) -> None:
+def test_the_jobs_of_an_app_are_taken_in_the_order_of_submission(jobs: Jobs) -> None:
     submitted = [submit(jobs, url=url) for url in urls(20)]
     taken = [jobs.lease_next(DOWNLOAD) for _ in submitted]
     assert [job.id for job in taken if job] == [job.id for job in submitted]
 
 
-def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(jobs: Jobs) -> None:
+def test_an_app_that_waits_for_a_full_host_keeps_its_place(jobs: Jobs) -> None:
     first, second = (jobs.lease_next(DOWNLOAD) for _ in range(2) if submit(jobs, 1))
     submit(jobs, 1)
     mine = submit(jobs, 2)
@@ -66,7 +66,7 @@ def test_an_app_that_waits_for_a_full_host_does_not_lose_its_turn(jobs: Jobs) ->
 
 
 @pytest.mark.parametrize("threads", [8])
-def test_threads_that_take_at_the_same_time_take_each_job_once(jobs: Jobs, threads: int) -> None:
+def test_concurrent_threads_lease_each_job_once(jobs: Jobs, threads: int) -> None:
     submitted = [submit(jobs, app_id, url) for app_id in (1, 2) for url in urls(20)]
     together = threading.Barrier(threads)
 
@@ -80,13 +80,13 @@ def test_threads_that_take_at_the_same_time_take_each_job_once(jobs: Jobs, threa
 
 
 def begin_training(jobs: Jobs, app_id: int = 1) -> Job:
-    """Submit a training, and take it as far as the GPU."""
+    """Submit a training and finish its download."""
     (training,) = jobs.submit(app_id, [TrainingRequest("pages", 5)])
     jobs.finish_stage(lease(jobs, training, DOWNLOAD), DOWNLOAD, 1)
     return training
 
 
-def test_a_training_comes_after_all_that_is_shorter(jobs: Jobs) -> None:
+def test_a_training_comes_after_other_kinds_of_jobs(jobs: Jobs) -> None:
     training = begin_training(jobs, 2)
     for _ in range(2):
         submit(jobs, 1)
@@ -95,7 +95,7 @@ def test_a_training_comes_after_all_that_is_shorter(jobs: Jobs) -> None:
     assert jobs.find(training.id).state == "delivering"
 
 
-def test_a_training_that_gives_way_goes_on_when_nobody_else_waits(jobs: Jobs) -> None:
+def test_a_training_that_yielded_continues_when_no_job_waits(jobs: Jobs) -> None:
     training = lease(jobs, begin_training(jobs), RUN)
     assert not jobs.scheduler.must_yield(RUN)
     other = submit(jobs)
@@ -114,7 +114,7 @@ def test_two_trainings_do_not_interrupt_each_other(jobs: Jobs) -> None:
     assert not jobs.scheduler.must_yield(RUN)
 
 
-def test_a_training_is_not_held_up_for_ever(jobs: Jobs) -> None:
+def test_a_training_comes_first_after_an_hour_of_waiting(jobs: Jobs) -> None:
     for _ in range(3):
         submit(jobs, 1)
         serve(jobs)
@@ -127,21 +127,21 @@ def test_a_training_is_not_held_up_for_ever(jobs: Jobs) -> None:
     assert [serve(jobs, RUN) for _ in range(3)] == [1, 1, 2]
 
 
-def test_a_training_waits_behind_no_thousand_manifests_to_keep_its_pages(jobs: Jobs) -> None:
+def test_a_training_does_not_yield_at_the_download_stage(jobs: Jobs) -> None:
     (training,) = jobs.submit(2, [TrainingRequest("pages", 5)])
     for url in urls(3):
         submit(jobs, 2, url)
     lease(jobs, training, DOWNLOAD)
 
 
-def test_a_training_that_gives_way_still_shows_how_far_it_is(jobs: Jobs) -> None:
+def test_a_training_that_yielded_keeps_its_progress(jobs: Jobs) -> None:
     training = lease(jobs, begin_training(jobs), RUN)
     jobs.record_progress(training, 3, 5, None)
     jobs.finish_stage(training, RUN, 1, State.RUNNING)
     assert (jobs.find(training.id).done, jobs.find(training.id).total) == (3, 5)
 
 
-def test_a_sweep_does_not_make_a_training_wait_longer(jobs: Jobs) -> None:
+def test_a_sweep_does_not_change_the_waiting_time_of_a_training(jobs: Jobs) -> None:
     training = begin_training(jobs)
     change(jobs, training, waiting_since=1.0)
     jobs.free_abandoned()

@@ -24,7 +24,7 @@ def broker(broker_url: str) -> Iterator[Redis]:
         yield broker
 
 
-def test_what_several_processes_count_is_added_up(broker: Redis) -> None:
+def test_the_counts_of_several_processes_are_added(broker: Redis) -> None:
     first, second = Counters(broker), Counters(broker)
     first.add("pages", "detected", 2)
     second.add("pages", "detected")
@@ -44,30 +44,30 @@ def own_broker(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
         process.terminate()
 
 
-def test_a_broker_that_hangs_is_waited_for_once_and_left_alone(own_broker: tuple[psutil.Process, Redis]) -> None:
+def test_a_broker_that_hangs_delays_counting_only_once(own_broker: tuple[psutil.Process, Redis]) -> None:
     process, broker = own_broker
     counted = Counters(broker)
     process.suspend()
-    for _ in range(10_000):  # more than an hour, if each waited
+    for _ in range(10_000):  # with a time-out each, this would take more than an hour
         counted.add("pages", "empty")
     process.resume()
 
 
-def test_counting_goes_on_when_the_broker_is_back(
+def test_counting_continues_when_the_broker_is_back(
     own_broker: tuple[psutil.Process, Redis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     process, broker = own_broker
     counted = Counters(broker)
     process.suspend()
-    counted.add("pages", "detected", 7)  # counted or lost: nothing fails
+    counted.add("pages", "detected", 7)  # counted or lost, but does not fail
     process.resume()
     wait_for_broker(f"redis://127.0.0.1:{broker.connection_pool.connection_kwargs['port']}/0")
     counted.add("pages", "empty", 3)
     assert counted.read("pages")["empty"] == 3
 
 
-def test_nothing_is_counted_and_nothing_fails_without_a_broker(tmp_path: Path) -> None:
+def test_without_a_broker_nothing_is_counted_and_nothing_fails(tmp_path: Path) -> None:
     with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
         counted = Counters(broker)
         counted.add("pages", "detected")
@@ -75,7 +75,7 @@ def test_nothing_is_counted_and_nothing_fails_without_a_broker(tmp_path: Path) -
             counted.read("pages")
 
 
-def test_a_counter_with_too_many_labels_starts_again(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_counter_with_too_many_labels_restarts(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LABELS", 3)
     counted = Counters(broker)
     for host in "abcda":
@@ -83,14 +83,14 @@ def test_a_counter_with_too_many_labels_starts_again(broker: Redis, monkeypatch:
     assert counted.read("bytes") == {"a": 10}
 
 
-def test_a_reading_replaces_the_one_before_and_does_not_last(broker: Redis) -> None:
+def test_a_gauge_is_replaced_and_expires(broker: Redis) -> None:
     counted = Counters(broker)
-    counted.show("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
-    counted.show("gpu_memory", {"0 used": 3}, 60)
+    counted.set_gauge("gpu_memory", {"0 used": 1, "1 used": 2}, 60)
+    counted.set_gauge("gpu_memory", {"0 used": 3}, 60)
     assert counted.read("gpu_memory") == {"0 used": 3}
     assert 0 < broker.ttl(f"{PREFIX}gpu_memory") <= 60
 
 
-def test_a_reading_is_not_shown_while_the_broker_is_away_and_nothing_fails(tmp_path: Path) -> None:
+def test_setting_a_gauge_without_a_broker_does_not_fail(tmp_path: Path) -> None:
     with Redis.from_url(choose_settings(tmp_path).broker_url) as broker:
-        Counters(broker).show("gpu_memory", {"0 used": 1}, 60)
+        Counters(broker).set_gauge("gpu_memory", {"0 used": 1}, 60)

@@ -17,11 +17,11 @@ def age(database: Database, seconds: float) -> None:
         session.execute(update(QueueHeartbeat).values(at=time.time() - seconds))
 
 
-def test_a_queue_through_which_nothing_ever_came_has_no_age(database: Database) -> None:
+def test_a_queue_without_a_heartbeat_has_no_silence(database: Database) -> None:
     assert QueueHeartbeats(database).find_silences() == {"io": None, "gpu": None, "post": None}
 
 
-def test_what_comes_through_a_queue_is_a_sign_of_life_of_that_queue(database: Database) -> None:
+def test_each_queue_has_its_own_heartbeat(database: Database) -> None:
     QueueHeartbeats(database).record("io")
     age(database, 100)
     QueueHeartbeats(database).record("gpu")
@@ -31,14 +31,14 @@ def test_what_comes_through_a_queue_is_a_sign_of_life_of_that_queue(database: Da
     assert silences["post"] is None
 
 
-def test_a_later_sign_of_life_replaces_the_first(database: Database) -> None:
+def test_a_later_heartbeat_replaces_the_first(database: Database) -> None:
     QueueHeartbeats(database).record("io")
     age(database, 100)
     QueueHeartbeats(database).record("io")
     assert QueueHeartbeats(database).find_silences()["io"] == pytest.approx(0, abs=30)
 
 
-def test_a_process_does_not_write_what_it_wrote_a_moment_ago(database: Database) -> None:
+def test_a_process_writes_at_most_one_heartbeat_per_second(database: Database) -> None:
     heartbeats = QueueHeartbeats(database)
     heartbeats.record("io")
     age(database, 100)
@@ -46,12 +46,12 @@ def test_a_process_does_not_write_what_it_wrote_a_moment_ago(database: Database)
     assert heartbeats.find_silences()["io"] == pytest.approx(100, abs=30)
 
 
-def test_a_job_is_a_heartbeat_of_every_queue_that_its_process_serves(app: Flask) -> None:
+def test_a_job_counts_for_every_queue_that_its_process_serves(app: Flask) -> None:
     queue: JobQueue = app.extensions["queue"]  # no -Q on its command line
     assert list_served_queues(queue, RUN) == {"io", "gpu", "post"}
 
 
-def test_a_job_is_no_heartbeat_of_a_queue_that_its_process_does_not_serve(app: Flask) -> None:
+def test_a_job_does_not_count_for_queues_of_other_processes(app: Flask) -> None:
     queue: JobQueue = app.extensions["queue"]
     queue.select_queues(["gpu"])
     assert list_served_queues(queue, RUN) == {"gpu"}

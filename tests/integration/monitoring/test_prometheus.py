@@ -67,7 +67,7 @@ def test_messages_on_the_broker_are_counted(services: Services, read: Read) -> N
     assert (read("queue_messages", queue="post"), read("queue_messages", queue="io")) == (1, 0)
 
 
-def test_pages_bytes_and_answers_are_what_the_workers_counted(services: Services, read: Read) -> None:
+def test_pages_bytes_and_answers_are_read_from_the_counters(services: Services, read: Read) -> None:
     for status in ("detected", "detected", "empty"):
         services.count_page(status)
     services.counters.add("bytes", "library.example", 5_000_000)
@@ -77,23 +77,23 @@ def test_pages_bytes_and_answers_are_what_the_workers_counted(services: Services
     assert read("fetch_answers_total", host="library.example") == 2
 
 
-def test_what_became_of_images_and_pairs_is_counted(services: Services, read: Read) -> None:
+def test_images_and_pairs_are_counted_by_status(services: Services, read: Read) -> None:
     for what, number in {"image embedded": 5, "image failed": 2, "pair known": 7}.items():
         services.count_comparison(what, number)
     assert [read("images_total", status=status) for status in ("embedded", "failed")] == [5, 2]
     assert [read("pairs_total", status=status) for status in ("compared", "known")] == [0, 7]
 
 
-def test_the_hosts_that_sent_most_are_shown(services: Services, read: Read) -> None:
+def test_only_the_hosts_with_the_most_bytes_are_shown(services: Services, read: Read) -> None:
     for number in range(MOST_HOSTS + 1):
         services.counters.add("bytes", f"{number}.example", number + 1)
     assert read("fetched_bytes_total", host="0.example") is None
     assert read("fetched_bytes_total", host="1.example") == 2
 
 
-def test_the_memory_of_a_gpu_is_shown_only_where_there_is_one(services: Services, read: Read) -> None:
+def test_the_memory_of_a_gpu_is_shown_only_with_a_gpu(services: Services, read: Read) -> None:
     assert read("gpu_memory_bytes", device="0", kind="used") is None
-    services.counters.show("gpu_memory", {"0 used": 17}, 60)
+    services.counters.set_gauge("gpu_memory", {"0 used": 17}, 60)
     assert read("gpu_memory_bytes", device="0", kind="used") == 17
 
 
@@ -103,7 +103,7 @@ def test_the_silence_of_a_queue_is_shown(services: Services, read: Read) -> None
     assert read("queue_silence_seconds", queue="io") is None
 
 
-def test_without_the_broker_what_the_database_knows_is_shown(settings: Settings) -> None:
+def test_without_the_broker_the_metrics_of_the_database_are_shown(settings: Settings) -> None:
     away = settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{find_free_port()}"})
     app = create_app(away)
     add_job(app.extensions["services"], "a", "queued")
@@ -113,7 +113,7 @@ def test_without_the_broker_what_the_database_knows_is_shown(settings: Settings)
     app.extensions["services"].database.close()
 
 
-def test_without_the_database_what_the_broker_knows_is_shown(
+def test_without_the_database_the_metrics_of_the_broker_are_shown(
     services: Services, read: Read, settings: Settings
 ) -> None:
     services.database.close()

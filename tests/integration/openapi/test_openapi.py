@@ -1,5 +1,6 @@
-"""The OpenAPI document says what the service does: some hundreds of requests a run, more than 10,000 with
-``HYPOTHESIS_PROFILE=nightly``.
+"""The OpenAPI document matches the service. Generated requests check every route.
+
+A normal run sends some hundreds of requests; ``HYPOTHESIS_PROFILE=nightly`` sends more than 10,000.
 """
 
 import io
@@ -25,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 from app.config import Settings
 from app.database.tables import Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
@@ -45,8 +46,8 @@ from tests.support.rows import change_job
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
-PROBES = ("/healthz", "/readyz")  # 503 is what they are there to say
-# No worker runs here, no job has files (schemathesis would leave them open), and the weights are none.
+PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses
+# No worker runs here, the jobs have no files (schemathesis would not close them), and the weights are not a model.
 UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default")
 MANIFEST = "https://library.example/manifest.json"
 BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
@@ -67,13 +68,13 @@ PAGES = [
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Thousands of requests are not too many here."""
+    """Disable the rate limits."""
     return settings.model_copy(update={"rate_limit": "off", "rate_limit_address": "off"})
 
 
 @pytest.fixture
 def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
-    """A similarity job that is done, with an image that failed."""
+    """A similarity job in state done, with failed images."""
     body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
     job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
     jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
@@ -84,14 +85,14 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     change_job(app.extensions["services"].database, job_id, coverage={"documents": documents})
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example")
-        enlist_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
+        enqueue_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
     save_result(folder, ["a", "b"])
     return job_id
 
 
 @pytest.fixture
 def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> list[str]:
-    """A job that is done, with a canvas that failed, one that is cancelled, two that wait, and one that compared."""
+    """Five jobs: done with a failed canvas, cancelled, queued, queued, and a similarity job in state done."""
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
@@ -101,7 +102,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
     change_job(app.extensions["services"].database, done, coverage=coverage)
     with app.extensions["services"].database.session() as session:
-        enlist(
+        enqueue(
             session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
         )
     folder.path.mkdir(parents=True)
@@ -112,7 +113,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
 
 @pytest.fixture
 def _dataset(client: FlaskClient, headers: dict[str, str]) -> None:
-    """A data set by the name of ``eida``."""
+    """A data set with the name ``eida``."""
     form = {field: (io.BytesIO(UPLOADS[field]), "eida.yaml") for field in ("dataset_zip", "yaml_file")}
     assert client.post("/send-dataset", headers=headers, data=form).status_code == 200
 
@@ -121,7 +122,7 @@ def name_as_documented(rule: str) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
-def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
+def test_the_document_has_exactly_the_routes_of_the_service(app: Flask) -> None:
     served = {
         (name_as_documented(rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -130,11 +131,11 @@ def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
     assert set(OPERATIONS) == served
 
 
-def test_the_document_is_one_of_openapi(app: Flask) -> None:
+def test_the_document_is_valid_openapi(app: Flask) -> None:
     openapi.from_wsgi("/openapi.json", app).validate()
 
 
-def test_a_route_that_needs_no_key_is_marked_so(app: Flask) -> None:
+def test_routes_without_a_key_have_no_security_in_the_document(app: Flask) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] in OPEN]
     open_paths = {name_as_documented(rule.rule) for rule in rules}
     assert open_paths == {path for path, method in OPERATIONS if PATHS[path][method].get("security") == []}
@@ -158,7 +159,7 @@ EVALUATION = {
 }
 
 
-def test_every_field_of_the_answers_about_jobs_is_described(
+def test_every_field_of_a_job_is_documented(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_ids: list[str]
 ) -> None:
     store, database = app.extensions["services"].jobs, app.extensions["services"].database
@@ -169,18 +170,18 @@ def test_every_field_of_the_answers_about_jobs_is_described(
     change_job(database, training.id, coverage=learned)
     change_job(database, evaluation.id, coverage={"figures": EVALUATION})
     jobs = client.get("/jobs", headers=headers).json
-    check_that_all_is_described(app, "jobs.index", jobs)
+    check_documented(app, "jobs.index", jobs)
     assert {job["kind"] for job in jobs["jobs"]} == set(KINDS)
     for job in jobs["jobs"]:
-        check_that_all_is_described(app, "jobs.show", client.get(f"/jobs/{job['job_id']}", headers=headers).json)
+        check_documented(app, "jobs.show", client.get(f"/jobs/{job['job_id']}", headers=headers).json)
 
 
-def test_a_form_takes_what_its_record_has_but_for_what_only_a_route_decides() -> None:
+def test_a_request_has_all_fields_of_its_record_except_refresh() -> None:
     fields = DOCUMENT["components"]["schemas"]["DetectionRequest"]["properties"]
     assert {*fields, "refresh"} == DetectionRequest(MANIFEST).as_json().keys()
 
 
-def test_a_job_that_was_made_is_linked_to_all_that_can_be_asked_of_it() -> None:
+def test_a_new_job_links_to_all_operations_on_jobs() -> None:
     links = PATHS["/run_detect"]["post"]["responses"]["200"]["links"]
     below = {
         operation["operationId"]
@@ -194,10 +195,10 @@ def test_a_job_that_was_made_is_linked_to_all_that_can_be_asked_of_it() -> None:
 @pytest.mark.usefixtures("_dataset")
 @pytest.mark.timeout(3600 if NIGHTLY else 300)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_whatever_is_asked_the_answer_is_a_documented_one(
+def test_every_response_is_documented(
     app: Flask, headers: dict[str, str], job_ids: list[str], path: str, method: str
 ) -> None:
-    # Keys are left to this test: a generator that makes them up gets no further than the gate.
+    # This test sends the keys. With generated keys, no request would get past authentication.
     schema = openapi.from_dict(DOCUMENT | {"security": []})
     schema.app = app
     operation = schema[path][method]
@@ -219,25 +220,25 @@ def test_whatever_is_asked_the_answer_is_a_documented_one(
     )
     def hold(case: Case, job_id: str, usable: bool, key: dict[str, str]) -> None:
         if usable:
-            name_what_is_there(case, job_ids[-1] if "{pair}" in path else job_id)
+            use_existing_objects(case, job_ids[-1] if "{pair}" in path else job_id)
         checks = CHECKS if path in PROBES else [not_a_server_error, *CHECKS]
         answer = case.call_and_validate(headers=key, checks=checks)
         statuses.add(answer.status_code)
         if answer.status_code == 200 and "application/json" in answer.headers["content-type"][0]:
-            check_that_all_is_described(app, PATHS[path][method]["operationId"], answer.json())
+            check_documented(app, PATHS[path][method]["operationId"], answer.json())
 
     hold()
-    assert 200 in statuses or path in UNUSABLE, "no request got to the view with what it needs"
+    assert 200 in statuses or path in UNUSABLE, "no generated request was accepted by the view"
 
 
-def check_that_all_is_described(app: Flask, endpoint: str, answer: Any) -> None:
-    """Check that an answer is of the type that its view names, and has no field that the type does not have."""
+def check_documented(app: Flask, endpoint: str, answer: Any) -> None:
+    """Check that a response has the declared type of its view, and no additional fields."""
     described = adapt(get_operation(app.view_functions[endpoint]).answer)
-    assert described.validate_python(answer) == answer  # fields that are unknown are dropped
+    assert described.validate_python(answer) == answer  # validation drops unknown fields
 
 
-def name_what_is_there(case: Case, job_id: str) -> None:
-    """Put into a request what no generator guesses: the id of a job, the name of weights, addresses."""
+def use_existing_objects(case: Case, job_id: str) -> None:
+    """Insert existing objects into a generated request: job IDs, names of weights and data sets, URLs."""
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = job_id
     if "name" in case.path_parameters:

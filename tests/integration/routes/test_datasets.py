@@ -1,4 +1,4 @@
-"""``/send-data``, ``/send-dataset``, ``/datasets``: sent through the application, and through gunicorn."""
+"""``/send-data``, ``/send-dataset`` and ``/datasets``, called in the application and through gunicorn."""
 
 import fcntl
 import io
@@ -34,7 +34,7 @@ def fill_dataset(**fields: Any) -> dict[str, Any]:
     return {"dataset_zip": (content, "d.zip"), "yaml_file": (io.BytesIO(YAML), "vhs.yaml")} | fields
 
 
-def test_pages_are_sent_split_by_split(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_pages_are_uploaded_split_by_split(client: FlaskClient, headers: dict[str, str]) -> None:
     client.post("/send-data", headers=headers, data=fill_data("p1", "p2"))
     answer = client.post("/send-data", headers=headers, data=fill_data("p3", split="val"))
     assert answer.status_code == 200
@@ -51,14 +51,14 @@ def test_pages_are_sent_split_by_split(client: FlaskClient, headers: dict[str, s
     assert client.get("/datasets", headers=headers).json == {"datasets": [answer.json["dataset"]]}
 
 
-def test_a_whole_data_set_is_sent(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_complete_data_set_is_uploaded(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/send-dataset", headers=headers, data=fill_dataset())
     assert (answer.status_code, answer.json["message"]) == (200, "The data set vhs has 1 image for train.")
     assert answer.json["dataset"]["splits"] == {"train": {"images": 1, "illustrations": 1, "empty": 0}}
 
 
 @pytest.mark.parametrize(("action", "split"), [(None, "test"), ("", "test"), ("val", "val")])
-def test_pages_without_a_split_are_for_testing_unless_the_request_says_otherwise(
+def test_pages_without_a_split_are_for_test_unless_action_is_set(
     client: FlaskClient, headers: dict[str, str], action: str | None, split: str
 ) -> None:
     flat = (make_zip({"images/a.jpg": PAGE, "labels/a.txt": BOX}), "d.zip")
@@ -66,7 +66,7 @@ def test_pages_without_a_split_are_for_testing_unless_the_request_says_otherwise
     assert list(client.post("/send-dataset", headers=headers, data=form).json["dataset"]["splits"]) == [split]
 
 
-def test_the_name_is_that_of_the_yaml_file_or_the_field_name(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_the_name_comes_from_the_field_name_or_the_yaml_file(client: FlaskClient, headers: dict[str, str]) -> None:
     for name in ("mine", "other.yaml"):
         client.post("/send-data", headers=headers, data=fill_data(name=name))
     client.post("/send-data", headers=headers, data=fill_data(yaml_file=(io.BytesIO(YAML), "../../etc/x.yml")))
@@ -74,7 +74,7 @@ def test_the_name_is_that_of_the_yaml_file_or_the_field_name(client: FlaskClient
     assert names == ["mine", "other", "x"]
 
 
-def test_a_data_set_is_removed_by_its_own_client_app(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_only_the_owner_can_remove_a_data_set(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     client.post("/send-data", headers=headers, data=fill_data())
     other = {"X-API-Key": add_app(app.extensions["services"].database, "other")}
     assert client.get("/datasets", headers=other).json == {"datasets": []}
@@ -89,16 +89,16 @@ def test_a_data_set_is_removed_by_its_own_client_app(app: Flask, client: FlaskCl
     ("fields", "sentence"),
     [
         ({"img_zip": ""}, "img_zip is missing: send a zip file of images."),
-        ({"anno_zip": ""}, "anno_zip is missing: send a zip file of label files, a .txt for each image."),
+        ({"anno_zip": ""}, "anno_zip is missing: send a zip file of label files, one .txt file per image."),
         ({"yaml_file": "names: [a]"}, "yaml_file must be a file, not 'names: [a]'."),
-        ({"action": ""}, "action is missing: send train, val or test."),
+        ({"action": ""}, "action is missing: send the purpose of the pages: train, val or test."),
         ({"action": "validate"}, "action is 'validate': send one of train, val, test."),
         ({"yaml_file": (io.BytesIO(YAML), "my data.yaml")}, "'my data.yaml' cannot be the name of a data set"),
         ({"name": "../x"}, "'../x' cannot be the name of a data set"),
         ({"img_zip": (io.BytesIO(b"x"), "i.zip")}, "img_zip is not a zip file"),
     ],
 )
-def test_a_field_that_cannot_be_used_is_named(
+def test_the_error_names_the_invalid_field(
     client: FlaskClient, headers: dict[str, str], fields: dict[str, Any], sentence: str
 ) -> None:
     answer = client.post("/send-data", headers=headers, data=fill_data(**fields))
@@ -107,9 +107,7 @@ def test_a_field_that_cannot_be_used_is_named(
     assert client.get("/datasets", headers=headers).json == {"datasets": []}
 
 
-def test_no_more_uploads_than_a_few_are_received_at_once(
-    app: Flask, client: FlaskClient, headers: dict[str, str]
-) -> None:
+def test_too_many_concurrent_uploads_are_503(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     parts = app.extensions["services"].datasets.parts
     parts.mkdir(parents=True)
     with ExitStack() as stack:
@@ -121,7 +119,7 @@ def test_no_more_uploads_than_a_few_are_received_at_once(
     assert client.post("/send-data", headers=headers, data=fill_data()).status_code == 200
 
 
-def test_a_disk_without_room_is_said_to_be_full(
+def test_an_upload_to_a_full_disk_is_507(
     client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
@@ -132,7 +130,7 @@ def test_a_disk_without_room_is_said_to_be_full(
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[Api]:
-    """Gunicorn, with little patience for requests of other kinds."""
+    """The API on gunicorn, with small limits for requests that are not uploads."""
     limits = {"max_request_mb": 0.1, "max_dataset_mb": 5, "request_seconds": 2}
     with open_api(tmp_path_factory.mktemp("api"), celery_broker_url=broker_url, **limits) as api:
         yield api
@@ -155,7 +153,7 @@ def test_an_upload_may_be_larger_than_other_requests(api: Api) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_upload_over_its_limit_is_413_with_a_sentence(api: Api, chunked: bool) -> None:
+def test_an_upload_over_its_limit_is_413_with_a_message(api: Api, chunked: bool) -> None:
     form = swap(fill_data(img_zip=(io.BytesIO(bytes(6_000_000)), "i.zip")) | {"action": (io.BytesIO(b"train"), "")})
     body = requests.Request("POST", "http://x", files=form).prepare()
     headers = api.headers | {"Content-Type": body.headers["Content-Type"]}
@@ -167,14 +165,14 @@ def test_an_upload_over_its_limit_is_413_with_a_sentence(api: Api, chunked: bool
 
 
 @pytest.mark.parametrize(("key", "status"), [("", 400), ("wrong", 403)])
-def test_who_has_no_key_is_answered_before_the_body_is_read(api: Api, key: str, status: int) -> None:
+def test_a_request_without_a_key_is_rejected_before_its_body_is_read(api: Api, key: str, status: int) -> None:
     head = f"POST /send-data HTTP/1.1\r\nHost: api\r\nX-API-Key: {key}\r\nContent-Length: 4000000\r\n\r\n"
     with api.connect(head.encode()) as connection:
         assert connection.recv(12) == b"HTTP/1.1 %d" % status
 
 
 def begin_upload(api: Api, image: bytes = PAGE) -> tuple[socket.socket, bytes]:
-    """Send the head of an upload; return the connection, and the body that is to follow."""
+    """Send the headers of an upload. Return the connection and the body that is still to be sent."""
     content = make_zip({"images/a.jpg": image, "labels/a.txt": BOX}, zipfile.ZIP_STORED)
     form = fill_dataset(dataset_zip=(content, "d.zip"))
     body = requests.Request("POST", "http://x", files=swap(form)).prepare()
@@ -183,37 +181,37 @@ def begin_upload(api: Api, image: bytes = PAGE) -> tuple[socket.socket, bytes]:
     return api.connect("\r\n".join(lines).encode()), body.body
 
 
-def test_an_upload_that_comes_steadily_may_take_longer_than_other_requests(api: Api) -> None:
+def test_a_steady_upload_may_take_longer_than_other_requests(api: Api) -> None:
     connection, body = begin_upload(api, make_image("BMP", (800, 600)))
     with connection:
         pause = threading.Event()
         for start in range(0, len(body), len(body) // 8):
             connection.sendall(body[start : start + len(body) // 8])
-            pause.wait(0.5)  # eight of these are twice what other requests have
+            pause.wait(0.5)  # eight of these are twice the limit of other requests
         assert connection.recv(12) == b"HTTP/1.1 200"
 
 
-def test_an_upload_that_stands_still_is_cut(api: Api) -> None:
+def test_a_stalled_upload_is_dropped(api: Api) -> None:
     connection, body = begin_upload(api)
     with connection:
         connection.sendall(body[:-1])
-        connection.settimeout(30)  # of the hour that an upload may take
+        connection.settimeout(30)  # far below the hour that an upload may take
         assert connection.recv(12) in (b"", b"HTTP/1.1 400")
 
 
-def test_uploads_that_come_slowly_leave_threads_for_others(api: Api) -> None:
+def test_slow_uploads_leave_threads_for_other_requests(api: Api) -> None:
     head = f"POST /send-data HTTP/1.1\r\nHost: api\r\nX-API-Key: {api.headers['X-API-Key']}\r\n"
     head += "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 400000\r\n\r\n--b\r\n"
     with ExitStack() as stack:
         for _ in range(32):
             stack.enter_context(api.connect(head.encode()))
         assert requests.get(f"{api.address}/models", timeout=30).status_code == 200
-        while (answer := send(api, api.headers)).status_code == 200:  # till the slow ones have all turns
+        while (answer := send(api, api.headers)).status_code == 200:  # until the slow uploads hold all locks
             pass
         assert (answer.status_code, answer.json()["code"]) == (503, "busy")
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(api: Api) -> None:
+def test_an_interrupted_upload_leaves_no_data_set(api: Api) -> None:
     requests.delete(f"{api.address}/datasets/vhs", headers=api.headers, timeout=30)
     connection, body = begin_upload(api)
     with connection, connection.makefile("rb") as answer:

@@ -19,7 +19,7 @@ def post_list(client: FlaskClient, headers: dict[str, str], content: bytes, **fi
 
 
 @pytest.mark.parametrize("path", ["/run_detect", "/delete_detect"])
-def test_an_accepted_manifest_answers_200_with_the_job(client: FlaskClient, headers: dict[str, str], path: str) -> None:
+def test_an_accepted_manifest_is_200_with_the_job(client: FlaskClient, headers: dict[str, str], path: str) -> None:
     answer = client.post(path, headers=headers, data={"manifest_url": MANIFEST, "experiment_id": "7"})
     assert answer.status_code == 200
     assert answer.json.keys() == {"message", "job_id", "status_url"}
@@ -40,7 +40,7 @@ def test_an_accepted_manifest_answers_200_with_the_job(client: FlaskClient, head
     ],
 )
 @pytest.mark.parametrize("path", ["/run_detect", "/delete_detect"])
-def test_a_bad_field_is_named_and_nothing_is_queued(
+def test_the_error_names_an_invalid_field_and_no_job_is_created(
     client: FlaskClient, headers: dict[str, str], path: str, form: dict[str, str], field: str
 ) -> None:
     answer = client.post(path, headers=headers, data=form)
@@ -49,7 +49,7 @@ def test_a_bad_field_is_named_and_nothing_is_queued(
     assert client.get("/jobs", headers=headers).json == {"jobs": []}
 
 
-def test_good_lines_run_and_bad_lines_are_named(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_valid_lines_get_jobs_and_invalid_lines_are_listed(client: FlaskClient, headers: dict[str, str]) -> None:
     content = b"\xef\xbb\xbfhttps://a.example/1\r\n\r\n  \nnot an address\nhttps://a.example/2\nftp://a.example/3"
     answer = post_list(client, headers, content)
     assert answer.status_code == 200
@@ -63,20 +63,20 @@ def test_good_lines_run_and_bad_lines_are_named(client: FlaskClient, headers: di
     assert len(client.get("/jobs", headers=headers).json["jobs"]) == 2
 
 
-def test_a_line_given_twice_runs_once(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_repeated_line_gets_one_job(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = post_list(client, headers, b"https://a.example/1\nhttps://a.example/1\n")
     assert len(answer.json["jobs"]) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"nothing\n", b"\xff\xfe\x00"])
-def test_a_list_without_a_usable_line_is_refused(client: FlaskClient, headers: dict[str, str], content: bytes) -> None:
+def test_a_list_without_a_valid_line_is_400(client: FlaskClient, headers: dict[str, str], content: bytes) -> None:
     answer = post_list(client, headers, content)
     assert answer.status_code == 400
     assert "url_file" in answer.json["message"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("model", "absent.pt"), ("callback", "nowhere")])
-def test_a_bad_field_beside_the_list_is_named(
+def test_the_error_names_an_invalid_field_next_to_a_list(
     client: FlaskClient, headers: dict[str, str], field: str, value: str
 ) -> None:
     answer = post_list(client, headers, b"https://a.example/1\n", **{field: value})
@@ -85,13 +85,13 @@ def test_a_bad_field_beside_the_list_is_named(
     assert client.get("/jobs", headers=headers).json == {"jobs": []}
 
 
-def test_a_missing_list_is_named(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_missing_list_is_400(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/detect_all", headers=headers, data={"url_file": "https://a.example/1"})
     assert answer.status_code == 400
     assert "url_file" in answer.json["message"]
 
 
-def test_a_request_is_accepted_and_recorded_while_the_broker_is_away(settings: Settings) -> None:
+def test_a_request_is_accepted_while_the_broker_is_down(settings: Settings) -> None:
     down = settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{find_free_port()}"})
     app: Flask = create_app(down)
     headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}

@@ -9,13 +9,13 @@ from app.config import Settings
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("GET", "/run_detect", 405), ("PUT", "/models", 405), ("POST", "/jobs", 405)],
 )
-def test_errors_of_http_are_json_too(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_http_errors_are_json(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status
     assert answer.json["message"]
 
 
-def test_an_unforeseen_error_shows_no_traceback(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_an_internal_error_shows_no_details(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     @app.get("/broken")
     def broken() -> None:
         raise KeyError("secret")
@@ -39,7 +39,7 @@ def test_a_malformed_host_is_400(client: FlaskClient, headers: dict[str, str], h
     assert answer.status_code == 400
 
 
-def test_a_large_form_field_is_read(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_large_form_field_is_validated(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/run_detect", headers=headers, data={"manifest_url": "https://a.example/" + "x" * 600_000})
     assert answer.status_code == 400
     assert answer.json["message"] == "manifest_url is longer than 4096 characters."

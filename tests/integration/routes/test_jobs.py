@@ -8,7 +8,7 @@ from sqlalchemy import update
 from app.auth import add_app
 from app.database.tables import Delivery
 from app.delivery.kinds import Kind
-from app.delivery.outbox import Outcome, enlist
+from app.delivery.outbox import Outcome, enqueue
 from app.delivery.payloads import Destination
 from app.jobs import DetectionRequest, State
 from app.jobs.states import DOWNLOAD, STAGES
@@ -24,7 +24,7 @@ def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
 
 @pytest.fixture
 def finished(app: Flask, job_id: str) -> str:
-    """A job that has gone all the way, with its files."""
+    """A job in state done, with its result files."""
     jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
     for stage in STAGES:
         jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
@@ -34,7 +34,7 @@ def finished(app: Flask, job_id: str) -> str:
     return job_id
 
 
-def test_a_job_shows_what_the_design_names(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+def test_a_job_has_the_documented_fields(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
     job: dict[str, Any] = client.get(f"/jobs/{job_id}", headers=headers).json
     assert job.keys() == {
         "job_id",
@@ -61,7 +61,9 @@ def test_a_job_shows_what_the_design_names(client: FlaskClient, headers: dict[st
     ("method", "path"),
     [("GET", ""), ("GET", "/annotations"), ("POST", "/cancel"), ("POST", "/redeliver"), ("POST", "/retry")],
 )
-def test_another_apps_job_is_404(app: Flask, client: FlaskClient, job_id: str, method: str, path: str) -> None:
+def test_a_job_of_another_client_app_is_404(
+    app: Flask, client: FlaskClient, job_id: str, method: str, path: str
+) -> None:
     stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     answer = client.open(f"/jobs/{job_id}{path}", method=method, headers=stranger)
     absent = client.open(f"/jobs/{'0' * 32}{path}", method=method, headers=stranger)
@@ -79,7 +81,7 @@ def test_jobs_are_filtered_by_state(client: FlaskClient, headers: dict[str, str]
 @pytest.mark.parametrize(
     "query", ["state=odd", "limit=0", "limit=-1", "limit=many", "limit=1001", "limit=²", "limit=" + "9" * 30]
 )
-def test_a_bad_filter_is_400(client: FlaskClient, headers: dict[str, str], query: str) -> None:
+def test_an_invalid_filter_is_400(client: FlaskClient, headers: dict[str, str], query: str) -> None:
     answer = client.get(f"/jobs?{query}", headers=headers)
     assert answer.status_code == 400
     assert answer.json["message"].startswith(query.partition("=")[0])
@@ -92,7 +94,7 @@ def test_a_queued_job_is_cancelled(client: FlaskClient, headers: dict[str, str],
     assert (again.status_code, "cancelled already" in again.json["message"]) == (400, True)
 
 
-def test_annotations_are_there_when_it_is_done(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+def test_a_finished_job_has_annotations(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     text = client.get(f"/jobs/{finished}/annotations", headers=headers)
     assert (text.text, text.mimetype) == ("1 é.jpg\n1 2 3 4\n", "text/plain")
     answer = client.get(f"/jobs/{finished}/annotations?format=json", headers=headers).json
@@ -104,18 +106,18 @@ def test_annotations_of_an_unfinished_job_are_400(client: FlaskClient, headers: 
     assert (answer.status_code, "queued" in answer.json["message"]) == (400, True)
 
 
-def test_an_unknown_form_of_annotations_is_400(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+def test_an_unknown_format_of_annotations_is_400(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     assert client.get(f"/jobs/{finished}/annotations?format=xml", headers=headers).status_code == 400
 
 
-def test_a_result_without_an_address_cannot_be_sent_again(
+def test_a_result_without_a_destination_cannot_be_redelivered(
     client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     answer = client.post(f"/jobs/{finished}/redeliver", headers=headers)
     assert (answer.status_code, "callback" in answer.json["message"]) == (400, True)
 
 
-def test_a_job_without_a_result_and_nobody_to_tell_has_nothing_to_send_again(
+def test_a_job_without_deliveries_cannot_be_redelivered(
     client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     client.post(f"/jobs/{job_id}/cancel", headers=headers)
@@ -124,10 +126,10 @@ def test_a_job_without_a_result_and_nobody_to_tell_has_nothing_to_send_again(
 
 
 def add_delivery(app: Flask, job_id: str) -> None:
-    """A result that could not be delivered, at its last try."""
+    """Add a result whose last delivery attempt has failed."""
     job = app.extensions["services"].jobs.find(job_id)
     with app.extensions["services"].database.session() as session:
-        enlist(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
+        enqueue(session, job, Kind.RESULT, Destination("https://a.example/in/x", "https://a.example/in"))
     outbox = app.extensions["services"].outbox
     delivery = outbox.lease_next(60)
     outbox.record(delivery, Outcome(500, "It answered 500.", None, 0.25))
@@ -135,7 +137,7 @@ def add_delivery(app: Flask, job_id: str) -> None:
         session.execute(update(Delivery).values(status="failed", next_attempt=None))
 
 
-def test_a_delivery_shows_what_came_of_every_try(
+def test_a_delivery_lists_every_attempt(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     add_delivery(app, finished)
@@ -157,7 +159,7 @@ def test_a_delivery_shows_what_came_of_every_try(
     assert len(listed["deliveries"][0]["history"]) == 1
 
 
-def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+def test_a_result_is_redelivered(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     add_delivery(app, finished)
     outbox = app.extensions["services"].outbox
     assert outbox.count_due(1) == 0
@@ -165,7 +167,7 @@ def test_a_result_is_sent_again(app: Flask, client: FlaskClient, headers: dict[s
     assert outbox.lease_next(60).job_id == finished
 
 
-def test_an_unfinished_job_is_not_sent_again(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+def test_an_unfinished_job_cannot_be_redelivered(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
     assert client.post(f"/jobs/{job_id}/redeliver", headers=headers).status_code == 400
 
 
@@ -175,34 +177,34 @@ def fail_canvases(app: Flask, job_id: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "The canvas that failed is"), (3, "The 3 canvases that failed are")])
-def test_the_canvases_that_failed_are_tried_again(
+def test_failed_canvases_are_retried(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str, count: int, said: str
 ) -> None:
     fail_canvases(app, finished, count)
     answer = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (answer.status_code, answer.json["message"]) == (200, f"{said} tried again.")
     assert client.get(f"/jobs/{finished}", headers=headers).json["state"] == "queued"
-    # What is known already can be had meanwhile.
+    # The existing result remains available.
     assert client.get(f"/jobs/{finished}/annotations", headers=headers).status_code == 200
     again = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (again.status_code, "queued" in again.json["message"]) == (400, True)
 
 
-def test_a_job_without_failed_canvases_is_not_tried_again(
+def test_a_job_without_failed_canvases_cannot_be_retried(
     client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     answer = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (answer.status_code, "nothing to try again" in answer.json["message"]) == (400, True)
 
 
-def test_a_cancelled_job_goes_on_where_it_stopped(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+def test_a_cancelled_job_is_retried(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
     client.post(f"/jobs/{job_id}/cancel", headers=headers)
     answer = client.post(f"/jobs/{job_id}/retry", headers=headers)
     assert (answer.status_code, answer.json["message"]) == (200, "The job is tried again.")
     assert client.get(f"/jobs/{job_id}", headers=headers).json["state"] == "queued"
 
 
-def test_a_collection_shows_its_jobs_and_is_cancelled_and_tried_again_with_them(
+def test_a_collection_lists_cancels_and_retries_its_jobs(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     services = app.extensions["services"]

@@ -8,7 +8,7 @@ from app.config import Settings
 TOKEN = "a secret of Prometheus"
 
 
-def test_the_answer_is_what_prometheus_reads_with_a_help_for_each(client: FlaskClient) -> None:
+def test_prometheus_can_parse_the_metrics_and_each_has_a_help_text(client: FlaskClient) -> None:
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain")
@@ -21,9 +21,7 @@ def test_the_answer_is_what_prometheus_reads_with_a_help_for_each(client: FlaskC
     ("header", "status"),
     [(None, 403), ("Bearer wrong", 403), (f"Basic {TOKEN}", 403), ("Bearer é", 403), (f"Bearer {TOKEN}", 200)],
 )
-def test_with_a_token_in_the_settings_only_who_sends_it_is_answered(
-    settings: Settings, header: str | None, status: int
-) -> None:
+def test_metrics_require_the_token_of_the_settings(settings: Settings, header: str | None, status: int) -> None:
     app = create_app(settings.model_copy(update={"metrics_token": TOKEN}))
     answer = app.test_client().get("/metrics", headers={"Authorization": header} if header else {})
     assert answer.status_code == status

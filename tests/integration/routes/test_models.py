@@ -19,7 +19,7 @@ MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 
 @pytest.fixture
 def folder(app: Flask) -> Path:
-    """The weights of the server: two files that hold a network, and one that does not."""
+    """The weights of the server: two files with a network, and one without."""
     folder: Path = app.extensions["services"].models.folder
     save_records(folder / "best_eida.pt", make_module(), train_args={"imgsz": 512})
     save_records(folder / "other.pt", make_module())
@@ -30,13 +30,13 @@ def folder(app: Flask) -> Path:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The weights that were tried, without torch."""
+    """Replace the trial of weights, which needs torch, by a list of the file names."""
     tried: list[str] = []
     monkeypatch.setattr(models, "try_weights", lambda path, _: tried.append(path.name))
     return tried
 
 
-def test_models_are_listed_with_the_time_of_their_change(client: FlaskClient, folder: Path) -> None:
+def test_models_are_listed_with_the_time_of_their_last_change(client: FlaskClient, folder: Path) -> None:
     answer = client.get("/models")
     assert answer.status_code == 200
     assert answer.json["best_eida.pt"] == time.ctime(1712065196)
@@ -64,7 +64,7 @@ def test_a_model_is_described(client: FlaskClient, folder: Path, name: str) -> N
     }
 
 
-def test_a_model_that_cannot_be_used_says_so(client: FlaskClient, folder: Path) -> None:
+def test_unusable_weights_are_described_with_the_reason(client: FlaskClient, folder: Path) -> None:
     answer = client.get("/models/illustrations")
     assert answer.status_code == 200
     assert answer.json["default"] is True
@@ -78,7 +78,7 @@ HOSTILE = ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "best_eida.pt%00", "
 
 
 @pytest.mark.parametrize("name", NAMES + HOSTILE)
-def test_what_is_not_there_is_not_found_and_nothing_is_made_of_it(
+def test_unknown_weights_are_404_and_not_tried(
     client: FlaskClient, headers: dict[str, str], folder: Path, tried: list[str], name: str
 ) -> None:
     (folder / "folder.pt").mkdir()
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_not_found_and_nothing_is_made_of_it(
     assert not tried
 
 
-def test_another_default_holds_at_once_and_says_which_was_before(
+def test_a_new_default_takes_effect_at_once_and_names_the_previous_one(
     client: FlaskClient, headers: dict[str, str], folder: Path, tried: list[str], settings: Settings
 ) -> None:
     assert client.get("/models/default").json == {
@@ -102,15 +102,15 @@ def test_another_default_holds_at_once_and_says_which_was_before(
     }
     answer = client.post("/models/other/default", headers=headers)
     assert answer.status_code == 200
-    assert answer.json["message"] == "other.pt is used when a request names no model, in place of illustrations.pt."
+    assert answer.json["message"] == "other.pt is now the default model, in place of illustrations.pt."
     assert (answer.json["default"], answer.json["previous"]) == ("other.pt", "illustrations.pt")
     again = client.post("/models/other.pt/default", headers=headers)
-    assert again.json["message"] == "other.pt is used already when a request names no model."
+    assert again.json["message"] == "other.pt is the default model already."
     assert again.json["previous"] == "illustrations.pt"
     assert tried == ["other.pt", "other.pt"]
     assert client.get("/models/other").json["default"] is True
     assert client.get("/models/illustrations").json["default"] is False
-    # After a restart, and in another process.
+    # The choice also holds after a restart and in other processes.
     other = create_app(settings)
     shown = other.test_client().get("/models/default").json
     assert shown == {key: again.json[key] for key in ("default", "previous", "since")} | {"error": None}
@@ -118,14 +118,14 @@ def test_another_default_holds_at_once_and_says_which_was_before(
     other.extensions["services"].database.close()
 
 
-def test_a_default_needs_a_key(client: FlaskClient, folder: Path, tried: list[str]) -> None:
+def test_changing_the_default_needs_a_key(client: FlaskClient, folder: Path, tried: list[str]) -> None:
     assert client.post("/models/other/default").status_code == 400
     assert client.post("/models/other/default", headers={"X-API-Key": "no"}).status_code == 403
     assert not tried
     assert client.get("/models/default").json["default"] == "illustrations.pt"
 
 
-def test_what_cannot_be_used_does_not_become_the_default(
+def test_unusable_weights_do_not_become_the_default(
     client: FlaskClient, headers: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"
@@ -135,7 +135,7 @@ def test_what_cannot_be_used_does_not_become_the_default(
     reasons = {
         "hostile.pt": f"contains posix.system, which is not part of a detection network: it was not loaded; {ADVICE}.",
         "empty.pt": damaged,
-        "other.pt": damaged,  # it names nothing bad, and has no layers: that only torch finds out
+        "other.pt": damaged,  # its pickle is harmless, but it has no layers, which only torch notices
     }
     for name, reason in reasons.items():
         answer = client.post(f"/models/{name}/default", headers=headers)
@@ -145,13 +145,13 @@ def test_what_cannot_be_used_does_not_become_the_default(
     assert not ran.exists()
 
 
-def test_weights_that_work_become_the_default(client: FlaskClient, headers: dict[str, str], folder: Path) -> None:
+def test_usable_weights_become_the_default(client: FlaskClient, headers: dict[str, str], folder: Path) -> None:
     (folder / "good.pt").write_bytes((ROOT / "models" / "illustrations.pt").read_bytes())
     answer = client.post("/models/good/default", headers=headers)
     assert (answer.status_code, answer.json["default"]) == (200, "good.pt")
 
 
-def test_a_default_that_is_gone_is_told_and_refuses_what_names_no_model(
+def test_without_the_default_file_requests_must_name_a_model(
     client: FlaskClient, headers: dict[str, str], folder: Path, tried: list[str]
 ) -> None:
     client.post("/models/other/default", headers=headers)
@@ -166,7 +166,7 @@ def test_a_default_that_is_gone_is_told_and_refuses_what_names_no_model(
 
 
 @pytest.mark.parametrize("named", [{}, {"model": "illustrations"}])
-def test_a_job_keeps_the_model_with_which_it_was_sent(
+def test_a_job_keeps_its_model_when_the_default_changes(
     app: Flask, client: FlaskClient, headers: dict[str, str], folder: Path, tried: list[str], named: dict[str, Any]
 ) -> None:
     before = client.post("/run_detect", headers=headers, data=MANIFEST | named).json["job_id"]

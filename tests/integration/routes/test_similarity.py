@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app.auth import add_app
 from app.database.tables import Job
 from app.delivery.payloads import Destination
-from app.delivery.result_parts import enlist_parts
+from app.delivery.result_parts import enqueue_parts
 from app.jobs import State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
@@ -34,7 +34,7 @@ def job_id(client: FlaskClient, headers: dict[str, str]) -> str:
 
 @pytest.fixture
 def finished(app: Flask, job_id: str) -> str:
-    """A job that has gone all the way, with its files and its messages."""
+    """A similarity job in state done, with its result files."""
     finish(app, job_id)
     return job_id
 
@@ -66,7 +66,7 @@ def test_documents_in_a_field_of_a_form_are_queued(client: FlaskClient, headers:
     assert (answer.status_code, answer.json["message"]) == (200, "200 documents are queued for comparison.")
 
 
-def test_the_content_type_of_json_may_be_missing(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_json_may_be_sent_without_a_content_type(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/run_similarity", headers=headers, data=json.dumps({"documents": DOCUMENTS}))
     assert answer.status_code == 200
 
@@ -81,14 +81,14 @@ def test_the_content_type_of_json_may_be_missing(client: FlaskClient, headers: d
         (b"[]", "not an object"),
         (b"{}", "documents"),
         (b'{"documents": {}}', "documents is empty"),
-        (b'{"documents": {"a": "https://a.example", "a": "https://a.example"}}', "two documents of the id 'a'"),
+        (b'{"documents": {"a": "https://a.example", "a": "https://a.example"}}', "two documents with the ID 'a'"),
         (b'{"documents": {"a": "https://a.example"}, "topk": 1, "topk": 2}', "'topk' twice"),
         (b'{"documents": {"../a": "https://a.example"}}', "is a path"),
         (b'{"documents": {"a": "https://a.example"}, "model": "odd"}', "moco_v2_800ep_pretrain"),
         (b'{"documents": {"a": "https://a.example"}, "topk": %s}' % (b"9" * 5000), "not JSON"),
     ],
 )
-def test_a_body_that_cannot_be_used_is_400(
+def test_an_invalid_body_is_400(
     app: Flask, client: FlaskClient, headers: dict[str, str], body: bytes, said: str
 ) -> None:
     answer = client.post("/run_similarity", headers=headers, data=body, content_type="application/json")
@@ -101,7 +101,7 @@ def test_a_body_that_is_too_large_is_413(client: FlaskClient, headers: dict[str,
     assert run(client, headers, experiment_id="x" * 17_000_000).status_code == 413
 
 
-def test_what_a_finished_detection_has_found_is_a_document(
+def test_a_finished_detection_job_is_a_source_of_images(
     app: Flask, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     detection = client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json["job_id"]
@@ -118,11 +118,13 @@ def test_what_a_finished_detection_has_found_is_a_document(
         assert answer.status_code == 400
         assert answer.json["message"].replace(detection, "0" * 32) in (
             absent.json["message"],
-            "documents: 'x' names a manifest in which no finished job of yours has found illustrations.",
+            "documents: 'x' names a manifest for which you have no finished detection job: send the manifest first.",
         )
 
 
-def test_a_similarity_job_is_no_source_of_images(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+def test_a_similarity_job_is_not_a_source_of_images(
+    client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
     answer = run(client, headers, {"x": {"job_id": finished}})
     assert (answer.status_code, "is a similarity" in answer.json["message"]) == (400, True)
 
@@ -141,12 +143,12 @@ def test_a_job_shows_its_documents(client: FlaskClient, headers: dict[str, str],
     assert listed == {key: value for key, value in job.items() if key != "deliveries"}
 
 
-def test_the_messages_of_a_job_are_shown_by_their_pairs_and_counted_in_the_list(
+def test_a_job_lists_its_deliveries_and_the_list_of_jobs_counts_them(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     with app.extensions["services"].database.session() as session:
         to = Destination("https://app.example/similarity", "https://app.example/similarity")
-        enlist_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
+        enqueue_parts(session, session.get(Job, finished), to, {"a-a": "1", "a-b": "2"})
     job = client.get(f"/jobs/{finished}", headers=headers).json
     assert {each["part"] for each in job["deliveries"]} == {"a-a", "a-b"}
     (listed,) = client.get("/jobs", headers=headers).json["jobs"]
@@ -155,16 +157,16 @@ def test_the_messages_of_a_job_are_shown_by_their_pairs_and_counted_in_the_list(
 
 
 @pytest.mark.parametrize("name", ["a-b", "b-a"])
-def test_scores_are_there_in_either_order(
+def test_scores_are_returned_for_either_order_of_the_ids(
     client: FlaskClient, headers: dict[str, str], finished: str, name: str
 ) -> None:
     answer = client.get(f"/jobs/{finished}/scores/{name}", headers=headers)
     assert answer.mimetype == "application/octet-stream"
     rows = np.load(io.BytesIO(answer.data), allow_pickle=False)
     assert rows.tolist() == [["0.9", "1", "2"], ["0.5", "2", "1"]]
-    told = client.get(f"/jobs/{finished}/scores/{name}?format=json", headers=headers).json
-    assert (told["job_id"], told["documents"]) == (finished, ["a", "b"])
-    assert told["pairs"][0] == {
+    as_json = client.get(f"/jobs/{finished}/scores/{name}?format=json", headers=headers).json
+    assert (as_json["job_id"], as_json["documents"]) == (finished, ["a", "b"])
+    assert as_json["pairs"][0] == {
         "score": 0.9,
         "transposition": "hflip",
         "image_1": {"name": "1", "url": "https://library.example/a/1"},
@@ -173,16 +175,18 @@ def test_scores_are_there_in_either_order(
 
 
 @pytest.mark.parametrize("name", ["ms-1-ms-1", "ms-1-a", "a-ms-1", "b-b"])
-def test_ids_with_hyphens_are_found(client: FlaskClient, headers: dict[str, str], finished: str, name: str) -> None:
+def test_pairs_of_ids_with_hyphens_are_found(
+    client: FlaskClient, headers: dict[str, str], finished: str, name: str
+) -> None:
     assert client.get(f"/jobs/{finished}/scores/{name}", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["a", "a-c", "-", "ms-1", "..", "a-b.npy", "%2e%2e%2f", "x" * 3000])
-def test_no_such_pair_is_404(client: FlaskClient, headers: dict[str, str], finished: str, name: str) -> None:
+def test_an_unknown_pair_is_404(client: FlaskClient, headers: dict[str, str], finished: str, name: str) -> None:
     assert client.get(f"/jobs/{finished}/scores/{name}", headers=headers).status_code == 404
 
 
-def test_scores_that_are_not_there_yet_are_400_and_of_a_failed_document_404(
+def test_scores_of_an_unfinished_job_are_400_and_missing_scores_404(
     app: Flask, client: FlaskClient, headers: dict[str, str], job_id: str
 ) -> None:
     early = client.get(f"/jobs/{job_id}/scores/a-b", headers=headers)
@@ -194,7 +198,9 @@ def test_scores_that_are_not_there_yet_are_400_and_of_a_failed_document_404(
     assert client.get(f"/jobs/{job_id}/scores/a-a", headers=headers).status_code == 200
 
 
-def test_jobs_of_each_kind_say_what_they_have_not(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+def test_the_error_names_the_result_that_a_kind_of_job_does_not_have(
+    client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
     detection = client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json["job_id"]
     scores = client.get(f"/jobs/{detection}/scores/a-b", headers=headers)
     assert (scores.status_code, "is a detection" in scores.json["message"]) == (404, True)
@@ -203,14 +209,12 @@ def test_jobs_of_each_kind_say_what_they_have_not(client: FlaskClient, headers: 
     assert client.get(f"/jobs/{finished}/scores/a-b?format=xml", headers=headers).status_code == 400
 
 
-def test_another_apps_scores_are_404(app: Flask, client: FlaskClient, finished: str) -> None:
+def test_scores_of_another_client_app_are_404(app: Flask, client: FlaskClient, finished: str) -> None:
     stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
     assert client.get(f"/jobs/{finished}/scores/a-b", headers=stranger).status_code == 404
 
 
-def test_images_that_failed_are_tried_again(
-    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
-) -> None:
+def test_failed_images_are_retried(app: Flask, client: FlaskClient, headers: dict[str, str], finished: str) -> None:
     nothing = client.post(f"/jobs/{finished}/retry", headers=headers)
     assert (nothing.status_code, "no image that failed" in nothing.json["message"]) == (400, True)
     failed = [{"image_name": "x", "reason": "It is gone."}] * 2
@@ -225,7 +229,7 @@ def test_images_that_failed_are_tried_again(
 
 
 def add_files(storage: Storage, job_id: str, number: int, source: str, content: str) -> list[Path]:
-    """Put into the caches what a document uses of the disk."""
+    """Create the files of a document: cached images, embeddings, scores and job files."""
     paths = [
         storage.images(source) / "x.image",
         storage.embeddings / content / "key" / "none.npy",
@@ -240,13 +244,13 @@ def add_files(storage: Storage, job_id: str, number: int, source: str, content: 
 
 
 def use(app: Flask, job_id: str, contents: dict[str, str]) -> dict[str, list[Path]]:
-    """Write down what the documents of a job use, and put it there."""
+    """Record the sources and contents of a job's documents, and create their files."""
     documents, store = app.extensions["services"].documents, app.extensions["services"].jobs
     job = store.find(job_id)
     documents.record(job, {doc_id: source["url"] for doc_id, source in job.request["documents"].items()})
     for doc_id, content in contents.items():
         documents.record_content(job, doc_id, content)
-    rows = {row.doc_id: row for row in documents.list_of(job)}
+    rows = {row.doc_id: row for row in documents.list_for_job(job)}
     return {
         doc_id: add_files(app.extensions["services"].storage, job_id, rows[doc_id].number, rows[doc_id].source, content)
         for doc_id, content in contents.items()
@@ -257,7 +261,7 @@ def forget(client: FlaskClient, headers: dict[str, str], *doc_ids: str) -> Any:
     return client.post("/delete_similarity", headers=headers, json={"documents": doc_ids})
 
 
-def test_a_document_is_forgotten_with_all_that_is_its_own(
+def test_forgetting_a_document_deletes_its_files(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     files = use(app, finished, {"a": "content a", "b": "content b"})
@@ -278,7 +282,7 @@ def test_a_document_is_forgotten_with_all_that_is_its_own(
     assert forget(client, headers, "a").json["unknown"] == ["a"]
 
 
-def test_what_another_document_or_app_uses_is_left_to_it(
+def test_files_that_another_document_or_client_app_uses_are_kept(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     stranger = {"X-API-Key": add_app(app.extensions["services"].database, "stranger")}
@@ -292,12 +296,12 @@ def test_what_another_document_or_app_uses_is_left_to_it(
     assert all(path.exists() for path in cached)
     assert not any(path.exists() for path in (journal, scores))
     images, *cached, journal, scores = mine["b"]
-    assert not images.exists()  # the list of b is nobody else's, its pixels are
+    assert not images.exists()  # no other document uses the list of b, but another one has the same pixels
     assert all(path.exists() for path in cached)
     assert client.get(f"/jobs/{theirs}/scores/theirs-theirs", headers=stranger).status_code == 200
 
 
-def test_a_document_on_which_a_job_works_is_not_forgotten(
+def test_a_document_of_an_unfinished_job_is_not_forgotten(
     app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
 ) -> None:
     files = use(app, finished, {"a": "content a", "b": "content b"})
@@ -314,6 +318,6 @@ def test_a_document_on_which_a_job_works_is_not_forgotten(
 
 
 @pytest.mark.parametrize("documents", [None, [], {}, "a", ["../a"], [1], "[]"])
-def test_ids_that_cannot_be_used_are_400(client: FlaskClient, headers: dict[str, str], documents: Any) -> None:
+def test_invalid_document_ids_are_400(client: FlaskClient, headers: dict[str, str], documents: Any) -> None:
     answer = client.post("/delete_similarity", headers=headers, json={"documents": documents})
     assert (answer.status_code, answer.json["message"].startswith("documents")) == (400, True)

@@ -11,7 +11,7 @@ from tests.support.rows import change_job
 
 @pytest.fixture(autouse=True)
 def _dataset(app: Flask, headers: dict[str, str]) -> None:
-    """The first client app has a data set for training, without pages for tests."""
+    """The first client app has a data set with pages for train and val, none for test."""
     draw_dataset(app.extensions["services"].datasets.folder / "1" / "pages" / "1")
 
 
@@ -22,7 +22,7 @@ def train(client: FlaskClient, headers: dict[str, str], **fields: str) -> tuple[
 
 def test_a_training_is_queued_and_described(client: FlaskClient, headers: dict[str, str]) -> None:
     status, answer = train(client, headers, model="illustrations", name="mine")
-    assert (status, answer["message"]) == (200, "The training is queued: 3 epochs on pages.")
+    assert (status, answer["message"]) == (200, "The training is queued: 3 epochs on the data set pages.")
     job = client.get(answer["status_url"], headers=headers).json
     assert (job["kind"], job["state"]) == ("training", "queued")
     assert (job["data"], job["epochs"], job["model"]) == ("pages", 3, "illustrations.pt")
@@ -30,9 +30,12 @@ def test_a_training_is_queued_and_described(client: FlaskClient, headers: dict[s
     assert client.get("/jobs", headers=headers).json["jobs"][0]["job_id"] == answer["job_id"]
 
 
-def test_a_test_is_queued_and_described(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_an_evaluation_is_queued_and_described(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/test-model", headers=headers, data={"dataset": "pages.yaml", "save_dir": "look"})
-    assert (answer.status_code, answer.json["message"]) == (200, "The test is queued: pages for val of pages.")
+    assert (answer.status_code, answer.json["message"]) == (
+        200,
+        "The evaluation is queued: pages for val of the data set pages.",
+    )
     job = client.get(answer.json["status_url"], headers=headers).json
     assert (job["kind"], job["dataset"], job["save_dir"], job["figures"]) == ("test", "pages", "look", None)
 
@@ -47,7 +50,7 @@ def test_a_test_is_queued_and_described(client: FlaskClient, headers: dict[str, 
         ({"notify_url": "nowhere"}, "notify_url is not a web address"),
     ],
 )
-def test_a_training_that_cannot_be_is_refused(
+def test_an_invalid_training_request_is_400(
     client: FlaskClient, headers: dict[str, str], fields: dict[str, str], sentence: str
 ) -> None:
     status, answer = train(client, headers, **fields)
@@ -56,18 +59,20 @@ def test_a_training_that_cannot_be_is_refused(
     assert client.get("/jobs", headers=headers).json["jobs"] == []
 
 
-def test_a_test_needs_pages_of_its_split(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_an_evaluation_needs_pages_for_its_split(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/test-model", headers=headers, data={"dataset": "pages", "split": "test"})
     assert answer.status_code == 400
     assert answer.json["message"] == "The data set pages has no pages for test: it has train, val."
 
 
-def test_a_key_is_needed(client: FlaskClient) -> None:
+def test_training_and_evaluation_need_a_key(client: FlaskClient) -> None:
     assert client.post("/train-model", data={"data": "pages", "epochs": "3"}).status_code == 400
     assert client.post("/test-model", headers={"X-API-Key": "guess"}).status_code == 403
 
 
-def test_another_app_sees_neither_data_nor_results(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_another_client_app_sees_neither_data_sets_nor_files(
+    app: Flask, client: FlaskClient, headers: dict[str, str]
+) -> None:
     other = {"X-API-Key": add_app(app.extensions["services"].database, "other")}
     status, answer = train(client, other)
     assert (status, answer["message"]) == (400, "'pages' is not among your data sets: none.")
@@ -76,14 +81,14 @@ def test_another_app_sees_neither_data_nor_results(app: Flask, client: FlaskClie
     assert client.get(f"/jobs/{mine['job_id']}/files/curve.png", headers=other).status_code == 404
 
 
-def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_the_files_of_a_job_are_listed_and_downloaded(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
     folder = app.extensions["services"].storage.job(answer["job_id"])
     (folder.results / "val" / "images").mkdir(parents=True)
     (folder.results / "val" / "images" / "1 é.jpg").write_bytes(b"picture")
     (folder.results / ".part-x").write_bytes(b"half")
     (folder.results / "val" / ".new").mkdir()
-    (folder.results / "val" / ".new" / "1.jpg").write_bytes(b"of an evaluation at work")
+    (folder.results / "val" / ".new" / "1.jpg").write_bytes(b"being written by an evaluation")
     (folder.results / "gone.png").symlink_to("just replaced")
     (folder.path / "secret").write_bytes(b"other")
     path = f"/jobs/{answer['job_id']}/files"
@@ -96,7 +101,7 @@ def test_what_came_of_a_job_is_listed_and_sent(app: Flask, client: FlaskClient, 
         assert client.get(f"{path}/{name}", headers=headers).status_code == 404, name
 
 
-def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_finished_training_cannot_be_retried(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
     change_job(app.extensions["services"].database, answer["job_id"], state="done", finished=1.0)
     again = client.post(f"/jobs/{answer['job_id']}/retry", headers=headers)
@@ -104,13 +109,13 @@ def test_a_training_that_is_done_is_not_tried_again(app: Flask, client: FlaskCli
     assert again.json["message"].endswith("is a training that is done: there is nothing to try again.")
 
 
-def test_a_training_that_failed_is_tried_again(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_failed_training_is_retried(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     _, answer = train(client, headers)
     change_job(app.extensions["services"].database, answer["job_id"], state="failed", finished=1.0)
     assert client.post(f"/jobs/{answer['job_id']}/retry", headers=headers).status_code == 200
 
 
-def test_the_folder_of_data_sets_is_under_the_data(app: Flask) -> None:
+def test_data_sets_are_stored_in_the_data_folder(app: Flask) -> None:
     assert (
         app.extensions["services"].datasets.folder == Path(app.extensions["services"].settings.data_folder) / "datasets"
     )

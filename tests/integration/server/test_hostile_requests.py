@@ -1,4 +1,4 @@
-"""Two thousand hostile requests. Each is refused with a sentence, or accepted and harmless; nothing is left behind."""
+"""Two thousand hostile requests. Each is rejected with a message or harmless, and leaves no files."""
 
 import io
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SECRET = "the content of a file next to the data folder"
 
 
 class Target:
-    """An application in a folder of its own, with something beside its data that is nobody's business."""
+    """An application with its own folder, and secret files next to its data that no request may read."""
 
     def __init__(self, folder: Path, broker_url: str) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ class Target:
             return session.scalar(select(func.count()).select_from(Job)) or 0
 
     def list_files(self) -> dict[str, bytes]:
-        """Return what lies outside of the database: the API itself writes nowhere else."""
+        """Return all files except the database, the only file that the API may write."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("service.db")]
         return {str(path): path.read_bytes() for path in files}
 
@@ -68,7 +68,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterato
 
 
 def check(target: Target, case: Case, files: dict[str, bytes]) -> None:
-    """Send a request, and check that it does no harm."""
+    """Send a request and check that it does no harm."""
     jobs = target.count_jobs()
     answer = target.send(case)
     assert target.list_files() == files
@@ -79,7 +79,7 @@ def check(target: Target, case: Case, files: dict[str, bytes]) -> None:
         return
     assert 400 <= answer.status_code < 500
     assert case.status in (None, answer.status_code)
-    assert target.count_jobs() == jobs, "a refused request left a job"
+    assert target.count_jobs() == jobs, "a rejected request created a job"
     sentence = answer.json["message"]
     assert sentence.endswith((".", "?")), sentence
     assert sentence.isprintable()
@@ -87,7 +87,7 @@ def check(target: Target, case: Case, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_requests_are_refused_with_a_sentence_or_harmless(target: Target, kind: str) -> None:
+def test_hostile_requests_are_rejected_with_a_message_or_harmless(target: Target, kind: str) -> None:
     files, harm = target.list_files(), {}
     for case in KINDS[kind]():
         try:
@@ -97,7 +97,7 @@ def test_hostile_requests_are_refused_with_a_sentence_or_harmless(target: Target
     assert not harm
 
 
-def test_the_hostile_requests_are_many_and_of_every_kind() -> None:
+def test_there_are_many_hostile_requests_of_every_kind() -> None:
     counts = {kind: sum(1 for _ in build()) for kind, build in KINDS.items()}
     assert min(counts.values()) > 20
     assert sum(counts.values()) > 1800

@@ -1,4 +1,4 @@
-"""What stands before every view."""
+"""Authentication and rate limits, which apply to every view."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ OPEN = {"/models", "/models/<name>", "/models/default", "/openapi.json", "/healt
 MANIFEST = {"manifest_url": "https://library.example/manifest.json"}
 
 
-def ask(client: FlaskClient, key: str | None = None, path: str = "/jobs", **options: str) -> TestResponse:
+def get(client: FlaskClient, key: str | None = None, path: str = "/jobs", **options: str) -> TestResponse:
     return client.get(path, headers={} if key is None else {"X-API-Key": key}, environ_overrides=options)
 
 
@@ -33,7 +33,7 @@ def key(headers: dict[str, str]) -> str:
     return headers["X-API-Key"]
 
 
-def test_every_route_that_is_not_on_the_list_asks_for_a_key(settings: Settings) -> None:
+def test_every_route_that_is_not_open_needs_a_key(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"rate_limit_address": "off"}))
     database = app.extensions["services"].database
     revoked = add_app(database, "gone")
@@ -54,53 +54,53 @@ def test_every_route_that_is_not_on_the_list_asks_for_a_key(settings: Settings) 
     database.close()
 
 
-def test_a_view_that_is_added_asks_for_a_key(app: Flask, client: FlaskClient) -> None:
+def test_a_new_view_needs_a_key(app: Flask, client: FlaskClient) -> None:
     app.add_url_rule("/new", view_func=lambda: "open")
-    assert ask(client, path="/new").status_code == 400
+    assert get(client, path="/new").status_code == 400
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("OPTIONS", "/jobs", 405)])
-def test_what_is_not_there_needs_no_key(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_unknown_urls_and_methods_need_no_key(client: FlaskClient, method: str, path: str, status: int) -> None:
     assert client.open(path, method=method).status_code == status
 
 
-def test_a_client_app_that_asks_too_often_is_told_when_to_come_back(client: FlaskClient, key: str) -> None:
-    assert [ask(client, key).status_code for _ in range(6)] == [200] * 5 + [429]
-    answer = ask(client, key, path="/models")
+def test_a_client_app_over_its_limit_gets_429_with_retry_after(client: FlaskClient, key: str) -> None:
+    assert [get(client, key).status_code for _ in range(6)] == [200] * 5 + [429]
+    answer = get(client, key, path="/models")
     assert (answer.status_code, answer.json["code"]) == (429, "too_many_requests")
     assert "5 per 1 hour" in answer.json["message"]
     assert 3500 < int(answer.headers["Retry-After"]) <= 3601
 
 
-def test_a_client_app_does_not_use_up_what_another_may_ask(app: Flask, client: FlaskClient, key: str) -> None:
+def test_client_apps_have_separate_limits(app: Flask, client: FlaskClient, key: str) -> None:
     other = add_app(app.extensions["services"].database, "other")
-    assert [ask(client, key).status_code for _ in range(6)][-1] == 429
-    assert ask(client, other).status_code == 200
+    assert [get(client, key).status_code for _ in range(6)][-1] == 429
+    assert get(client, other).status_code == 200
 
 
-def test_a_new_guess_at_every_try_is_counted_on_the_address(client: FlaskClient, key: str) -> None:
-    assert [ask(client, f"guess {n}").status_code for n in range(5)] == [403] * 3 + [429] * 2
-    assert ask(client).status_code == 429
-    assert ask(client, "guess", REMOTE_ADDR="192.0.2.7").status_code == 403
-    assert ask(client, key).status_code == 200, "whoever has a key is not shut out by a stranger"
+def test_guessed_keys_are_counted_per_address(client: FlaskClient, key: str) -> None:
+    assert [get(client, f"guess {n}").status_code for n in range(5)] == [403] * 3 + [429] * 2
+    assert get(client).status_code == 429
+    assert get(client, "guess", REMOTE_ADDR="192.0.2.7").status_code == 403
+    assert get(client, key).status_code == 200, "requests without a key must not use up the limit of a key"
 
 
-def test_the_addresses_of_an_ipv6_network_are_one(client: FlaskClient) -> None:
-    statuses = [ask(client, "guess", REMOTE_ADDR=f"2001:db8::{n}").status_code for n in range(1, 5)]
+def test_addresses_of_an_ipv6_network_share_a_limit(client: FlaskClient) -> None:
+    statuses = [get(client, "guess", REMOTE_ADDR=f"2001:db8::{n}").status_code for n in range(1, 5)]
     assert statuses == [403, 403, 403, 429]
-    assert ask(client, "guess", REMOTE_ADDR="2001:db8:0:1::1").status_code == 403
+    assert get(client, "guess", REMOTE_ADDR="2001:db8:0:1::1").status_code == 403
 
 
-def test_behind_a_proxy_its_clients_are_told_apart(client: FlaskClient) -> None:
+def test_clients_behind_a_proxy_have_separate_limits(client: FlaskClient) -> None:
     def guess(forwarded: str) -> int:
         return client.get("/jobs", headers={"X-API-Key": "guess", "X-Forwarded-For": forwarded}).status_code
 
-    # What the client wrote itself stands before what the proxy adds, and counts for nothing.
+    # Addresses that the client sent come before the address that the proxy adds, and are ignored.
     assert [guess(f"10.0.0.{n}, 192.0.2.1") for n in range(4)] == [403, 403, 403, 429]
     assert guess("192.0.2.2") == 403
 
 
-def test_addresses_in_answers_have_the_scheme_of_the_proxy_and_the_host_that_was_asked(
+def test_urls_use_the_scheme_of_the_proxy_and_the_host_of_the_request(
     client: FlaskClient, headers: dict[str, str]
 ) -> None:
     forwarded = {"Host": "api.example", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
@@ -108,7 +108,7 @@ def test_addresses_in_answers_have_the_scheme_of_the_proxy_and_the_host_that_was
     assert answer.json["status_url"].startswith("https://api.example/jobs/")
 
 
-def test_without_a_proxy_nobody_names_his_own_address(settings: Settings) -> None:
+def test_without_a_proxy_forwarded_addresses_are_ignored(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"proxies": 0}))
     forwarded = [{"X-API-Key": "guess", "X-Forwarded-For": f"192.0.2.{n}"} for n in range(4)]
     statuses = [app.test_client().get("/jobs", headers=each).status_code for each in forwarded]
@@ -116,25 +116,23 @@ def test_without_a_proxy_nobody_names_his_own_address(settings: Settings) -> Non
     app.extensions["services"].database.close()
 
 
-def test_the_count_is_shared_by_all_processes(settings: Settings, app: Flask, client: FlaskClient, key: str) -> None:
+def test_all_processes_share_the_limit(settings: Settings, app: Flask, client: FlaskClient, key: str) -> None:
     second = create_app(settings)
-    assert [ask(client, key).status_code for _ in range(5)] == [200] * 5
-    assert ask(second.test_client(), key).status_code == 429
+    assert [get(client, key).status_code for _ in range(5)] == [200] * 5
+    assert get(second.test_client(), key).status_code == 429
     second.extensions["services"].database.close()
 
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port where connections are accepted and nothing is ever said."""
+    """A port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
         yield server.getsockname()[1]
 
 
-@pytest.mark.timeout(20)  # two seconds are promised: bench/submit_latency.py measures them
+@pytest.mark.timeout(20)  # the documented delay is two seconds; bench/submit_latency.py measures it
 @pytest.mark.parametrize("away", ["dead", "silent"])
-def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
-    settings: Settings, silent_port: int, away: str
-) -> None:
+def test_without_a_broker_requests_are_counted_in_memory(settings: Settings, silent_port: int, away: str) -> None:
     port = silent_port if away == "silent" else find_free_port()
     app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{port}"}))
     headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}
@@ -146,13 +144,11 @@ def test_without_a_broker_requests_are_answered_at_once_and_counted_in_memory(
     app.extensions["services"].database.close()
 
 
-def test_requests_that_find_the_broker_gone_at_the_same_moment_are_all_answered(
-    settings: Settings, silent_port: int
-) -> None:
+def test_concurrent_requests_are_answered_when_the_broker_hangs(settings: Settings, silent_port: int) -> None:
     app = create_app(settings.model_copy(update={"celery_broker_url": f"redis://127.0.0.1:{silent_port}"}))
     key, statuses = add_app(app.extensions["services"].database, "front"), []
     threads = [
-        threading.Thread(target=lambda: statuses.append(ask(app.test_client(), key).status_code)) for _ in range(5)
+        threading.Thread(target=lambda: statuses.append(get(app.test_client(), key).status_code)) for _ in range(5)
     ]
     for thread in threads:
         thread.start()
@@ -162,9 +158,9 @@ def test_requests_that_find_the_broker_gone_at_the_same_moment_are_all_answered(
     app.extensions["services"].database.close()
 
 
-def test_off_is_no_limit(settings: Settings) -> None:
+def test_off_disables_the_limits(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"rate_limit": "off", "rate_limit_address": "off"}))
-    assert {ask(app.test_client(), "guess").status_code for _ in range(20)} == {403}
+    assert {get(app.test_client(), "guess").status_code for _ in range(20)} == {403}
     with redis.Redis.from_url(settings.broker_url) as broker:
         assert broker.keys("LIMITS*") == []
     app.extensions["services"].database.close()

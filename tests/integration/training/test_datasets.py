@@ -8,35 +8,16 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.errors import ExtractorError, NoSpace, RequestError, TooLarge
-from app.storage import files
-from app.training.datasets import LEFTOVER_SECONDS, DatasetStore, Split, UploadLimits, load_dataset
+from app.errors import RequestError
+from app.training.datasets import LEFTOVER_SECONDS, DatasetStore, Split, load_dataset
 from tests.support.archives import BOX, YAML, make_image, make_pages, make_zip
-
-OURS, OTHERS = 1, 2
-PAGE = make_image()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> DatasetStore:
-    limits = UploadLimits(upload_bytes=1_000_000, image_bytes=100_000, image_pixels=1_000_000, seconds=60)
-    return DatasetStore(tmp_path / "datasets", limits)
-
-
-def list_files(store: DatasetStore) -> list[str]:
-    """Return all files in the store except locks."""
-    files = (path for path in store.folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return sorted(str(path.relative_to(store.folder)) for path in files)
-
-
-def add(store: DatasetStore, files: Mapping[str, bytes], **fields: Any) -> Any:
-    return store.add(OURS, "eida", make_zip(files), YAML, **fields)
+from tests.support.uploaded_datasets import OTHERS, OURS, PAGE, add, list_files
 
 
 def test_a_split_is_stored_with_pages_and_labels(store: DatasetStore) -> None:
@@ -186,85 +167,6 @@ def test_a_data_set_replaces_the_one_with_the_same_name(store: DatasetStore) -> 
     assert len(list_files(store)) == 3
 
 
-FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
-    "nothing": ({}, "dataset_zip has no pages"),
-    "no folders": ({"a.jpg": PAGE, "a.txt": BOX}, "dataset_zip has no pages"),
-    "labels alone": ({"labels/a.txt": BOX}, "dataset_zip has no pages"),
-    "no labels": ({"images/a.jpg": PAGE}, "None of the 1 images for test has a label file"),
-    "a split without labels": (
-        {"images/train/a.jpg": PAGE, "labels/train/a.txt": BOX, "images/val/b.jpg": PAGE},
-        "None of the 1 images for val",
-    ),
-    "a label without an image": (
-        {"images/a.jpg": PAGE, "labels/a.txt": BOX, "labels/b.txt": BOX},
-        "no image with the same name: labels/b.txt in dataset_zip",
-    ),
-    "a label of another split": (
-        {"images/train/a.jpg": PAGE, "labels/train/a.txt": BOX, "labels/val/a.txt": BOX},
-        "There is no image for val",
-    ),
-    "two data sets": (
-        {"a/images/a.jpg": PAGE, "a/labels/a.txt": BOX, "b/images/b.jpg": PAGE, "b/labels/b.txt": BOX},
-        "more than one data set: a and b",
-    ),
-    "flat and in folders": (
-        {"images/a.jpg": PAGE, "labels/a.txt": BOX, "images/val/b.jpg": PAGE, "labels/val/b.txt": BOX},
-        "use one layout",
-    ),
-    "one page in two forms": (
-        {"images/a.jpg": PAGE, "images/a.png": make_image("PNG"), "labels/a.txt": BOX},
-        "images/a.jpg and images/a.png in dataset_zip would be the same page",
-    ),
-    "one name in two folders": (
-        {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/x/a.txt": BOX},
-        "would be the same page",
-    ),
-    "no image": ({"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
-    "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
-    "half an image": ({"images/a.jpg": PAGE[:300], "labels/a.txt": BOX}, "a.jpg is a damaged image"),
-    "no label file": ({"images/a.jpg": PAGE, "labels/a.xml": BOX}, "labels/a.xml in dataset_zip is not a label file"),
-    "a class too high": (
-        {"images/a.jpg": PAGE, "labels/a.txt": b"2 .5 .5 .2 .2"},
-        "labels/a.txt in dataset_zip, line 1: there is no class 2",
-    ),
-    "a large image": ({"images/a.bmp": os.urandom(200_000), "labels/a.txt": BOX}, "at most 0.1 MB"),
-    "a large label": ({"images/a.jpg": PAGE, "labels/a.txt": b"\n" * 1_100_000}, "at most 1 MB"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_invalid_data_set_is_rejected_and_leaves_no_files(store: DatasetStore, fault: str) -> None:
-    before = store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    files = list_files(store)
-    contents, sentence = FAULTS[fault]
-    with pytest.raises(RequestError) as caught:
-        add(store, contents)
-    assert sentence in caught.value.message
-    assert caught.value.message.endswith(".")
-    assert isinstance(caught.value, TooLarge) == ("large" in fault)
-    assert (store.list(OURS), list_files(store)) == ([before], files)
-    assert not list(store.parts.iterdir())
-
-
-@pytest.mark.parametrize("split", ["", "valid", "TRAIN", "../train"])
-def test_an_unknown_split_name_is_rejected(store: DatasetStore, split: str) -> None:
-    with pytest.raises(RequestError, match="send one of train, val, test"):
-        store.add_split(OURS, "eida", split, *make_pages("p1"), YAML)
-    with pytest.raises(RequestError, match="send one of train, val, test"):
-        add(store, {}, flat=split)
-    assert store.list(OURS) == []
-
-
-def test_an_upload_that_would_fill_the_disk_is_not_unpacked(
-    store: DatasetStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=files.SPARE_BYTES + 100))
-    with pytest.raises(NoSpace, match="There is no space left"):
-        store.add_split(OURS, "eida", "train", *make_pages("p1"), YAML)
-    assert list_files(store) == []
-
-
 @pytest.mark.parametrize("step", ["sync", "rename"])
 def test_a_disk_error_at_publication_keeps_the_old_version(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch, step: str
@@ -342,19 +244,3 @@ def test_the_record_of_a_data_set_is_json(store: DatasetStore) -> None:
     dataset = store.add_split(OURS, "eida", "train", *make_pages("p1"), "names: [lettre ornée]".encode())
     record = json.loads((dataset.folder / "dataset.json").read_bytes())
     assert (record["name"], record["classes"]) == ("eida", ["lettre ornée"])
-
-
-@pytest.mark.parametrize(
-    "send",
-    [
-        lambda store, broken: store.add(OURS, "eida", broken, YAML),
-        lambda store, broken: store.add_split(OURS, "eida", "train", broken, make_pages("a")[1], YAML),
-        lambda store, broken: store.add_split(OURS, "eida", "train", make_pages("a")[0], broken, YAML),
-    ],
-)
-def test_the_error_for_a_broken_archive_names_its_field(
-    store: DatasetStore, send: Callable[[DatasetStore, io.BytesIO], Any]
-) -> None:
-    with pytest.raises(ExtractorError, match=r"^(dataset_zip|img_zip|anno_zip) is not a zip file"):
-        send(store, io.BytesIO(b"PK\x03\x04" + bytes(100)))
-    assert store.list(OURS) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import RequestError
-from app.training.image_check import check_pictures, find_suffix
+from app.training.image_check import check_images, find_suffix
 from tests.support.archives import make_image
 
 MEGAPIXEL = 1_000_000
@@ -17,7 +17,7 @@ def check(folder: Path, content: bytes, name: str = "p1.jpg", seconds: float = 6
     (folder / "train").mkdir(exist_ok=True)
     (folder / "train" / "p0.jpg").write_bytes(make_image())
     (folder / "train" / name).write_bytes(content)
-    check_pictures(folder, MEGAPIXEL, seconds)
+    check_images(folder, MEGAPIXEL, seconds)
 
 
 def make_png_head(width: int, height: int) -> bytes:
@@ -66,4 +66,4 @@ def test_images_that_take_too_long_are_rejected(tmp_path: Path) -> None:
 def test_an_image_that_crashes_the_subprocess_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "p1.jpg").mkdir(parents=True)  # causes an unexpected exception
     with pytest.raises(RequestError, match=r"^p1\.jpg cannot be decoded"):
-        check_pictures(tmp_path, MEGAPIXEL, 60)
+        check_images(tmp_path, MEGAPIXEL, 60)

@@ -151,14 +151,14 @@ def test_a_hanging_server_delays_each_epoch_by_one_request(comet: Comet, url: st
         CometClient(KEY, url, seconds=0.2), CometRun("", "illustrations", "run", tmp_path / KEY_FILE)
     )
     train(tracker, 1, 2, 3)
-    assert len(comet.asked) == 5  # one request each for the beginning, three epochs and the end
+    assert len(comet.asked) == 5  # one request each for the start, three epochs and the end
 
 
 def test_a_slow_server_delays_each_epoch_by_the_patience(comet: Comet, url: str, tmp_path: Path) -> None:
     comet.seconds = 0.1
     run = CometRun("laboratory", "illustrations", "run", tmp_path / KEY_FILE)
     train(CometTracker(CometClient(KEY, url), run, patience=0.09), 1)
-    # Each call had time for one request; the experiment was made with the first.
+    # Each call has time for one request; the first call also creates the experiment.
     assert [kind for kind, _ in comet.written] == ["parameter", "parameter", "metric"]
 
 

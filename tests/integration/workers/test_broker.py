@@ -16,7 +16,7 @@ from tests.conftest import wait_for_broker
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Settings]:
-    """A broker with a password, started as run.sh starts one."""
+    """A broker with a password, started with the command of run.sh."""
     url = f"redis://:p%2Fw@127.0.0.1:{find_free_port()}"
     settings = choose_settings(tmp_path, celery_broker_url=url)
     command = [sys.executable, "-m", "app.workers.broker", "serve"]
@@ -30,7 +30,7 @@ def test_a_broker_with_a_password_answers(locked: Settings) -> None:
     assert is_running(locked)
 
 
-def test_its_password_is_for_this_user_only_and_its_data_is_kept(locked: Settings) -> None:
+def test_only_this_user_reads_the_password_and_the_data_is_persistent(locked: Settings) -> None:
     config = locked.data_folder / "broker" / "broker.conf"
     assert oct(os.stat(config).st_mode & 0o777) == "0o600"
     with redis.Redis.from_url(locked.broker_url) as client:
@@ -38,7 +38,7 @@ def test_its_password_is_for_this_user_only_and_its_data_is_kept(locked: Setting
 
 
 @pytest.mark.parametrize("password", ["", ":wrong@"])
-def test_a_refused_password_is_said(locked: Settings, password: str) -> None:
+def test_a_wrong_password_is_reported_without_its_value(locked: Settings, password: str) -> None:
     address = locked.celery_broker_url.rpartition("@")[2]
     other = locked.model_copy(update={"celery_broker_url": f"redis://{password}{address}"})
     with pytest.raises(SettingsError, match="password") as caught:
@@ -46,5 +46,5 @@ def test_a_refused_password_is_said(locked: Settings, password: str) -> None:
     assert "wrong" not in caught.value.message
 
 
-def test_nothing_listens_on_this_machine() -> None:
+def test_no_broker_on_this_machine_is_reported_as_absent() -> None:
     assert not is_running(Settings.load(celery_broker_url=f"redis://127.0.0.1:{find_free_port()}"))

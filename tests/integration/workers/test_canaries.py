@@ -1,4 +1,4 @@
-"""When a canary is sent; that one comes through is seen in test_operating.py, with real workers."""
+"""Conditions for sending a canary. ``test_operating.py`` tests canaries with real workers."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def queue(app: Flask) -> Iterator[JobQueue]:
 
 
 def send_canary(queue: JobQueue, to: str) -> int:
-    """Do what the schedule does, and return how many messages then wait."""
+    """Send a canary like the schedule; return the number of messages in the queue."""
     entry = queue.conf.beat_schedule[f"canary-{to}"]
     queue.tasks[entry["task"]].apply_async(**entry["options"])
     return int(queue.services.broker.llen(to))
@@ -28,10 +28,10 @@ def test_an_idle_queue_is_sent_a_canary(queue: JobQueue, name: str) -> None:
     assert send_canary(queue, name) == 1
 
 
-def test_canaries_do_not_pile_up_before_a_worker_that_is_dead(queue: JobQueue) -> None:
+def test_canaries_do_not_pile_up_before_a_dead_worker(queue: JobQueue) -> None:
     assert [send_canary(queue, "gpu") for _ in range(3)] == [1, 1, 1]
 
 
-def test_a_queue_through_which_something_just_came_needs_no_canary(queue: JobQueue) -> None:
+def test_a_queue_with_a_recent_heartbeat_is_sent_no_canary(queue: JobQueue) -> None:
     queue.services.heartbeats.record("gpu")
     assert (send_canary(queue, "gpu"), send_canary(queue, "io")) == (0, 1)

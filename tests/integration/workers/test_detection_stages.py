@@ -1,4 +1,4 @@
-"""How the stages of a detection job are joined to the settings; the whole way is in test_detection_jobs.py."""
+"""Settings and services in the stages of detection jobs. ``test_detection_jobs.py`` tests whole jobs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def services(app: Flask) -> Services:
 
 @pytest.fixture
 def settings(settings: Any) -> Any:
-    """Two models; the first is the default."""
+    """Settings with two models; the first is the default."""
     for name in ("illustrations.pt", "other.pt"):
         save(settings.models_folder / name, model=make_network(names=[name]))
     return settings.model_copy(
@@ -47,7 +47,7 @@ def manifest_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The class names of every detector that looks at pages."""
+    """Class names of every detector that runs."""
     used: list[str] = []
     detect = Detector.detect
     monkeypatch.setattr(
@@ -62,7 +62,7 @@ def claim(services: Services, stage: Any) -> Job:
     return job
 
 
-def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
+def test_an_interrupted_job_keeps_the_former_default_model(
     services: Services,
     client: FlaskClient,
     headers: dict[str, str],
@@ -75,7 +75,7 @@ def test_a_job_goes_on_with_the_model_that_was_the_default_when_it_was_sent(
     detection.download(services, job)
     services.jobs.finish_stage(job, DOWNLOAD, 1.0)
     job = claim(services, RUN)
-    with monkeypatch.context() as patch:  # the worker is killed after a page
+    with monkeypatch.context() as patch:  # a worker killed after a page
         patch.setattr(pipeline, "save_annotated", lambda *_: (_ for _ in ()).throw(LeaseLost("killed")))
         with pytest.raises(LeaseLost):
             detection.run(services, job)

@@ -1,4 +1,4 @@
-"""How the stages of a test of weights are joined to the settings; the whole way is in test_training_jobs.py."""
+"""Settings and services in the stages of evaluation jobs. ``test_training_jobs.py`` tests whole jobs."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def claim(services: Services, stage: Any) -> Job:
     return job
 
 
-def test_a_page_that_cannot_be_read_is_told_and_counted_as_looked_at(
+def test_an_unreadable_page_is_reported_and_counted(
     services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = client.post("/test-model", headers=headers, data={"dataset": "pages"}).json["job_id"]
@@ -47,7 +47,7 @@ def test_a_page_that_cannot_be_read_is_told_and_counted_as_looked_at(
     assert [page["image_name"] for page in job.coverage["figures"]["unreadable"]] == ["1.jpg"]
 
 
-def test_a_test_tried_again_needs_no_data_set_that_it_has_kept(
+def test_a_retried_evaluation_uses_its_copy_of_the_data_set(
     services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = client.post("/test-model", headers=headers, data={"dataset": "pages"}).json["job_id"]

@@ -1,4 +1,4 @@
-"""How the stages of a similarity job are joined to the settings; the whole way is in test_similarity_jobs.py."""
+"""Settings and services in the stages of similarity jobs. ``test_similarity_jobs.py`` tests whole jobs."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def offer(library: Library) -> str:
     return library.answer("/list.json", Answer(body={"x": image}))
 
 
-def test_published_weights_that_are_absent_are_asked_for(
+def test_missing_published_weights_are_downloaded(
     services: Services,
     client: FlaskClient,
     headers: dict[str, str],
@@ -59,7 +59,7 @@ def test_published_weights_that_are_absent_are_asked_for(
     assert library.paths[-1] == "/weights.pth"
 
 
-def test_a_document_is_written_down_before_anything_is_fetched(
+def test_documents_are_recorded_before_the_download(
     services: Services, client: FlaskClient, headers: dict[str, str], library: Library
 ) -> None:
     url = library.answer("/gone.json", Answer(404))

@@ -1,4 +1,4 @@
-"""What the schedule does; the tasks of a job with real workers are in test_detection_jobs.py and test_libraries.py."""
+"""The periodic tasks and the messages of tasks. ``test_detection_jobs.py`` tests jobs with real workers."""
 
 import os
 import sqlite3
@@ -17,9 +17,9 @@ from app.config import Settings
 from app.database.connections import wait_at_most
 from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import Kind
-from app.delivery.outbox import enlist
+from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
-from app.demo.client_app import ClientApp
+from app.demo.client_app import RecordingClientApp
 from app.errors import ManifestError
 from app.jobs import State
 from app.jobs.states import DELIVER, DOWNLOAD
@@ -37,7 +37,7 @@ def add_old_image(storage: Storage, url: str) -> Path:
     return path
 
 
-def test_tidying_removes_old_images_and_keeps_those_on_which_jobs_work(
+def test_tidying_removes_old_images_except_those_of_unfinished_jobs(
     app: Flask, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     queue = app.extensions["queue"]
@@ -48,7 +48,7 @@ def test_tidying_removes_old_images_and_keeps_those_on_which_jobs_work(
     assert (old.exists(), wanted.exists()) == (False, True)
 
 
-def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
+def test_tidying_removes_the_files_of_incomplete_uploads(app: Flask) -> None:
     queue = app.extensions["queue"]
     left = queue.services.datasets.parts / "tmp" / "images"
     left.mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_tidying_removes_what_broken_uploads_left(app: Flask) -> None:
     assert not left.parent.exists()
 
 
-def test_tidying_removes_finished_jobs_with_all_that_is_theirs(
+def test_tidying_removes_finished_jobs_with_their_files_and_deliveries(
     app: Flask, settings: Settings, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     queue = app.extensions["queue"]
@@ -73,7 +73,7 @@ def test_tidying_removes_finished_jobs_with_all_that_is_theirs(
             session.flush()
             session.add(Attempt(delivery_id=f"d-{status}", at=time.time(), seconds=1))
     queue.loader.import_default_modules()
-    queue.tasks["tidy"]()  # RESULT_DAYS is not set: jobs are kept
+    queue.tasks["tidy"]()  # without RESULT_DAYS, jobs are kept
     assert client.get(f"/jobs/{old}", headers=headers).status_code == 200
     queue.services.settings = settings.model_copy(update={"result_days": 2})
     queue.tasks["tidy"]()
@@ -97,7 +97,7 @@ def test_tidying_removes_a_collection_after_its_jobs(app: Flask) -> None:
 
 def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
     services = app.extensions["services"]
-    enlist_results(app.extensions["queue"], "https://a.example")
+    enqueue_results(app.extensions["queue"], "https://a.example")
     with services.database.session() as session:
         delivery = session.scalars(select(Delivery.id)).one()
         for days in (29, 31):
@@ -105,7 +105,7 @@ def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
     assert services.outbox.remove_old_attempts() == 1
 
 
-def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: Flask) -> None:
+def test_every_scheduled_task_exists_and_tidying_runs_every_six_hours(app: Flask) -> None:
     queue = app.extensions["queue"]
     queue.loader.import_default_modules()
     schedule = queue.conf.beat_schedule
@@ -113,7 +113,7 @@ def test_every_task_of_the_schedule_exists_and_tidying_is_four_times_a_day(app: 
     assert schedule["tidy"]["schedule"] == crontab(minute="0", hour="0,6,12,18")
 
 
-def test_the_broker_is_that_of_the_settings_whatever_the_environment_says(
+def test_the_broker_url_of_the_settings_overrides_the_environment(
     app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere.example")
@@ -137,13 +137,13 @@ def empty_queues(queue: JobQueue) -> None:
     queue.services.broker.flushdb()
 
 
-def enlist_results(queue: JobQueue, base: str, count: int = 1) -> None:
+def enqueue_results(queue: JobQueue, base: str, count: int = 1) -> None:
     with queue.services.database.session() as session:
         for number in range(count):
             job = Job(id=f"job{number}", app_id=1, kind="detection", request={"manifest_url": base}, retries=0)
             session.add(job)
             session.flush()
-            enlist(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
+            enqueue(session, job, Kind.RESULT, Destination(f"{base}/{number}", base))
 
 
 def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
@@ -152,11 +152,11 @@ def submit(client: FlaskClient, headers: dict[str, str], **form: str) -> str:
     return job_id
 
 
-def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
-    queue: JobQueue, client_app: tuple[ClientApp, str]
+def test_a_message_without_a_job_sends_one_delivery_and_wakes_the_next(
+    queue: JobQueue, client_app: tuple[RecordingClientApp, str]
 ) -> None:
     receiver, url = client_app
-    enlist_results(queue, url, 2)
+    enqueue_results(queue, url, 2)
     for number in range(2):
         write_atomic(queue.services.storage.job(f"job{number}").annotations, b"1 a.jpg\n")
     received, messages = [], []
@@ -168,8 +168,8 @@ def test_a_message_that_finds_no_job_sends_one_delivery_and_wakes_the_next(
     assert (received, messages) == ([1, 2, 2], [1, 0, 0])
 
 
-def test_the_sweep_sends_the_messages_that_deliveries_lack(queue: JobQueue) -> None:
-    enlist_results(queue, "https://a.example", 50)
+def test_the_sweep_sends_the_missing_messages_of_deliveries(queue: JobQueue) -> None:
+    enqueue_results(queue, "https://a.example", 50)
     for _ in range(2):
         queue.tasks["sweep"]()
         assert count_messages(queue) == MOST_MESSAGES
@@ -180,7 +180,7 @@ def test_the_sweep_sends_the_messages_that_deliveries_lack(queue: JobQueue) -> N
     assert count_messages(queue) == 0
 
 
-def test_the_sweep_sends_the_messages_that_jobs_lack(
+def test_the_sweep_sends_the_missing_messages_of_jobs(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     for number in range(3):
@@ -216,7 +216,7 @@ def test_a_stage_that_ends_wakes_a_worker_for_the_next_waiting_job(
         queue.services.broker.delete("io")
 
 
-def test_the_sweep_frees_the_job_of_a_worker_that_ended(
+def test_the_sweep_frees_the_job_of_a_dead_worker(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = submit(client, headers)
@@ -228,11 +228,11 @@ def test_the_sweep_frees_the_job_of_a_worker_that_ended(
     assert count_messages(queue, "io") == 1
 
 
-def test_the_last_stage_enlists_the_result_once_and_the_job_is_done(
+def test_the_last_stage_enqueues_the_result_once_and_the_job_is_done(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = submit(client, headers, callback="https://app.example/in")
-    for _ in range(2):  # as when it is killed before it ends the stage
+    for _ in range(2):  # the second run is as after a kill at the end of the stage
         change_job(queue.services.database, job_id, state=State.DELIVERING, manifest_ref="m")
         queue.tasks["deliver"]()
     job = queue.services.jobs.find(job_id)
@@ -241,7 +241,7 @@ def test_the_last_stage_enlists_the_result_once_and_the_job_is_done(
     assert delivery.endpoint == "https://app.example/in"
 
 
-def test_a_job_is_accepted_while_the_broker_is_away(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
+def test_a_job_is_accepted_while_the_broker_is_down(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
     cut_off = create_app(settings.model_copy(update={"celery_broker_url": "redis://127.0.0.1:1/0"}))
     client, services = cut_off.test_client(), cut_off.extensions["services"]
     job_id = submit(client, headers)
@@ -255,7 +255,7 @@ def test_a_job_is_accepted_while_the_broker_is_away(app: Flask, settings: Settin
     assert count_messages(queue, "io") == 1
 
 
-def test_a_database_that_is_locked_for_a_while_fails_no_job(
+def test_a_temporarily_locked_database_fails_no_job(
     queue: JobQueue, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = submit(client, headers)

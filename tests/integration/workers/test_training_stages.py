@@ -1,4 +1,4 @@
-"""How the stages of a training are joined to the settings; the whole way is in test_training_jobs.py."""
+"""Settings and services in the stages of training jobs. ``test_training_jobs.py`` tests whole jobs."""
 
 import pkgutil
 from dataclasses import replace
@@ -48,15 +48,13 @@ def send(client: FlaskClient, headers: dict[str, str], epochs: int = 2) -> str:
     return answer.json["job_id"]
 
 
-def keep_pages(services: Services) -> None:
+def copy_dataset(services: Services) -> None:
     job = claim(services, DOWNLOAD)
     training.download(services, job)
     services.jobs.finish_stage(job, DOWNLOAD, 1.0)
 
 
-def test_a_data_set_that_was_replaced_is_looked_at_again(
-    services: Services, client: FlaskClient, headers: dict[str, str]
-) -> None:
+def test_a_replaced_data_set_is_checked_again(services: Services, client: FlaskClient, headers: dict[str, str]) -> None:
     send(client, headers)
     dataset = services.datasets.find(1, "pages")
     save_dataset(replace(dataset, splits={"train": dataset.splits["train"]}))
@@ -64,7 +62,7 @@ def test_a_data_set_that_was_replaced_is_looked_at_again(
         training.download(services, claim(services, DOWNLOAD))
 
 
-def test_a_training_tried_again_needs_no_data_set_that_it_has_kept(
+def test_a_retried_training_uses_its_copy_of_the_data_set(
     services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     job_id = send(client, headers)
@@ -75,11 +73,11 @@ def test_a_training_tried_again_needs_no_data_set_that_it_has_kept(
     assert services.storage.job(job_id).dataset.exists()
 
 
-def test_a_database_that_is_away_for_a_while_costs_no_epoch(
+def test_a_database_outage_costs_no_epoch(
     services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = send(client, headers)
-    keep_pages(services)
+    copy_dataset(services)
     job, record = claim(services, RUN), services.jobs._record
 
     def fail(*_: Any, **__: Any) -> None:
@@ -102,21 +100,21 @@ def test_a_database_that_is_away_for_a_while_costs_no_epoch(
     assert services.models.find(name).path.with_suffix(".md").exists()
 
 
-def test_a_turn_is_shorter_than_a_stage_may_take(
+def test_a_training_returns_to_its_queue_before_the_time_limit(
     services: Services, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     send(client, headers)
-    keep_pages(services)
+    copy_dataset(services)
     services.settings = services.settings.model_copy(update={"detect_hours": 1e-9})
     assert training.run(services, claim(services, RUN)) is State.RUNNING
 
 
 class Killed(BaseException):
-    """The worker is killed here."""
+    """Simulates the kill of the worker."""
 
 
 def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
-    """End the worker before the given call of a function."""
+    """Raise ``Killed`` instead of making the given call of a function."""
     module, _, name = target.rpartition(".")
     owner = pkgutil.resolve_name(module)
     function, calls = getattr(owner, name), count(1)
@@ -129,10 +127,10 @@ def kill_at(patch: pytest.MonkeyPatch, target: str, call: int) -> None:
     patch.setattr(owner, name, call_or_die)
 
 
-def go_on(services: Services, job_id: str) -> None:
-    """Take up a training where it is, as a worker does."""
+def resume(services: Services, job_id: str) -> None:
+    """Run the remaining stages of a training, as a worker does."""
     if services.jobs.find(job_id).lease:
-        change_job(services.database, job_id, heartbeat=1.0)  # the last one of the worker that was killed
+        change_job(services.database, job_id, heartbeat=1.0)  # the last heartbeat of the killed worker
         services.jobs.free_abandoned()
     for stage, work in ((DOWNLOAD, training.download), (RUN, training.run), (DELIVER, training.deliver)):
         if services.jobs.find(job_id).state in stage.starts_from:
@@ -144,19 +142,22 @@ def go_on(services: Services, job_id: str) -> None:
     ("target", "call"),
     [
         ("app.training.datasets.DatasetStore.keep", 1),
-        ("app.training.trainer.AtomicPath.write_bytes", 1),  # the first epoch is written down, and not kept
-        ("app.training.trainer.AtomicPath.write_bytes", 3),  # the same of the second
-        ("app.training.trainer.AtomicPath.write_bytes", 2),  # last.pt is there, best.pt is not
+        (
+            "app.training.trainer.AtomicPath.write_bytes",
+            1,
+        ),  # the first epoch is recorded, its checkpoint is not saved
+        ("app.training.trainer.AtomicPath.write_bytes", 3),  # the same for the second epoch
+        ("app.training.trainer.AtomicPath.write_bytes", 2),  # last.pt exists, best.pt does not
         ("app.pipelines.training.work.save_weights", 1),
         ("app.training.evaluate.draw_precision_recall", 1),
         ("app.training.comparison.Comparison.replace_images", 1),
         ("app.pipelines.training.publishing.write_atomic", 1),
-        ("app.pipelines.training.publishing.write_atomic", 2),  # the card is there, the weights are not
-        ("app.jobs.leases.Leases.record_progress", 5),  # the weights are there, the row says nothing
+        ("app.pipelines.training.publishing.write_atomic", 2),  # the card exists, the weights do not
+        ("app.jobs.leases.Leases.record_progress", 5),  # the weights exist, the row does not name them
         ("app.storage.job_folder.shutil.rmtree", 1),
     ],
 )
-def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
+def test_a_training_killed_at_any_step_trains_and_publishes_once(
     services: Services,
     client: FlaskClient,
     headers: dict[str, str],
@@ -168,8 +169,8 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
     with monkeypatch.context() as patch:
         kill_at(patch, target, call)
         with pytest.raises(Killed):
-            go_on(services, job_id)
-    go_on(services, job_id)
+            resume(services, job_id)
+    resume(services, job_id)
     job, folder = services.jobs.find(job_id), services.storage.job(job_id)
     assert job.state == State.DONE
     assert [record.epoch for record in load_history(folder.history)] == [1, 2]
@@ -182,7 +183,7 @@ def test_wherever_it_is_killed_a_training_is_learned_and_published_once(
     assert {path.name for path in folder.path.iterdir()} == {"results"}
 
 
-def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
+def test_a_training_cancelled_while_publishing_leaves_no_weights(
     services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, publish = send(client, headers), publishing.publish
@@ -195,8 +196,8 @@ def test_a_training_that_is_cancelled_while_it_is_published_leaves_no_weights(
     with monkeypatch.context() as patch:
         patch.setattr(publishing, "publish", cancel_afterwards)
         with pytest.raises(LeaseLost):
-            go_on(services, job_id)
+            resume(services, job_id)
     assert {path.name for path in services.models.folder.iterdir()} == {".lock", "illustrations.pt"}
     assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
-    go_on(services, job_id)
+    resume(services, job_id)
     assert len(list(services.models.folder.iterdir())) == 4

@@ -1,4 +1,4 @@
-"""Synthetic pages, on pages that the tests make themselves: grey lines of text, one with a picture."""
+"""Test the synthetic pages, made from drawn pages: grey lines of text, with or without a picture."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ import pytest
 from app.detection.boxes import compute_iou
 from bench.synthesis.composition import STEPS, is_visible, set_page
 from bench.synthesis.diagrams import draw_diagram
-from bench.synthesis.distractors import rubricate, strew
-from bench.synthesis.ink import dye, estimate_paper, lay, lift
+from bench.synthesis.distractors import add_distractors, rubricate
+from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
@@ -22,7 +22,7 @@ PICTURE = (150, 500, 350, 650)
 
 
 def draw_page(picture: bool = False) -> np.ndarray:
-    """Return a page of 500 by 800 pixels with lines of text, and a picture under them."""
+    """Return a page of 500 by 800 pixels with lines of text, and optionally a picture below them."""
     page = np.full((800, 500, 3), PAPER, np.float32)
     for y in range(80, 420, 18):
         page[y : y + 6, 60:440:3] = 60
@@ -38,7 +38,10 @@ def draw_sheet(picture: bool = False, name: str = "print16_a") -> Sheet:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """A folder with two training pages of a print, one with a picture, and a manuscript with a filler of lines."""
+    """A folder with three training pages: two of a print, one of them with a picture, and a manuscript page.
+
+    The manuscript page has a picture and a line filler that is labelled as an illustration.
+    """
     for part in ("images", "labels"):
         (tmp_path / part / "train").mkdir(parents=True)
     rows = {"print16_a": "", "print16_b": "0 0.5 0.71875 0.4 0.1875\n"}
@@ -49,38 +52,38 @@ def pages(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_fillers_of_lines_are_no_illustrations(pages: Path) -> None:
+def test_labels_of_line_fillers_are_left_out(pages: Path) -> None:
     assert len(load_labels(pages / "images" / "train" / "cremma_c.jpg")) == 1
     assert len(load_labels(pages / "images" / "train" / "print16_a.jpg")) == 0
 
 
-def test_labels_are_written_as_they_are_read(pages: Path) -> None:
+def test_labels_are_formatted_as_in_the_label_file(pages: Path) -> None:
     labels = load_labels(pages / "images" / "train" / "print16_b.jpg")
     assert format_labels(labels) == "0 0.50000 0.71875 0.40000 0.18750\n"
 
 
-def test_a_sheet_has_its_boxes_in_its_own_pixels(pages: Path) -> None:
+def test_boxes_are_in_pixels_of_the_resized_page(pages: Path) -> None:
     sheet = load_sheet(pages / "images" / "train" / "print16_b.jpg", 400)
     assert sheet.pixels.shape == (400, 250, 3)
     assert sheet.boxes.tolist() == [[75, 250, 175, 325]]
 
 
-def test_an_illustration_laid_on_the_same_paper_looks_as_before() -> None:
+def test_a_cut_illustration_drawn_on_the_same_paper_is_unchanged() -> None:
     sheet = draw_sheet(picture=True)
     (cut,) = cut_illustrations(sheet)
     page = np.full_like(sheet.pixels, PAPER)
     x1, y1, x2, y2 = PICTURE
-    lay(page, cut.ink, x1, y1)
+    draw_ink(page, cut.ink, x1, y1)
     assert np.abs(page - sheet.pixels)[y1:y2, x1:x2].max() < 1.5
     assert cut.share == 0.4
 
 
-def test_the_paper_is_what_is_left_without_the_text() -> None:
+def test_estimated_paper_has_the_colour_of_the_page_without_text() -> None:
     assert np.abs(estimate_paper(draw_page()) - np.array(PAPER)).max() < 3
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_drawings_have_ink_and_paper(seed: int) -> None:
+def test_drawings_are_valid_ink(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for ink in (draw_diagram(rng), draw_fleuron(rng), draw_tailpiece(rng), draw_band(rng, [])):
         assert ink.dtype == np.float32
@@ -91,16 +94,16 @@ def test_drawings_have_ink_and_paper(seed: int) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
-def test_what_is_set_is_where_its_box_is(step) -> None:
+def test_drawn_ink_lies_within_its_box(step) -> None:
     cuts = cut_illustrations(draw_sheet(picture=True))
     for seed in range(12):
         s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(seed))
         step(s, cuts)
-        outside = lift(s.page, s.paper).min(axis=2) < 0.8
+        outside = extract_ink(s.page, s.paper).min(axis=2) < 0.8
         for x1, y1, x2, y2 in s.boxes:
             assert is_visible(s.page, (x1, y1, x2, y2))
             outside[y1:y2, x1:x2] = False
-        if step.__name__ not in ("set_title", "set_title_page"):  # which also set text
+        if step.__name__ not in ("set_title", "set_title_page"):  # these two also draw text
             assert not outside.any()
 
 
@@ -114,11 +117,11 @@ def test_illustrations_do_not_cover_each_other() -> None:
         assert (page.boxes <= [500, 800, 500, 800]).all()
 
 
-def test_what_misleads_stays_off_the_illustrations() -> None:
+def test_distractors_do_not_cover_illustrations() -> None:
     for seed in range(30):
         page, rng = draw_page(picture=True), np.random.default_rng(seed)
         before = page.copy()
-        strew(page, estimate_paper(page), [PICTURE], rng)
+        add_distractors(page, estimate_paper(page), [PICTURE], rng)
         x1, y1, x2, y2 = PICTURE
         assert np.array_equal(page[y1:y2, x1:x2], before[y1:y2, x1:x2])
 
@@ -129,15 +132,15 @@ def test_rubrics_are_red_or_blue() -> None:
     assert (np.ptp(page, axis=2) > 60).any()
 
 
-def test_faint_lines_lost_in_two_tones_are_no_longer_labelled() -> None:
+def test_ink_that_is_too_faint_is_not_visible() -> None:
     page = np.full((800, 500, 3), PAPER, np.float32)
-    lay(page, dye(np.ones((100, 100), np.float32), (0.97, 0.97, 0.97)), 100, 100)
+    draw_ink(page, colour_mask(np.ones((100, 100), np.float32), (0.97, 0.97, 0.97)), 100, 100)
     assert not is_visible(page, (90, 90, 210, 210))
-    lay(page, dye(np.ones((100, 100), np.float32), (0.5, 0.5, 0.5)), 100, 100)
+    draw_ink(page, colour_mask(np.ones((100, 100), np.float32), (0.5, 0.5, 0.5)), 100, 100)
     assert is_visible(page, (90, 90, 210, 210))
 
 
-def test_a_worn_page_stays_a_page() -> None:
+def test_aged_pages_keep_their_shape_and_value_range() -> None:
     for seed in range(30):
         page = age(draw_page(), draw_page(picture=True), np.random.default_rng(seed))
         assert page.shape == (800, 500, 3)

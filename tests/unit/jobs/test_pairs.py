@@ -5,7 +5,7 @@ from app.jobs.pairs import find_ambiguous, find_pairs, list_pairs, name_pair
 IDS = ["ms-3", "b", "a-ms", "a"]
 
 
-def test_every_pair_has_a_name_of_its_own_by_which_it_is_found_in_either_order() -> None:
+def test_every_pair_is_found_by_its_name_in_either_order() -> None:
     pairs = list(list_pairs(IDS))
     assert len(pairs) == 10
     assert all(a <= b for a, b in pairs)
@@ -15,11 +15,11 @@ def test_every_pair_has_a_name_of_its_own_by_which_it_is_found_in_either_order()
 
 
 @pytest.mark.parametrize("name", ["", "a", "-", "a-", "a-c", "a-b-", "b--a"])
-def test_what_names_no_pair_is_not_found(name: str) -> None:
+def test_an_unknown_name_has_no_pair(name: str) -> None:
     assert find_pairs(name, IDS) == []
 
 
-def test_a_name_in_order_goes_before_one_the_other_way_round() -> None:
+def test_a_name_in_order_comes_before_a_reversed_name() -> None:
     ids = ["1", "1-1", "1-1-1"]
     assert find_ambiguous(ids) == (("1", "1-1-1"), ("1-1", "1-1"))
     ids = ["1-2", "1", "2-1"]
@@ -28,7 +28,7 @@ def test_a_name_in_order_goes_before_one_the_other_way_round() -> None:
     assert find_pairs("1-1-2", ids) == [("1", "1-2")]
 
 
-def test_a_name_that_two_pairs_have_the_other_way_round_is_ambiguous() -> None:
+def test_a_reversed_name_may_belong_to_two_pairs() -> None:
     ids = ["c-b", "a", "c", "b-a"]
     assert find_ambiguous(ids) is None
     assert sorted(find_pairs("c-b-a", ids)) == [("a", "c-b"), ("b-a", "c")]

@@ -1,14 +1,14 @@
-"""The bound on the requests that a process works on."""
+"""The limit on concurrent requests of a process."""
 
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.server.middleware import WorkLimit
+from app.server.middleware import ConcurrencyLimit
 
 
-def test_a_request_that_waits_for_its_body_delays_no_other() -> None:
+def test_a_request_that_waits_for_its_body_does_not_delay_others() -> None:
     waiting, arrived = threading.Event(), threading.Event()
 
     class SlowBody:
@@ -17,7 +17,7 @@ def test_a_request_that_waits_for_its_body_delays_no_other() -> None:
             assert arrived.wait(30)
             return b"slow"
 
-    limited = WorkLimit(lambda environ, _: [environ["wsgi.input"].read()], most=1)
+    limited = ConcurrencyLimit(lambda environ, _: [environ["wsgi.input"].read()], limit=1)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(limited, {"wsgi.input": SlowBody()}, None)
         assert waiting.wait(30)
@@ -26,19 +26,19 @@ def test_a_request_that_waits_for_its_body_delays_no_other() -> None:
         assert slow.result(30) == [b"slow"]
 
 
-def test_no_more_requests_are_worked_on_at_a_time_than_allowed() -> None:
-    pair, lock, at_work, most = threading.Barrier(2), threading.Lock(), 0, 0
+def test_concurrent_requests_do_not_exceed_the_limit() -> None:
+    pair, lock, active, most = threading.Barrier(2), threading.Lock(), 0, 0
 
     def work(_environ: Any, _start_response: Any) -> None:
-        nonlocal at_work, most
+        nonlocal active, most
         with lock:
-            at_work += 1
-            most = max(most, at_work)
+            active += 1
+            most = max(most, active)
         pair.wait(30)
         with lock:
-            at_work -= 1
+            active -= 1
 
-    limited = WorkLimit(work, most=2)
+    limited = ConcurrencyLimit(work, limit=2)
     with ThreadPoolExecutor(8) as pool:
         for request in [pool.submit(limited, {"wsgi.input": io.BytesIO()}, None) for _ in range(8)]:
             request.result(60)

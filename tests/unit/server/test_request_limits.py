@@ -1,4 +1,4 @@
-"""The time that a connection has until it is cut."""
+"""Deadlines of connections."""
 
 import socket
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from app.server.request_limits import allow, cut_late_connections, limit_time, remove_time_limit
+from app.server.request_limits import clear_deadline, drop_expired_connections, set_deadline, set_request_deadline
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def connection() -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours
-        remove_time_limit(ours)
+        clear_deadline(ours)
 
 
-def is_cut(connection: socket.socket) -> bool:
-    """Cut what is late, and tell whether reading ends at once."""
-    cut_late_connections()
+def is_dropped(connection: socket.socket) -> bool:
+    """Drop the expired connections; return whether reading from this one ends at once."""
+    drop_expired_connections()
     connection.setblocking(False)
     try:
         return connection.recv(1) == b""
@@ -27,38 +27,38 @@ def is_cut(connection: socket.socket) -> bool:
         return False
 
 
-def test_a_connection_is_cut_when_its_time_is_over(connection: socket.socket) -> None:
-    limit_time(connection, 0)
-    assert is_cut(connection)
+def test_a_connection_is_dropped_at_its_deadline(connection: socket.socket) -> None:
+    set_deadline(connection, 0)
+    assert is_dropped(connection)
 
 
-def test_a_connection_is_not_cut_before(connection: socket.socket) -> None:
-    limit_time(connection, 60)
-    assert not is_cut(connection)
+def test_a_connection_is_kept_before_its_deadline(connection: socket.socket) -> None:
+    set_deadline(connection, 60)
+    assert not is_dropped(connection)
 
 
-def test_a_connection_without_a_limit_is_not_cut(connection: socket.socket) -> None:
-    limit_time(connection, 0)
-    remove_time_limit(connection)
-    assert not is_cut(connection)
+def test_a_connection_without_a_deadline_is_kept(connection: socket.socket) -> None:
+    set_deadline(connection, 0)
+    clear_deadline(connection)
+    assert not is_dropped(connection)
 
 
-def test_a_connection_that_has_ended_is_cut_without_an_error(connection: socket.socket) -> None:
-    limit_time(connection, 0)
+def test_dropping_a_closed_connection_raises_no_error(connection: socket.socket) -> None:
+    set_deadline(connection, 0)
     connection.close()
-    cut_late_connections()
+    drop_expired_connections()
 
 
-def test_a_request_may_be_given_more_time_or_less(connection: socket.socket) -> None:
-    limit_time(connection, 0)
+def test_the_deadline_of_a_request_can_be_moved(connection: socket.socket) -> None:
+    set_deadline(connection, 0)
     with Flask("x").test_request_context(environ_overrides={"gunicorn.socket": connection}):
-        allow(60, silence=5)
+        set_request_deadline(60, idle_timeout=5)
         assert connection.gettimeout() == 5
-        assert not is_cut(connection)
-        allow(0)
-        assert is_cut(connection)
+        assert not is_dropped(connection)
+        set_request_deadline(0)
+        assert is_dropped(connection)
 
 
-def test_a_request_to_another_server_may_ask_for_time() -> None:
+def test_a_server_without_deadlines_ignores_them() -> None:
     with Flask("x").test_request_context():
-        allow(60)
+        set_request_deadline(60)

@@ -53,7 +53,7 @@ def test_an_iou_of_exactly_one_half_is_enough() -> None:
 def test_an_illustration_is_matched_once_by_the_most_confident_box() -> None:
     figures = evaluate(build_page([A], [(0, 0, 100, 90, 0.9), (*A, 0.8)])).overall
     assert (figures.found, figures.right) == (2, 1)
-    # The most confident box has IoU 0.9, so the illustration is missed at 0.95, although the other box fits exactly.
+    # The most confident box has IoU 0.9: it is correct at nine thresholds. At 0.95 only the second box is correct.
     assert figures.ap50_95 == about((9 + 0.5) / 10)
 
 
@@ -104,7 +104,7 @@ def test_the_curve_and_the_best_confidence_are_computed() -> None:
 
 
 def test_boxes_with_equal_confidence_are_counted_together() -> None:
-    # B alone would give the best F1, but a threshold of 0.5 also keeps the four wrong boxes.
+    # A and B alone would give the best F1, but a threshold of 0.5 also keeps the four wrong boxes.
     evaluation = evaluate(build_page([A, B], [(*A, 0.9), (*B, 0.5), *[(*NOWHERE, 0.5)] * 4]))
     assert evaluation.best_confidence == pytest.approx(0.9)
 

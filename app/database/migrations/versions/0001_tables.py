@@ -1,6 +1,6 @@
-"""Tables of version 1.0. Completes those of earlier versions, which did not use Alembic.
+"""Tables of version 1.0. Also completes the tables of earlier versions, which did not use Alembic.
 
-Creates the tables, columns and indexes that are missing. ``apps`` may be there already: users make it by hand.
+Creates missing tables, columns and indexes. ``apps`` may already exist, because users create it by hand.
 """
 
 from alembic import op
@@ -139,8 +139,8 @@ Table(
     Column("at", Double, nullable=False),
 )
 
-# The client app of a delivery is its job's. Its endpoint is its URL without the last part, the manifest's label:
-# the inner ``rtrim`` takes away all that is no slash, the outer one the slash.
+# A delivery belongs to the client app of its job. Its endpoint is its URL without the last part, the label of the
+# manifest: the inner ``rtrim`` removes the characters after the last slash, the outer one removes the slash.
 FILL_NEW_COLUMNS = """
     UPDATE deliveries SET
         app_id = (SELECT jobs.app_id FROM jobs WHERE jobs.id = deliveries.job_id),
@@ -176,10 +176,10 @@ def add_missing_columns(connection: Connection, table: Table) -> None:
 
 
 def drop_unique_constraint(connection: Connection) -> None:
-    """Let a job have several deliveries to one address: the first version did not."""
+    """Drop the unique constraint of the first version, which allowed a job one delivery to each URL."""
     for constraint in inspect(connection).get_unique_constraints("deliveries"):
         if connection.dialect.name != "sqlite":
             op.drop_constraint(constraint["name"] or "", "deliveries")
             continue
         with op.batch_alter_table("deliveries", copy_from=deliveries, recreate="always"):
-            pass  # the copy has all but the constraint, which has no name on SQLite
+            pass  # the copy lacks only the constraint, which has no name on SQLite

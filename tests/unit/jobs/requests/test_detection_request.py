@@ -70,7 +70,7 @@ def test_a_request_survives_the_database() -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "manifest_url is missing: send the address of a IIIF manifest, or of a IIIF collection."),
+        ({}, "manifest_url is missing: send the URL of a IIIF manifest or of a IIIF collection."),
         (
             {"manifest_url": "x"},
             "manifest_url is not a web address: 'x'; send one that starts with http:// or https://.",

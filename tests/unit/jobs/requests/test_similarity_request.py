@@ -104,7 +104,7 @@ def test_a_source_that_cannot_be_used_names_its_document(source: Any) -> None:
 def test_two_documents_of_one_id_are_named(text: str) -> None:
     documents = text % ((LIST,) * 3)
     for fields in (parse_json(f'{{"documents": {documents}}}'), {"documents": documents}):
-        with pytest.raises(RequestError, match="documents has two documents of the id 'a'"):
+        with pytest.raises(RequestError, match="documents has two documents with the ID 'a'"):
             read(SimilarityRequest, fields)
 
 

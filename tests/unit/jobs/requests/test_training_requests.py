@@ -30,7 +30,7 @@ def test_epochs_must_be_a_positive_number(epochs: str) -> None:
 
 @pytest.mark.parametrize("epochs", ["", " "])
 def test_epochs_must_be_given(epochs: str) -> None:
-    with pytest.raises(RequestError, match=r"^epochs is missing: send the number of times to see every page"):
+    with pytest.raises(RequestError, match=r"^epochs is missing: send the number of epochs"):
         read(TrainingRequest, GOOD | {"epochs": epochs})
 
 
