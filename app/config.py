@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     model_size: int = Field(640, ge=32, le=4096)
     batch_size: int = Field(8, ge=1, le=512)
     device: str = ""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     # Fetching
     image_size: int | None = Field(None, ge=64)

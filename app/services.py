@@ -23,6 +23,7 @@ from app.jobs.documents import Documents
 from app.jobs.leases import Queue
 from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
+from app.net.addresses import AddressGuard
 from app.storage import Storage
 from app.training.datasets import DatasetStore, UploadLimits
 
@@ -68,7 +69,8 @@ class Services:
         self.outbox = Outbox(self.database)
         self.heartbeats = QueueHeartbeats(self.database)
         default = HostRule(settings.host_connections, settings.host_interval_seconds)
-        self.host_rules = HostRules.load(KNOWN_HOSTS, default)
+        trusted = AddressGuard(frozenset(settings.trusted_hosts))
+        self.host_rules = HostRules.load(KNOWN_HOSTS, default, trusted.trusts)
 
     @cached_property
     def broker(self) -> Redis:
@@ -85,7 +87,6 @@ class Services:
         """The HTTP client for libraries' servers."""
         from app.iiif.fetch import Fetcher, FetchPolicy
         from app.iiif.host_limits import HostLimits, SharedLimiter
-        from app.net.addresses import AddressGuard
 
         s = self.settings
         policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
@@ -97,7 +98,6 @@ class Services:
         """The HTTP client that sends deliveries to client apps."""
         from app.delivery.dispatcher import Dispatcher
         from app.jobs.result_payloads import load_payload
-        from app.net.addresses import AddressGuard
 
         s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
         return Dispatcher(

@@ -1,11 +1,14 @@
 """Compare the speed of detection with that of ultralytics' own prediction and with a floor.
 
-Every way reads the same JPEG files and returns boxes. The floor is the forward pass alone, on prepared tensors of the
-same shapes, in full batches.
+Every way reads the same JPEG files and returns boxes. The floors are forward passes alone, on prepared tensors of the
+same shapes, in full batches. One has the number format and the streams of this project. The other is float32 with all
+threads in each operation.
 """
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +17,20 @@ import torch
 
 from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig
-from app.pipelines.detection.pages import FetchedPage, load_batches
+from app.detection.precision import Precision
+from app.pipelines.detection.pages import FetchedPage, load_page_image
 from bench.labelled_pages import add_weights_argument, list_images, open_detector
 from bench.tables import describe_machine
 from bench.timing import Way, add_timing_arguments, print_speeds, take_turns
 
-FLOOR = "floor: bare forward pass"
+FLOOR = "floor: bare forward pass, same format and streams"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     pages = ROOT / "iiif" / "sample"
     parser.add_argument("--pages", type=Path, default=pages, metavar="DIR", help="pages (default: the sample document)")
     parser.add_argument("--count", type=int, default=40, help="number of pages to detect on (default: %(default)s)")
+    parser.add_argument("--device", default="", help="cpu, cuda or cuda:1 (default: the GPU if there is one)")
     parser.add_argument(
         "--batch", type=int, default=DetectorConfig.batch_size, help="pages per batch (default: %(default)s)"
     )
@@ -35,28 +40,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     paths = list_images(arguments.pages, "val")[: arguments.count]
-    detector = open_detector(arguments.weights, DetectorConfig(batch_size=arguments.batch))
-    print(f"{len(paths)} pages, batches of {arguments.batch}, {describe_machine()}\n")
-    timings = take_turns(build_ways(paths, detector, arguments.weights), arguments.rounds, arguments.busy)
-    print_speeds(timings, len(paths), "pages/s", FLOOR)
+    config = DetectorConfig(batch_size=arguments.batch, device=arguments.device, streams=0)
+    detector = open_detector(arguments.weights, config)
+    plain = open_detector(arguments.weights, replace(config, precision=Precision.FLOAT32, streams=1))
+    print(f"{len(paths)} pages, batches of {arguments.batch}, {describe_machine()}")
+    print(f"{detector.device}: {detector.dtype}, streams: {detector.streams}\n")
+    ways = build_ways(paths, detector, plain, arguments.weights)
+    print_speeds(take_turns(ways, arguments.rounds, arguments.busy), len(paths), "pages/s", FLOOR)
 
 
-def build_ways(paths: list[Path], detector: Detector, weights: Path) -> dict[str, Way]:
-    """Return the ways to detect on all pages, by name."""
+def build_ways(paths: list[Path], detector: Detector, plain: Detector, weights: Path) -> dict[str, Way]:
+    """Return the ways to detect on every page, by name.
+
+    Args:
+        paths: Page images.
+        detector: Detector as a worker loads it.
+        plain: Detector in float32 with one stream.
+        weights: Weights file of both.
+    """
     from ultralytics import YOLO
 
     size = detector.config.batch_size
     names = [str(path) for path in paths]
     predict = partial(predict_with_library, detector)
     library = YOLO(weights)
+    inputs = draw_inputs(paths, plain)
     return {
         "this project": partial(detect, paths, detector),
+        "this project, float32 in one stream": partial(detect, paths, plain),
         "library, weights loaded for each page (as the original did)": lambda: [
             predict(YOLO(weights), [n]) for n in names
         ],
         "library, a page at a time": lambda: [predict(library, [name]) for name in names],
         "library, in batches": lambda: [predict(library, names[k : k + size]) for k in range(0, len(names), size)],
-        FLOOR: partial(forward, detector, draw_inputs(paths, detector)),
+        "bare forward pass, float32 in one stream": partial(forward, plain, inputs),
+        FLOOR: partial(forward, detector, inputs),
     }
 
 
@@ -74,10 +92,15 @@ def predict_with_library(detector: Detector, library: Any, names: list[str]) -> 
 
 
 def detect(paths: list[Path], detector: Detector) -> None:
-    """Detect as a job does: the next batch is decoded while the network processes the current one."""
+    """Detect as a job does: several batches at a time."""
+
+    def work(batch: Sequence[FetchedPage]) -> None:
+        images = [load_page_image(Path(), page, detector.config.size).pixels for page in batch]
+        detector.detect([image for image in images if image is not None])
+
     pages = [FetchedPage(number, "", path.name, file=str(path)) for number, path in enumerate(paths, 1)]
-    for batch in load_batches(Path(), pages, detector.config.batch_size, detector.config.size):
-        detector.detect([image.pixels for image in batch if image.pixels is not None])
+    for _ in detector.run(work, detector.split(pages)):
+        pass
 
 
 def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
@@ -90,14 +113,19 @@ def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
     hook.remove()
     size = detector.config.batch_size
     batches = [(min(size, count - k), *shape) for shape, count in shapes.items() for k in range(0, count, size)]
-    ready = [torch.rand(batch).to(detector.device, detector.dtype) for batch in batches]
-    return [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
+    return [torch.rand(batch).to(detector.device).contiguous(memory_format=torch.channels_last) for batch in batches]
 
 
-@torch.inference_mode()
 def forward(detector: Detector, inputs: list[torch.Tensor]) -> None:
-    """Run the forward pass alone."""
-    for batch in inputs:
-        detector.network(batch)
+    """Run the networks of a detector on all inputs, in as many threads as it has streams."""
+
+    @torch.inference_mode()
+    def work(batch: torch.Tensor) -> None:
+        with detector.lend_network() as network:
+            network(batch)
+
+    ready = [batch.to(detector.dtype) for batch in inputs]
+    for _ in detector.run(work, ready):
+        pass
     if detector.device.type == "cuda":
         torch.cuda.synchronize()

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.config import ROOT
-from app.detection.detector import Detector, DetectorConfig, load_detector
+from app.detection.detector import Detector, DetectorConfig
+from app.detection.loading import load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics
 from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels
 from app.training.metrics import evaluate_pages

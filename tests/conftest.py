@@ -160,6 +160,7 @@ def open_library() -> Iterator[Library]:
 @pytest.fixture
 def library(open_library: Library) -> Iterator[Library]:
     """A simulated library without files and without recorded requests."""
+    open_library.forget()
     yield open_library
     open_library.forget()
 

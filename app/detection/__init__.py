@@ -7,7 +7,9 @@
     permitted            allow list for checkpoints
     yolov5               build networks from checkpoints of the YOLOv5 repository
     trial                load weights in a subprocess and detect on a test page
-    detector             ``Detector``: load once, detect in batches
+    detector             ``Detector``: detect in batches, in several threads
+    loading              load a detector, try its number format, keep it loaded
+    precision            number formats of networks
     boxes                ``Detections``: boxes, confidences, classes
     annotations          the detections of a job, as annotation file and as JSON
 

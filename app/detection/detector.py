@@ -4,12 +4,17 @@ detector = load_detector(weights, DetectorConfig())
 detections = detector.detect([image, image])
 """
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -17,12 +22,19 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
-from app.detection.weights import Weights, isolate_ultralytics, load_network
+from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
+from app.detection.weights import isolate_ultralytics
+from app.errors import WeightsError
+from app.images.pixels import map_ahead
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
+log = logging.getLogger(__name__)
+
 Image = NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Grey value of the letterbox padding with which YOLO models are trained.
 _PADDING = 114
@@ -39,6 +51,9 @@ class DetectorConfig:
         most: Maximum number of detections per image.
         batch_size: Images per forward pass.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
+        precision: Number format of the network.
+        streams: Threads that may detect at the same time, each on its own batch; 0 for one per CPU core, or one on a
+            GPU.
     """
 
     size: int = 640
@@ -47,29 +62,39 @@ class DetectorConfig:
     most: int = 1000
     batch_size: int = 8
     device: str = ""
+    precision: Precision = Precision.AUTO
+    streams: int = 1
 
 
 class Detector:
-    """A detection network with its class names, on its device.
+    """A detection network with its class names, on its device. Threads may share one.
 
     Args:
         network: Detection network of ultralytics.
         config: Detector settings.
         digest: SHA-256 of the weights file, in hexadecimal; identifies the network.
+        dtype: Number format; None for the one that ``config.precision`` stands for.
     """
 
-    def __init__(self, network: "BaseModel", config: DetectorConfig, digest: str = "") -> None:
+    def __init__(
+        self, network: "BaseModel", config: DetectorConfig, digest: str = "", dtype: torch.dtype | None = None
+    ) -> None:
         isolate_ultralytics()
         self.config = config
         self.digest = digest
-        self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.device = find_device(config)
+        self.dtype = dtype or choose_dtype(config.precision, self.device)
         self.class_names: Mapping[int, str] = dict(network.names)
         # YOLOv5 and ultralytics pad to multiples of at least 32, even if all strides are smaller.
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
+        self.streams = config.streams or (count_cores() if self.device.type == "cpu" else 1)
         self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
+        self._widening = Lock()
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for copy in (self.network, *(copy_sharing_weights(self.network) for _ in range(1, self.streams))):
+            self._free.put(copy if self.dtype is torch.float32 else decode_in_float32(copy))
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Detect illustrations on images.
@@ -93,6 +118,32 @@ class Detector:
                 for index, boxes in zip(batch, rows, strict=True):
                     found[index] = self._restore(boxes, images[index], inputs[index])
         return [found[index] for index in range(len(images))]
+
+    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Split items into batches, small enough that every stream gets one."""
+        size = max(1, min(self.config.batch_size, math.ceil(len(items) / self.streams)))
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
+    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the result of each item in order, while other threads work on the next items.
+
+        On a CPU each stream computes with one thread. Threads within an operation would wait for the slowest of them at
+        every step, which next to other processes costs most of the speed. On a GPU one more thread decodes ahead.
+
+        Args:
+            work: Function of one item, usually a batch of pages, that calls :meth:`detect`.
+            items: Items to work on.
+        """
+        if self.device.type != "cpu":
+            yield from map_ahead(work, items, self.streams + 1)
+        elif self.streams == 1:
+            yield from map_ahead(work, items, 1)
+        else:
+            before = torch.get_num_threads()
+            try:
+                yield from map_ahead(work, items, self.streams, partial(torch.set_num_threads, 1))
+            finally:
+                torch.set_num_threads(before)
 
     def _scale(self, image: Image) -> tuple[int, int]:
         """Return the (width, height) of a scaled image, in input pixels, before padding."""
@@ -119,10 +170,12 @@ class Detector:
         """Return ``(n, 6)`` rows ``x1 y1 x2 y2 confidence class`` in input pixels, for each image of a batch."""
         from ultralytics.utils.nms import non_max_suppression
 
-        tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-        tensor = tensor.to(self.dtype, memory_format=torch.channels_last).div_(255)
-        output = self.network(tensor)
-        output = output[0] if isinstance(output, (list, tuple)) else output
+        dtype, output, end2end = self._compute(batch)
+        if not torch.isfinite(output).all():
+            if dtype is torch.float32:
+                raise WeightsError("The weights compute NaN or infinity on a page: train them again.")
+            self._widen(dtype)
+            return self._forward(batch)
         if self._stretches:
             output = _rows_of_queries(output, self.config.size)
         kept = non_max_suppression(
@@ -132,9 +185,38 @@ class Detector:
             max_det=self.config.most,
             # Time limit of NMS in seconds per image, after which results are incomplete; far above the normal time.
             max_time_img=10.0,
-            end2end=self._stretches or bool(getattr(self.network, "end2end", False)),
+            end2end=self._stretches or end2end,
         )
         return [rows[:, :6].cpu().numpy() for rows in kept]
+
+    def _compute(self, batch: NDArray[np.uint8]) -> tuple[torch.dtype, torch.Tensor, bool]:
+        """Run a network that no other thread uses; return the format, the output, and whether it needs no NMS."""
+        with self.lend_network() as network:
+            dtype = self.dtype
+            tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+            output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
+        output = output[0] if isinstance(output, (list, tuple)) else output
+        return dtype, output, bool(getattr(network, "end2end", False))
+
+    @contextmanager
+    def lend_network(self) -> Iterator[Any]:
+        """Lend a network that no other thread uses; wait until one is free."""
+        network = self._free.get()
+        try:
+            yield network
+        finally:
+            self._free.put(network)
+
+    def _widen(self, dtype: torch.dtype) -> None:
+        """Compute in float32 from now on, unless another thread has changed the format already."""
+        with self._widening:
+            if self.dtype is not dtype:
+                return
+            log.warning("The network computes NaN or infinity in %s: it computes in float32 from now on", dtype)
+            networks = [self._free.get() for _ in range(self.streams)]
+            self.dtype = torch.float32
+            for network in networks:
+                self._free.put(network.float())
 
     def _restore(self, rows: NDArray[np.float32], image: Image, padded: Image) -> Detections:
         """Convert rows in input pixels to detections in pixels of the original image."""
@@ -151,46 +233,11 @@ def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([(centre - extent / 2) * size, (centre + extent / 2) * size, rest], dim=-1)
 
 
-class LoadedDetectors:
-    """LRU cache of loaded detectors.
-
-    Args:
-        room: Maximum number of loaded detectors.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._loaded: OrderedDict[tuple[Path, DetectorConfig], tuple[Weights, Detector]] = OrderedDict()
-        self._lock = Lock()
-
-    def load(self, weights: Weights, config: DetectorConfig) -> Detector:
-        """Return the detector of a weights file; it is reloaded if the file has changed.
-
-        Raises:
-            WeightsError: If the file cannot be loaded.
-        """
-        key = (weights.path, config)
-        with self._lock:
-            known, detector = self._loaded.pop(key, (None, None))
-            if detector is None or known != weights:
-                detector = None  # free its memory before the next one is loaded
-                while len(self._loaded) >= self._room:
-                    self._loaded.popitem(last=False)
-                digest = weights.digest()
-                detector = Detector(load_network(weights.path), config, digest)
-            self._loaded[key] = weights, detector
-        return detector
+def find_device(config: DetectorConfig) -> torch.device:
+    """Return the device of a detector."""
+    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-# Room for the default weights and one other file. Loading takes seconds; a large network takes half a gigabyte of GPU
-# memory, which batches need more.
-_loaded = LoadedDetectors(room=2)
-
-
-def load_detector(weights: Weights, config: DetectorConfig) -> Detector:
-    """Return the cached detector of a weights file; it is reloaded if the file has changed.
-
-    Raises:
-        WeightsError: If the file cannot be loaded.
-    """
-    return _loaded.load(weights, config)
+def count_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))

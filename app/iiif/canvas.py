@@ -56,6 +56,11 @@ class CanvasImage:
     service: ImageService | None
 
     @property
+    def base(self) -> str:
+        """ID of the image service, or the image's own URL without one."""
+        return self.service.id if self.service else self.url
+
+    @property
     def own_name(self) -> str:
         """Last path segment of the service ID, or of the URL without the image request."""
         base = self.service.id if self.service else strip_request(self.url)

@@ -5,7 +5,7 @@ The rules of known hosts and the reasons for them are in ``iiif/hosts.toml``.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,31 @@ class HostRule:
         return self.image_size is not None and (longest is None or longest > self.image_size)
 
 
+# A host that the operator trusts is the operator's own.
+TRUSTED = HostRule(connections=8, interval_seconds=0.0)
+
+
 class HostRules:
     """The rules of all hosts.
 
     Args:
         default: Rule for unknown hosts.
         known: Rules by host name. A name that begins with a dot stands for a domain and its subdomains.
+        is_trusted: Returns whether an unknown host, given as ``name:port``, gets the rule ``TRUSTED``.
     """
 
-    def __init__(self, default: HostRule, known: Mapping[str, HostRule] | None = None) -> None:
+    def __init__(
+        self,
+        default: HostRule,
+        known: Mapping[str, HostRule] | None = None,
+        is_trusted: Callable[[str], bool] = lambda host: False,
+    ) -> None:
         self.default = default
+        self._is_trusted = is_trusted
         self._known = {_spell(name): rule for name, rule in (known or {}).items()}
 
     @classmethod
-    def load(cls, path: Path, default: HostRule) -> "HostRules":
+    def load(cls, path: Path, default: HostRule, is_trusted: Callable[[str], bool] = lambda host: False) -> "HostRules":
         """Load a file of known hosts. A rule can only be stricter than the default.
 
         Raises:
@@ -58,7 +69,8 @@ class HostRules:
         """
         try:
             tables = tomllib.loads(path.read_text()).get("host", [])
-            return cls(default, {name: _build_rule(table, default) for table in tables for name in table["names"]})
+            known = {name: _build_rule(table, default) for table in tables for name in table["names"]}
+            return cls(default, known, is_trusted)
         except OSError as error:
             raise SettingsError(f"The rules of known hosts cannot be read: {error}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -69,7 +81,8 @@ class HostRules:
         name = _spell(host)
         parts = name.split(".")
         domains = (f".{'.'.join(parts[start:])}" for start in range(len(parts)))
-        return next((self._known[each] for each in (name, *domains) if each in self._known), self.default)
+        known = next((self._known[each] for each in (name, *domains) if each in self._known), None)
+        return known or (TRUSTED if self._is_trusted(host) else self.default)
 
 
 def _spell(host: str) -> str:

@@ -6,7 +6,8 @@ from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
-from app.iiif.image_requests import ImageRequest, build_requests
+from app.iiif.image_requests import ImageRequest, build_requests, choose_size
+from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 
 
@@ -24,22 +25,34 @@ class FetchedImage:
     full_height: int
 
 
-def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None) -> FetchedImage:
+def fetch_canvas_image(
+    fetcher: Fetcher, image: CanvasImage, longest: int | None, sizes: StatedSizes | None = None
+) -> FetchedImage:
     """Fetch the image of a canvas.
 
-    The full size comes from ``info.json``, otherwise from the manifest. If neither states it, the full image is fetched
-    and measured.
+    The full size comes from the manifest if a sample confirmed its sizes, otherwise from ``info.json``, otherwise from
+    the manifest. If none of them states it, the full image is fetched and measured.
 
     Args:
         fetcher: HTTP client.
         image: Image to fetch.
         longest: Wanted length of the longer side, in pixels; None for the full size.
+        sizes: Sizes that the manifest states; None to fetch the ``info.json`` of every image.
 
     Raises:
         FetchError: No form of the request returned an image.
     """
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
+    stated = sizes.describe(image) if sizes else None
+    if stated and sizes:
+        try:
+            if fetched := _fetch_as_stated(fetcher, stated, longest):
+                return fetched
+            sizes.distrust(image)
+        except FetchError as error:
+            if error.temporary and error.http_status != 500:  # which some servers answer to a form they do not support
+                raise
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
@@ -47,6 +60,27 @@ def fetch_canvas_image(fetcher: Fetcher, image: CanvasImage, longest: int | None
     requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
     data, *_ = fetcher.fetch_image(_add_own_address(requests, image, full))
     return FetchedImage(data, info.width, info.height)
+
+
+def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
+    """Fetch and parse the ``info.json`` of a service.
+
+    Raises:
+        FetchError: It could not be fetched, or does not describe an image.
+    """
+    return parse_image_info(fetcher.fetch_document(service.info_url), service)
+
+
+def _fetch_as_stated(fetcher: Fetcher, info: ImageInfo, longest: int | None) -> FetchedImage | None:
+    """Fetch an image by a stated size. Return None if the image has other proportions than stated."""
+    wanted, free = longest or max(info.width, info.height), _find_free_size(fetcher, info.service, longest)
+    # Both forms of the size, but not the whole image: if the server rejects them, info.json says what it accepts.
+    data, width, height = fetcher.fetch_image(build_requests(info, wanted, free)[:2])
+    asked, _ = choose_size(info, wanted, free)
+    # Servers compute one side from the other, and round it in different ways.
+    is_expected = abs(width - asked) <= 1 or width == info.width
+    has_proportions = abs(height - info.height * width / info.width) <= 1
+    return FetchedImage(data, info.width, info.height) if is_expected and has_proportions else None
 
 
 def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:
@@ -57,7 +91,7 @@ def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None
 
 def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> ImageInfo | None:
     try:
-        return parse_image_info(fetcher.fetch_document(service.info_url), service)
+        return fetch_info(fetcher, service)
     except FetchError:
         # Images are often available even if info.json is not; the manifest may state the size.
         if image.width and image.height:

@@ -29,6 +29,30 @@ def load_ahead(
             yield ready
 
 
+def map_ahead(
+    work: Callable[[Item], Loaded], items: Iterable[Item], threads: int, start: Callable[[], object] = bool
+) -> Iterator[Loaded]:
+    """Yield the results of items in their order, while threads work on the next ones, one item per thread.
+
+    Args:
+        work: Function of one item.
+        items: Items to work on.
+        threads: Number of threads.
+        start: Called once in each thread.
+    """
+    following = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead", initializer=start) as executor:
+        ahead = deque(executor.submit(work, item) for item in islice(following, threads))
+        try:
+            while ahead:
+                result = ahead.popleft().result()
+                ahead.extend(executor.submit(work, item) for item in islice(following, 1))
+                yield result
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
 def decode_image(
     file: BinaryIO,
     least: int | None,

@@ -7,6 +7,7 @@ checked address, so a later DNS answer changes nothing (DNS rebinding).
 
 import contextlib
 import ipaddress
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ LONGEST_URL = 4096  # most servers accept little more, and error messages quote 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _LONGEST_NAME = 254  # limit of the DNS, including the trailing dot
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _OWN_PORTS = {"http": 80, "https": 443}
 
 
@@ -51,6 +53,15 @@ class AddressGuard:
                 )
         return found
 
+    def trusts(self, host: str) -> bool:
+        """Return whether a host, given as ``name`` or ``name:port``, is trusted by its name or its literal address."""
+        name = host.lower()
+        bare = re.sub(r":\d+$", "", name) if name.count(":") == 1 or name.startswith("[") else name
+        if name in self._names or bare in self._names:
+            return True
+        address = _parse_network(bare.strip("[]"))
+        return address is not None and any(_contains(network, address) for network in self._networks)
+
     def _is_open(self, address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(ip, ipaddress.IPv6Address):
@@ -66,7 +77,11 @@ def _find_embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour
 
 
-def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+def _contains(network: _Network, address: _Network) -> bool:
+    return network.version == address.version and address.network_address in network
+
+
+def _parse_network(text: str) -> _Network | None:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -14,6 +14,7 @@ from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.images import FetchedImage, fetch_canvas_image
+from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 from app.storage import build_key, write_atomic
 
@@ -56,15 +57,20 @@ class ImageCache:
         self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
 
-    def fetch(self, image: CanvasImage) -> CachedImage:
+    def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
+
+        Args:
+            image: Image to fetch.
+            sizes: Sizes that the manifest states; None to fetch the ``info.json`` of the image.
 
         Raises:
             FetchError: The image could not be fetched.
         """
-        base = image.service.id if image.service else image.url
+        base = image.base
         longest = self._choose_longest(base)
-        return self.keep(f"{base} {image.url} {longest}", lambda: fetch_canvas_image(self._fetcher, image, longest))
+        name = f"{base} {image.url} {longest}"
+        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
         """Return the image cached under a name; call ``fetch`` first if it is missing.

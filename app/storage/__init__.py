@@ -78,6 +78,11 @@ class Storage:
         return self.root / "default-model.json"
 
     @property
+    def trials(self) -> Path:
+        """File with the results of the trials of number formats."""
+        return self.root / "number-formats.json"
+
+    @property
     def embeddings(self) -> Path:
         return self.root / "embeddings"
 

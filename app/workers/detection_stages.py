@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.config import Settings
 from app.database.tables import Job
 from app.delivery.payloads import find_annotation_destination
 from app.errors import ManifestError, RequestError, WeightsError
@@ -13,15 +14,16 @@ from app.pipelines.detection import work as detection
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
 from app.services import Services
 
+if TYPE_CHECKING:
+    from app.detection.detector import DetectorConfig
+
 
 def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
     request, s = DetectionRequest(**job.request), services.settings
     folder, longest = services.storage.job(job.id), request.choose_longest(s.longest_image)
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
-    plan = detection.DownloadPlan(
-        longest, s.host_connections, s.max_canvases, retries=job.retries, evict_unfetched=not in_use
-    )
+    plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use)
     if job.retries:
         with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
             detection.discard_stale_detections(folder, services.models.find(request.model).digest())
@@ -34,21 +36,44 @@ def download(services: Services, job: Job) -> State | None:
     return None
 
 
+def load_default_weights(services: Services) -> None:
+    """Load the default weights, so that the first job need not wait for them."""
+    from app.detection.loading import load_detector
+    from app.detection.weights import isolate_ultralytics
+
+    isolate_ultralytics(services.settings.data_folder / "ultralytics")
+    load_detector(services.models.find(), build_config(services.settings), services.storage.trials)
+
+
 def run(services: Services, job: Job) -> State | None:
     """Detect the illustrations on the images."""
-    from app.detection.detector import DetectorConfig, load_detector
+    from app.detection.loading import load_detector
     from app.detection.weights import isolate_ultralytics
 
     request, s = DetectionRequest(**job.request), services.settings
     isolate_ultralytics(s.data_folder / "ultralytics")
     weights = services.models.find(request.model)
-    config = DetectorConfig(s.model_size, s.confidence, batch_size=s.batch_size, device=s.device)
     services.jobs.record_model(job, weights.label)
-    detector = load_detector(weights, config)
+    detector = load_detector(weights, build_config(s), services.storage.trials)
     services.jobs.record_start(job)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None
+
+
+def build_config(settings: Settings) -> "DetectorConfig":
+    """Return the configuration of the detector of a worker."""
+    from app.detection.detector import DetectorConfig
+    from app.detection.precision import Precision
+
+    return DetectorConfig(
+        settings.model_size,
+        settings.confidence,
+        batch_size=settings.batch_size,
+        device=settings.device,
+        precision=Precision(settings.precision),
+        streams=0,
+    )
 
 
 def deliver(services: Services, job: Job) -> State | None:

@@ -23,7 +23,7 @@ def run(services: Services, job: Job) -> State | None:
 
     request, s, folder = EvaluationRequest(**job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
-    from app.detection.detector import load_detector
+    from app.detection.loading import load_detector
     from app.pipelines.training.work import summarise
     from app.training.datasets import load_dataset
     from app.training.evaluate import MEASURING, evaluate

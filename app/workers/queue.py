@@ -112,6 +112,8 @@ def _configure(settings: Settings) -> dict[str, Any]:
         # Messages are acknowledged when their task ends, so a busy worker takes no second message.
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
+        # A child of the gpu worker loads torch and the default weights before it counts as started.
+        "worker_proc_alive_timeout": 120.0,
         # A running task continues while the broker is down.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,

@@ -227,8 +227,32 @@ def heartbeat(app: JobQueue, job: Job, stage: Stage) -> Iterator[None]:
 
 
 @worker_process_init.connect
-def _discard_inherited_connections(**_: Any) -> None:
+def _start_child(**_: Any) -> None:
     current_app.services.database.discard_connections()
+    _load_default_weights(current_app)
+
+
+@worker_ready.connect
+def _start_threads(sender: Any, **_: Any) -> None:
+    if "prefork" not in type(sender.pool).__module__:  # there, the child loads the weights
+        _load_default_weights(sender.app)
+
+
+def _load_default_weights(app: JobQueue) -> None:
+    """Load the default weights in the process that runs models.
+
+    A failure is only logged; a job that needs the weights reports it.
+    """
+    if RUN.queue not in app.amqp.queues.consume_from:
+        return
+    started = time.monotonic()
+    try:
+        from app.workers.detection_stages import load_default_weights
+
+        load_default_weights(app.services)
+        log.info("the default weights are loaded after %.1f s", time.monotonic() - started)
+    except ExtractorError as error:
+        log.warning("the default weights cannot be loaded before the first job: %s", error.message)
 
 
 @worker_ready.connect

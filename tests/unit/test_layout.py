@@ -21,7 +21,7 @@ ALLOWED = {
     "database": "config errors storage",
     "delivery": "database errors logs net",
     "iiif": "errors images net",
-    "detection": "config errors storage",
+    "detection": "config errors images storage",
     "similarity": "detection errors storage",
     "training": "detection errors images net storage",
     "jobs": "database delivery errors net similarity storage training",

@@ -1,6 +1,6 @@
 """The pages of a detection job: one record file per canvas in the job's folder, and the pixels of fetched pages."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.images.pixels import decode_image, load_ahead
+from app.images.pixels import decode_image
 from app.pipelines.image_cache import evict
 from app.storage import JobFolder
 
@@ -107,21 +107,6 @@ class PageImage:
     page: FetchedPage
     pixels: NDArray[np.uint8] | None = None
     size: tuple[float, float] = (0.0, 0.0)
-
-
-def load_batches(
-    images: Path, pages: list[FetchedPage], batch_size: int, least: int | None
-) -> Iterator[list[PageImage]]:
-    """Yield batches of pages with their pixels. The next batch is decoded while the caller works on the current one.
-
-    Args:
-        images: Folder of the cached images.
-        pages: Pages that have a file.
-        batch_size: Number of pages per batch.
-        least: Required length of the longer side, in pixels; None for every pixel.
-    """
-    batches = (pages[start : start + batch_size] for start in range(0, len(pages), batch_size))
-    return load_ahead(batches, lambda page: load_page_image(images, page, least))
 
 
 def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:

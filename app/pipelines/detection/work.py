@@ -14,11 +14,12 @@ Each step skips what is already in the job's folder, so it can be repeated after
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,11 @@ from app.errors import FetchError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
+from app.iiif.images import fetch_info
 from app.iiif.manifest import Manifest, parse_document
+from app.iiif.stated_sizes import StatedSizes
 from app.jobs import DetectionRequest
+from app.net.addresses import read_host
 from app.pipelines.detection.expansion import MAX_MANIFESTS
 from app.pipelines.detection.pages import (
     Coverage,
@@ -37,12 +41,12 @@ from app.pipelines.detection.pages import (
     PageImage,
     count_coverage,
     load_annotated,
-    load_batches,
     load_fetched,
+    load_page_image,
     save_annotated,
     save_fetched,
 )
-from app.pipelines.image_cache import CircuitBreaker, ImageCache
+from app.pipelines.image_cache import CircuitBreaker, ImageCache, evict
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
@@ -62,7 +66,6 @@ class DownloadPlan:
 
     Attributes:
         longest: Longer side to request, in pixels; None for the full size.
-        threads: Number of images fetched at the same time.
         max_canvases: Largest number of canvases of a manifest.
         max_manifests: Number of members after which parsing a collection stops.
         retries: Number of retries of the job so far.
@@ -70,7 +73,6 @@ class DownloadPlan:
     """
 
     longest: int | None = 800
-    threads: int = 4
     max_canvases: int = 5000
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
@@ -124,17 +126,20 @@ def download(
     seen = count_coverage(load_annotated(folder, []))
     breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
-    executor = ThreadPoolExecutor(plan.threads, thread_name_prefix="fetch")
-    try:
+    sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), partial(fetch_info, fetcher))
+    executor = ThreadPoolExecutor(_count_threads(fetcher, missing), thread_name_prefix="fetch")
+
+    def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
         # Each task runs in a copy of the context of this thread, so its log lines name the same job.
-        waiting = {
-            executor.submit(copy_context().run, _fetch_page, cache, manifest, canvas, breaker, plan.retries)
-            for canvas in missing
-        }
+        fetch = partial(_fetch_page, cache, sizes, manifest, breaker, plan.retries)
+        return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
+
+    try:
+        waiting = submit(missing)
         while True:
             # Called even if no image has arrived, because it raises if the job was cancelled.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
-            if not waiting:
+            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, images))):
                 break
             for page in _take_finished(waiting, REPORT_SECONDS):
                 save_fetched(folder, page)
@@ -168,14 +173,31 @@ def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries
     return folder.has("detections", page.number) or cache.holds(page.file)
 
 
+def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
+    """Return the largest number of connections to a host of the images."""
+    hosts = {read_host(canvas.image.base) for canvas in canvases if canvas.image}
+    return max((fetcher.rules.find(host).connections for host in hosts), default=1)
+
+
+def _evict_doubtful(
+    sizes: StatedSizes, canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path
+) -> list[Canvas]:
+    """Remove the images whose stated size is doubtful from the cache; return their canvases."""
+    doubtful = {*sizes.list_doubtful()}
+    found = [canvas for canvas in canvases if canvas.image in doubtful and pages[canvas.number].file]
+    for canvas in found:
+        evict(images / str(pages[canvas.number].file))
+    return found
+
+
 def _fetch_page(
-    cache: ImageCache, manifest: Manifest, canvas: Canvas, breaker: CircuitBreaker, retries: int
+    cache: ImageCache, sizes: StatedSizes, manifest: Manifest, breaker: CircuitBreaker, retries: int, canvas: Canvas
 ) -> FetchedPage:
     page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
     if canvas.image is None or breaker.reason:
         return replace(page, reason=canvas.reason or breaker.reason)
     try:
-        cached = cache.fetch(canvas.image)
+        cached = cache.fetch(canvas.image, sizes)
     except FetchError as error:
         breaker.record(error)
         return replace(page, reason=error.message[:LONGEST_REASON])
@@ -228,8 +250,8 @@ def detect(
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
     least = None if request.image_size == "full" else detector.config.size
-    for batch in load_batches(images, waiting, detector.config.batch_size, least):
-        for page in _detect_batch(batch, detector):
+    for batch in detector.run(partial(_detect_batch, images, least, detector), detector.split(waiting)):
+        for page in batch:
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
             annotated[page.number] = page
@@ -241,7 +263,10 @@ def detect(
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
 
 
-def _detect_batch(batch: list[PageImage], detector: "Detector") -> list[AnnotatedPage]:
+def _detect_batch(
+    images: Path, least: int | None, detector: "Detector", pages: Sequence[FetchedPage]
+) -> list[AnnotatedPage]:
+    batch = [load_page_image(images, page, least) for page in pages]
     found = iter(detector.detect([image.pixels for image in batch if image.pixels is not None]))
     return [_annotate(image, None if image.pixels is None else next(found), detector.class_names) for image in batch]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.detection.detector import Detector, DetectorConfig, LoadedDetectors
+from app.detection.detector import Detector, DetectorConfig
+from app.detection.loading import LoadedDetectors
 from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder

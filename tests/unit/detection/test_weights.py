@@ -9,7 +9,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from app.config import ROOT
-from app.detection.detector import DetectorConfig, load_detector
+from app.detection.detector import DetectorConfig
+from app.detection.loading import load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics, load_network
 from app.detection.weights_description import describe
 from app.errors import RequestError, WeightsError

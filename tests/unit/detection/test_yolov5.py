@@ -11,7 +11,8 @@ from torch import nn
 
 from app.config import ROOT
 from app.detection.boxes import compute_iou
-from app.detection.detector import Detector, DetectorConfig, load_detector
+from app.detection.detector import Detector, DetectorConfig
+from app.detection.loading import load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics, load_network
 from app.errors import WeightsError
 from tests.support.yolov5_networks import (

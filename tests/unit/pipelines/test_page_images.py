@@ -1,15 +1,13 @@
 from pathlib import Path
 
-from app.pipelines.detection.pages import FetchedPage, load_batches, load_page_image
+from app.pipelines.detection.pages import FetchedPage, load_page_image
 from tests.unit.images.test_pixels import draw
 
 
-def test_pages_are_loaded_in_batches_and_a_missing_file_is_none(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_pixels(tmp_path: Path) -> None:
     (tmp_path / "a.image").write_bytes(draw(60, 80, (1, 1, 9, 9)).getvalue())
-    pages = [FetchedPage(number, "", "", file) for number, file in enumerate(["a.image", "gone.image", "a.image"], 1)]
-    batches = list(load_batches(tmp_path, pages, 2, 640))
-    assert [[image.page.number for image in batch] for batch in batches] == [[1, 2], [3]]
-    assert [image.pixels is None for batch in batches for image in batch] == [False, True, False]
+    pages = [FetchedPage(number, "", "", file) for number, file in enumerate(["a.image", "gone.image"], 1)]
+    assert [load_page_image(tmp_path, page, 640).pixels is None for page in pages] == [False, True]
 
 
 def test_a_damaged_file_is_evicted(tmp_path: Path) -> None:

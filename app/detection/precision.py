@@ -1,0 +1,81 @@
+"""Number formats of networks, and which one a machine computes fast.
+
+==============  ====================================================================================
+``auto``        float16 on a GPU, bfloat16 on a CPU with AVX512-BF16 or AMX, float32 on other CPUs;
+                a reduced format only after a trial (``loading.py``)
+a format        this format, without a trial
+==============  ====================================================================================
+
+Boxes are always decoded in float32: bfloat16 has steps of 4 pixels at 640.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+class Precision(StrEnum):
+    """Number format of the network: ``auto`` or one format."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the fastest format of a device, or the format that is asked for."""
+    if precision is not Precision.AUTO:
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if device.type == "cpu" and computes_bfloat16(CPU_INFO) else torch.float32
+
+
+@cache
+def computes_bfloat16(cpu_info: Path) -> bool:
+    """Return whether the CPU has instructions for bfloat16; without them it is slower than float32."""
+    try:
+        flags = next(line for line in cpu_info.read_text().splitlines() if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & {*flags})
+
+
+def copy_sharing_weights(network: nn.Module) -> nn.Module:
+    """Return a copy with its own state but the same parameters and buffers.
+
+    The head of ultralytics keeps the anchors of the last input shape, so two threads must not use one network.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return deepcopy(network, shared)
+
+
+def decode_in_float32(network: nn.Module) -> nn.Module:
+    """Let a network that has been converted to a format decode its boxes in float32."""
+    head = getattr(network, "model", [None])[-1]
+    if hasattr(head, "forward_head"):
+        if isinstance(head.dfl, nn.Module):
+            head.dfl.float()
+        head.forward_head = _widen_output(head.forward_head)
+    return network
+
+
+def _widen_output(forward_head: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def forward(*arguments: Any, **options: Any) -> dict[str, Any]:
+        raw = forward_head(*arguments, **options)
+        if not raw:  # a head without this branch
+            return raw
+        # Of the feature maps only shape and format are used, to make the anchors.
+        maps = [each.new_empty(each.shape, dtype=torch.float32) for each in raw["feats"]]
+        return raw | {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": maps}
+
+    return forward
