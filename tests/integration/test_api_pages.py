@@ -11,7 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from app import errors
 from app.delivery.kinds import Kind, Status
-from app.delivery.outbox import WAITS
+from app.delivery.outbox import RETRY_DELAYS
 from app.jobs.requests import read
 from app.jobs.requests.reading import adapt, get_schema, parse_json
 from app.jobs.states import State
@@ -160,4 +160,4 @@ def test_the_tables_of_words_are_complete(page: str, head: str, words: Any) -> N
 def test_the_schedule_of_attempts_is_that_of_the_outbox() -> None:
     rows = find_table(read_page("webhooks"), "attempt", "wait before it")
     waits = [int(number) * UNITS[unit] for number, unit in (row[1].split() for row in rows)]
-    assert (waits, [int(row[0]) for row in rows]) == (list(WAITS), list(range(2, len(WAITS) + 2)))
+    assert (waits, [int(row[0]) for row in rows]) == (list(RETRY_DELAYS), list(range(2, len(RETRY_DELAYS) + 2)))
