@@ -18,7 +18,7 @@ from bench.labelled_pages import add_weights_argument, list_images, open_detecto
 
 INK, GREY, LIGHT = (30, 30, 30), (110, 110, 110), (225, 225, 225)
 WIDTH, MARGIN = 1000, 90
-# Of this confidence or more: well below the default, so that the picture shows what the default drops.
+# Well below the default confidence, so that the picture shows the detections that the default drops.
 LOWEST = 0.02
 DETECTED, EMPTY, FAILED = (224, 42, 42), (90, 110, 130), (150, 150, 150)
 

@@ -62,7 +62,7 @@ class DetectorConfig:
     most: int = 1000
     batch_size: int = 8
     device: str = ""
-    precision: Precision = Precision.AUTO
+    precision: Precision = Precision.FLOAT32
     streams: int = 1
 
 

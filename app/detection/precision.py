@@ -74,7 +74,7 @@ def _widen_output(forward_head: Callable[..., dict[str, Any]]) -> Callable[..., 
         raw = forward_head(*arguments, **options)
         if not raw:  # a head without this branch
             return raw
-        # Of the feature maps only shape and format are used, to make the anchors.
+        # The anchors need only the shape and the format of the feature maps.
         maps = [each.new_empty(each.shape, dtype=torch.float32) for each in raw["feats"]]
         return raw | {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": maps}
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.config import ROOT, Settings
 from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY
 from app.services import Services
-from tests.service.test_manual import BY_HAND
+from tests.service.test_manual import TWO_COMMANDS
 from tests.support.manual import PAGES, find_block, list_anchors, list_blocks, list_links, list_rows, read_page
 
 TEMPLATE = read_page(".env.template")
@@ -119,4 +119,4 @@ def test_the_commands_by_hand_are_those_of_supervisor_and_of_the_original() -> N
     supervisor.read(ROOT / "app" / "supervisord.conf")
     started = [supervisor[f"program:{name}"]["command"] for name in ("io", "gpu", "post", "schedule", "api")]
     assert {command.removeprefix('"%(ENV_BIN)s/').replace('"', "") for command in started} <= shown
-    assert set(BY_HAND) <= shown
+    assert set(TWO_COMMANDS) <= shown

@@ -17,7 +17,7 @@ from app.database.sessions import Database
 from app.database.tables import Secret
 from app.demo.service import build_environment, choose_settings
 from app.errors import Forbidden
-from tests.service.test_manual import make_keys
+from tests.service.test_manual import create_key_database
 from tests.support import postgresql as programs
 from tests.support.manual import find_block, read_page
 from tests.support.postgresql import Server
@@ -178,7 +178,7 @@ def test_the_settings_and_keys_of_the_original_are_taken_over(tmp_path: Path) ->
     for folder in (old, new):
         folder.mkdir()
     (old / ".env").write_text('CELERY_BROKER_URL="redis://localhost:6379"\nDEBUG=True # False\nDB_NAME="keys"\n')
-    make_keys(old / "keys.db")
+    create_key_database(old / "keys.db")
     block = find_block(read_page("docs/migrating.md"), "OLD=").replace("~/extractorAPI", str(old))
     run(block, new)
     assert (new / ".env").stat().st_mode & 0o777 == 0o600

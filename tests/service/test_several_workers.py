@@ -13,7 +13,7 @@ import pytest
 from app.config import ROOT
 from app.demo.service import build_environment
 from tests.support.library import Library, Scan
-from tests.support.service import Document, Service, let_go
+from tests.support.service import Document, Service, unblock_page
 
 JOBS = 8
 SMALL = Scan(300, 400)
@@ -58,14 +58,15 @@ def test_two_workers_share_the_jobs_and_run_each_once(
     first = service.settings.data_folder / "logs" / "gpu.log"
     with run_second_worker(service, name) as second:
         assert sorted(ping_workers(service)) == sorted(["gpu", name])
-        with service.hold_page(document) as page:
+        with service.block_page(document) as page:
             held = service.detect(document.url)
             service.wait_for_row(held, lambda job: job.starts == 1)
             jobs = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS)]
-            assert {service.finish(job)["state"] for job in jobs} == {"done"}, "one worker is held: the other works"
-            let_go(page)
-            service.finish(held)
+            # One worker waits for the blocked page; the other one runs the rest.
+            assert {service.wait_until_finished(job)["state"] for job in jobs} == {"done"}
+            unblock_page(page)
+            service.wait_until_finished(held)
         later = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS)]
-        assert {service.finish(job)["state"] for job in later} == {"done"}
+        assert {service.wait_until_finished(job)["state"] for job in later} == {"done"}
         runs = [job for log in (first, second) for job in list_runs(log) if job in {*jobs, *later}]
     assert sorted(runs) == sorted([*jobs, *later])

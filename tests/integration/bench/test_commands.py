@@ -23,7 +23,10 @@ BACKBONE = "timm:test_resnet.r160_in1k"
 TIMING = "--rounds 1 --busy 0"
 # Command → (arguments, beginnings of lines that it prints).
 COMMAND_LINES = {
-    "detection": (f"--pages {{pages}} --count 2 {TIMING}", ["| this project |", "| floor: bare forward pass |"]),
+    "detection": (
+        f"--pages {{pages}} --count 2 {TIMING}",
+        ["| this project |", "| floor: bare forward pass, same format and streams |"],
+    ),
     "similarity": ("matching --sizes 30x8 --rounds 1 --busy 1", ["| this project |", "| floor: bare matrix product |"]),
     "request-size": (
         f"--pages {{pages}} {{document}} --sizes 200 {TIMING}",

@@ -12,7 +12,8 @@ from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.judged_pairs import JudgedPair, judge_pairs
 from app.demo.reprint import Woodcut
-from app.detection.detector import DetectorConfig, load_detector
+from app.detection.detector import DetectorConfig
+from app.detection.loading import load_detector
 from app.detection.weights import Weights
 from app.images.overlays import FOUND, TRUE
 from app.similarity.backbones import find_backbone

@@ -100,7 +100,7 @@ def test_a_job_waits_for_the_host_of_its_manifest() -> None:
     assert DetectionRequest("https://Gallica.BnF.fr.:443/1").host == "gallica.bnf.fr"
 
 
-def test_the_manifests_of_a_collection_share_its_options_and_bad_ones_have_a_reason() -> None:
+def test_manifests_of_a_collection_share_its_options() -> None:
     good, bad = DetectionRequest(MANIFEST, model="m.pt").for_manifests(["https://a.example/1 ", "nowhere"])
     assert good == [DetectionRequest("https://a.example/1", model="m.pt")]
     assert list(bad) == ["nowhere"]

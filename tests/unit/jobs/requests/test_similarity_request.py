@@ -108,7 +108,7 @@ def test_two_documents_of_one_id_are_named(text: str) -> None:
             read(SimilarityRequest, fields)
 
 
-def test_ids_that_make_one_name_for_two_pairs_are_refused_and_others_with_hyphens_are_not() -> None:
+def test_ids_that_give_two_pairs_one_name_are_rejected() -> None:
     with pytest.raises(RequestError, match="both 'a-b-c'"):
         build(documents=dict.fromkeys(("a-b", "c", "a", "b-c"), LIST))
     assert build(documents=dict.fromkeys(("ms-1", "ms-2", "ms", "ms-10"), LIST))

@@ -71,7 +71,7 @@ def test_a_test_takes_the_pages_for_tests_where_there_are_any() -> None:
         read(EvaluationRequest, {"dataset": "pages", "split": "other"})
 
 
-def test_new_weights_are_named_by_the_client_or_by_what_was_trained_on_what() -> None:
+def test_new_weights_have_the_given_name_or_one_of_model_and_data() -> None:
     job_id = "0123456789abcdef" * 2
     assert TrainingRequest("pages", 1).name_weights("best_04_2024", job_id) == ["best_04_2024_pages_01234567.pt"]
     assert TrainingRequest("pages", 1, name="mine").name_weights("x", job_id) == ["mine.pt", "mine_01234567.pt"]
