@@ -66,7 +66,7 @@ def test_the_operations_page_names_every_metric(app: Flask, client: FlaskClient)
     services.heartbeats.record("io")
     for counter in (BYTES, ANSWERS):
         services.counters.add(counter, "library.example")
-    services.counters.show(GPU_MEMORY, {"0 total": 1}, 60)
+    services.counters.set_gauge(GPU_MEMORY, {"0 total": 1}, 60)
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples]
     found = {f"{each.name}{{{','.join(each.labels)}}}" if each.labels else each.name for each in samples}

@@ -169,7 +169,7 @@ def test_the_commands_for_keys_run_in_their_order(tmp_path: Path) -> None:
     assert len({key, renewed}) == 2
     assert secret.startswith("whsec_")
     assert listed.split("\t")[1:] == ["my-front-end", "hashed key"]
-    assert hashed == "Every key is stored hashed already."
+    assert hashed == "All keys are already hashed."
     assert revoked == "my-front-end is revoked."
 
 

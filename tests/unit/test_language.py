@@ -126,19 +126,38 @@ def _read_page(text: str) -> Iterator[tuple[int, str]]:
         line += paragraph.count("\n")
 
 
-def _list_files() -> list[Path]:
-    found = [path for folder in PYTHON_FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    return found + sorted((ROOT / "docs").rglob("*.md")) + [ROOT / page for page in PAGES if (ROOT / page).exists()]
+def _list_files(folder: str = "") -> list[Path]:
+    """Return the files of a folder, or of all folders; ``pages`` stands for single pages outside of them."""
+    found = [path for name in PYTHON_FOLDERS for path in sorted((ROOT / name).rglob("*.py")) if path != Path(__file__)]
+    found += sorted((ROOT / "docs").rglob("*.md"))
+    pages = [ROOT / page for page in PAGES]
+    return pages if folder == "pages" else [path for path in found if not folder or path.is_relative_to(ROOT / folder)]
 
 
 @pytest.mark.parametrize("folder", [*PYTHON_FOLDERS, "docs", "pages"])
 def test_sentences_are_plain_and_short(folder: str) -> None:
-    files = [path for path in _list_files() if (path.relative_to(ROOT).parts[0] == folder) or folder == "pages"]
-    assert [problem for path in files for problem in find_problems(path)] == []
+    assert [problem for path in _list_files(folder) for problem in find_problems(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('"""Wait till the job ends."""', "banned: 'till'"),
+        ('"""Of the job, its state."""', "starts with 'Of'"),
+        ('"""Return. \n\nArgs:\n    job_id: Of the job.\n"""', "entry is a fragment"),
+        (f'"""A sentence with {"word " * 25}."""', "28 words"),
+        ("x = 1  # what came of it", "banned: 'came of it'"),
+        (f"def test_{'a' * 70}() -> None: ...", "is too long"),
+    ],
+)
+def test_the_check_finds_what_it_looks_for(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "test_module.py"
+    path.write_text(text)
+    assert any(problem in each for each in find_problems(path))
 
 
 if __name__ == "__main__":
-    chosen = [Path(each).resolve() for each in sys.argv[1:]] or _list_files()
+    chosen = [Path(each).resolve() for each in sys.argv[1:]] or [*_list_files(), *_list_files("pages")]
     found = [path for each in chosen for path in (sorted(each.rglob("*.py")) if each.is_dir() else [each])]
     for problem in (problem for path in found for problem in find_problems(path)):
         print(problem)
