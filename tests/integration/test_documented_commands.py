@@ -170,7 +170,7 @@ def test_the_commands_for_keys_run_in_their_order(tmp_path: Path) -> None:
     assert secret.startswith("whsec_")
     assert listed.split("\t")[1:] == ["my-front-end", "hashed key"]
     assert hashed == "All keys are already hashed."
-    assert revoked == "my-front-end is revoked."
+    assert revoked == "Client app my-front-end is revoked."
 
 
 def test_the_settings_and_keys_of_the_original_are_taken_over(tmp_path: Path) -> None:
