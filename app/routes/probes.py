@@ -43,7 +43,7 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     """Check that the workers of every queue are active.
 
-    A queue counts as inactive if its worker processed no message and made no progress within READY_SECONDS.
+    A queue counts as inactive if its workers sent no heartbeat within READY_SECONDS.
     """
     try:
         silences = current_services.heartbeats.find_silences()
@@ -80,7 +80,7 @@ def _describe_silence(silent: Mapping[str, float | None], queues: int) -> str:
     since = f"for {min(times):.0f} s" if len(times) == len(silent) else "yet"
     logs = "the log of its worker" if len(silent) == 1 else "the logs of their workers"
     also = " and of the schedule" if len(silent) == queues else ""
-    return f"Nothing has come through {which} {since}: see {logs}{also}."
+    return f"No worker has been active on {which} {since}: see {logs}{also}."
 
 
 def _probe(checks: Mapping[str, Callable[[], str]]) -> dict[str, str]:

@@ -119,7 +119,7 @@ def test_readyz_names_a_silent_queue(app: Flask, client: FlaskClient) -> None:
     set_heartbeats(app, io=1, gpu=3600, post=3)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (503, "not ready")
-    assert answer.json["message"].startswith("Nothing has come through the queue gpu for 36")
+    assert answer.json["message"].startswith("No worker has been active on the queue gpu for 36")
     assert answer.json["message"].endswith("s: see the log of its worker.")
     assert set(answer.json["queues"]) == set(QUEUES)
 
@@ -128,12 +128,12 @@ def test_readyz_names_a_queue_without_any_heartbeat(app: Flask, client: FlaskCli
     set_heartbeats(app, io=1, gpu=1)
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json["message"] == "Nothing has come through the queue post yet: see the log of its worker."
+    assert answer.json["message"] == "No worker has been active on the queue post yet: see the log of its worker."
     assert answer.json["queues"]["post"] is None
 
 
 def test_readyz_also_names_the_schedule_when_every_queue_is_silent(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert answer.json["message"] == (
-        "Nothing has come through the queues io, gpu, post yet: see the logs of their workers and of the schedule."
+        "No worker has been active on the queues io, gpu, post yet: see the logs of their workers and of the schedule."
     )
