@@ -93,8 +93,8 @@ class JobEvents:
     def enqueue(self, session: Session, kind: Kind, job_id: str) -> bool:
         """Enqueue an event if the job's request has a ``notify_url``; return whether a delivery was added.
 
-        A progress event replaces the previous one, and the end of the job removes it. Each run of a job has one event
-        of every other kind.
+        A progress event replaces the previous one, and the end of the job removes it. A run of the job
+        (see ``states.py``) has at most one event of every other kind.
         """
         job = session.get(Job, job_id, populate_existing=True)
         url = job.request.get("notify_url") if job else ""

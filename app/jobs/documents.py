@@ -38,10 +38,15 @@ class Documents:
         self._storage = storage
 
     def find_detection(self, app_id: int, doc_id: str, source: Source) -> Job:
-        """Return the finished detection job that found a document's images: the named one, or the newest of a manifest.
+        """Return the detection job whose illustrations are the images of a document.
+
+        Args:
+            app_id: ID of the client app.
+            doc_id: ID of the document, for error messages.
+            source: Source with a ``job_id``, or with a ``manifest_url`` for the newest job in state ``done``.
 
         Raises:
-            RequestError: The client app has no such job.
+            RequestError: The client app has no such job, or it is not ``done``.
         """
         named = f"documents: {show(doc_id)} names"
         mine = select(Job).where(Job.app_id == app_id)
@@ -75,7 +80,12 @@ class Documents:
                 self.find_detection(app_id, doc_id, source)
 
     def record(self, job: Job, sources: Mapping[str, str]) -> None:
-        """Record the documents of a job; ``sources`` is the key of each document's image folder, by document ID."""
+        """Record the documents of a job.
+
+        Args:
+            job: Similarity job.
+            sources: Key of each document's image folder, by document ID.
+        """
         with self._database.session() as session:
             existing = set(session.scalars(select(Document.number).where(Document.job_id == job.id)))
             for number, (doc_id, source) in enumerate(sources.items(), 1):

@@ -1,11 +1,11 @@
-"""Registry of the kinds of jobs. A new kind needs one entry here, and the modules that the entry names.
+"""Registry of the kinds of jobs. A new kind needs one entry here, and the classes and modules that the entry names.
 
 ===============  ===========================================  =============================
 kind             what it does                                 result
 ===============  ===========================================  =============================
 ``detection``    detect the illustrations of a manifest       annotation file
-``collection``   a detection job of a collection; it was      none: its parts have their own
-                 expanded into one job per manifest
+``collection``   a detection job whose URL turned out to be   none: each manifest has its own
+                 a collection: it adds a job per manifest
 ``similarity``   compare every pair of documents              one score file per pair
 ``training``     train detection weights on a data set        published weights
 ``test``         evaluate weights on a data set               figures in the job
@@ -44,7 +44,7 @@ class JobKind:
         request: Class of the request.
         answer: Type of the JSON of such a job, for ``/openapi.json``.
         describe: Function that returns the fields of this JSON that only this kind has.
-        stages: Module with the work of each stage (``app/workers/tasks.py``); only workers import it.
+        stages: Name of the module with the stages (protocol ``Stages`` of ``app/workers/tasks.py``), for workers only.
         payload: Function that builds the payload of a result, as ``module:function``; "" for kinds that send none.
         part: Part that a retry of a done job repeats if it failed; None for kinds whose done jobs cannot be retried.
         many_deliveries: Whether a result consists of several deliveries. Lists of jobs then contain only their number.

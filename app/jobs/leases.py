@@ -115,7 +115,7 @@ class Leases(JobQueries):
         self._record(job, stalled=0.0)
 
     def record_start(self, job: Job) -> None:
-        """Record that work on the images begins; from now on, an image may kill the process."""
+        """Count a start of work on the images. If the process dies after this, an image is a possible cause."""
         self._record(job, starts=Job.starts + 1)
 
     def record_manifest(self, job: Job, manifest_ref: str) -> None:
@@ -129,8 +129,8 @@ class Leases(JobQueries):
     def record_progress(self, job: Job, done: int, total: int, coverage: Mapping[str, Any] | None) -> None:
         """Record the progress of the stage.
 
-        A larger ``done`` than ever before resets ``starts``, ``tries`` and ``stalled``. A smaller one does not: an
-        interrupted stage starts counting again, and reaches the same image again.
+        Only a new maximum of ``done`` is progress: it resets ``stalled``, and ``starts`` and ``tries`` to the current
+        lease. A stage that resumes may count from 0 again, and would otherwise retry a harmful image without end.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
         progress = Job.done < done
@@ -251,7 +251,7 @@ class Leases(JobQueries):
             raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
 
     def _fail(self, job_id: str, condition: ColumnElement[bool], error: ExtractorError) -> bool:
-        """End a job with an error if a condition holds. Pending deliveries of an earlier result continue."""
+        """End a job with an error if a condition holds. Deliveries that a retry held back are due again."""
         ending = build_ending(State.FAILED, error_code=error.code, error_message=error.message)
         with self.database.session() as session:
             if not update_job(session, job_id, condition, **ending):

@@ -47,9 +47,10 @@ class Jobs(Leases):
         return len(cancelled)
 
     def retry(self, job: Job) -> bool:
-        """Run the failed parts of a finished job again; return False when the job has changed since ``job`` was read.
+        """Put a finished job back in the queue of its first stage; return False if the row has changed since ``job``.
 
-        Pending deliveries of the earlier result are held back until the job ends again.
+        The stages skip what is done, and repeat the failed parts. Pending deliveries of the earlier result are held
+        back until the job ends again.
         """
         values: dict[str, Any] = {"state": State.QUEUED, "retries": job.retries + 1, "finished": None, "done": 0}
         values |= {"error_code": None, "error_message": None, "waiting_since": time.time()}
@@ -62,7 +63,7 @@ class Jobs(Leases):
         return True
 
     def retry_parts(self, job: Job) -> int:
-        """Run the failed and cancelled jobs of an expanded collection again; return their number."""
+        """Retry the jobs of a collection that failed, were cancelled, or have failed canvases; return their number."""
         again = sum(self.retry(part) for part in self.list_parts(job) if can_be_retried(part))
         if again:  # the collection's own job has nothing left to do
             ending = build_ending(State.DONE, error_code=None, error_message=None)

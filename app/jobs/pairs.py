@@ -40,7 +40,10 @@ def find_ambiguous(doc_ids: Iterable[str]) -> tuple[Pair, Pair] | None:
 
 
 def find_pairs(name: str, doc_ids: Iterable[str]) -> list[Pair]:
-    """Return the pair with a name. Without one, return the pairs whose IDs in reverse order make the name.
+    """Return the pair with a name, as a list of one.
+
+    If there is none, return the pairs that have this name with their IDs in reverse order. There may be several,
+    because IDs may contain hyphens.
 
     Args:
         name: Name of the form ``{a}-{b}``.

@@ -23,8 +23,8 @@ from app.database.tables import Job, RoundRobin
 from app.jobs.job_kinds import YIELDING
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
-# Jobs that download from one host at a time: the next one begins while another waits for its last pages. More jobs
-# would occupy threads without being faster, because the requests to a host are limited.
+# Jobs that download from one host at a time. With two, the next job begins while the first waits for its last pages.
+# More jobs would occupy threads without being faster, because the requests to a host are limited.
 HOST_JOBS = 2
 # Seconds of waiting after which a training comes before all other kinds.
 LONGEST_WAIT = 3600.0

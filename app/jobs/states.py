@@ -5,6 +5,8 @@
 
 A stage is the work of one task on one queue. Stage, task and method have the same name: ``download``, ``run`` or
 ``deliver``. A job that waits for a stage already has the state of that stage (or ``queued``), but no lease.
+
+A *run of a job* is all of its stages, from its submission or a retry to its end. It is not the stage ``run``.
 """
 
 from dataclasses import dataclass
