@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Limit of messages sent at once: one for every thread of a worker. Each task then sends the next message.
+# Most messages that one call sends: one for every thread of a worker. Each task then sends a message for the next job.
 MOST_MESSAGES = 32
 CANARY = "canary"
 CANARY_SECONDS = 15.0

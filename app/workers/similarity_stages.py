@@ -22,7 +22,7 @@ from app.pipelines.similarity.image_sources import (
 from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone
 
-# Ratio of the requested image size to the input size of the network, which scales every image down.
+# Ratio of the requested image size to the input size of the network, so that images are scaled down and never up.
 MARGIN = 1.25
 
 

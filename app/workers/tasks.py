@@ -1,7 +1,7 @@
 """Celery tasks: one for each stage, and the periodic tasks.
 
 A message only wakes a worker; the database decides which job it runs (see ``app/jobs/leases.py``). The work of a stage
-is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it themselves, so that the web process and the
+is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it when they run, so that the web process and the
 parent of the ``gpu`` worker do not load torch and CUDA.
 """
 
@@ -38,8 +38,8 @@ Work = Callable[[Services, Job], State | None]
 
 # Time limit of a download. It allows 5000 pages at 50 s each; the slowest rule of iiif/hosts.toml needs 15 s a page.
 DOWNLOAD_HOURS = 72.0
-# Time limit without progress. Five attempts to fetch an image take 25 minutes, if each has the longest answer and the
-# longest wait of FetchPolicy.
+# Time limit without progress. Five attempts to fetch an image take 25 minutes at most: each waits for the deadline of
+# FetchPolicy, and then for its longest Retry-After.
 STALL_MINUTES = 30.0
 # Number of jobs per query when old jobs are removed.
 EXPIRED_AT_ONCE = 500
@@ -50,7 +50,7 @@ GRACE_SECONDS = 5.0
 class Stages(Protocol):
     """A module with the stages of a kind of job. Each returns the next state, or None for the stage's usual one.
 
-    The module passes the settings and stores of a worker to ``app/pipelines``. Only ``run`` imports torch.
+    The module passes the settings and stores of a worker to ``app/pipelines``. Importing it does not import torch.
     """
 
     def download(self, services: Services, job: Job) -> State | None:
@@ -60,7 +60,10 @@ class Stages(Protocol):
         """Run the model on the images."""
 
     def deliver(self, services: Services, job: Job) -> State | None:
-        """Put the result in the outbox. The outbox sends it, so that a client app that hangs never delays a job."""
+        """Put the result in the outbox, or publish the weights.
+
+        The dispatcher sends the result later, so a client app that hangs never delays a job.
+        """
 
 
 def load_stages(job: Job) -> Stages:
@@ -111,9 +114,9 @@ def sweep(self: JobTask) -> None:
 
 
 def free_abandoned_jobs(services: Services) -> None:
-    """Free the jobs whose worker has ended, and wake other workers for them."""
+    """Free the jobs whose worker has ended or sends no heartbeat, and wake other workers for them."""
     for job in services.jobs.free_abandoned():
-        log.warning("job %s: its worker has ended; another continues", job.id)
+        log.warning("job %s: its worker has ended or sends no heartbeat; another continues", job.id)
 
 
 @shared_task(bind=True, base=JobTask, name="tidy")
@@ -260,7 +263,7 @@ def _load_default_weights(app: JobQueue) -> None:
 def _free_at_once(exception: BaseException | None = None, **_: Any) -> None:
     """Free the jobs of a killed worker when it restarts, or when its killed child is replaced.
 
-    The interrupted job is then the next one of its client app. The sweep would free it later, after other jobs started.
+    The interrupted job is then the next one of its client app. The sweep alone would free it after other jobs started.
     """
     if exception is None or isinstance(exception, WorkerLostError):
         free_abandoned_jobs(current_app.services)
