@@ -103,7 +103,7 @@ class Dispatcher:
                 slow = deadline.expired or isinstance(error, requests.Timeout)
                 return _Answer(error=late if slow else f"{url} could not be reached ({type(error).__name__}).")
             answer.close()
-        # Headers that the deadline cut off look complete.
+        # If the deadline closed the connection within the headers, they look complete.
         return _Answer(error=late) if deadline.expired else _read(url, answer)
 
 

@@ -46,7 +46,7 @@ def suspend_endpoint(
 
 def resume_endpoint(session: Session, app_id: int, url: str) -> None:
     """Open an endpoint again."""
-    if session.get(Endpoint, _build_id(app_id, url)):  # spares a write for every delivery that succeeds
+    if session.get(Endpoint, _build_id(app_id, url)):  # avoids a write after every delivery that succeeds
         session.execute(delete(Endpoint).where(Endpoint.id == _build_id(app_id, url)))
 
 

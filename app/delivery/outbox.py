@@ -30,7 +30,7 @@ RETRY_DELAYS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 PROGRESS_RETRY_DELAYS = RETRY_DELAYS[:1]
 # Longest ``Retry-After`` that is honoured, in seconds.
 LONGEST_RETRY_AFTER = 86400.0
-# Longest pause of an endpoint that did not answer, in seconds. Without it, every delivery would meet the time limit.
+# Longest pause of an endpoint that did not answer, in seconds. Without it, each delivery would block a thread again.
 LONGEST_PAUSE = 60.0
 # Days after which records of attempts are removed.
 ATTEMPT_DAYS = 30
@@ -65,12 +65,12 @@ class Outcome:
 def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str | None = None) -> bool:
     """Add a delivery in the transaction of the change that it reports; return whether it is new.
 
-    Each kind is added once for each URL and run of a job, so a stage may repeat the call. Progress events are always
-    added. A new result supersedes older pending results of the job, and a new end event the older ones.
+    Each kind is added once for each URL and run of the job (see ``jobs/states.py``), so a stage may repeat the call.
+    Progress events are always added. A new result or end event supersedes pending ones of earlier runs.
 
     Args:
         session: Session of that transaction.
-        job: Job that the delivery reports. The number of its retries is the number of the result.
+        job: Job of the delivery. The number of its retries is the number of the result.
         kind: Kind of the delivery.
         to: Destination.
         body: JSON of an event. The payload of a result is read from the job's files for each attempt.
@@ -134,8 +134,8 @@ class Outbox:
     def record(self, delivery: Delivery, outcome: Outcome) -> None:
         """Record the outcome of an attempt and schedule the next one.
 
-        A success always counts, even if the job was cancelled or retried meanwhile. After a failure, such a change
-        decides what happens to the delivery.
+        A success always counts, even if the job was cancelled or retried meanwhile. After a failure, a delivery stays
+        cancelled, superseded or held back.
         """
         now, attempts = time.time(), delivery.attempts + 1
         ours = (Delivery.id == delivery.id) & (Delivery.leased_until == delivery.leased_until)

@@ -63,8 +63,8 @@ def enqueue_parts(session: Session, job: Job, to: Destination, parts: Mapping[st
 def _choose_id(job: Job, to: Destination, part: str, content: str, known: Set[str], tried: Sequence[str]) -> str:
     """Return the ID of a part's delivery: the ID that the same content had before, or a new one.
 
-    The ID is also new when another content was sent after this one. A client app that ignores known IDs would
-    otherwise keep that other content.
+    If the content changes from A to B and back to A, and B was sent, the second A gets a new ID. With the old ID, a
+    client app that ignores known IDs would keep B.
 
     Args:
         job: Job with the result.
