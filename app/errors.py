@@ -97,7 +97,7 @@ class FetchError(ExtractorError):
     Args:
         message: One sentence with the URL and the reason.
         http_status: Last HTTP status; None if the server did not respond.
-        temporary: Whether a later attempt may succeed. The attempts of this job are used up.
+        temporary: Whether a retry of the job may succeed. The attempts within the job have all failed.
     """
 
     code = "fetch_failed"

@@ -1,7 +1,6 @@
 """The HTTP routes. They read requests, call ``current_services`` and return responses; errors are JSON too.
 
-In: requests that passed ``server`` (limits, API key), with a validated record for the view. Out: JSON of the types in
-``answers``, and files.
+In: requests that ``server`` accepted (API key, limits). Out: JSON of the types in ``answers``, and files.
 
     operations     decorators that declare and read the input of a view and declare its responses
     answers        types of the JSON responses

@@ -152,7 +152,7 @@ class Files(TypedDict):
 
 
 class Forgotten(TypedDict):
-    """The IDs of the documents of the request, by what happened to them."""
+    """The IDs of the documents of the request, by outcome."""
 
     message: Message
     forgotten: Annotated[list[str], Field(description="Documents that were deleted.")]

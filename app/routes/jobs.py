@@ -88,8 +88,8 @@ def retry(job_id: str) -> ResponseReturnValue:
     """Retry the failed parts of a finished job.
 
     On a job in state done, this repeats only the canvases or images that failed, and sends the completed result.
-    A job that failed or was cancelled continues where it stopped. On a collection, this retries the failed and
-    cancelled jobs of its manifests.
+    A job that failed or was cancelled continues where it stopped. On a collection, this retries the jobs of its
+    manifests that failed, were cancelled, or have failed canvases.
     """
     job = find_job(job_id)
     if not job.finished:

@@ -19,7 +19,7 @@ from app.server.request_limits import clear_deadline, drop_expired_connections, 
 
 # Seconds that a thread waits for the first byte of a connection, and for the unread body after the response.
 gthread.DEFAULT_WORKER_DATA_TIMEOUT = 0.1
-# Time limit for the request line and the headers. Then the application sets the limit of the request.
+# Time limit for the request line and the headers. The application sets a new limit for the body (``middleware``).
 HEAD_SECONDS = 10.0
 # Time limit for data that is still in transit when a connection is closed.
 LINGER_SECONDS = 2.0

@@ -12,7 +12,7 @@ from app.database.connections import wait_at_most
 from app.server import authentication, rate_limiting
 from app.server.request_limits import BoundedRequest, clear_deadline, set_request_deadline
 
-# Each request may hold a connection to the database.
+# Limit of requests in one process, because each may hold a connection to the database.
 MAX_CONCURRENT_REQUESTS = 8
 # Longest wait of a request for the database. Workers wait longer (see app/database/connections.py).
 DATABASE_SECONDS = 10.0

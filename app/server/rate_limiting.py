@@ -1,6 +1,6 @@
 """Rate limiting: requests with a valid key are counted per client app, all others per IP address.
 
-Requests with wrong keys share the limit of their address, so new guesses do not get a new limit. They do not use up the
+All wrong keys from one address share one limit, so a client that guesses keys is limited, too. They do not use up the
 limit of a valid key from the same address. Otherwise one client could block all others behind the same proxy. This is
 safe, because a key of 256 random bits cannot be guessed.
 """
@@ -21,7 +21,7 @@ from app.config import Settings
 from app.server.authentication import PROBES
 from app.services import current_services
 
-# Longest delay of a request by a broker that hangs. Then requests are counted in memory until the broker answers.
+# Timeout of the broker. After a timeout, requests are counted in memory until the broker answers again.
 BROKER_SECONDS = 0.3
 
 
@@ -38,7 +38,7 @@ def build_limiter(settings: Settings) -> Limiter:
         storage_uri=settings.broker_url,
         storage_options=short,
         in_memory_fallback_enabled=True,
-        # If several requests find the broker unavailable at the same moment, only the first is counted in memory.
+        # If several requests find the broker unavailable at once, only the first is counted in memory; the others pass.
         swallow_errors=True,
     )
     limiter.request_filter(lambda: request.blueprint in PROBES)

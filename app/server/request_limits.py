@@ -1,7 +1,7 @@
 """Limits of one request: the size and the form of its body, and the deadline of its connection.
 
-Werkzeug alone would accept a truncated form. This happens when a chunked form exceeds ``MAX_REQUEST_MB``, or when the
-client disconnects.
+A form is truncated when it is chunked and exceeds ``MAX_REQUEST_MB``, or when the client disconnects. Werkzeug alone
+would accept a truncated form.
 """
 
 import io
