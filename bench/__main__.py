@@ -11,6 +11,7 @@ from bench.tables import print_table
 # Name → (module, summary). A module is imported only when its command runs, because most modules import torch.
 COMMANDS = {
     "detection": ("detection_speed", "pages a second, next to the library's own ways and the floor"),
+    "jobs": ("whole_jobs", "seconds of whole detection jobs, next to a short script"),
     "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
     "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
     "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),

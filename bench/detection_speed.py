@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     paths = list_images(arguments.pages, "val")[: arguments.count]
-    config = DetectorConfig(
-        batch_size=arguments.batch, device=arguments.device, precision=Precision.AUTO, streams=0
-    )
+    config = DetectorConfig(batch_size=arguments.batch, device=arguments.device, precision=Precision.AUTO, streams=0)
     detector = open_detector(arguments.weights, config)
     plain = open_detector(arguments.weights, replace(config, precision=Precision.FLOAT32, streams=1))
     print(f"{len(paths)} pages, batches of {arguments.batch}, {describe_machine()}")

@@ -26,6 +26,8 @@ from tests.support.service import open_service
 
 MANIFESTS = 4
 WORKERS = ("io", "io2")
+# Networks let a host name reach loopback without the privileges of a trusted host.
+LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 class RequestLog:
@@ -76,9 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
         draw_pages(Path(pages), arguments.pages // MANIFESTS)
         with (
             serve(create_library(Path(pages), log)) as library,
-            open_service(Path(data), host_interval_seconds=1 / arguments.rate) as service,
+            open_service(Path(data), host_interval_seconds=1 / arguments.rate, trusted_hosts=LOOPBACK) as service,
             open_second_worker(service.settings),
         ):
+            library = library.replace("127.0.0.1", "localhost")
             manifests = [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)]
             jobs = [service.post("/run_detect", data={"manifest_url": url})["job_id"] for url in manifests]
             states = Counter(service.wait_until_finished(job)["state"] for job in jobs)

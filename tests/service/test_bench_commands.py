@@ -18,6 +18,8 @@ def test_politeness_counts_requests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["politeness", "--pages", "8", "--rate", "50"])
     printed = capsys.readouterr().out
     assert "8 pages of 4 manifests ({'done': 4})" in printed
+    (busiest,) = [line.split(" | ") for line in printed.splitlines() if line.startswith("| most requests within 1 s")]
+    assert int(busiest[2].rstrip(" |")) <= 50 + 4
     assert "| requests | – | 20 |" in printed
 
 
