@@ -57,7 +57,7 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
 
     Args:
         settings: Settings of the service.
-        start_broker: Whether to start a broker too.
+        start_broker: Whether to start a broker as well.
         wrapper: Words before the command of the supervisor, such as ``("nice",)``.
     """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import IO
 from app.errors import RequestError, TooLarge
 
 MOST_MEMBERS = 50_000
-# The central directory is read into memory at once; its parsed records are about ten times larger.
+# Size of the central directory, which is read into memory at once; its parsed records are about ten times larger.
 MOST_CONTENTS_BYTES = 8_000_000
 LONGEST_NAME_BYTES = 250
 # Deflate reaches a ratio of about 1000; scans, photographs and labels stay far below 200.

@@ -69,7 +69,8 @@ class DocumentEmbedder:
         Args:
             records: Records of the document.
             images: Folder of its cached images.
-            record_content: Called with the content before it is used, so that retention does not remove it.
+            record_content: Called with the content of the document before its embeddings are used, so that retention
+                keeps them.
             report: Progress callback.
 
         Returns:
