@@ -155,7 +155,7 @@ class _Flusher:
 
 
 def _load_pixels(path: Path, least: int) -> Pixels | None:
-    """Decode an image as RGB. A missing or damaged file gives None and is removed from the cache."""
+    """Decode an image as RGB. If the file is missing or damaged, remove it from the cache and return None."""
     try:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]
