@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from app.detection.detector import Detector
-from app.training.evaluate import MEASURING
+from app.training.evaluate import EVALUATION_CONFIG
 from app.training.labelled_page import LabelledPage
 from bench.labelled_pages import (
     FIGURES,
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    detector = open_detector(arguments.weights, replace(MEASURING, size=arguments.size))
+    detector = open_detector(arguments.weights, replace(EVALUATION_CONFIG, size=arguments.size))
     pages = detect_pages(list_images(arguments.pages, arguments.split), detector)
     kinds: dict[str, list[LabelledPage]] = defaultdict(list, {"all": pages})
     for page in pages:

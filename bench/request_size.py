@@ -36,7 +36,7 @@ from app.iiif.images import fetch_canvas_image
 from app.iiif.manifest import parse_manifest
 from app.images.pixels import decode_image
 from app.net.addresses import AddressGuard
-from app.training.evaluate import MEASURING
+from app.training.evaluate import EVALUATION_CONFIG
 from app.training.labelled_page import LabelledPage, TrueBoxes
 from app.training.metrics import evaluate_pages
 from bench.labelled_pages import (
@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    detector = open_detector(arguments.weights, MEASURING)
+    detector = open_detector(arguments.weights, EVALUATION_CONFIG)
     for folder in arguments.pages:
         images = list_images(folder, *arguments.splits)
         true = load_true_boxes(images)

@@ -7,7 +7,7 @@
     service         runs all processes of the service
     api_client      sends requests and follows jobs
     judged_pairs    marks each pair of illustrations as right or wrong
-    contact_sheet   draws annotations over pages, and pairs next to each other
+    contact_sheet   draws annotations over pages, and the images of each pair next to each other
 
 In: the sample document. Out: ``data/demo``, with the received files and two pictures.
 """

@@ -1,7 +1,8 @@
 """``bash run.sh demo``: detect the illustrations of two documents, then compare them.
 
-The whole service runs next to what is installed, with its own broker, database and data folder under ``data/demo``. Its
-requests stay on this machine. The demo fails when a result does not arrive, or when one of the best pairs is wrong.
+The demo starts a complete service with its own broker, database and data folder under ``data/demo``. It does not affect
+an installed service, and no request leaves this machine. The demo fails if a result does not arrive, or if one of the
+best pairs is wrong.
 """
 
 import io
@@ -94,7 +95,7 @@ def format_timings(job: dict[str, Any]) -> str:
 
 
 def receive(client: RecordingClientApp, field: str) -> Received:
-    """Return the first message with a file in this field; exit when none arrives within 30 seconds of the last one."""
+    """Return the first message with a file in this field; exit if 30 seconds pass without a message."""
     messages: list[Received] = []
     while len(messages) < len(messages := client.wait(len(messages) + 1, timeout=30)):
         for message in messages:
@@ -104,7 +105,7 @@ def receive(client: RecordingClientApp, field: str) -> Received:
 
 
 def show_annotations(received: Received) -> None:
-    """Print the annotation file as it arrived, keep it, and draw it over the pages."""
+    """Print and save the received annotation file, and draw its boxes over the pages."""
     name, content = received.files["annotation_file"]
     text = content.decode()
     say(f"The client app received {name} at {received.path}")
@@ -116,7 +117,7 @@ def show_annotations(received: Received) -> None:
 
 
 def show_scores(received: Received) -> None:
-    """Keep the score file as it arrived."""
+    """Save the received score file."""
     name, content = received.files[PAIR]
     say(f"The client app received {name} at {received.path} ({len(content)} bytes)")
     (FOLDER / name).write_bytes(content)
@@ -124,11 +125,11 @@ def show_scores(received: Received) -> None:
 
 
 def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
-    """Print and draw the best pairs and the next one; exit when one of the best is wrong or missing.
+    """Print and draw the best pairs and the next one; exit if one of the best is wrong or missing.
 
     Args:
         pairs: All pairs, best first.
-        count: Number of true pairs, and so of the best ones.
+        count: Number of true pairs; as many of the best pairs must be right.
     """
     best, others = pairs[:count], pairs[count : count + 1]
     right = sum(pair.right for pair in best)
@@ -148,7 +149,7 @@ def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
 
 
 def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:
-    """Return a pair as the sheet shows it, with its images from the libraries."""
+    """Return the card of a pair; its images are fetched from the libraries."""
     one, other = (Image.open(io.BytesIO(requests.get(url, timeout=10).content)) for url in pair.urls)
     same = pair.blocks[0] == pair.blocks[1] != ""
     notes = ["same block", pair.blocks[0]] if same else ["different blocks"]

@@ -27,7 +27,7 @@ NEUTRAL: Colour = (150, 144, 132)
 
 
 def parse_annotations(text: str) -> dict[str, list[Box]]:
-    """Read an annotation file → the boxes ``x y w h`` of each image by name, in full-size pixels."""
+    """Return the boxes ``x y w h`` in an annotation file, by image name, in full-size pixels."""
     pages: dict[str, list[Box]] = {}
     name = ""
     for line in text.splitlines():
@@ -41,7 +41,7 @@ def parse_annotations(text: str) -> dict[str, list[Box]]:
 
 
 def draw_overlay(annotations: str, images: Path, output: Path, height: int = 900) -> None:
-    """Write one PNG with every annotated page, scaled to a height in pixels, and its boxes."""
+    """Write a PNG that shows all annotated pages with their boxes, each scaled to a height in pixels."""
     pages = [_draw_page(images / name, boxes, height) for name, boxes in parse_annotations(annotations).items()]
     width = sum(page.width for page in pages) + _GAP * (len(pages) + 1)
     sheet = Image.new("RGB", (width, height + 2 * _GAP), "white")
@@ -84,7 +84,7 @@ class PairCard:
 
 
 def draw_pairs(title: str, subtitle: str, headings: tuple[str, str], cards: Sequence[PairCard], output: Path) -> None:
-    """Write a PNG with one pair a row, 1200 pixels wide; both columns of images have a heading."""
+    """Write a PNG, 1200 pixels wide, with one row per pair and a heading above each column of images."""
     height = _HEADER + len(cards) * (_CARD + _CARD_GAP) + _MARGIN - _CARD_GAP
     sheet = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)

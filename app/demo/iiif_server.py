@@ -48,7 +48,7 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
         target = _parse_size(size, right - left, bottom - top)
         with Image.open(images[name]) as picture:
             if region == "full":
-                # After a reduced decode, the last row and column may lie partly outside the image: the box ends there.
+                # After a reduced decode, the image may end within the last row and column. The box is its extent.
                 _, box = picture.draft("RGB", target) or ("", None)
             else:
                 box = (left, top, right, bottom)

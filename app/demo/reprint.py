@@ -1,7 +1,8 @@
-"""The second document of the demo: a reprint of the sample document, and which woodcut is where in both.
+"""The second document of the demo: a reprint of the sample document, and the woodcuts of both documents.
 
 The reprint has the same woodcuts on other paper, in another order, smaller and slightly rotated. One of them is
-mirrored: a block cut after a print gives a mirrored print. The demo makes the reprint, so the true pairs are known.
+mirrored, as prints are whose block was copied from an earlier print. The demo makes the reprint itself, so the true
+pairs are known.
 """
 
 import json
@@ -37,7 +38,7 @@ class Woodcut:
         block: Name of the block that it was printed from.
         page: File name of the page.
         box: True box ``x y w h`` in pixels of the page.
-        mirrored: Whether the sample document has it the other way round.
+        mirrored: Whether it is the mirror image of the woodcut in the sample document.
     """
 
     block: str
@@ -74,7 +75,7 @@ def make_reprint(sample: Path, folder: Path) -> list[Woodcut]:
 
 
 def _print_page(page: Image.Image, woodcuts: Sequence[Woodcut], degrees: float) -> Image.Image:
-    """Return a grey page on the paper of the reprint, its mirrored woodcut in place of the other."""
+    """Return a page in the colours of the reprint, rotated, with the woodcut ``MIRRORED`` mirrored."""
     for x, y, w, h in (each.box for each in woodcuts if each.block == MIRRORED):
         page.paste(ImageOps.mirror(page.crop((x, y, x + w, y + h))), (x, y))
     coloured = ImageOps.colorize(ImageOps.autocontrast(page, cutoff=1), black=INK, white=PAPER)
@@ -82,7 +83,7 @@ def _print_page(page: Image.Image, woodcuts: Sequence[Woodcut], degrees: float) 
 
 
 def rotate_boxes(boxes: Sequence[Box], size: tuple[int, int], degrees: float) -> NDArray[np.float64]:
-    """Return the boxes ``(n, 4)`` around boxes that rotate with their page, anticlockwise around its centre."""
+    """Return the bounding boxes ``(n, 4)`` of boxes after their page is rotated, anticlockwise around its centre."""
     x, y, w, h = np.array(boxes, np.float64).reshape(-1, 4).T
     corners = np.stack([np.stack([x, x + w, x + w, x]), np.stack([y, y, y + h, y + h])], axis=-1)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

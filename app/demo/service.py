@@ -57,8 +57,8 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
 
     Args:
         settings: Settings of the service.
-        start_broker: Whether to start a broker too.
-        wrapper: Words before the command of the supervisor, such as ``("nice",)``.
+        start_broker: Whether to start a broker as well.
+        wrapper: Prefix of the supervisor command, such as ``("nice",)``.
     """
     (settings.data_folder / "logs").mkdir(parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)

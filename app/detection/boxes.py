@@ -37,7 +37,7 @@ class Detections:
         return Detections(xyxy.astype(np.float32), self.confidence, self.class_id)
 
     def xywh(self) -> NDArray[np.int64]:
-        """Return ``(n, 4)`` whole pixels ``x y w h``; both corners are rounded, so the right and bottom edges stay."""
+        """Return ``(n, 4)`` whole pixels ``x y w h``; width and height are measured between the rounded corners."""
         corners = np.rint(self.xyxy).astype(np.int64)
         return np.concatenate([corners[:, :2], np.maximum(corners[:, 2:] - corners[:, :2], 1)], axis=1)
 

@@ -52,8 +52,8 @@ class DetectorConfig:
         batch_size: Images per forward pass.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
         precision: Number format of the network.
-        streams: Threads that may detect at the same time, each on its own batch; 0 for one per CPU core, or one on a
-            GPU.
+        streams: Number of threads that detect at the same time, each on its own batch; 0 to use one per CPU core, or
+            one on a GPU.
     """
 
     size: int = 640
@@ -73,7 +73,7 @@ class Detector:
         network: Detection network of ultralytics.
         config: Detector settings.
         digest: SHA-256 of the weights file, in hexadecimal; identifies the network.
-        dtype: Number format; None for the one that ``config.precision`` stands for.
+        dtype: Number format; None to choose it by ``config.precision``.
     """
 
     def __init__(
@@ -120,18 +120,19 @@ class Detector:
         return [found[index] for index in range(len(images))]
 
     def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """Split items into batches, small enough that every stream gets one."""
+        """Split items into batches. If there are few items, the batches are smaller, so that every stream gets one."""
         size = max(1, min(self.config.batch_size, math.ceil(len(items) / self.streams)))
         return [items[start : start + size] for start in range(0, len(items), size)]
 
     def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the result of each item in order, while other threads work on the next items.
+        """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
 
-        On a CPU each stream computes with one thread. Threads within an operation would wait for the slowest of them at
-        every step, which next to other processes costs most of the speed. On a GPU one more thread decodes ahead.
+        On a CPU with several streams, each stream computes with one thread. If torch divided each operation among
+        threads, all would wait for the slowest one after every step. When other processes use the same cores, this
+        loses most of the speed. On a GPU, one additional thread decodes the next batch.
 
         Args:
-            work: Function of one item, usually a batch of pages, that calls :meth:`detect`.
+            work: Function that computes the result of one item, usually a batch of pages. It calls :meth:`detect`.
             items: Items to work on.
         """
         if self.device.type != "cpu":
@@ -190,7 +191,7 @@ class Detector:
         return [rows[:, :6].cpu().numpy() for rows in kept]
 
     def _compute(self, batch: NDArray[np.uint8]) -> tuple[torch.dtype, torch.Tensor, bool]:
-        """Run a network that no other thread uses; return the format, the output, and whether it needs no NMS."""
+        """Run the network on a batch. Return its number format, its output, and whether the output needs no NMS."""
         with self.lend_network() as network:
             dtype = self.dtype
             tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
@@ -208,15 +209,19 @@ class Detector:
             self._free.put(network)
 
     def _widen(self, dtype: torch.dtype) -> None:
-        """Compute in float32 from now on, unless another thread has changed the format already."""
+        """Convert all networks to float32, unless another thread has already done it."""
         with self._widening:
             if self.dtype is not dtype:
                 return
-            log.warning("The network computes NaN or infinity in %s: it computes in float32 from now on", dtype)
-            networks = [self._free.get() for _ in range(self.streams)]
-            self.dtype = torch.float32
-            for network in networks:
-                self._free.put(network.float())
+            log.warning("The network returned NaN or infinity in %s: it uses float32 from now on", dtype)
+            networks = [self._free.get() for _ in range(self.streams)]  # waits until no thread uses a network
+            try:
+                for network in networks:
+                    network.float()
+                self.dtype = torch.float32
+            finally:  # otherwise all threads would wait forever after an error
+                for network in networks:
+                    self._free.put(network)
 
     def _restore(self, rows: NDArray[np.float32], image: Image, padded: Image) -> Detections:
         """Convert rows in input pixels to detections in pixels of the original image."""

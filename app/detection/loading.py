@@ -1,8 +1,9 @@
-"""Load detectors: a reduced number format only if it gives the same boxes as float32, and each file only once.
+"""Load detectors, choose their number format, and keep them in memory.
 
-With ``Precision.AUTO``, a reduced format is tried once for each weights file and machine, on the sample pages of the
-project. Each box of float32 needs a box with an IoU of at least 0.9, and there must be no further boxes. Otherwise
-float32 is used. The result of a trial is kept in a file.
+With ``Precision.AUTO``, a trial decides whether a reduced format is used. It detects on the sample pages of the project
+in the reduced format and in float32. The reduced format passes if both find the same boxes, see
+:func:`find_difference`; otherwise the detector uses float32. The result is stored in a file, so a trial runs once for
+each weights file and machine.
 """
 
 import json
@@ -30,17 +31,21 @@ log = logging.getLogger(__name__)
 
 # Pages on which a number format is tried.
 SAMPLE_PAGES = ROOT / "iiif" / "sample"
-# Boxes of float32 above this confidence are compared, with boxes of at least half of it.
+# Confidence from which boxes of float32 are compared. Their partners may have half of it.
 TRIAL_CONFIDENCE = 0.1
 LEAST_IOU = 0.9
+_OUT_OF_MEMORY = "the trial ran out of memory"
 
 
 def find_difference(reference: Sequence[Detections], reduced: Sequence[Detections]) -> str:
     """Return how the boxes of a reduced format differ from those of float32, or "".
 
+    Each box of float32 with ``TRIAL_CONFIDENCE`` needs a box with an IoU of at least ``LEAST_IOU``. The number of boxes
+    with twice that confidence must not exceed the number of all boxes of float32.
+
     Args:
         reference: Detections of each page in float32, with a confidence of at least ``TRIAL_CONFIDENCE / 2``.
-        reduced: Detections of the same pages in the reduced format.
+        reduced: Detections of the same pages in the reduced format, with the same least confidence.
     """
     compared = 0
     for number, (expected, found) in enumerate(zip(reference, reduced, strict=True), start=1):
@@ -48,25 +53,25 @@ def find_difference(reference: Sequence[Detections], reduced: Sequence[Detection
         compared += len(boxes)
         overlaps = compute_iou(boxes, found.xyxy).max(axis=1, initial=0.0) if len(boxes) else np.ones(1)
         if overlaps.min() < LEAST_IOU:
-            return f"on sample page {number} a box has an IoU of {overlaps.min():.2f} with that of float32"
+            return f"on sample page {number}, a box has an IoU of only {overlaps.min():.2f} with the box of float32"
         extra = int((found.confidence >= 2 * TRIAL_CONFIDENCE).sum()) - len(expected)
         if extra > 0:
-            return f"on sample page {number} there are {extra} more boxes than in float32"
-    return "" if compared else "float32 finds nothing on the sample pages that could be compared"
+            return f"on sample page {number}, there are {extra} more boxes than in float32"
+    return "" if compared else "float32 finds no box on the sample pages, so nothing can be compared"
 
 
 class Trials:
     """The results of trials, in a file.
 
     Args:
-        path: JSON file; None to keep nothing.
+        path: JSON file; None to store nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def find(self, key: str) -> str | None:
-        """Return the difference that a trial found, "" if there was none, or None without a trial."""
+        """Return the difference that a trial found, "" if it found none, or None if there was no trial."""
         found = self._load().get(key)
         return found if isinstance(found, str) else None
 
@@ -84,7 +89,7 @@ class Trials:
 
 
 def build_key(digest: str, dtype: torch.dtype, device: torch.device, size: int) -> str:
-    """Return the name of a trial: a trial is valid for one weights file, format, processor and version of torch."""
+    """Return the key of a trial: weights file, number format, input size, processor and version of torch."""
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{digest} {dtype} {size} {processor} torch {torch.__version__}"
 
@@ -102,9 +107,10 @@ def build_detector(weights: Weights, config: DetectorConfig, trials: Trials) -> 
         difference = trials.find(key)
         if difference is None:
             difference = _try_format(weights, config, dtype)
-            trials.record(key, difference)
+            if difference != _OUT_OF_MEMORY:  # temporary, so the next load repeats the trial
+                trials.record(key, difference)
         if difference:
-            log.warning("%s computes in float32, because in %s %s", weights.path.name, dtype, difference)
+            log.warning("%s uses float32 instead of %s: %s", weights.path.name, dtype, difference)
             dtype = torch.float32
     return Detector(load_network(weights.path), config, digest, dtype)
 
@@ -117,11 +123,15 @@ def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) ->
         with path.open("rb") as file:
             pages.append(decode_image(file, config.size)[0])
     try:
-        reference, reduced = (
-            Detector(load_network(weights.path), plan, dtype=each).detect(pages) for each in (torch.float32, dtype)
-        )
+        reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
+        detector = Detector(load_network(weights.path), plan, dtype=dtype)
+        reduced = detector.detect(pages)
+    except torch.OutOfMemoryError:
+        return _OUT_OF_MEMORY
     except RuntimeError as error:  # torch has no such operation in this format
-        return f"it fails: {str(error).splitlines()[0][:200]}"
+        return f"the network fails: {str(error).splitlines()[0][:200]}"
+    if detector.dtype is not dtype:
+        return "the network returns NaN or infinity"
     return find_difference(reference, reduced)
 
 
@@ -129,7 +139,7 @@ class LoadedDetectors:
     """LRU cache of loaded detectors.
 
     Args:
-        room: Maximum number of loaded detectors.
+        room: Largest number of detectors that stay loaded.
     """
 
     def __init__(self, room: int) -> None:
@@ -147,7 +157,7 @@ class LoadedDetectors:
         with self._lock:
             known, detector = self._loaded.pop(key, (None, None))
             if detector is None or known != weights:
-                detector = None  # free its memory before the next one is loaded
+                detector = None  # frees its memory before the new one is loaded
                 while len(self._loaded) >= self._room:
                     self._loaded.popitem(last=False)
                 detector = build_detector(weights, config, trials or Trials(None))
@@ -155,8 +165,8 @@ class LoadedDetectors:
         return detector
 
 
-# Room for the default weights and one other file. Loading takes seconds; a large network takes half a gigabyte of GPU
-# memory, which batches need more.
+# Room for the default weights and one other file. Loading takes seconds, but a large network occupies half a gigabyte
+# of GPU memory that batches need.
 _loaded = LoadedDetectors(room=2)
 
 
@@ -166,7 +176,7 @@ def load_detector(weights: Weights, config: DetectorConfig, trials: Path | None 
     Args:
         weights: Weights file.
         config: Detector settings.
-        trials: File with the results of trials of number formats; None to try at every load.
+        trials: File with the results of trials of number formats; None to run a trial at every load.
 
     Raises:
         WeightsError: If the file cannot be loaded.

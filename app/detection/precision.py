@@ -1,12 +1,12 @@
-"""Number formats of networks, and which one a machine computes fast.
+"""Number formats of networks, and the choice of the fastest one for a device.
 
 ==============  ====================================================================================
 ``auto``        float16 on a GPU, bfloat16 on a CPU with AVX512-BF16 or AMX, float32 on other CPUs;
                 a reduced format only after a trial (``loading.py``)
-a format        this format, without a trial
+other values    the named format, without a trial
 ==============  ====================================================================================
 
-Boxes are always decoded in float32: bfloat16 has steps of 4 pixels at 640.
+YOLO networks decode their boxes in float32 in any case: in bfloat16, coordinates near 640 have steps of 4 pixels.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Precision(StrEnum):
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the fastest format of a device, or the format that is asked for."""
+    """Return the requested format, or for ``auto`` the fastest format of a device."""
     if precision is not Precision.AUTO:
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
     if device.type == "cuda":
@@ -42,7 +42,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 @cache
 def computes_bfloat16(cpu_info: Path) -> bool:
-    """Return whether the CPU has instructions for bfloat16; without them it is slower than float32."""
+    """Return whether the CPU has instructions for bfloat16. Without them, bfloat16 is slower than float32."""
     try:
         flags = next(line for line in cpu_info.read_text().splitlines() if line.startswith("flags")).split()
     except (OSError, StopIteration):
@@ -53,14 +53,14 @@ def computes_bfloat16(cpu_info: Path) -> bool:
 def copy_sharing_weights(network: nn.Module) -> nn.Module:
     """Return a copy with its own state but the same parameters and buffers.
 
-    The head of ultralytics keeps the anchors of the last input shape, so two threads must not use one network.
+    Two threads must not use one network, because the head of ultralytics stores the anchors of its last input shape.
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return deepcopy(network, shared)
 
 
 def decode_in_float32(network: nn.Module) -> nn.Module:
-    """Let a network that has been converted to a format decode its boxes in float32."""
+    """Make a YOLO network in a reduced format decode its boxes in float32; return the network."""
     head = getattr(network, "model", [None])[-1]
     if hasattr(head, "forward_head"):
         if isinstance(head.dfl, nn.Module):
@@ -72,7 +72,7 @@ def decode_in_float32(network: nn.Module) -> nn.Module:
 def _widen_output(forward_head: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def forward(*arguments: Any, **options: Any) -> dict[str, Any]:
         raw = forward_head(*arguments, **options)
-        if not raw:  # a head without this branch
+        if not raw:  # the head has no such branch
             return raw
         # The anchors need only the shape and the format of the feature maps.
         maps = [each.new_empty(each.shape, dtype=torch.float32) for each in raw["feats"]]

@@ -37,7 +37,7 @@ class HostRule:
         return self.image_size is not None and (longest is None or longest > self.image_size)
 
 
-# A host that the operator trusts is the operator's own.
+# Rule for trusted hosts: they belong to the operator, who can allow more requests.
 TRUSTED = HostRule(connections=8, interval_seconds=0.0)
 
 

@@ -33,18 +33,18 @@ def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tupl
         limit: Longer side up to which preferred sizes are used, because larger requests are rate limited.
     """
     if info.service.level == 0:
-        return _choose_ready(info, longest, limit)
+        return _choose_listed(info, longest, limit)
     largest = min(1.15 * longest, limit or math.inf)
-    near = [size for size in _find_ready(info) if longest <= max(size) <= largest]
+    near = [size for size in _find_listed(info) if longest <= max(size) <= largest]
     return min(near, key=max, default=_scale(info, longest))
 
 
-def _choose_ready(info: ImageInfo, longest: int, limit: int | None) -> tuple[int, int]:
+def _choose_listed(info: ImageInfo, longest: int, limit: int | None) -> tuple[int, int]:
     """Choose a listed size, or the full size if all listed sizes are less than half as long as wanted."""
-    ready, whole = _find_ready(info), _scale(info, max(info.width, info.height))
+    listed, whole = _find_listed(info), _scale(info, max(info.width, info.height))
     least = min(longest, max(whole)) / 2
-    larger = min((size for size in ready if max(size) >= longest), key=max, default=None)
-    smaller = max((size for size in ready if least <= max(size) < longest), key=max, default=None)
+    larger = min((size for size in listed if max(size) >= longest), key=max, default=None)
+    smaller = max((size for size in listed if least <= max(size) < longest), key=max, default=None)
     if larger and smaller and max(larger) > (limit or math.inf):
         return smaller
     return larger or smaller or whole
@@ -68,7 +68,7 @@ def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
     return min(width, max_area // height), height
 
 
-def _find_ready(info: ImageInfo) -> list[tuple[int, int]]:
+def _find_listed(info: ImageInfo) -> list[tuple[int, int]]:
     """Return the listed sizes that respect the limits."""
     max_width = min(info.width, info.max_width or info.width)
     max_height = min(info.height, info.max_height or info.height)
@@ -83,10 +83,10 @@ def build_requests(info: ImageInfo, longest: int, limit: int | None = None) -> l
     and the largest image that the server allows, or lists at level 0. For the arguments, see :func:`choose_size`.
     """
     service, size = info.service, choose_size(info, longest, limit)
-    ready = _find_ready(info)
-    whole_first = size == (info.width, info.height) or (service.level == 0 and size not in ready)
+    listed = _find_listed(info)
+    whole_first = size == (info.width, info.height) or (service.level == 0 and size not in listed)
     if whole_first and service.level == 0:
-        size = max(ready, key=max, default=size)
+        size = max(listed, key=max, default=size)
     forms = [f"{size[0]},", f"{size[0]},{size[1]}"]
     if service.level == 0 and service.version == 3:
         forms.reverse()

@@ -1,4 +1,4 @@
-"""Fetch the image of a canvas at the required size and no larger."""
+"""Fetch the image of a canvas, at the required size and no larger."""
 
 from dataclasses import dataclass
 
@@ -30,8 +30,12 @@ def fetch_canvas_image(
 ) -> FetchedImage:
     """Fetch the image of a canvas.
 
-    The full size comes from the manifest if a sample confirmed its sizes, otherwise from ``info.json``, otherwise from
-    the manifest. If none of them states it, the full image is fetched and measured.
+    The size of the full-size image comes from the first of these sources that is available:
+
+    1. the manifest, if a sample has confirmed its sizes (see :mod:`app.iiif.stated_sizes`);
+    2. ``info.json``;
+    3. the manifest, without confirmation;
+    4. the full-size image, which is fetched and measured.
 
     Args:
         fetcher: HTTP client.
@@ -51,7 +55,8 @@ def fetch_canvas_image(
                 return fetched
             sizes.distrust(image)
         except FetchError as error:
-            if error.temporary and error.http_status != 500:  # which some servers answer to a form they do not support
+            # Some servers answer 500 to a form of the request that they do not support.
+            if error.temporary and error.http_status != 500:
                 raise
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
@@ -72,14 +77,14 @@ def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
 
 
 def _fetch_as_stated(fetcher: Fetcher, info: ImageInfo, longest: int | None) -> FetchedImage | None:
-    """Fetch an image by a stated size. Return None if the image has other proportions than stated."""
+    """Fetch an image by a stated size. Return None if the size of the file shows that the stated size is wrong."""
     wanted, free = longest or max(info.width, info.height), _find_free_size(fetcher, info.service, longest)
-    # Both forms of the size, but not the whole image: if the server rejects them, info.json says what it accepts.
+    # Try only the first two forms. If the server rejects both, info.json states what it accepts.
     data, width, height = fetcher.fetch_image(build_requests(info, wanted, free)[:2])
-    asked, _ = choose_size(info, wanted, free)
-    # Servers compute one side from the other, and round it in different ways.
-    is_expected = abs(width - asked) <= 1 or width == info.width
-    has_proportions = abs(height - info.height * width / info.width) <= 1
+    requested = choose_size(info, wanted, free)
+    # Servers compute one side from the other, and round it in different ways. In a listed size, both sides are rounded.
+    is_expected = abs(width - requested[0]) <= 1 or width == info.width
+    has_proportions = (width, height) == requested or abs(height - info.height * width / info.width) <= 1
     return FetchedImage(data, info.width, info.height) if is_expected and has_proportions else None
 
 

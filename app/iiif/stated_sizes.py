@@ -1,20 +1,21 @@
 """Check the image sizes that a manifest states on a sample, so that most pages need one request instead of two.
 
-The sample is some images of each server: the first, the last, and others evenly between. The ``info.json`` of these is
-fetched.
+For each server, the sample contains the first image, the last image, and others at equal intervals. Only for these
+images is ``info.json`` fetched.
 
 ==============================  ==================================================================
-result of the sample            the other images of that server
+result of the sample            requests for the other images of that server
 ==============================  ==================================================================
-all sizes agree                 requested by the stated size, with what the sample says of the
-                                server: version, level, limits and listed sizes
-no image has an ``info.json``   requested by the stated size, with what the manifest says
-one size differs, or a          each gets its own ``info.json``
+all sizes agree                 the size from the manifest; the version, level, limits and listed
+                                sizes of the server from the sample
+no image has an ``info.json``   the size, version and level from the manifest
+one size differs, or a          ``info.json`` is fetched for each image
 temporary error
 ==============================  ==================================================================
 
-An image that arrives with other proportions than the stated ones shows that the manifest is wrong after all. From then
-on each image of the server gets its own ``info.json``, and :meth:`StatedSizes.list_doubtful` returns the earlier ones.
+If a fetched image does not have the stated proportions, the manifest is wrong although the sample agreed. From then on,
+``info.json`` is fetched for each image of the server. The caller fetches the earlier images again, which
+:meth:`StatedSizes.list_doubtful` returns.
 """
 
 import math
@@ -28,8 +29,10 @@ from app.iiif.canvas import CanvasImage
 from app.iiif.image_api import ImageInfo, ImageService
 from app.net.addresses import read_host
 
-# Images of a server whose `info.json` is fetched: one in this many, within the limits.
+# Size of the sample of a server: one in `SAMPLE_RATIO` images, within the two limits.
 SAMPLE_RATIO, FEWEST_SAMPLES, MOST_SAMPLES = 40, 3, 12
+# Longer lists contain sizes that are no division by a power of two: dimensions are below 2**30.
+_MOST_SIZES = 32
 
 FetchInfo = Callable[[ImageService], ImageInfo]
 Size = tuple[int, int]
@@ -48,10 +51,11 @@ class StatedSizes:
         for image in images:
             if image.service and image.width and image.height:
                 groups[read_host(image.service.id)].append(image)
-        self._servers = {host: _Server(group, fetch_info) for host, group in groups.items()}
+        # Several canvases may have the same image, such as a placeholder for missing pages.
+        self._servers = {host: _Server([*dict.fromkeys(group)], fetch_info) for host, group in groups.items()}
 
     def describe(self, image: CanvasImage) -> ImageInfo | None:
-        """Return the description of an image without a request of its own, or None if its ``info.json`` is needed.
+        """Return the description of an image without fetching its ``info.json``, or None if it must be fetched.
 
         The first call for a server fetches the sample; calls of other threads wait for it.
         """
@@ -64,7 +68,10 @@ class StatedSizes:
             server.distrust()
 
     def list_doubtful(self) -> list[CanvasImage]:
-        """Return the images described by a stated size before an image of the same server showed it to be wrong."""
+        """Return the images that were requested by a stated size before the sizes of their server proved wrong.
+
+        Each image is returned once.
+        """
         return [image for server in self._servers.values() for image in server.list_doubtful()]
 
     def _find(self, image: CanvasImage) -> "_Server | None":
@@ -103,8 +110,9 @@ class _Server:
 
     def list_doubtful(self) -> list[CanvasImage]:
         with self._lock:
-            doubtful = [] if self._is_trusted else self._described
-            self._described = []
+            if self._is_trusted:
+                return []
+            doubtful, self._described = self._described, []
             return doubtful
 
     def _check(self) -> bool:
@@ -116,7 +124,7 @@ class _Server:
             except FetchError as error:
                 if error.temporary:
                     return False
-        # A sample in which some images have an info.json and others do not says nothing of the rest.
+        # If only some images of the sample have an info.json, the other images are unpredictable.
         complete = len(self._sample) in (0, len(choose_sample(self._images)))
         kinds = {(info.service.version, info.service.level, *_limits(info)) for info in self._sample.values()}
         agree = all((info.width, info.height) == (image.width, image.height) for image, info in self._sample.items())
@@ -135,7 +143,7 @@ def _limits(info: ImageInfo) -> tuple[int | None, ...]:
 
 
 def choose_sample(images: Sequence[CanvasImage]) -> list[CanvasImage]:
-    """Return the images whose ``info.json`` is fetched: the first, the last and others evenly between."""
+    """Return the images whose ``info.json`` is fetched: the first, the last, and others at equal intervals."""
     count = min(len(images), MOST_SAMPLES, max(FEWEST_SAMPLES, len(images) // SAMPLE_RATIO))
     steps = max(1, count - 1)
     return [images[round(number * (len(images) - 1) / steps)] for number in range(count)]
@@ -144,8 +152,8 @@ def choose_sample(images: Sequence[CanvasImage]) -> list[CanvasImage]:
 def predict_sizes(known: Sequence[ImageInfo], size: Size) -> tuple[Size, ...]:
     """Return the sizes that a server lists for an image, by the rule that holds for other images of the server.
 
-    Servers list the full size divided by powers of two, rounded in one of three ways. Without such a rule, and for
-    images of another size, the result is empty.
+    An image of the same size as a known image has the same listed sizes. Otherwise a rule is needed: most servers list
+    the full size divided by powers of two, rounded in one of three ways. Without a rule, the result is empty.
 
     Args:
         known: Descriptions of other images.
@@ -154,6 +162,8 @@ def predict_sizes(known: Sequence[ImageInfo], size: Size) -> tuple[Size, ...]:
     for info in known:
         if (info.width, info.height) == size:
             return info.sizes
+    if any(len(info.sizes) > _MOST_SIZES for info in known):
+        return ()
     for rounded in (math.floor, math.ceil, round):
         if all(_list_halves(info, rounded) == {*info.sizes} for info in known):
             shared = set.intersection(*({_count_halvings(info, listed) for listed in info.sizes} for info in known))
@@ -162,7 +172,7 @@ def predict_sizes(known: Sequence[ImageInfo], size: Size) -> tuple[Size, ...]:
 
 
 def _list_halves(info: ImageInfo, rounded: Callable[[float], int]) -> set[Size]:
-    """Return the listed sizes as they would be if each were a division by a power of two."""
+    """Replace each listed size by the nearest division of the full size by a power of two."""
     return {_divide((info.width, info.height), _count_halvings(info, listed), rounded) for listed in info.sizes}
 
 

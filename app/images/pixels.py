@@ -1,4 +1,4 @@
-"""Decode image files into pixels, at a reduced size where possible, and in advance in other threads."""
+"""Decode image files at a reduced size, and process items in background threads while the caller works."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ Loaded = TypeVar("Loaded")
 def load_ahead(
     batches: Iterable[Sequence[Item]], load: Callable[[Item], Loaded], threads: int = 1
 ) -> Iterator[list[Loaded]]:
-    """Load batches of items. While the caller works on one batch, threads load the next."""
+    """Yield the loaded items of each batch. While the caller works on one batch, threads load the next."""
     following = iter(batches)
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
         ahead = deque([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
@@ -32,13 +32,13 @@ def load_ahead(
 def map_ahead(
     work: Callable[[Item], Loaded], items: Iterable[Item], threads: int, start: Callable[[], object] = bool
 ) -> Iterator[Loaded]:
-    """Yield the results of items in their order, while threads work on the next ones, one item per thread.
+    """Yield the result of each item, in order. Meanwhile, each thread works on one of the next items.
 
     Args:
-        work: Function of one item.
+        work: Function that computes the result of one item.
         items: Items to work on.
         threads: Number of threads.
-        start: Called once in each thread.
+        start: Function that each thread calls once, before its first item.
     """
     following = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead", initializer=start) as executor:
@@ -59,11 +59,11 @@ def decode_image(
     side: Callable[[Sequence[int]], int] = max,
     formats: tuple[str, ...] = IMAGE_FORMATS,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Decode an image as RGB, and return the array and the exact (width, height) of the image in its pixels.
+    """Decode an image as RGB. Return the array, and the exact (width, height) of the image in pixels of the array.
 
-    A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster. This
-    averages pixels, while the detector's own scaling, which has no filter, skips them (bench/README.md, request size).
-    The exact size may be fractional then, because the last row or column may cover only part of a pixel.
+    A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster. The decoder
+    averages pixels. The detector scales without a filter and would skip pixels (bench/README.md, request size). After a
+    reduced decode, the exact size may be fractional: the image may cover only a part of the last row and column.
 
     Args:
         file: Image file.
@@ -79,7 +79,7 @@ def decode_image(
 
 
 def _reduce_depth(image: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits per pixel to 8, scaled to the lightest pixel. Pillow would clip values above 255."""
+    """Convert 16 or 32 bits per pixel to 8, so that the lightest pixel becomes 255. Pillow would clip larger values."""
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image, dtype=np.float32)

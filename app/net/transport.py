@@ -37,7 +37,7 @@ class GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _build_pools(self)
 
     def abort(self) -> None:
-        """Close the connection of the running request. The thread that reads from it gets an error or the end."""
+        """Close the connection of the running request. The reading thread gets an error or an end of file."""
         if self.in_flight is not None:
             with contextlib.suppress(OSError):
                 self.in_flight.shutdown(socket.SHUT_RDWR)

@@ -81,7 +81,7 @@ _PUBLISHED = (
         "md5:a04e12f8",
         prefix="module.encoder_q.",
     ),
-    # The authors of DINO publish no checksums; these digits are those that Open Metric Learning checks.
+    # The authors of DINO publish no checksums. Open Metric Learning checks the same digits.
     Backbone(
         "dino_deitsmall16_pretrain",
         "timm:vit_small_patch16_224.dino",
@@ -95,8 +95,8 @@ _PUBLISHED = (
         "md5:556550",
     ),
 )
-# Needs no download. The network learned to find illustrations, not to compare them. It recognises prints of one block;
-# for looser likeness, the published backbones are the better choice.
+# This backbone needs no download. Its network was trained to detect illustrations, not to compare them. It recognises
+# prints of the same block. To find illustrations that are only similar, use a published backbone.
 _INCLUDED = (Backbone("illustrations", "detection:illustrations"),)
 BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in (*_PUBLISHED, *_INCLUDED)}
 DEFAULT_BACKBONE = "moco_v2_800ep_pretrain"

@@ -12,7 +12,7 @@ _EMPTY = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
 # Most columns in the coarsest level of maxima.
 _COARSEST = 64
-# Least number of groups, as a multiple of k: then few of the top-k scores share a group.
+# Least number of groups, as a multiple of k. With fewer groups, more of the top-k scores would share one.
 _GROUPS_PER_RANK = 3
 
 
@@ -49,7 +49,7 @@ class BestPartners:
         self.topk = topk
         self._codes = codes
         self._keys = torch.full((count, topk), _EMPTY, device=device)
-        # A new score must exceed these. Partners arrive in ascending order, so on ties the earlier one stays.
+        # A new score must exceed these. Partners arrive in ascending order, so the earlier partner wins a tie.
         self._thresholds = torch.full((count,), -torch.inf, device=device)
 
     def add(self, scores: torch.Tensor, codes: torch.Tensor | None, start: int, partners: int) -> None:
@@ -94,9 +94,9 @@ def _find_larger(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (rows, columns, values) of the scores above their row's threshold, rows ascending.
 
-    Nearly all scores are below. The search therefore starts with the maxima of large groups of columns, and descends
-    only into groups above the threshold. It reads the tile itself only once. Scores that cannot be among the ``topk``
-    of their row may be omitted.
+    Nearly all scores are below their threshold. The search therefore starts with the maxima of large groups of columns,
+    and descends only into groups above the threshold. It reads the tile itself only once. Scores that cannot be among
+    the ``topk`` of their row may be omitted.
     """
     levels = _build_levels(scores)
     rows, columns = (levels[-1] > thresholds[:, None]).nonzero(as_tuple=True)
@@ -125,7 +125,7 @@ def _build_levels(scores: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _find_bounds(levels: list[torch.Tensor], topk: int) -> torch.Tensor:
-    """Return for each row a lower bound that at least ``topk`` of its scores exceed, or -inf; from group maxima."""
+    """Return a bound for each row, from group maxima: at least ``topk`` scores exceed it. It is -inf if unknown."""
     maxima = next((level for level in reversed(levels) if level.shape[1] >= _GROUPS_PER_RANK * topk), levels[0])
     if maxima.shape[1] < topk:
         return maxima.new_full((len(maxima),), -torch.inf)

@@ -117,7 +117,7 @@ def _choose_device(config: MatchConfig) -> torch.device:
 def _sort(
     first: torch.Tensor, second: torch.Tensor, scores: torch.Tensor, codes: torch.Tensor, either_way: bool = False
 ) -> Matches:
-    """Return the matches, best first; of duplicate pairs only one is kept.
+    """Return the matches without duplicate pairs, best first.
 
     With ``either_way``, (a, b) and (b, a) are the same pair.
     """

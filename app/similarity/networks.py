@@ -86,7 +86,7 @@ class TimmNetwork(Network):
 class DetectionNetwork(Network):
     """The first layers of a YOLO network, up to the map with a stride of 16 pixels.
 
-    Its own pooling is none: 14 x 14 places, of 128 channels in YOLOv5-nano.
+    The default pooling is ``none``: 14 x 14 positions of 128 channels in YOLOv5-nano.
     """
 
     def __init__(self, whole: nn.Module) -> None:

@@ -16,8 +16,9 @@
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
     data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
     data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
-    data/jobs/<job id>/results/                                      figures, curves and pictures of a training
+    data/jobs/<job id>/results/                                      metrics, curves and pictures of a training
     data/default-model.json                                          the weights for requests without a model
+    data/number-formats.json                                         the results of the trials of number formats
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, not transposed
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents

@@ -23,7 +23,7 @@ def build_key(text: str) -> str:
 
 
 def name_scores(first: str, second: str) -> str:
-    """Return a short key for the scores of two contents. The numbers of the documents complete the file name."""
+    """Return a short key of the scores of two contents, for the name of a score file in a job's folder."""
     return build_key(f"{first} {second}")[:16]
 
 
@@ -92,5 +92,5 @@ def translate_disk_full() -> Iterator[None]:
 
 
 def lock_folder(folder: Path) -> FileLock:
-    """Return the lock of a folder. One thread of all processes holds it at a time; it ends with its process."""
+    """Return the lock of a folder, which excludes other threads and processes. It is released if the process ends."""
     return FileLock(folder / ".lock")

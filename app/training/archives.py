@@ -19,7 +19,7 @@ from typing import IO
 from app.errors import RequestError, TooLarge
 
 MOST_MEMBERS = 50_000
-# The central directory is read into memory at once; its parsed records are about ten times larger.
+# Size of the central directory, which is read into memory at once; its parsed records are about ten times larger.
 MOST_CONTENTS_BYTES = 8_000_000
 LONGEST_NAME_BYTES = 250
 # Deflate reaches a ratio of about 1000; scans, photographs and labels stay far below 200.
@@ -115,7 +115,7 @@ def open_archive(stream: IO[bytes], field: str, most_bytes: int) -> Iterator[Arc
         _check_sizes(file.infolist(), field, _measure(stream), most_bytes)
         for info in file.infolist():
             archive.add(info)
-        _check_twins(archive)
+        _check_duplicates(archive)
         yield archive
 
 
@@ -148,7 +148,7 @@ def _check_sizes(infos: list[zipfile.ZipInfo], field: str, packed: int, most_byt
         raise RequestError(f"{field} has a suspicious compression ratio (above {HIGHEST_RATIO}) and was not unpacked.")
 
 
-def _check_twins(archive: Archive) -> None:
+def _check_duplicates(archive: Archive) -> None:
     """Reject two members whose names are equal or differ only in case: some file systems treat them as one file."""
     seen: dict[str, Member] = {}
     for member in archive.members:

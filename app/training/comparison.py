@@ -15,7 +15,7 @@ from app.storage import write_atomic
 from app.training.labelled_page import UNREADABLE, LabelledPage, load_page
 from app.training.metrics import count_errors
 
-# Most pages of an evaluation that are drawn, those with most errors first. Nobody reviews more; 200 take 100 MB.
+# Maximum number of pages that are drawn: those with most errors. 200 images take 100 MB, and nobody reviews more.
 MOST_PAGES = 200
 # Longer side of the images, in pixels; enough to see why a box is wrong.
 LONGEST = 1600

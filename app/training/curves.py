@@ -16,7 +16,8 @@ from app.training.metrics import ClassFigures, Evaluation
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), safe for colour-blind readers; then the same, dashed.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), safe for colour-blind readers.
+# Further lines repeat the colours with another line style.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31")
 _STYLES = ("-", "--", ":", "-.")
 _INK, _GRID = "#222222", "#DDDDDD"

@@ -1,6 +1,6 @@
 """Evaluation of weights on a split of a data set.
 
-    detector = load_detector(weights, MEASURING)
+    detector = load_detector(weights, EVALUATION_CONFIG)
     evaluation = evaluate(detector, dataset, "test", folder, report)
 
 The detector and the image size are those of detection jobs. Files written into the folder:
@@ -30,8 +30,8 @@ from app.training.datasets import Dataset
 from app.training.labelled_page import UNREADABLE, LabelledPage, TrueBoxes, load_labels, load_page
 from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
-# Detector settings for evaluations: average precision needs detections of every confidence.
-MEASURING = DetectorConfig(confidence=0.001, most=300)
+# Average precision needs detections of every confidence.
+EVALUATION_CONFIG = DetectorConfig(confidence=0.001, most=300)
 
 Report = Callable[[int, int], None]
 
@@ -54,7 +54,7 @@ def evaluate(
     The files of an earlier evaluation are replaced at the end.
 
     Args:
-        detector: Detector with the settings of :data:`MEASURING`.
+        detector: Detector with the settings of :data:`EVALUATION_CONFIG`.
         dataset: Labelled pages.
         split: ``train``, ``val`` or ``test``.
         folder: Output folder.

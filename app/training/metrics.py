@@ -110,7 +110,7 @@ class Evaluation:
     drawn: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the content of ``report.json``; None where a metric is undefined, as precision without detections."""
+        """Return the content of ``report.json``; None where a metric is undefined."""
         # Rounded down, so that a threshold of this value keeps the detection with this confidence.
         best = None if self.best_confidence is None else math.floor(self.best_confidence * 10**_DIGITS) / 10**_DIGITS
         return {

@@ -60,7 +60,7 @@ class ObservedTrainer(BaseTrainer):
     """Mixin for ultralytics trainers; list it first among the bases.
 
     Args:
-        start: Network with the start parameters; those that do not fit the new network are ignored.
+        start: Network whose parameters are the start values; parameters that do not fit the new network are ignored.
         architecture: Architecture of the new network: the content of an ultralytics YAML file, or its name.
         dataset: Data set with the splits ``train`` and ``val``.
         observer: Observer of the progress.

@@ -26,11 +26,11 @@ def run(services: Services, job: Job) -> State | None:
     from app.detection.loading import load_detector
     from app.pipelines.training.work import summarise
     from app.training.datasets import load_dataset
-    from app.training.evaluate import MEASURING, evaluate
+    from app.training.evaluate import EVALUATION_CONFIG, evaluate
 
     weights = services.models.find(request.model)
     services.jobs.record_model(job, weights.label)
-    config = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
+    config = replace(EVALUATION_CONFIG, size=s.model_size, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
     services.jobs.record_start(job)
     dataset = load_dataset(folder.dataset)

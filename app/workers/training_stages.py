@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds after which a training returns to its queue even if no job waits. This restarts the time limit of the stage.
+# Seconds after which a training returns to its queue even if no job waits, because each stage has a time limit.
 LONGEST_RUN = 3600.0
 
 
@@ -40,18 +40,18 @@ def run(services: Services, job: Job) -> State | None:
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.pipelines.training import work as training
-    from app.training.evaluate import MEASURING
+    from app.training.evaluate import EVALUATION_CONFIG
     from app.training.train import TrainingConfig
 
     start = _find_start(services, job)
     services.jobs.record_start(job)
-    supervisor = _Supervisor(services, job, request.epochs)
+    monitor = _JobMonitor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.run_training(folder, start, config, supervisor, _open_tracker(services, job)):
+    if not training.run_training(folder, start, config, monitor, _open_tracker(services, job)):
         return State.RUNNING
-    measuring = replace(MEASURING, size=s.model_size, batch_size=s.batch_size, device=s.device)
-    figures = training.evaluate_weights(folder, measuring, s.confidence, supervisor.heartbeat)
-    supervisor.record(request.epochs, {"figures": figures})
+    evaluation_config = replace(EVALUATION_CONFIG, size=s.model_size, batch_size=s.batch_size, device=s.device)
+    figures = training.evaluate_weights(folder, evaluation_config, s.confidence, monitor.heartbeat)
+    monitor.record(request.epochs, {"figures": figures})
     return None
 
 
@@ -73,8 +73,8 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
 
 
-class _Supervisor:
-    """Supervisor of a training that reports to the job's row. A database outage does not stop the training."""
+class _JobMonitor:
+    """``TrainingMonitor`` that reports to the row of the job. A database outage does not stop the training."""
 
     def __init__(self, services: Services, job: Job, epochs: int) -> None:
         self._services, self._job, self._epochs = services, job, epochs
@@ -113,7 +113,7 @@ def deliver(services: Services, job: Job) -> State | None:
 
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     known = job.coverage or {}
-    if "weights" not in known:  # otherwise they were published before an interruption
+    if "weights" not in known:  # otherwise an earlier try has published them
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)

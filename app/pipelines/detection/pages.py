@@ -110,7 +110,13 @@ class PageImage:
 
 
 def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:
-    """Decode the image of a page. A missing or damaged file gives no pixels and is removed from the cache."""
+    """Decode the image of a page. If the file is missing or damaged, remove it and return no pixels.
+
+    Args:
+        images: Folder of the cached images.
+        page: Record of the fetched page.
+        least: Required length of the longer side, in pixels; None to decode every pixel.
+    """
     path = images / str(page.file)
     try:
         with path.open("rb") as file:

@@ -69,7 +69,8 @@ class DownloadPlan:
         max_canvases: Largest number of canvases of a manifest.
         max_manifests: Number of members after which parsing a collection stops.
         retries: Number of retries of the job so far.
-        evict_unfetched: Whether a refresh removes other cached images of the manifest; False if another job uses them.
+        evict_unfetched: Whether a refresh removes cached images that this job did not fetch; False if another job uses
+            them.
     """
 
     longest: int | None = 800
@@ -137,7 +138,7 @@ def download(
     try:
         waiting = submit(missing)
         while True:
-            # Called even if no image has arrived, because it raises if the job was cancelled.
+            # Report even if no image has arrived: this call raises if the job was cancelled.
             report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
             if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, images))):
                 break
@@ -174,7 +175,7 @@ def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries
 
 
 def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
-    """Return the largest number of connections to a host of the images."""
+    """Return the number of download threads: the largest connection limit among the hosts of the images."""
     hosts = {read_host(canvas.image.base) for canvas in canvases if canvas.image}
     return max((fetcher.rules.find(host).connections for host in hosts), default=1)
 
@@ -182,7 +183,7 @@ def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
 def _evict_doubtful(
     sizes: StatedSizes, canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path
 ) -> list[Canvas]:
-    """Remove the images whose stated size is doubtful from the cache; return their canvases."""
+    """Remove images from the cache if their stated size is doubtful. Return their canvases, to be fetched again."""
     doubtful = {*sizes.list_doubtful()}
     found = [canvas for canvas in canvases if canvas.image in doubtful and pages[canvas.number].file]
     for canvas in found:

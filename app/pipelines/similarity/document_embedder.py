@@ -69,7 +69,8 @@ class DocumentEmbedder:
         Args:
             records: Records of the document.
             images: Folder of its cached images.
-            record_content: Called with the content before it is used, so that retention does not remove it.
+            record_content: Called with the content of the document before its embeddings are used, so that retention
+                keeps them.
             report: Progress callback.
 
         Returns:
@@ -154,7 +155,7 @@ class _Flusher:
 
 
 def _load_pixels(path: Path, least: int) -> Pixels | None:
-    """Decode an image as RGB. A missing or damaged file gives None and is removed from the cache."""
+    """Decode an image as RGB. If the file is missing or damaged, remove it from the cache and return None."""
     try:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]

@@ -105,7 +105,7 @@ class Draft:
         self._parts = {each: self._open(folder / f"{each}.part") for each in transpositions}
         known = _load_progress(folder)
         self.done = min(known.get(each, 0) for each in transpositions)
-        if self._is_new:  # the progress file belongs to arrays that were completed in the meantime
+        if self._is_new:  # the progress file describes earlier arrays, which are now complete
             self.flush(0)
 
     def __enter__(self) -> "Draft":

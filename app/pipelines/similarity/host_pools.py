@@ -38,7 +38,7 @@ def run_by_host(
             pool_of[host].submit(copy_context().run, task).add_done_callback(finished.put)
         waiting = len(tasks)
         while True:
-            tick()  # called even if no task has finished, because it raises if the job was cancelled
+            tick()  # even if no task has finished: this call raises if the job was cancelled
             if not waiting:
                 break
             for future in _take_finished(finished, waiting):

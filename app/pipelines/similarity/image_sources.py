@@ -24,8 +24,8 @@ from app.pipelines.similarity.documents import ImageList, ListedImage
 from app.pipelines.similarity.image_lists import MAX_IMAGES, check_length, parse_image_list
 from app.storage import JobFolder
 
-# The shape of a whole image is unknown before it is fetched. Its longer side is requested at this multiple of the
-# length that its shorter side needs.
+# Longer side of a requested whole image, as a multiple of the required shorter side. The proportions of the image are
+# unknown before it is fetched.
 LONGEST_RATIO = 3
 
 

@@ -41,7 +41,7 @@ from app.pipelines.similarity.image_sources import ImageSource
 from app.pipelines.similarity.pair_scores import PairScores, link
 from app.storage import JobFolder, name_scores
 
-# Minimum interval between two coverages: that of a hundred thousand images is large.
+# Minimum interval between two reports with a coverage: the coverage of a hundred thousand images is large.
 COVERAGE_SECONDS = 2.0
 REPORT_SECONDS = 0.5
 
@@ -210,7 +210,7 @@ def compare(
         embedder: Embedder that reuses stored embeddings.
         scores: Cache of the scores of pairs.
         record_content: Called with the ID and the content of each document before the content is used.
-        report: Progress callback, called at least for every batch and every half second.
+        report: Progress callback, called at most twice a second for images, and after each newly compared pair.
         count: Called with the numbers of embedded images and compared pairs.
 
     Raises:
@@ -247,7 +247,7 @@ class _ComparisonProgress:
         self._last = 0.0
 
     def report_rows(self, rows: int, computed: int) -> None:
-        """Report the number of done rows of the current document."""
+        """Report how many images of the current document are embedded."""
         if computed:
             self._count("image embedded", computed)
         self._report(self.done + rows, self.total, None)

@@ -1,4 +1,4 @@
-"""Publish new weights in the models folder. Imports no torch, so that the delivering worker stays small."""
+"""Publish new weights in the models folder. Without torch, so that the ``post`` worker needs little memory."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class TrainingMonitor(Protocol):
-    """The job for which a training runs. An exception in a method ends the training."""
+    """Monitor of a training, on behalf of its job. An exception raised by a method stops the training."""
 
     def heartbeat(self) -> None:
         """Called about every second, between two batches."""
@@ -42,11 +42,11 @@ class TrainingMonitor(Protocol):
 
 
 class _TrainingYielded(Exception):
-    """The training stops, to be resumed later."""
+    """The training stopped so that other jobs can run; it will be resumed."""
 
 
-class _TrainingCallbacks:
-    """Callbacks of a training: they save each epoch in the job's folder and report to the monitor."""
+class _JobObserver:
+    """``TrainingObserver`` that saves each epoch in the job's folder and reports to the monitor."""
 
     def __init__(self, folder: JobFolder, monitor: TrainingMonitor, tracker: Tracker) -> None:
         self._folder, self._monitor, self._tracker = folder, monitor, tracker
@@ -56,7 +56,7 @@ class _TrainingCallbacks:
         if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._monitor.heartbeat()
             self._last_heartbeat = time.monotonic()
-        # Not in record_epoch, which is called before the checkpoint of the epoch is written.
+        # Not in record_epoch: when it is called, the checkpoint of the epoch is not yet written.
         if self._is_new_epoch and self._monitor.should_yield():
             raise _TrainingYielded
         self._is_new_epoch = False
@@ -78,21 +78,21 @@ def run_training(
         folder: Folder of the job, with its data set.
         start: Start weights; not read if there is a checkpoint.
         config: Parameters of the training.
-        monitor: Receiver of the progress.
+        monitor: Monitor that receives the progress.
         tracker: Experiment tracker of this run.
 
     Returns:
         Whether the training is complete; False if it yielded to other jobs and must be resumed.
     """
     finished = count_epochs(folder.training)
-    if not finished:  # the history of an earlier try does not belong to this training
+    if not finished:  # an existing history belongs to an earlier try
         folder.history.unlink(missing_ok=True)
     monitor.report(finished, {} if finished else {"last_epoch": None})
-    callbacks, dataset = _TrainingCallbacks(folder, monitor, tracker), load_dataset(folder.dataset)
+    observer, dataset = _JobObserver(folder, monitor, tracker), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"
     try:
-        train(start, dataset, folder.training, config, callbacks)
+        train(start, dataset, folder.training, config, observer)
         outcome = "done"
     except _TrainingYielded:
         return False

@@ -123,6 +123,16 @@ def test_at_level_0_a_listed_size_is_requested_or_info_json_says_it(download: Do
     assert download.count("/info.json") == 4
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_listed_size_may_round_both_sides(download: Download, version: int) -> None:
+    scans = [
+        Scan(2047 + 4 * number, 3000, version=version, level=0, sizes=((511 + number, 750),)) for number in range(20)
+    ]
+    download.fetch(scans)
+    assert download.sizes == sizes_of(scans)
+    assert download.count("/info.json") == 3
+
+
 def test_a_server_without_info_json_is_not_asked_for_one_per_page(download: Download) -> None:
     scans = [replace(SCAN, info=False)] * 20
     download.fetch(scans)

@@ -11,7 +11,7 @@ from app.errors import RequestError
 from app.images.overlays import FOUND, TRUE
 from app.training import comparison
 from app.training.datasets import Dataset
-from app.training.evaluate import MEASURING, evaluate
+from app.training.evaluate import EVALUATION_CONFIG, evaluate
 from app.training.metrics import Evaluation
 from tests.support.labelled_pages import build_dataset, draw_page, read_report
 from tests.support.rectangle_finder import RectangleFinder
@@ -24,7 +24,7 @@ PERFECT = pytest.approx(1, abs=0.01)
 @pytest.fixture
 def detector() -> Detector:
     """Return a detector of the dark rectangle of a page, with class illustration and confidence 0.9."""
-    return Detector(RectangleFinder(), replace(MEASURING, batch_size=2, device="cpu"))  # type: ignore[arg-type]
+    return Detector(RectangleFinder(), replace(EVALUATION_CONFIG, batch_size=2, device="cpu"))  # type: ignore[arg-type]
 
 
 def run(detector: Detector, dataset: Dataset, folder: Path, confidence: float = 0.25) -> Evaluation:

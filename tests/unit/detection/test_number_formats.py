@@ -1,0 +1,135 @@
+"""A reduced number format is used only if a trial shows the boxes of float32."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from app.detection import loading
+from app.detection.boxes import Detections
+from app.detection.detector import Detector, DetectorConfig
+from app.detection.loading import Trials, build_detector, find_difference
+from app.detection.precision import Precision
+from tests.support.checkpoints import find_weights
+from tests.support.rectangle_finder import RectangleFinder
+from tests.support.yolov5_networks import make_network, save
+
+AUTO = DetectorConfig(size=640, device="cpu", precision=Precision.AUTO)
+PAGE = np.full((640, 640, 3), 255, np.uint8)
+PAGE[100:300, 100:300] = 0
+
+
+class FormatFinder(RectangleFinder):
+    """A rectangle finder that fails in bfloat16.
+
+    Args:
+        failure: "nan" to return NaN, or an exception to raise.
+    """
+
+    def __init__(self, failure: Any = "") -> None:
+        super().__init__()
+        self.failure = failure
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        output = super().forward(batch)
+        if batch.dtype is torch.bfloat16 and self.failure == "nan":
+            return output * float("nan")
+        if batch.dtype is torch.bfloat16 and self.failure:
+            raise self.failure
+        return output
+
+
+class Unconvertible(FormatFinder):
+    """A rectangle finder that cannot be converted back to float32."""
+
+    def float(self) -> nn.Module:
+        raise RuntimeError("out of memory")
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> Trials:
+    return Trials(tmp_path / "number-formats.json")
+
+
+def build(failure: Any, trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
+    """Build a detector on a machine that prefers bfloat16, for a network with a failure."""
+    monkeypatch.setattr(loading, "choose_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr(loading, "load_network", lambda _: FormatFinder(failure))
+    monkeypatch.setattr(loading, "decode_image", lambda *_: (PAGE, PAGE.shape[:2]))
+    return build_detector(find_weights(save(tmp_path / "a.pt", model=make_network(names=["a"]))), AUTO, trials)
+
+
+def read_results(tmp_path: Path) -> list[str]:
+    path = tmp_path / "number-formats.json"
+    return list(Trials(path)._load().values())
+
+
+def test_a_format_with_the_same_boxes_is_used(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
+    assert read_results(tmp_path) == [""]
+
+
+def test_a_format_with_nan_is_not_used(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build("nan", trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert read_results(tmp_path) == ["the network returns NaN or infinity"]
+
+
+def test_a_format_that_torch_does_not_support_is_not_used(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build(RuntimeError("not implemented"), trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert read_results(tmp_path) == ["the network fails: not implemented"]
+
+
+def test_a_trial_that_runs_out_of_memory_is_not_stored(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    assert build(error, trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert read_results(tmp_path) == []
+    assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
+
+
+def test_a_stored_result_replaces_the_trial(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("nan", trials, tmp_path, monkeypatch)
+    assert build("", trials, tmp_path, monkeypatch).dtype is torch.float32
+
+
+def test_a_network_that_returns_nan_continues_in_float32() -> None:
+    config = DetectorConfig(device="cpu", precision=Precision.BFLOAT16, streams=2)
+    detector = Detector(FormatFinder("nan"), config)  # type: ignore[arg-type]
+    assert [len(found) for found in detector.detect([PAGE])] == [1]
+    assert detector.dtype is torch.float32
+
+
+def test_a_failed_conversion_to_float32_does_not_block_the_detector() -> None:
+    config = DetectorConfig(device="cpu", precision=Precision.BFLOAT16, streams=2)
+    detector = Detector(Unconvertible("nan"), config)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            detector.detect([PAGE])
+
+
+def detections(*rows: tuple[float, ...]) -> list[Detections]:
+    return [Detections.from_rows(np.array([(*row, 0) for row in rows], np.float32))]
+
+
+@pytest.mark.parametrize(
+    ("reference", "reduced", "difference"),
+    [
+        (detections((0, 0, 100, 100, 0.9)), detections((0, 0, 100, 101, 0.9)), ""),
+        (detections((0, 0, 100, 100, 0.9)), detections((0, 0, 100, 150, 0.9)), "0.67"),
+        (detections((0, 0, 100, 100, 0.9)), detections(), "0.00"),
+        (detections((0, 0, 9, 9, 0.9)), detections((0, 0, 9, 9, 0.9), (50, 50, 99, 99, 0.9)), "1 more"),
+        (detections(), detections(), "no box"),
+    ],
+)
+def test_boxes_of_both_formats_are_compared(
+    reference: list[Detections], reduced: list[Detections], difference: str
+) -> None:
+    found = find_difference(reference, reduced)
+    assert difference in found
+    assert bool(found) == bool(difference)
