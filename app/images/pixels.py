@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
@@ -22,10 +23,10 @@ def load_ahead(
     """Yield the loaded items of each batch. While the caller works on one batch, threads load the next."""
     following = iter(batches)
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
-        ahead = deque([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
+        ahead = deque([_submit(executor, load, item) for item in batch] for batch in islice(following, 1))
         while ahead:
             ready = [future.result() for future in ahead.popleft()]
-            ahead.extend([executor.submit(load, item) for item in batch] for batch in islice(following, 1))
+            ahead.extend([_submit(executor, load, item) for item in batch] for batch in islice(following, 1))
             yield ready
 
 
@@ -42,15 +43,20 @@ def map_ahead(
     """
     following = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead", initializer=start) as executor:
-        ahead = deque(executor.submit(work, item) for item in islice(following, threads))
+        ahead = deque(_submit(executor, work, item) for item in islice(following, threads))
         try:
             while ahead:
                 result = ahead.popleft().result()
-                ahead.extend(executor.submit(work, item) for item in islice(following, 1))
+                ahead.extend(_submit(executor, work, item) for item in islice(following, 1))
                 yield result
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _submit(executor: ThreadPoolExecutor, work: Callable[[Item], Loaded], item: Item) -> Future[Loaded]:
+    # In a copy of the context of this thread, so its log lines name the same job.
+    return executor.submit(copy_context().run, work, item)
 
 
 def decode_image(
