@@ -4,7 +4,12 @@ Usage:
 
     export EXTRACTOR_URL=http://127.0.0.1:5000 EXTRACTOR_KEY=… EXTRACTOR_SECRET=whsec_…
     python docs/client.py MANIFEST_URL         # poll until the job has finished
-    python docs/client.py MANIFEST_URL 8100    # receive its signed events on port 8100 (see TRUSTED_HOSTS)
+    python docs/client.py MANIFEST_URL 8100    # receive its signed events on port 8100
+
+It needs the package requests. The operator gives you the key and the secret.
+
+To receive events, first add 127.0.0.1:8100 to TRUSTED_HOSTS in .env of the service and restart it. Otherwise no event
+arrives, and the client waits for ever.
 """
 
 import base64
