@@ -19,8 +19,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
     """Return an application that serves a folder of images over IIIF, as JPEG with a quality from 1 to 95."""
     app = Flask("iiif_server")
-    images = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
-    sizes = {name: _read_size(path) for name, path in images.items()}
+    found = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    sizes = {name: size for name, path in found.items() if (size := _read_size(path))}
+    images = {name: found[name] for name in sizes}
 
     @app.get("/manifest.json")
     def manifest() -> Response:
@@ -60,9 +61,14 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
     return app
 
 
-def _read_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
+def _read_size(path: Path) -> tuple[int, int] | None:
+    """Return the (width, height) of an image file, or None if it is not a readable image."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        print(f"{path.name} is left out: it is not a readable image.", flush=True)
+        return None
 
 
 def _parse_region(region: str, width: int, height: int) -> tuple[int, int, int, int]:

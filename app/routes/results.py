@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, send_from_directory
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from werkzeug.exceptions import HTTPException
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
@@ -92,9 +93,14 @@ def list_files(job_id: str) -> ResponseReturnValue:
 @answers(None, others={"*/*": BINARY})
 def show_file(job_id: str, path: str) -> ResponseReturnValue:
     """Return a file of a training or an evaluation."""
+    folder = current_services.storage.job(find_job(job_id).id).results
+    missing = NotFound(f"Job {job_id} has no file {show(path)}: GET /jobs/{job_id}/files lists its files.")
     if any(part.startswith(".") for part in path.split("/")):  # a file that is being written
-        raise NotFound(f"Job {job_id} has no file {show(path)}.")
-    return send_from_directory(current_services.storage.job(find_job(job_id).id).results, path)
+        raise missing
+    try:
+        return send_from_directory(folder, path)
+    except HTTPException as error:
+        raise missing from error
 
 
 def _find_pair(job: Job, name: str) -> Pair:

@@ -106,7 +106,7 @@ def read_list(text: str, options: DetectionOptions) -> tuple[list[DetectionReque
     for number, line in enumerate(text.splitlines(), 1):
         if url := line.strip():
             try:
-                good.setdefault(url, DetectionRequest(url, **shared))
+                good.setdefault(url, DetectionRequest(manifest_url=url, **shared))
             except ValidationError as error:
                 bad.append(RefusedLine(number, url[:200], explain(error, DetectionRequest)))
     return list(good.values()), bad

@@ -40,3 +40,11 @@ def test_images_and_regions_are_served_at_the_requested_size(
 @pytest.mark.parametrize("path", ["300,0,5,5/max", "0,0,0,5/max", "a,b,c,d/max", "full/301,", "full/nothing", "full/,"])
 def test_invalid_regions_and_sizes_are_answered_with_400(server: FlaskClient, path: str) -> None:
     assert server.get(f"/iiif/page.png/{path}/0/default.jpg").status_code == 400
+
+
+@pytest.mark.usefixtures("server")
+def test_a_file_that_is_no_image_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "damaged.jpg").write_bytes(b"not an image")
+    manifest = create_iiif_server(tmp_path).test_client().get("/manifest.json").get_json()
+    assert len(manifest["items"]) == 1
+    assert "damaged.jpg is left out" in capsys.readouterr().out

@@ -58,6 +58,7 @@ def test_valid_lines_get_jobs_and_invalid_lines_are_listed(client: FlaskClient, 
         (4, "not an address"),
         (6, "ftp://a.example/3"),
     ]
+    assert all(fault["message"].startswith("manifest_url is not a web address") for fault in answer.json["refused"])
     assert "4, 6." in answer.json["message"]
     assert answer.json["job_id"] == answer.json["jobs"][0]["job_id"]
     assert len(client.get("/jobs", headers=headers).json["jobs"]) == 2

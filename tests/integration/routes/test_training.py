@@ -119,3 +119,13 @@ def test_data_sets_are_stored_in_the_data_folder(app: Flask) -> None:
     assert (
         app.extensions["services"].datasets.folder == Path(app.extensions["services"].settings.data_folder) / "datasets"
     )
+
+
+@pytest.mark.parametrize("path", ["nothing.png", ".part-1"])
+def test_a_missing_file_is_answered_with_404_and_its_name(
+    client: FlaskClient, headers: dict[str, str], path: str
+) -> None:
+    _, answer = train(client, headers)
+    missing = client.get(f"/jobs/{answer['job_id']}/files/{path}", headers=headers)
+    assert missing.status_code == 404
+    assert "has no file" in missing.json["message"]

@@ -1,5 +1,7 @@
 """A reduced number format is used only if a trial shows the boxes of float32."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from app.detection import loading
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import Trials, build_detector, find_difference
-from app.detection.precision import Precision
+from app.detection.precision import Precision, computes_bfloat16
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder
+from tests.support.small_networks import make_yolo
 from tests.support.yolov5_networks import make_network, save
 
 AUTO = DetectorConfig(size=640, device="cpu", precision=Precision.AUTO)
@@ -133,3 +136,51 @@ def test_boxes_of_both_formats_are_compared(
     found = find_difference(reference, reduced)
     assert difference in found
     assert bool(found) == bool(difference)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("avx512f avx512_vnni", False), ("", False)],
+)
+def test_the_flags_of_the_processor_say_whether_bfloat16_is_fast(tmp_path: Path, flags: str, expected: bool) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor : 0\nflags\t\t: {flags}\n")
+    assert computes_bfloat16(info) is expected
+    assert computes_bfloat16(tmp_path / "missing") is False
+
+
+def test_boxes_are_decoded_in_float32() -> None:
+    network = make_yolo().eval()
+    for branch in network.model[-1].cv2:  # an untrained head returns whole pixels
+        branch[-1].bias.data.normal_()
+    images = [np.random.default_rng(0).integers(0, 255, (640, 480, 3), dtype=np.uint8)]
+    config = DetectorConfig(size=640, confidence=0.0001, device="cpu")
+    (found,) = Detector(network, config, dtype=torch.bfloat16).detect(images)  # type: ignore[arg-type]
+    assert len(found)
+    coordinates = torch.from_numpy(found.xyxy)
+    assert not torch.equal(coordinates, coordinates.bfloat16().float()), "steps of bfloat16 are 2 to 4 pixels"
+
+
+def test_streams_return_the_results_in_order_with_the_boxes_of_one_stream() -> None:
+    random = np.random.default_rng(0)
+    shapes = [(640, 480), (480, 640), (640, 640), (320, 640)] * 4
+    pages = [random.integers(0, 255, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    config = DetectorConfig(size=320, confidence=0.0001, most=20, batch_size=2, device="cpu")
+    torch.manual_seed(0)
+    network = make_yolo().eval()
+    (single, several) = (
+        Detector(copy.deepcopy(network), replace(config, streams=streams))  # type: ignore[arg-type]
+        for streams in (1, 3)
+    )
+    expected, threads = single.detect(pages), torch.get_num_threads()
+    found = [each for batch in several.run(several.detect, several.split(pages)) for each in batch]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=0.01)
+    assert torch.get_num_threads() == threads
+
+
+def test_batches_are_small_enough_for_every_stream() -> None:
+    detector = Detector(RectangleFinder(), DetectorConfig(batch_size=8, device="cpu", streams=2))  # type: ignore[arg-type]
+    assert [len(batch) for batch in detector.split(range(6))] == [3, 3]
+    assert [len(batch) for batch in detector.split(range(40))] == [8] * 5
+    assert detector.split([]) == []

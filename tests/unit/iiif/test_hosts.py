@@ -5,7 +5,7 @@ import pytest
 from app.config import ROOT
 from app.errors import SettingsError
 from app.iiif.hosts import HostRule, HostRules
-from app.net.addresses import read_host
+from app.net.addresses import AddressGuard, read_host
 
 DEFAULT = HostRule(connections=4, interval_seconds=0.1)
 RULE = """
@@ -125,3 +125,20 @@ def test_an_invalid_host_has_the_settings(rules: HostRules, host: str) -> None:
 )
 def test_a_host_has_one_normalized_spelling(url: str, host: str) -> None:
     assert read_host(url) == host
+
+
+@pytest.mark.parametrize("host", ["scans.example", "scans.example:8182", "10.1.2.3:80", "127.0.0.1:8182"])
+def test_a_trusted_host_has_no_interval(host: str) -> None:
+    guard = AddressGuard(frozenset({"scans.example", "10.1.0.0/16", "127.0.0.1:8182"}))
+    assert HostRules(DEFAULT, is_trusted=guard.trusts).find(host) == HostRule(connections=8, interval_seconds=0)
+
+
+@pytest.mark.parametrize("host", ["example", "www.scans.example", "10.2.0.1", "127.0.0.1:80", "[::1]:8182", ""])
+def test_trust_in_one_host_leaves_the_interval_of_others(host: str) -> None:
+    guard = AddressGuard(frozenset({"scans.example", "10.1.0.0/16", "127.0.0.1:8182"}))
+    assert HostRules(DEFAULT, is_trusted=guard.trusts).find(host) == DEFAULT
+
+
+def test_a_known_rule_holds_also_for_a_trusted_host(rules: HostRules, tmp_path: Path) -> None:
+    trusting = HostRules.load(tmp_path / "hosts.toml", DEFAULT, lambda host: True)
+    assert trusting.find("images.example.org").interval_seconds == 1.5
