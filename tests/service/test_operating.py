@@ -51,7 +51,7 @@ def wait_until_not_ready(service: Service, queue: str) -> dict[str, Any]:
     """Wait until ``/readyz`` answers 503 and names the queue alone as the cause; return the body."""
 
     def names_the_queue(answer: requests.Response) -> bool:
-        return answer.status_code == 503 and f"through the queue {queue} for" in answer.json()["message"]
+        return answer.status_code == 503 and f"on the queue {queue} for" in answer.json()["message"]
 
     body: dict[str, Any] = service.poll(lambda: get_readyz(service), names_the_queue).json()
     return body

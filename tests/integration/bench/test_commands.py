@@ -44,7 +44,7 @@ COMMAND_LINES = {
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
 # Commands that run a whole service; tests/service/test_bench_commands.py tests them.
-SERVICE_COMMANDS = {"politeness", "soak", "submit"}
+SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit"}
 # Command → a file that it writes.
 OUTPUT_FILES = {
     "retrieval": "mirrored-own.png",
