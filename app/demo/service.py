@@ -1,13 +1,14 @@
 """Run the whole service as in production: broker, workers, schedule and API under their supervisor."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ import requests
 from app.config import ROOT, Settings
 from app.database.sessions import Database
 
+# Below the ports that the system gives to other programs (32768 and more), which could take a port before it is used.
+_PORTS = range(20_000, 32_000)
+
 
 def find_free_port() -> int:
     """Return a free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def choose_settings(folder: Path, **values: Any) -> Settings:

@@ -256,6 +256,7 @@ def open_service(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> 
         "heartbeat_seconds": 0.5,
         "fetch_attempts": 2,
         "rate_limit": "off",
+        "precision": "float32",  # the trial of another format takes seconds at each start
     }
     with serve(receiver.create_app()) as client_url:
         chosen = choose_settings(folder, client_app_url=client_url, **(defaults | settings))
