@@ -174,7 +174,10 @@ class Detector:
         dtype, output, end2end = self._compute(batch)
         if not torch.isfinite(output).all():
             if dtype is torch.float32:
-                raise WeightsError("The weights compute NaN or infinity on a page: train them again.")
+                raise WeightsError(
+                    "The model computes NaN or infinity on a page, also in float32: "
+                    "train it again, or choose another model."
+                )
             self._widen(dtype)
             return self._forward(batch)
         if self._stretches:

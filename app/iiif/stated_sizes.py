@@ -117,7 +117,8 @@ class _Server:
 
     def _check(self) -> bool:
         """Fetch the sample; return whether it confirms the stated sizes."""
-        for image in choose_sample(self._images):
+        sample = choose_sample(self._images)
+        for image in sample:
             try:
                 if image.service:
                     self._sample[image] = self._fetch_info(image.service)
@@ -125,7 +126,7 @@ class _Server:
                 if error.temporary:
                     return False
         # If only some images of the sample have an info.json, the other images are unpredictable.
-        complete = len(self._sample) in (0, len(choose_sample(self._images)))
+        complete = len(self._sample) in (0, len(sample))
         kinds = {(info.service.version, info.service.level, *_limits(info)) for info in self._sample.values()}
         agree = all((info.width, info.height) == (image.width, image.height) for image, info in self._sample.items())
         return complete and agree and len(kinds) <= 1

@@ -152,7 +152,7 @@ class CometTracker:
         self._client.close()
 
     def _send(self, messages: Iterable[Message]) -> None:
-        """Send the waiting messages, then the new ones. Never raises."""
+        """Send the waiting messages, then the new ones. No failure of Comet or of the disk fails the training."""
         self._waiting.extend(messages)
         try:
             self._write_waiting()
@@ -161,9 +161,9 @@ class CometTracker:
         except CometRefused as error:
             self._stopped = True
             self._warn(f"{error} Tracking of this training stops.")
-        except Exception:
+        except OSError as error:
             self._stopped = True
-            log.exception("Tracking of this training stops after an unexpected error.")
+            self._warn(f"The key of the experiment cannot be stored ({error}). Tracking of this training stops.")
 
     def _write_waiting(self) -> None:
         end = time.monotonic() + self._patience

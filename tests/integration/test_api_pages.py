@@ -20,21 +20,21 @@ from app.routes.operations import JSON, MULTIPART, Operation, get_operation
 from app.server.authentication import OPEN
 from app.similarity.backbones import BACKBONES, Pooling
 from app.similarity.transpositions import Transposition
-from tests.support.pages import (
+from tests.support.manual import (
+    CLIENT_PAGES,
     NOT_RUN,
-    PAGES,
     Curl,
-    find_blocks,
     find_names,
     find_table,
     find_tables,
+    list_blocks,
     parse_curl,
     read_page,
     split_commands,
     split_sections,
 )
 
-API = read_page("api")
+API = read_page("docs/api.md")
 SECTIONS = split_sections(API)
 METHODS = ("GET", "POST", "DELETE")
 FIELDS = ("field", "query parameter")
@@ -58,8 +58,10 @@ def list_operations(app: Flask) -> dict[str, Operation]:
 
 def list_commands(page: str) -> list[list[str]]:
     """Return the commands of a page that the tests can read."""
-    text = re.sub(rf"{re.escape(NOT_RUN)}\n+```.*?^```$", "", read_page(page), flags=re.DOTALL | re.MULTILINE)
-    return [words for block in find_blocks(text, "shell") for words in split_commands(block)]
+    text = re.sub(
+        rf"{re.escape(NOT_RUN)}\n+```.*?^```$", "", read_page(f"docs/{page}.md"), flags=re.DOTALL | re.MULTILINE
+    )
+    return [words for block in list_blocks(text, "shell") for words in split_commands(block)]
 
 
 def read_fields(curl: Curl) -> Any:
@@ -90,13 +92,13 @@ def test_the_tables_name_the_fields_of_each_route(app: Flask) -> None:
 
 def test_the_examples_have_the_form_of_the_answers(app: Flask) -> None:
     for route, operation in list_operations(app).items():
-        blocks = find_blocks(SECTIONS[route], "json")
+        blocks = list_blocks(SECTIONS[route], "json")
         if operation.answer is None or route == "GET /openapi.json":
             assert blocks == [], route
         else:
             example, form = json.loads(blocks[0]), adapt(operation.answer)
             assert form.dump_python(form.validate_python(example)) == example, route
-    (error,) = find_blocks(SECTIONS["Errors"], "json")
+    (error,) = list_blocks(SECTIONS["Errors"], "json")
     assert adapt(Error).validate_json(error) == json.loads(error)
 
 
@@ -115,7 +117,7 @@ def test_every_code_of_an_error_is_explained() -> None:
     assert codes - refusals - failures == {"bad_settings", "not_an_image", "result_gone", "lease_lost"}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", CLIENT_PAGES)
 def test_every_command_is_a_request_that_the_api_accepts(app: Flask, page: str) -> None:
     routes = app.url_map.bind("api")
     for words in list_commands(page):
@@ -153,11 +155,11 @@ def read_query(query: str) -> dict[str, str]:
     ],
 )
 def test_the_tables_of_words_are_complete(page: str, head: str, words: Any) -> None:
-    (table,) = [table for table in find_tables(read_page(page)) if head in table[0]]
+    (table,) = [table for table in find_tables(read_page(f"docs/{page}.md")) if head in table[0]]
     assert {name for row in table[1:] for name in find_names(row[0])} == set(map(str, words))
 
 
 def test_the_schedule_of_attempts_is_that_of_the_outbox() -> None:
-    rows = find_table(read_page("webhooks"), "attempt", "wait before it")
+    rows = find_table(read_page("docs/webhooks.md"), "attempt", "wait before it")
     waits = [int(number) * UNITS[unit] for number, unit in (row[1].split() for row in rows)]
     assert (waits, [int(row[0]) for row in rows]) == (list(RETRY_DELAYS), list(range(2, len(RETRY_DELAYS) + 2)))

@@ -19,14 +19,14 @@ from app.config import ROOT
 from app.delivery.payloads import build_headers, format_event, make_secret
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_text
 from app.similarity.scores import ComparedDocument, Scores, format_scores
-from tests.support.pages import PAGES, find_blocks, read_page
+from tests.support.manual import CLIENT_PAGES, list_blocks, read_page
 
 SECRET = make_secret()
 EVENT = format_event("job.done", "2026-01-02T03:04:05Z", {"job_id": "é"}).encode()
 SCORES = format_scores(
     Scores([0], [0], [0.5], [0]), ComparedDocument("a", "", ["é.jpg"], [""]), ComparedDocument("b", "", ["2.jpg"], [""])
 )
-BLOCKS = [block for page in PAGES for block in find_blocks(read_page(page), "python")]
+BLOCKS = [block for page in CLIENT_PAGES for block in list_blocks(read_page(f"docs/{page}.md"), "python")]
 FILES = {block.splitlines()[0].removeprefix("# "): block for block in BLOCKS if block.startswith("# ")}
 
 
@@ -163,7 +163,7 @@ def test_the_settings_for_django_read_the_secret(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_parser_of_annotation_files_returns_every_box() -> None:
-    (block,) = find_blocks(read_page("detection"), "python")
+    (block,) = list_blocks(read_page("docs/detection.md"), "python")
     names: dict[str, Any] = {}
     exec(compile(block, "detection.md", "exec"), names)  # noqa: S102
     boxes = tuple(BoxRecord((number, 2, 3, 4), 0.9, 0, "illustration") for number in (1, 2))
@@ -179,7 +179,7 @@ def test_the_parser_of_annotation_files_returns_every_box() -> None:
 def test_the_score_file_is_read_as_the_manual_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = find_blocks(read_page("similarity"), "python")
+    (block,) = list_blocks(read_page("docs/similarity.md"), "python")
     (tmp_path / "ms-1-ms-2.npy").write_bytes(SCORES)
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "similarity.md", "exec"), {})  # noqa: S102
