@@ -139,6 +139,16 @@ def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_a_key_that_cannot_be_stored_stops_tracking_only(
+    comet: Comet, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / KEY_FILE).mkdir()
+    train(open_tracker(KEY, "illustrations", "run", tmp_path, url=url), 1, 2)
+    assert comet.written == []
+    (warning,) = list_warnings(caplog)
+    assert "cannot be stored" in warning
+
+
 def test_an_unreachable_server_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(open_tracker(KEY, "illustrations", "run", tmp_path, url="http://127.0.0.1:9"), 1, 2)
     (warning,) = list_warnings(caplog)

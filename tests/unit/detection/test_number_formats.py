@@ -15,6 +15,7 @@ from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import Trials, build_detector, find_difference
 from app.detection.precision import Precision, computes_bfloat16
+from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder
 from tests.support.small_networks import make_yolo
@@ -106,6 +107,15 @@ def test_a_network_that_returns_nan_continues_in_float32() -> None:
     detector = Detector(FormatFinder("nan"), config)  # type: ignore[arg-type]
     assert [len(found) for found in detector.detect([PAGE])] == [1]
     assert detector.dtype is torch.float32
+
+
+def test_a_network_that_returns_nan_in_float32_is_an_error_and_no_empty_page() -> None:
+    class Broken(RectangleFinder):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            return super().forward(batch) * float("nan")
+
+    with pytest.raises(WeightsError, match="also in float32: train it again"):
+        Detector(Broken(), replace(AUTO, precision=Precision.FLOAT32)).detect([PAGE])  # type: ignore[arg-type]
 
 
 def test_a_failed_conversion_to_float32_does_not_block_the_detector() -> None:
