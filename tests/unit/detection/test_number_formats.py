@@ -109,7 +109,7 @@ def test_a_network_that_returns_nan_continues_in_float32() -> None:
     assert detector.dtype is torch.float32
 
 
-def test_a_network_that_returns_nan_in_float32_is_an_error_and_no_empty_page() -> None:
+def test_nan_in_float32_is_an_error_and_not_an_empty_page() -> None:
     class Broken(RectangleFinder):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
             return super().forward(batch) * float("nan")
