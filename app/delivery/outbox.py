@@ -39,6 +39,8 @@ APP_DELIVERIES = 4
 # Attempts in progress for all client apps: the other threads run the tasks of the same queue.
 ALL_DELIVERIES = 12
 
+_other = aliased(Delivery)  # building an alias takes a millisecond
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -210,14 +212,14 @@ class Outbox:
     def _lease(self, app_id: int, seconds: float) -> Delivery | None:
         """Lease the next due delivery of a client app, within the limits of attempts in progress."""
         now = time.time()
-        first, other = aliased(Delivery), aliased(Delivery)
-        due = select(first.id).where(first.app_id == app_id, _is_due(first)).order_by(first.next_attempt, first.created)
+        due = select(_other.id).where(_other.app_id == app_id, _is_due(_other))
+        due = due.order_by(_other.next_attempt, _other.created)
         # A lease that ends later than now + seconds was taken before the clock was set back: it does not count.
-        leased = select(func.count(other.id)).where(other.leased_until > now, other.leased_until <= now + seconds)
+        leased = select(func.count(_other.id)).where(_other.leased_until > now, _other.leased_until <= now + seconds)
         lease = update(Delivery).where(
             Delivery.id == due.limit(1).with_for_update(skip_locked=True).scalar_subquery(),
             _is_due(Delivery),
-            leased.where(other.app_id == app_id).scalar_subquery() < APP_DELIVERIES,
+            leased.where(_other.app_id == app_id).scalar_subquery() < APP_DELIVERIES,
             leased.scalar_subquery() < ALL_DELIVERIES,
         )
         lease = lease.values(leased_until=now + seconds, attempted=now)
@@ -284,10 +286,9 @@ def _enqueue_disabled(session: Session, app_id: int, url: str) -> None:
 
 def _has_newer() -> ColumnElement[bool]:
     """Return the condition that the job of a delivery has a newer result or, for events, a newer end event."""
-    newer = aliased(Delivery)
-    same_group = (newer.kind == Kind.RESULT) == (Delivery.kind == Kind.RESULT)
-    is_newer = (newer.job_id == Delivery.job_id) & (newer.result > Delivery.result) & newer.kind.in_(REDELIVERABLE)
-    return select(newer.id).where(is_newer, same_group).exists()
+    same_group = (_other.kind == Kind.RESULT) == (Delivery.kind == Kind.RESULT)
+    is_newer = (_other.job_id == Delivery.job_id) & (_other.result > Delivery.result) & _other.kind.in_(REDELIVERABLE)
+    return select(_other.id).where(is_newer, same_group).exists()
 
 
 def _make_due(session: Session, which: ColumnElement[bool]) -> int:

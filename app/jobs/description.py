@@ -80,6 +80,11 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def wants_events(job: Job) -> bool:
+    """Return whether the request of a job has a ``notify_url``."""
+    return bool(job.request.get("notify_url"))
+
+
 class JobEvents:
     """Adds events to the outbox, in the transaction of the change that they report.
 
@@ -97,9 +102,9 @@ class JobEvents:
         (see ``states.py``) has at most one event of every other kind.
         """
         job = session.get(Job, job_id, populate_existing=True)
-        url = job.request.get("notify_url") if job else ""
-        if job is None or not url or (kind is Kind.PROGRESS and self._sent_lately(session, job)):
+        if job is None or not wants_events(job) or (kind is Kind.PROGRESS and self._sent_lately(session, job)):
             return False
+        url = job.request["notify_url"]
         if kind is not Kind.STARTED:
             session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))

@@ -38,7 +38,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, case, select
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.orm import load_only
 
 from app.database.sessions import Database
@@ -48,7 +48,7 @@ from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
 from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
-from app.jobs.description import JobEvents
+from app.jobs.description import JobEvents, wants_events
 from app.jobs.processes import has_ended, name_process
 from app.jobs.queries import JobQueries
 from app.jobs.rows import build_ending, reschedule_results, update_job
@@ -93,18 +93,26 @@ class Leases(JobQueries):
         while job := self.scheduler.find_next(stage):
             free = self.scheduler.may_be_taken(stage)
             exhausted = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
-            token = secrets.token_hex(16)
-            values: dict[str, Any] = {"state": stage.state, "lease": token, "leased_by": name_process()}
-            values |= {"heartbeat": time.time(), "tries": Job.tries + 1, "stalled": 0.0}
-            if self._change(job.id, free & ~exhausted, event=Kind.STARTED, **values):
-                self.scheduler.record_served(job, stage)
-                if (leased := self.find(job.id)).lease == token:  # otherwise it was cancelled immediately
-                    return leased
-                continue
+            if leased := self._lease(job, stage, free & ~exhausted):
+                self.scheduler.record_served(leased, stage)
+                return leased
             times = job.starts if job.starts >= MOST_STARTS else job.tries
             error = WorkerLost(f"The worker of the {stage.state} stage died {times} times: the server may lack memory.")
             self._fail(job.id, free & exhausted, error)
         return None
+
+    def _lease(self, job: Job, stage: Stage, condition: ColumnElement[bool]) -> Job | None:
+        """Lease a job if a condition holds; return its new row, or None."""
+        now = time.time()
+        values: dict[str, Any] = {"state": stage.state, "lease": secrets.token_hex(16), "leased_by": name_process()}
+        values |= {"heartbeat": now, "updated": now, "tries": Job.tries + 1, "stalled": 0.0}
+        lease = update(Job).where(Job.id == job.id, condition).values(**values).returning(Job)
+        with self.database.session() as session:
+            leased = session.scalars(lease, execution_options={"synchronize_session": False}).one_or_none()
+            enqueued = leased and wants_events(leased) and self._events.enqueue(session, Kind.STARTED, job.id)
+        if enqueued:
+            self._queue.wake(DELIVER)
+        return leased
 
     def heartbeat(self, job: Job) -> None:
         """Keep the lease alive."""
@@ -247,6 +255,8 @@ class Leases(JobQueries):
         """
         since = self._since_heartbeat()
         beat = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()}
+        if not wants_events(job):
+            event = None  # saves a query
         if not self._change(job.id, Job.lease == job.lease, event=event, touch=touch, **(beat | values)):
             raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
 

@@ -39,7 +39,8 @@ def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = T
     """
     if touch:
         values |= {"updated": time.time()}
-    result = session.execute(update(Job).where(Job.id == job_id, condition).values(**values))
+    change = update(Job).where(Job.id == job_id, condition).values(**values)
+    result = session.execute(change, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount == 1
 
 

@@ -257,8 +257,8 @@ def detect(
                 save_annotated(folder, page)
             annotated[page.number] = page
             count(page.status)
-            report(len(annotated), len(fetched), None)
-        report(len(annotated), len(fetched), count_coverage(annotated.values()))
+            is_last = page is batch[-1]
+            report(len(annotated), len(fetched), count_coverage(annotated.values()) if is_last else None)
     pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())

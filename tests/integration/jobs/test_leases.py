@@ -152,18 +152,6 @@ def die_and_sweep(jobs: Jobs, job: Job) -> None:
     assert [freed.id for freed in jobs.free_abandoned()] == [job.id]
 
 
-def test_a_job_cancelled_during_the_lease_is_not_returned(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, find = submit(jobs), jobs.find
-
-    def cancel_and_find(job_id: str) -> Job:
-        jobs.cancel(job)
-        return find(job_id)
-
-    monkeypatch.setattr(jobs, "find", cancel_and_find)
-    assert jobs.lease_next(DOWNLOAD) is None
-    assert find(job.id).state == State.CANCELLED
-
-
 def test_an_abandoned_job_is_freed_once(jobs: Jobs) -> None:
     job = lease(jobs, submit(jobs), DOWNLOAD)
     age(jobs, job)
