@@ -18,7 +18,7 @@ from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore
 from app.detection.weights_description import Descriptions
 from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
-from app.jobs import Jobs
+from app.jobs import DetectionRequest, Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
 from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
@@ -29,10 +29,13 @@ from app.training.datasets import DatasetStore, UploadLimits
 
 if TYPE_CHECKING:
     from app.delivery.dispatcher import Dispatcher
-    from app.iiif.fetch import Fetcher
+    from app.iiif.estimate import DownloadEstimate
+    from app.iiif.fetch import Fetcher, FetchPolicy
 
 # A broker that does not answer within this time counts as unavailable.
 BROKER_SECONDS = 1
+# Time limit of a request to a library while a client waits.
+REQUEST_SECONDS = 20.0
 
 
 class Services:
@@ -85,13 +88,37 @@ class Services:
     @cached_property
     def fetcher(self) -> "Fetcher":
         """The HTTP client for libraries' servers."""
-        from app.iiif.fetch import Fetcher, FetchPolicy
-        from app.iiif.host_limits import HostLimits, SharedLimiter
+        from app.iiif.fetch import FetchPolicy
 
         s = self.settings
-        policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
+        return self._build_fetcher(FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds))
+
+    @cached_property
+    def impatient_fetcher(self) -> "Fetcher":
+        """The HTTP client for libraries' servers that is used while a client waits."""
+        from app.iiif.fetch import FetchPolicy
+
+        return self._build_fetcher(FetchPolicy(self.settings.user_agent, 1, REQUEST_SECONDS, REQUEST_SECONDS))
+
+    def _build_fetcher(self, policy: "FetchPolicy") -> "Fetcher":
+        from app.iiif.fetch import Fetcher
+        from app.iiif.host_limits import HostLimits, SharedLimiter
+
         limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
-        return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
+        return Fetcher(policy, limits, AddressGuard(self.settings.trusted_addresses), self._count_answer)
+
+    def estimate(self, request: DetectionRequest) -> "DownloadEstimate":
+        """Fetch the manifest of a request and estimate the download of its images.
+
+        Raises:
+            FetchError: The manifest could not be fetched.
+            ManifestError: The document is neither a manifest nor a collection.
+        """
+        from app.iiif.estimate import fetch_estimate
+
+        longest = request.choose_longest(self.settings.longest_image)
+        url, is_capped = request.manifest_url, not request.image_size
+        return fetch_estimate(self.impatient_fetcher, url, longest, self.settings.max_canvases, is_capped)
 
     @cached_property
     def dispatcher(self) -> "Dispatcher":

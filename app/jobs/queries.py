@@ -11,6 +11,9 @@ from app.delivery.kinds import Status
 from app.errors import NotFound
 from app.jobs.states import FINISHED, UNFINISHED, State
 
+# Number of jobs over which the duration of a page is averaged.
+MEASURED_JOBS = 20
+
 
 class JobQueries:
     """Read access to jobs and their deliveries.
@@ -57,6 +60,19 @@ class JobQueries:
         with self.database.session() as session:
             mine = Job.state.in_(UNFINISHED) & Job.kind.in_(kinds)
             return set(session.scalars(select(Job.id).where(mine)))
+
+    def count_unfinished(self) -> int:
+        """Return the number of unfinished jobs of all client apps."""
+        with self.database.session() as session:
+            return session.scalar(select(func.count(Job.id)).where(Job.state.in_(UNFINISHED))) or 0
+
+    def measure_page_seconds(self, kind: str) -> float | None:
+        """Return the mean seconds of the run stage per page, over the latest finished jobs; None without such jobs."""
+        latest = select(Job).where(Job.kind == kind, Job.state == State.DONE).order_by(Job.finished.desc())
+        with self.database.session() as session:
+            jobs = session.scalars(latest.limit(MEASURED_JOBS)).all()
+        pages, seconds = sum(job.total for job in jobs), sum(job.timings.get(State.RUNNING, 0.0) for job in jobs)
+        return seconds / pages if pages else None
 
     def list_expired(self, before: float, limit: int) -> Sequence[str]:
         """Return the IDs of jobs that finished before a time and may be removed.

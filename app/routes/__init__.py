@@ -6,6 +6,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     answers        types of the JSON responses
     submissions    routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
                    /test-model; /delete_similarity
+    estimates      the answer of /run_detect with estimate=true
     jobs           /jobs: list, show, cancel, retry, redeliver
     results        /jobs/<id>/annotations, scores, files
     uploads        /send-data, /send-dataset, /datasets

@@ -1,5 +1,6 @@
 """The routes that create jobs: detection, similarity, training and evaluation. Also the deletion of documents."""
 
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Annotated
 
@@ -19,7 +20,15 @@ from app.jobs.requests import (
     TrainingRequest,
     read_list,
 )
-from app.routes.answers import Forgotten, Queued, QueuedList, QueuedManifest, RefusedManifest
+from app.jobs.requests.fields import OneOf
+from app.routes.answers import (
+    Forgotten,
+    Queued,
+    QueuedList,
+    QueuedManifest,
+    RefusedManifest,
+)
+from app.routes.estimates import QueuedOrEstimate, estimate
 from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
 from app.services import current_services
 
@@ -35,15 +44,30 @@ class ManifestList(DetectionOptions):
     url_file: Annotated[File, Field(description="A text file with one URL of a manifest or collection per line.")]
 
 
+@dataclass(frozen=True)
+class DetectionForm(DetectionRequest):
+    """Detect the illustrations on every canvas of a manifest. An empty field selects its default."""
+
+    estimate: Annotated[
+        str,
+        OneOf(("true", "false")),
+        Field(description="Whether to return only an estimate of the duration, without creating a job."),
+    ] = ""
+
+
 @routes.post("/run_detect")
-@takes_body(DetectionRequest)
-@answers(Queued)
-def run_detect(body: DetectionRequest) -> ResponseReturnValue:
-    """Detect the illustrations of a manifest.
+@takes_body(DetectionForm)
+@answers(QueuedOrEstimate)
+def run_detect(body: DetectionForm) -> ResponseReturnValue:
+    """Detect the illustrations of a manifest, or estimate how long this takes.
 
     A collection is expanded: each of its manifests gets its own job, which GET /jobs/{job_id} of the collection lists.
     """
-    (job,) = _submit_detections([body])
+    fields = {field.name: getattr(body, field.name) for field in dataclass_fields(DetectionRequest)}
+    detection = DetectionRequest(**fields)
+    if body.estimate == "true":
+        return jsonify(estimate(detection))
+    (job,) = _submit_detections([detection])
     return jsonify(_describe(job, "The manifest is queued for detection."))
 
 
