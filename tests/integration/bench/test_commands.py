@@ -37,6 +37,10 @@ COMMAND_LINES = {
         f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",
         ["| mirrored |", "| mirrored and narrower |"],
     ),
+    "scale": (
+        "--pages 2 --documents 2 --history 5 --json {out}/scale.json --plot {out}/scale.png",
+        ["| 2 | 1 |", "| 2 | 3 |", "| 5 |"],
+    ),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
@@ -48,6 +52,7 @@ SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit"}
 # Command → a file that it writes.
 OUTPUT_FILES = {
     "retrieval": "mirrored-own.png",
+    "scale": "scale.png",
     "train-weights": "weights.pt",
     "synthesis": "images/train/synthetic_00000.jpg",
     "sample": "truth.json",

@@ -249,6 +249,7 @@ def use_existing_objects(case: Case, job_id: str) -> None:
         model = "timm:x" if "documents" in case.body else "illustrations"
         there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
+        there |= {"manifest_url": MANIFEST, "callback": "", "image_size": ""}
         if case.path == "/run_similarity":
             documents = {"a": MANIFEST, "b": {"url": MANIFEST}}
             there["documents"] = documents if case.media_type == "application/json" else json.dumps(documents)
