@@ -17,6 +17,8 @@
     ├── WeightsError                     a weights file is missing, broken or unsafe
     │   └── BackboneError                the same for a backbone, or the backbone does not exist
     ├── TrainingError                    a training cannot continue
+    ├── OutOfMemory                      the memory of the GPU, or of the machine, is full
+    ├── DeviceLost                       the GPU failed, and the process can no longer use it
     ├── NoSpace                     507  the disk is full
     ├── ResultGone                       the files of a job were removed
     ├── WorkerLost                       the process of a stage died repeatedly
@@ -130,6 +132,14 @@ class BackboneError(WeightsError):
 
 class TrainingError(ExtractorError):
     code = "training_failed"
+
+
+class OutOfMemory(ExtractorError):
+    code = "out_of_memory"
+
+
+class DeviceLost(ExtractorError):
+    code = "device_lost"
 
 
 class NoSpace(ExtractorError):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from app.detection.boxes import Detections
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
 from app.detection.weights import isolate_ultralytics
+from app.devices import Batches, shrink_to_memory
 from app.errors import WeightsError
 from app.images.pixels import map_ahead
 
@@ -36,6 +37,8 @@ Image = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# For the operator of a server whose memory does not suffice.
+ADVICE = "lower MODEL_SIZE, or choose smaller weights"
 # Grey value of the letterbox padding with which YOLO models are trained.
 _PADDING = 114
 
@@ -90,7 +93,11 @@ class Detector:
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.streams = config.streams or (count_cores() if self.device.type == "cpu" else 1)
-        self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
+        self._batches = Batches(config.batch_size, ADVICE)
+        network = network.fuse(verbose=False)
+        self.network = shrink_to_memory(
+            lambda _: network.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
+        )
         self._widening = Lock()
         self._free: SimpleQueue[Any] = SimpleQueue()
         for copy in (self.network, *(copy_sharing_weights(self.network) for _ in range(1, self.streams))):
@@ -112,9 +119,9 @@ class Detector:
             groups[array.shape[:2]].append(index)
         found: dict[int, Detections] = {}
         for indices in groups.values():
-            for start in range(0, len(indices), self.config.batch_size):
-                batch = indices[start : start + self.config.batch_size]
-                rows = self._forward(np.stack([inputs[index] for index in batch]))
+            for batch, rows in self._batches.run(
+                lambda chosen: self._forward(np.stack([inputs[index] for index in chosen])), indices
+            ):
                 for index, boxes in zip(batch, rows, strict=True):
                     found[index] = self._restore(boxes, images[index], inputs[index])
         return [found[index] for index in range(len(images))]

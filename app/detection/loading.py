@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig, find_device
 from app.detection.precision import Precision, choose_dtype
 from app.detection.weights import Weights, load_network
+from app.devices import drop_when_memory_is_low, is_device_lost
+from app.errors import OutOfMemory
 from app.images.pixels import decode_image
 from app.storage import write_atomic
 
@@ -126,9 +128,11 @@ def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) ->
         reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
         detector = Detector(load_network(weights.path), plan, dtype=dtype)
         reduced = detector.detect(pages)
-    except torch.OutOfMemoryError:
+    except OutOfMemory:
         return _OUT_OF_MEMORY
     except RuntimeError as error:  # torch has no such operation in this format
+        if is_device_lost(error):
+            raise
         return f"the network fails: {str(error).splitlines()[0][:200]}"
     if detector.dtype is not dtype:
         return "the network returns NaN or infinity"
@@ -145,7 +149,7 @@ class LoadedDetectors:
     def __init__(self, room: int) -> None:
         self._room = room
         self._loaded: OrderedDict[tuple[Path, DetectorConfig], tuple[Weights, Detector]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = RLock()  # a load that runs out of memory drops the other detectors
 
     def load(self, weights: Weights, config: DetectorConfig, trials: Trials | None = None) -> Detector:
         """Return the detector of a weights file; it is reloaded if the file has changed.
@@ -165,9 +169,18 @@ class LoadedDetectors:
         return detector
 
 
+    def drop(self) -> int:
+        """Drop all detectors, and return their number."""
+        with self._lock:
+            dropped = len(self._loaded)
+            self._loaded.clear()
+        return dropped
+
+
 # Room for the default weights and one other file. Loading takes seconds, but a large network occupies half a gigabyte
 # of GPU memory that batches need.
 _loaded = LoadedDetectors(room=2)
+drop_when_memory_is_low(_loaded.drop)
 
 
 def load_detector(weights: Weights, config: DetectorConfig, trials: Path | None = None) -> Detector:

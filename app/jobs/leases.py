@@ -3,6 +3,7 @@
     submit ──▶ waiting ──lease_next──▶ leased ──finish_stage──▶ waiting for the next stage, or done
                   ▲                      │
                   ├── release ───────────┤ its worker shuts down
+                  ├── hand_over ─────────┤ its process can no longer use the GPU
                   ├── free_abandoned ────┤ its worker has ended or sends no heartbeat
       failed ◀────┼── fail, end_overdue ─┘
       cancelled ◀─┼── cancel             from any unfinished state
@@ -59,6 +60,7 @@ from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_o
 MOST_STARTS = 2
 # Limit of ``tries``, for a process that dies before it works on images, for example while it loads weights.
 MOST_TRIES = 8
+EXHAUSTED = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
 
 
 class Queue(Protocol):
@@ -92,13 +94,12 @@ class Leases(JobQueries):
         """
         while job := self.scheduler.find_next(stage):
             free = self.scheduler.may_be_taken(stage)
-            exhausted = (Job.starts >= MOST_STARTS) | (Job.tries >= MOST_TRIES)
-            if leased := self._lease(job, stage, free & ~exhausted):
+            if leased := self._lease(job, stage, free & ~EXHAUSTED):
                 self.scheduler.record_served(leased, stage)
                 return leased
             times = job.starts if job.starts >= MOST_STARTS else job.tries
             error = WorkerLost(f"The worker of the {stage.state} stage died {times} times: the server may lack memory.")
-            self._fail(job.id, free & exhausted, error)
+            self._fail(job.id, free & EXHAUSTED, error)
         return None
 
     def _lease(self, job: Job, stage: Stage, condition: ColumnElement[bool]) -> Job | None:
@@ -189,6 +190,19 @@ class Leases(JobQueries):
     def fail(self, job: Job, error: ExtractorError) -> None:
         """End a leased job with an error."""
         self._fail(job.id, Job.lease == job.lease, error)
+
+    def hand_over(self, job: Job, stage: Stage, error: ExtractorError) -> None:
+        """Free a leased job for another process, or fail it if its starts or tries are used up.
+
+        Args:
+            job: Leased job of a process that is about to exit.
+            stage: Stage of the job.
+            error: Reason for the exit, and error of the job if it fails.
+        """
+        mine = Job.lease == job.lease
+        values: dict[str, Any] = {"lease": None, "heartbeat": None, "waiting_since": time.time()}
+        if not self._fail(job.id, mine & EXHAUSTED, error) and self._change(job.id, mine, **values):
+            self._queue.wake(stage)
 
     def release(self, processes: Collection[str]) -> None:
         """Release the leases of processes that shut down. ``tries`` does not count these leases."""

@@ -14,12 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
 from app.similarity.backbone_weights import fetch_weights
 from app.similarity.backbones import Backbone, Pooling
 from app.similarity.networks import Network, load_network
 from app.similarity.transpositions import Transposition
 
 Image = NDArray[np.uint8]
+
+# For the operator of a server whose memory does not suffice.
+ADVICE = "choose a smaller backbone"
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,13 @@ class Embedder:
     def __init__(self, network: Network, config: EmbedderConfig) -> None:
         self.config = config
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = shrink_to_memory(
+            lambda _: network.to(self.device).to(memory_format=torch.channels_last), 1, ADVICE
+        )
+        self._batches = Batches(config.batch_size, ADVICE)
         self.input_size = max(network.preprocessing.size)
-        self.dimension = self._embed(np.zeros((1, *network.preprocessing.size, 3), np.uint8)).shape[1]
+        blank = np.zeros((1, *network.preprocessing.size, 3), np.uint8)
+        self.dimension = shrink_to_memory(lambda _: self._embed(blank), 1, ADVICE).shape[1]
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Return the embeddings of images: ``(n, d)`` float32, L2-normalised.
@@ -70,12 +78,15 @@ class Embedder:
 
     def embed_transposed(self, images: Sequence[Image], transpositions: Sequence[Transposition]) -> NDArray[np.float32]:
         """Return the embeddings of images under each transposition: ``(t, n, d)``."""
-        size = self.config.batch_size
+
+        def embed(chosen: Sequence[Image]) -> list[NDArray[np.float32]]:
+            return [self._embed(batch) for batch in self.network.preprocessing.scale(chosen, transpositions)]
+
         embeddings = np.empty((len(transpositions), len(images), self.dimension), np.float32)
-        for start in range(0, len(images), size):
-            batches = self.network.preprocessing.scale(images[start : start + size], transpositions)
-            for place, batch in enumerate(batches):
-                embeddings[place, start : start + size] = self._embed(batch)
+        done = 0
+        for batch, rows in self._batches.run(embed, images):
+            embeddings[:, done : done + len(batch)] = rows
+            done += len(batch)
         return embeddings
 
     @torch.inference_mode()
@@ -113,3 +124,11 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig) -> E
 @lru_cache(maxsize=2)
 def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig) -> Embedder:
     return Embedder(load_network(backbone, path), config)
+
+
+@drop_when_memory_is_low
+def _drop_loaded() -> int:
+    """Drop all cached embedders, and return their number."""
+    dropped = _load.cache_info().currsize
+    _load.cache_clear()
+    return dropped

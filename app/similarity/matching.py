@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.devices import shrink_to_memory
 from app.similarity.best_partners import BestPartners
 from app.similarity.tiled_products import Embeddings, Product, TiledProducts
+
+# For the operator of a server whose memory does not suffice.
+ADVICE = "set DEVICE=cpu"
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class MatchConfig:
     Attributes:
         topk: Number of best matches for each image of each document.
         memory_mb: Working memory in MiB, without the embeddings and the result. 512 are enough for the largest tile.
+            Halved if the device has less.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
     """
 
@@ -53,13 +59,17 @@ def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) 
         second: Embeddings ``(m, d)`` of the second document, untransposed.
         config: Matching settings.
     """
+    return shrink_to_memory(partial(_match, first, second, config), config.memory_mb, ADVICE)
+
+
+def _match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig, memory_mb: int) -> Matches:
     device = _choose_device(config)
     products = [Product(turned, second, code) for code, turned in enumerate(first)]
     count, others = len(first[0]), len(second)
     best_of_first = BestPartners(count, min(config.topk, others), len(products), device)
     best_of_second = BestPartners(others, min(config.topk, count), len(products), device)
     if count and others:
-        for tile in TiledProducts(products, config.memory_mb << 20, device, upper=False):
+        for tile in TiledProducts(products, memory_mb << 20, device, upper=False):
             codes = tile.codes
             best_of_first.add(tile.scores, codes, tile.row, tile.column)
             best_of_second.add(tile.scores.T, codes.T if codes is not None else None, tile.column, tile.row)
@@ -82,6 +92,10 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
         images: Embeddings ``(n, d)`` for each of t transpositions; the first transposition is ``none``.
         config: Matching settings.
     """
+    return shrink_to_memory(partial(_match_within, images, config), config.memory_mb, ADVICE)
+
+
+def _match_within(images: Sequence[Embeddings], config: MatchConfig, memory_mb: int) -> Matches:
     device = _choose_device(config)
     straight = images[0]
     products = [Product(straight, straight, 0)]
@@ -90,7 +104,7 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
     count = len(straight)
     best = BestPartners(count, min(config.topk, max(count - 1, 0)), 2 * len(images), device)
     if count > 1:
-        for tile in TiledProducts(products, config.memory_mb << 20, device, upper=True):
+        for tile in TiledProducts(products, memory_mb << 20, device, upper=True):
             if tile.row == tile.column:
                 tile.scores.fill_diagonal_(-torch.inf)
             else:

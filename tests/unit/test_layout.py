@@ -14,6 +14,7 @@ MODULES = sorted((ROOT / "app").rglob("*.py"))
 ALLOWED = {
     "errors": "",
     "logs": "",
+    "devices": "errors",
     "config": "errors",
     "net": "errors",
     "images": "errors",
@@ -21,9 +22,9 @@ ALLOWED = {
     "database": "config errors storage",
     "delivery": "database errors logs net",
     "iiif": "errors images net",
-    "detection": "config errors images storage",
-    "similarity": "detection errors storage",
-    "training": "detection errors images net storage",
+    "detection": "config devices errors images storage",
+    "similarity": "detection devices errors storage",
+    "training": "detection devices errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",
     "pipelines": "detection errors iiif images jobs net similarity storage training",
@@ -31,7 +32,7 @@ ALLOWED = {
     "auth": "database delivery errors",
     "server": "auth config database errors logs services",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
-    "workers": "config database delivery detection errors iiif jobs logs monitoring pipelines services similarity "
+    "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services similarity "
     "training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
@@ -40,6 +41,7 @@ ALLOWED = {
 }
 # Packages that work without Flask and Celery.
 INDEPENDENT = (
+    "devices",
     "detection",
     "delivery",
     "iiif",

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class DocumentEmbedder:
     ) -> None:
         self.store = store
         self.transpositions = transpositions
-        self._load_embedder = load_embedder
+        self._load_embedder = cache(load_embedder)  # stays loaded when memory is low
         self._batch_size = batch_size
 
     def embed(

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import update
 
 from app.database.tables import Job
-from app.errors import LeaseLost, ManifestError
+from app.errors import DeviceLost, LeaseLost, ManifestError
 from app.jobs import Jobs, State
 from app.jobs.leases import MOST_TRIES
 from app.jobs.processes import name_process
@@ -95,6 +95,17 @@ def test_a_worker_killed_before_the_first_page_has_eight_tries(jobs: Jobs) -> No
         die_and_sweep(jobs, job)
     assert jobs.lease_next(DOWNLOAD) is None
     assert jobs.find(job.id).error_code == "worker_lost"
+
+
+def test_a_job_is_handed_over_until_its_starts_are_used_up(jobs: Jobs, queue: RecordingQueue) -> None:
+    job = submit(jobs)
+    for expected in (State.DOWNLOADING, State.FAILED):
+        assert jobs.find(job.id).state != State.FAILED
+        leased = start_again(jobs, job)
+        jobs.hand_over(leased, DOWNLOAD, DeviceLost("The GPU failed."))
+        assert (jobs.find(job.id).state, jobs.find(job.id).lease) == (expected, None)
+    assert jobs.find(job.id).error_code == "device_lost"
+    jobs.hand_over(leased, DOWNLOAD, DeviceLost("The GPU failed."))  # changes nothing
 
 
 def test_a_job_whose_process_has_ended_is_freed_immediately(jobs: Jobs) -> None:

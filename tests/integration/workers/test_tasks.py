@@ -22,9 +22,10 @@ from app.delivery.payloads import Destination
 from app.demo.client_app import RecordingClientApp
 from app.errors import ManifestError
 from app.jobs import State
-from app.jobs.states import DELIVER, DOWNLOAD
+from app.jobs.states import DELIVER, DOWNLOAD, RUN
 from app.services import Services
 from app.storage import Storage, write_atomic
+from app.workers import tasks
 from app.workers.queue import MOST_MESSAGES, JobQueue
 from app.workers.tasks import remove_expired_jobs, run_stage
 from tests.support.rows import change_job
@@ -270,3 +271,59 @@ def test_a_temporarily_locked_database_fails_no_job(
     run_stage(queue, DELIVER, work)
     job = queue.services.jobs.find(job_id)
     assert (job.state, bool(job.lease)) == (State.DELIVERING, True)  # until the sweep frees it
+
+
+STICKY = RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later")
+
+
+class Exited(BaseException):
+    pass
+
+
+def fail_on_gpu(services: Services, job: Job) -> State | None:
+    services.jobs.record_start(job)
+    raise STICKY
+
+
+def test_a_child_process_exits_after_a_gpu_error_and_its_job_continues(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exit_process(_: int) -> None:
+        raise Exited
+
+    monkeypatch.setattr("os._exit", exit_process)
+    monkeypatch.setattr(tasks.current_process(), "_name", "ForkPoolWorker-1")
+    jobs, job_id = queue.services.jobs, submit(client, headers)
+    change_job(queue.services.database, job_id, state=State.RUNNING)
+    empty_queues(queue)
+    with pytest.raises(Exited):
+        run_stage(queue, RUN, fail_on_gpu)
+    assert (jobs.find(job_id).state, jobs.find(job_id).lease) == (State.RUNNING, None)
+    assert count_messages(queue, "gpu") == 1
+    with pytest.raises(Exited):
+        run_stage(queue, RUN, fail_on_gpu)
+    job = jobs.find(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "device_lost")
+    assert "`CUDA error: device-side assert triggered`, again in a new process" in (job.error_message or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "advice"),
+    [
+        (STICKY, "device_lost", "restart the worker, then retry the job"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_memory", "stop other programs"),
+    ],
+    ids=["device lost", "out of memory"],
+)
+def test_a_thread_reports_the_error_of_the_gpu(
+    error: Exception, code: str, advice: str, queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    def work(services: Services, job: Job) -> State | None:
+        raise error
+
+    job_id = submit(client, headers)
+    change_job(queue.services.database, job_id, state=State.RUNNING)
+    run_stage(queue, RUN, work)
+    job = queue.services.jobs.find(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, code)
+    assert advice in (job.error_message or "")

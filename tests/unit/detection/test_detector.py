@@ -3,9 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.loading import LoadedDetectors
+from app.detection.loading import LoadedDetectors, load_detector
+from app.devices import free_memory
 from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder
@@ -53,6 +55,27 @@ def test_pages_with_the_same_shape_share_a_forward_pass(detector: Detector, netw
 def test_a_batch_is_never_larger_than_configured(detector: Detector, network: RectangleFinder) -> None:
     detector.detect([page(64, 64)] * 5)
     assert [shape[0] for shape in network.shapes] == [2, 2, 1]
+
+
+def test_a_batch_that_exceeds_the_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(RectangleFinder):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            if len(batch) > 2:
+                self.shapes.append(tuple(batch.shape))
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().forward(batch)
+
+    network = Small()
+    detector = Detector(network, DetectorConfig(batch_size=8, device="cpu"))  # type: ignore[arg-type]
+    pages = [page(640, 640, (10 * n, 0, 10 * n + 50, 50)) for n in range(5)]
+    assert [round(found.xyxy[0, 0]) for found in detector.detect(pages)] == [0, 10, 20, 30, 40]
+    assert [shape[0] for shape in network.shapes] == [5, 2, 2, 1]
+
+
+def test_a_full_memory_drops_the_cached_detectors(files: list[Path]) -> None:
+    load_detector(find_weights(files[0]), CONFIG)
+    assert free_memory()
+    assert not free_memory()
 
 
 def test_boxes_below_the_confidence_are_dropped(network: RectangleFinder) -> None:

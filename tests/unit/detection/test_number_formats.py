@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from app import devices
 from app.detection import loading
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
@@ -50,7 +51,7 @@ class Unconvertible(FormatFinder):
     """A rectangle finder that cannot be converted back to float32."""
 
     def float(self) -> nn.Module:
-        raise RuntimeError("out of memory")
+        raise RuntimeError("no such conversion")
 
 
 @pytest.fixture
@@ -91,10 +92,20 @@ def test_a_format_that_torch_does_not_support_is_not_used(
 def test_a_trial_that_runs_out_of_memory_is_not_stored(
     trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(devices, "WAITS", ())
     error = torch.OutOfMemoryError("CUDA out of memory")
     assert build(error, trials, tmp_path, monkeypatch).dtype is torch.float32
     assert read_results(tmp_path) == []
     assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
+
+
+def test_a_trial_in_which_the_gpu_fails_is_not_stored(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("CUDA error: unspecified launch failure")
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+        build(error, trials, tmp_path, monkeypatch)
+    assert read_results(tmp_path) == []
 
 
 def test_a_stored_result_replaces_the_trial(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +133,7 @@ def test_a_failed_conversion_to_float32_does_not_block_the_detector() -> None:
     config = DetectorConfig(device="cpu", precision=Precision.BFLOAT16, streams=2)
     detector = Detector(Unconvertible("nan"), config)  # type: ignore[arg-type]
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(RuntimeError, match="no such conversion"):
             detector.detect([PAGE])
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
+from app import devices
 from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
@@ -197,6 +198,27 @@ def test_images_are_transposed_before_scaling_to_a_non_square_input() -> None:
     image = draw(60, 40)
     turned = embedder.embed_transposed([image], [Transposition.ROT90])[0]
     assert np.allclose(turned, embedder.embed([np.rot90(image)]), atol=1e-6)
+
+
+class FullDevice(Pixels):
+    """A network for which the device has room for one image, and at first for none."""
+
+    attempts = 0
+
+    def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+        self.attempts += 1
+        if len(images) > 1 or self.attempts == 1:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return super().forward(images, pooling)
+
+
+def test_a_batch_that_exceeds_the_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "WAITS", (0.0,))
+    images, config = [draw(9, 9), draw(30, 20), draw(50, 70)], EmbedderConfig(device="cpu")
+    transpositions = (Transposition.NONE, Transposition.ROT90)
+    expected = Embedder(Pixels(Preprocessing((8, 8))), config).embed_transposed(images, transpositions)
+    embedder = Embedder(FullDevice(Preprocessing((8, 8))), config)
+    assert np.array_equal(embedder.embed_transposed(images, transpositions), expected)
 
 
 def test_an_embedder_is_cached_until_its_weights_change(tmp_path: Path) -> None:
