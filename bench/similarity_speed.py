@@ -29,7 +29,8 @@ from PIL import Image
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from app.config import ROOT
-from app.images.pixels import decode_image, load_ahead
+from app.detection.precision import Precision
+from app.images.pixels import decode_image
 from app.similarity.backbones import find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig, match
@@ -87,9 +88,9 @@ def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[
     whole = torchvision.models.resnet50(weights=None).eval()
     state = {f"module.encoder_q.{name}": values for name, values in whole.state_dict().items()}
     torch.save({"state_dict": state}, folder / f"{BACKBONE}.pth")
-    config = EmbedderConfig(batch_size=batch_size)
+    config = EmbedderConfig(batch_size=batch_size, streams=0)
     embedder = load_embedder(find_backbone(BACKBONE), folder, config)
-    half = load_embedder(find_backbone(BACKBONE), folder, replace(config, half_precision=True))
+    half = load_embedder(find_backbone(BACKBONE), folder, replace(config, precision=Precision.BFLOAT16))
     extractor = create_feature_extractor(whole, {"layer3.5.bn3": "conv4", "avgpool": "avgpool"})
     sizes = [min(batch_size, len(paths) - start) for start in range(0, len(paths), batch_size)]
     ready = [torch.rand(size, 3, 224, 224) for size in sizes]
@@ -122,11 +123,10 @@ def decode(path: Path, least: int | None) -> NDArray[np.uint8]:
 
 
 def embed(paths: list[Path], embedder: Embedder) -> None:
-    """Embed images as a job does: the next batch is decoded while the network processes the current one."""
-    size = embedder.config.batch_size
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    for images in load_ahead(batches, lambda path: decode(path, 2 * embedder.input_size)):
-        embedder.embed(images).astype(np.float16)
+    """Embed images as a job does: several batches at the same time."""
+    least = 2 * embedder.input_size
+    for _ in embedder.run(lambda batch: embedder.embed([decode(path, least) for path in batch]), embedder.split(paths)):
+        pass
 
 
 @torch.inference_mode()

@@ -10,6 +10,8 @@
     detector             ``Detector``: detect in batches, in several threads
     loading              load a detector, try its number format, keep it loaded
     precision            number formats of networks
+    format_trials        results of the trials of number formats
+    streams              threads that compute at the same time
     boxes                ``Detections``: boxes, confidences, classes
     annotations          the detections of a job, as annotation file and as JSON
 

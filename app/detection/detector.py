@@ -5,13 +5,10 @@ detections = detector.detect([image, image])
 """
 
 import logging
-import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,10 +20,10 @@ from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
+from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.detection.weights import isolate_ultralytics
 from app.devices import Batches, shrink_to_memory
 from app.errors import WeightsError
-from app.images.pixels import map_ahead
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -85,18 +82,18 @@ class Detector:
         isolate_ultralytics()
         self.config = config
         self.digest = digest
-        self.device = find_device(config)
+        self.device = choose_device(config.device)
         self.dtype = dtype or choose_dtype(config.precision, self.device)
         self.class_names: Mapping[int, str] = dict(network.names)
         # YOLOv5 and ultralytics pad to multiples of at least 32, even if all strides are smaller.
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
-        self.streams = config.streams or (count_cores() if self.device.type == "cpu" else 1)
+        self.streams = count_streams(config.streams, self.device)
         self._batches = Batches(config.batch_size, ADVICE)
-        network = network.fuse(verbose=False)
+        fused: Any = network.fuse(verbose=False)
         self.network = shrink_to_memory(
-            lambda _: network.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
+            lambda _: fused.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
         )
         self._widening = Lock()
         self._free: SimpleQueue[Any] = SimpleQueue()
@@ -127,31 +124,17 @@ class Detector:
         return [found[index] for index in range(len(images))]
 
     def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """Split items into batches. If there are few items, the batches are smaller, so that every stream gets one."""
-        size = max(1, min(self.config.batch_size, math.ceil(len(items) / self.streams)))
-        return [items[start : start + size] for start in range(0, len(items), size)]
+        """Split items into batches for :meth:`run`."""
+        return split(items, self.config.batch_size, self.streams)
 
     def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
-
-        On a CPU with several streams, each stream computes with one thread. If torch divided each operation among
-        threads, all would wait for the slowest one after every step. When other processes use the same cores, this
-        loses most of the speed. On a GPU, one additional thread decodes the next batch.
 
         Args:
             work: Function that computes the result of one item, usually a batch of pages. It calls :meth:`detect`.
             items: Items to work on.
         """
-        if self.device.type != "cpu":
-            yield from map_ahead(work, items, self.streams + 1)
-        elif self.streams == 1:
-            yield from map_ahead(work, items, 1)
-        else:
-            before = torch.get_num_threads()
-            try:
-                yield from map_ahead(work, items, self.streams, partial(torch.set_num_threads, 1))
-            finally:
-                torch.set_num_threads(before)
+        return run_in_streams(work, items, self.streams, self.device)
 
     def _scale(self, image: Image) -> tuple[int, int]:
         """Return the (width, height) of a scaled image, in input pixels, before padding."""
@@ -246,13 +229,3 @@ def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:
     """Convert RT-DETR's ``(b, n, 6)`` rows of centre, size, score, class from fractions to corners in pixels."""
     centre, extent, rest = output.split((2, 2, 2), dim=-1)
     return torch.cat([(centre - extent / 2) * size, (centre + extent / 2) * size, rest], dim=-1)
-
-
-def find_device(config: DetectorConfig) -> torch.device:
-    """Return the device of a detector."""
-    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def count_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -2,32 +2,29 @@
 
 With ``Precision.AUTO``, a trial decides whether a reduced format is used. It detects on the sample pages of the project
 in the reduced format and in float32. The reduced format passes if both find the same boxes, see
-:func:`find_difference`; otherwise the detector uses float32. The result is stored in a file, so a trial runs once for
-each weights file and machine.
+:func:`find_difference`; otherwise the detector uses float32. The result is stored (``format_trials.py``).
 """
 
-import json
 import logging
-import platform
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
 import numpy as np
 import torch
 
 from app.config import ROOT
 from app.detection.boxes import Detections, compute_iou
-from app.detection.detector import Detector, DetectorConfig, find_device
+from app.detection.detector import Detector, DetectorConfig
+from app.detection.format_trials import OUT_OF_MEMORY, FormatTrials, build_key
 from app.detection.precision import Precision, choose_dtype
+from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
 from app.devices import drop_when_memory_is_low, is_device_lost
 from app.errors import OutOfMemory
 from app.images.pixels import decode_image
-from app.storage import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +33,6 @@ SAMPLE_PAGES = ROOT / "iiif" / "sample"
 # Confidence from which boxes of float32 are compared. Their partners may have half of it.
 TRIAL_CONFIDENCE = 0.1
 LEAST_IOU = 0.9
-_OUT_OF_MEMORY = "the trial ran out of memory"
 
 
 def find_difference(reference: Sequence[Detections], reduced: Sequence[Detections]) -> str:
@@ -62,56 +58,17 @@ def find_difference(reference: Sequence[Detections], reduced: Sequence[Detection
     return "" if compared else "float32 finds no box on the sample pages, so nothing can be compared"
 
 
-class Trials:
-    """The results of trials, in a file.
-
-    Args:
-        path: JSON file; None to store nothing.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def find(self, key: str) -> str | None:
-        """Return the difference that a trial found, "" if it found none, or None if there was no trial."""
-        found = self._load().get(key)
-        return found if isinstance(found, str) else None
-
-    def record(self, key: str, difference: str) -> None:
-        if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._path, json.dumps(self._load() | {key: difference}, indent=1).encode())
-
-    def _load(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self._path.read_bytes()) if self._path else {}
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-
-def build_key(digest: str, dtype: torch.dtype, device: torch.device, size: int) -> str:
-    """Return the key of a trial: weights file, number format, input size, processor and version of torch."""
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{digest} {dtype} {size} {processor} torch {torch.__version__}"
-
-
-def build_detector(weights: Weights, config: DetectorConfig, trials: Trials) -> Detector:
+def build_detector(weights: Weights, config: DetectorConfig, trials: FormatTrials) -> Detector:
     """Load weights. With ``Precision.AUTO``, use a reduced format only if a trial shows that it gives the same boxes.
 
     Raises:
         WeightsError: If the file cannot be loaded.
     """
-    digest, device = weights.digest(), find_device(config)
+    digest, device = weights.digest(), choose_device(config.device)
     dtype = choose_dtype(config.precision, device)
     if config.precision is Precision.AUTO and dtype is not torch.float32:
-        key = build_key(digest, dtype, device, config.size)
-        difference = trials.find(key)
-        if difference is None:
-            difference = _try_format(weights, config, dtype)
-            if difference != _OUT_OF_MEMORY:  # temporary, so the next load repeats the trial
-                trials.record(key, difference)
-        if difference:
+        key = build_key(f"{digest} {config.size}", dtype, device)
+        if difference := trials.find_or_run(key, lambda: _try_format(weights, config, dtype)):
             log.warning("%s uses float32 instead of %s: %s", weights.path.name, dtype, difference)
             dtype = torch.float32
     return Detector(load_network(weights.path), config, digest, dtype)
@@ -129,7 +86,7 @@ def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) ->
         detector = Detector(load_network(weights.path), plan, dtype=dtype)
         reduced = detector.detect(pages)
     except OutOfMemory:
-        return _OUT_OF_MEMORY
+        return OUT_OF_MEMORY
     except RuntimeError as error:  # torch has no such operation in this format
         if is_device_lost(error):
             raise
@@ -151,7 +108,7 @@ class LoadedDetectors:
         self._loaded: OrderedDict[tuple[Path, DetectorConfig], tuple[Weights, Detector]] = OrderedDict()
         self._lock = RLock()  # a load that runs out of memory drops the other detectors
 
-    def load(self, weights: Weights, config: DetectorConfig, trials: Trials | None = None) -> Detector:
+    def load(self, weights: Weights, config: DetectorConfig, trials: FormatTrials | None = None) -> Detector:
         """Return the detector of a weights file; it is reloaded if the file has changed.
 
         Raises:
@@ -164,10 +121,9 @@ class LoadedDetectors:
                 detector = None  # frees its memory before the new one is loaded
                 while len(self._loaded) >= self._room:
                     self._loaded.popitem(last=False)
-                detector = build_detector(weights, config, trials or Trials(None))
+                detector = build_detector(weights, config, trials or FormatTrials(None))
             self._loaded[key] = weights, detector
         return detector
-
 
     def drop(self) -> int:
         """Drop all detectors, and return their number."""
@@ -194,4 +150,4 @@ def load_detector(weights: Weights, config: DetectorConfig, trials: Path | None 
     Raises:
         WeightsError: If the file cannot be loaded.
     """
-    return _loaded.load(weights, config, Trials(trials))
+    return _loaded.load(weights, config, FormatTrials(trials))

@@ -4,24 +4,39 @@ embedder = load_embedder(find_backbone("resnet34"), Path("models/backbones"), Em
 embeddings = embedder.embed([image, image])
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Semaphore
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from app.config import ROOT
+from app.detection.format_trials import FormatTrials, build_key
+from app.detection.precision import Precision, choose_dtype
+from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
-from app.similarity.backbone_weights import fetch_weights
+from app.images.pixels import decode_image
+from app.similarity.backbone_weights import fetch_weights, identify
 from app.similarity.backbones import Backbone, Pooling
 from app.similarity.networks import Network, load_network
 from app.similarity.transpositions import Transposition
 
-Image = NDArray[np.uint8]
+log = logging.getLogger(__name__)
 
+Image = NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Pages on which a number format is tried, and the largest difference of a score.
+SAMPLE_PAGES = ROOT / "iiif" / "sample"
+LARGEST_DIFFERENCE = 0.005
 # For the operator of a server whose memory does not suffice.
 ADVICE = "choose a smaller backbone"
 
@@ -36,27 +51,33 @@ class EmbedderConfig:
         batch_size: Images per forward pass. In the largest backbone, ViT-B/8 in float32, the attention of 16 images
             takes 0.5 GB.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
-        half_precision: None for float16 on a GPU and float32 on the CPU. True also uses bfloat16 on the CPU, twice as
-            fast on CPUs with bfloat16 instructions; scores then differ by up to 0.01.
+        precision: Number format of the network. With ``AUTO``, a trial decides (:func:`find_difference`).
+        streams: Number of threads that embed at the same time, each its own batch; 0 to use one per CPU core, or one on
+            a GPU.
     """
 
     pooling: Pooling | None = None
     batch_size: int = 16
     device: str = ""
-    half_precision: bool | None = None
+    precision: Precision = Precision.FLOAT32
+    streams: int = 1
 
 
 class Embedder:
-    """A network on its device.
+    """A network on its device. Threads may share one.
 
     Attributes:
+        dtype: Number format in which the network computes. Its weights are float32.
         input_size: Longer side of the network's input, in pixels; smaller images are enlarged.
         dimension: Length of an embedding.
     """
 
     def __init__(self, network: Network, config: EmbedderConfig) -> None:
         self.config = config
-        self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(config.precision, self.device)
+        self.streams = count_streams(config.streams, self.device)
+        self._slots = Semaphore(self.streams)
         self.network = shrink_to_memory(
             lambda _: network.to(self.device).to(memory_format=torch.channels_last), 1, ADVICE
         )
@@ -93,37 +114,74 @@ class Embedder:
     def _embed(self, images: Image) -> NDArray[np.float32]:
         """Return the embeddings of images ``(n, height, width, 3)`` that have the network's input size."""
         batch = self.network.preprocessing.normalise(torch.from_numpy(images).to(self.device))
-        half = self.device.type == "cuda" if self.config.half_precision is None else self.config.half_precision
-        features = self._forward(batch, half)
-        if half and not bool(features.isfinite().all()):
-            features = self._forward(batch, half=False)  # a feature has overflowed
+        with self._slots:
+            features = self._forward(batch, self.dtype)
+            if self.dtype is not torch.float32 and not bool(features.isfinite().all()):
+                features = self._forward(batch, torch.float32)  # a feature has overflowed
         known = features.isfinite().all(1, keepdim=True)
         return functional.normalize(torch.where(known, features, 0.0), dim=1).cpu().numpy()
 
-    def _forward(self, batch: torch.Tensor, half: bool) -> torch.Tensor:
-        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        with torch.autocast(self.device.type, dtype, enabled=half):
+    def _forward(self, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             return self.network(batch, self.config.pooling).float()
 
+    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Split items into batches for :meth:`run`."""
+        return split(items, self.config.batch_size, self.streams)
 
-def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig) -> Embedder:
+    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
+
+        Args:
+            work: Function that computes the result of one item, usually a batch of images. It calls :meth:`embed`.
+            items: Items to work on.
+        """
+        return run_in_streams(work, items, self.streams, self.device)
+
+
+def find_difference(embedder: Embedder) -> str:
+    """Return how the scores of an embedder's format differ from those of float32, or "".
+
+    The images are halves of the sample pages.
+    """
+    parts = []
+    for path in sorted(SAMPLE_PAGES.glob("*.jpg")):
+        with path.open("rb") as file:
+            page, _ = decode_image(file, 4 * embedder.input_size)
+        parts += [page[: len(page) // 2], page[len(page) // 2 :]]
+    reduced, dtype = embedder.embed(parts), embedder.dtype
+    embedder.dtype = torch.float32
+    exact = embedder.embed(parts)
+    embedder.dtype = dtype
+    difference = float(np.abs(reduced @ reduced.T - exact @ exact.T).max())
+    return f"scores differ by {difference:.4f}" if difference > LARGEST_DIFFERENCE else ""
+
+
+def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, trials: Path | None = None) -> Embedder:
     """Return the cached embedder of a backbone; it is reloaded if its weights file has changed.
 
     Args:
         backbone: The backbone.
         folder: Folder of the weights files; missing published weights are downloaded into it.
         config: Embedder settings.
+        trials: File with the results of trials of number formats; None to run a trial at every load.
 
     Raises:
         BackboneError: If the weights are missing, cannot be downloaded or loaded, or belong to another network.
     """
     path = fetch_weights(backbone, folder)
-    return _load(backbone, path, path.stat().st_mtime_ns, config)
+    return _load(backbone, path, path.stat().st_mtime_ns, config, trials)
 
 
 @lru_cache(maxsize=2)
-def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig) -> Embedder:
-    return Embedder(load_network(backbone, path), config)
+def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig, trials: Path | None) -> Embedder:
+    embedder = Embedder(load_network(backbone, path), config)
+    if config.precision is Precision.AUTO and embedder.dtype is not torch.float32:
+        key = build_key(identify(backbone, config.pooling, path.parent), embedder.dtype, embedder.device)
+        if difference := FormatTrials(trials).find_or_run(key, lambda: find_difference(embedder)):
+            log.warning("%s uses float32 instead of %s: %s", backbone.name, embedder.dtype, difference)
+            embedder.dtype = torch.float32
+    return embedder
 
 
 @drop_when_memory_is_low

@@ -44,6 +44,7 @@ def download(services: Services, job: Job) -> State | None:
 
 def run(services: Services, job: Job) -> State | None:
     """Embed the images, and find the best matches of every pair of documents."""
+    from app.detection.precision import Precision
     from app.pipelines.similarity import work as similarity
     from app.pipelines.similarity.document_embedder import DocumentEmbedder
     from app.pipelines.similarity.embedding_store import EmbeddingStore
@@ -57,12 +58,11 @@ def run(services: Services, job: Job) -> State | None:
     fetch_weights(backbone, s.backbones_folder)
     identity = identify(backbone, pooling, s.backbones_folder)
     store = EmbeddingStore(services.storage.embeddings, identity)
-    config = EmbedderConfig(pooling, device=s.device)
+    config = EmbedderConfig(pooling, device=s.device, precision=Precision(s.precision), streams=0)
     embedder = DocumentEmbedder(
         store,
         request.transpositions,
-        partial(load_embedder, backbone, s.backbones_folder, config),
-        config.batch_size,
+        partial(load_embedder, backbone, s.backbones_folder, config, services.storage.trials),
     )
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)

@@ -1,7 +1,7 @@
 """A similarity job that runs step by step, with drawn images and a fake network."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ class Thumbnails:
         self.loads += 1
         return self
 
+    def split(self, places: Sequence[int]) -> list[Sequence[int]]:
+        """Split places into batches of two."""
+        return [places[start : start + 2] for start in range(0, len(places), 2)]
+
+    def run(self, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        return map(work, items)
+
     def embed_transposed(
         self, images: Sequence[NDArray[np.uint8]], transpositions: Sequence[Transposition]
     ) -> NDArray[np.float32]:
@@ -87,7 +94,6 @@ class Comparing:
         self.sources: dict[str, ImageSource] = {}
         self.transpositions: tuple[Transposition, ...] = (Transposition.NONE,)
         self.topk = 20
-        self.batch_size = 2
         self.identity = "thumbnails"
         self.reports: list[tuple[int, int, Coverage | None]] = []
         self.counted: dict[str, int] = {}
@@ -127,7 +133,7 @@ class Comparing:
         return EmbeddingStore(self.storage.embeddings, self.identity)
 
     def compare(self, **options: Any) -> None:
-        embedder = DocumentEmbedder(self.store, self.transpositions, self.network.load, self.batch_size)  # type: ignore[arg-type]
+        embedder = DocumentEmbedder(self.store, self.transpositions, self.network.load)  # type: ignore[arg-type]
         config = MatchConfig(self.topk, device="cpu")
         scores = PairScores(self.storage.scores, self.identity, self.store, self.transpositions, config)
         images = {doc_id: source.cache.folder for doc_id, source in self.sources.items()}

@@ -23,7 +23,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config devices errors images storage",
-    "similarity": "detection devices errors storage",
+    "similarity": "config detection devices errors images storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",
@@ -32,8 +32,8 @@ ALLOWED = {
     "auth": "database delivery errors",
     "server": "auth config database errors logs services",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
-    "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services similarity "
-    "training",
+    "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
+    "similarity training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",

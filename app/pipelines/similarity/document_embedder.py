@@ -1,17 +1,16 @@
 """Compute the embeddings of a document. An image that several documents contain is embedded once."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.images.pixels import decode_image, load_ahead
+from app.images.pixels import decode_image
 from app.pipelines.image_cache import evict
 from app.pipelines.similarity.documents import DocumentRecords
 from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 # Interval at which computed embeddings are flushed to disk, so that a killed process loses no more than this.
 FLUSH_SECONDS = 0.5
-MOST_DECODERS = 4
+# Number of known embeddings that are copied at a time.
+KNOWN_ROWS = 64
 GONE = "The cached image was removed or damaged while the job ran: retry the job."
 
 Pixels = NDArray[np.uint8]
@@ -45,7 +45,6 @@ class DocumentEmbedder:
         store: Store of the embeddings.
         transpositions: Transpositions under which each image is embedded.
         load_embedder: Function that loads the embedder; called only if an embedding must be computed.
-        batch_size: Number of images per batch.
     """
 
     def __init__(
@@ -53,12 +52,10 @@ class DocumentEmbedder:
         store: EmbeddingStore,
         transpositions: Sequence[Transposition],
         load_embedder: Callable[[], "Embedder"],
-        batch_size: int,
     ) -> None:
         self.store = store
         self.transpositions = transpositions
         self._load_embedder = cache(load_embedder)  # stays loaded when memory is low
-        self._batch_size = batch_size
 
     def embed(
         self, records: DocumentRecords, images: Path, record_content: Callable[[str], None], report: Report
@@ -104,38 +101,49 @@ class DocumentEmbedder:
         new = [place for place, digest in enumerate(digests) if digest not in known]
         if gone := [place for place in new if not paths[place].exists()]:
             raise ImagesGone(gone)
-        dimension = self._load_embedder().dimension if new else len(known[digests[0]][0])
+        embedder = self._load_embedder() if new else None
+        dimension = embedder.dimension if embedder else len(known[digests[0]][0])
         with self.store.draft(content, digests, missing, dimension) as draft:
-            chunks = [
-                range(start, min(start + self._batch_size, len(digests)))
-                for start in range(draft.done, len(digests), self._batch_size)
-            ]
-            fresh = [[place for place in chunk if digests[place] not in known] for chunk in chunks]
-            # JPEGs are decoded at twice the input size or more: closer to the input size, scores differ by hundredths.
-            least = 2 * self._load_embedder().input_size if new else 0
-            loaded = load_ahead(
-                fresh, lambda place: (place, _load_pixels(paths[place], least)), min(MOST_DECODERS, os.cpu_count() or 1)
-            )
+            places = range(draft.done, len(digests))
+            if embedder:
+                chunks = embedder.split(places)
+                work = partial(_compute, embedder, digests, paths, known.keys(), missing)
+                computed = embedder.run(work, chunks)
+            else:
+                chunks = [places[start : start + KNOWN_ROWS] for start in range(0, len(places), KNOWN_ROWS)]
+                computed = iter([{} for _ in chunks])
             flush = _Flusher(draft, report)
-            for chunk, images in zip(chunks, loaded, strict=True):
-                computed = self._compute(images, missing)
-                rows = [computed.get(place) or known[digests[place]] for place in chunk]
-                draft.write(chunk.start, [np.stack(each) for each in zip(*rows, strict=True)])
-                flush(chunk.stop, len(computed))
+            for chunk, fresh in zip(chunks, computed, strict=True):
+                rows = [fresh.get(place) or known[digests[place]] for place in chunk]
+                draft.write(chunk[0], [np.stack(each) for each in zip(*rows, strict=True)])
+                flush(chunk[-1] + 1, len(fresh))
             flush(len(digests), 0, at_once=True)
             draft.finish()
 
-    def _compute(
-        self, images: Sequence[tuple[int, Pixels | None]], missing: Sequence[Transposition]
-    ) -> dict[int, list[Rows]]:
-        """Embed images. Return, by place in the document, one row per transposition."""
-        if gone := [place for place, pixels in images if pixels is None]:
-            raise ImagesGone(gone)
-        if not images:
-            return {}
-        pixels = [each for _, each in images if each is not None]
-        rows = self._load_embedder().embed_transposed(pixels, missing).astype(np.float16)
-        return {place: [each[index] for each in rows] for index, (place, _) in enumerate(images)}
+
+def _compute(
+    embedder: "Embedder",
+    digests: Sequence[str],
+    paths: Sequence[Path],
+    known: Set[str],
+    missing: Sequence[Transposition],
+    places: Sequence[int],
+) -> dict[int, list[Rows]]:
+    """Embed the unknown images among some places of a document. Return, by place, one row per transposition.
+
+    Raises:
+        ImagesGone: Images are missing from the cache.
+    """
+    # JPEGs are decoded at twice the input size or more: closer to the input size, scores differ by hundredths.
+    least = 2 * embedder.input_size
+    images = {place: _load_pixels(paths[place], least) for place in places if digests[place] not in known}
+    if gone := [place for place, pixels in images.items() if pixels is None]:
+        raise ImagesGone(gone)
+    pixels = [each for each in images.values() if each is not None]
+    if not pixels:
+        return {}
+    rows = embedder.embed_transposed(pixels, missing).astype(np.float16)
+    return {place: [each[index] for each in rows] for index, place in enumerate(images)}
 
 
 class _Flusher:

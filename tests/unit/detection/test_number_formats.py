@@ -14,7 +14,8 @@ from app import devices
 from app.detection import loading
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.loading import Trials, build_detector, find_difference
+from app.detection.format_trials import FormatTrials
+from app.detection.loading import build_detector, find_difference
 from app.detection.precision import Precision, computes_bfloat16
 from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
@@ -55,11 +56,11 @@ class Unconvertible(FormatFinder):
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    return Trials(tmp_path / "number-formats.json")
+def trials(tmp_path: Path) -> FormatTrials:
+    return FormatTrials(tmp_path / "number-formats.json")
 
 
-def build(failure: Any, trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
+def build(failure: Any, trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
     """Build a detector on a machine that prefers bfloat16, for a network with a failure."""
     monkeypatch.setattr(loading, "choose_dtype", lambda *_: torch.bfloat16)
     monkeypatch.setattr(loading, "load_network", lambda _: FormatFinder(failure))
@@ -69,28 +70,30 @@ def build(failure: Any, trials: Trials, tmp_path: Path, monkeypatch: pytest.Monk
 
 def read_results(tmp_path: Path) -> list[str]:
     path = tmp_path / "number-formats.json"
-    return list(Trials(path)._load().values())
+    return list(FormatTrials(path)._load().values())
 
 
-def test_a_format_with_the_same_boxes_is_used(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_with_the_same_boxes_is_used(
+    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
     assert read_results(tmp_path) == [""]
 
 
-def test_a_format_with_nan_is_not_used(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_with_nan_is_not_used(trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build("nan", trials, tmp_path, monkeypatch).dtype is torch.float32
     assert read_results(tmp_path) == ["the network returns NaN or infinity"]
 
 
 def test_a_format_that_torch_does_not_support_is_not_used(
-    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert build(RuntimeError("not implemented"), trials, tmp_path, monkeypatch).dtype is torch.float32
     assert read_results(tmp_path) == ["the network fails: not implemented"]
 
 
 def test_a_trial_that_runs_out_of_memory_is_not_stored(
-    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "WAITS", ())
     error = torch.OutOfMemoryError("CUDA out of memory")
@@ -100,7 +103,7 @@ def test_a_trial_that_runs_out_of_memory_is_not_stored(
 
 
 def test_a_trial_in_which_the_gpu_fails_is_not_stored(
-    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = RuntimeError("CUDA error: unspecified launch failure")
     with pytest.raises(RuntimeError, match="unspecified launch failure"):
@@ -108,7 +111,9 @@ def test_a_trial_in_which_the_gpu_fails_is_not_stored(
     assert read_results(tmp_path) == []
 
 
-def test_a_stored_result_replaces_the_trial(trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_result_replaces_the_trial(
+    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build("nan", trials, tmp_path, monkeypatch)
     assert build("", trials, tmp_path, monkeypatch).dtype is torch.float32
 

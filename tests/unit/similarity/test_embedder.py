@@ -9,6 +9,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
 from app import devices
+from app.detection.precision import Precision
 from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
@@ -160,8 +161,8 @@ def test_the_number_of_torch_threads_is_unchanged(published: Path) -> None:
 
 def test_half_precision_gives_nearly_the_same_scores(published: Path) -> None:
     exact, half = (
-        load_embedder(find_backbone("resnet34"), published, EmbedderConfig(half_precision=each, device="cpu"))
-        for each in (False, True)
+        load_embedder(find_backbone("resnet34"), published, EmbedderConfig(precision=each, device="cpu"))
+        for each in (Precision.FLOAT32, Precision.BFLOAT16)
     )
     one, other = exact.embed(IMAGES), half.embed(IMAGES)
     assert one.dtype == other.dtype == np.float32
@@ -232,3 +233,42 @@ def test_an_embedder_is_cached_until_its_weights_change(tmp_path: Path) -> None:
     assert load_embedder(backbone, tmp_path, EmbedderConfig()) is not first
     assert identify(backbone, None, tmp_path) != identity
     assert identify(backbone, Pooling.AVG, tmp_path) != identify(backbone, None, tmp_path)
+
+
+class Reduced(Network):
+    """A network whose features in a reduced format have an error."""
+
+    def __init__(self, error: float) -> None:
+        super().__init__(Preprocessing((4, 4)))
+        self.error = error
+
+    def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+        features = images.flatten(1)
+        return features + (self.error * torch.arange(len(images))[:, None] if torch.is_autocast_enabled("cpu") else 0)
+
+
+def load_reduced(error: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
+    """Load an embedder on a machine that prefers bfloat16, for a network with an error in that format."""
+    monkeypatch.setattr("app.similarity.embedder.choose_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr("app.similarity.embedder.load_network", lambda *_: Reduced(error))
+    torch.save(build_resnet("resnet34").state_dict(), folder / "resnet34.pth")
+    config = EmbedderConfig(device="cpu", precision=Precision.AUTO)
+    return load_embedder(find_backbone("resnet34"), folder, config, folder / "number-formats.json")
+
+
+def test_a_format_with_the_same_scores_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_reduced(0.0, tmp_path, monkeypatch).dtype is torch.bfloat16
+
+
+def test_a_format_with_other_scores_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_reduced(0.5, tmp_path, monkeypatch).dtype is torch.float32
+    assert "scores differ by" in (tmp_path / "number-formats.json").read_text()
+
+
+def test_several_streams_give_the_embeddings_of_one(published: Path) -> None:
+    config = EmbedderConfig(device="cpu", batch_size=2, streams=2)
+    embedder = load_embedder(find_backbone("resnet34"), published, config)
+    batches = embedder.split(IMAGES)
+    found = np.concatenate([*embedder.run(embedder.embed, batches)])
+    assert len(batches) > 1
+    assert np.allclose(found, np.concatenate([embedder.embed(batch) for batch in batches]), atol=1e-5)
