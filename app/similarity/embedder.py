@@ -23,7 +23,7 @@ from app.detection.precision import Precision, choose_dtype
 from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
 from app.images.pixels import decode_image
-from app.similarity.backbone_weights import fetch_weights, identify
+from app.similarity.backbone_weights import compute_digest, fetch_weights
 from app.similarity.backbones import Backbone, Pooling
 from app.similarity.networks import Network, load_network
 from app.similarity.transpositions import Transposition
@@ -177,7 +177,7 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, tria
 def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig, trials: Path | None) -> Embedder:
     embedder = Embedder(load_network(backbone, path), config)
     if config.precision is Precision.AUTO and embedder.dtype is not torch.float32:
-        key = build_key(identify(backbone, config.pooling, path.parent), embedder.dtype, embedder.device)
+        key = build_key(f"{compute_digest(path)} {config.pooling}", embedder.dtype, embedder.device)
         if difference := FormatTrials(trials).find_or_run(key, lambda: find_difference(embedder)):
             log.warning("%s uses float32 instead of %s: %s", backbone.name, embedder.dtype, difference)
             embedder.dtype = torch.float32
