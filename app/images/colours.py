@@ -1,0 +1,52 @@
+"""Convert the colours of an image to RGB. Transparent parts become white, as on a page."""
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
+
+# Pillow converts colours that are multiplied with their opacity only to the same mode without the multiplication.
+_UNMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+# Pillow scales the samples of these PNG files to 8 bits, but not their transparent colour.
+_TRANSPARENT_SCALES = {"L;2": 255 / 3, "L;4": 255 / 15, "RGB;16B": 1 / 256}
+_WHITE_IS_ZERO = 0
+
+
+def flatten(image: ImageFile.ImageFile) -> Image.Image:
+    """Decode an opened image file in RGB on a white ground.
+
+    An image of 16 or 32 bits per pixel becomes lighter or darker, so that its lightest pixel is white. Pillow would
+    clip larger values.
+    """
+    samples = image.tile[0].args if image.tile else None  # decoding empties the list
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        return _reduce_depth(image)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if samples in _TRANSPARENT_SCALES:
+        image.info["transparency"] = _scale(image.info["transparency"], _TRANSPARENT_SCALES[samples])
+    drawing = image.convert(_UNMULTIPLIED.get(image.mode, "RGBA"))
+    drawing = drawing.convert("RGBA") if drawing.mode == "LA" else drawing
+    page = Image.new("RGB", drawing.size, "white")
+    page.paste(drawing, mask=drawing)
+    return page
+
+
+def _scale(colour: int | tuple[int, ...], factor: float) -> int | tuple[int, ...]:
+    if isinstance(colour, int):
+        return round(colour * factor)
+    return tuple(int(sample * factor) for sample in colour)
+
+
+def _reduce_depth(image: Image.Image) -> Image.Image:
+    """Convert 16 or 32 bits per pixel to 8, so that the lightest pixel becomes 255."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0).clip(0)
+    lightest = float(np.max(values, initial=0))
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        darkest = 65535 if image.mode.startswith("I;16") else lightest
+        values = darkest - values
+        lightest = float(np.max(values, initial=0))
+    grey = (values * (255 / lightest if lightest > 0 else 1)).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[np.asarray(image) == image.info["transparency"]] = 255
+    return Image.fromarray(grey).convert("RGB")
