@@ -180,7 +180,8 @@ def _unpack_image(member: Member, folder: Path, most_bytes: int) -> None:
     first = next(pieces, b"")
     suffix = find_suffix(first)
     if not suffix:
-        raise RequestError(f"{member} is {describe_content(first)}: send JPEG, PNG, TIFF, WebP or BMP files.")
+        shown = describe_content(first)
+        raise RequestError(f"{member} is not a supported image but {shown}: send JPEG, PNG, TIFF, WebP or BMP files.")
     with (folder / f"{member.path.stem}{suffix}").open("xb") as file:
         file.write(first)
         file.writelines(pieces)
