@@ -67,6 +67,12 @@ def read_size(file: BinaryIO) -> tuple[int, int]:
         return turn_size(image.size, find_turn(image))
 
 
+def needs_turn(file: BinaryIO) -> bool:
+    """Return whether a viewer turns an image before it shows it."""
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
+        return find_turn(image) is not None
+
+
 def decode_image(
     file: BinaryIO,
     least: int | None,

@@ -17,7 +17,7 @@ from app.iiif.image_api import derive_service
 from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.images.pixels import decode_image
+from app.images.pixels import decode_image, needs_turn
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, evict
 from app.pipelines.similarity.documents import ImageList, ListedImage
@@ -175,11 +175,14 @@ class DetectionSource:
         if "#" in image.url or self.cache.find(self._name_cut(image)):
             return self._cut(image)
         try:
-            return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
+            region = fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
         except FetchError as error:
             if error.temporary:
                 raise
             return self._cut(image)  # the service does not serve regions: crop from the page
+        with (self.cache.folder / region.file).open("rb") as file:
+            # A service that leaves the rotation to the viewer cuts regions from the page as it is stored.
+            return self._cut(image) if needs_turn(file) else region
 
     def _cut(self, image: ListedImage) -> CachedImage:
         def cut() -> FetchedImage:
@@ -208,7 +211,10 @@ def _list_illustration(canvas: Mapping[str, Any], xywh: list[int], image: Canvas
     """
     x, y, w, h = xywh
     shown = f"{x},{y},{w},{h}"
-    is_turned = (image.height, image.width) == (canvas.get("width"), canvas.get("height")) and image.height != image.width
+    is_turned = (image.height, image.width) == (
+        canvas.get("width"),
+        canvas.get("height"),
+    ) and image.height != image.width
     cuts = image.service is not None and image.service.level > 0 and not is_turned
     url = build_region_url(image.service, (x, y, w, h)) if image.service and cuts else f"{image.url}#xywh={shown}"
     return ListedImage(f"{PurePosixPath(canvas['image_name']).stem}_{shown}", url, canvas["number"], (x, y, w, h))

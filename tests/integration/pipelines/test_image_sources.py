@@ -17,7 +17,7 @@ from app.pipelines.similarity.image_sources import DetectionSource, ListSource
 from app.storage import Storage, write_atomic
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library, Scan, build_manifest_3, draw_image
-from tests.unit.images.test_orientation import save_tagged
+from tests.unit.images.test_orientation import draw_page, save_tagged
 
 SHORTEST = 40
 BOX = (300, 400, 600, 800)
@@ -188,6 +188,16 @@ def test_regions_of_a_service_that_states_a_turned_size_are_not_requested(shelf:
     assert crop.size == (100, 50)
     assert crop.getcolors() == [(100 * 50, (200, 0, 0))]
     assert not any("/20,300,100,50/" in path for path in shelf.library.paths)
+
+
+def test_a_tagged_region_is_replaced_by_a_crop_of_the_upright_page(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(60, 90, level=1)], [build_canvas(1, (4, 45, 11, 37))])
+    region = Answer(body=save_tagged(Image.new("RGB", (11, 37)), 3, "PNG"))
+    for size in ("max", "full"):
+        shelf.library.answer(f"/iiif/1/4,45,11,37/{size}/0/default.jpg", region)
+        shelf.library.answer(f"/iiif/1/full/{size}/0/default.jpg", Answer(body=save_tagged(draw_page(), 3, "PNG")))
+    (image,) = source.list_images().images
+    assert fetch(source, image).getcolors() == [(11 * 37, (200, 30, 30))]
 
 
 def test_an_illustration_is_not_cropped_if_the_service_is_down(shelf: Shelf) -> None:
