@@ -40,12 +40,11 @@ def _scale(colour: int | tuple[int, ...], factor: float) -> int | tuple[int, ...
 
 def _reduce_depth(image: Image.Image) -> Image.Image:
     """Convert 16 or 32 bits per pixel to 8, so that the lightest pixel becomes 255."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0).clip(0)
-    lightest = float(np.max(values, initial=0))
+    values = np.array(image, dtype=np.float32)
+    np.nan_to_num(values, copy=False, posinf=0, neginf=0).clip(0, out=values)
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
-        darkest = 65535 if image.mode.startswith("I;16") else lightest
-        values = darkest - values
-        lightest = float(np.max(values, initial=0))
+        values = (65535 if image.mode.startswith("I;16") else values.max()) - values
+    lightest = float(values.max())
     grey = (values * (255 / lightest if lightest > 0 else 1)).astype(np.uint8)
     if "transparency" in image.info:
         grey[np.asarray(image) == image.info["transparency"]] = 255

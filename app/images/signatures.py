@@ -35,6 +35,7 @@ _OTHERS = {
     "an SGI file": rb"\x01\xda",
     "a DDS file": rb"DDS ",
     "a QOI file": rb"qoif",
+    "a PAM file": rb"P7\s",
     "an XBM file": rb"\s*#define",
     "an icon (ICO or ICNS)": rb"\0\0\x01\0|icns",
     "a Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
