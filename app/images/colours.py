@@ -17,8 +17,24 @@ def flatten(image: ImageFile.ImageFile) -> Image.Image:
     An image of 16 or 32 bits per pixel becomes lighter or darker, so that its lightest pixel is white. Pillow would
     clip larger values.
     """
-    samples = image.tile[0].args if image.tile else None  # decoding empties the list
+    tiles = [*image.tile]  # decoding empties the list
     image.load()
+    picture = _convert(image, tiles[0].args if tiles else None)
+    if image.format != "GIF" or tiles[0].extents == (0, 0, *image.size):
+        return picture
+    # The first frame covers a part of the image. Browsers leave the rest transparent.
+    page = Image.new("RGB", picture.size, "white")
+    page.paste(picture.crop(tiles[0].extents), tiles[0].extents)
+    return page
+
+
+def _convert(image: Image.Image, samples: object) -> Image.Image:
+    """Convert a decoded image to RGB on a white ground.
+
+    Args:
+        image: Decoded image.
+        samples: Layout of the samples in the file, in words of Pillow.
+    """
     if image.mode.startswith(("I", "F")):
         return _reduce_depth(image)
     if not image.has_transparency_data:

@@ -163,6 +163,19 @@ def test_16_bit_samples_with_alpha_lie_on_white(kind: int, samples: int) -> None
     assert decode(build_png(16, kind, [row], 2))[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
+def test_a_gif_is_white_outside_its_first_frame() -> None:
+    frame = Image.new("P", (10, 10), 1)
+    frame.putpalette([0, 0, 0, 200, 0, 0])
+    data = bytearray(save(frame, "GIF", optimize=False).getvalue())
+    data[6:10] = struct.pack("<2H", 60, 40)  # size of the image
+    at = data.index(b",") + 1
+    data[at : at + 4] = struct.pack("<2H", 5, 15)  # corner of the frame
+    pixels = decode(io.BytesIO(data))
+    assert pixels.shape == (40, 60, 3)
+    assert (pixels[15:25, 5:15] == (200, 0, 0)).all()
+    assert (pixels == (255, 255, 255)).all(axis=2).sum() == 60 * 40 - 10 * 10
+
+
 def test_opaque_images_keep_their_pixels() -> None:
     random = np.random.default_rng(1).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     image = Image.fromarray(random)
