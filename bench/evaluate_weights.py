@@ -10,10 +10,8 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from app.detection.detector import Detector
+from app.images.pixels import decode_image
 from app.training.evaluate import EVALUATION_CONFIG
 from app.training.labelled_page import LabelledPage
 from bench.labelled_pages import (
@@ -61,8 +59,8 @@ def detect_pages(paths: list[Path], detector: Detector) -> list[LabelledPage]:
     """Detect on full-size pages and pair the detections, of any confidence, with the true boxes."""
     pages = []
     for path, true in zip(paths, load_true_boxes(paths), strict=True):
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        with path.open("rb") as file:
+            pixels, _ = decode_image(file, None)
         (found,) = detector.detect([pixels])
         pages.append(LabelledPage(path.name, (pixels.shape[1], pixels.shape[0]), true, found))
     return pages

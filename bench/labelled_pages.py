@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics
+from app.images.pixels import read_size as read_image_size
 from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels
 from app.training.metrics import evaluate_pages
 
@@ -73,8 +73,8 @@ def to_corners(boxes: Sequence[Sequence[int]]) -> NDArray[np.float64]:
 
 def read_size(image: Path) -> tuple[int, int]:
     """Return the (width, height) of an image file."""
-    with Image.open(image) as opened:
-        return opened.size
+    with image.open("rb") as file:
+        return read_image_size(file)
 
 
 def open_detector(weights: Path, config: DetectorConfig) -> Detector:

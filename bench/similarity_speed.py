@@ -30,7 +30,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from app.config import ROOT
 from app.detection.precision import Precision
-from app.images.pixels import decode_image
+from app.images.pixels import decode_image, decode_picture
 from app.similarity.backbones import find_backbone
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig, match
@@ -109,10 +109,11 @@ def build_extractions(paths: list[Path], folder: Path, batch_size: int) -> dict[
 
 def save_at_request_size(path: Path, folder: Path, input_size: int) -> Path:
     """Save an image at the size that a job requests: the shorter side is 1.25 times the network's input."""
-    with Image.open(path) as image:
-        factor = min(1.0, 1.25 * input_size / min(image.size))
-        size = round(image.width * factor), round(image.height * factor)
-        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(folder / path.name, quality=80)
+    with path.open("rb") as file:
+        image, _ = decode_picture(file)
+    factor = min(1.0, 1.25 * input_size / min(image.size))
+    size = round(image.width * factor), round(image.height * factor)
+    image.resize(size, Image.Resampling.LANCZOS).save(folder / path.name, quality=80)
     return folder / path.name
 
 

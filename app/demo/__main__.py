@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from PIL import Image
 
 from app.auth import add_app
 from app.config import ROOT
@@ -28,6 +27,7 @@ from app.demo.reprint import make_reprint, read_woodcuts
 from app.demo.service import choose_settings, run_service
 from app.errors import ExtractorError
 from app.images.overlays import FOUND, TRUE
+from app.images.pixels import decode_picture
 
 SAMPLE = ROOT / "iiif" / "sample"
 FOLDER = ROOT / "data" / "demo"
@@ -150,7 +150,8 @@ def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
 
 def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:
     """Return the card of a pair; its images are fetched from the libraries."""
-    one, other = (Image.open(io.BytesIO(requests.get(url, timeout=10).content)) for url in pair.urls)
+    files = [io.BytesIO(requests.get(url, timeout=10).content) for url in pair.urls]
+    one, other = (decode_picture(file)[0] for file in files)
     same = pair.blocks[0] == pair.blocks[1] != ""
     notes = ["same block", pair.blocks[0]] if same else ["different blocks"]
     notes.append("not mirrored" if pair.transposition == "none" else f"mirrored ({pair.transposition})")

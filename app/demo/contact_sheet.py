@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from app.images.overlays import FOUND, TRUE, Colour, DrawnBox, Layer, draw_layer
+from app.images.pixels import decode_picture
 
 Box = tuple[int, int, int, int]
 
@@ -54,9 +55,10 @@ def draw_overlay(annotations: str, images: Path, output: Path, height: int = 900
 
 
 def _draw_page(path: Path, boxes: list[Box], height: int) -> Image.Image:
-    with Image.open(path) as image:
-        factor = height / image.height
-        page = image.convert("RGB").resize((round(image.width * factor), height), Image.Resampling.LANCZOS)
+    with path.open("rb") as file:
+        image, _ = decode_picture(file)
+    factor = height / image.height
+    page = image.resize((round(image.width * factor), height), Image.Resampling.LANCZOS)
     corners = [(x * factor, y * factor, (x + w) * factor, (y + h) * factor) for x, y, w, h in boxes]
     draw_layer(page, Layer([DrawnBox(each) for each in corners], FOUND, width=4))
     return page
@@ -68,7 +70,7 @@ class PairCard:
 
     Attributes:
         rank: Text at the left, such as the rank.
-        images: Both illustrations.
+        images: Both illustrations, in RGB.
         captions: Names of both illustrations.
         score: Text of the score.
         notes: Lines below the score.
@@ -118,7 +120,7 @@ def _paste_centred(sheet: Image.Image, image: Image.Image, corner: tuple[int, in
     factor = min(_PICTURE[0] / image.width, _PICTURE[1] / image.height)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     left, top = (place + (room - side) // 2 for place, room, side in zip(corner, _PICTURE, size, strict=True))
-    sheet.paste(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), (left, top))
+    sheet.paste(image.resize(size, Image.Resampling.LANCZOS), (left, top))
 
 
 def _load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

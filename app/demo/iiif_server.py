@@ -13,7 +13,9 @@ from pathlib import Path
 from flask import Flask, Response, abort, jsonify, request
 from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+from app.images.pixels import decode_picture, read_size
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".jp2", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".avif")
 
 
 def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
@@ -47,13 +49,12 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
     def image(name: str, region: str, size: str) -> Response:
         left, top, right, bottom = _parse_region(region, *(sizes.get(name) or abort(404)))
         target = _parse_size(size, right - left, bottom - top)
-        with Image.open(images[name]) as picture:
-            if region == "full":
-                # After a reduced decode, the image may end within the last row and column. The box is its extent.
-                _, box = picture.draft("RGB", target) or ("", None)
-            else:
-                box = (left, top, right, bottom)
-            reduced = picture.convert("RGB").resize(target, Image.Resampling.LANCZOS, box)
+        is_whole = region == "full"
+        with images[name].open("rb") as file:
+            picture, extent = decode_picture(file, max(target) if is_whole else None)
+        # After a reduced decode, the image may end within the last row and column. The box is its extent.
+        box = (0.0, 0.0, *extent) if is_whole else (left, top, right, bottom)
+        reduced = picture.resize(target, Image.Resampling.LANCZOS, box)
         body = io.BytesIO()
         reduced.save(body, "JPEG", quality=quality)
         return Response(body.getvalue(), mimetype="image/jpeg")
@@ -64,8 +65,8 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
 def _read_size(path: Path) -> tuple[int, int] | None:
     """Return the (width, height) of an image file, or None if it is not a readable image."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with path.open("rb") as file:
+            return read_size(file)
     except (OSError, SyntaxError, Image.DecompressionBombError):
         print(f"{path.name} is left out: it is not a readable image.", flush=True)
         return None

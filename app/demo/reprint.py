@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.demo.contact_sheet import Box
+from app.images.pixels import decode_picture
 
 # The woodcuts of each page, in the order of truth.json.
 BLOCKS = {
@@ -64,8 +65,8 @@ def make_reprint(sample: Path, folder: Path) -> list[Woodcut]:
     for number, (source, degrees) in enumerate(LEAVES, 1):
         name = f"leaf_{number:04}.jpg"
         woodcuts = [each for each in known if each.page == source]
-        with Image.open(sample / source) as image:
-            page = image.convert("L")
+        with (sample / source).open("rb") as file:
+            page = decode_picture(file)[0].convert("L")
         size = round(page.width * HEIGHT / page.height), HEIGHT
         boxes = rotate_boxes([each.box for each in woodcuts], page.size, degrees) * (HEIGHT / page.height)
         _print_page(page, woodcuts, degrees).resize(size, Image.Resampling.LANCZOS).save(folder / name, quality=85)

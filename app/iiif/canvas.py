@@ -30,6 +30,7 @@ _MEDIA = ("sound", "video", "a 3D model")
 _IMAGE = "an image"
 _CONTENTS = {
     **dict.fromkeys(("image", "stillimage", "jpg", "jpeg", "png", "tif", "tiff", "webp", "jp2", "gif"), _IMAGE),
+    **dict.fromkeys(("bmp", "ppm", "pgm", "pbm", "avif"), _IMAGE),
     **dict.fromkeys(("sound", "audio", "mp3", "m4a", "wav", "ogg", "flac"), "sound"),
     **dict.fromkeys(("video", "movingimage", "mp4", "webm", "mov", "mpd", "m3u8"), "video"),
     **dict.fromkeys(("model", "physicalobject", "glb", "gltf", "obj", "stl"), "a 3D model"),

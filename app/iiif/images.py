@@ -17,7 +17,7 @@ class FetchedImage:
 
     Attributes:
         data: Content of the file, unchanged.
-        full_width, full_height: Size of the full-size image in image pixels; the file may be smaller.
+        full_width, full_height: Size of the full-size image in image pixels, upright; the file may be smaller.
     """
 
     data: bytes
@@ -36,6 +36,10 @@ def fetch_canvas_image(
     2. ``info.json``;
     3. the manifest, without confirmation;
     4. the full-size image, which is fetched and measured.
+
+    All sizes are those of the upright image, see :mod:`app.images.orientation`. Some services state the size before
+    the EXIF orientation is applied. If the fetched file, upright, is wide and the stated size is tall, or the other way
+    round, the stated width and height are exchanged.
 
     Args:
         fetcher: HTTP client.
@@ -63,8 +67,8 @@ def fetch_canvas_image(
         return _fetch_unmeasured(fetcher, image, image.service)
     full = max(info.width, info.height)
     requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
-    data, *_ = fetcher.fetch_image(_add_own_address(requests, image, full))
-    return FetchedImage(data, info.width, info.height)
+    data, width, height = fetcher.fetch_image(_add_own_address(requests, image, full))
+    return FetchedImage(data, *_turn(info, width, height))
 
 
 def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
@@ -81,11 +85,20 @@ def _fetch_as_stated(fetcher: Fetcher, info: ImageInfo, longest: int | None) -> 
     wanted, free = longest or max(info.width, info.height), _find_free_size(fetcher, info.service, longest)
     # Try only the first two forms. If the server rejects both, info.json states what it accepts.
     data, width, height = fetcher.fetch_image(build_requests(info, wanted, free)[:2])
+    full = _turn(info, width, height)
+    if full != (info.width, info.height):
+        width, height = height, width
     requested = choose_size(info, wanted, free)
     # Servers compute one side from the other, and round it in different ways. In a listed size, both sides are rounded.
     is_expected = abs(width - requested[0]) <= 1 or width == info.width
     has_proportions = (width, height) == requested or abs(height - info.height * width / info.width) <= 1
-    return FetchedImage(data, info.width, info.height) if is_expected and has_proportions else None
+    return FetchedImage(data, *full) if is_expected and has_proportions else None
+
+
+def _turn(info: ImageInfo, width: int, height: int) -> tuple[int, int]:
+    """Return the full size, turned like a file of the given upright size."""
+    is_across = (width > height and info.width < info.height) or (width < height and info.width > info.height)
+    return (info.height, info.width) if is_across else (info.width, info.height)
 
 
 def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:

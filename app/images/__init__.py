@@ -1,8 +1,14 @@
 """Image files and their pixels.
 
-    formats   supported formats; check that a file is complete
-    pixels    decode a file at a reduced size; load batches in advance
-    overlays  draw true and detected boxes on a page
+    formats      supported formats; check that a file is complete
+    signatures   recognise the content of a file by its first bytes
+    orientation  the EXIF orientation, and the coordinates of this service
+    colours      convert any colours to RGB, transparent parts to white
+    pixels       decode a file at a reduced size; load batches in advance
+    overlays     draw true and detected boxes on a page
 
-In: image files. Out: RGB arrays ``(height, width, 3)`` uint8, and comparison images.
+In: image files. Out: upright RGB arrays ``(height, width, 3)`` uint8, and comparison images.
+
+:func:`~app.images.pixels.decode_picture` decodes all image files, so every part of the service uses the same pixels and
+coordinates.
 """

@@ -1,4 +1,4 @@
-"""Decode image files at a reduced size, and process items in background threads while the caller works."""
+"""Decode image files as browsers show them, and process items in background threads while the caller works."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.images.colours import flatten
 from app.images.formats import IMAGE_FORMATS
+from app.images.orientation import find_turn, turn_size
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -59,13 +61,36 @@ def _submit(executor: ThreadPoolExecutor, work: Callable[[Item], Loaded], item: 
     return executor.submit(copy_context().run, work, item)
 
 
+def read_size(file: BinaryIO) -> tuple[int, int]:
+    """Return the upright (width, height) of an image from the head of its file."""
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
+        return turn_size(image.size, find_turn(image))
+
+
+def needs_turn(file: BinaryIO) -> bool:
+    """Return whether a viewer turns an image before it shows it."""
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
+        return find_turn(image) is not None
+
+
 def decode_image(
     file: BinaryIO,
     least: int | None,
     side: Callable[[Sequence[int]], int] = max,
     formats: tuple[str, ...] = IMAGE_FORMATS,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Decode an image as RGB. Return the array, and the exact (width, height) of the image in pixels of the array.
+    """Decode an image as an array. For the arguments and the size, see :func:`decode_picture`."""
+    picture, size = decode_picture(file, least, side, formats)
+    return np.asarray(picture), size
+
+
+def decode_picture(
+    file: BinaryIO,
+    least: int | None = None,
+    side: Callable[[Sequence[int]], int] = max,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
+) -> tuple[Image.Image, tuple[float, float]]:
+    """Decode an image as a browser shows it: upright, in RGB, on a white ground, and only its first frame.
 
     A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster. The decoder
     averages pixels. The detector scales without a filter and would skip pixels (bench/README.md, request size). After a
@@ -76,18 +101,19 @@ def decode_image(
         least: Required length of one side, in pixels; None to decode every pixel.
         side: Side to which ``least`` applies: ``max`` for the longer one, ``min`` for the shorter one.
         formats: Accepted formats, by their names in Pillow.
+
+    Returns:
+        The image, and its exact (width, height) in pixels of the result.
     """
     with Image.open(file, formats=formats) as image:
+        turn = find_turn(image)
         factor = min(1.0, least / side(image.size)) if least else 1.0
         drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
-        size = drafted[1][2:] if drafted and drafted[1] else image.size
-        return np.asarray(_reduce_depth(image).convert("RGB")), size
-
-
-def _reduce_depth(image: Image.Image) -> Image.Image:
-    """Convert 16 or 32 bits per pixel to 8, so that the lightest pixel becomes 255. Pillow would clip larger values."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image, dtype=np.float32)
-    lightest = float(np.max(values, initial=0))
-    return Image.fromarray((values.clip(0) * (255 / lightest if lightest > 0 else 1)).astype(np.uint8))
+        picture = flatten(image)
+    size = drafted[1][2:] if drafted and drafted[1] else picture.size
+    if turn is None:
+        return picture, size
+    if size != picture.size:
+        # A turn would move the partial row and column to the first place. Scale the image to whole pixels before.
+        picture = picture.resize(picture.size, Image.Resampling.BILINEAR, (0, 0, *size))
+    return picture.transpose(turn), turn_size(picture.size, turn)

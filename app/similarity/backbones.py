@@ -63,7 +63,7 @@ class Backbone:
 
 
 # Version of the preprocessing; change it when embeddings change, so that cached embeddings are recomputed.
-PREPROCESSING = "squash-1"
+PREPROCESSING = "squash-2"
 
 _FACEBOOK = "https://dl.fbaipublicfiles.com"
 _PUBLISHED = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import RequestError, TooLarge
+from app.images.signatures import describe_content
 from app.training.archives import Archive, Member
 from app.training.dataset_records import SPLITS, Split
 from app.training.image_check import find_suffix
@@ -179,7 +180,8 @@ def _unpack_image(member: Member, folder: Path, most_bytes: int) -> None:
     first = next(pieces, b"")
     suffix = find_suffix(first)
     if not suffix:
-        raise RequestError(f"{member} is not a supported image: send JPEG, PNG, TIFF, WebP or BMP files.")
+        shown = describe_content(first)
+        raise RequestError(f"{member} is not a supported image but {shown}: send JPEG, PNG, TIFF, WebP or BMP files.")
     with (folder / f"{member.path.stem}{suffix}").open("xb") as file:
         file.write(first)
         file.writelines(pieces)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from app.detection.boxes import Detections
 from app.images.pixels import decode_image
@@ -13,8 +13,6 @@ from app.training.image_check import FORMATS
 
 # Exceptions of Pillow for a file that is not an image, is truncated, or is a decompression bomb.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-_SIDEWAYS = range(5, 9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,7 @@ class LabelledPage:
 def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """Return the upright pixels of a page, and its (width, height) in these pixels.
 
-    The image is rotated according to its EXIF orientation, because labels refer to the page as displayed.
+    Labels refer to the page as displayed, see :mod:`app.images.orientation`.
 
     Args:
         path: The image file.
@@ -63,14 +61,7 @@ def load_page(path: Path, least: int | None) -> tuple[NDArray[np.uint8], tuple[f
         OSError, SyntaxError, ValueError, DecompressionBombError: If the image cannot be read.
     """
     with path.open("rb") as file:
-        with Image.open(file, formats=FORMATS) as image:
-            # Pillow rotates TIFF files itself.
-            orientation = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
-        file.seek(0)
-        pixels, (width, height) = decode_image(file, least, formats=FORMATS)
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    return _turn(pixels, orientation), (width, height)
+        return decode_image(file, least, formats=FORMATS)
 
 
 def load_labels(path: Path, size: tuple[float, float]) -> TrueBoxes:
@@ -88,11 +79,3 @@ def load_labels(path: Path, size: tuple[float, float]) -> TrueBoxes:
     centre, half = labels[:, 1:3], labels[:, 3:] / 2
     corners = np.concatenate([centre - half, centre + half], axis=1) * np.array([*size, *size])
     return TrueBoxes(corners, labels[:, 0].astype(np.int64))
-
-
-def _turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    if orientation == 1:
-        return pixels
-    image = Image.fromarray(pixels)
-    image.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(image))

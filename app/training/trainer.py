@@ -48,10 +48,10 @@ class AtomicPath(type(Path())):  # type: ignore[misc]
 def read_page(filename: str | Path, flags: int = 1) -> NDArray[Any] | None:
     """Return the BGR pixels of a page; None if OpenCV cannot read it.
 
-    TIFF and PNG files are read with Pillow, as in detection. OpenCV supports fewer TIFF variants, and truncates 16-bit
-    samples to 8 bits where the detector scales them.
+    Files are read as in detection. OpenCV would ignore transparency, truncate 16-bit samples to 8 bits, and read fewer
+    variants of TIFF. For JPEG files it gives the same pixels in less than half the time.
     """
-    if Path(filename).suffix not in (".tif", ".png"):
+    if Path(filename).suffix == ".jpg":
         return imread(filename, flags)
     return np.ascontiguousarray(load_page(Path(filename), None)[0][..., ::-1])
 

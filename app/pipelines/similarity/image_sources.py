@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ from app.iiif.image_api import derive_service
 from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.images.pixels import decode_image
+from app.images.pixels import decode_image, needs_turn
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, evict
 from app.pipelines.similarity.documents import ImageList, ListedImage
@@ -163,7 +163,7 @@ class DetectionSource:
                 reason = f"Detection failed on canvas {canvas['number']}: {canvas.get('reason', '')}"
                 failed.append((canvas["image_name"], reason.strip()))
             for detection in canvas["detections"]:
-                image = _list_illustration(canvas["number"], canvas["image_name"], detection["xywh"], known)
+                image = _list_illustration(canvas, detection["xywh"], known[canvas["number"]])
                 if image.name in images:
                     failed.append(
                         (image.name, f"Canvas {canvas['number']} and another canvas have images with this name.")
@@ -175,11 +175,14 @@ class DetectionSource:
         if "#" in image.url or self.cache.find(self._name_cut(image)):
             return self._cut(image)
         try:
-            return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
+            region = fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
         except FetchError as error:
             if error.temporary:
                 raise
             return self._cut(image)  # the service does not serve regions: crop from the page
+        with (self.cache.folder / region.file).open("rb") as file:
+            # A service that leaves the rotation to the viewer cuts regions from the page as it is stored.
+            return self._cut(image) if needs_turn(file) else region
 
     def _cut(self, image: ListedImage) -> CachedImage:
         def cut() -> FetchedImage:
@@ -199,18 +202,22 @@ class DetectionSource:
         return {canvas.number: canvas.image for canvas in manifest.canvases if canvas.image}
 
 
-def _list_illustration(number: int, page: str, xywh: list[int], images: Mapping[int, CanvasImage]) -> ListedImage:
+def _list_illustration(canvas: Mapping[str, Any], xywh: list[int], image: CanvasImage) -> ListedImage:
     """Return the list entry of an illustration.
 
-    The URL requests the region at full size. Image services of level 0 serve no regions. For such pages, and for pages
-    without a service, it is the URL of the page with a media fragment
-    (https://www.w3.org/TR/media-frags/#naming-space).
+    The URL requests the region at full size. Image services of level 0 serve no regions. The regions of a service whose
+    stated size lies on its side are not those of the upright page. For such pages, and for pages without a service, it
+    is the URL of the page with a media fragment (https://www.w3.org/TR/media-frags/#naming-space).
     """
     x, y, w, h = xywh
-    image, shown = images[number], f"{x},{y},{w},{h}"
-    cuts = image.service is not None and image.service.level > 0
+    shown = f"{x},{y},{w},{h}"
+    is_turned = (image.height, image.width) == (
+        canvas.get("width"),
+        canvas.get("height"),
+    ) and image.height != image.width
+    cuts = image.service is not None and image.service.level > 0 and not is_turned
     url = build_region_url(image.service, (x, y, w, h)) if image.service and cuts else f"{image.url}#xywh={shown}"
-    return ListedImage(f"{PurePosixPath(page).stem}_{shown}", url, number, (x, y, w, h))
+    return ListedImage(f"{PurePosixPath(canvas['image_name']).stem}_{shown}", url, canvas["number"], (x, y, w, h))
 
 
 def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: int) -> CachedImage:

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from app.demo.iiif_server import create_iiif_server
+from tests.unit.images.test_orientation import save_tagged
 
 
 @pytest.fixture
@@ -48,3 +49,16 @@ def test_a_file_that_is_no_image_is_left_out(tmp_path: Path, capsys: pytest.Capt
     manifest = create_iiif_server(tmp_path).test_client().get("/manifest.json").get_json()
     assert len(manifest["items"]) == 1
     assert "damaged.jpg is left out" in capsys.readouterr().out
+
+
+def test_a_tagged_drawing_on_transparent_ground_is_served_upright_on_white(tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (300, 400))
+    drawing.paste("black", (60, 80, 90, 120))
+    (tmp_path / "page.webp").write_bytes(save_tagged(drawing, 6, "WEBP"))
+    server = create_iiif_server(tmp_path).test_client()
+    assert server.get("/iiif/page.webp/info.json").get_json()["width"] == 300
+    for path, size in (("full/150,", (150, 200)), ("50,70,50,60/max", (50, 60))):
+        with Image.open(io.BytesIO(server.get(f"/iiif/page.webp/{path}/0/default.jpg").data)) as image:
+            assert image.size == size
+            assert image.getpixel((2, 2)) == (255, 255, 255)
+            assert image.convert("L").getextrema()[0] < 20

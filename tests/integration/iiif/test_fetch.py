@@ -381,7 +381,8 @@ def test_an_image_is_returned_with_its_size(library: Library, fetcher: Fetcher) 
     [
         (b"<html>sign in</html>", "an HTML page instead of an image"),
         (b" \n<!DOCTYPE html>", "an HTML page instead of an image"),
-        (b'{"error": 1}', "unsupported format instead of an image"),
+        (b'{"error": 1}', "a JSON document instead of an image"),
+        (b"GIF89a", "is a damaged image"),
         (b"", "unsupported format instead of an image"),
         (JPEG[:-500], "is a damaged image"),
         (JPEG[:700], "is a damaged image"),
@@ -407,14 +408,14 @@ def test_an_image_of_too_many_bytes_is_refused(library: Library, make_fetcher: M
         make_fetcher(max_image_bytes=1000).fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))])
 
 
-def test_the_size_of_an_image_ignores_its_exif_orientation(library: Library, fetcher: Fetcher) -> None:
+def test_the_size_of_an_image_is_upright(library: Library, fetcher: Fetcher) -> None:
     image = Image.new("RGB", (30, 20))
     exif = image.getexif()
-    exif[0x0112] = 6  # "rotate": boxes are in the unrotated pixels of the file
+    exif[0x0112] = 6  # "rotate by a quarter": boxes are in the image as a browser shows it
     body = io.BytesIO()
     image.save(body, "JPEG", exif=exif)
     url = library.answer("/x.jpg", Answer(body=body.getvalue()))
-    assert fetcher.fetch_image([ImageRequest(url)])[1:] == (30, 20)
+    assert fetcher.fetch_image([ImageRequest(url)])[1:] == (20, 30)
 
 
 def test_each_form_of_a_request_is_rate_limited_by_its_own_size(library: Library, clock: Clock) -> None:

@@ -8,11 +8,13 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
-from app.iiif.images import FetchedImage, fetch_canvas_image
+from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.manifest import parse_manifest
+from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import AddressGuard
 from tests.support.fetching import POLICY, Clock, build_limits
 from tests.support.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
+from tests.unit.images.test_orientation import draw_page, save_tagged
 
 SCAN = Scan(1200, 1600)
 
@@ -245,3 +247,32 @@ def test_a_small_full_image_does_not_count_as_large(
     for _ in range(3):
         fetch_canvas_image(rate_limited_fetcher, image, None)
     assert clock.slept == []
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_stated_size_is_turned_like_the_file(library: Library, fetcher: Fetcher, level: int, stated: bool) -> None:
+    """The service states the size before the rotation, and its files have the EXIF orientation of the scan."""
+    scan = Scan(400, 300, level=level)
+    image = find_image(library, scan)
+    sizes = StatedSizes([image], lambda service: fetch_info(fetcher, service)) if stated else None
+    tagged = save_tagged(draw_page(300, 400), 6)
+    library.answer("/iiif/1/full/full/0/default.jpg", Answer(body=tagged))
+    fetched = fetch_canvas_image(fetcher, image, None, sizes)
+    assert (fetched.full_width, fetched.full_height) == (300, 400)
+    assert fetched.data == tagged
+    assert library.paths == ["/iiif/1/info.json", "/iiif/1/full/full/0/default.jpg"]
+
+
+def test_an_upright_stated_size_stays_upright(library: Library, fetcher: Fetcher) -> None:
+    image = find_image(library, Scan(300, 400))
+    library.answer("/iiif/1/full/full/0/default.jpg", Answer(body=save_tagged(draw_page(300, 400), 6)))
+    fetched = fetch_canvas_image(fetcher, image, None)
+    assert (fetched.full_width, fetched.full_height) == (300, 400)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_file_without_service_has_its_upright_size(library: Library, fetcher: Fetcher, orientation: int) -> None:
+    url = library.answer("/p1.jpg", Answer(body=save_tagged(draw_page(), orientation)))
+    fetched = fetch_canvas_image(fetcher, CanvasImage(url, None, None, None), 800)
+    assert (fetched.full_width, fetched.full_height) == (60, 90)

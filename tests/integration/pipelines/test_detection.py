@@ -24,6 +24,7 @@ from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher
 from tests.support.library import Answer, Library, Scan
 from tests.support.rectangle_finder import EdgeFinder, RectangleFinder
+from tests.unit.images.test_orientation import STORED, save_tagged
 
 PLAN = DownloadPlan(longest=640)
 
@@ -106,6 +107,28 @@ def test_an_exact_detector_gives_boxes_exact_to_a_pixel(
     run.detect()
     x, y, w, h = run.annotated()[0].boxes[0].xywh
     assert max(abs(a - b) for a, b in zip((x, y, x + w, y + h), box, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("longest", [128, 640])
+def test_boxes_on_tagged_pages_are_in_the_upright_page(tmp_path: Path, fetcher: Fetcher, longest: int) -> None:
+    size, box = (1203, 1607), (150, 200, 700, 1500)
+    page = Image.new("RGB", size, "white")
+    ImageDraw.Draw(page).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="black")
+    with Library().open() as library:
+        canvases = []
+        for orientation in STORED:
+            url = library.answer(f"/p{orientation}.jpg", Answer(body=save_tagged(page, orientation)))
+            resource = {"@id": url, "@type": "dctypes:Image"}
+            canvases.append({"@id": f"{url}/canvas", "images": [{"resource": resource}]})
+        library.answer("/manifest.json", Answer(body={"@id": "x", "sequences": [{"canvases": canvases}]}))
+        run = Run(tmp_path / "data", library.url, fetcher)
+        run.detector = Detector(EdgeFinder(), DetectorConfig(size=longest, device="cpu"))  # type: ignore[arg-type]
+        run.download()
+    run.detect()
+    for annotated in run.annotated():
+        assert (annotated.width, annotated.height) == size
+        x, y, w, h = annotated.boxes[0].xywh
+        assert max(abs(a - b) for a, b in zip((x, y, x + w, y + h), box, strict=True)) <= 1
 
 
 def test_the_annotation_file_has_a_line_for_every_canvas(run: Run) -> None:

@@ -17,6 +17,7 @@ from app.pipelines.similarity.image_sources import DetectionSource, ListSource
 from app.storage import Storage, write_atomic
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library, Scan, build_manifest_3, draw_image
+from tests.unit.images.test_orientation import draw_page, save_tagged
 
 SHORTEST = 40
 BOX = (300, 400, 600, 800)
@@ -160,6 +161,43 @@ def test_a_box_at_the_edge_of_a_reduced_page_has_a_pixel(shelf: Shelf) -> None:
     source = shelf.detect([Scan(level=0, sizes=((600, 800),))], [build_canvas(1, (1199, 1599, 1, 1), (0, 0, 1, 1))])
     for image in source.list_images().images:
         assert min(fetch(source, image).size) == 1
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_an_illustration_is_cropped_from_the_upright_page(shelf: Shelf, orientation: int) -> None:
+    page = Image.new("RGB", (120, 160), "white")
+    page.paste((200, 0, 0), (20, 100, 60, 150))
+    source = shelf.detect([Scan(level=0)], [build_canvas(1, (20, 100, 40, 50))])
+    url = shelf.library.answer("/p1.png", Answer(body=save_tagged(page, orientation, "PNG")))
+    manifest = {"sequences": [{"canvases": [{"images": [{"resource": {"@id": url, "@type": "dctypes:Image"}}]}]}]}
+    write_atomic(shelf.storage.job("detection").manifest, json.dumps(manifest).encode())
+    (image,) = source.list_images().images
+    crop = fetch(source, image)
+    assert crop.size == (40, 50)
+    assert crop.getcolors() == [(40 * 50, (200, 0, 0))]
+
+
+def test_regions_of_a_service_that_states_a_turned_size_are_not_requested(shelf: Shelf) -> None:
+    scan = Scan(400, 300, level=1)
+    source = shelf.detect([scan], [build_canvas(1, (20, 300, 100, 50)) | {"width": 300, "height": 400}])
+    page = Image.new("RGB", (300, 400), "white")
+    page.paste((200, 0, 0), (20, 300, 120, 350))
+    shelf.library.answer("/iiif/1/full/full/0/default.jpg", Answer(body=save_tagged(page, 6, "PNG")))
+    (image,) = source.list_images().images
+    crop = fetch(source, image)
+    assert crop.size == (100, 50)
+    assert crop.getcolors() == [(100 * 50, (200, 0, 0))]
+    assert not any("/20,300,100,50/" in path for path in shelf.library.paths)
+
+
+def test_a_tagged_region_is_replaced_by_a_crop_of_the_upright_page(shelf: Shelf) -> None:
+    source = shelf.detect([Scan(60, 90, level=1)], [build_canvas(1, (4, 45, 11, 37))])
+    region = Answer(body=save_tagged(Image.new("RGB", (11, 37)), 3, "PNG"))
+    for size in ("max", "full"):
+        shelf.library.answer(f"/iiif/1/4,45,11,37/{size}/0/default.jpg", region)
+        shelf.library.answer(f"/iiif/1/full/{size}/0/default.jpg", Answer(body=save_tagged(draw_page(), 3, "PNG")))
+    (image,) = source.list_images().images
+    assert fetch(source, image).getcolors() == [(11 * 37, (200, 30, 30))]
 
 
 def test_an_illustration_is_not_cropped_if_the_service_is_down(shelf: Shelf) -> None:

@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 from dataclasses import replace
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from app.errors import FetchError, LeaseLost
 from app.iiif.fetch import Fetcher
@@ -55,6 +57,28 @@ def test_every_pair_has_scores_and_identical_images_rank_first(run: Comparing) -
             {"doc_id": "b", "images": 4, "usable": 4, "failed": [], "error": None},
         ]
     }
+
+
+def draw_line_art(seed: int, form: str = "PNG", ground: tuple[int, ...] = (0, 0, 0, 0)) -> bytes:
+    """Return black lines on a transparent ground."""
+    random = np.random.default_rng(seed)
+    drawing, body = Image.new("RGBA", (64, 64), ground), io.BytesIO()
+    for _ in range(6):
+        ImageDraw.Draw(drawing).line([*random.integers(0, 64, 4).tolist()], fill=(0, 0, 0, 255), width=5)
+    drawing.save(body, form)
+    return body.getvalue()
+
+
+def test_drawings_on_transparent_ground_are_compared_by_their_lines(
+    tmp_path: Path, library: Library, fetcher: Fetcher
+) -> None:
+    run = Comparing(tmp_path / "data", library, fetcher)
+    run.offer("a", {"one": draw_line_art(1), "two": draw_line_art(2)})
+    run.offer("b", {"on white": draw_line_art(1, "TIFF", (255, 255, 255, 255)), "other": draw_line_art(3)})
+    run.download()
+    run.compare()
+    assert run.find_best("a", "a")[2] < 0.9
+    assert run.find_best("a", "b") == ("one", "on white", 1.0, "none")
 
 
 def test_a_mirrored_image_is_found_on_request(run: Comparing) -> None:

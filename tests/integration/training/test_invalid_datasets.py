@@ -47,7 +47,14 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
         {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/x/a.txt": BOX},
         "would be the same page",
     ),
-    "no image": ({"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
+    "no image": (
+        {"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX},
+        "images/a.jpg in dataset_zip is not a supported image but a PDF document",
+    ),
+    "a GIF": (
+        {"images/a.jpg": make_image("GIF"), "labels/a.txt": BOX},
+        "images/a.jpg in dataset_zip is not a supported image but a file in the format GIF",
+    ),
     "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
     "half an image": ({"images/a.jpg": PAGE[:300], "labels/a.txt": BOX}, "a.jpg is a damaged image"),
     "no label file": ({"images/a.jpg": PAGE, "labels/a.xml": BOX}, "labels/a.xml in dataset_zip is not a label file"),

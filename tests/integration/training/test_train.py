@@ -10,6 +10,7 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 from app.detection.weights import load_network
 from app.errors import WeightsError
+from app.images.pixels import decode_image
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
@@ -18,6 +19,7 @@ from tests.support import yolov5_networks
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
 from tests.support.yolov5_networks import SIZES
+from tests.unit.images.test_orientation import STORED, draw_page, save_tagged
 
 CONFIG = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
 
@@ -158,6 +160,22 @@ def test_16_bit_pages_are_scaled_as_in_detection(tmp_path: Path) -> None:
     pixels = read_page(str(tmp_path / "page.png"))
     assert pixels is not None
     assert (pixels.max(), pixels.min(), pixels.shape) == (255, 0, (40, 30, 3))
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_pages_are_read_for_training_as_in_detection(tmp_path: Path, orientation: int) -> None:
+    for form, suffix in (("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif")):
+        page = draw_page()
+        if form != "JPEG":
+            page.putalpha(page.convert("L").point(lambda value: 255 * (value < 255)))
+        path = tmp_path / f"page{suffix}"
+        path.write_bytes(save_tagged(page, orientation, form))
+        with path.open("rb") as file:
+            expected, _ = decode_image(file, None)
+        pixels = read_page(str(path))
+        assert pixels is not None
+        assert (pixels[..., ::-1] == expected).all()
+        assert pixels[0, 0].min() > 250
 
 
 def test_a_yolov5_gets_a_head_of_ultralytics(dataset: Dataset, tmp_path: Path) -> None:
