@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
@@ -29,7 +30,7 @@ _RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # The server is overloaded: pause all requests to the host, not only this one.
 _OVERLOAD = frozenset({429, 503, 509})
 # The server may not support this form of an image request: try the next form.
-_WRONG_FORM = frozenset({400, 403, 404, 405, 501})
+WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
 
 
@@ -81,8 +82,10 @@ class Fetcher:
         self._guard = guard
         self._count = count
         self._local = threading.local()
+        # What is known about static image services, see `app/iiif/tile_fetching.py`.
+        self.static_servers: dict[object, Any] = {}
         # Decoding a large page takes half a gigabyte of memory and one core.
-        self._decoders = threading.Semaphore(os.cpu_count() or 1)
+        self.decoders = threading.Semaphore(os.cpu_count() or 1)
 
     @property
     def rules(self) -> HostRules:
@@ -108,7 +111,7 @@ class Fetcher:
             NotAnImage: The response is not an image, is damaged, or has too many pixels.
         """
         url, data = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
-        with self._decoders:
+        with self.decoders:
             width, height = check_image(data, url, self.policy.max_image_pixels)
         return data, width, height
 
@@ -127,7 +130,7 @@ class Fetcher:
                 self._wait(attempt, failure)
                 attempt += 1
             except FetchError as error:
-                if error.http_status not in _WRONG_FORM or len(waiting) == 1:
+                if error.http_status not in WRONG_FORM or len(waiting) == 1:
                     raise
                 waiting.popleft()
 

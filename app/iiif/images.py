@@ -1,13 +1,15 @@
 """Fetch the image of a canvas, at the required size and no larger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
-from app.iiif.fetch import Fetcher
+from app.iiif.fetch import WRONG_FORM, Fetcher
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, choose_size
 from app.iiif.stated_sizes import StatedSizes
+from app.iiif.tile_fetching import fetch_static
+from app.iiif.tiles import needs_info
 from app.net.addresses import read_host
 
 
@@ -49,7 +51,7 @@ def fetch_canvas_image(
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
     stated = sizes.describe(image) if sizes else None
-    if stated and sizes:
+    if stated and sizes and not needs_info(stated, longest or max(stated.width, stated.height)):
         try:
             if fetched := _fetch_as_stated(fetcher, stated, longest):
                 return fetched
@@ -61,10 +63,7 @@ def fetch_canvas_image(
     info = _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
-    full = max(info.width, info.height)
-    requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
-    data, *_ = fetcher.fetch_image(_add_own_address(requests, image, full))
-    return FetchedImage(data, info.width, info.height)
+    return FetchedImage(_fetch_by_info(fetcher, image, info, longest), info.width, info.height)
 
 
 def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
@@ -102,6 +101,20 @@ def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> 
         if image.width and image.height:
             return ImageInfo(service, image.width, image.height)
         return None
+
+
+def _fetch_by_info(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, longest: int | None) -> bytes:
+    full = max(info.width, info.height)
+    if info.tiles and info.service.level == 0:
+        return fetch_static(fetcher, info, longest or full, _add_own_address([], image, full))
+    requests = build_requests(info, longest or full, _find_free_size(fetcher, info.service, longest))
+    try:
+        return fetcher.fetch_image(_add_own_address(requests, image, full))[0]
+    except FetchError as error:
+        if not info.tiles or error.http_status not in WRONG_FORM:
+            raise
+        # A folder of tiles may state a higher level than it has.
+        return fetch_static(fetcher, replace(info, sizes=()), longest or full)
 
 
 def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:
