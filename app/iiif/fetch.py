@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -25,6 +24,7 @@ from app.iiif.image_requests import ImageRequest
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
 from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
+from app.net.urls import make_requestable, resolve_location
 
 _RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # The server is overloaded: pause all requests to the host, not only this one.
@@ -32,6 +32,7 @@ _OVERLOAD = frozenset({429, 503, 509})
 # The server may not support this form of an image request: try the next form.
 WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
+_NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Fetcher:
                 waiting.popleft()
 
     def _follow(self, request: ImageRequest, max_bytes: int, accept: str) -> bytes:
-        target = request.url
+        target = _prepare(request.url)
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
@@ -143,11 +144,14 @@ class Fetcher:
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
                 return body
-            target = location
+            try:
+                target = resolve_location(target, location)
+            except ValueError as error:
+                raise FetchError(f"{request.url} redirects to {location[:200]}, which is not a web address.") from error
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
     def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
-        """Send one request. Return the response body, or the target of a redirect."""
+        """Send one request. Return the response body, or the header ``Location`` of a redirect."""
         session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
@@ -155,10 +159,8 @@ class Fetcher:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
-                    # GuardedSession overrides this method, so that requests itself follows no redirect.
-                    location = requests.Session.get_redirect_target(session, response)
-                    if location is not None:
-                        return b"", urljoin(url, location)
+                    if response.is_redirect:
+                        return b"", response.headers["Location"]
                     _check_status(url, response)
                     body = _read_body(url, response, max_bytes)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
@@ -179,7 +181,7 @@ class Fetcher:
         if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
             return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and similar errors of urllib3 and the codecs
-            return FetchError(f"{url} is not a web address: it must be a valid http:// or https:// URL.")
+            return FetchError(f"{url} {_NO_ADDRESS}")
         if invalid := re.search(r"certificate verify failed: ([^(]*[^( ])", str(error)):
             return FetchError(f"{url} has no valid TLS certificate ({invalid[1]}).")
         return _Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
@@ -209,6 +211,13 @@ class _Retriable(Exception):
         self.url = url
         self.error = FetchError(message, status)
         self.retry_after = retry_after
+
+
+def _prepare(url: str) -> str:
+    try:
+        return make_requestable(url)
+    except ValueError as error:
+        raise FetchError(f"{url} {_NO_ADDRESS}") from error
 
 
 def _check_status(url: str, response: requests.Response) -> None:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import FetchError
-from app.iiif.json_ld import read_address, read_ids, read_json, read_list, read_objects, read_size, read_strings
+from app.iiif.json_ld import (
+    is_web_address,
+    read_address,
+    read_ids,
+    read_json,
+    read_list,
+    read_objects,
+    read_size,
+    read_strings,
+)
 
 # region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 _IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
@@ -96,7 +105,7 @@ def parse_service(block: Mapping[str, Any], image_url: str = "") -> ImageService
     """
     base = read_address(block).rstrip("/")
     words = _read_claims(block)
-    if not base.startswith(("http://", "https://")):
+    if not is_web_address(base):
         return None
     version, level = _find_version(words), _find_level(words)
     if "image" not in words.lower():
@@ -113,7 +122,7 @@ def derive_service(image_url: str) -> ImageService | None:
     such service, nothing is lost.
     """
     service = ImageService(strip_request(image_url), _guess_version(image_url), 0)
-    found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, service.full_size)
+    found = is_web_address(service.id) and image_url == build_image_url(service, service.full_size)
     return service if found else None
 
 

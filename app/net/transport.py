@@ -15,6 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.net.addresses import AddressGuard
+from app.net.urls import make_requestable
 
 
 class GuardedAdapter(HTTPAdapter):
@@ -30,11 +31,17 @@ class GuardedAdapter(HTTPAdapter):
     def __init__(self, guard: AddressGuard, pool_size: int = 32) -> None:
         self.guard = guard
         self.in_flight: socket.socket | None = None
+        self.target = ""
         super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = _build_pools(self)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        # The libraries below normalize escapes (%c3 becomes %C3), and some servers compare IDs letter by letter.
+        self.target = super().request_url(request, proxies)
+        return self.target
 
     def abort(self) -> None:
         """Close the connection of the running request. The reading thread gets an error or an end of file."""
@@ -57,6 +64,13 @@ class GuardedSession(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, self.transport)
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request for the URL as :func:`make_requestable` spells it."""
+        url = request.url = make_requestable(str(request.url))
+        prepared = super().prepare_request(request)
+        prepared.url = url
+        return prepared
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
@@ -78,6 +92,9 @@ def _build_pools(adapter: GuardedAdapter) -> dict[str, type[HTTPConnectionPool]]
                 raise NameResolutionError(name, self, error) from error
             finally:
                 self.host = name
+
+        def putrequest(self, method: str, url: str, *flags: bool, **named_flags: bool) -> None:
+            super().putrequest(method, adapter.target, *flags, **named_flags)
 
         def getresponse(self) -> Any:
             adapter.in_flight = self.sock

@@ -30,6 +30,14 @@ def test_the_annotation_file_arrives_as_a_form(harness: Harness, deliver: Delive
     assert not deliver()
 
 
+def test_a_callback_with_spaces_and_accents_is_encoded(harness: Harness, deliver: Deliver, library: Library) -> None:
+    library.answer("/%C3%A9%20a%2fb/ms-3", Answer())
+    delivery = harness.enqueue(f"{library.url}/é a%2fb", "ms-3")
+    deliver()
+    assert library.paths == ["/%C3%A9%20a%2fb/ms-3"]
+    assert harness.reload(delivery).status == "delivered"
+
+
 def test_a_client_app_without_a_secret_gets_an_unsigned_request(
     harness: Harness, deliver: Deliver, client_app: Receiver
 ) -> None:
