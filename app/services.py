@@ -91,7 +91,7 @@ class Services:
         s = self.settings
         policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
         limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
-        return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer)
+        return Fetcher(policy, limits, AddressGuard(s.trusted_addresses), self._count_answer, s.ca_bundle)
 
     @cached_property
     def dispatcher(self) -> "Dispatcher":
@@ -100,9 +100,8 @@ class Services:
         from app.jobs.result_payloads import load_payload
 
         s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
-        return Dispatcher(
-            self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds
-        )
+        guard = AddressGuard(s.trusted_addresses)
+        return Dispatcher(self.outbox, load, guard, s.user_agent, s.delivery_timeout_seconds, s.ca_bundle)
 
     def _connect_to_broker(self, seconds: float, retries: int = 0) -> Redis:
         retry = Retry(NoBackoff(), retries)

@@ -6,12 +6,12 @@ Errors of ``requests`` do not leave this module: callers only see :class:`~app.e
 import contextlib
 import os
 import random
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -23,7 +23,7 @@ from app.iiif.hosts import HostRules
 from app.iiif.image_requests import ImageRequest
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
-from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
+from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
 from app.net.urls import make_requestable, resolve_location
 
 _RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
@@ -69,6 +69,7 @@ class Fetcher:
         limits: Rate limits of the hosts; all fetchers of a process share one instance.
         guard: Check of the network addresses that may be reached.
         count: Called with the host and the number of bytes received after each response, successful or not.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
     """
 
     def __init__(
@@ -77,13 +78,15 @@ class Fetcher:
         limits: HostLimits,
         guard: AddressGuard,
         count: Callable[[str, int], None] = lambda host, size: None,
+        ca_bundle: Path | None = None,
     ) -> None:
         self.policy = policy
         self._limits = limits
         self._guard = guard
         self._count = count
+        self._ca_bundle = ca_bundle
         self._local = threading.local()
-        # What is known about static image services, see `app/iiif/tile_fetching.py`.
+        # Filled by `app/iiif/tile_fetching.py`: what static image services have.
         self.static_servers: dict[object, Any] = {}
         # Decoding a large page takes half a gigabyte of memory and one core.
         self.decoders = threading.Semaphore(os.cpu_count() or 1)
@@ -182,8 +185,8 @@ class Fetcher:
             return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and similar errors of urllib3 and the codecs
             return FetchError(f"{url} {_NO_ADDRESS}")
-        if invalid := re.search(r"certificate verify failed: ([^(]*[^( ])", str(error)):
-            return FetchError(f"{url} has no valid TLS certificate ({invalid[1]}).")
+        if fault := explain_certificate(error):
+            return FetchError(f"{url} has {fault}.")
         return _Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
 
     def _wait(self, attempt: int, failure: "_Retriable") -> None:
@@ -199,7 +202,7 @@ class Fetcher:
     def _session(self) -> GuardedSession:
         # Sessions of requests are not thread-safe: each thread has its own.
         if not hasattr(self._local, "session"):
-            self._local.session = GuardedSession(self._guard)
+            self._local.session = GuardedSession(self._guard, self._ca_bundle)
         return self._local.session
 
 

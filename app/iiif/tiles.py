@@ -16,6 +16,8 @@ from app.iiif.image_api import ImageInfo, TileSet
 
 # At the default interval between requests, such a page takes 100 seconds.
 MOST_TILES = 1024
+# By default, a quarter more than the input of the network is wanted (see Settings.longest_image).
+_SUFFICIENT = 0.8
 # Formats of tiles. Version 3 requires jpg and states only others, but some services have one other format only.
 _EXTENSIONS = ["jpg", "png", "webp"]
 Size = tuple[int, int]
@@ -113,8 +115,8 @@ class Rendition:
 def list_renditions(info: ImageInfo, longest: int, max_pixels: int, has_whole: bool = True) -> list[Rendition]:
     """Return the renditions to try, the best first: a listed size, the tiles of a size, and the full size in one file.
 
-    The best one is the smallest that is at least as long as wanted. A rendition of less than half the wanted length is
-    only returned if the server states nothing larger.
+    A sufficient listed size comes before tiles if it is nearer to the wanted length. A size of less than half the wanted
+    length is only returned if the server states nothing larger.
 
     Args:
         info: Content of ``info.json``.
@@ -127,7 +129,9 @@ def list_renditions(info: ImageInfo, longest: int, max_pixels: int, has_whole: b
     tiled = [rendition for tiles in info.tiles for rendition in _list_tiled(info, tiles, wanted, max_pixels)]
     picks = [pick for group in (listed, tiled) if (pick := _pick(group, wanted))]
     usable = [pick for pick in picks if 2 * pick.longest >= wanted]
-    usable.sort(key=lambda pick: (pick.longest < wanted, abs(pick.longest - wanted), len(pick.tiles)))
+    usable.sort(
+        key=lambda pick: (pick.longest < _SUFFICIENT * wanted, abs(math.log(pick.longest / wanted)), len(pick.tiles))
+    )
     whole = _build_single(info, Kind.WHOLE, (info.width, info.height))
     whole_first = has_whole and not (usable and usable[0].longest < whole.longest)
     order = [whole, *usable] if whole_first else [*usable, whole]

@@ -22,7 +22,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config errors images storage",
-    "similarity": "detection errors storage",
+    "similarity": "detection errors net storage",
     "training": "detection errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",

@@ -2,8 +2,10 @@
 
 import email.utils
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -135,6 +137,17 @@ def test_control_characters_of_an_answer_are_removed(harness: Harness, deliver: 
     delivery = harness.enqueue(url.removesuffix("/job"))
     deliver()
     assert harness.reload(delivery).error == f"{url} answered 500 no [1mroom."
+
+
+def test_a_client_app_may_have_a_certificate_of_its_institution(
+    harness: Harness, tls_url: str, certificate: Path
+) -> None:
+    delivery, trusted = harness.enqueue(tls_url.replace("library.example", "localhost")), frozenset({"localhost"})
+    assert harness.dispatcher(trusted=trusted).deliver_next()
+    assert re.search(r"has no valid TLS certificate .* CA_BUNDLE", harness.reload(delivery).error or "")
+    harness.make_due()
+    assert harness.dispatcher(trusted=trusted, ca_bundle=certificate).deliver_next()
+    assert harness.reload(delivery).status == "delivered"
 
 
 def test_a_private_address_is_not_posted_to(harness: Harness, client_app: Receiver) -> None:
