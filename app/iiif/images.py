@@ -60,7 +60,7 @@ def fetch_canvas_image(
             # Some servers answer 500 to a form of the request that they do not support.
             if error.temporary and error.http_status != 500:
                 raise
-    info = _fetch_info(fetcher, image, image.service)
+    info = (sizes and sizes.find_sampled(image)) or _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
     return FetchedImage(_fetch_by_info(fetcher, image, info, longest), info.width, info.height)

@@ -34,7 +34,8 @@ class StaticServer:
 def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequence[ImageRequest] = ()) -> bytes:
     """Fetch an image from a static service at about the wanted size. Return the image file.
 
-    A tile that is missing fails the image: a page with a gap is never returned.
+    A tile that is missing fails the image: a page with a gap is never returned. Only if the first tile is missing, the
+    next larger size is tried, because generators leave out sizes.
 
     Args:
         fetcher: HTTP client. Each tile is one request within the limits of the host.
@@ -47,17 +48,19 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
     """
     server = _find_server(fetcher, info)
     download = _Download(fetcher, info, server)
-    failure = None
+    failure, is_tile = None, False
     renditions = list_renditions(info, longest, fetcher.policy.max_image_pixels, server.has_whole)
     for rendition in renditions:
+        if rendition.kind is Kind.TILED and download.has_tiles:
+            continue
         try:
             return download.fetch(rendition)
         except FetchError as error:
             if error.http_status not in WRONG_FORM:
                 raise
             server.has_whole &= rendition.kind is not Kind.WHOLE
-            if failure is None or rendition.kind is Kind.TILED:
-                failure = error
+            if failure is None or (rendition.kind is Kind.TILED and not is_tile):
+                failure, is_tile = error, rendition.kind is Kind.TILED
     if others:
         with contextlib.suppress(FetchError):
             return fetcher.fetch_image(others)[0]
@@ -72,12 +75,17 @@ def _find_server(fetcher: Fetcher, info: ImageInfo) -> StaticServer:
 
 
 class _Download:
-    """The download of one image."""
+    """The download of one image.
+
+    Attributes:
+        has_tiles: Whether a tile of an image was fetched.
+    """
 
     def __init__(self, fetcher: Fetcher, info: ImageInfo, server: StaticServer) -> None:
         self._fetcher = fetcher
         self._info = info
         self._server = server
+        self.has_tiles = False
         self._refused: dict[str, FetchError] = {}
 
     def fetch(self, rendition: Rendition) -> bytes:
@@ -85,6 +93,7 @@ class _Download:
         forms = self._server.forms
         for tile in rendition.tiles:
             url, data = self._fetch_tile(rendition, tile, forms)
+            self.has_tiles |= rendition.kind is Kind.TILED
             if rendition.kind is not Kind.WHOLE:
                 forms = self._learn(tile, url)
             files.append(data)

@@ -113,10 +113,10 @@ class Rendition:
 
 
 def list_renditions(info: ImageInfo, longest: int, max_pixels: int, has_whole: bool = True) -> list[Rendition]:
-    """Return the renditions to try, the best first: a listed size, the tiles of a size, and the full size in one file.
+    """Return the renditions to try, the best first: a listed size, tiles of two sizes, and the full size in one file.
 
-    A sufficient listed size comes before tiles if it is nearer to the wanted length. A size of less than half the wanted
-    length is only returned if the server states nothing larger.
+    A sufficient listed size comes before tiles if it is nearer to the wanted length. A size of less than half the
+    wanted length is only returned if the server states nothing larger.
 
     Args:
         info: Content of ``info.json``.
@@ -126,8 +126,8 @@ def list_renditions(info: ImageInfo, longest: int, max_pixels: int, has_whole: b
     """
     wanted = min(longest, max(info.width, info.height))
     listed = [_build_single(info, Kind.LISTED, size) for size in info.sizes]
-    tiled = [rendition for tiles in info.tiles for rendition in _list_tiled(info, tiles, wanted, max_pixels)]
-    picks = [pick for group in (listed, tiled) if (pick := _pick(group, wanted))]
+    tiled = [rendition for tiles in info.tiles for rendition in _list_tiled(info, tiles, max_pixels)]
+    picks = [*_pick(listed, wanted, 1), *_pick(tiled, wanted, 2)]
     usable = [pick for pick in picks if 2 * pick.longest >= wanted]
     usable.sort(
         key=lambda pick: (pick.longest < _SUFFICIENT * wanted, abs(math.log(pick.longest / wanted)), len(pick.tiles))
@@ -148,18 +148,18 @@ def needs_info(info: ImageInfo, longest: int) -> bool:
     return list_renditions(info, longest, info.width * info.height)[0].kind is not Kind.LISTED
 
 
-def _pick(renditions: list[Rendition], wanted: int) -> Rendition | None:
-    """Return the smallest rendition that is large enough, or else the largest one. Few tiles are better than many."""
-    larger = (each for each in renditions if each.longest >= wanted)
-    smallest = min(larger, key=lambda each: (each.longest, len(each.tiles)), default=None)
-    return smallest or max(renditions, key=lambda each: (each.longest, -len(each.tiles)), default=None)
+def _pick(renditions: list[Rendition], wanted: int, count: int) -> list[Rendition]:
+    """Return the smallest renditions that are large enough, or else the largest one. Few tiles are better than many."""
+    ordered = sorted(renditions, key=lambda each: (each.longest, len(each.tiles)))
+    larger = [each for each in ordered if each.longest >= wanted]
+    return larger[:count] or [each for each in ordered if each.longest == ordered[-1].longest][:1]
 
 
 def _build_single(info: ImageInfo, kind: Kind, size: Size) -> Rendition:
     return Rendition(kind, *size, (Tile((0, 0, info.width, info.height), (size, size, size)),))
 
 
-def _list_tiled(info: ImageInfo, tiles: TileSet, wanted: int, max_pixels: int) -> Iterator[Rendition]:
+def _list_tiled(info: ImageInfo, tiles: TileSet, max_pixels: int) -> Iterator[Rendition]:
     """Yield the renditions that a set of tiles offers, without those that would need too many requests."""
     for factor in tiles.scale_factors:
         width, height = -(-info.width // factor), -(-info.height // factor)

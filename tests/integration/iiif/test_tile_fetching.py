@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -10,8 +11,8 @@ from PIL import Image
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import ImageInfo, ImageService
-from app.iiif.images import FetchedImage, fetch_canvas_image
+from app.iiif.image_api import ImageService
+from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.stated_sizes import StatedSizes
 from tests.support.fetching import Clock
 from tests.support.library import Answer, Library
@@ -165,10 +166,11 @@ def test_limits_hold_for_all_tiles_of_a_page_together(library: Library, make_fet
 
 
 def test_tiles_count_as_requests_to_their_host(library: Library, fetcher: Fetcher, clock: Clock) -> None:
-    base = Pyramid().serve(library)
-    library.answer("/tiles/p/0,0,512,512/256,/0/default.jpg", Answer(429, headers={"Retry-After": "7"}), Answer(404))
-    with pytest.raises(FetchError, match="missing"):
-        fetch(fetcher, base, 500)
+    pyramid, path = Pyramid(), "512,512,288,488/144,/0/default.jpg"
+    base = pyramid.serve(library)
+    busy, tile = Answer(429, headers={"Retry-After": "7"}), Answer(body=pyramid.draw()[path])
+    library.answer(f"/tiles/p/{path}", busy, tile)
+    check_page(fetch(fetcher, base, 500), pyramid, 2)
     assert sum(clock.slept) == pytest.approx(7, abs=0.1)
 
 
@@ -178,10 +180,17 @@ def test_each_page_with_tiles_gets_its_own_info_json(library: Library, fetcher: 
         base = Pyramid(700 + 50 * number, 900).serve(library, str(number))
         images.append(CanvasImage("", 700 + 50 * number, 900, ImageService(base, 2, 0)))
 
-    def fetch_info(service: ImageService) -> ImageInfo:
-        return ImageInfo(service, 1, 1)
-
-    sizes = StatedSizes(images, fetch_info)
+    sizes = StatedSizes(images, partial(fetch_info, fetcher))
     for number, image in enumerate(images):
         fetched = fetch_canvas_image(fetcher, image, 450, sizes)
         check_page(fetched, Pyramid(700 + 50 * number, 900), 2)
+    documents = [path for path in library.paths if path.endswith("info.json")]
+    assert len(documents) == len(set(documents)) == len(images)
+
+
+def test_the_next_larger_level_replaces_a_level_that_is_missing(library: Library, fetcher: Fetcher) -> None:
+    written = Pyramid(factors=(1, 4))
+    info = Pyramid().build_info("")
+    base = written.serve(library)
+    library.answer("/tiles/p/info.json", Answer(body=info))
+    check_page(fetch(fetcher, base, 500), written, 1)

@@ -79,7 +79,7 @@ def test_the_nearest_sufficient_size_is_chosen(
 
 def test_a_thumbnail_never_replaces_tiles() -> None:
     found = list_renditions(parse(POWERS | list_sizes((100, 150))), 800, PIXELS)
-    assert [each.kind for each in found] == [Kind.TILED, Kind.WHOLE]
+    assert [(each.kind, each.longest) for each in found] == [(Kind.TILED, 1500), (Kind.TILED, 3000), (Kind.WHOLE, 6000)]
 
 
 def test_thumbnails_are_the_last_resort_of_a_server_without_tiles() -> None:
