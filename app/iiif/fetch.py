@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
 import urllib3
@@ -21,6 +20,7 @@ from app.errors import FetchError
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRules
 from app.iiif.image_requests import ImageRequest
+from app.iiif.tiles import StaticServer
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
 from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
@@ -86,8 +86,8 @@ class Fetcher:
         self._count = count
         self._ca_bundle = ca_bundle
         self._local = threading.local()
-        # Filled by `app/iiif/tile_fetching.py`: what static image services have.
-        self.static_servers: dict[object, Any] = {}
+        # The key is the host, with the version and the formats that the service states.
+        self.static_servers: dict[tuple[str, int, tuple[str, ...]], StaticServer] = {}
         # Decoding a large page takes half a gigabyte of memory and one core.
         self.decoders = threading.Semaphore(os.cpu_count() or 1)
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
@@ -11,24 +10,11 @@ from app.errors import FetchError
 from app.iiif.fetch import WRONG_FORM, Fetcher
 from app.iiif.image_api import ImageInfo
 from app.iiif.image_requests import ImageRequest
-from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, Tile, list_forms, list_renditions
+from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, StaticServer, Tile, list_forms, list_renditions
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
 
 _LONGEST_JPEG = 65_500
-
-
-@dataclass
-class StaticServer:
-    """The knowledge about the static services of a host and version. It decides only which URL is tried first.
-
-    Attributes:
-        forms: Forms of URLs, the most probable first.
-        has_whole: Whether the full size may be there in one file.
-    """
-
-    forms: list[Form]
-    has_whole: bool = True
 
 
 def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequence[ImageRequest] = ()) -> bytes:

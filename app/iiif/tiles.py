@@ -75,6 +75,19 @@ def list_forms(info: ImageInfo) -> list[Form]:
     return [Form(*each) for each in itertools.product(extensions, heights, range(3), (True, False))]
 
 
+@dataclass
+class StaticServer:
+    """The knowledge about the static services of a host and version. It decides only which URL is tried first.
+
+    Attributes:
+        forms: Forms of URLs, the most probable first.
+        has_whole: Whether the full size may be there in one file.
+    """
+
+    forms: list[Form]
+    has_whole: bool = True
+
+
 class Kind(Enum):
     """The ways in which a server offers the whole image."""
 
@@ -133,7 +146,8 @@ def list_renditions(info: ImageInfo, longest: int, max_pixels: int, has_whole: b
         key=lambda pick: (pick.longest < _SUFFICIENT * wanted, abs(math.log(pick.longest / wanted)), len(pick.tiles))
     )
     whole = _build_single(info, Kind.WHOLE, (info.width, info.height))
-    whole_first = has_whole and not (usable and usable[0].longest < whole.longest)
+    is_limited = info.max_width or info.max_height or info.max_area  # then the file is smaller than the full size
+    whole_first = has_whole and not is_limited and not (usable and usable[0].longest < whole.longest)
     order = [whole, *usable] if whole_first else [*usable, whole]
     return order if usable else [*order, *picks]
 

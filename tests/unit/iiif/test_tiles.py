@@ -88,6 +88,10 @@ def test_thumbnails_are_the_last_resort_of_a_server_without_tiles() -> None:
     assert [each.kind for each in found] == [Kind.WHOLE, Kind.LISTED]
 
 
+def test_tiles_come_first_if_the_full_size_is_not_served_in_one_file() -> None:
+    assert choose(POWERS | {"maxWidth": 1000}, 6000) == ("TILED", 6000)
+
+
 def test_tiles_come_first_on_a_server_without_the_full_size() -> None:
     found = list_renditions(parse(POWERS), 6000, PIXELS, has_whole=False)
     assert [each.kind for each in found] == [Kind.TILED, Kind.WHOLE]
