@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from app.errors import FetchError
+from app.errors import FetchError, NotAnImage
 from app.iiif.fetch import WRONG_FORM, Fetcher
 from app.iiif.image_api import ImageInfo
 from app.iiif.image_requests import ImageRequest
@@ -42,7 +42,7 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
         try:
             return download.fetch(rendition)
         except FetchError as error:
-            if error.http_status not in WRONG_FORM:
+            if not _is_refusal(error):
                 raise
             server.has_whole &= rendition.kind is not Kind.WHOLE
             if failure is None or (rendition.kind is Kind.TILED and not is_tile):
@@ -53,6 +53,11 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
     if failure is None or all(rendition.kind is not Kind.TILED for rendition in renditions):
         raise FetchError(f"{info.service.id} serves an image of this size only in more than {MOST_TILES} tiles.")
     raise failure
+
+
+def _is_refusal(error: FetchError) -> bool:
+    """Return whether a file is not there. Some web servers answer with a page of their site instead of a 404."""
+    return error.http_status in WRONG_FORM or isinstance(error, NotAnImage)
 
 
 def _find_server(fetcher: Fetcher, info: ImageInfo) -> StaticServer:
@@ -108,7 +113,7 @@ class _Download:
             try:
                 data, *size = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
             except FetchError as error:
-                if error.http_status not in WRONG_FORM:
+                if not _is_refusal(error):
                     raise
                 self._refused[url] = error
             else:
@@ -116,8 +121,10 @@ class _Download:
                     _check_size(url, size, tile.sizes[0])
                 return url, data
         failure = self._refused[urls[0]]
-        start = f"A tile of {self._info.service.id} is missing: " if rendition.kind is Kind.TILED else ""
-        raise FetchError(f"{start}{failure.message}", failure.http_status)
+        if rendition.kind is not Kind.TILED or isinstance(failure, NotAnImage):
+            raise failure
+        message = f"A tile of {self._info.service.id} is missing: {failure.message}"
+        raise FetchError(message, failure.http_status)
 
 
 def _check_size(url: str, size: Sequence[int], expected: Sequence[int]) -> None:

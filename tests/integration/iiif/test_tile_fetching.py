@@ -91,6 +91,15 @@ def test_a_tile_that_is_no_image_fails_the_page(library: Library, fetcher: Fetch
         fetch(fetcher, base, 500)
 
 
+def test_the_next_form_follows_a_web_page(library: Library, fetcher: Fetcher) -> None:
+    pyramid = Pyramid(version=3)
+    base = pyramid.serve(library)
+    library.answer("/tiles/p/info.json", Answer(body=Pyramid(version=2).build_info(base)))
+    for box in ("0,0,512,512", "0,512,512,488"):
+        library.answer(f"/tiles/p/{box}/256,/0/default.jpg", Answer(body="<html>home</html>"))
+    check_page(fetch(fetcher, base, 500), pyramid, 2)
+
+
 def test_a_tile_of_another_size_fails_the_page(library: Library, fetcher: Fetcher) -> None:
     base = Pyramid().serve(library)
     wrong = Pyramid(512, 512, factors=(1,), tile=512).draw()["full/512,/0/default.jpg"]
