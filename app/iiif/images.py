@@ -1,10 +1,11 @@
 """Fetch the image of a canvas, at the required size and no larger."""
 
+import contextlib
 from dataclasses import dataclass, replace
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
-from app.iiif.fetch import WRONG_FORM, Fetcher
+from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, choose_size
 from app.iiif.stated_sizes import StatedSizes
@@ -111,10 +112,11 @@ def _fetch_by_info(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, longes
     try:
         return fetcher.fetch_image(_add_own_address(requests, image, full))[0]
     except FetchError as error:
-        if not info.tiles or error.http_status not in WRONG_FORM:
-            raise
-        # A folder of tiles may state a higher level than it has.
-        return fetch_static(fetcher, replace(info, sizes=()), longest or full)
+        if info.tiles and error.http_status == 404:
+            # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
+            with contextlib.suppress(FetchError):
+                return fetch_static(fetcher, replace(info, sizes=(), formats=("jpg",)), longest or full)
+        raise
 
 
 def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:

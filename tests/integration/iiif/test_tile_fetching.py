@@ -15,7 +15,7 @@ from app.iiif.image_api import ImageService
 from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.stated_sizes import StatedSizes
 from tests.support.fetching import Clock
-from tests.support.library import Answer, Library
+from tests.support.library import Answer, Library, Scan
 from tests.support.pyramid import BOX, Pyramid, find_box
 
 
@@ -160,6 +160,16 @@ def test_tiles_of_other_formats_are_fetched(library: Library, fetcher: Fetcher, 
 def test_tiles_replace_a_level_that_the_server_only_states(library: Library, fetcher: Fetcher) -> None:
     pyramid = Pyramid(more={"profile": "http://iiif.io/api/image/2/level2.json"})
     check_page(fetch(fetcher, pyramid.serve(library), 500, level=2), pyramid, 2)
+
+
+@pytest.mark.parametrize(("status", "most"), [(403, 4), (404, 10)])
+def test_a_server_that_refuses_every_image_is_not_asked_for_each_tile(
+    library: Library, fetcher: Fetcher, status: int, most: int
+) -> None:
+    base = library.offer(Scan(4000, 6000, level=2, forms=(), refusal=status, more={"tiles": [{"width": 256}]}))
+    with pytest.raises(FetchError, match=f"/full/.* answered {status}"):
+        fetch(fetcher, base, 500, level=2)
+    assert len(library.paths) <= most
 
 
 def test_limits_hold_for_all_tiles_of_a_page_together(library: Library, make_fetcher: Callable[..., Fetcher]) -> None:
