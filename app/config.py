@@ -6,6 +6,7 @@ Settings are read once at start, from the environment and from ``.env`` next to 
 A malformed value stops the program with a message that names the variable.
 """
 
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     image_size: int | None = Field(None, ge=64)
     operator_contact: str = ""
     trusted_hosts: Words = ()
+    ca_bundle: UnderRoot | None = None
     host_connections: int = Field(4, ge=1, le=64)
     host_interval_seconds: float = Field(0.1, ge=0)
     fetch_attempts: int = Field(5, ge=1, le=20)
@@ -110,6 +112,22 @@ class Settings(BaseSettings):
         if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
             raise ValueError("must be a complete URL such as https://app.example.org")
         return value.rstrip("/")
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _certificates(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            ssl.create_default_context(cafile=path)
+        except ssl.SSLError as error:
+            found = (
+                "a private key and no certificate" if b"PRIVATE KEY" in path.read_bytes() else "no valid certificate"
+            )
+            raise ValueError(f"{path} has {found}; name a PEM file with the certificates of authorities") from error
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror}); name a PEM file") from error
+        return path
 
     @field_validator("rate_limit", "rate_limit_address")
     @classmethod

@@ -105,7 +105,8 @@ class Services:
         from app.iiif.host_limits import HostLimits, SharedLimiter
 
         limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
-        return Fetcher(policy, limits, AddressGuard(self.settings.trusted_addresses), self._count_answer)
+        guard = AddressGuard(self.settings.trusted_addresses)
+        return Fetcher(policy, limits, guard, self._count_answer, self.settings.ca_bundle)
 
     def estimate(self, request: DetectionRequest) -> "DownloadEstimate":
         """Fetch the manifest of a request and estimate the download of its images.
@@ -127,9 +128,8 @@ class Services:
         from app.jobs.result_payloads import load_payload
 
         s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
-        return Dispatcher(
-            self.outbox, load, AddressGuard(s.trusted_addresses), s.user_agent, s.delivery_timeout_seconds
-        )
+        guard = AddressGuard(s.trusted_addresses)
+        return Dispatcher(self.outbox, load, guard, s.user_agent, s.delivery_timeout_seconds, s.ca_bundle)
 
     def _connect_to_broker(self, seconds: float, retries: int = 0) -> Redis:
         retry = Retry(NoBackoff(), retries)

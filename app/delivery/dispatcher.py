@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import requests
 import urllib3
@@ -15,7 +16,7 @@ from app.delivery.payloads import Payload, build_headers
 from app.errors import AddressRefused, ResultGone
 from app.logs import set_job
 from app.net.addresses import AddressGuard
-from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
+from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Dispatcher:
         guard: Guard that decides which addresses may be connected to.
         user_agent: ``User-Agent`` header.
         timeout: Time limit of an attempt in seconds.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Dispatcher:
         guard: AddressGuard,
         user_agent: str,
         timeout: float = 20,
+        ca_bundle: Path | None = None,
     ) -> None:
         self._outbox = outbox
         self._load_payload = load_payload
         self._guard = guard
         self._user_agent = user_agent
         self._timeout = timeout
+        self._ca_bundle = ca_bundle
 
     def deliver_next(self) -> bool:
         """Make one attempt at the next due delivery; return whether there was one."""
@@ -92,7 +96,7 @@ class Dispatcher:
         headers = {"User-Agent": self._user_agent, "Content-Type": payload.content_type}
         headers |= build_headers(delivery.id, payload.body, int(time.time()), secret)
         with (
-            GuardedSession(self._guard) as session,
+            GuardedSession(self._guard, self._ca_bundle) as session,
             Deadline(self._timeout, session.transport.abort) as deadline,
         ):
             try:
@@ -101,7 +105,9 @@ class Dispatcher:
                 return _Answer(error=error.message)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 slow = deadline.expired or isinstance(error, requests.Timeout)
-                return _Answer(error=late if slow else f"{url} could not be reached ({type(error).__name__}).")
+                fault = explain_certificate(error)
+                reason = f"{url} has {fault}." if fault else f"{url} could not be reached ({type(error).__name__})."
+                return _Answer(error=late if slow else reason)
             answer.close()
         # If the deadline closed the connection within the headers, they look complete.
         return _Answer(error=late) if deadline.expired else _read(url, answer)

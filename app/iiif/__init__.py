@@ -6,6 +6,8 @@
     collection      a collection → the URLs of its manifests
     image_api       an image service and its ``info.json``, versions 1 to 3
     image_requests  the URLs to request for an image or a region, at the required size
+    tiles           the size and the tiles to request from a static service
+    tile_fetching   fetch the tiles of an image and put them together
     stated_sizes    decide from a sample whether the sizes that a manifest states can replace ``info.json``
     images          fetch the image of a canvas
     estimate        requests, bytes and seconds of the download of a manifest

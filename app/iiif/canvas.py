@@ -13,6 +13,7 @@ from typing import Any
 from app.iiif.image_api import ImageService, asks_for_less, derive_service, parse_service, strip_request
 from app.iiif.json_ld import (
     LONGEST_ID,
+    is_web_address,
     read_address,
     read_id,
     read_ids,
@@ -187,7 +188,7 @@ def _find_content(resource: dict[str, Any]) -> str:
     address = read_address(resource)
     ending = read_path(address).rpartition(".")[2]
     words = ("pdf" if form == "application/pdf" else "", kind, form.partition("/")[0], ending)
-    default = _IMAGE if not kind and address.startswith(("http://", "https://")) else ""
+    default = _IMAGE if not kind and is_web_address(address) else ""
     return next((_CONTENTS[word.lower()] for word in words if word.lower() in _CONTENTS), default)
 
 

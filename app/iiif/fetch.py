@@ -6,13 +6,12 @@ Errors of ``requests`` do not leave this module: callers only see :class:`~app.e
 import contextlib
 import os
 import random
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from pathlib import Path
 
 import requests
 import urllib3
@@ -21,16 +20,19 @@ from app.errors import FetchError
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRules
 from app.iiif.image_requests import ImageRequest
+from app.iiif.tiles import StaticServer
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
-from app.net.transport import Deadline, GuardedSession, parse_retry_after, read_reason
+from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
+from app.net.urls import make_requestable, resolve_location
 
 _RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # The server is overloaded: pause all requests to the host, not only this one.
 _OVERLOAD = frozenset({429, 503, 509})
 # The server may not support this form of an image request: try the next form.
-_WRONG_FORM = frozenset({400, 403, 404, 405, 501})
+WRONG_FORM = frozenset({400, 403, 404, 405, 501})
 _CHUNK = 1 << 16
+_NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Fetcher:
         limits: Rate limits of the hosts; all fetchers of a process share one instance.
         guard: Check of the network addresses that may be reached.
         count: Called with the host and the number of bytes received after each response, successful or not.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
     """
 
     def __init__(
@@ -75,14 +78,18 @@ class Fetcher:
         limits: HostLimits,
         guard: AddressGuard,
         count: Callable[[str, int], None] = lambda host, size: None,
+        ca_bundle: Path | None = None,
     ) -> None:
         self.policy = policy
         self._limits = limits
         self._guard = guard
         self._count = count
+        self._ca_bundle = ca_bundle
         self._local = threading.local()
+        # The key is the host, with the version and the formats that the service states.
+        self.static_servers: dict[tuple[str, int, tuple[str, ...]], StaticServer] = {}
         # Decoding a large page takes half a gigabyte of memory and one core.
-        self._decoders = threading.Semaphore(os.cpu_count() or 1)
+        self.decoders = threading.Semaphore(os.cpu_count() or 1)
 
     @property
     def rules(self) -> HostRules:
@@ -108,7 +115,7 @@ class Fetcher:
             NotAnImage: The response is not an image, is damaged, or has too many pixels.
         """
         url, data = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
-        with self._decoders:
+        with self.decoders:
             width, height = check_image(data, url, self.policy.max_image_pixels)
         return data, width, height
 
@@ -127,12 +134,12 @@ class Fetcher:
                 self._wait(attempt, failure)
                 attempt += 1
             except FetchError as error:
-                if error.http_status not in _WRONG_FORM or len(waiting) == 1:
+                if error.http_status not in WRONG_FORM or len(waiting) == 1:
                     raise
                 waiting.popleft()
 
     def _follow(self, request: ImageRequest, max_bytes: int, accept: str) -> bytes:
-        target = request.url
+        target = _prepare(request.url)
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
@@ -140,11 +147,14 @@ class Fetcher:
                 body, location = self._attempt(target, max_bytes, accept)
             if location is None:
                 return body
-            target = location
+            try:
+                target = resolve_location(target, location)
+            except ValueError as error:
+                raise FetchError(f"{request.url} redirects to {location[:200]}, which is not a web address.") from error
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
     def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
-        """Send one request. Return the response body, or the target of a redirect."""
+        """Send one request. Return the response body, or the header ``Location`` of a redirect."""
         session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
@@ -152,10 +162,8 @@ class Fetcher:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
-                    # GuardedSession overrides this method, so that requests itself follows no redirect.
-                    location = requests.Session.get_redirect_target(session, response)
-                    if location is not None:
-                        return b"", urljoin(url, location)
+                    if response.is_redirect:
+                        return b"", response.headers["Location"]
                     _check_status(url, response)
                     body = _read_body(url, response, max_bytes)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
@@ -176,9 +184,9 @@ class Fetcher:
         if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
             return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and similar errors of urllib3 and the codecs
-            return FetchError(f"{url} is not a web address: it must be a valid http:// or https:// URL.")
-        if invalid := re.search(r"certificate verify failed: ([^(]*[^( ])", str(error)):
-            return FetchError(f"{url} has no valid TLS certificate ({invalid[1]}).")
+            return FetchError(f"{url} {_NO_ADDRESS}")
+        if fault := explain_certificate(error):
+            return FetchError(f"{url} has {fault}.")
         return _Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
 
     def _wait(self, attempt: int, failure: "_Retriable") -> None:
@@ -194,7 +202,7 @@ class Fetcher:
     def _session(self) -> GuardedSession:
         # Sessions of requests are not thread-safe: each thread has its own.
         if not hasattr(self._local, "session"):
-            self._local.session = GuardedSession(self._guard)
+            self._local.session = GuardedSession(self._guard, self._ca_bundle)
         return self._local.session
 
 
@@ -206,6 +214,13 @@ class _Retriable(Exception):
         self.url = url
         self.error = FetchError(message, status)
         self.retry_after = retry_after
+
+
+def _prepare(url: str) -> str:
+    try:
+        return make_requestable(url)
+    except ValueError as error:
+        raise FetchError(f"{url} {_NO_ADDRESS}") from error
 
 
 def _check_status(url: str, response: requests.Response) -> None:

@@ -5,16 +5,26 @@ All sizes are in image pixels, which may differ from canvas units.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import FetchError
-from app.iiif.json_ld import read_address, read_ids, read_json, read_objects, read_size, read_strings
+from app.iiif.json_ld import (
+    is_web_address,
+    read_address,
+    read_ids,
+    read_json,
+    read_list,
+    read_objects,
+    read_size,
+    read_strings,
+)
 
 # region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 _IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
 _WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
+_TILE_KEYS_1 = {"width": "tile_width", "height": "tile_height", "scaleFactors": "scale_factors"}
 _LIMITS = ("maxWidth", "maxHeight", "maxArea")
 
 
@@ -43,6 +53,15 @@ class ImageService:
 
 
 @dataclass(frozen=True)
+class TileSet:
+    """Size of the tiles of an image, and the scale factors at which they exist: 2 for half of the full size."""
+
+    width: int
+    height: int
+    scale_factors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ImageInfo:
     """Content of an ``info.json``.
 
@@ -51,6 +70,8 @@ class ImageInfo:
         width, height: Size of the full-size image.
         sizes: Preferred sizes of the server, as (width, height).
         max_width, max_height, max_area: Largest size of one request, or None.
+        tiles: Tiles in which the image is served.
+        formats: File extensions that the server states, in versions 1 and 2.
     """
 
     service: ImageService
@@ -60,6 +81,8 @@ class ImageInfo:
     max_width: int | None = None
     max_height: int | None = None
     max_area: int | None = None
+    tiles: tuple[TileSet, ...] = ()
+    formats: tuple[str, ...] = ()
 
 
 def strip_request(url: str) -> str:
@@ -82,7 +105,7 @@ def parse_service(block: Mapping[str, Any], image_url: str = "") -> ImageService
     """
     base = read_address(block).rstrip("/")
     words = _read_claims(block)
-    if not base.startswith(("http://", "https://")):
+    if not is_web_address(base):
         return None
     version, level = _find_version(words), _find_level(words)
     if "image" not in words.lower():
@@ -99,7 +122,7 @@ def derive_service(image_url: str) -> ImageService | None:
     such service, nothing is lost.
     """
     service = ImageService(strip_request(image_url), _guess_version(image_url), 0)
-    found = service.id.startswith(("http://", "https://")) and image_url == build_image_url(service, service.full_size)
+    found = is_web_address(service.id) and image_url == build_image_url(service, service.full_size)
     return service if found else None
 
 
@@ -159,6 +182,8 @@ def parse_image_info(data: bytes, service: ImageService) -> ImageInfo:
         max_width=limits.get("maxWidth"),
         max_height=limits.get("maxHeight", limits.get("maxWidth")),
         max_area=limits.get("maxArea"),
+        tiles=tuple(_parse_tiles(info)),
+        formats=tuple(_find_formats(info)),
     )
 
 
@@ -172,6 +197,21 @@ def _find_features(info: dict[str, Any]) -> set[str]:
     """Return the features beyond the level: at the top level in version 3, in ``profile`` in version 2."""
     inside = (name for place in read_objects(info.get("profile")) for name in read_strings(place.get("supports")))
     return {*read_strings(info.get("extraFeatures")), *inside}
+
+
+def _find_formats(info: dict[str, Any]) -> list[str]:
+    """Return the stated formats: at the top level in version 1, in ``profile`` in version 2."""
+    return [name for place in [info, *read_objects(info.get("profile"))] for name in read_strings(place.get("formats"))]
+
+
+def _parse_tiles(info: dict[str, Any]) -> Iterator[TileSet]:
+    """Yield the sizes of tiles: the entries of ``tiles``, or the members of version 1."""
+    old = {name: info.get(key) for name, key in _TILE_KEYS_1.items()}
+    for entry in read_objects(info.get("tiles")) or [old]:
+        width = read_size(entry.get("width"))
+        factors = {factor for each in read_list(entry.get("scaleFactors")) if (factor := read_size(each))}
+        if width:
+            yield TileSet(width, read_size(entry.get("height")) or width, tuple(sorted(factors)) or (1,))
 
 
 def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Fetch the image of a canvas, at the required size and no larger."""
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
@@ -8,6 +9,8 @@ from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, choose_size
 from app.iiif.stated_sizes import StatedSizes
+from app.iiif.tile_fetching import fetch_static
+from app.iiif.tiles import needs_info
 from app.net.addresses import read_host
 
 
@@ -53,7 +56,7 @@ def fetch_canvas_image(
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
     stated = sizes.describe(image) if sizes else None
-    if stated and sizes:
+    if stated and sizes and not needs_info(stated, longest or max(stated.width, stated.height)):
         try:
             if fetched := _fetch_as_stated(fetcher, stated, longest):
                 return fetched
@@ -62,13 +65,10 @@ def fetch_canvas_image(
             # Some servers answer 500 to a form of the request that they do not support.
             if error.temporary and error.http_status != 500:
                 raise
-    info = _fetch_info(fetcher, image, image.service)
+    info = (sizes and sizes.find_sampled(image)) or _fetch_info(fetcher, image, image.service)
     if info is None:
         return _fetch_unmeasured(fetcher, image, image.service)
-    full = max(info.width, info.height)
-    requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
-    data, width, height = fetcher.fetch_image(_add_own_address(requests, image, full))
-    return FetchedImage(data, *_turn(info, width, height))
+    return _fetch_by_info(fetcher, image, info, longest)
 
 
 def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
@@ -115,6 +115,24 @@ def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> 
         if image.width and image.height:
             return ImageInfo(service, image.width, image.height)
         return None
+
+
+def _fetch_by_info(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, longest: int | None) -> FetchedImage:
+    full = max(info.width, info.height)
+    if info.tiles and info.service.level == 0:
+        others = _add_own_address([], image, full)
+        return FetchedImage(fetch_static(fetcher, info, longest or full, others), info.width, info.height)
+    requests = build_requests(info, longest or full, _find_free_size(fetcher, info.service, longest))
+    try:
+        data, width, height = fetcher.fetch_image(_add_own_address(requests, image, full))
+        return FetchedImage(data, *_turn(info, width, height))
+    except FetchError as error:
+        if info.tiles and error.http_status == 404:
+            # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
+            tiled = replace(info, sizes=(), formats=("jpg",))
+            with contextlib.suppress(FetchError):
+                return FetchedImage(fetch_static(fetcher, tiled, longest or full), info.width, info.height)
+        raise
 
 
 def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:

@@ -86,6 +86,11 @@ def read_address(thing: Mapping[str, Any]) -> str:
     return re.sub("^//", "https://", read_id(thing))
 
 
+def is_web_address(text: str) -> bool:
+    """Return whether a text starts like a URL to fetch."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def read_kind(thing: dict[str, Any]) -> str:
     """Return the type of an object without its namespace (``Image`` for ``dctypes:Image``), or "" if it has none.
 

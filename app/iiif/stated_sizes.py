@@ -62,6 +62,11 @@ class StatedSizes:
         server = self._find(image)
         return server.describe(image) if server else None
 
+    def find_sampled(self, image: CanvasImage) -> ImageInfo | None:
+        """Return the content of the ``info.json`` of an image if the sample has fetched it."""
+        server = self._find(image)
+        return server.find_sampled(image) if server else None
+
     def distrust(self, image: CanvasImage) -> None:
         """Record that an image does not have the stated size."""
         if server := self._find(image):
@@ -103,6 +108,10 @@ class _Server:
                 return None  # only the listed sizes exist, and they are unknown
             self._described.append(image)
             return info
+
+    def find_sampled(self, image: CanvasImage) -> ImageInfo | None:
+        with self._lock:
+            return self._sample.get(image)
 
     def distrust(self) -> None:
         with self._lock:

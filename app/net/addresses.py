@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import re
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import idna
 
@@ -32,7 +32,7 @@ class AddressGuard:
     """
 
     def __init__(self, trusted: frozenset[str] = frozenset()) -> None:
-        self._names = {entry.lower() for entry in trusted}
+        self._names = {_spell_entry(entry) for entry in trusted}
         self._networks = [network for entry in trusted if (network := _parse_network(entry))]
 
     def resolve(self, host: str, port: int) -> list[str]:
@@ -81,6 +81,12 @@ def _contains(network: _Network, address: _Network) -> bool:
     return network.version == address.version and address.network_address in network
 
 
+def _spell_entry(entry: str) -> str:
+    """Return a trusted name or ``name:port`` in lower case and ASCII."""
+    name, colon, port = entry.partition(":")
+    return entry.lower() if entry.isascii() else f"{spell_name(name)}{colon}{port}"
+
+
 def _parse_network(text: str) -> _Network | None:
     try:
         return ipaddress.ip_network(text, strict=False)
@@ -99,18 +105,22 @@ def read_host(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        name, port = _spell_name(parts.hostname or ""), parts.port
+        name, port = spell_name(parts.hostname or ""), parts.port
     except ValueError:
         return ""
     return name if port in (None, _OWN_PORTS.get(parts.scheme)) else f"{name}:{port}"
 
 
-def _spell_name(name: str) -> str:
+def spell_name(name: str) -> str:
+    """Return the normalized name of a host, without port. An invalid international name stays as it is."""
+    if ":" in name:
+        return f"[{name}]" if len(name) <= _LONGEST_NAME else ""
+    name = unquote(name).lower()
     if len(name) > _LONGEST_NAME:
         return ""
-    if ":" in name:
-        return f"[{name}]"
     if not name.isascii():
-        with contextlib.suppress(ValueError):  # invalid name: fetching will report it
-            name = idna.encode(name, uts46=True).decode()  # as requests does
+        # The names that the current standard excludes (with _ or ☃) may have been registered before it.
+        for encode in (lambda: idna.encode(name, uts46=True), lambda: name.encode("idna")):
+            with contextlib.suppress(ValueError):
+                return encode().decode().rstrip(".")
     return name.rstrip(".")

@@ -2,10 +2,13 @@
 
 import contextlib
 import email.utils
+import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -15,26 +18,58 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.net.addresses import AddressGuard
+from app.net.urls import make_requestable
 
 
-class GuardedAdapter(HTTPAdapter):
+class TrustingAdapter(HTTPAdapter):
+    """Transport adapter for ``requests`` that trusts further certificate authorities, in addition to the public ones.
+
+    Args:
+        ca_bundle: PEM file with the certificates of the authorities; None for the public ones only.
+        pool_size: Maximum number of hosts with open connections, and of connections kept open to each.
+    """
+
+    def __init__(self, ca_bundle: Path | None = None, pool_size: int = 32) -> None:
+        self._tls: dict[str, Any] = {}
+        if ca_bundle:
+            # requests loads the public authorities into this context too, at each connection.
+            context = ssl.create_default_context(cafile=ca_bundle)
+            # An institution often hands out the authority that signs its certificates, which is not a root.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            self._tls = {"ssl_context": context}
+        super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **(options | self._tls))
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **(options | self._tls))
+
+
+class GuardedAdapter(TrustingAdapter):
     """Transport adapter for ``requests`` that checks the address of each connection.
 
     One thread at a time may use it. Any other thread may :meth:`abort` the running request.
 
     Args:
         guard: Decides which addresses may be connected to.
-        pool_size: Maximum number of hosts with open connections, and of connections kept open to each.
+        ca_bundle: See :class:`TrustingAdapter`.
     """
 
-    def __init__(self, guard: AddressGuard, pool_size: int = 32) -> None:
+    def __init__(self, guard: AddressGuard, ca_bundle: Path | None = None) -> None:
         self.guard = guard
         self.in_flight: socket.socket | None = None
-        super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
+        self.target = ""
+        super().__init__(ca_bundle)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = _build_pools(self)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        # The libraries below normalize escapes (%c3 becomes %C3), and some servers compare IDs letter by letter.
+        self.target = super().request_url(request, proxies)
+        return self.target
 
     def abort(self) -> None:
         """Close the connection of the running request. The reading thread gets an error or an end of file."""
@@ -47,15 +82,26 @@ class GuardedSession(requests.Session):
     """A ``requests`` session that checks the address of each connection and does not follow redirects.
 
     The caller follows redirects itself, because ``requests`` would read the body of a redirect without a size limit.
-    Proxies and passwords from the environment are ignored.
+    Proxies, passwords and ``REQUESTS_CA_BUNDLE`` from the environment are ignored.
+
+    Args:
+        guard: Decides which addresses may be connected to.
+        ca_bundle: See :class:`TrustingAdapter`.
     """
 
-    def __init__(self, guard: AddressGuard) -> None:
+    def __init__(self, guard: AddressGuard, ca_bundle: Path | None = None) -> None:
         super().__init__()
         self.trust_env = False
-        self.transport = GuardedAdapter(guard)
+        self.transport = GuardedAdapter(guard, ca_bundle)
         for scheme in ("http://", "https://"):
             self.mount(scheme, self.transport)
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request for the URL as :func:`make_requestable` spells it."""
+        url = request.url = make_requestable(str(request.url))
+        prepared = super().prepare_request(request)
+        prepared.url = url
+        return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
@@ -78,6 +124,9 @@ def _build_pools(adapter: GuardedAdapter) -> dict[str, type[HTTPConnectionPool]]
                 raise NameResolutionError(name, self, error) from error
             finally:
                 self.host = name
+
+        def putrequest(self, method: str, url: str, *flags: bool, **named_flags: bool) -> None:
+            super().putrequest(method, adapter.target, *flags, **named_flags)
 
         def getresponse(self) -> Any:
             adapter.in_flight = self.sock
@@ -116,6 +165,16 @@ class Deadline:
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
+
+
+def explain_certificate(error: Exception) -> str:
+    """Return why a request failed, such as "no valid TLS certificate (expired)"; "" if it is not the certificate."""
+    found = re.search(r"certificate verify failed: ([^(]*[^( ])", str(error))
+    if not found:
+        return ""
+    is_unknown = "issuer" in found[1] or "self-signed" in found[1]
+    advice = "; if your institution signed it, CA_BUNDLE must name its authority" if is_unknown else ""
+    return f"no valid TLS certificate ({found[1]}){advice}"
 
 
 def read_reason(response: requests.Response) -> str:

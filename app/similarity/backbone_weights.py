@@ -3,12 +3,15 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import requests
 from filelock import FileLock
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from tqdm import tqdm
 
 from app.errors import BackboneError
+from app.net.transport import TrustingAdapter, explain_certificate
 from app.similarity.backbones import PREPROCESSING, Backbone, Pooling
 from app.storage import open_atomic
 
@@ -19,10 +22,15 @@ _SECONDS = (10.0, 60.0)
 _HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
-def fetch_weights(backbone: Backbone, folder: Path) -> Path:
+def fetch_weights(backbone: Backbone, folder: Path, ca_bundle: Path | None = None) -> Path:
     """Return the weights file of a backbone; a published file is downloaded if it is missing.
 
     A file lock ensures that only one process downloads a file; others wait for it.
+
+    Args:
+        backbone: The backbone.
+        folder: Folder of the weights files.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
 
     Raises:
         BackboneError: If the file is missing, and cannot be downloaded or fails its checksum.
@@ -34,7 +42,7 @@ def fetch_weights(backbone: Backbone, folder: Path) -> Path:
             found = _look_for(backbone, folder)
             if found is None:
                 found = folder / f"{_name_file(backbone)}.pth"
-                _download(backbone, found)
+                _download(backbone, found, ca_bundle)
     return found or find_weights(backbone, folder)
 
 
@@ -101,9 +109,13 @@ def _advise(backbone: Backbone, folder: Path) -> str:
     return f"save them as {shown}.safetensors or {shown}.pth"
 
 
-def _download(backbone: Backbone, path: Path) -> None:
+def _download(backbone: Backbone, path: Path, ca_bundle: Path | None) -> None:
+    session = requests.Session()  # unlike a GuardedSession, it uses the proxies of the environment
+    session.mount("https://", TrustingAdapter(ca_bundle))
+    # A path instead of True, because REQUESTS_CA_BUNDLE of the environment would replace the public authorities.
+    options: dict[str, Any] = {"stream": True, "timeout": _SECONDS, "verify": DEFAULT_CA_BUNDLE_PATH}
     try:
-        with requests.get(backbone.url, stream=True, timeout=_SECONDS) as answer, open_atomic(path) as file:
+        with session, session.get(backbone.url, **options) as answer, open_atomic(path) as file:
             answer.raise_for_status()
             digest = hashlib.new(backbone.checksum.partition(":")[0] or "sha256", usedforsecurity=False)
             size = int(answer.headers.get("Content-Length", 0)) or None
@@ -133,6 +145,8 @@ def _name_reason(error: Exception) -> str:
             return "timeout"
         case requests.exceptions.ChunkedEncodingError():
             return "the connection was closed early"
+        case requests.exceptions.SSLError():
+            return explain_certificate(error) or "no valid TLS connection"
         case requests.ConnectionError():
             return "no connection"
         case requests.RequestException():

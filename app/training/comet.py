@@ -52,15 +52,23 @@ class CometClient:
         url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
         user_agent: User-Agent header.
         seconds: Timeout of one request, in seconds.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
     """
 
-    def __init__(self, api_key: str, url: str = "", user_agent: str = "", seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        url: str = "",
+        user_agent: str = "",
+        seconds: float = SECONDS,
+        ca_bundle: Path | None = None,
+    ) -> None:
         parts = urlsplit(url or _read_address(api_key) or HOME)
         self.address = f"{parts.scheme}://{parts.netloc}"
         self._headers = {"Authorization": api_key, "User-Agent": user_agent or "extractorAPI"}
         self._seconds = seconds
         # The operator of this server configured the address, so it may be private.
-        self._session = GuardedSession(AddressGuard(frozenset({str(parts.hostname)})))
+        self._session = GuardedSession(AddressGuard(frozenset({str(parts.hostname)})), ca_bundle)
 
     def close(self) -> None:
         """Close the connection."""

@@ -36,6 +36,7 @@ def open_tracker(
     folder: Path,
     workspace: str = "",
     url: str = "",
+    ca_bundle: Path | None = None,
 ) -> Tracker:
     """Return the tracker of a training run; it does nothing unless both the API key and the project are set.
 
@@ -46,12 +47,14 @@ def open_tracker(
         folder: Folder of the job.
         workspace: Value of ``COMET_WORKSPACE``; empty for the account's default workspace.
         url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
+        ca_bundle: Value of ``CA_BUNDLE``.
     """
     if not api_key or not project:
         return _NoTracker()
     from app.training.comet import CometClient, CometRun, CometTracker
 
-    return CometTracker(CometClient(api_key, url), CometRun(workspace, project, run_name, folder / KEY_FILE))
+    client = CometClient(api_key, url, ca_bundle=ca_bundle)
+    return CometTracker(client, CometRun(workspace, project, run_name, folder / KEY_FILE))
 
 
 class _NoTracker:

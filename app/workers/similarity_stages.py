@@ -55,7 +55,7 @@ def run(services: Services, job: Job) -> State | None:
 
     s, request, documents = services.settings, _read(job), services.documents
     backbone, pooling = find_backbone(request.model), _read_pooling(request)
-    fetch_weights(backbone, s.backbones_folder)
+    fetch_weights(backbone, s.backbones_folder, s.ca_bundle)
     identity = identify(backbone, pooling, s.backbones_folder)
     store = EmbeddingStore(services.storage.embeddings, identity)
     config = EmbedderConfig(pooling, device=s.device, precision=Precision(s.precision), streams=0)

@@ -70,7 +70,7 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     from app.training.tracking import open_tracker
 
     s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
-    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace)
+    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, ca_bundle=s.ca_bundle)
 
 
 class _JobMonitor:

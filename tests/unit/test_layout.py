@@ -23,7 +23,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config devices errors images storage",
-    "similarity": "config detection devices errors images storage",
+    "similarity": "config detection devices errors images net storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",

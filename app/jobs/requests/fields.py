@@ -20,13 +20,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from app.errors import RequestError
 from app.jobs.requests.reading import adapt, describe_fault, show
-from app.net.addresses import LONGEST_URL, read_host
+from app.net.addresses import LONGEST_URL
+from app.net.urls import make_requestable
 
 LONGEST_LABEL = 200
 LONGEST_NAME = 200
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 # For the schema only. _check_address is slightly stricter.
-_ADDRESS = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?([/?#][^\x00-\x20\x7f]*)?"
+_ADDRESS = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?([/?#][^\x00-\x1f\x7f]*)?"
 
 
 def explain_name(name: str) -> str:
@@ -49,14 +49,15 @@ def _check_name(name: str) -> str:
 
 
 def _check_address(value: str) -> str:
+    """Check a URL. It is kept as the client sent it, because clients compare it; requests encode it."""
     try:
-        parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and bool(read_host(value)) and (parts.port or 1) > 0
-    except ValueError:
-        whole = False
-    if not whole or _UNPRINTABLE.search(value):
-        raise ValueError(f"is not a web address: {show(value)}; send one that starts with http:// or https://")
-    if parts.username or parts.password:
+        requestable = make_requestable(value)
+    except ValueError as error:
+        message = f"is not a web address: {show(value)}; send one that starts with http:// or https://"
+        raise ValueError(message) from error
+    if len(requestable) > LONGEST_URL:
+        raise ValueError(f"is longer than {LONGEST_URL} characters when it is percent-encoded")
+    if "@" in urlsplit(value).netloc:
         raise ValueError("must not contain a user name or a password")
     return value
 

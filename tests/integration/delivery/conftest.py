@@ -1,6 +1,7 @@
 """A harness with an outbox, and dispatchers that send the payload of a test."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -27,8 +28,14 @@ class Harness:
     def load_payload(self, delivery: Delivery) -> Payload:
         return build_event_payload(delivery.body) if delivery.body else self.payload
 
-    def dispatcher(self, timeout: float = 5, trusted: frozenset[str] = frozenset({"127.0.0.1"})) -> Dispatcher:
-        return Dispatcher(self.outbox, self.load_payload, AddressGuard(trusted), "extractorAPI/test", timeout)
+    def dispatcher(
+        self,
+        timeout: float = 5,
+        trusted: frozenset[str] = frozenset({"127.0.0.1"}),
+        ca_bundle: Path | None = None,
+    ) -> Dispatcher:
+        guard = AddressGuard(trusted)
+        return Dispatcher(self.outbox, self.load_payload, guard, "extractorAPI/test", timeout, ca_bundle)
 
     def enqueue(
         self, base: str, job_id: str = "job", app_id: int = 1, retries: int = 0, kind: Kind = Kind.RESULT

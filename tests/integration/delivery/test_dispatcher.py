@@ -2,8 +2,10 @@
 
 import email.utils
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -28,6 +30,14 @@ def test_the_annotation_file_arrives_as_a_form(harness: Harness, deliver: Delive
     assert received.fields == {"model": "best_04_2024", "experiment_id": "17"}
     assert received.files == {"annotation_file": ("ms-3.txt", b"1 a.jpg\n")}
     assert not deliver()
+
+
+def test_a_callback_with_spaces_and_accents_is_encoded(harness: Harness, deliver: Deliver, library: Library) -> None:
+    library.answer("/%C3%A9%20a%2fb/ms-3", Answer())
+    delivery = harness.enqueue(f"{library.url}/é a%2fb", "ms-3")
+    deliver()
+    assert library.paths == ["/%C3%A9%20a%2fb/ms-3"]
+    assert harness.reload(delivery).status == "delivered"
 
 
 def test_a_client_app_without_a_secret_gets_an_unsigned_request(
@@ -127,6 +137,17 @@ def test_control_characters_of_an_answer_are_removed(harness: Harness, deliver: 
     delivery = harness.enqueue(url.removesuffix("/job"))
     deliver()
     assert harness.reload(delivery).error == f"{url} answered 500 no [1mroom."
+
+
+def test_a_client_app_may_have_a_certificate_of_its_institution(
+    harness: Harness, tls_url: str, certificate: Path
+) -> None:
+    delivery, trusted = harness.enqueue(tls_url.replace("library.example", "localhost")), frozenset({"localhost"})
+    assert harness.dispatcher(trusted=trusted).deliver_next()
+    assert re.search(r"has no valid TLS certificate .* CA_BUNDLE", harness.reload(delivery).error or "")
+    harness.make_due()
+    assert harness.dispatcher(trusted=trusted, ca_bundle=certificate).deliver_next()
+    assert harness.reload(delivery).status == "delivered"
 
 
 def test_a_private_address_is_not_posted_to(harness: Harness, client_app: Receiver) -> None:

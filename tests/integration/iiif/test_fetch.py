@@ -426,3 +426,36 @@ def test_each_form_of_a_request_is_rate_limited_by_its_own_size(library: Library
     for _ in range(2):
         fetcher.fetch_image(forms)
     assert sum(clock.slept) == 1 + 15
+
+
+# A path as published, and as it must arrive.
+PATHS = [
+    ("/a b", "/a%20b"),
+    ("/\N{LATIN SMALL LETTER E WITH ACUTE}", "/%C3%A9"),
+    ("/a%2fb%C3%a9%7E", "/a%2fb%C3%a9%7E"),
+    ("/100%/%20", "/100%25/%20"),
+    ("/a[1]\\b?c[]=d|e", "/a%5B1%5D%5Cb?c%5B%5D=d%7Ce"),
+    ("/a%2520b", "/a%2520b"),
+    ("/a//b", "/a//b"),
+]
+
+
+@pytest.mark.parametrize(("published", "expected"), PATHS)
+def test_a_published_url_is_requested_letter_by_letter(
+    library: Library, fetcher: Fetcher, published: str, expected: str
+) -> None:
+    library.answer(expected, Answer(body=b"{}"))
+    assert fetcher.fetch_document(f"{library.url}{published}") == b"{}"
+    assert library.paths == [expected]
+
+
+@pytest.mark.parametrize(("published", "expected"), PATHS)
+def test_a_redirect_to_a_published_url_is_followed(
+    library: Library, fetcher: Fetcher, published: str, expected: str
+) -> None:
+    library.answer(expected, Answer(body=b"{}"))
+    for encoding in ("utf-8", "latin-1"):
+        target = library.url.encode() + published.encode(encoding)
+        url = library.answer("/x", Answer(raw=b"HTTP/1.1 302 Found\r\nLocation: " + target + b"\r\n\r\n"))
+        library.answer("/%E9", Answer(body=b"{}"))
+        assert fetcher.fetch_document(url) == b"{}"

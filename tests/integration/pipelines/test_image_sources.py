@@ -233,3 +233,18 @@ def test_a_detection_job_without_files_is_an_error(shelf: Shelf) -> None:
     source = shelf.detect([Scan()])
     shelf.storage.job("detection").annotations_json.unlink()
     assert "detect them again" in source.list_images().error
+
+
+def test_urls_of_a_list_are_requested_as_those_of_a_manifest(shelf: Shelf) -> None:
+    published = ["a b.png", "é[1].png", "100%.png", "a%2fb%2520.png", "c\\d.png", "e\u200bf.png"]
+    encoded = ["a%20b.png", "%C3%A9%5B1%5D.png", "100%25.png", "a%2fb%2520.png", "c%5Cd.png", "e%E2%80%8Bf.png"]
+    for path in encoded:
+        shelf.library.answer(f"/{path}", Answer(body=draw(1)))
+    urls = {str(number): f" {shelf.library.url}/{path}" for number, path in enumerate(published)}
+    shelf.library.answer("/list.json", Answer(body=urls))
+    source = shelf.list_source()
+    listed = source.list_images()
+    assert listed.failed == ()
+    for image in listed.images:
+        source.fetch(image)
+    assert shelf.library.paths == ["/list.json", *(f"/{path}" for path in encoded)]

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_other_features_of_a_service_change_no_request() -> None:
     more |= {"extraQualities": ["color"], "formats": ["png"], "qualities": ["native", "grey"], "scale_factors": [1, 2]}
     more |= {"profile": [f"{V2}/level1.json", {"qualities": ["gray", "color"], "formats": ["png"]}]}
     info = parse({"@context": f"{V2}/context.json", "width": 4000, "height": 6000} | more)
-    assert info == INFO
+    assert replace(info, formats=()) == INFO
 
 
 def test_a_level_0_service_with_size_by_w_gets_sized_requests() -> None:

@@ -33,15 +33,37 @@ def test_what_only_a_route_decides_is_no_field() -> None:
         "http://[::1",
         "http://.:80/",
         "http://example.org:99999/",
-        "http://example.org/a b",
+        "http://exa mple.org/",
+        "http://example.org\\@a.example/",
         "http://example.org/\nX",
         "http://user:password@example.org/",
         "http://example.org/" + "x" * 5000,
+        "http://example.org/" + "é" * 1000,
     ],
 )
 def test_an_unusable_manifest_url_is_named(url: str) -> None:
     with pytest.raises(RequestError, match="manifest_url"):
         read(DetectionRequest, {"manifest_url": url})
+
+
+# URLs that must be encoded before they are requested (app/net/urls.py).
+PUBLISHED = [
+    "https://a.example/ms 1/manifest.json",
+    "https://a.example/é/[1]/100%/a%2fb/c\\d",
+    "https://Bücher.example/m",
+]
+
+
+@pytest.mark.parametrize("url", PUBLISHED)
+@pytest.mark.parametrize("field", ["manifest_url", "callback", "notify_url"])
+def test_a_url_with_spaces_or_accents_is_kept_as_sent(field: str, url: str) -> None:
+    request = read(DetectionRequest, {"manifest_url": MANIFEST} | {field: f" {url} "})
+    assert getattr(request, field) == url
+
+
+def test_lines_and_members_with_spaces_or_accents_get_requests() -> None:
+    assert [each.manifest_url for each in read_list("\n".join(PUBLISHED), DetectionOptions())[0]] == PUBLISHED
+    assert [each.manifest_url for each in DetectionRequest(MANIFEST).for_manifests(PUBLISHED)[0]] == PUBLISHED
 
 
 @pytest.mark.parametrize(
