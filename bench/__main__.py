@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from app.errors import ExtractorError
-from bench.tables import print_table
+from bench.tables import print_table, save_tables
 
 # Name → (module, summary). A module is imported only when its command runs, because most modules import torch.
 COMMANDS = {
@@ -49,10 +50,15 @@ def main(words: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the tables as JSON")
+    arguments = parser.parse_args(rest)
     try:
-        module.run(parser.parse_args(rest))
+        module.run(arguments)
     except ExtractorError as error:
         sys.exit(error.message)
+    finally:
+        if arguments.json:
+            save_tables(arguments.json)
 
 
 def list_commands() -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ library is another process and answers at once. Networks are small (64 pixels): 
 """
 
 import argparse
-import json
 import resource
 import statistics
 import tempfile
@@ -46,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pages", type=int, nargs="*", default=[10, 100, 1000, 10_000], metavar="N")
     parser.add_argument("--documents", type=int, nargs="*", default=[2, 10, 30, 100], metavar="N")
     parser.add_argument("--history", type=int, nargs="*", default=[0, 1000, 10_000, 100_000], metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the costs as PNG")
 
 
@@ -63,8 +61,6 @@ def run(arguments: argparse.Namespace) -> None:
             tables[name] = [*rows]
             print(f"\n{name}, {describe_machine()}\n")
             print_table([*tables[name][0]], [[*row.values()] for row in tables[name]])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(tables, indent=1))
     if arguments.plot:
         draw_growth(tables, arguments.plot)
 

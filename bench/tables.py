@@ -1,17 +1,30 @@
 """Print Markdown tables, and a line that says when and on which machine they were measured."""
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
 
+# The rows of each printed table, by column, for ``save_tables``.
+_printed: list[list[dict[str, object]]] = []
+
+
 def print_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
     """Print a Markdown table, each row as soon as the iterable yields it."""
+    table: list[dict[str, object]] = []
+    _printed.append(table)
     for row in (head, ["---"] * len(head)):
         print(format_row(row))
     for row in rows:
         print(format_row(row), flush=True)
+        table.append(dict(zip(map(str, head), row, strict=True)))
+
+
+def save_tables(path: Path) -> None:
+    """Write the tables printed so far, and the machine, as JSON."""
+    path.write_text(json.dumps({"machine": describe_machine(), "tables": _printed}, indent=1, default=str))
 
 
 def format_row(cells: Sequence[object]) -> str:

@@ -38,7 +38,7 @@ COMMAND_LINES = {
         ["| mirrored |", "| mirrored and narrower |"],
     ),
     "scale": (
-        "--pages 2 --documents 2 --history 5 --json {out}/scale.json --plot {out}/scale.png",
+        "--pages 2 --documents 2 --history 5 --json {out}/tables.json --plot {out}/scale.png",
         ["| 2 | 1 |", "| 2 | 3 |", "| 5 |"],
     ),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
