@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-
 # The rows of each printed table, by column, for ``save_tables``.
 _printed: list[list[dict[str, object]]] = []
 
