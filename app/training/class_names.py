@@ -5,7 +5,7 @@ label files refer: ``classes.txt``, ``obj.names`` or ``data.yaml``. Classes are 
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.errors import RequestError
@@ -70,13 +70,13 @@ class ClassLists:
         return self._parsed[member.path]
 
 
-def match_ids(used: Iterable[str], classes: Sequence[str]) -> dict[str, int]:
+def match_ids(used: Mapping[str, str], classes: Sequence[str]) -> dict[str, int]:
     """Return the id in the data set for each class name of the labels.
 
     Names match without regard to case. If the labels and the data set have one class each, these two match.
 
     Args:
-        used: Class names of the labels.
+        used: Class names of the labels, each with an image that has it.
         classes: Class names of the data set.
 
     Raises:
@@ -84,15 +84,14 @@ def match_ids(used: Iterable[str], classes: Sequence[str]) -> dict[str, int]:
     """
     by_name = {_normalise(name): number for number, name in reversed(list(enumerate(classes)))}
     exact = {name: number for number, name in enumerate(classes)}
-    used = list(dict.fromkeys(used))
     ids = {name: exact.get(name, by_name.get(_normalise(name))) for name in used}
     if len(set(map(_normalise, used))) == len(classes) == 1:
         return dict.fromkeys(used, 0)
     unknown = [name for name, number in ids.items() if number is None]
     if unknown:
         raise RequestError(
-            f"The labels have the class {_show(unknown)}, but yaml_file has only {_show(classes)}: "
-            "send yaml_file with the names of all classes of the labels."
+            f"The labels of {used[unknown[0]]} have the class {unknown[0][:60]!r}, but yaml_file has only "
+            f"{_show(classes)}: send yaml_file with the names of all classes of the labels."
         )
     return {name: number for name, number in ids.items() if number is not None}
 

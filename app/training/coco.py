@@ -56,8 +56,10 @@ def parse_coco(document: Mapping[str, Any], name: str) -> list[AnnotatedImage]:
 
 
 def _get(entry: Any, key: str, place: str) -> str:
-    """Return a value as text: some tools write ids as numbers, others as strings."""
+    """Return a value as text: some tools write ids as numbers, others as strings or as 1.0."""
     value = entry.get(key) if isinstance(entry, Mapping) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise RequestError(f"{place}: there is no {key}; export the labels again as COCO JSON.")
     return str(value)

@@ -14,7 +14,6 @@ from app.training.layouts import (
     LAYOUT,
     find_pages,
     find_split,
-    find_tops,
     find_unclear,
     is_image,
     is_leftover,
@@ -79,10 +78,6 @@ def sort_pages(archive: Archive, flat: str | None, classes: ClassList) -> dict[s
     drafts = [Draft(m, find_split(m.path), source=str(m.path.parent)) for m in images if m.path in kept]
     if not drafts:
         raise RequestError(f"{archive.field} has no pages: {LAYOUT}.")
-    tops = find_tops(kept)
-    if len(tops) > 1:
-        both = f"{tops[0] or 'images'} and {tops[1]}"
-        raise RequestError(f"{archive.field} has more than one data set: {both}; send only one.")
     pages = PageIndex(drafts)
     read_splits(archive, pages)
     read_labels(archive, pages, classes)
@@ -112,7 +107,8 @@ def _settle_splits(drafts: Sequence[Draft], field: str, flat: str | None) -> Non
     if len(unknown) < len(drafts):
         known = next(draft for draft in drafts if draft.split)
         raise RequestError(
-            f"{unknown[0].image} is in no folder of a split, but {known.image.path} is for {known.split}: {LAYOUT}."
+            f"{unknown[0].image} is in no folder of a split, but {known.image.path} is for {known.split} "
+            f"by {known.source}: {LAYOUT}."
         )
     unclear = "" if flat else find_unclear([draft.image.path for draft in unknown])
     if unclear:
@@ -144,7 +140,8 @@ def _finish(drafts: Sequence[Draft], split: str) -> list[Page]:
 
 def find_ids(pages: Mapping[str, Sequence[Page]], classes: Sequence[str]) -> dict[str, int]:
     """Return the id in the data set for each class name of the labels."""
-    return match_ids((box.class_name for each in pages.values() for page in each for box in page.boxes), classes)
+    used = {box.class_name: str(page.image) for each in pages.values() for page in each for box in page.boxes}
+    return match_ids(used, classes)
 
 
 def unpack_pages(pages: Sequence[Page], split: str, folder: Path, ids: Mapping[str, int], image_bytes: int) -> Split:

@@ -6,7 +6,7 @@ layouts of ultralytics, darknet, COCO and Pascal VOC; ``docs/training.md`` lists
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -24,8 +24,8 @@ _SPLIT_WORDS |= {"val": "val", "valid": "val", "validation": "val", "test": "tes
 # Words next to that of the split, as in ``obj_train_data``, ``test-dev2017``, ``autosplit_train.txt``.
 _OTHER_WORDS = {"obj", "data", "dataset", "set", "split", "dev", "autosplit", "yolo", "coco", "instances", "person"}
 _OTHER_WORDS |= {"keypoints", *IMAGE_FOLDERS, *LABEL_FOLDERS}
-# The subset of CVAT for pages that were assigned to no subset.
-_NO_SPLIT = ("default",)
+# Folders that tell nothing about the page. ``default`` is CVAT's subset for pages that were assigned to none.
+_KINDS = (*IMAGE_FOLDERS, *LABEL_FOLDERS, "default")
 _HIDDEN = ("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "$recycle.bin")
 
 
@@ -69,35 +69,24 @@ def find_pages(paths: Sequence[PurePosixPath]) -> list[PurePosixPath]:
     return inside or [path for path in paths if _find_kind(path, ("labels", "masks")) is None]
 
 
-def find_tops(paths: Iterable[PurePosixPath]) -> list[str]:
-    """Return the folders in which the folders ``images`` are; more than one means more than one data set."""
-    tops = set()
-    for path in paths:
-        at = _find_kind(path, IMAGE_FOLDERS)
-        if at is not None:
-            tops.add("/".join(part for part in path.parts[:at] if not name_split(part)))
-    return sorted(tops)
-
-
 def find_unclear(paths: Sequence[PurePosixPath]) -> str:
     """Return a folder in the place of a split that does not stand for a split, or "".
 
-    This is a folder in ``images``, or one of several folders with pages.
+    This is a folder in ``images``, or one of several folders with pages. A single folder around all pages is none.
     """
     shared = _count_common([path.parts[:-1] for path in paths])
     for path in paths:
         at = _find_kind(path, IMAGE_FOLDERS)
-        start = shared if at is None else at + 1
-        inner = path.parts[start:-1]
-        if inner and inner[0].lower() not in (*_NO_SPLIT, *LABEL_FOLDERS):
-            return "/".join(path.parts[: start + 1])
+        start = shared if at is None else min(shared, at + 1)
+        for end, part in enumerate(path.parts[start:-1], start + 1):
+            if part.lower() not in _KINDS:
+                return "/".join(path.parts[:end])
     return ""
 
 
 def find_group(path: PurePosixPath) -> tuple[str, ...]:
     """Return the folders of a file without those of splits and kinds: ``ms1`` for ``images/train/ms1/a.jpg``."""
-    kinds = (*IMAGE_FOLDERS, *LABEL_FOLDERS, *_NO_SPLIT)
-    return tuple(part for part in path.parts[:-1] if part.lower() not in kinds and not name_split(part))
+    return tuple(part for part in path.parts[:-1] if part.lower() not in _KINDS and not name_split(part))
 
 
 def name_pages(paths: Sequence[PurePosixPath]) -> list[str]:

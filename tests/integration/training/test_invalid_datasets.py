@@ -33,7 +33,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "two data sets": (
         {"a/images/a.jpg": PAGE, "a/labels/a.txt": BOX, "b/images/b.jpg": PAGE, "b/labels/b.txt": BOX},
-        "more than one data set: a and b",
+        "The folder a in dataset_zip is none of train, val or test: use images/train/",
     ),
     "flat and in folders": (
         {"images/a.jpg": PAGE, "labels/a.txt": BOX, "images/val/b.jpg": PAGE, "labels/val/b.txt": BOX},

@@ -119,6 +119,7 @@ def test_an_image_with_escaped_letters_in_its_url_is_found() -> None:
         {"segmentation": {"size": [200, 100], "counts": "x"}},
         {"categories": {1: "x", 90: "illustration"}, "category_id": 90},
         {"categories": {"1": "illustration"}, "category_id": 1},
+        {"category_id": 7.0},
     ],
 )
 def test_the_box_of_a_coco_annotation_is_read(annotation: dict[str, Any]) -> None:

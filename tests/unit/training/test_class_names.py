@@ -52,17 +52,20 @@ def test_an_id_beyond_the_list_of_the_archive_is_refused() -> None:
 
 
 def test_class_names_match_without_regard_to_case() -> None:
-    assert match_ids(["INITIAL", "illustration "], ["illustration", "initial"]) == {"INITIAL": 1, "illustration ": 0}
-    assert match_ids(["a", "A"], ["A", "a"]) == {"a": 1, "A": 0}
-    assert match_ids([], ["a"]) == {}
+    assert match_ids({"INITIAL": "a.jpg", "illustration ": "a.jpg"}, ["illustration", "initial"]) == {
+        "INITIAL": 1,
+        "illustration ": 0,
+    }
+    assert match_ids({"a": "a.jpg", "A": "a.jpg"}, ["A", "a"]) == {"a": 1, "A": 0}
+    assert match_ids({}, ["a"]) == {}
 
 
 def test_a_single_class_matches_whatever_its_name() -> None:
-    assert match_ids(["Diagram", "diagram"], ["illustration"]) == {"Diagram": 0, "diagram": 0}
+    assert match_ids({"Diagram": "a.jpg", "diagram": "b.jpg"}, ["illustration"]) == {"Diagram": 0, "diagram": 0}
 
 
 def test_a_class_that_the_data_set_lacks_is_named() -> None:
     with pytest.raises(
-        RequestError, match="have the class dog, cat, but yaml_file has only illustration, initial: send"
+        RequestError, match=r"of b.jpg have the class 'dog', but yaml_file has only illustration, initial: "
     ):
-        match_ids(["illustration", "dog", "cat"], ["illustration", "initial"])
+        match_ids({"illustration": "a.jpg", "dog": "b.jpg", "cat": "c.jpg"}, ["illustration", "initial"])

@@ -80,6 +80,11 @@ def test_action_decides_where_no_folder_names_a_split() -> None:
     assert sort(fill("images/a.jpg", "labels/a.txt")) == {"test": ONE}
 
 
+def test_folders_of_documents_may_be_above_those_of_splits() -> None:
+    files = fill("ms1/images/train/a.jpg", "ms1/labels/train/a.txt", "ms2/images/val/b.jpg", "ms2/labels/val/b.txt")
+    assert sort(files) == TRAIN_AND_VAL
+
+
 def test_pages_of_one_name_in_folders_of_documents_are_kept_apart() -> None:
     files = fill("images/train/ms1/1.jpg", "labels/train/ms1/1.txt", "images/train/ms2/1.jpg")
     assert sort(files) == {"train": {"ms1_1": ["illustration"], "ms2_1": []}}
