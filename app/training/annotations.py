@@ -63,7 +63,9 @@ def scale_box(class_name: str, pixels: Edges, size: Size, place: str) -> Labelle
     """Return a box as fractions of its page; None if it has no area.
 
     Raises:
-        RequestError: If the box extends beyond the page.
+        RequestError: If the box is given in fractions of the page, or extends beyond the page.
     """
     (left, top, right, bottom), (width, height) = pixels, size
+    if 0 <= left < right <= 1 < width and 0 <= top < bottom <= 1 < height:
+        raise RequestError(f"{place}: the box is in fractions of the page, not in pixels; export the labels again.")
     return clip_box(class_name, (left / width, top / height, right / width, bottom / height), place)

@@ -161,8 +161,7 @@ def _decode_name(info: zipfile.ZipInfo) -> str:
     """Return a member's name in Unicode form NFC, with ``/`` between folders.
 
     Some tools write UTF-8 without setting the flag for it: a name that decodes as UTF-8 is taken as UTF-8. Old tools
-    on Windows write ``\\`` between folders (https://learn.microsoft.com/dotnet/framework/migration-guide/mitigation-
-    ziparchiveentry-fullname-path-separator).
+    on Windows write ``\\`` between folders (APPNOTE.TXT, 4.4.17.1, demands ``/``).
     """
     name = info.orig_filename
     if not info.flag_bits & _UTF8:

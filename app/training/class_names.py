@@ -5,6 +5,7 @@ label files refer: ``classes.txt``, ``obj.names`` or ``data.yaml``. Classes are 
 """
 
 import contextlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -121,7 +122,7 @@ def _parse_list(member: Member) -> ClassList | None:
 
 
 def _normalise(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def _show(names: Sequence[str]) -> str:

@@ -77,7 +77,7 @@ def sort_pages(archive: Archive, flat: str | None, classes: ClassList) -> dict[s
     kept = set(find_pages([image.path for image in images]))
     drafts = [Draft(m, find_split(m.path), source=str(m.path.parent)) for m in images if m.path in kept]
     if not drafts:
-        raise RequestError(f"{archive.field} has no pages: {LAYOUT}.")
+        raise RequestError(f"{archive.field} has no pages: export it with its images; {LAYOUT}.")
     pages = PageIndex(drafts)
     read_splits(archive, pages)
     read_labels(archive, pages, classes)

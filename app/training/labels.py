@@ -6,7 +6,7 @@ the origin at the top left (https://docs.ultralytics.com/datasets/detect/). Othe
     class x1 y1 x2 y2 x3 y3 …           a polygon of at least three points (https://docs.ultralytics.com/datasets/segment/)
     class x1 y1 x2 y2 x3 y3 x4 y4       a rotated box (https://docs.ultralytics.com/datasets/obb/)
     class x_center … height keypoints   a pose (https://docs.ultralytics.com/datasets/pose/)
-    class x_center … height confidence  a prediction (``save_conf``)
+    class x_center … height confidence  a prediction, or a number from 0 as the id of a track
 """
 
 import re
@@ -150,7 +150,7 @@ def _has_box(values: list[float], keypoints: int) -> bool:
     if len(values) == 4 or (keypoints and len(extra) == keypoints):
         return True
     if len(extra) == 1:
-        return 0 <= extra[0] <= 1
+        return 0 <= extra[0] <= 1 or (extra[0] > 1 and extra[0].is_integer())
     # Keypoints ``x y visibility``; an odd number of values cannot be a polygon.
     return (
         len(values) % 2 == 1

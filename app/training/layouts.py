@@ -64,9 +64,9 @@ def find_list_split(path: PurePosixPath) -> str:
 
 
 def find_pages(paths: Sequence[PurePosixPath]) -> list[PurePosixPath]:
-    """Return the images that are pages: those in a folder ``images``, or all if there is no such folder."""
+    """Return the images that are pages: those in a folder ``images``, or else all but masks."""
     inside = [path for path in paths if _find_kind(path, IMAGE_FOLDERS) is not None]
-    return inside or [path for path in paths if _find_kind(path, ("labels", "masks")) is None]
+    return inside or [path for path in paths if _find_kind(path, ("labels", "masks")) is None] or list(paths)
 
 
 def find_unclear(paths: Sequence[PurePosixPath]) -> str:

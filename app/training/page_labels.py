@@ -57,13 +57,14 @@ def read_labels(archive: Archive, pages: PageIndex, classes: ClassList, only: st
     has_yolo = any(page.boxes is not None for page in pages.pages)
     documents = _list_members(archive, ".json", ".xml")
     own = [(member, page) for member in documents if (page := _find_page(member, pages, only))]
-    others = {member.path for member, _ in own}
     for member, page in own:
         images = _parse(member) if page.boxes is None else []
         if len(images) == 1:
             page.boxes, page.label = list(images[0].boxes), str(member.path)
+        if len(images) < 2:
+            documents.remove(member)
     if not has_yolo:
-        alone += _read_documents([each for each in documents if each.path not in others], pages, only)
+        alone += _read_documents(documents, pages, only)
     if alone:
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise RequestError(

@@ -139,6 +139,7 @@ def test_crowds_and_boxes_without_area_are_left_out(annotation: dict[str, Any]) 
         ({"bbox": [40, float("nan"), 20, 80]}, "x.json, annotation 1: 'nan' is not a number"),
         ({"bbox": [40, True, 20, 80]}, "x.json, annotation 1: 'True' is not a number"),
         ({"bbox": None}, "x.json, annotation 1: the bbox is not"),
+        ({"bbox": [0.4, 0.3, 0.2, 0.4]}, "x.json, annotation 1: the box is in fractions of the page, not in pixels"),
         ({"category_id": 8}, "x.json, annotation 1: no category has the id 8"),
         ({"category_id": None}, "x.json, annotation 1: there is no category_id"),
         ({"image_id": 99}, "x.json, annotation 1: no image has the id 99"),
@@ -170,6 +171,11 @@ def test_coco_images_need_their_size(size: dict[str, Any]) -> None:
 def test_documents_that_do_not_fit_the_images_are_named(files: dict[str, bytes], sentence: str) -> None:
     with pytest.raises(RequestError, match=re.escape(sentence)):
         sort({"images/a.jpg": PAGE} | files)
+
+
+def test_a_document_for_many_images_may_have_the_name_of_one() -> None:
+    files = {"images/a.jpg": PAGE, "images/b.jpg": PAGE, "a.json": make_coco(["a.jpg", "b.jpg"])}
+    assert sort(files) == {"test": {"a": ["illustration"], "b": ["illustration"]}}
 
 
 def test_an_image_in_the_folder_of_another_split_is_refused() -> None:

@@ -40,8 +40,10 @@ def test_a_rotated_box_is_read_as_its_bounding_box() -> None:
     assert parse("0 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5") == [(0, [0.1, 0.1, 0.9, 0.9])]
 
 
-def test_the_confidence_of_a_prediction_is_ignored() -> None:
-    assert parse("0 0.5 0.5 0.2 0.4 0.87") == [(0, [0.4, 0.3, 0.6, 0.7])]
+@pytest.mark.parametrize("last", ["0.87", "1", "12"])
+def test_a_confidence_or_the_id_of_a_track_is_ignored(last: str) -> None:
+    """Tracks in exports of CVAT: https://docs.cvat.ai/docs/dataset_management/formats/format-yolo-ultralytics."""
+    assert parse(f"0 0.5 0.5 0.2 0.4 {last}") == [(0, [0.4, 0.3, 0.6, 0.7])]
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,11 @@ def test_xml_of_other_kinds_next_to_images_is_ignored() -> None:
     assert sort(files) == {"train": {"a": ["illustration"], "b": []}}
 
 
+def test_masks_are_no_pages() -> None:
+    assert sort(fill("train/a.jpg", "train/a.txt", "train/masks/a.png")) == {"train": ONE}
+    assert sort(fill("labels/train/a.jpg", "labels/train/a.txt")) == {"train": ONE}
+
+
 def test_an_image_without_suffix_is_a_page() -> None:
     assert sort({"images/val/f12": PAGE, "labels/val/f12.txt": BOX}) == {"val": {"f12": ["illustration"]}}
 
