@@ -49,7 +49,7 @@ def read_size(width: Any, height: Any, place: str) -> Size:
         raise RequestError(f"{place}: the image has no width and height; export the labels again with them.")
     size = read_number(width, place), read_number(height, place)
     if min(size) <= 0:
-        raise RequestError(f"{place}: the image has the size {width} x {height}; export the labels again.")
+        raise RequestError(f"{place}: the image has the size {size[0]:g} x {size[1]:g}; export the labels again.")
     return size
 
 

@@ -45,7 +45,7 @@ def parse_coco(document: Mapping[str, Any], name: str) -> list[AnnotatedImage]:
             raise RequestError(f"{place}: no image has the id {image_id[:40]}; correct or remove it.")
         if category_id not in categories:
             raise RequestError(f"{place}: no category has the id {category_id[:40]}; correct or remove it.")
-        if str(annotation.get("iscrowd")) == "1":
+        if annotation.get("iscrowd") in (1, "1"):
             continue
         image = images[image_id]
         size = read_size(image.get("width"), image.get("height"), f"{name}, image {image_id[:40]}")

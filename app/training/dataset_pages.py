@@ -128,7 +128,7 @@ def _finish(drafts: Sequence[Draft], split: str) -> list[Page]:
     if all(draft.boxes is None for draft in drafts):
         raise RequestError(
             f"None of the {len(drafts)} images for {split} has a label file: send one <image name>.txt for each, "
-            "or labels of COCO, LabelMe or Pascal VOC."
+            f"such as {drafts[0].image.path.stem}.txt for {drafts[0].image}, or labels of COCO, LabelMe or Pascal VOC."
         )
     named: dict[str, Draft] = {}
     for name, draft in zip(name_pages([draft.image.path for draft in drafts]), drafts, strict=True):

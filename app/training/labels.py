@@ -151,10 +151,11 @@ def _has_box(values: list[float], keypoints: int) -> bool:
         return True
     if len(extra) == 1:
         return 0 <= extra[0] <= 1 or (extra[0] > 1 and extra[0].is_integer())
-    # Keypoints ``x y visibility``; an odd number of values cannot be a polygon.
+    # Keypoints ``x y visibility``; an odd number of values, or a 2 for a visible point, cannot be a polygon.
+    flags = extra[2::3]
     return (
-        len(values) % 2 == 1
-        and len(extra) >= 3
+        len(extra) >= 3
         and len(extra) % 3 == 0
-        and all(each in (0, 1, 2) for each in extra[2::3])
+        and all(flag in (0, 1, 2) for flag in flags)
+        and (len(values) % 2 == 1 or 2 in flags)
     )

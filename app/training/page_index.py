@@ -93,7 +93,7 @@ class PageIndex:
         """Return the page that an annotation tool calls by a name, path or URL, or None."""
         for name in dict.fromkeys((file_name, _strip_url(file_name), unquote(_strip_url(file_name)))):
             path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
-            stems = (path.stem, path.name) if is_image(path) is not False else (path.name,)
+            stems = (path.stem,) if is_image(path) else (path.name, path.stem)
             for stem in stems:
                 if page := self.find(path, stem, split):
                     return page
@@ -108,7 +108,7 @@ def _choose(path: PurePosixPath, pages: Sequence[Draft]) -> Draft:
     best = [page for page, rank in zip(pages, ranks, strict=True) if rank == max(ranks)]
     if len(best) > 1:
         raise RequestError(
-            f"{path} could belong to {best[0].image.path} or {best[1].image}: "
+            f"{str(path)[:100]!r} could belong to {best[0].image.path} or {best[1].image}: "
             "give the pages different names, or use the same folders for pages and labels."
         )
     return best[0]

@@ -19,7 +19,7 @@ from app.training.coco import is_coco, parse_coco
 from app.training.label_xml import parse_xml
 from app.training.labelme import is_labelme, parse_labelme
 from app.training.labels import ClassList, looks_like_labels, parse_labels
-from app.training.layouts import find_list_split, find_split, is_leftover, name_split
+from app.training.layouts import LAYOUT, find_list_split, find_split, is_leftover, name_split
 from app.training.page_index import Draft, PageIndex
 
 _MOST_LABEL_BYTES = 1_000_000
@@ -69,7 +69,7 @@ def read_labels(archive: Archive, pages: PageIndex, classes: ClassList, only: st
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise RequestError(
             f"These labels have no image with the same name in the same split: {', '.join(alone[:3])}{more}; "
-            "add the images or remove the labels."
+            f"add the images or remove the labels{'' if only else f'; {LAYOUT}'}."
         )
 
 

@@ -45,7 +45,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "one label for two pages": (
         {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/a.txt": BOX},
-        "labels/train/a.txt could belong to images/train/x/a.jpg or images/train/y/a.jpg in dataset_zip",
+        "'labels/train/a.txt' could belong to images/train/x/a.jpg or images/train/y/a.jpg in dataset_zip",
     ),
     "no image": ({"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
     "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),

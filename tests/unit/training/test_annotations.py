@@ -105,6 +105,11 @@ def test_an_image_is_found_by_the_name_path_or_url_in_coco(name: str) -> None:
     assert sort({"result.json": make_coco([name]), "images/a.jpg": PAGE}) == {"test": ONE}
 
 
+def test_a_dot_in_a_name_is_not_always_a_suffix() -> None:
+    files = {"result.json": make_coco(["ms.1"]), "images/ms.1.jpg": PAGE, "images/ms.jpg": PAGE}
+    assert sort(files) == {"test": {"ms.1": ["illustration"], "ms": []}}
+
+
 def test_an_image_with_escaped_letters_in_its_url_is_found() -> None:
     files = {"result.json": make_coco(["/data/upload/une%20page%20%C3%A9.jpg"]), "images/une page é.jpg": PAGE}
     assert sort(files) == {"test": {"une page é": ["illustration"]}}

@@ -33,6 +33,7 @@ def test_an_empty_file_is_a_page_without_illustrations() -> None:
 
 def test_a_polygon_is_read_as_its_bounding_box() -> None:
     assert parse("1 0.1 0.2 0.5 0.2 0.3 0.9") == [(1, [0.1, 0.2, 0.5, 0.9])]
+    assert parse("1 0 0 1 0 1 1 0 1 0 0") == [(1, [0, 0, 1, 1])]
 
 
 def test_a_rotated_box_is_read_as_its_bounding_box() -> None:
@@ -50,7 +51,8 @@ def test_a_confidence_or_the_id_of_a_track_is_ignored(last: str) -> None:
     ("keypoints", "row"),
     [
         (0, "0.45 0.4 2 0.5 0.5 1 0 0 0"),  # 9 values that follow the box cannot be a polygon
-        (6, "0.45 0.4 2 0.5 0.5 1"),
+        (0, "0.45 0.4 2 0.5 0.5 0"),  # neither can a coordinate be 2
+        (6, "0.45 0.4 1 0.5 0.5 1"),
         (4, "0.45 0.4 0.5 0.5"),
     ],
 )
