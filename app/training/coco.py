@@ -42,13 +42,13 @@ def parse_coco(document: Mapping[str, Any], name: str) -> list[AnnotatedImage]:
         place = f"{name}, annotation {n}"
         image_id, category_id = _get(annotation, "image_id", place), _get(annotation, "category_id", place)
         if image_id not in images:
-            raise RequestError(f"{place}: no image has the id {image_id[:40]}; correct or remove it.")
+            raise RequestError(f"{place}: no image has the id {image_id[:40]!r}; correct or remove it.")
         if category_id not in categories:
-            raise RequestError(f"{place}: no category has the id {category_id[:40]}; correct or remove it.")
+            raise RequestError(f"{place}: no category has the id {category_id[:40]!r}; correct or remove it.")
         if annotation.get("iscrowd") in (1, "1"):
             continue
         image = images[image_id]
-        size = read_size(image.get("width"), image.get("height"), f"{name}, image {image_id[:40]}")
+        size = read_size(image.get("width"), image.get("height"), f"{name}, image {image_id[:40]!r}")
         box = scale_box(categories[category_id], _find_edges(annotation, place), size, place)
         if box:
             boxes[image_id].append(box)

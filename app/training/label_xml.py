@@ -70,7 +70,7 @@ def _find_voc_edges(shape: Tree.Element, place: str) -> Edges:
 
 def _parse_cvat(image: Tree.Element, name: str) -> AnnotatedImage:
     file_name = image.get("name", "")
-    place = f"{name}, image {file_name[:100]}"
+    place = f"{name}, image {file_name[:100]!r}"
     boxes = [
         scale_box(_check_name(shape.get("label", "").strip(), place), edges, _read_cvat_size(image, place), place)
         for shape, edges in _find_cvat_shapes(image, place)

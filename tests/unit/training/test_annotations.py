@@ -145,9 +145,9 @@ def test_crowds_and_boxes_without_area_are_left_out(annotation: dict[str, Any]) 
         ({"bbox": [40, True, 20, 80]}, "x.json, annotation 1: 'True' is not a number"),
         ({"bbox": None}, "x.json, annotation 1: the bbox is not"),
         ({"bbox": [0.4, 0.3, 0.2, 0.4]}, "x.json, annotation 1: the box is in fractions of the page, not in pixels"),
-        ({"category_id": 8}, "x.json, annotation 1: no category has the id 8"),
+        ({"category_id": 8}, "x.json, annotation 1: no category has the id '8'"),
         ({"category_id": None}, "x.json, annotation 1: there is no category_id"),
-        ({"image_id": 99}, "x.json, annotation 1: no image has the id 99"),
+        ({"image_id": 99}, "x.json, annotation 1: no image has the id '99'"),
     ],
 )
 def test_a_faulty_coco_annotation_is_named(annotation: dict[str, Any], sentence: str) -> None:
@@ -159,7 +159,7 @@ def test_a_faulty_coco_annotation_is_named(annotation: dict[str, Any], sentence:
 def test_coco_images_need_their_size(size: dict[str, Any]) -> None:
     document = json.loads(make_coco())
     document["images"][0] |= size
-    with pytest.raises(RequestError, match=r"^x.json, image 5: "):
+    with pytest.raises(RequestError, match=r"^x.json, image '5': "):
         parse_coco(document, "x.json")
 
 
