@@ -117,7 +117,11 @@ def _parse_list(member: Member) -> ClassList | None:
         with contextlib.suppress(RequestError):
             return ClassList(parse_classes(data), str(member), parse_keypoints(data))
         return None
-    names = [line.strip() for line in data.decode("utf-8-sig", errors="replace").strip().splitlines()]
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")  # LabelImg on Windows
+    names = [line.strip() for line in text.strip().splitlines()]
     return ClassList(names, str(member)) if names else None
 
 

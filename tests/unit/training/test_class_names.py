@@ -29,6 +29,11 @@ def test_a_yaml_file_without_classes_is_ignored(content: bytes) -> None:
     assert sort(files) == {"test": {"a": ["illustration"]}}
 
 
+def test_a_list_of_classes_may_be_in_the_code_page_of_windows() -> None:
+    files = {"images/a.jpg": PAGE, "labels/a.txt": BOX, "classes.txt": "lettre ornée\r\n".encode("cp1252")}
+    assert sort(files, names=["autre", "lettre ornée"]) == {"test": {"a": ["lettre ornée"]}}
+
+
 def test_the_nearest_list_of_classes_counts() -> None:
     files = {
         f"{kind}/{split}/{split}.{end}": PAGE if end == "jpg" else BOX
