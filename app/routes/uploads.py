@@ -52,12 +52,15 @@ class DatasetUpload:
 
     dataset_zip: Annotated[
         File,
-        Field(description="A zip file with images/train, images/val, images/test and the same folders in labels."),
+        Field(
+            description="A zip file with images/train, images/val, images/test and the same folders in labels, or "
+            "an export of CVAT, Label Studio, Roboflow, LabelImg, LabelMe or COCO."
+        ),
     ]
     yaml_file: Yaml
-    action: Annotated[Split, Field(description="The purpose of pages that lie in images and labels themselves.")] = (
-        "test"
-    )
+    action: Annotated[
+        Split | None, Field(description="The purpose of the pages if the zip file does not name it. Default: test.")
+    ] = None
     name: Name = ""
 
 

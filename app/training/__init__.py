@@ -4,10 +4,18 @@ Data sets (run in the API process, without numpy):
 
     datasets         ``DatasetStore``: the data sets of each client app
     archives         validate and open an uploaded zip file
-    dataset_pages    sort the files of an archive into pages by split
+    dataset_pages    sort the files of an archive into pages by split, and write them
+    layouts          what the paths of files tell about pages, labels and splits
+    page_index       find the page that a label file or an entry means
+    page_labels      read the labels of an archive, in any format
+    class_names      match the classes of labels with those of the data set
+    labels           label files in YOLO format
+    annotations      labels in pixels: what the next formats share
+    coco             labels in COCO JSON
+    labelme          labels in LabelMe JSON
+    label_xml        labels in XML: Pascal VOC, CVAT, LabelMe
     dataset_yaml     parse the name and the classes of a data set
     dataset_records  a data set on disk: ``Dataset``, ``Split``
-    labels           validate and write label files
     image_check      decode every uploaded image in a subprocess
 
 Training:

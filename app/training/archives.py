@@ -89,7 +89,7 @@ class Archive:
         name = _decode_name(info)
         if fault := _explain(info, name):
             raise RequestError(f"{self.field} contains {_show(name)}, {fault}.")
-        if not info.is_dir():
+        if not name.endswith("/"):
             self.members.append(Member(self, PurePosixPath(name), info))
 
 
@@ -158,9 +158,10 @@ def _check_duplicates(archive: Archive) -> None:
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name in Unicode form NFC.
+    """Return a member's name in Unicode form NFC, with ``/`` between folders.
 
-    Some tools write UTF-8 without setting the flag for it: a name that decodes as UTF-8 is taken as UTF-8.
+    Some tools write UTF-8 without setting the flag for it: a name that decodes as UTF-8 is taken as UTF-8. Old tools
+    on Windows write ``\\`` between folders (APPNOTE.TXT, 4.4.17.1, demands ``/``).
     """
     name = info.orig_filename
     if not info.flag_bits & _UTF8:
@@ -168,7 +169,7 @@ def _decode_name(info: zipfile.ZipInfo) -> str:
             name = name.encode("cp437").decode()
         except UnicodeError:
             name = info.orig_filename
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
 def _explain(info: zipfile.ZipInfo, name: str) -> str:
@@ -181,9 +182,9 @@ def _explain(info: zipfile.ZipInfo, name: str) -> str:
         return "which uses an unsupported compression method: create the zip file with Deflate"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "which is a link or a device: send the file itself"
-    if not name.isprintable() or "\\" in name or re.match("[A-Za-z]:", name):
-        return "whose name has a backslash, a drive letter or an unprintable character: rename it"
-    if any(part in ("", "..") for part in parts) or not (parts or info.is_dir()):
+    if not name.isprintable() or re.match("[A-Za-z]:", name):
+        return "whose name has a drive letter or an unprintable character: rename it"
+    if any(part in ("", "..") for part in parts) or not (parts or name.endswith("/")):
         return "whose name has an empty part or '..': rename it"
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
         return f"whose name is longer than {LONGEST_NAME_BYTES} bytes: shorten it"

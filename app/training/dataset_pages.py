@@ -1,187 +1,186 @@
-"""Pages of an uploaded archive: match images with label files and splits, and write them into a data set."""
+"""Pages of an upload: sort its images and labels by split, and write them into a data set."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from app.errors import RequestError, TooLarge
 from app.images.signatures import describe_content
-from app.training.archives import Archive, Member
+from app.training.archives import LONGEST_NAME_BYTES, Archive, Member
+from app.training.class_names import match_ids
 from app.training.dataset_records import SPLITS, Split
 from app.training.image_check import find_suffix
-from app.training.labels import LabelledBox, format_labels, parse_labels
+from app.training.labels import ClassList, LabelledBox, format_labels
+from app.training.layouts import (
+    LAYOUT,
+    find_pages,
+    find_split,
+    find_unclear,
+    is_image,
+    is_leftover,
+    name_pages,
+)
+from app.training.page_index import Draft, PageIndex
+from app.training.page_labels import read_labels, read_splits
 
-# Files that operating systems and annotation tools leave next to pages and labels.
-_LEFTOVERS = ("thumbs.db", "desktop.ini", "classes.txt", "notes.json")
-_MOST_LABEL_BYTES = 1_000_000
-_ALIASES = {split: split for split in SPLITS} | {"valid": "val"}  # "valid" in exports of Roboflow
+# Bytes that find_suffix needs.
+_BEGINNING = 16
 
 
 @dataclass(frozen=True)
-class Pages:
-    """Images and label files of a split, by file stem."""
-
-    images: dict[str, Member] = field(default_factory=dict)
-    labels: dict[str, Member] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Unpacked size, in bytes."""
-        return sum(member.size for member in (*self.images.values(), *self.labels.values()))
-
-    def add(self, kind: str, member: Member) -> None:
-        """Add an image or a label file.
-
-        Raises:
-            RequestError: If there already is one with the same stem.
-        """
-        if kind == "labels" and member.path.suffix.lower() != ".txt":
-            raise RequestError(f"{member} is not a label file: send one <image name>.txt for each image.")
-        found: dict[str, Member] = getattr(self, kind)
-        other = found.setdefault(member.path.stem, member)
-        if other is not member:
-            raise RequestError(f"{other.path} and {member} would be the same page: rename one of them.")
-
-
-class _Place(NamedTuple):
-    """The place of a file in the zip file of a data set.
+class Page:
+    """A page of a data set.
 
     Attributes:
-        top: Folders above those of the split and of the kind.
-        split: ``train``, ``val`` or ``test``; "" if no folder names the split.
-        kind: ``images`` or ``labels``.
+        name: File name in the data set, without suffix.
+        image: The uploaded image.
+        boxes: Its illustrations.
     """
 
-    top: tuple[str, ...]
-    split: str
-    kind: str
+    name: str
+    image: Member
+    boxes: Sequence[LabelledBox]
 
 
-def match_pages(images: Archive, labels: Archive) -> Pages:
-    """Return the pages of two archives; their folders are ignored."""
-    pages = Pages()
-    for kind, archive in (("images", images), ("labels", labels)):
-        for member in _skip_leftovers(archive):
-            pages.add(kind, member)
-    return pages
+def match_pages(images: Archive, labels: Archive, split: str, classes: ClassList) -> dict[str, list[Page]]:
+    """Return the pages of two archives, for one split.
+
+    Args:
+        images: Archive of images.
+        labels: Archive of labels.
+        split: Split of all pages.
+        classes: Classes of the data set.
+
+    Raises:
+        RequestError: If there is no image or no label, a label is invalid, or a page occurs twice.
+    """
+    drafts = [Draft(image, split) for image in _list_images(images)]
+    if not drafts:
+        raise RequestError(f"{images.field} has no images: send JPEG, PNG, TIFF, WebP or BMP files.")
+    read_labels(labels, PageIndex(drafts), classes, only=split)
+    return {split: _finish(drafts, split)}
 
 
-def sort_pages(archive: Archive, flat: str) -> dict[str, Pages]:
+def sort_pages(archive: Archive, flat: str | None, classes: ClassList) -> dict[str, list[Page]]:
     """Return the pages in the zip file of a data set, by split.
 
-    Accepted are the layouts ``images/train/`` and ``train/images/``, with the same for ``labels``. Both may be inside
-    another folder. All other files are ignored.
+    Folders, lists and label files name the split of a page; see ``layouts``.
 
     Args:
         archive: The zip file.
-        flat: Split of the pages that are directly in ``images/``.
+        flat: Split of the pages if nothing names their splits; None if the request does not say: ``test``.
+        classes: Classes of the data set.
 
     Raises:
-        RequestError: If there are no such folders, if there is more than one data set, or if a page occurs twice.
+        RequestError: If there is no image or no label, a split is unclear, a label is invalid, or a page occurs twice.
     """
-    placed = [(place, member) for member in _skip_leftovers(archive) if (place := _find_place(member))]
-    tops = sorted({"/".join(place.top) for place, _ in placed})
-    if not any(place.kind == "images" for place, _ in placed):
-        raise RequestError(f"{archive.field} has no pages: send a zip file with the folders images/ and labels/.")
-    if len(tops) > 1:
-        both = f"{tops[0] or 'images'} and {tops[1]}"
-        raise RequestError(f"{archive.field} has more than one data set: {both}; send only one.")
-    if len({bool(place.split) for place, _ in placed}) > 1:
+    images = _list_images(archive)
+    kept = set(find_pages([image.path for image in images]))
+    drafts = [Draft(m, find_split(m.path), source=str(m.path.parent)) for m in images if m.path in kept]
+    if not drafts:
+        raise RequestError(f"{archive.field} has no pages: export it with its images; {LAYOUT}.")
+    pages = PageIndex(drafts)
+    read_splits(archive, pages)
+    read_labels(archive, pages, classes)
+    _settle_splits(drafts, archive.field, flat)
+    found = {split: [draft for draft in drafts if draft.split == split] for split in SPLITS}
+    return {split: _finish(each, split) for split, each in found.items() if each}
+
+
+def _list_images(archive: Archive) -> list[Member]:
+    """Return the images, by their suffix, or by their content where the suffix says nothing."""
+    return [
+        m
+        for m in archive.members
+        if not is_leftover(m.path) and (_has_image(m) if is_image(m.path) is None else is_image(m.path))
+    ]
+
+
+def _has_image(member: Member) -> bool:
+    return bool(find_suffix(next(member.unpack(), b"")[:_BEGINNING]))
+
+
+def _settle_splits(drafts: Sequence[Draft], field: str, flat: str | None) -> None:
+    """Give pages without a split that of the request, if no page has one."""
+    unknown = [draft for draft in drafts if not draft.split]
+    if not unknown:
+        return
+    if len(unknown) < len(drafts):
+        known = next(draft for draft in drafts if draft.split)
         raise RequestError(
-            f"{archive.field} has files both directly in images/ or labels/ and in folders of a split such as train/: "
-            "use one layout."
+            f"{unknown[0].image} is in no folder of a split, but {known.image.path} is for {known.split} "
+            f"by {known.source}: {LAYOUT}."
         )
-    found: dict[str, Pages] = {}
-    for place, member in placed:
-        found.setdefault(place.split or flat, Pages()).add(place.kind, member)
-    return {split: found[split] for split in SPLITS if split in found}
+    unclear = "" if flat else find_unclear([draft.image.path for draft in unknown])
+    if unclear:
+        raise RequestError(
+            f"The folder {unclear} in {field} is none of train, val or test: {LAYOUT}, or send the field action."
+        )
+    for draft in unknown:
+        draft.split = flat or "test"
 
 
-def _skip_leftovers(archive: Archive) -> Iterable[Member]:
-    for member in archive.members:
-        parts = member.path.parts
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if not hidden and parts[-1].lower() not in _LEFTOVERS and member.path.suffix != ".cache":
-            yield member
+def _finish(drafts: Sequence[Draft], split: str) -> list[Page]:
+    """Return the pages of a split with their names in the data set.
+
+    Raises:
+        RequestError: If no page has labels, or two pages have the same name in the same folder.
+    """
+    if all(draft.boxes is None for draft in drafts):
+        raise RequestError(
+            f"None of the {len(drafts)} images for {split} has a label file: send one <image name>.txt for each, "
+            f"such as {drafts[0].image.path.stem}.txt for {drafts[0].image}, or labels of COCO, LabelMe or Pascal VOC."
+        )
+    named: dict[str, Draft] = {}
+    for name, draft in zip(name_pages([draft.image.path for draft in drafts]), drafts, strict=True):
+        other = named.setdefault(name, draft)
+        if other is not draft or len(name.encode()) > LONGEST_NAME_BYTES:
+            raise RequestError(f"{other.image.path} and {draft.image} would be the same page: rename one of them.")
+    return [Page(name, draft.image, draft.boxes or ()) for name, draft in named.items()]
 
 
-def _find_place(member: Member) -> _Place | None:
-    """Return the place of a member; None if it is in neither ``images`` nor ``labels``."""
-    folders = [part.lower() for part in member.path.parts[:-1]]
-    kind = next((part for part in reversed(folders) if part in ("images", "labels")), None)
-    if kind is None:
-        return None
-    at = len(folders) - 1 - folders[::-1].index(kind)
-    before, after = member.path.parts[:at], folders[at + 1 :]
-    if after and after[0] in _ALIASES:
-        return _Place(before, _ALIASES[after[0]], kind)
-    if before and before[-1].lower() in _ALIASES:
-        return _Place(before[:-1], _ALIASES[before[-1].lower()], kind)
-    return _Place(before, "", kind)
+def find_ids(pages: Mapping[str, Sequence[Page]], classes: Sequence[str]) -> dict[str, int]:
+    """Return the id in the data set for each class name of the labels."""
+    used = {box.class_name: str(page.image) for each in pages.values() for page in each for box in page.boxes}
+    return match_ids(used, classes)
 
 
-def unpack_pages(pages: Pages, split: str, folder: Path, classes: int, image_bytes: int) -> Split:
+def unpack_pages(pages: Sequence[Page], split: str, folder: Path, ids: Mapping[str, int], image_bytes: int) -> Split:
     """Write the pages of a split into the folder of a data set, and return their counts.
 
     Args:
-        pages: Images and label files.
+        pages: The pages.
         split: Name of the split.
         folder: Folder of the data set.
-        classes: Number of classes.
+        ids: Class id for each class name of the labels.
         image_bytes: Maximum size of an image file, in bytes.
 
     Raises:
-        RequestError: If there is no image or no label file, a label file has no image, or a file cannot be read.
+        RequestError: If a file cannot be read.
         TooLarge: If a file is too large.
     """
-    _check_match(pages, split)
     images, labels = folder / "images" / split, folder / "labels" / split
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
     counts = []
-    for stem, image in pages.images.items():
-        boxes = _load_boxes(pages.labels, stem, classes)
-        (labels / f"{stem}.txt").write_text(format_labels(boxes), encoding="ascii")
-        _unpack_image(image, images, image_bytes)
-        counts.append(len(boxes))
+    for page in pages:
+        text = format_labels(page.boxes, ids)
+        (labels / f"{page.name}.txt").write_text(text, encoding="ascii")
+        _unpack_image(page, images, image_bytes)
+        counts.append(text.count("\n"))
     return Split(len(counts), sum(counts), counts.count(0))
 
 
-def _check_match(pages: Pages, split: str) -> None:
-    alone = [str(pages.labels[stem]) for stem in pages.labels if stem not in pages.images]
-    if not pages.images:
-        raise RequestError(f"There is no image for {split}: send JPEG, PNG, TIFF, WebP or BMP files.")
-    if not pages.labels:
-        raise RequestError(
-            f"None of the {len(pages.images)} images for {split} has a label file: send one <image name>.txt for each."
-        )
-    if alone:
-        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-        raise RequestError(
-            f"These label files have no image with the same name: {', '.join(alone[:3])}{more}; "
-            "add the images or remove the files."
-        )
-
-
-def _load_boxes(labels: Mapping[str, Member], stem: str, classes: int) -> list[LabelledBox]:
-    member = labels.get(stem)
-    if member is None:
-        return []
-    if member.size > _MOST_LABEL_BYTES:
-        raise TooLarge(f"{member} is too large: a label file has at most {_MOST_LABEL_BYTES / 1e6:g} MB.")
-    return parse_labels(member.read(), str(member), classes)
-
-
-def _unpack_image(member: Member, folder: Path, most_bytes: int) -> None:
-    if member.size > most_bytes:
-        raise TooLarge(f"{member} is too large: at most {most_bytes / 1e6:g} MB are accepted.")
-    pieces = member.unpack()
+def _unpack_image(page: Page, folder: Path, most_bytes: int) -> None:
+    if page.image.size > most_bytes:
+        raise TooLarge(f"{page.image} is too large: at most {most_bytes / 1e6:g} MB are accepted.")
+    pieces = page.image.unpack()
     first = next(pieces, b"")
     suffix = find_suffix(first)
     if not suffix:
         shown = describe_content(first)
-        raise RequestError(f"{member} is not a supported image but {shown}: send JPEG, PNG, TIFF, WebP or BMP files.")
-    with (folder / f"{member.path.stem}{suffix}").open("xb") as file:
+        reason = f"is not a supported image but {shown}: send JPEG, PNG, TIFF, WebP or BMP files"
+        raise RequestError(f"{page.image} {reason}.")
+    with (folder / f"{page.name}{suffix}").open("xb") as file:
         file.write(first)
         file.writelines(pieces)

@@ -1,7 +1,8 @@
 """The name and the YAML file that a client app sends for a data set.
 
-Only ``names`` is read from the YAML file. Keys such as ``path``, ``train`` and ``download`` tell a trainer which paths
-to read and even which code to run (https://docs.ultralytics.com/datasets/detect/); they are ignored.
+Only ``names`` is believed, and ``kpt_shape`` for the length of the lines of a pose data set. Keys such as ``path``,
+``train`` and ``download`` tell a trainer which paths to read and even which code to run
+(https://docs.ultralytics.com/datasets/detect/); they are ignored.
 """
 
 import re
@@ -75,6 +76,14 @@ def parse_classes(data: bytes) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RequestError(f"yaml_file has no list of class names: {_ADVICE}.")
     return _check_classes([name.strip() for name in names])
+
+
+def parse_keypoints(data: bytes) -> int:
+    """Return the number of values that follow the box in a pose label: 51 for ``kpt_shape: [17, 3]``, else 0."""
+    shape = _load(data).get("kpt_shape")
+    if isinstance(shape, list) and len(shape) == 2 and all(re.fullmatch("[0-9]{1,3}", str(each)) for each in shape):
+        return int(shape[0]) * int(shape[1])
+    return 0
 
 
 def _load(data: bytes) -> Mapping[Any, Any]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -23,10 +23,11 @@ from app.errors import RequestError
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from app.storage import check_space, lock_folder
 from app.training.archives import open_archive
-from app.training.dataset_pages import Pages, match_pages, sort_pages, unpack_pages
+from app.training.dataset_pages import Page, find_ids, match_pages, sort_pages, unpack_pages
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
-from app.training.dataset_yaml import check_dataset_name, parse_classes, strip_suffix
+from app.training.dataset_yaml import check_dataset_name, parse_classes, parse_keypoints, strip_suffix
 from app.training.image_check import check_images
+from app.training.labels import ClassList
 
 __all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 
@@ -84,28 +85,30 @@ class DatasetStore:
             open_archive(labels_zip, "anno_zip", most) as labels,
             self._work() as work,
         ):
-            splits = self._unpack({split: match_pages(images, labels)}, work, len(classes))
+            pages = match_pages(images, labels, split, ClassList(classes, keypoints=parse_keypoints(yaml)))
+            splits = self._unpack(pages, work, classes)
             return self._publish(app_id, Dataset(name, work, classes, splits, time.time()), join=True)
 
-    def add(self, app_id: int, name: str, dataset_zip: IO[bytes], yaml: bytes, flat: str = "test") -> Dataset:
+    def add(self, app_id: int, name: str, dataset_zip: IO[bytes], yaml: bytes, flat: str | None = None) -> Dataset:
         """Add a data set, or replace the one with the same name.
 
         Args:
             app_id: ID of the client app.
             name: Name of the data set.
-            dataset_zip: Zip file with the folders ``images`` and ``labels``.
+            dataset_zip: Zip file in one of the layouts of ``docs/training.md``.
             yaml: Content of the YAML file with the class names.
-            flat: Split of the pages that are not in the folder of a split.
+            flat: Split of the pages if the archive names no splits; None if the request does not say.
 
         Raises:
             RequestError: If the name, the archive, a label or the YAML is invalid. The store is unchanged.
             NoSpace: If the disk is full. The store is unchanged.
         """
-        if flat not in SPLITS:
+        if flat is not None and flat not in SPLITS:
             raise RequestError(f"action is {flat[:40]!r}: send one of {', '.join(SPLITS)}.")
         name, classes, most = check_dataset_name(name), parse_classes(yaml), UNPACKED * self.limits.upload_bytes
         with open_archive(dataset_zip, "dataset_zip", most) as archive, self._work() as work:
-            splits = self._unpack(sort_pages(archive, flat), work, len(classes))
+            pages = sort_pages(archive, flat, ClassList(classes, keypoints=parse_keypoints(yaml)))
+            splits = self._unpack(pages, work, classes)
             return self._publish(app_id, Dataset(name, work, classes, splits, time.time()), join=False)
 
     def list(self, app_id: int) -> list[Dataset]:
@@ -189,11 +192,10 @@ class DatasetStore:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _unpack(self, pages: Mapping[str, Pages], work: Path, classes: int) -> dict[str, Split]:
-        check_space(work, sum(each.size for each in pages.values()))
-        splits = {
-            split: unpack_pages(each, split, work, classes, self.limits.image_bytes) for split, each in pages.items()
-        }
+    def _unpack(self, pages: Mapping[str, Sequence[Page]], work: Path, classes: Sequence[str]) -> dict[str, Split]:
+        check_space(work, sum(page.image.size for each in pages.values() for page in each))
+        ids = find_ids(pages, classes)
+        splits = {split: unpack_pages(each, split, work, ids, self.limits.image_bytes) for split, each in pages.items()}
         check_images(work / "images", self.limits.image_pixels, self.limits.seconds)
         return splits
 

@@ -19,6 +19,7 @@ from app.auth import add_app
 from app.routes.uploads import MOST_UPLOADS
 from tests.support.api import Api, open_api
 from tests.support.archives import BOX, YAML, make_image, make_pages, make_zip
+from tests.support.sorted_pages import make_coco
 
 PAGE = make_image()
 
@@ -55,6 +56,20 @@ def test_a_complete_data_set_is_uploaded(client: FlaskClient, headers: dict[str,
     answer = client.post("/send-dataset", headers=headers, data=fill_dataset())
     assert (answer.status_code, answer.json["message"]) == (200, "The data set vhs has 1 image for train.")
     assert answer.json["dataset"]["splits"] == {"train": {"images": 1, "illustrations": 1, "empty": 0}}
+
+
+def test_an_export_in_coco_json_is_uploaded(client: FlaskClient, headers: dict[str, str]) -> None:
+    files = {f"images/{split}2017/{n}.jpg": PAGE for split in ("train", "val") for n in range(3)}
+    files |= {
+        f"annotations/instances_{split}2017.json": make_coco(names)
+        for split, names in {"train": ["0.jpg", "1.jpg"], "val": ["2.jpg"]}.items()
+    }
+    client.post("/send-dataset", headers=headers, data=fill_dataset(dataset_zip=(make_zip(files), "d.zip")))
+    (dataset,) = client.get("/datasets", headers=headers).json["datasets"]
+    assert dataset["splits"] == {
+        "train": {"images": 3, "illustrations": 2, "empty": 1},
+        "val": {"images": 3, "illustrations": 1, "empty": 2},
+    }
 
 
 @pytest.mark.parametrize(("action", "split"), [(None, "test"), ("", "test"), ("val", "val")])

@@ -22,7 +22,7 @@ from tests.support.uploaded_datasets import OTHERS, OURS, PAGE, add, list_files
 
 def test_a_split_is_stored_with_pages_and_labels(store: DatasetStore) -> None:
     images = make_zip({"p2.jpg": PAGE, "p1.tiff": make_image("TIFF"), "p3.JPEG": PAGE})
-    labels = make_zip({"p1.txt": BOX + b"1 .1 .1 .1 .1\n", "p2.TXT": b"", "classes.txt": b"illustration"})
+    labels = make_zip({"p1.txt": BOX + b"1 .1 .1 .1 .1\n", "p2.TXT": b"", "classes.txt": b"illustration\ninitial"})
     dataset = store.add_split(OURS, "eida.yaml", "train", images, labels, YAML)
     assert (dataset.name, dataset.classes) == ("eida", ("illustration", "initial"))
     assert dataset.splits == {"train": Split(images=3, illustrations=2, empty=2)}
@@ -143,7 +143,7 @@ def test_a_name_is_never_used_as_a_path(store: DatasetStore, name: str) -> None:
         (["Images/Train/ms1/a.jpg", "Labels/Train/ms1/a.txt"], ["train"]),
         (["images/images/a.jpg", "images/labels/a.txt"], ["test"]),
         (["images/a.jpg", "labels/a.txt", "__MACOSX/images/._a.jpg", "images/.DS_Store", "images/Thumbs.db"], ["test"]),
-        (["images/a.jpg", "labels/a.txt", "labels/classes.txt", "labels.cache", "labels/train.cache"], ["test"]),
+        (["images/a.jpg", "labels/a.txt", "labels.cache", "labels/train.cache"], ["test"]),
     ],
 )
 def test_yolo_and_roboflow_folder_layouts_are_accepted(

@@ -16,7 +16,7 @@ from tests.support.uploaded_datasets import OURS, PAGE, add, list_files
 
 FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     "nothing": ({}, "dataset_zip has no pages"),
-    "no folders": ({"a.jpg": PAGE, "a.txt": BOX}, "dataset_zip has no pages"),
+    "no images": ({"a.txt": BOX, "README.md": b"x"}, "dataset_zip has no pages"),
     "labels alone": ({"labels/a.txt": BOX}, "dataset_zip has no pages"),
     "no labels": ({"images/a.jpg": PAGE}, "None of the 1 images for test has a label file"),
     "a split without labels": (
@@ -25,27 +25,27 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "a label without an image": (
         {"images/a.jpg": PAGE, "labels/a.txt": BOX, "labels/b.txt": BOX},
-        "no image with the same name: labels/b.txt in dataset_zip",
+        "no image with the same name in the same split: labels/b.txt in dataset_zip",
     ),
     "a label of another split": (
         {"images/train/a.jpg": PAGE, "labels/train/a.txt": BOX, "labels/val/a.txt": BOX},
-        "There is no image for val",
+        "no image with the same name in the same split: labels/val/a.txt in dataset_zip",
     ),
     "two data sets": (
         {"a/images/a.jpg": PAGE, "a/labels/a.txt": BOX, "b/images/b.jpg": PAGE, "b/labels/b.txt": BOX},
-        "more than one data set: a and b",
+        "The folder a in dataset_zip is none of train, val or test: use images/train/",
     ),
     "flat and in folders": (
         {"images/a.jpg": PAGE, "labels/a.txt": BOX, "images/val/b.jpg": PAGE, "labels/val/b.txt": BOX},
-        "use one layout",
+        "images/a.jpg in dataset_zip is in no folder of a split, but images/val/b.jpg is for val",
     ),
     "one page in two forms": (
         {"images/a.jpg": PAGE, "images/a.png": make_image("PNG"), "labels/a.txt": BOX},
         "images/a.jpg and images/a.png in dataset_zip would be the same page",
     ),
-    "one name in two folders": (
-        {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/x/a.txt": BOX},
-        "would be the same page",
+    "one label for two pages": (
+        {"images/train/x/a.jpg": PAGE, "images/train/y/a.jpg": PAGE, "labels/train/a.txt": BOX},
+        "'labels/train/a.txt' could belong to images/train/x/a.jpg or images/train/y/a.jpg in dataset_zip",
     ),
     "no image": (
         {"images/a.jpg": b"%PDF-1.4", "labels/a.txt": BOX},
@@ -57,7 +57,7 @@ FAULTS: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "an empty image": ({"images/a.jpg": b"", "labels/a.txt": BOX}, "images/a.jpg in dataset_zip is not a supported"),
     "half an image": ({"images/a.jpg": PAGE[:300], "labels/a.txt": BOX}, "a.jpg is a damaged image"),
-    "no label file": ({"images/a.jpg": PAGE, "labels/a.xml": BOX}, "labels/a.xml in dataset_zip is not a label file"),
+    "no label file": ({"images/a.jpg": PAGE, "labels/a.xml": BOX}, "labels/a.xml in dataset_zip is not valid XML"),
     "a class too high": (
         {"images/a.jpg": PAGE, "labels/a.txt": b"2 .5 .5 .2 .2"},
         "labels/a.txt in dataset_zip, line 1: there is no class 2",

@@ -47,6 +47,10 @@ def test_files_in_any_folder_are_read() -> None:
     assert read(make_zip(files)) == {"a.jpg": files["a.jpg"], "b/c.txt": b"hello", "d": b""}
 
 
+def test_backslashes_of_windows_separate_folders() -> None:
+    assert read(make_zip({"a\\b\\c.jpg": b"x", "a\\b\\": b""})) == {"a/b/c.jpg": b"x"}
+
+
 @pytest.mark.parametrize("flag", [False, True])
 def test_a_utf_8_name_is_decoded_with_and_without_its_flag(flag: bool) -> None:
     content = make_zip({"e\u0301té.jpg": b"x"}).getvalue()  # the first letter is decomposed, as on macOS
@@ -89,8 +93,9 @@ def test_an_archive_with_changed_bytes_is_read_or_rejected(data: st.DataObject) 
         (b"aaaaaaa.jpg", b"aaa//aa.jpg", "an empty part or '..'"),
         (b"aaaaaaa.jpg", b"C:/aaaa.jpg", "a drive letter"),
         (b"aaaaaaa.jpg", b"c:aaaaa.jpg", "a drive letter"),
-        (b"aaaaaaa.jpg", b"aa\\aaaa.jpg", "a backslash"),
-        (b"aaaaaaa.jpg", b"..\\aaaa.jpg", "a backslash"),
+        (b"aaaaaaa.jpg", b"..\\aaaa.jpg", "an empty part or '..'"),
+        (b"aaaaaaa.jpg", b"\\\\aa\\aa.jpg", "an empty part or '..'"),
+        (b"aaaaaaa.jpg", b"C:\\aaaa.jpg", "a drive letter"),
         (b"aaaaaaa.jpg", b"aaaaa\0a.jpg", "an unprintable character"),
         (b"aaaaaaa.jpg", b"aaaaa\na.jpg", "an unprintable character"),
         (b"aaaaaaa.jpg", b"aaaaa\x1b[.jpg", "an unprintable character"),

@@ -1,0 +1,125 @@
+"""The pages of an upload while it is sorted: find the page that a label file, an entry or a line of a list means."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from app.errors import RequestError
+from app.training.archives import Member
+from app.training.labels import LabelledBox
+from app.training.layouts import LAYOUT, count_shared, find_group, is_image
+
+
+@dataclass(eq=False)
+class Draft:
+    """A page whose split and labels may still be unknown.
+
+    Attributes:
+        image: The image file.
+        split: Its split; "" if it is unknown.
+        boxes: Its illustrations; None without a label file.
+        source: File or folder that gave the split, for error messages.
+        label: File that gave the boxes, for error messages.
+    """
+
+    image: Member
+    split: str
+    boxes: list[LabelledBox] | None = None
+    source: str = ""
+    label: str = ""
+
+    def assign(self, split: str, source: str) -> None:
+        """Set the split if it is unknown.
+
+        Raises:
+            RequestError: If the page is in another split.
+        """
+        if self.split and split and self.split != split:
+            raise RequestError(
+                f"{self.image} is for {self.split} by {self.source}, but for {split} by {source}: {LAYOUT}."
+            )
+        if split and not self.split:
+            self.split, self.source = split, source
+
+
+class PageIndex:
+    """The pages of an upload, by name.
+
+    Args:
+        pages: The pages.
+
+    Raises:
+        RequestError: If two pages differ only in their suffix.
+    """
+
+    def __init__(self, pages: Iterable[Draft]) -> None:
+        self.pages = list(pages)
+        # Pages by file name and innermost folders, of any number: ("1", ()), ("1", ("ms1",)), ("1", ("scans", "ms1")).
+        self._by_tail: defaultdict[tuple[str, tuple[str, ...]], list[Draft]] = defaultdict(list)
+        places: dict[PurePosixPath, Draft] = {}
+        for page in self.pages:
+            path = page.image.path
+            other = places.setdefault(path.with_suffix(""), page)
+            if other is not page:
+                raise RequestError(f"{other.image.path} and {page.image} would be the same page: rename one of them.")
+            group = find_group(path)
+            for start in range(len(group) + 1):
+                self._by_tail[path.stem, group[start:]].append(page)
+
+    def find(self, path: PurePosixPath, stem: str, split: str = "") -> Draft | None:
+        """Return the page with this name, or None.
+
+        Pages of other splits are not considered. If several pages have the name, the folders decide.
+
+        Args:
+            path: Path of the label file, or of the image as a tool wrote it.
+            stem: File name of the page without suffix.
+            split: Split of the label file; "" if it is unknown.
+
+        Raises:
+            RequestError: If several pages have the name, and the folders do not decide.
+        """
+        group = find_group(path)
+        for start in range(len(group) + 1):
+            pages = self._by_tail.get((stem, group[start:]), ())
+            if found := [page for page in pages if not split or page.split in ("", split)]:
+                return found[0] if len(found) == 1 else _choose(path, found)
+        return None
+
+    def find_by_name(self, file_name: str, split: str = "") -> Draft | None:
+        """Return the page that an annotation tool calls by a name, path or URL, or None."""
+        for name in dict.fromkeys((file_name, _strip_url(file_name), unquote(_strip_url(file_name)))):
+            path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+            stems = (path.stem,) if is_image(path) else (path.name, path.stem)
+            for stem in stems:
+                if page := self.find(path, stem, split):
+                    return page
+        return None
+
+
+def _choose(path: PurePosixPath, pages: Sequence[Draft]) -> Draft:
+    """Return the page whose folders fit best: no others than those of the label file, then the same split or kind."""
+    ranks = [
+        (-len(find_group(page.image.path)), count_shared(path.parts[:-1], page.image.path.parts[:-1])) for page in pages
+    ]
+    best = [page for page, rank in zip(pages, ranks, strict=True) if rank == max(ranks)]
+    if len(best) > 1:
+        raise RequestError(
+            f"{str(path)[:100]!r} could belong to {best[0].image.path} or {best[1].image}: "
+            "give the pages different names, or use the same folders for pages and labels."
+        )
+    return best[0]
+
+
+def _strip_url(name: str) -> str:
+    """Return the path in a URL; Label Studio writes ``/data/local-files/?d=<path>`` for files on its own disk."""
+    if "://" not in name and "?" not in name:
+        return name
+    try:
+        url = urlsplit(name)
+    except ValueError:
+        return name
+    return parse_qs(url.query).get("d", [url.path])[0]
