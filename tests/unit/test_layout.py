@@ -14,7 +14,8 @@ MODULES = sorted((ROOT / "app").rglob("*.py"))
 ALLOWED = {
     "errors": "",
     "logs": "",
-    "config": "errors",
+    "setting_urls": "",
+    "config": "errors setting_urls",
     "net": "errors",
     "images": "errors",
     "storage": "errors",
@@ -31,8 +32,8 @@ ALLOWED = {
     "auth": "database delivery errors",
     "server": "auth config database errors logs services",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
-    "workers": "config database delivery detection errors iiif jobs logs monitoring pipelines services similarity "
-    "training",
+    "workers": "config database delivery detection errors iiif jobs logs monitoring pipelines services setting_urls "
+    "similarity training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",
