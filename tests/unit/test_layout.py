@@ -30,7 +30,7 @@ ALLOWED = {
     "pipelines": "detection errors iiif images jobs net similarity storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
-    "server": "auth config database errors logs services",
+    "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
     "workers": "config database delivery detection errors iiif jobs logs monitoring pipelines services setting_urls "
     "similarity training",
