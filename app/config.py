@@ -203,7 +203,7 @@ def _check_env_file(path: Any) -> None:
 
 
 def main() -> None:
-    (name,) = sys.argv[1:] or [""]
+    name = "".join(sys.argv[1:2])
     if name not in Settings.model_fields:
         sys.exit(f"Name one setting, such as api_port: {', '.join(Settings.model_fields)}.")
     try:

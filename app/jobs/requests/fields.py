@@ -55,7 +55,8 @@ def _check_address(value: str) -> str:
     except ValueError:
         whole = False
     if not whole or _UNPRINTABLE.search(value):
-        raise ValueError(f"is not a web address: {show(value)}; send one that starts with http:// or https://")
+        shown = "" if "@" in value else f": {show(value)}"  # it may contain a password that is not percent-encoded
+        raise ValueError(f"is not a web address{shown}; send one that starts with http:// or https://")
     if parts.username or parts.password:
         raise ValueError("must not contain a user name or a password")
     return value
