@@ -1,9 +1,11 @@
 """The public address of the API, from the headers of proxies. URLs in responses begin with it."""
 
 import pytest
+from gunicorn.http.errors import ConfigurationProblem
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
+from app.server.gunicorn_worker import ErrorResponse
 from app.server.proxies import TrustedProxies, read_prefix
 
 HOST = {"Host": "api.example"}
@@ -88,3 +90,7 @@ def test_the_script_name_of_the_server_is_kept() -> None:
 @pytest.mark.parametrize(("text", "path"), [("/extractor/", "/extractor"), ("extractor", ""), ("//evil", ""), ("", "")])
 def test_a_script_name_must_be_a_path(text: str, path: str) -> None:
     assert read_prefix(text) == path
+
+
+def test_a_path_outside_the_script_name_does_not_exist() -> None:
+    assert ErrorResponse.of(ConfigurationProblem("Request path /x does not start with SCRIPT_NAME")).status == 404
