@@ -7,6 +7,7 @@ from app.config import Settings
 from app.errors import SettingsError
 from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.logs import configure_logs
+from app.server.proxies import read_prefix
 
 GUNICORN_OPTIONS = [
     "--worker-class",
@@ -51,6 +52,8 @@ def main() -> None:
             request_handler=DevelopmentHandler,
         )
         return
+    if path := os.environ.get("SCRIPT_NAME", "").rstrip("/"):
+        os.environ["SCRIPT_NAME"] = read_prefix(path) or sys.exit("SCRIPT_NAME must be a path such as /extractor.")
     address = f"{settings.api_host}:{settings.api_port}"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])
 

@@ -6,17 +6,20 @@ Settings are read once at start, from the environment and from ``.env`` next to 
 A malformed value stops the program with a message that names the variable.
 """
 
+import re
 import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
+from app.setting_urls import BrokerAddress, check_client_app_url, check_database_url
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "extractorAPI"
@@ -29,6 +32,13 @@ def _split_words(value: Any) -> Any:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _check_token(value: str) -> str:
+    if not re.fullmatch("[!-~]*", value):
+        raise ValueError("must consist of ASCII characters without spaces, because a header contains it")
+    return value
+
+
+Token = Annotated[str, AfterValidator(_check_token)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)]
 
 
@@ -45,11 +55,11 @@ class Settings(BaseSettings):
     api_port: int = Field(5000, ge=1, le=65535)
     proxies: int = Field(0, ge=0, le=9)
     debug: bool = False
-    client_app_url: str = ""
+    client_app_url: Annotated[str, AfterValidator(check_client_app_url)] = ""
 
     # Storage
     db_name: str = Field("extractor", pattern=r"^[A-Za-z0-9_.-]+$")
-    database_url: str = ""
+    database_url: Annotated[str, AfterValidator(lambda url: url and check_database_url(url))] = ""
     data_folder: UnderRoot = ROOT / "data"
     models_folder: UnderRoot = ROOT / "models"
     retention_days: float = Field(7, gt=0)
@@ -89,29 +99,20 @@ class Settings(BaseSettings):
 
     # Monitoring
     ready_seconds: float = Field(60, ge=1)
-    metrics_token: str = ""
+    metrics_token: Token = ""
     log_format: Literal["text", "json"] = "text"
 
     # Training
     training_batch_size: int = Field(16, ge=1, le=512)
-    comet_api_key: str = ""
+    comet_api_key: Token = ""
     comet_project_name: str = ""
     comet_workspace: str = ""
 
     @field_validator("celery_broker_url")
     @classmethod
-    def _redis_only(cls, value: str) -> str:
-        if urlsplit(value).scheme not in {"redis", "rediss"}:
-            raise ValueError("must start with redis:// or rediss://, such as redis://localhost:6379")
+    def _broker(cls, value: str) -> str:
+        BrokerAddress.parse(value)
         return value
-
-    @field_validator("client_app_url")
-    @classmethod
-    def _web_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ValueError("must be a complete URL such as https://app.example.org")
-        return value.rstrip("/")
 
     @field_validator("ca_bundle")
     @classmethod
@@ -143,8 +144,9 @@ class Settings(BaseSettings):
         """Read the environment and ``.env``.
 
         Raises:
-            SettingsError: Some values are missing or malformed. The message names each of them.
+            SettingsError: Some values are missing or malformed. The message names each of them, without its value.
         """
+        _check_env_file(cls.model_config.get("env_file"))
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -152,15 +154,23 @@ class Settings(BaseSettings):
                 f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors()
             ]
-            raise SettingsError(f"Correct these settings in .env or the environment: {'; '.join(faults)}.") from error
+        raise SettingsError(f"Correct these settings in .env or the environment: {'; '.join(faults)}.")
+
+    @property
+    def broker(self) -> BrokerAddress:
+        """Address of the broker."""
+        return BrokerAddress.parse(self.celery_broker_url)
 
     @property
     def broker_url(self) -> str:
-        """URL of the broker with a database number. The default number is 1 with ``DEBUG``, otherwise 0."""
-        parts = urlsplit(self.celery_broker_url)
-        if parts.path.strip("/"):
-            return self.celery_broker_url
-        return parts._replace(path="/1" if self.debug else "/0").geturl()
+        """URL of the broker, in the form that all libraries read alike."""
+        return self.broker.format(self.broker_database)
+
+    @property
+    def broker_database(self) -> int:
+        """Database number of the broker. Without one in the URL, it is 1 with ``DEBUG``, otherwise 0."""
+        number = self.broker.database
+        return int(self.debug) if number is None else number
 
     @property
     def longest_image(self) -> int:
@@ -193,8 +203,32 @@ class Settings(BaseSettings):
         return f"{PRODUCT}/{VERSION}{contact}"
 
 
-if __name__ == "__main__":
+def _check_env_file(path: Any) -> None:
+    """Raise an error for a file that cannot be read, and for a line of a setting that python-dotenv would skip."""
     try:
-        print(getattr(Settings.load(), sys.argv[1]))
+        with open(path or "", encoding="utf-8") as file:
+            lines = [(each.original.line, each.original.string) for each in parse_stream(file) if each.error]
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    for number, line in lines:
+        name = line.partition("=")[0].strip().lower()
+        if name in Settings.model_fields:
+            raise SettingsError(f"{path}, line {number}: {name.upper()} has no value; check its quotes.")
+
+
+def main() -> None:
+    name = "".join(sys.argv[1:2])
+    if name not in Settings.model_fields:
+        sys.exit(f"Name one setting, such as api_port: {', '.join(Settings.model_fields)}.")
+    try:
+        print(getattr(Settings.load(), name))
     except SettingsError as error:
         sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
     tables       the tables and their columns, one class per table
     sessions     class ``Database``: transactions, and the translation of outages
     connections  connections and their time limits, for SQLite and PostgreSQL
+    journal      the journal of an SQLite file: WAL, or a rollback journal
 
     migrations/  changes of the schema, applied by Alembic at start
 

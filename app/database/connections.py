@@ -62,10 +62,11 @@ def _open_file(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
 
 
 def _set_up_sqlite(connection: Any, record: Any) -> None:
-    # With WAL and NORMAL, a power cut may lose the last transactions but does not damage the file:
-    # https://sqlite.org/pragma.html#pragma_synchronous
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA foreign_keys=ON")
+    # With WAL and NORMAL, a power cut may lose the last transactions but does not damage the file. A rollback journal
+    # needs FULL, the default: https://sqlite.org/pragma.html#pragma_synchronous
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        connection.execute("PRAGMA synchronous=NORMAL")
     path = str(connection.execute("PRAGMA database_list").fetchone()[2])
     record.info["file"] = path, _identify(path)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from sqlalchemy import event, exc
+from sqlalchemy import URL, event, exc
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.database import migrations
@@ -38,10 +38,37 @@ def translate_errors() -> Iterator[None]:
     except (exc.DBAPIError, exc.TimeoutError) as error:
         if not _is_outage(error):
             raise
-        # The log must not contain the statement or its parameters: they include URLs with secrets.
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        log.error("The database cannot be used: %s", reason)
+        log.error("The database cannot be used: %s", _read_reason(error))
         raise DatabaseUnavailable("The database cannot be used now: try again later.") from error
+
+
+@contextmanager
+def explain_errors(url: URL) -> Iterator[None]:
+    """Turn the errors of a database that cannot be used at start into one sentence with the reason.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be used.
+    """
+    place = url.database
+    try:
+        yield
+        return
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        if not _is_outage(error):
+            raise
+        reason = _read_reason(error)
+    except sqlite3.Error as error:
+        reason = str(error)
+    except (OSError, NotImplementedError) as error:  # of the file, or of the lock of its folder
+        reason, place = getattr(error, "strerror", None) or str(error), getattr(error, "filename", None) or place
+    if url.get_backend_name() == "sqlite":
+        reason = f"{place}: {reason}; the user of the service must be able to write the file and its folder"
+    raise DatabaseUnavailable(f"The database cannot be used now: {reason}.")
+
+
+def _read_reason(error: exc.DBAPIError | exc.TimeoutError) -> str:
+    """Return the first line of a reason, without the statement and its parameters: they include URLs with secrets."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 
 def _is_outage(error: exc.DBAPIError | exc.TimeoutError) -> bool:
@@ -117,7 +144,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The database cannot be used, or a later version has upgraded it.
         """
-        with wait_at_most(MIGRATION_SECONDS), translate_errors():
+        with wait_at_most(MIGRATION_SECONDS), explain_errors(self.engine.url):
             migrations.upgrade(self.engine)
 
     @contextmanager

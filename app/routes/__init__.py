@@ -19,7 +19,7 @@ import logging
 
 from flask import Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import ExtractorError, RequestError
 
@@ -36,6 +36,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(NotFound, answer_not_found)
+    app.register_error_handler(MethodNotAllowed, answer_wrong_method)
     app.register_error_handler(RequestEntityTooLarge, answer_too_large)
     app.before_request(check_host)
     app.register_error_handler(Exception, answer_internal_error)
@@ -54,6 +55,13 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
     headers = [header for header in error.get_headers() if header[0] not in ("Content-Type", "Content-Length")]
     code = (error.name or "error").lower().replace(" ", "_")
     return jsonify(message=error.description or error.name, code=code), error.code or 500, headers
+
+
+def answer_wrong_method(error: MethodNotAllowed) -> ResponseReturnValue:
+    allowed = sorted(error.valid_methods or ())
+    usual = " or ".join(method for method in allowed if method != "HEAD")
+    message = f"The method {request.method} is not allowed at this URL: use {usual}."
+    return jsonify(message=message, code="method_not_allowed"), 405, {"Allow": ", ".join(allowed)}
 
 
 def answer_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:

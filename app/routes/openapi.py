@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from flask import Blueprint, Flask, current_app, jsonify
+from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -74,7 +74,7 @@ def show_document() -> ResponseReturnValue:
     """Return this OpenAPI document."""
     if "openapi" not in current_app.extensions:
         current_app.extensions["openapi"] = build_document(current_app)
-    return jsonify(current_app.extensions["openapi"])
+    return jsonify(current_app.extensions["openapi"] | {"servers": [{"url": request.script_root or "/"}]})
 
 
 def build_document(app: Flask) -> dict[str, Any]:

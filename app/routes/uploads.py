@@ -5,7 +5,6 @@ Uploads are larger and take longer than other requests, so the number of concurr
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from app.errors import Busy, NotFound, RequestError
+from app.jobs.description import format_moment
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.operations import MULTIPART, File, answers, takes_body
 from app.server.request_limits import set_request_deadline
@@ -144,7 +144,7 @@ def remove_dataset(name: str) -> ResponseReturnValue:
 
 
 def _describe(dataset: Dataset) -> DatasetAnswer:
-    changed = datetime.fromtimestamp(dataset.changed, UTC).isoformat(timespec="seconds")
+    changed = format_moment(dataset.changed, "seconds")
     splits = {
         split: SplitAnswer(images=each.images, illustrations=each.illustrations, empty=each.empty)
         for split, each in dataset.splits.items()

@@ -2,6 +2,7 @@
 
     gunicorn_worker  gunicorn's threaded worker with time limits; error responses to malformed HTTP
     middleware       the order of the middleware; the limit on concurrent requests
+    proxies          the public address of the API, from the headers of trusted proxies
     authentication   ``X-API-Key`` → ``g.client``; the routes that need no key
     rate_limiting    counts requests per client app or IP address, on the broker
     request_limits   limits on the size, the form and the duration of a request

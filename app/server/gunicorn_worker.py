@@ -109,7 +109,9 @@ MALFORMED = ErrorResponse(400, "bad_request", "The request is not valid HTTP.")
 
 # The first match wins.
 _RESPONSES: dict[type[BaseException] | tuple[type[BaseException], ...], ErrorResponse] = {
-    (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem): FAILURE,
+    (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName): FAILURE,
+    # The path does not start with SCRIPT_NAME.
+    errors.ConfigurationProblem: ErrorResponse(404, "not_found", "There is no such URL: the API has another path."),
     (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): ErrorResponse(
         400, "bad_request_line", "The first line of the request must consist of a method, a path and HTTP/1.1."
     ),

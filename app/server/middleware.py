@@ -5,11 +5,11 @@ from typing import IO, Any
 
 from flask import Flask
 from flask_limiter import RateLimitExceeded
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
 from app.database.connections import wait_at_most
 from app.server import authentication, rate_limiting
+from app.server.proxies import TrustedProxies
 from app.server.request_limits import BoundedRequest, clear_deadline, set_request_deadline
 
 # Limit of requests in one process, because each may hold a connection to the database.
@@ -23,10 +23,9 @@ def register(app: Flask, settings: Settings) -> None:
     app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 1e6)
     app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_request_mb * 1e6)
-    wsgi_app = app.wsgi_app
+    wsgi_app: Any = app.wsgi_app
     if settings.proxies:
-        # X-Forwarded-Host is ignored: a proxy may pass on the value that a client sent.
-        wsgi_app = ProxyFix(wsgi_app, x_for=settings.proxies, x_proto=settings.proxies, x_host=0)
+        wsgi_app = TrustedProxies(wsgi_app, settings.proxies)
     app.wsgi_app = ConcurrencyLimit(wsgi_app, MAX_CONCURRENT_REQUESTS)  # type: ignore[method-assign]
     app.before_request(lambda: set_request_deadline(settings.request_seconds))
     app.before_request(authentication.find_client)

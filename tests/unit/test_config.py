@@ -1,8 +1,9 @@
+import sys
 from pathlib import Path
 
 import pytest
 
-from app.config import ROOT, Settings
+from app.config import ROOT, Settings, main
 from app.errors import SettingsError
 
 
@@ -70,3 +71,16 @@ def test_an_unknown_variable_in_the_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("OVERLAP_IOU=high\nAPI_PORT=5001\n")
     assert Settings(_env_file=file).api_port == 5001  # type: ignore[call-arg]
+
+
+def test_the_command_prints_one_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["config", "api_port"])
+    main()
+    assert capsys.readouterr().out == "5000\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["port"], ["model_config"]])
+def test_the_command_needs_the_name_of_a_setting(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["config", *arguments])
+    with pytest.raises(SystemExit, match="Name one setting, such as api_port: celery_broker_url, "):
+        main()

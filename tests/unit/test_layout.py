@@ -15,7 +15,8 @@ ALLOWED = {
     "errors": "",
     "logs": "",
     "devices": "errors",
-    "config": "errors",
+    "setting_urls": "",
+    "config": "errors setting_urls",
     "net": "errors",
     "images": "errors",
     "storage": "errors",
@@ -30,9 +31,10 @@ ALLOWED = {
     "pipelines": "detection errors iiif images jobs net similarity storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
-    "server": "auth config database errors logs services",
+    "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
+    "setting_urls "
     "similarity training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
+from app.database.journal import choose_journal
 from app.errors import DatabaseUnavailable
 from app.storage import lock_folder
 
@@ -71,11 +72,10 @@ def _lock_sqlite(engine: Engine) -> Iterator[Connection]:
     file = Path(engine.url.database or "")
     file.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(file.parent):
-        file.touch()
+        file.touch(mode=0o600)  # it contains secrets
+        choose_journal(file)
         with engine.connect() as connection:
             connection.detach()  # its foreign keys are off: it must not return to the pool
-            # The file keeps the mode. The first switch needs exclusive access and does not wait for it.
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             # A batch drops the old table after copying it. With foreign keys on, that would delete the rows that refer
             # to it. SQLite ignores this pragma inside a transaction, so it comes before BEGIN.
             connection.exec_driver_sql("PRAGMA foreign_keys=OFF")

@@ -53,7 +53,8 @@ def _check_address(value: str) -> str:
     try:
         requestable = make_requestable(value)
     except ValueError as error:
-        message = f"is not a web address: {show(value)}; send one that starts with http:// or https://"
+        shown = "" if "@" in value else f": {show(value)}"  # it may contain a password that is not percent-encoded
+        message = f"is not a web address{shown}; send one that starts with http:// or https://"
         raise ValueError(message) from error
     if len(requestable) > LONGEST_URL:
         raise ValueError(f"is longer than {LONGEST_URL} characters when it is percent-encoded")

@@ -1,5 +1,6 @@
 """Migrations: the schema of any earlier version is upgraded without loss."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -250,3 +251,74 @@ def test_the_leases_of_the_version_without_alembic_are_kept(file: Path, database
         "waiting": (None, None, 77.5),
         "unsent": (None, None, 2),
     }
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_only_the_user_of_the_service_reads_a_new_file(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    try:
+        database.upgrade()
+        database.close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.db").stat().st_mode & 0o777 == 0o600
+
+
+def read_pragmas(database: Database) -> tuple[str, int]:
+    """Return the journal mode and the level of ``synchronous``: 1 is NORMAL, 2 is FULL."""
+    with database.session() as session:
+        return tuple(session.scalar(sa.text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous"))  # type: ignore[return-value]
+
+
+def test_a_file_has_a_write_ahead_log(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    database.upgrade()
+    assert read_pragmas(database) == ("wal", 1)
+    database.close()
+    assert not list(tmp_path.glob(".x.db-probe*")), "the file of the trial was left"
+
+
+def test_without_shared_memory_a_file_has_a_rollback_journal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder takes the place of the file for shared memory, which SQLite needs for WAL and then cannot open.
+
+    https://sqlite.org/wal.html#noshm
+    """
+    (tmp_path / "x.db-shm").mkdir()
+    for _ in range(2):  # two starts
+        database = Database(f"sqlite:///{tmp_path}/x.db")
+        database.upgrade()
+        assert read_pragmas(database) == ("delete", 2)
+        database.close()
+    assert "does not support WAL" in caplog.text
+
+
+def make_missing_folder(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file" / "x.db"
+
+
+def make_folder(folder: Path) -> Path:
+    (folder / "x.db").mkdir()
+    return folder / "x.db"
+
+
+def make_damaged(folder: Path) -> Path:
+    (folder / "x.db").write_bytes(b"garbage" * 10_000)
+    return folder / "x.db"
+
+
+@pytest.mark.parametrize("make", [make_missing_folder, make_folder, make_damaged])
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    file = make(tmp_path)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Database(f"sqlite:///{file}").upgrade()
+    assert caught.value.message.startswith(f"The database cannot be used now: {tmp_path}/")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DatabaseUnavailable, match="Permission denied"):
+        Database(f"sqlite:///{tmp_path}/x.db").upgrade()

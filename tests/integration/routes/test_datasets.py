@@ -49,6 +49,7 @@ def test_pages_are_uploaded_split_by_split(client: FlaskClient, headers: dict[st
         },
         "changed": answer.json["dataset"]["changed"],
     }
+    assert answer.json["dataset"]["changed"].endswith("Z")
     assert client.get("/datasets", headers=headers).json == {"datasets": [answer.json["dataset"]]}
 
 

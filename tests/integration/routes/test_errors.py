@@ -15,6 +15,19 @@ def test_http_errors_are_json(client: FlaskClient, method: str, path: str, statu
     assert answer.json["message"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/run_detect", "POST"), ("PUT", "/models", "GET"), ("POST", "/datasets/x", "DELETE")],
+)
+def test_a_wrong_method_is_answered_with_the_right_one(
+    client: FlaskClient, headers: dict[str, str], method: str, path: str, allowed: str
+) -> None:
+    answer = client.open(path, method=method, headers=headers)
+    assert answer.status_code == 405
+    assert answer.json["message"] == f"The method {method} is not allowed at this URL: use {allowed}."
+    assert allowed in answer.headers["Allow"].split(", ")
+
+
 def test_an_internal_error_shows_no_details(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
     @app.get("/broken")
     def broken() -> None:

@@ -1,5 +1,6 @@
 """Authentication and rate limits, which apply to every view."""
 
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -106,6 +107,36 @@ def test_urls_use_the_scheme_of_the_proxy_and_the_host_of_the_request(
     forwarded = {"Host": "api.example", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
     answer = client.post("/run_detect", headers=headers | forwarded, data=MANIFEST)
     assert answer.json["status_url"].startswith("https://api.example/jobs/")
+
+
+PREFIX = {"X-Forwarded-Prefix": "/extractor/"}
+
+
+def test_every_url_in_a_response_contains_the_path_of_the_proxy(
+    app: Flask, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    answer = client.post("/run_detect", headers=headers | PREFIX, data=MANIFEST).json
+    assert answer["status_url"] == f"http://localhost/extractor/jobs/{answer['job_id']}"
+    listed = {"url_file": (io.BytesIO(MANIFEST["manifest_url"].encode()), "list.txt")}
+    answer = client.post("/detect_all", headers=headers | PREFIX, data=listed).json
+    assert answer["jobs"][0]["status_url"] == f"http://localhost/extractor/jobs/{answer['job_id']}"
+    results = app.extensions["services"].storage.job(answer["job_id"]).results
+    results.mkdir(parents=True)
+    (results / "curve.png").write_bytes(b"picture")
+    path = f"/jobs/{answer['job_id']}/files"
+    assert client.get(path, headers=headers | PREFIX).json["files"][0]["url"] == f"/extractor{path}/curve.png"
+    assert client.get("/openapi.json", headers=PREFIX).json["servers"] == [{"url": "/extractor"}]
+    assert client.get("/openapi.json").json["servers"] == [{"url": "/"}]
+
+
+def test_without_a_proxy_forwarded_headers_are_ignored(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"proxies": 0}))
+    headers = {"X-API-Key": add_app(app.extensions["services"].database, "front")}
+    forwarded = {"Prefix": "/x", "Host": "evil.example", "Port": "99", "Proto": "https"}
+    headers |= {f"X-Forwarded-{name}": value for name, value in forwarded.items()}
+    answer = app.test_client().post("/run_detect", headers=headers, data=MANIFEST).json
+    assert answer["status_url"] == f"http://localhost/jobs/{answer['job_id']}"
+    app.extensions["services"].database.close()
 
 
 def test_without_a_proxy_forwarded_addresses_are_ignored(settings: Settings) -> None:

@@ -2,6 +2,7 @@ import pytest
 
 from app.errors import RequestError
 from app.jobs.requests import DetectionOptions, DetectionRequest, read, read_list
+from app.jobs.requests.fields import check_url
 
 MANIFEST = "https://example.org/manifest.json"
 
@@ -127,3 +128,10 @@ def test_manifests_of_a_collection_share_its_options() -> None:
     assert good == [DetectionRequest("https://a.example/1", model="m.pt")]
     assert list(bad) == ["nowhere"]
     assert bad["nowhere"].startswith("manifest_url is not a web address: 'nowhere'")
+
+
+@pytest.mark.parametrize("character", ["#", "/", "?", "[", " ", "@", "\u00e9"])
+def test_a_password_in_a_callback_is_refused_and_not_shown(character: str) -> None:
+    with pytest.raises(RequestError, match="callback") as caught:
+        check_url("callback", f"https://user:q7zx{character}k9yw@app.example")
+    assert not any(part in caught.value.message for part in ("q7zx", "k9yw"))
