@@ -7,6 +7,8 @@
     image_api       an image service and its ``info.json``, versions 1 to 3
     image_requests  the URLs to request for an image or a region, at the required size
     stated_sizes    decide from a sample whether the sizes that a manifest states can replace ``info.json``
+    known_servers   facts about image servers that are known from earlier images of a job
+    measured_sizes  decide which size the full-size image of a fetched file has
     images          fetch the image of a canvas
     fetch           HTTP client with limits, retries and clear errors
     hosts           the rules of known hosts (``iiif/hosts.toml``)

@@ -1,12 +1,17 @@
 """Fetch the image of a canvas, at the required size and no larger."""
 
-from dataclasses import dataclass
+import contextlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from app.errors import FetchError
+from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
-from app.iiif.fetch import Fetcher
-from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
-from app.iiif.image_requests import ImageRequest, build_requests, choose_size
+from app.iiif.fetch import Fetcher, ImageFile
+from app.iiif.image_api import ImageInfo, ImageService, is_image_request, list_names, parse_image_info
+from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
+from app.iiif.known_servers import KnownServer, KnownServers
+from app.iiif.measured_sizes import find_full_size, has_proportions, is_other_image, read_stated
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 
@@ -18,103 +23,217 @@ class FetchedImage:
     Attributes:
         data: Content of the file, unchanged.
         full_width, full_height: Size of the full-size image in image pixels; the file may be smaller.
+        note: Sentence for the user if the library states another size, or "".
     """
 
     data: bytes
     full_width: int
     full_height: int
+    note: str = ""
 
 
 def fetch_canvas_image(
-    fetcher: Fetcher, image: CanvasImage, longest: int | None, sizes: StatedSizes | None = None
+    fetcher: Fetcher,
+    image: CanvasImage,
+    longest: int | None,
+    sizes: StatedSizes | None = None,
+    servers: KnownServers | None = None,
 ) -> FetchedImage:
     """Fetch the image of a canvas.
 
-    The size of the full-size image comes from the first of these sources that is available:
+    The stated size of the full-size image comes from the first of these sources that is available:
 
     1. the manifest, if a sample has confirmed its sizes (see :mod:`app.iiif.stated_sizes`);
     2. ``info.json``;
     3. the manifest, without confirmation;
     4. the full-size image, which is fetched and measured.
 
+    :mod:`app.iiif.measured_sizes` decides whether the fetched image has this size.
+
     Args:
         fetcher: HTTP client.
         image: Image to fetch.
         longest: Wanted length of the longer side, in pixels; None for the full size.
-        sizes: Sizes that the manifest states; None to fetch the ``info.json`` of every image.
+        sizes: Sizes that the manifest states; None to fetch the ``info.json`` of every image, and to believe it.
+        servers: Facts about the servers that are known from earlier images.
 
     Raises:
         FetchError: No form of the request returned an image.
     """
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
-    stated = sizes.describe(image) if sizes else None
-    if stated and sizes:
-        try:
-            if fetched := _fetch_as_stated(fetcher, stated, longest):
-                return fetched
-            sizes.distrust(image)
-        except FetchError as error:
-            # Some servers answer 500 to a form of the request that they do not support.
-            if error.temporary and error.http_status != 500:
-                raise
-    info = _fetch_info(fetcher, image, image.service)
-    if info is None:
-        return _fetch_unmeasured(fetcher, image, image.service)
-    full = max(info.width, info.height)
-    requests = build_requests(info, longest or full, _find_free_size(fetcher, image.service, longest))
-    data, *_ = fetcher.fetch_image(_add_own_address(requests, image, full))
-    return FetchedImage(data, info.width, info.height)
+    server = (servers or KnownServers()).find(image.service)
+    if sizes is None:
+        server.states_wrong_sizes = False
+    with server.visit():
+        return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
 
 
-def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
-    """Fetch and parse the ``info.json`` of a service.
+def fetch_info(fetcher: Fetcher, service: ImageService, server: KnownServer) -> ImageInfo:
+    """Fetch and parse the ``info.json`` of a service. A description that is sent with status 401 counts.
 
     Raises:
         FetchError: It could not be fetched, or does not describe an image.
     """
-    return parse_image_info(fetcher.fetch_document(service.info_url), service)
-
-
-def _fetch_as_stated(fetcher: Fetcher, info: ImageInfo, longest: int | None) -> FetchedImage | None:
-    """Fetch an image by a stated size. Return None if the size of the file shows that the stated size is wrong."""
-    wanted, free = longest or max(info.width, info.height), _find_free_size(fetcher, info.service, longest)
-    # Try only the first two forms. If the server rejects both, info.json states what it accepts.
-    data, width, height = fetcher.fetch_image(build_requests(info, wanted, free)[:2])
-    requested = choose_size(info, wanted, free)
-    # Servers compute one side from the other, and round it in different ways. In a listed size, both sides are rounded.
-    is_expected = abs(width - requested[0]) <= 1 or width == info.width
-    has_proportions = (width, height) == requested or abs(height - info.height * width / info.width) <= 1
-    return FetchedImage(data, info.width, info.height) if is_expected and has_proportions else None
-
-
-def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:
-    """Return the ``image_size`` of the host, or None if the wanted image is larger anyway."""
-    rule = fetcher.rules.find(read_host(service.id))
-    return None if rule.is_large(longest) else rule.image_size
-
-
-def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> ImageInfo | None:
+    if service.id in server.infos:
+        return server.infos[service.id]
+    if server.lacks_info(service):
+        raise FetchError(f"{service.info_url} was not requested, because the server has no info.json.")
     try:
-        return fetch_info(fetcher, service)
-    except FetchError:
-        # Images are often available even if info.json is not; the manifest may state the size.
-        if image.width and image.height:
-            return ImageInfo(service, image.width, image.height)
+        response = fetcher.fetch_response(service.info_url, accepted=frozenset({200, 401}))
+        info = parse_image_info(response.body, service, response.url, is_restricted=response.status == 401)
+    except FetchError as error:
+        if not error.temporary:
+            server.missing_infos.add(service.id)
+        raise
+    server.infos[service.id] = info
+    return info
+
+
+class _Page:
+    """The fetch of one image from its service.
+
+    Args:
+        fetcher: HTTP client.
+        image: Image to fetch.
+        service: Its service.
+        longest: Wanted length of the longer side, in pixels; None for the full size.
+        server: Facts about the server of the service.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, image: CanvasImage, service: ImageService, longest: int | None, server: KnownServer
+    ) -> None:
+        self._fetcher = fetcher
+        self._image = image
+        self._service = service
+        self._longest = longest
+        self._server = server
+        self._refused: set[str] = set()
+        self._errors: list[FetchError] = []
+        self._misfit: ImageFile | None = None
+
+    def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
+        info = sizes.describe(self._image) if sizes else None
+        if info and self._server.lacks_info(self._service):
+            info = None  # nothing confirms the size in the manifest
+        elif info and sizes:
+            requests = self._list_requests(info)[:2]
+            if not all(map(self._server.refuses, requests)):
+                if fetched := self._fetch_as_stated(info, requests):
+                    return fetched
+                info = self._check_stated(info, sizes)
+        info = info or self._fetch_info()
+        file, request = self._fetch_first(self._list_requests(info), info)
+        return self._finish(file, request, info)
+
+    def _fetch_as_stated(self, info: ImageInfo, requests: list[ImageRequest]) -> FetchedImage | None:
+        """Fetch an image by a stated size. Return None if the server refuses, or the file has another size."""
+        try:
+            file, request = self._fetch_first(requests, None)
+        except FetchError as error:
+            # Some servers answer 500 to a form of the request that they do not support.
+            if error.temporary and error.http_status != 500:
+                raise
+            return None
+        requested = choose_size(info, self._longest or max(info.width, info.height), self._find_free_size())
+        # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
+        is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
+        if is_expected and ((file.width, file.height) == requested or has_proportions(file, (info.width, info.height))):
+            return self._finish(file, request, info)
+        self._misfit = file
         return None
 
+    def _check_stated(self, stated: ImageInfo, sizes: StatedSizes) -> ImageInfo | None:
+        """Fetch the ``info.json`` of an image that could not be fetched by its stated size."""
+        info = self._fetch_info()
+        if info and (info.width, info.height) == (stated.width, stated.height):
+            if self._misfit:
+                self._refused.add(self._misfit.request)  # the stated size is right, so the file shows another image
+        elif info or self._misfit:
+            sizes.distrust(self._image)
+        return info
 
-def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:
-    whole = ImageRequest(build_image_url(service, service.full_size))
-    return FetchedImage(*fetcher.fetch_image(_add_own_address([whole], image, None)))
+    def _fetch_info(self) -> ImageInfo | None:
+        # Images are often available even if info.json is not.
+        with contextlib.suppress(FetchError):
+            return fetch_info(self._fetcher, self._service, self._server)
+        return None
+
+    def _find_free_size(self) -> int | None:
+        """Return the ``image_size`` of the host, or None if the wanted image is larger anyway."""
+        rule = self._fetcher.rules.find(read_host(self._service.id))
+        return None if rule.is_large(self._longest) else rule.image_size
+
+    def _list_requests(self, info: ImageInfo | None) -> list[ImageRequest]:
+        """Return equivalent requests for the image, the best first, with its own URL.
+
+        Without an ``info.json``, the service may not exist. The own URL is then requested before the rarer forms.
+        """
+        size, names = read_stated(self._image, info), list_names(self._service, self._image.url, info)
+        found = []
+        if size:
+            described = info or ImageInfo(self._service, *size)
+            found = build_requests(described, self._longest or max(size), self._find_free_size(), names)
+        if info is None:
+            found += build_whole_requests(self._service, names, max(size) if size else None)
+        elif size and info.service.id != self._service.id:
+            original = replace(info, service=replace(info.service, id=self._service.id))
+            for request in build_requests(original, self._longest or max(size), self._find_free_size(), names):
+                found.append(replace(request, form=f"{request.form} with the stated ID"))
+        url, place = self._image.url, len(found)
+        if info is None and not is_image_request(url, self._service.id):
+            place = len(names)
+        # A reduced image would be measured as the full one, and all boxes would be wrong.
+        if url and not self._image.is_reduced and all(request.url != url for request in found):
+            found.insert(place, ImageRequest(url, max(size) if size else None))
+        return list({request.url: request for request in found}.values())
+
+    def _fetch_first(self, requests: list[ImageRequest], info: ImageInfo | None) -> tuple[ImageFile, ImageRequest]:
+        """Fetch the first request that succeeds, and record which forms the server supports.
+
+        A service that returns a web page or another image refuses all its forms.
+
+        Raises:
+            FetchError: No request returned the image.
+        """
+        waiting = self._server.sort(request for request in requests if request.url not in self._refused)
+        for _, group in itertools.groupby(waiting, _find_source):
+            forms = list(group)
+            try:
+                file = self._fetcher.fetch_image_file(forms)
+            except FetchError as error:
+                if error.temporary and error.http_status != 500:
+                    raise
+                self._refuse(forms)
+                self._errors.append(error)
+                continue
+            place = next(place for place, form in enumerate(forms) if form.url == file.request)
+            self._refuse(forms[:place])
+            if not is_other_image(file, forms[place], self._image, info):
+                self._server.working.add(forms[place].form)
+                return file, forms[place]
+            self._refuse(forms[place:])
+            self._errors.append(_build_misfit_error(file, read_stated(self._image, info)))
+        raise self._errors[0]
+
+    def _refuse(self, forms: Sequence[ImageRequest]) -> None:
+        self._server.refused.update(form.form for form in forms)
+        self._refused.update(form.url for form in forms)
+
+    def _finish(self, file: ImageFile, request: ImageRequest, info: ImageInfo | None) -> FetchedImage:
+        full = find_full_size(self._fetcher, self._image, info, file, request, self._server)
+        return FetchedImage(file.data, full.width, full.height, full.note)
 
 
-def _add_own_address(requests: list[ImageRequest], image: CanvasImage, full: int | None) -> list[ImageRequest]:
-    """Return the requests followed by the image's own URL, unless it returns a reduced image.
+def _find_source(request: ImageRequest) -> str:
+    """Return the service of a request, or "" for the image's own URL."""
+    return request.form and request.url.rsplit("/", 4)[0]
 
-    A reduced image would be measured as the full one, and all boxes would be wrong.
-    """
-    known = {request.url for request in requests}
-    if not image.url or image.url in known or image.is_reduced:
-        return requests
-    return [*requests, ImageRequest(image.url, full)]
+
+def _build_misfit_error(file: ImageFile, size: tuple[int, int] | None) -> NotAnImage:
+    expected = f" of {size[0]} x {size[1]} pixels" if size else ""
+    return NotAnImage(
+        f"{file.request} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "
+        "check whether access to the page is restricted."
+    )

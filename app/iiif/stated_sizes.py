@@ -27,6 +27,7 @@ from dataclasses import replace
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.image_api import ImageInfo, ImageService
+from app.iiif.json_ld import upgrade
 from app.net.addresses import read_host
 
 # Size of the sample of a server: one in `SAMPLE_RATIO` images, within the two limits.
@@ -129,13 +130,14 @@ class _Server:
         complete = len(self._sample) in (0, len(sample))
         kinds = {(info.service.version, info.service.level, *_limits(info)) for info in self._sample.values()}
         agree = all((info.width, info.height) == (image.width, image.height) for image, info in self._sample.items())
-        return complete and agree and len(kinds) <= 1
+        moved = any(info.is_substitute for info in self._sample.values())
+        return complete and agree and len(kinds) <= 1 and not moved
 
     def _build_info(self, service: ImageService, size: Size) -> ImageInfo:
         if not self._sample:
             return ImageInfo(service, *size)
         known = [*self._sample.values()]
-        like = replace(service, version=known[0].service.version, level=known[0].service.level)
+        like = replace(known[0].service, id=upgrade(service.id, known[0].service.id))
         return replace(known[0], service=like, width=size[0], height=size[1], sizes=predict_sizes(known, size))
 
 

@@ -26,6 +26,7 @@ class FetchedPage:
         width, height: Size of the full-size image; None if the fetch failed.
         reason: Reason of the failure, or "".
         retries: Number of retries of the job at the time of this outcome.
+        note: Sentence for the user about the size of the image, or "".
     """
 
     number: int
@@ -36,6 +37,7 @@ class FetchedPage:
     height: int | None = None
     reason: str = ""
     retries: int = 0
+    note: str = ""
 
     def as_failed(self, reason: str) -> AnnotatedPage:
         return AnnotatedPage(

@@ -1,0 +1,94 @@
+"""Facts about the image servers of a job, so that later images do not repeat refused requests.
+
+The first image of a server is fetched alone, while other threads wait.
+
+======================  ============================================================================
+fact                    effect on later images
+======================  ============================================================================
+a form was refused and  the form is requested last
+never succeeded
+``info.json`` is        it is not requested
+missing
+the stated size is      each image is measured, see :mod:`app.iiif.measured_sizes`
+wrong
+======================  ============================================================================
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.errors import FetchError
+from app.iiif.image_api import ImageInfo, ImageService
+from app.iiif.image_requests import ImageRequest
+from app.net.addresses import read_host
+
+# Number of images after which a server is known, even if no image could be fetched.
+_MOST_VISITS = 3
+# Number of images without an info.json, and none with one, after which the server has none.
+_MISSING_INFOS = 3
+
+
+@dataclass
+class KnownServer:
+    """One image server.
+
+    Attributes:
+        working, refused: Forms of requests that returned an image, and those that did not.
+        states_wrong_sizes: Whether images have another size than ``info.json`` states; None if unknown.
+        infos: Content of the fetched ``info.json`` by the ID of the service.
+        missing_infos: IDs of services without an ``info.json``.
+    """
+
+    working: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    states_wrong_sizes: bool | None = None
+    infos: dict[str, ImageInfo] = field(default_factory=dict)
+    missing_infos: set[str] = field(default_factory=set)
+    _visits: int = 0
+    _first: threading.Lock = field(default_factory=threading.Lock)
+
+    def lacks_info(self, service: ImageService) -> bool:
+        return service.id in self.missing_infos or (not self.infos and len(self.missing_infos) >= _MISSING_INFOS)
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.working) or self._visits >= _MOST_VISITS
+
+    def refuses(self, request: ImageRequest) -> bool:
+        """Return whether requests of this form were refused so far."""
+        return request.form in self.refused - self.working
+
+    def sort(self, requests: Iterable[ImageRequest]) -> list[ImageRequest]:
+        """Return the requests with the refused forms last."""
+        return sorted(requests, key=self.refuses)
+
+    @contextmanager
+    def visit(self) -> Iterator["KnownServer"]:
+        """Fetch an image inside this context. It waits for the first image of the server."""
+        if not self.is_known:
+            with self._first:
+                if not self.is_known:
+                    try:
+                        yield self
+                        self._visits += 1
+                    except FetchError as error:
+                        # A server that does not answer shows nothing about its forms.
+                        self._visits += _MOST_VISITS if error.temporary else 1
+                        raise
+                    return
+        yield self
+
+
+class KnownServers:
+    """The image servers of a job. Threads may share one."""
+
+    def __init__(self) -> None:
+        self._servers: dict[tuple[str, int], KnownServer] = defaultdict(KnownServer)
+        self._lock = threading.Lock()
+
+    def find(self, service: ImageService) -> KnownServer:
+        with self._lock:
+            return self._servers[read_host(service.id), service.version]
