@@ -64,13 +64,13 @@ class Response:
     """The response to a request.
 
     Attributes:
-        request: URL that was requested.
+        request: Request that succeeded.
         url: URL that answered, after redirects.
         status: HTTP status: 200, or another one that the caller accepts.
         body: Content.
     """
 
-    request: str
+    request: ImageRequest
     url: str
     status: int
     body: bytes
@@ -78,12 +78,16 @@ class Response:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A complete image file: the requested URL, the content, and the size in pixels."""
+    """A complete image file: the request that returned it, its content, and its size in pixels."""
 
-    request: str
+    request: ImageRequest
     data: bytes
     width: int
     height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
 
 
 class Fetcher:
@@ -153,7 +157,7 @@ class Fetcher:
         """
         response = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
         with self._decoders:
-            size = check_image(response.body, response.request, self.policy.max_image_pixels)
+            size = check_image(response.body, response.request.url, self.policy.max_image_pixels)
         return ImageFile(response.request, response.body, *size)
 
     def _fetch(
@@ -185,7 +189,7 @@ class Fetcher:
             with self._limits.slot(read_host(target), request.longest):
                 answer = self._attempt(target, max_bytes, accept, accepted)
             if not isinstance(answer, str):
-                return Response(request.url, target, *answer)
+                return Response(request, target, *answer)
             target = answer
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 

@@ -267,5 +267,5 @@ def list_names(service: ImageService, image_url: str, info: ImageInfo | None) ->
     if info is None or info.service.version == 1:
         names = [own, *(info.names if info else ()), *both]
     else:
-        names = [*(info.names or (info.service.file_name,)), own]
+        names = [*(info.names or (info.service.file_name,)), own or "native.jpg"]
     return tuple(dict.fromkeys(filter(None, names)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
-from app.iiif.image_api import ImageInfo, ImageService, is_image_request, list_names, parse_image_info
+from app.iiif.image_api import ImageInfo, ImageService, list_names, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
 from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import find_full_size, has_proportions, is_other_image, read_stated
@@ -64,7 +64,7 @@ def fetch_canvas_image(
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
     server = (servers or KnownServers()).find(image.service)
     if sizes is None:
-        server.states_wrong_sizes = False
+        server.states_wrong_sizes, server.has_right_infos = False, True
     with server.visit():
         return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
 
@@ -111,48 +111,45 @@ class _Page:
         self._server = server
         self._refused: set[str] = set()
         self._errors: list[FetchError] = []
-        self._misfit: ImageFile | None = None
 
     def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
-        info = sizes.describe(self._image) if sizes else None
-        if info and self._server.lacks_info(self._service):
-            info = None  # nothing confirms the size in the manifest
-        elif info and sizes:
-            requests = self._list_requests(info)[:2]
-            if not all(map(self._server.refuses, requests)):
-                if fetched := self._fetch_as_stated(info, requests):
-                    return fetched
-                info = self._check_stated(info, sizes)
-        info = info or self._fetch_info()
-        file, request = self._fetch_first(self._list_requests(info), info)
-        return self._finish(file, request, info)
+        stated = sizes.describe(self._image) if sizes else None
+        if not (stated and sizes) or self._server.lacks_info(self._service):
+            return self._fetch_by(self._fetch_info())
+        requests = self._list_requests(stated)[:2]
+        if all(map(self._server.refuses, requests)):
+            return self._fetch_by(stated)
+        file = self._try(requests)
+        if file and self._is_as_requested(file, stated):
+            return self._finish(file, stated)
+        info = self._fetch_info()
+        if info and (info.width, info.height) == (stated.width, stated.height):
+            if file and not is_other_image(file, self._image, info):
+                return self._finish(file, info)
+        elif info or file:
+            sizes.distrust(self._image)
+        return self._fetch_by(info)
 
-    def _fetch_as_stated(self, info: ImageInfo, requests: list[ImageRequest]) -> FetchedImage | None:
-        """Fetch an image by a stated size. Return None if the server refuses, or the file has another size."""
+    def _try(self, requests: list[ImageRequest]) -> ImageFile | None:
+        """Fetch an image by its stated size. If the server rejects both forms, ``info.json`` states what it accepts."""
         try:
-            file, request = self._fetch_first(requests, None)
+            return self._fetch_first(requests, None)
         except FetchError as error:
             # Some servers answer 500 to a form of the request that they do not support.
             if error.temporary and error.http_status != 500:
                 raise
             return None
-        requested = choose_size(info, self._longest or max(info.width, info.height), self._find_free_size())
-        # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
-        is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
-        if is_expected and ((file.width, file.height) == requested or has_proportions(file, (info.width, info.height))):
-            return self._finish(file, request, info)
-        self._misfit = file
-        return None
 
-    def _check_stated(self, stated: ImageInfo, sizes: StatedSizes) -> ImageInfo | None:
-        """Fetch the ``info.json`` of an image that could not be fetched by its stated size."""
-        info = self._fetch_info()
-        if info and (info.width, info.height) == (stated.width, stated.height):
-            if self._misfit:
-                self._refused.add(self._misfit.request)  # the stated size is right, so the file shows another image
-        elif info or self._misfit:
-            sizes.distrust(self._image)
-        return info
+    def _is_as_requested(self, file: ImageFile, info: ImageInfo) -> bool:
+        # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
+        requested = choose_size(info, self._longest or max(info.width, info.height), self._find_free_size())
+        is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
+        fits = file.size == requested or has_proportions(file, (info.width, info.height))
+        return is_expected and fits
+
+    def _fetch_by(self, info: ImageInfo | None) -> FetchedImage:
+        """Fetch the image in any form that the service or its own URL allows."""
+        return self._finish(self._fetch_first(self._list_requests(info), info), info)
 
     def _fetch_info(self) -> ImageInfo | None:
         # Images are often available even if info.json is not.
@@ -181,15 +178,13 @@ class _Page:
             original = replace(info, service=replace(info.service, id=self._service.id))
             for request in build_requests(original, self._longest or max(size), self._find_free_size(), names):
                 found.append(replace(request, form=f"{request.form} with the stated ID"))
-        url, place = self._image.url, len(found)
-        if info is None and not is_image_request(url, self._service.id):
-            place = len(names)
+        url, place = self._image.url, len(found) if info else len(names)
         # A reduced image would be measured as the full one, and all boxes would be wrong.
         if url and not self._image.is_reduced and all(request.url != url for request in found):
             found.insert(place, ImageRequest(url, max(size) if size else None))
         return list({request.url: request for request in found}.values())
 
-    def _fetch_first(self, requests: list[ImageRequest], info: ImageInfo | None) -> tuple[ImageFile, ImageRequest]:
+    def _fetch_first(self, requests: list[ImageRequest], info: ImageInfo | None) -> ImageFile:
         """Fetch the first request that succeeds, and record which forms the server supports.
 
         A service that returns a web page or another image refuses all its forms.
@@ -208,11 +203,11 @@ class _Page:
                 self._refuse(forms)
                 self._errors.append(error)
                 continue
-            place = next(place for place, form in enumerate(forms) if form.url == file.request)
+            place = forms.index(file.request)
             self._refuse(forms[:place])
-            if not is_other_image(file, forms[place], self._image, info):
-                self._server.working.add(forms[place].form)
-                return file, forms[place]
+            if not is_other_image(file, self._image, info):
+                self._server.working.add(file.request.form)
+                return file
             self._refuse(forms[place:])
             self._errors.append(_build_misfit_error(file, read_stated(self._image, info)))
         raise self._errors[0]
@@ -221,8 +216,8 @@ class _Page:
         self._server.refused.update(form.form for form in forms)
         self._refused.update(form.url for form in forms)
 
-    def _finish(self, file: ImageFile, request: ImageRequest, info: ImageInfo | None) -> FetchedImage:
-        full = find_full_size(self._fetcher, self._image, info, file, request, self._server)
+    def _finish(self, file: ImageFile, info: ImageInfo | None) -> FetchedImage:
+        full = find_full_size(self._fetcher, self._image, info, file, self._server)
         return FetchedImage(file.data, full.width, full.height, full.note)
 
 
@@ -234,6 +229,6 @@ def _find_source(request: ImageRequest) -> str:
 def _build_misfit_error(file: ImageFile, size: tuple[int, int] | None) -> NotAnImage:
     expected = f" of {size[0]} x {size[1]} pixels" if size else ""
     return NotAnImage(
-        f"{file.request} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "
+        f"{file.request.url} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "
         "check whether access to the page is restricted."
     )

@@ -38,6 +38,7 @@ class KnownServer:
     Attributes:
         working, refused: Forms of requests that returned an image, and those that did not.
         states_wrong_sizes: Whether images have another size than ``info.json`` states; None if unknown.
+        has_right_infos: Whether ``info.json`` was right where the manifest states another size.
         infos: Content of the fetched ``info.json`` by the ID of the service.
         missing_infos: IDs of services without an ``info.json``.
     """
@@ -45,6 +46,7 @@ class KnownServer:
     working: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     states_wrong_sizes: bool | None = None
+    has_right_infos: bool = False
     infos: dict[str, ImageInfo] = field(default_factory=dict)
     missing_infos: set[str] = field(default_factory=set)
     _visits: int = 0

@@ -11,8 +11,9 @@ substitute, because access to the image is            that of the manifest if it
 restricted (:attr:`ImageInfo.is_substitute`)          the substitute
 whole image, larger than stated or with other         that of the file
 proportions
-any, from a server that cuts regions                  that of :func:`measure_corner`, for the first image
-                                                      of a server; if it is not the stated one, for all
+any, from a server that cuts regions                  that of :func:`measure_sides`, for the first image
+                                                      of a server and the first one for which manifest and
+                                                      ``info.json`` differ; if it is not the stated one, for all
 with the proportions of the manifest, not of          that of the manifest
 ``info.json``
 any other                                             the stated one
@@ -31,9 +32,10 @@ from app.iiif.known_servers import KnownServer
 
 Size = tuple[int, int]
 
-# Pixels of the measured corner inside and outside of the stated size. Some servers return larger regions blurred:
+# To measure a side, a strip of this breadth is requested. It reaches from this many pixels inside to this many outside
+# of the stated size. Servers limit the length of an image to 5000 pixels or so, and some return larger regions blurred:
 # https://github.com/ruven/iipsrv/issues/39
-_INSIDE, _OUTSIDE = 256, 128
+_BREADTH, _INSIDE, _OUTSIDE = 64, 4096, 128
 # Proportions that differ by more belong to another image, such as a placeholder.
 _SIMILAR = 0.05
 # A file with less of the longer side than this is a reduced copy.
@@ -49,57 +51,6 @@ class FullSize:
     note: str = ""
 
 
-def is_other_image(file: ImageFile, request: ImageRequest, image: CanvasImage, info: ImageInfo | None) -> bool:
-    """Return whether a file shows another image, such as a placeholder for a restricted page.
-
-    Such a file has other proportions. The size in a manifest may be wrong, so without an ``info.json``, a file of the
-    requested size is believed.
-    """
-    stated = read_stated(image, info)
-    if stated is None or any(
-        _is_similar(file, size) for size in (stated, stated[::-1], read_stated(image, None) or stated)
-    ):
-        return False
-    is_requested_size = f"/full/{file.width}," in request.url or f",{file.height}/" in request.url
-    return info is not None or not (request.is_whole or is_requested_size)
-
-
-def find_full_size(
-    fetcher: Fetcher,
-    image: CanvasImage,
-    info: ImageInfo | None,
-    file: ImageFile,
-    request: ImageRequest,
-    server: KnownServer,
-) -> FullSize:
-    """Return the size of the full-size image of a fetched file.
-
-    Args:
-        fetcher: HTTP client, to measure the image if necessary.
-        image: Image of the canvas.
-        info: Content of ``info.json``, or None.
-        file: Fetched file.
-        request: Request that returned the file.
-        server: Facts about the server; what is measured is recorded there.
-    """
-    stated, found = read_stated(image, info), (file.width, file.height)
-    if stated is None:
-        return FullSize(*found)
-    if info and info.is_substitute:
-        manifest = read_stated(image, None)
-        return _describe_copy(stated, max(stated, manifest) if manifest and _is_similar(file, manifest) else stated)
-    if request.is_whole and (min(found[0] - stated[0], found[1] - stated[1]) > 1 or not has_proportions(file, stated)):
-        server.states_wrong_sizes = server.states_wrong_sizes or info is not None
-        return _describe_difference(stated, found)
-    measured = _measure_doubtful(fetcher, image, info, file, request, server)
-    if measured:
-        return _describe_difference(stated, measured)
-    if _is_similar(file, stated):
-        return _describe_copy(found, stated) if request.is_whole else FullSize(*stated)
-    manifest = read_stated(image, None)
-    return _describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
-
-
 def read_stated(image: CanvasImage, info: ImageInfo | None) -> Size | None:
     """Return the size according to ``info.json``, or without it, to the manifest."""
     if info:
@@ -113,6 +64,52 @@ def has_proportions(file: ImageFile, size: Size) -> bool:
     return abs(file.height - height) <= 1 or abs(file.width - width) <= 1
 
 
+def is_other_image(file: ImageFile, image: CanvasImage, info: ImageInfo | None) -> bool:
+    """Return whether a file shows another image, such as a placeholder for a restricted page.
+
+    Such a file has other proportions. The size in a manifest may be wrong, so without an ``info.json``, a file of the
+    requested size is believed.
+    """
+    stated, manifest = read_stated(image, info), read_stated(image, None)
+    if stated is None or any(_is_similar(file, size) for size in (stated, stated[::-1], manifest or stated)):
+        return False
+    url = file.request.url
+    is_requested_size = f"/full/{file.width}," in url or f",{file.height}/" in url
+    return info is not None or not (file.request.is_whole or is_requested_size)
+
+
+def find_full_size(
+    fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, server: KnownServer
+) -> FullSize:
+    """Return the size of the full-size image of a fetched file, by the table above.
+
+    Args:
+        fetcher: HTTP client, to measure the image if necessary.
+        image: Image of the canvas.
+        info: Content of ``info.json``, or None.
+        file: Fetched file.
+        server: Facts about the server; what is measured is recorded there.
+    """
+    stated, manifest = read_stated(image, info), read_stated(image, None)
+    if stated is None:
+        return FullSize(*file.size)
+    if info and info.is_substitute:
+        return _describe_copy(stated, max(stated, manifest) if manifest and _is_similar(file, manifest) else stated)
+    if file.request.is_whole and (_exceeds(file.size, stated) or not has_proportions(file, stated)):
+        server.states_wrong_sizes = server.states_wrong_sizes or info is not None
+        return _describe_difference(stated, file.size)
+    if _needs_measuring(file, stated, manifest or stated, info, server):
+        measured = _measure(fetcher, image, info, file, manifest or stated, stated)
+        if info:
+            server.states_wrong_sizes = server.states_wrong_sizes or measured is not None
+            server.has_right_infos = server.has_right_infos or (measured is None and manifest not in (None, stated))
+        if measured:
+            return _describe_difference(stated, measured)
+    if _is_similar(file, stated):
+        return _describe_copy(file.size, stated) if file.request.is_whole else FullSize(*stated)
+    return _describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
+
+
 def _is_similar(file: ImageFile, size: Size) -> bool:
     ratio = file.width * size[1] / (file.height * size[0])
     return abs(ratio - 1) <= _SIMILAR or has_proportions(file, size)
@@ -123,63 +120,77 @@ def _is_same(one: Size, other: Size) -> bool:
     return all(abs(first - second) <= 1 for first, second in zip(one, other, strict=True))
 
 
-def _measure_doubtful(
-    fetcher: Fetcher,
-    image: CanvasImage,
-    info: ImageInfo | None,
-    file: ImageFile,
-    request: ImageRequest,
-    server: KnownServer,
+def _exceeds(size: Size, limit: Size, tolerance: int = 1) -> bool:
+    return min(size[0] - limit[0], size[1] - limit[1]) > tolerance
+
+
+def _needs_measuring(
+    file: ImageFile, stated: Size, manifest: Size, info: ImageInfo | None, server: KnownServer
+) -> bool:
+    if not file.request.form or (file.request.is_whole and _is_same(file.size, stated)):
+        return False
+    if not has_proportions(file, stated):
+        return True
+    is_contradicted = manifest != stated and not server.has_right_infos
+    return info is not None and (server.states_wrong_sizes is not False or is_contradicted)
+
+
+def _measure(
+    fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, manifest: Size, stated: Size
 ) -> Size | None:
-    """Measure the full-size image if its stated size is doubtful. Return a size other than the stated one, or None."""
-    stated, manifest = read_stated(image, info), read_stated(image, None)
-    service = info.service if info else image.service
-    if stated is None or service is None or not request.form:
-        return None
-    is_likely, name, size = has_proportions(file, stated), request.form.split()[1], None
-    is_doubtful = not is_likely or not _is_same(manifest or stated, stated)
-    if is_likely and (not info or server.states_wrong_sizes is False):
-        return None
-    if not (request.is_whole and _is_same((file.width, file.height), stated)):
-        if info and service.level > 0:
-            size = measure_corner(fetcher, info, name, is_doubtful)
-        if size is None and is_doubtful:
-            size = _measure(fetcher, [build_image_url(service, service.full_size, name)])
-            if size and size < stated and size != manifest and is_likely:
-                size = None  # servers limit the size of one image: the stated size may be right
-    is_wrong = size is not None and has_proportions(file, size) and not _is_same(size, stated)
-    server.states_wrong_sizes = server.states_wrong_sizes or is_wrong
-    return size if is_wrong else None
+    """Measure the full-size image. Return a size other than the stated one, or None."""
+    service, name, size = info.service if info else image.service, file.request.form.split()[1], None
+    is_doubtful = not has_proportions(file, stated) or not _is_same(manifest, stated)
+    if info and info.service.level > 0:
+        size = measure_sides(fetcher, info, name, is_doubtful)
+        if size and max(size[0] - stated[0], size[1] - stated[1]) >= _OUTSIDE:
+            size, is_doubtful = None, True  # larger than the strips
+    if size is None and is_doubtful and service:
+        size = _fetch_size(fetcher, [build_image_url(service, service.full_size, name)])
+        if size and size < stated and size != manifest and has_proportions(file, stated):
+            return None  # servers limit the size of one image: the stated size may be right
+    return size if size and has_proportions(file, size) and not _is_same(size, stated) else None
 
 
-def measure_corner(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
-    """Measure an image without fetching all of it, by the region around its lower right corner.
+def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
+    """Measure an image without fetching all of it, by strips along its left and upper sides.
 
     Servers crop a region at the edge of the image: https://iiif.io/api/image/2.1/#region
+    If the height is the stated one, the width is not measured, unless the size is doubtful.
 
     Args:
         fetcher: HTTP client.
         info: Description of the image, of level 1 or higher.
         name: Last part of an image request that the server supports.
-        is_doubtful: Whether to repeat a refused request with ``full``, because the server may have version 2.0.
+        is_doubtful: Whether other evidence contradicts the stated size. Refused requests are then repeated in another
+            form.
 
     Returns:
-        The size in pixels. None if the server returns no such region, or the image is much larger than stated.
+        The size in pixels; at most ``_OUTSIDE`` more than stated. None if the server returns no such region.
     """
-    x, y = max(0, info.width - _INSIDE), max(0, info.height - _INSIDE)
-    width, height = info.width - x + _OUTSIDE, info.height - y + _OUTSIDE
-    forms = ["full"] if info.service.version == 1 else ["max", "full"] if is_doubtful else ["max"]
-    urls = [build_region_url(info.service, (x, y, width, height), form, name) for form in forms]
-    size = _measure(fetcher, urls)
-    return (x + size[0], y + size[1]) if size and size[0] < width and size[1] < height else None
+
+    def measure(length: int, is_height: bool) -> int | None:
+        start = max(0, length - _INSIDE)
+        reach = length + _OUTSIDE - start
+        box = (0, start, _BREADTH, reach) if is_height else (start, 0, reach, _BREADTH)
+        # A size by the side that is known has the widest support.
+        forms = [f"{_BREADTH}," if is_height else f",{_BREADTH}", *([info.service.full_size] if is_doubtful else ())]
+        size = _fetch_size(fetcher, [build_region_url(info.service, box, form, name) for form in forms])
+        breadth, found = (size if is_height else size[::-1]) if size else (0, 0)
+        return start + found if breadth == _BREADTH else None
+
+    height = measure(info.height, is_height=True)
+    if height and abs(height - info.height) <= 1 and not is_doubtful:
+        return info.width, info.height
+    width = measure(info.width, is_height=False) if height else None
+    return (width, height) if width and height else None
 
 
-def _measure(fetcher: Fetcher, urls: Sequence[str]) -> Size | None:
+def _fetch_size(fetcher: Fetcher, urls: Sequence[str]) -> Size | None:
     try:
-        file = fetcher.fetch_image_file([ImageRequest(url) for url in urls])
+        return fetcher.fetch_image_file([ImageRequest(url) for url in urls]).size
     except FetchError:
         return None
-    return file.width, file.height
 
 
 def _describe_difference(stated: Size, found: Size) -> FullSize:
