@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from app.iiif.image_api import ImageInfo, ImageService, build_image_url
@@ -153,14 +153,28 @@ class Region:
         Args:
             shortest: Required length of the shorter side, in pixels.
         """
-        whole = ImageRequest(self.url, max(self.width, self.height))
+        whole = ImageRequest(self.url, max(self.width, self.height), f"region {self.end}")
         factor = max(shortest / self.width, shortest / self.height)
         if factor >= 1:
             return [whole]
         size = math.ceil(self.width * factor), math.ceil(self.height * factor)
         # A width alone is the form with the widest support in every version.
-        forms = (f"{size[0]},", f"{size[0]},{size[1]}")
-        return [*(ImageRequest(f"{self.start}/{form}/{self.end}", max(size)) for form in forms), whole]
+        forms = {"w,": f"{size[0]},", "w,h": f"{size[0]},{size[1]}"}
+        reduced = (
+            ImageRequest(f"{self.start}/{form}/{self.end}", max(size), f"region {name} {self.end}")
+            for name, form in forms.items()
+        )
+        return [*reduced, whole]
+
+    def rename(self) -> "Region | None":
+        """Return the region with the quality of the other versions: ``default`` for ``native`` and vice versa."""
+        names = {"native": "default", "default": "native"}
+        quality = re.search(r"/(native|default)\.", self.end)
+        if not quality:
+            return None
+        start = self.url.removesuffix(self.end)
+        end = self.end.replace(quality[1], names[quality[1]])
+        return replace(self, url=f"{start}{end}", end=end)
 
 
 def parse_region(url: str) -> Region | None:

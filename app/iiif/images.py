@@ -9,7 +9,7 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
 from app.iiif.image_api import ImageInfo, ImageService, list_names, parse_image_info
-from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
+from app.iiif.image_requests import ImageRequest, Region, build_requests, build_whole_requests, choose_size
 from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import find_full_size, has_proportions, is_other_image, read_stated
 from app.iiif.stated_sizes import StatedSizes
@@ -67,6 +67,34 @@ def fetch_canvas_image(
         server.states_wrong_sizes, server.has_right_infos = False, True
     with server.visit():
         return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
+
+
+def fetch_region(fetcher: Fetcher, region: Region, shortest: int, servers: KnownServers) -> FetchedImage:
+    """Fetch a region of an image at a sufficient size.
+
+    Args:
+        fetcher: HTTP client.
+        region: Region to fetch.
+        shortest: Required length of the shorter side, in pixels.
+        servers: Facts about the servers that are known from earlier images.
+
+    Raises:
+        FetchError: No form of the request returned an image.
+    """
+    requests, server = region.build_requests(shortest), servers.find_regions(region.url)
+    with server.visit():
+        if not server.working and (other := region.rename()):
+            requests += other.build_requests(shortest)
+        requests = server.sort(requests)
+        try:
+            file = fetcher.fetch_image_file(requests)
+        except FetchError as error:
+            if not error.temporary:
+                server.refuse(requests)
+            raise
+        server.refuse(requests[: requests.index(file.request)])
+        server.working.add(file.request.form)
+    return FetchedImage(file.data, *file.size)
 
 
 def fetch_info(fetcher: Fetcher, service: ImageService, server: KnownServer) -> ImageInfo:
@@ -213,7 +241,7 @@ class _Page:
         raise self._errors[0]
 
     def _refuse(self, forms: Sequence[ImageRequest]) -> None:
-        self._server.refused.update(form.form for form in forms)
+        self._server.refuse(forms)
         self._refused.update(form.url for form in forms)
 
     def _finish(self, file: ImageFile, info: ImageInfo | None) -> FetchedImage:

@@ -59,9 +59,17 @@ class KnownServer:
     def is_known(self) -> bool:
         return bool(self.working) or self._visits >= _MOST_VISITS
 
+    @property
+    def refuses_all(self) -> bool:
+        """Whether no request succeeded so far, although several images were requested."""
+        return self.is_known and bool(self.refused) and not self.working
+
     def refuses(self, request: ImageRequest) -> bool:
         """Return whether requests of this form were refused so far."""
         return request.form in self.refused - self.working
+
+    def refuse(self, requests: Iterable[ImageRequest]) -> None:
+        self.refused.update(request.form for request in requests)
 
     def sort(self, requests: Iterable[ImageRequest]) -> list[ImageRequest]:
         """Return the requests with the refused forms last."""
@@ -94,3 +102,8 @@ class KnownServers:
     def find(self, service: ImageService) -> KnownServer:
         with self._lock:
             return self._servers[read_host(service.id), service.version]
+
+    def find_regions(self, url: str) -> KnownServer:
+        """Return the facts about the regions of a server, given the URL of one."""
+        with self._lock:
+            return self._servers[read_host(url), 0]

@@ -43,6 +43,9 @@ class ImageCache:
         longest: Longer side to request, in pixels; None for the full size.
         cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
         refresh: Whether to fetch images that are already cached.
+
+    Attributes:
+        servers: Facts about the servers of the images.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class ImageCache:
         self._longest = longest
         self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
-        self._servers = KnownServers()
+        self.servers = KnownServers()
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
@@ -74,7 +77,7 @@ class ImageCache:
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"
-        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes, self._servers))
+        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes, self.servers))
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.
@@ -82,7 +85,7 @@ class ImageCache:
         Raises:
             FetchError: It could not be fetched, or does not describe an image.
         """
-        return fetch_info(self._fetcher, service, self._servers.find(service))
+        return fetch_info(self._fetcher, service, self.servers.find(service))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
         """Return the image cached under a name; call ``fetch`` first if it is missing.

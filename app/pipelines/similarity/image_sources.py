@@ -13,9 +13,9 @@ from PIL import Image
 from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import derive_service
+from app.iiif.image_api import derive_service, list_names
 from app.iiif.image_requests import Box, build_region_url, parse_region
-from app.iiif.images import FetchedImage
+from app.iiif.images import FetchedImage, fetch_region
 from app.iiif.manifest import parse_manifest
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
@@ -172,8 +172,9 @@ class DetectionSource:
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        if "#" in image.url or self.cache.find(self._name_cut(image)):
-            return self._cut(image)
+        known = self.cache.find(self._name_cut(image))
+        if known or "#" in image.url or self.cache.servers.find_regions(image.url).refuses_all:
+            return known or self._cut(image)
         try:
             return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
         except FetchError as error:
@@ -208,8 +209,10 @@ def _list_illustration(number: int, page: str, xywh: list[int], images: Mapping[
     """
     x, y, w, h = xywh
     image, shown = images[number], f"{x},{y},{w},{h}"
-    cuts = image.service is not None and image.service.level > 0
-    url = build_region_url(image.service, (x, y, w, h)) if image.service and cuts else f"{image.url}#xywh={shown}"
+    url = f"{image.url}#xywh={shown}"
+    if image.service and image.service.level > 0:
+        name = list_names(image.service, image.url, None)[0]
+        url = build_region_url(image.service, (x, y, w, h), name=name)
     return ListedImage(f"{PurePosixPath(page).stem}_{shown}", url, number, (x, y, w, h))
 
 
@@ -228,8 +231,7 @@ def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: in
         FetchError: The image could not be fetched.
     """
     if region := parse_region(url):
-        forms = region.build_requests(shortest)
-        return cache.keep(f"{url} {shortest}", lambda: FetchedImage(*fetcher.fetch_image(forms)))
+        return cache.keep(f"{url} {shortest}", lambda: fetch_region(fetcher, region, shortest, cache.servers))
     return cache.fetch(CanvasImage(url, None, None, derive_service(url)))
 
 
