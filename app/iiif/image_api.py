@@ -105,7 +105,8 @@ def parse_service(block: Mapping[str, Any], image_url: str = "", document: str =
         document: URL of the manifest, to resolve a relative ID.
     """
     address = read_address(block, document)
-    base = upgrade(clean_service_id(address), image_url)
+    # A server that redirects http to https would redirect each request.
+    base = upgrade(clean_service_id(address), image_url, document)
     words = _read_claims(block)
     if not base.startswith(("http://", "https://")):
         return None

@@ -86,12 +86,11 @@ def read_address(thing: Mapping[str, Any], document: str = "") -> str:
     """Return the ID of an object as a URL to fetch.
 
     A relative ID is resolved against the URL of the document: https://www.w3.org/TR/json-ld11/#base-iri
-    Without a document, ``//host/path`` gets the scheme ``https``. An ``http`` URL on the host of an ``https`` document
-    becomes ``https``, because such servers redirect each request.
+    Without a document, ``//host/path`` gets the scheme ``https``.
     """
     address = read_id(thing)
     if not address or _ABSOLUTE.match(address):
-        return upgrade(address, document)
+        return address
     if not document:
         return re.sub("^//", "https://", address)
     try:
@@ -100,9 +99,10 @@ def read_address(thing: Mapping[str, Any], document: str = "") -> str:
         return address
 
 
-def upgrade(url: str, trusted: str) -> str:
-    """Return a URL with the scheme ``https`` if the other URL has this scheme and the same host."""
-    if url.startswith("http://") and f"{trusted}/".startswith(f"https://{url.split('/')[2]}/"):
+def upgrade(url: str, *others: str) -> str:
+    """Return a URL with the scheme ``https`` if another URL has this scheme and the same host."""
+    host = url.removeprefix("http://").partition("/")[0]
+    if url.startswith("http://") and any(f"{other}/".startswith(f"https://{host}/") for other in others):
         return f"https://{url.removeprefix('http://')}"
     return url
 
