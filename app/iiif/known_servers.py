@@ -1,6 +1,6 @@
 """Facts about the image servers of a job, so that later images do not repeat refused requests.
 
-The first image of a server is fetched alone, while other threads wait.
+The first image of a server is fetched alone, while other threads wait; without an ``info.json``, the first three.
 
 ======================  ============================================================================
 fact                    effect on later images
@@ -25,10 +25,9 @@ from app.iiif.image_api import ImageInfo, ImageService
 from app.iiif.image_requests import ImageRequest
 from app.net.addresses import read_host
 
-# Number of images after which a server is known, even if no image could be fetched.
+# Number of images after which a server is known, even if no image could be fetched. If none of them has an info.json,
+# the server has none.
 _MOST_VISITS = 3
-# Number of images without an info.json, and none with one, after which the server has none.
-_MISSING_INFOS = 3
 
 
 @dataclass
@@ -53,11 +52,12 @@ class KnownServer:
     _first: threading.Lock = field(default_factory=threading.Lock)
 
     def lacks_info(self, service: ImageService) -> bool:
-        return service.id in self.missing_infos or (not self.infos and len(self.missing_infos) >= _MISSING_INFOS)
+        return service.id in self.missing_infos or (not self.infos and len(self.missing_infos) >= _MOST_VISITS)
 
     @property
     def is_known(self) -> bool:
-        return bool(self.working) or self._visits >= _MOST_VISITS
+        has_shown_infos = bool(self.infos) or not self.missing_infos
+        return (bool(self.working) and has_shown_infos) or self._visits >= _MOST_VISITS
 
     @property
     def refuses_all(self) -> bool:

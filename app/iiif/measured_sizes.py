@@ -175,7 +175,8 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
         box = (0, start, _BREADTH, reach) if is_height else (start, 0, reach, _BREADTH)
         # A size by the side that is known has the widest support.
         forms = [f"{_BREADTH}," if is_height else f",{_BREADTH}", *([info.service.full_size] if is_doubtful else ())]
-        size = _fetch_size(fetcher, [build_region_url(info.service, box, form, name) for form in forms])
+        urls = [build_region_url(info.service, box, form, name) for form in forms]
+        size = _fetch_size(fetcher, urls, reach)
         breadth, found = (size if is_height else size[::-1]) if size else (0, 0)
         return start + found if breadth == _BREADTH else None
 
@@ -186,9 +187,9 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
     return (width, height) if width and height else None
 
 
-def _fetch_size(fetcher: Fetcher, urls: Sequence[str]) -> Size | None:
+def _fetch_size(fetcher: Fetcher, urls: Sequence[str], longest: int | None = None) -> Size | None:
     try:
-        return fetcher.fetch_image_file([ImageRequest(url) for url in urls]).size
+        return fetcher.fetch_image_file([ImageRequest(url, longest) for url in urls]).size
     except FetchError:
         return None
 

@@ -6,8 +6,8 @@ images is ``info.json`` fetched.
 ==============================  ==================================================================
 result of the sample            requests for the other images of that server
 ==============================  ==================================================================
-all sizes agree                 the size from the manifest; the version, level, limits and listed
-                                sizes of the server from the sample
+all sizes agree                 the size from the manifest; the version, level, limits, listed sizes
+                                and new address of the server from the sample
 no image has an ``info.json``   the size, version and level from the manifest
 one size differs, or a          ``info.json`` is fetched for each image
 temporary error
@@ -23,11 +23,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.image_api import ImageInfo, ImageService
-from app.iiif.json_ld import upgrade
 from app.net.addresses import read_host
 
 # Size of the sample of a server: one in `SAMPLE_RATIO` images, within the two limits.
@@ -87,6 +87,7 @@ class _Server:
         self._fetch_info = fetch_info
         self._lock = threading.Lock()
         self._is_checked = self._is_trusted = False
+        self._move = ("", "")
         self._sample: dict[CanvasImage, ImageInfo] = {}
         self._described: list[CanvasImage] = []
 
@@ -130,19 +131,33 @@ class _Server:
         complete = len(self._sample) in (0, len(sample))
         kinds = {(info.service.version, info.service.level, *_limits(info)) for info in self._sample.values()}
         agree = all((info.width, info.height) == (image.width, image.height) for image, info in self._sample.items())
-        moved = any(info.is_substitute for info in self._sample.values())
-        return complete and agree and len(kinds) <= 1 and not moved
+        moves = {find_move(image.base, info.service.id) for image, info in self._sample.items()}
+        self._move = next(iter(moves), self._move)
+        return complete and agree and len(kinds) <= 1 and len(moves) <= 1
 
     def _build_info(self, service: ImageService, size: Size) -> ImageInfo:
         if not self._sample:
             return ImageInfo(service, *size)
         known = [*self._sample.values()]
-        like = replace(known[0].service, id=upgrade(service.id, known[0].service.id))
+        old, new = self._move
+        base = f"{new}{service.id.removeprefix(old)}" if service.id.startswith(old) else service.id
+        like = replace(known[0].service, id=base)
         return replace(known[0], service=like, width=size[0], height=size[1], sizes=predict_sizes(known, size))
 
 
 def _limits(info: ImageInfo) -> tuple[int | None, ...]:
     return info.max_width, info.max_height, info.max_area
+
+
+def find_move(stated: str, found: str) -> tuple[str, str]:
+    """Return the different starts of two URLs: the move of a server, such as from ``http`` to ``https``.
+
+    >>> find_move("http://a.example/iiif/1", "https://a.example/iiif/1")
+    ('http', 'https')
+    """
+    pairs = zip(reversed(stated), reversed(found), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return stated[: len(stated) - shared], found[: len(found) - shared]
 
 
 def choose_sample(images: Sequence[CanvasImage]) -> list[CanvasImage]:
