@@ -260,7 +260,7 @@ def list_names(service: ImageService, image_url: str, info: ImageInfo | None) ->
     """Return the last parts of image requests to try, the best first.
 
     The image URL of the manifest shows a name that exists. Version 1 has ``native`` for ``default``, but its servers
-    mix them up: https://iiif.io/api/image/2.0/change-log/
+    mix them up: http://iiif.io/api/image/2.0/change-log.html
     """
     found = _IMAGE_REQUEST.search(image_url) if is_image_request(image_url, service.id) else None
     own = f"{found[1]}{found[2] or '.jpg'}" if found else ""

@@ -83,8 +83,9 @@ def fetch_region(fetcher: Fetcher, region: Region, shortest: int, servers: Known
     """
     requests, server = region.build_requests(shortest), servers.find_regions(region.url)
     with server.visit():
-        if not server.working and (other := region.rename()):
-            requests += other.build_requests(shortest)
+        if renamed := region.rename():
+            others = renamed.build_requests(shortest)
+            requests += [other for other in others if not server.working or other.form in server.working]
         requests = server.sort(requests)
         try:
             file = fetcher.fetch_image_file(requests)

@@ -99,7 +99,7 @@ def find_full_size(
         server.states_wrong_sizes = server.states_wrong_sizes or info is not None
         return _describe_difference(stated, file.size)
     if _needs_measuring(file, stated, manifest or stated, info, server):
-        measured = _measure(fetcher, image, info, file, manifest or stated, stated)
+        measured = _measure(fetcher, image, info, file, manifest, stated)
         if info:
             server.states_wrong_sizes = server.states_wrong_sizes or measured is not None
             server.has_right_infos = server.has_right_infos or (measured is None and manifest not in (None, stated))
@@ -136,18 +136,21 @@ def _needs_measuring(
 
 
 def _measure(
-    fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, manifest: Size, stated: Size
+    fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, manifest: Size | None, stated: Size
 ) -> Size | None:
-    """Measure the full-size image. Return a size other than the stated one, or None."""
+    """Measure the full-size image. Return a size other than the stated one, or None.
+
+    If the server cuts no regions, the whole image is fetched, unless ``info.json`` and the manifest agree.
+    """
     service, name, size = info.service if info else image.service, file.request.form.split()[1], None
-    is_doubtful = not has_proportions(file, stated) or not _is_same(manifest, stated)
+    is_doubtful = not has_proportions(file, stated) or not _is_same(manifest or stated, stated)
     if info and info.service.level > 0:
         size = measure_sides(fetcher, info, name, is_doubtful)
         if size and max(size[0] - stated[0], size[1] - stated[1]) >= _OUTSIDE:
             size, is_doubtful = None, True  # larger than the strips
-    if size is None and is_doubtful and service:
+    if size is None and (is_doubtful or not manifest) and service:
         size = _fetch_size(fetcher, [build_image_url(service, service.full_size, name)])
-        if size and size < stated and size != manifest and has_proportions(file, stated):
+        if size and max(size) < _REDUCED * max(stated) and size != manifest and has_proportions(file, stated):
             return None  # servers limit the size of one image: the stated size may be right
     return size if size and has_proportions(file, size) and not _is_same(size, stated) else None
 

@@ -109,7 +109,7 @@ def test_the_image_url_is_requested_if_the_service_refuses(
 @pytest.mark.parametrize(("version", "name"), [(1, "default.jpg"), (1, "native.jpg"), (2, "native.jpg")])
 @pytest.mark.parametrize("path", ["/iiif/{n}/full/full/0/NAME", "/files/{n}.jpg", None])
 def test_the_name_that_exists_is_found(download: Download, version: int, name: str, path: str | None) -> None:
-    """Version 2 replaced ``native`` by ``default``: https://iiif.io/api/image/2.0/change-log/"""
+    """Version 2 replaced ``native`` by ``default``: http://iiif.io/api/image/2.0/change-log.html"""
     scans = [replace(SCAN, version=version, info=False, names=(name,), refusal=404)] * PAGES
     check(download.fetch(scans, **{"@id": path and "{url}" + path.replace("NAME", name)}))
     assert download.count(f"/full/480,/0/{name}") == PAGES
