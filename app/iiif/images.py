@@ -99,7 +99,7 @@ def fetch_region(fetcher: Fetcher, region: Region, shortest: int, servers: Known
 
 
 def fetch_info(fetcher: Fetcher, service: ImageService, server: KnownServer) -> ImageInfo:
-    """Fetch and parse the ``info.json`` of a service. A description that is sent with status 401 counts.
+    """Fetch and parse the ``info.json`` of a service. A description that is sent with a refusal counts.
 
     Raises:
         FetchError: It could not be fetched, or does not describe an image.
@@ -109,8 +109,8 @@ def fetch_info(fetcher: Fetcher, service: ImageService, server: KnownServer) -> 
     if server.lacks_info(service):
         raise FetchError(f"{service.info_url} was not requested, because the server has no info.json.")
     try:
-        response = fetcher.fetch_response(service.info_url, accepted=frozenset({200, 401}))
-        info = parse_image_info(response.body, service, response.url, is_restricted=response.status == 401)
+        response = fetcher.fetch_response(service.info_url, accepted=frozenset({200, 401, 403}))
+        info = parse_image_info(response.body, service, response.url, is_restricted=response.status != 200)
     except FetchError as error:
         if not error.temporary:
             server.missing_infos.add(service.id)
@@ -147,7 +147,7 @@ class _Page:
             return self._fetch_by(self._fetch_info())
         requests = self._list_requests(stated)[:2]
         if all(map(self._server.refuses, requests)):
-            return self._fetch_by(stated)
+            return self._fetch_by(self._fetch_info() or stated)
         file = self._try(requests)
         if file and self._is_as_requested(file, stated):
             return self._finish(file, stated)

@@ -7,8 +7,8 @@ some state another one: https://github.com/ruven/iipsrv/issues/157, https://gith
 fetched file                                          size of the full-size image
 ====================================================  ==================================================
 no stated size                                        that of the file
-substitute, because access to the image is            that of the manifest if it is larger, else that of
-restricted (:attr:`ImageInfo.is_substitute`)          the substitute
+substitute, because access to the image is            the largest of manifest, substitute and file
+restricted (:attr:`ImageInfo.is_substitute`)
 whole image, larger than stated or with other         that of the file
 proportions
 any, from a server that cuts regions                  that of :func:`measure_sides`, for the first image
@@ -94,7 +94,8 @@ def find_full_size(
     if stated is None:
         return FullSize(*file.size)
     if info and info.is_substitute:
-        return _describe_copy(stated, max(stated, manifest) if manifest and _is_similar(file, manifest) else stated)
+        known = [size for size in (stated, manifest, file.size) if size and _is_similar(file, size)]
+        return _describe_copy(max(stated, file.size), max(known))
     if file.request.is_whole and (_exceeds(file.size, stated) or not has_proportions(file, stated)):
         server.states_wrong_sizes = server.states_wrong_sizes or info is not None
         return _describe_difference(stated, file.size)

@@ -163,6 +163,20 @@ def test_a_smaller_image_replaces_a_restricted_one(
     assert len(download.library.paths) <= 1 + 3 * PAGES
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_image_url_may_show_more_than_the_substitute(download: Download, status: int) -> None:
+    for number in range(1, PAGES + 1):
+        answer = Answer(status, Scan(300, 400).build_info(f"{download.library.url}/iiif/{number}"))
+        download.library.answer(f"/iiif/{number}/info.json", answer)
+    own = download.serve_files("/files/{n}.jpg?token=a")
+    check(download.fetch([replace(SCAN, instead=Answer(status))] * PAGES, **{"@id": own}, **NO_SIZES))
+
+
+def test_a_server_that_serves_only_whole_images_is_asked_for_no_other(download: Download) -> None:
+    check(download.fetch([replace(SCAN, forms=("full",), refusal=404)] * PAGES))
+    assert len(download.library.refused) <= 3
+
+
 def test_a_server_that_moved_is_asked_at_its_new_address(download: Download) -> None:
     for number in range(1, PAGES + 1):
         download.library.answer(f"/old/{number}/info.json", redirect(f"/iiif/{number}/info.json"))
