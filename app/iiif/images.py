@@ -11,7 +11,7 @@ from app.iiif.fetch import Fetcher, ImageFile
 from app.iiif.image_api import ImageInfo, ImageService, list_names, parse_image_info
 from app.iiif.image_requests import ImageRequest, Region, build_requests, build_whole_requests, choose_size
 from app.iiif.known_servers import KnownServer, KnownServers
-from app.iiif.measured_sizes import find_full_size, has_proportions, is_other_image, read_stated
+from app.iiif.measured_sizes import check_height, find_full_size, has_proportions, is_other_image, read_stated
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 
@@ -145,6 +145,7 @@ class _Page:
         stated = sizes.describe(self._image) if sizes else None
         if not (stated and sizes) or self._server.lacks_info(self._service):
             return self._fetch_by(self._fetch_info())
+        self._check_height(stated)
         requests = self._list_requests(stated)[:2]
         if all(map(self._server.refuses, requests)):
             return self._fetch_by(self._fetch_info() or stated)
@@ -178,7 +179,14 @@ class _Page:
 
     def _fetch_by(self, info: ImageInfo | None) -> FetchedImage:
         """Fetch the image in any form that the service or its own URL allows."""
+        self._check_height(info)
         return self._finish(self._fetch_first(self._list_requests(info), info), info)
+
+    def _check_height(self, info: ImageInfo | None) -> None:
+        if info and self._longest and self._longest < max(info.width, info.height):
+            names = list_names(self._service, self._image.url, info)
+            if len(names) == 1 and not info.is_substitute:
+                check_height(self._fetcher, self._image, info, names[0], self._server)
 
     def _fetch_info(self) -> ImageInfo | None:
         # Images are often available even if info.json is not.

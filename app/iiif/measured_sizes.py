@@ -78,6 +78,21 @@ def is_other_image(file: ImageFile, image: CanvasImage, info: ImageInfo | None) 
     return info is not None or not (file.request.is_whole or is_requested_size)
 
 
+def check_height(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, name: str, server: KnownServer) -> None:
+    """Measure the height of the first image of a server, if ``info.json`` and the manifest agree on its size.
+
+    If the height is the stated one, or the server cuts no regions, the stated sizes of the server are believed.
+    """
+    if (
+        server.states_wrong_sizes is None
+        and info.service.level > 0
+        and read_stated(image, None) == read_stated(image, info)
+    ):
+        height = _measure_side(fetcher, info, name)
+        if height is None or abs(height - info.height) <= 1:
+            server.states_wrong_sizes = False
+
+
 def find_full_size(
     fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, server: KnownServer
 ) -> FullSize:
@@ -173,22 +188,26 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
         The size in pixels; at most ``_OUTSIDE`` more than stated. None if the server returns no such region.
     """
 
-    def measure(length: int, is_height: bool) -> int | None:
-        start = max(0, length - _INSIDE)
-        reach = length + _OUTSIDE - start
-        box = (0, start, _BREADTH, reach) if is_height else (start, 0, reach, _BREADTH)
-        # A size by the side that is known has the widest support.
-        forms = [f"{_BREADTH}," if is_height else f",{_BREADTH}", *([info.service.full_size] if is_doubtful else ())]
-        urls = [build_region_url(info.service, box, form, name) for form in forms]
-        size = _fetch_size(fetcher, urls, reach)
-        breadth, found = (size if is_height else size[::-1]) if size else (0, 0)
-        return start + found if breadth == _BREADTH else None
-
-    height = measure(info.height, is_height=True)
+    height = _measure_side(fetcher, info, name, is_height=True, is_doubtful=is_doubtful)
     if height and abs(height - info.height) <= 1 and not is_doubtful:
         return info.width, info.height
-    width = measure(info.width, is_height=False) if height else None
+    width = _measure_side(fetcher, info, name, is_height=False, is_doubtful=is_doubtful) if height else None
     return (width, height) if width and height else None
+
+
+def _measure_side(
+    fetcher: Fetcher, info: ImageInfo, name: str, *, is_height: bool = True, is_doubtful: bool = False
+) -> int | None:
+    length = info.height if is_height else info.width
+    start = max(0, length - _INSIDE)
+    reach = length + _OUTSIDE - start
+    box = (0, start, _BREADTH, reach) if is_height else (start, 0, reach, _BREADTH)
+    # A size by the side that is known has the widest support.
+    forms = [f"{_BREADTH}," if is_height else f",{_BREADTH}", *([info.service.full_size] if is_doubtful else ())]
+    urls = [build_region_url(info.service, box, form, name) for form in forms]
+    size = _fetch_size(fetcher, urls, reach)
+    breadth, found = (size if is_height else size[::-1]) if size else (0, 0)
+    return start + found if breadth == _BREADTH else None
 
 
 def _fetch_size(fetcher: Fetcher, urls: Sequence[str], longest: int | None = None) -> Size | None:
