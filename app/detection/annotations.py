@@ -39,6 +39,7 @@ class AnnotatedPage:
         status: Result of the detection; ``failed`` means that the page was not processed.
         boxes: Detections, highest confidence first.
         reason: Error message of a failed page, else "".
+        note: Sentence for the user about the size of the image, or "".
     """
 
     number: int
@@ -49,6 +50,7 @@ class AnnotatedPage:
     status: PageStatus
     boxes: tuple[BoxRecord, ...] = ()
     reason: str = ""
+    note: str = ""
 
 
 def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tuple[BoxRecord, ...]:
@@ -85,6 +87,7 @@ def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
             "height": page.height,
             "status": page.status,
             **({"reason": page.reason} if page.reason else {}),
+            **({"note": page.note} if page.note else {}),
             "detections": [
                 {
                     "xywh": list(box.xywh),

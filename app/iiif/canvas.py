@@ -104,18 +104,19 @@ class Canvas:
         return self.images[0] if self.images else None
 
 
-def parse_canvas(number: int, entry: Any, services: Services) -> Canvas:
+def parse_canvas(number: int, entry: Any, services: Services, document: str = "") -> Canvas:
     """Parse an entry of the list of canvases.
 
     Args:
         number: 1-based position in the manifest.
         entry: JSON value at this position; malformed values are accepted.
         services: Shared services from the top level of the manifest, by ID.
+        document: URL of the manifest, to resolve relative IDs of images.
     """
     canvas = next(iter(read_nodes(entry)), {})
     resources = _find_resources(canvas)
     images: dict[str, CanvasImage] = {}
-    for image in filter(None, (_parse_image(resource, services) for resource in resources)):
+    for image in filter(None, (_parse_image(resource, services, document) for resource in resources)):
         images.setdefault(image.service.id if image.service else image.url, image)
     size = read_size(canvas.get("width")), read_size(canvas.get("height"))
     reason = "" if images else _explain(canvas, resources)
@@ -155,9 +156,9 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     return [each for part in parts for each in _unfold(part, depth + 1)] or [resource]
 
 
-def _parse_image(resource: dict[str, Any], services: Services) -> CanvasImage | None:
-    url, content = read_address(resource), _find_content(resource)
-    pairs = ((block, parse_service(block, url)) for block in _list_services(resource, services))
+def _parse_image(resource: dict[str, Any], services: Services, document: str) -> CanvasImage | None:
+    url, content = read_address(resource, document), _find_content(resource)
+    pairs = ((block, parse_service(block, url, document)) for block in _list_services(resource, services))
     block, service = next((pair for pair in pairs if pair[1]), (ChainMap[str, Any](), None))
     if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None

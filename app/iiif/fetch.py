@@ -29,8 +29,8 @@ from app.net.urls import make_requestable, resolve_location
 _RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # The server is overloaded: pause all requests to the host, not only this one.
 _OVERLOAD = frozenset({429, 503, 509})
-# The server may not support this form of an image request: try the next form.
-WRONG_FORM = frozenset({400, 403, 404, 405, 501})
+# The server may not support this form of an image request, or may restrict it: try the next form.
+WRONG_FORM = frozenset({*range(400, 500), 501}) - _RETRIABLE_STATUSES
 _CHUNK = 1 << 16
 _NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
@@ -59,6 +59,37 @@ class FetchPolicy:
     max_document_bytes: int = 64_000_000
     max_image_bytes: int = MAX_IMAGE_BYTES
     max_image_pixels: int = MAX_IMAGE_PIXELS
+
+
+@dataclass(frozen=True)
+class Response:
+    """The response to a request.
+
+    Attributes:
+        request: Request that succeeded.
+        url: URL that answered, after redirects.
+        status: HTTP status: 200, or another one that the caller accepts.
+        body: Content.
+    """
+
+    request: ImageRequest
+    url: str
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A complete image file: the request that returned it, its content, and its size in pixels."""
+
+    request: ImageRequest
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
 
 
 class Fetcher:
@@ -101,11 +132,28 @@ class Fetcher:
         Raises:
             FetchError: The document could not be fetched.
         """
+        return self.fetch_response(url).body
+
+    def fetch_response(self, url: str, accepted: frozenset[int] = frozenset({200})) -> Response:
+        """Fetch a JSON document. Return it with the URL and the status of the response.
+
+        Args:
+            url: URL of the document.
+            accepted: Statuses with a useful body.
+
+        Raises:
+            FetchError: The document could not be fetched.
+        """
         accept = "application/ld+json, application/json, */*;q=0.5"
-        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept)[1]
+        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept, accepted)
 
     def fetch_image(self, forms: Sequence[ImageRequest]) -> tuple[bytes, int, int]:
-        """Fetch an image file and return it with its width and height. The file is decoded once to check it.
+        """Fetch an image file and return it with its width and height, see :meth:`fetch_image_file`."""
+        file = self.fetch_image_file(forms)
+        return file.data, file.width, file.height
+
+    def fetch_image_file(self, forms: Sequence[ImageRequest]) -> ImageFile:
+        """Fetch an image file. It is decoded once to check it.
 
         Args:
             forms: Equivalent requests for the image, the best first; a server may support only some of them.
@@ -114,17 +162,19 @@ class Fetcher:
             FetchError: The image could not be fetched.
             NotAnImage: The response is not an image, is damaged, or has too many pixels.
         """
-        url, data = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
+        response = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
         with self.decoders:
-            width, height = check_image(data, url, self.policy.max_image_pixels)
-        return data, width, height
+            size = check_image(response.body, response.request.url, self.policy.max_image_pixels)
+        return ImageFile(response.request, response.body, *size)
 
-    def _fetch(self, forms: Sequence[ImageRequest], max_bytes: int, accept: str) -> tuple[str, bytes]:
+    def _fetch(
+        self, forms: Sequence[ImageRequest], max_bytes: int, accept: str, accepted: frozenset[int] = frozenset({200})
+    ) -> Response:
         """Try the forms until one succeeds, the server rejects all, or no attempts are left."""
         waiting, attempt = deque(forms), 1
         while True:
             try:
-                return waiting[0].url, self._follow(waiting[0], max_bytes, accept)
+                return self._follow(waiting[0], max_bytes, accept, accepted)
             except _Retriable as failure:
                 if attempt == self.policy.attempts:
                     message = f"{failure.error.message} Tried {attempt} times."
@@ -138,23 +188,23 @@ class Fetcher:
                     raise
                 waiting.popleft()
 
-    def _follow(self, request: ImageRequest, max_bytes: int, accept: str) -> bytes:
+    def _follow(self, request: ImageRequest, max_bytes: int, accept: str, accepted: frozenset[int]) -> Response:
         target = _prepare(request.url)
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
             with self._limits.slot(read_host(target), request.longest):
-                body, location = self._attempt(target, max_bytes, accept)
-            if location is None:
-                return body
+                answer = self._attempt(target, max_bytes, accept, accepted)
+            if not isinstance(answer, str):
+                return Response(request, target, *answer)
             try:
-                target = resolve_location(target, location)
+                target = resolve_location(target, answer)
             except ValueError as error:
-                raise FetchError(f"{request.url} redirects to {location[:200]}, which is not a web address.") from error
+                raise FetchError(f"{request.url} redirects to {answer[:200]}, which is not a web address.") from error
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
-    def _attempt(self, url: str, max_bytes: int, accept: str) -> tuple[bytes, str | None]:
-        """Send one request. Return the response body, or the header ``Location`` of a redirect."""
+    def _attempt(self, url: str, max_bytes: int, accept: str, accepted: frozenset[int]) -> tuple[int, bytes] | str:
+        """Send one request. Return the status and the body, or the header ``Location`` of a redirect."""
         session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
@@ -163,14 +213,14 @@ class Fetcher:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
                     if response.is_redirect:
-                        return b"", response.headers["Location"]
-                    _check_status(url, response)
+                        return str(response.headers["Location"])
+                    _check_status(url, response, accepted)
                     body = _read_body(url, response, max_bytes)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise late if deadline.expired else self._translate(url, error) from error
             if deadline.expired:
                 raise late
-            return body, None
+            return response.status_code, body
 
     @contextlib.contextmanager
     def _counted(self, url: str, response: requests.Response) -> Iterator[None]:
@@ -223,9 +273,9 @@ def _prepare(url: str) -> str:
         raise FetchError(f"{url} {_NO_ADDRESS}") from error
 
 
-def _check_status(url: str, response: requests.Response) -> None:
+def _check_status(url: str, response: requests.Response, accepted: frozenset[int]) -> None:
     status = response.status_code
-    if status == 200:
+    if status in accepted:
         return
     message = f"{url} answered {status} {read_reason(response)}".rstrip() + "."
     if status in _RETRIABLE_STATUSES:

@@ -2,10 +2,12 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from app.iiif.image_api import ImageInfo, ImageService, build_image_url
+from app.iiif.image_api import ImageService, build_image_url
+from app.iiif.image_info import ImageInfo
 
 
 @dataclass(frozen=True)
@@ -15,10 +17,18 @@ class ImageRequest:
     Attributes:
         url: Complete URL.
         longest: Longer side of the requested image, in pixels; None for an unknown full size, 0 for no image.
+        form: Syntax of the size, and the name, in requests to an image service: ``w, default.jpg``. A server supports a
+            form for all its images or for none. Empty for the image's own URL.
     """
 
     url: str
     longest: int | None = None
+    form: str = field(default="", compare=False)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the image is requested at its full size."""
+        return not self.form.startswith("w,")
 
 
 def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tuple[int, int]:
@@ -76,26 +86,44 @@ def _find_listed(info: ImageInfo) -> list[tuple[int, int]]:
     return [(w, h) for w, h in info.sizes if w <= max_width and h <= max_height and w * h <= max_area]
 
 
-def build_requests(info: ImageInfo, longest: int, limit: int | None = None) -> list[ImageRequest]:
+def build_requests(
+    info: ImageInfo, longest: int, limit: int | None = None, names: Sequence[str] = ()
+) -> list[ImageRequest]:
     """Return equivalent requests for a whole image of about ``longest`` pixels, the best first.
 
     The later requests are fallbacks for servers that deviate from their ``info.json``: other forms of the same size,
-    and the largest image that the server allows, or lists at level 0. For the arguments, see :func:`choose_size`.
+    and the largest image that the server allows, or lists at level 0. For the other arguments, see :func:`choose_size`.
+
+    Args:
+        names: Possible last parts of the URL; empty for that of the version.
     """
     service, size = info.service, choose_size(info, longest, limit)
     listed = _find_listed(info)
     whole_first = size == (info.width, info.height) or (service.level == 0 and size not in listed)
     if whole_first and service.level == 0:
         size = max(listed, key=max, default=size)
-    forms = [f"{size[0]},", f"{size[0]},{size[1]}"]
+    forms = {"w,": f"{size[0]},", "w,h": f"{size[0]},{size[1]}"}
     if service.level == 0 and service.version == 3:
-        forms.reverse()
-    sized = [ImageRequest(build_image_url(service, form), max(size)) for form in forms]
+        forms = dict(reversed(forms.items()))
+    names = names or (service.file_name,)
+    sized = [_build_request(service, forms[form], max(size), form, name) for form in forms for name in names]
     # A service of version 2 that states a limit has version 2.1, in which `max` is the largest allowed size.
     limited = info.max_width or info.max_height or info.max_area
     form = "max" if limited and service.version > 1 else service.full_size
-    whole = ImageRequest(build_image_url(service, form), max(_scale(info, max(info.width, info.height))))
-    return [whole, *sized] if whole_first else [*sized, whole]
+    largest = max(_scale(info, max(info.width, info.height)))
+    whole = [_build_request(service, form, largest, form, name) for name in names]
+    return [*whole, *sized] if whole_first else [*sized, *whole]
+
+
+def build_whole_requests(service: ImageService, names: Sequence[str], longest: int | None) -> list[ImageRequest]:
+    """Return requests for a whole image at full size, without an ``info.json`` that confirms the version."""
+    first, other = ("max", "full") if service.version == 3 else ("full", "max")
+    pairs = [*((first, name) for name in names), (other, names[0])]
+    return [_build_request(service, form, longest, form, name) for form, name in pairs]
+
+
+def _build_request(service: ImageService, size: str, longest: int | None, form: str, name: str) -> ImageRequest:
+    return ImageRequest(build_image_url(service, size, name), longest, f"{form} {name}")
 
 
 # region/size/rotation/quality.format, for a region in pixels at full size.
@@ -126,14 +154,28 @@ class Region:
         Args:
             shortest: Required length of the shorter side, in pixels.
         """
-        whole = ImageRequest(self.url, max(self.width, self.height))
+        whole = ImageRequest(self.url, max(self.width, self.height), f"region {self.end}")
         factor = max(shortest / self.width, shortest / self.height)
         if factor >= 1:
             return [whole]
         size = math.ceil(self.width * factor), math.ceil(self.height * factor)
         # A width alone is the form with the widest support in every version.
-        forms = (f"{size[0]},", f"{size[0]},{size[1]}")
-        return [*(ImageRequest(f"{self.start}/{form}/{self.end}", max(size)) for form in forms), whole]
+        forms = {"w,": f"{size[0]},", "w,h": f"{size[0]},{size[1]}"}
+        reduced = (
+            ImageRequest(f"{self.start}/{form}/{self.end}", max(size), f"region {name} {self.end}")
+            for name, form in forms.items()
+        )
+        return [*reduced, whole]
+
+    def rename(self) -> "Region | None":
+        """Return the region with the quality of the other versions: ``default`` for ``native`` and vice versa."""
+        names = {"native": "default", "default": "native"}
+        quality = re.search(r"/(native|default)\.", self.end)
+        if not quality:
+            return None
+        start = self.url.removesuffix(self.end)
+        end = self.end.replace(quality[1], names[quality[1]])
+        return replace(self, url=f"{start}{end}", end=end)
 
 
 def parse_region(url: str) -> Region | None:
@@ -148,7 +190,7 @@ def parse_region(url: str) -> Region | None:
     return Region(url, int(found[2]), int(found[3]), found[1], found[4])
 
 
-def build_region_url(service: ImageService, box: Box) -> str:
-    """Return the URL of a region at full size. The box is ``x y w h`` in pixels of the full-size image."""
-    quality = "native" if service.version == 1 else "default"
-    return f"{service.id}/{','.join(map(str, box))}/{service.full_size}/0/{quality}.jpg"
+def build_region_url(service: ImageService, box: Box, size: str = "", name: str = "") -> str:
+    """Return the URL of a region, by default at full size. The box is ``x y w h`` in pixels of the full-size image."""
+    region = ",".join(map(str, box))
+    return f"{service.id}/{region}/{size or service.full_size}/0/{name or service.file_name}"

@@ -1,13 +1,25 @@
 """Fetch the image of a canvas, at the required size and no larger."""
 
 import contextlib
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.errors import FetchError
+from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
-from app.iiif.fetch import Fetcher
-from app.iiif.image_api import ImageInfo, ImageService, build_image_url, parse_image_info
-from app.iiif.image_requests import ImageRequest, build_requests, choose_size
+from app.iiif.fetch import Fetcher, ImageFile
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo, list_names, parse_image_info
+from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
+from app.iiif.known_servers import KnownServer, KnownServers
+from app.iiif.measured_sizes import (
+    check_height,
+    describe_difference,
+    find_full_size,
+    has_proportions,
+    is_other_image,
+    read_stated,
+)
 from app.iiif.stated_sizes import StatedSizes
 from app.iiif.tile_fetching import fetch_static
 from app.iiif.tiles import needs_info
@@ -20,25 +32,33 @@ class FetchedImage:
 
     Attributes:
         data: Content of the file, unchanged.
-        full_width, full_height: Size of the full-size image in image pixels, upright; the file may be smaller.
+        full_width, full_height: Size of the full-size image in image pixels; the file may be smaller.
+        note: Sentence for the user if the library states another size, or "".
     """
 
     data: bytes
     full_width: int
     full_height: int
+    note: str = ""
 
 
 def fetch_canvas_image(
-    fetcher: Fetcher, image: CanvasImage, longest: int | None, sizes: StatedSizes | None = None
+    fetcher: Fetcher,
+    image: CanvasImage,
+    longest: int | None,
+    sizes: StatedSizes | None = None,
+    servers: KnownServers | None = None,
 ) -> FetchedImage:
     """Fetch the image of a canvas.
 
-    The size of the full-size image comes from the first of these sources that is available:
+    The stated size of the full-size image comes from the first of these sources that is available:
 
     1. the manifest, if a sample has confirmed its sizes (see :mod:`app.iiif.stated_sizes`);
     2. ``info.json``;
     3. the manifest, without confirmation;
     4. the full-size image, which is fetched and measured.
+
+    :mod:`app.iiif.measured_sizes` decides whether the fetched image has this size.
 
     All sizes are those of the upright image, see :mod:`app.images.orientation`. Some services state the size before
     the EXIF orientation is applied. If the fetched file, upright, is wide and the stated size is tall, or the other way
@@ -48,104 +68,217 @@ def fetch_canvas_image(
         fetcher: HTTP client.
         image: Image to fetch.
         longest: Wanted length of the longer side, in pixels; None for the full size.
-        sizes: Sizes that the manifest states; None to fetch the ``info.json`` of every image.
+        sizes: Sizes that the manifest states; None to fetch the ``info.json`` of every image, and to believe it.
+        servers: Facts about the servers that are known from earlier images.
 
     Raises:
         FetchError: No form of the request returned an image.
     """
     if image.service is None:
         return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
-    stated = sizes.describe(image) if sizes else None
-    if stated and sizes and not needs_info(stated, longest or max(stated.width, stated.height)):
-        try:
-            if fetched := _fetch_as_stated(fetcher, stated, longest):
-                return fetched
-            sizes.distrust(image)
-        except FetchError as error:
-            # Some servers answer 500 to a form of the request that they do not support.
-            if error.temporary and error.http_status != 500:
-                raise
-    info = (sizes and sizes.find_sampled(image)) or _fetch_info(fetcher, image, image.service)
-    if info is None:
-        return _fetch_unmeasured(fetcher, image, image.service)
-    return _fetch_by_info(fetcher, image, info, longest)
+    server = (servers or KnownServers()).find(image.service)
+    if sizes is None:
+        server.states_wrong_sizes, server.has_right_infos = False, True
+    with server.visit():
+        return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
 
 
-def fetch_info(fetcher: Fetcher, service: ImageService) -> ImageInfo:
-    """Fetch and parse the ``info.json`` of a service.
+def fetch_info(fetcher: Fetcher, service: ImageService, server: KnownServer) -> ImageInfo:
+    """Fetch and parse the ``info.json`` of a service. A description that is sent with a refusal counts.
 
     Raises:
         FetchError: It could not be fetched, or does not describe an image.
     """
-    return parse_image_info(fetcher.fetch_document(service.info_url), service)
-
-
-def _fetch_as_stated(fetcher: Fetcher, info: ImageInfo, longest: int | None) -> FetchedImage | None:
-    """Fetch an image by a stated size. Return None if the size of the file shows that the stated size is wrong."""
-    wanted, free = longest or max(info.width, info.height), _find_free_size(fetcher, info.service, longest)
-    # Try only the first two forms. If the server rejects both, info.json states what it accepts.
-    data, width, height = fetcher.fetch_image(build_requests(info, wanted, free)[:2])
-    full = _turn(info, width, height)
-    if full != (info.width, info.height):
-        width, height = height, width
-    requested = choose_size(info, wanted, free)
-    # Servers compute one side from the other, and round it in different ways. In a listed size, both sides are rounded.
-    is_expected = abs(width - requested[0]) <= 1 or width == info.width
-    has_proportions = (width, height) == requested or abs(height - info.height * width / info.width) <= 1
-    return FetchedImage(data, *full) if is_expected and has_proportions else None
-
-
-def _turn(info: ImageInfo, width: int, height: int) -> tuple[int, int]:
-    """Return the full size, turned like a file of the given upright size."""
-    is_across = (width > height and info.width < info.height) or (width < height and info.width > info.height)
-    return (info.height, info.width) if is_across else (info.width, info.height)
-
-
-def _find_free_size(fetcher: Fetcher, service: ImageService, longest: int | None) -> int | None:
-    """Return the ``image_size`` of the host, or None if the wanted image is larger anyway."""
-    rule = fetcher.rules.find(read_host(service.id))
-    return None if rule.is_large(longest) else rule.image_size
-
-
-def _fetch_info(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> ImageInfo | None:
+    if service.id in server.infos:
+        return server.infos[service.id]
+    if server.lacks_info(service):
+        raise FetchError(f"{service.info_url} was not requested, because the server has no info.json.")
     try:
-        return fetch_info(fetcher, service)
-    except FetchError:
-        # Images are often available even if info.json is not; the manifest may state the size.
-        if image.width and image.height:
-            return ImageInfo(service, image.width, image.height)
+        response = fetcher.fetch_response(service.info_url, accepted=frozenset({200, 401, 403}))
+        info = parse_image_info(response.body, service, response.url, is_restricted=response.status != 200)
+    except FetchError as error:
+        if not error.temporary:
+            server.missing_infos.add(service.id)
+        raise
+    server.infos[service.id] = info
+    return info
+
+
+class _Page:
+    """The fetch of one image from its service.
+
+    Args:
+        fetcher: HTTP client.
+        image: Image to fetch.
+        service: Its service.
+        longest: Wanted length of the longer side, in pixels; None for the full size.
+        server: Facts about the server of the service.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, image: CanvasImage, service: ImageService, longest: int | None, server: KnownServer
+    ) -> None:
+        self._fetcher = fetcher
+        self._image = image
+        self._service = service
+        self._longest = longest
+        self._server = server
+        self._refused: set[str] = set()
+        self._errors: list[FetchError] = []
+
+    def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
+        stated = sizes.describe(self._image) if sizes else None
+        if not (stated and sizes) or needs_info(stated, self._want(stated)) or self._server.lacks_info(self._service):
+            return self._fetch_by(self._fetch_info())
+        self._check_height(stated)
+        requests = self._list_requests(stated)[:2]
+        if all(map(self._server.refuses, requests)):
+            return self._fetch_by(self._fetch_info() or stated)
+        file = self._try(requests)
+        if file and self._is_as_requested(file, stated):
+            return self._finish(file, stated)
+        info = self._fetch_info()
+        if info and (info.width, info.height) == (stated.width, stated.height):
+            if file and not is_other_image(file, self._image, info):
+                return self._finish(file, info)
+        elif info or file:
+            sizes.distrust(self._image)
+        return self._fetch_by(info)
+
+    def _try(self, requests: list[ImageRequest]) -> ImageFile | None:
+        """Fetch an image by its stated size. If the server rejects both forms, ``info.json`` states what it accepts."""
+        try:
+            return self._fetch_first(requests, None)
+        except FetchError as error:
+            # Some servers answer 500 to a form of the request that they do not support.
+            if error.temporary and error.http_status != 500:
+                raise
+            return None
+
+    def _is_as_requested(self, file: ImageFile, info: ImageInfo) -> bool:
+        # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
+        requested = choose_size(info, self._want(info), self._find_free_size())
+        if _is_turned(file, info):
+            file = replace(file, width=file.height, height=file.width)
+        is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
+        fits = file.size == requested or has_proportions(file, (info.width, info.height))
+        return is_expected and fits
+
+    def _fetch_by(self, info: ImageInfo | None) -> FetchedImage:
+        """Fetch the image in any form that the service or its own URL allows."""
+        if info and info.tiles and info.service.level == 0:
+            whole = [ImageRequest(self._image.url, max(info.width, info.height))]
+            data = fetch_static(self._fetcher, info, self._want(info), [] if self._image.is_reduced else whole)
+            return FetchedImage(data, info.width, info.height)
+        self._check_height(info)
+        try:
+            return self._finish(self._fetch_first(self._list_requests(info), info), info)
+        except FetchError as error:
+            if info and info.tiles and error.http_status == 404:
+                # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
+                tiled = replace(info, sizes=(), formats=("jpg",))
+                with contextlib.suppress(FetchError):
+                    return FetchedImage(fetch_static(self._fetcher, tiled, self._want(info)), info.width, info.height)
+            raise
+
+    def _want(self, info: ImageInfo) -> int:
+        return self._longest or max(info.width, info.height)
+
+    def _check_height(self, info: ImageInfo | None) -> None:
+        if info and self._longest and self._longest < max(info.width, info.height):
+            names = list_names(self._service, self._image.url, info)
+            if len(names) == 1 and not info.is_substitute:
+                check_height(self._fetcher, self._image, info, names[0], self._server)
+
+    def _fetch_info(self) -> ImageInfo | None:
+        # Images are often available even if info.json is not.
+        with contextlib.suppress(FetchError):
+            return fetch_info(self._fetcher, self._service, self._server)
         return None
 
+    def _find_free_size(self) -> int | None:
+        """Return the ``image_size`` of the host, or None if the wanted image is larger anyway."""
+        rule = self._fetcher.rules.find(read_host(self._service.id))
+        return None if rule.is_large(self._longest) else rule.image_size
 
-def _fetch_by_info(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, longest: int | None) -> FetchedImage:
-    full = max(info.width, info.height)
-    if info.tiles and info.service.level == 0:
-        others = _add_own_address([], image, full)
-        return FetchedImage(fetch_static(fetcher, info, longest or full, others), info.width, info.height)
-    requests = build_requests(info, longest or full, _find_free_size(fetcher, info.service, longest))
-    try:
-        data, width, height = fetcher.fetch_image(_add_own_address(requests, image, full))
-        return FetchedImage(data, *_turn(info, width, height))
-    except FetchError as error:
-        if info.tiles and error.http_status == 404:
-            # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
-            tiled = replace(info, sizes=(), formats=("jpg",))
-            with contextlib.suppress(FetchError):
-                return FetchedImage(fetch_static(fetcher, tiled, longest or full), info.width, info.height)
-        raise
+    def _list_requests(self, info: ImageInfo | None) -> list[ImageRequest]:
+        """Return equivalent requests for the image, the best first, with its own URL.
+
+        Without an ``info.json``, the service may not exist. The own URL is then requested before the rarer forms.
+        """
+        size, names = read_stated(self._image, info), list_names(self._service, self._image.url, info)
+        found = []
+        if size:
+            described = info or ImageInfo(self._service, *size)
+            found = build_requests(described, self._longest or max(size), self._find_free_size(), names)
+        if info is None:
+            found += build_whole_requests(self._service, names, max(size) if size else None)
+        elif size and info.service.id != self._service.id:
+            original = replace(info, service=replace(info.service, id=self._service.id))
+            for request in build_requests(original, self._longest or max(size), self._find_free_size(), names):
+                found.append(replace(request, form=f"{request.form} with the stated ID"))
+        url, place = self._image.url, len(found) if info else len(names)
+        # A reduced image would be measured as the full one, and all boxes would be wrong.
+        if url and not self._image.is_reduced and all(request.url != url for request in found):
+            found.insert(place, ImageRequest(url, max(size) if size else None))
+        return list({request.url: request for request in found}.values())
+
+    def _fetch_first(self, requests: list[ImageRequest], info: ImageInfo | None) -> ImageFile:
+        """Fetch the first request that succeeds, and record which forms the server supports.
+
+        A service that returns a web page or another image refuses all its forms.
+
+        Raises:
+            FetchError: No request returned the image.
+        """
+        waiting = self._server.sort(request for request in requests if request.url not in self._refused)
+        for _, group in itertools.groupby(waiting, _find_source):
+            forms = list(group)
+            try:
+                file = self._fetcher.fetch_image_file(forms)
+            except FetchError as error:
+                if error.temporary and error.http_status != 500:
+                    raise
+                self._refuse(forms)
+                self._errors.append(error)
+                continue
+            place = forms.index(file.request)
+            self._refuse(forms[:place])
+            if not is_other_image(file, self._image, info):
+                self._server.working.add(file.request.form)
+                return file
+            self._refuse(forms[place:])
+            self._errors.append(_build_misfit_error(file, read_stated(self._image, info)))
+        raise self._errors[0]
+
+    def _refuse(self, forms: Sequence[ImageRequest]) -> None:
+        self._server.refuse(forms)
+        self._refused.update(form.url for form in forms)
+
+    def _finish(self, file: ImageFile, info: ImageInfo | None) -> FetchedImage:
+        if info and _is_turned(file, info):
+            full = describe_difference((info.width, info.height), (info.height, info.width))
+        else:
+            full = find_full_size(self._fetcher, self._image, info, file, self._server)
+        return FetchedImage(file.data, full.width, full.height, full.note)
 
 
-def _fetch_unmeasured(fetcher: Fetcher, image: CanvasImage, service: ImageService) -> FetchedImage:
-    whole = ImageRequest(build_image_url(service, service.full_size))
-    return FetchedImage(*fetcher.fetch_image(_add_own_address([whole], image, None)))
+def _is_turned(file: ImageFile, info: ImageInfo) -> bool:
+    """Return whether a file, upright, lies across the stated size."""
+    is_across = (file.width > file.height and info.width < info.height) or (
+        file.width < file.height and info.width > info.height
+    )
+    return is_across and has_proportions(file, (info.height, info.width))
 
 
-def _add_own_address(requests: list[ImageRequest], image: CanvasImage, full: int | None) -> list[ImageRequest]:
-    """Return the requests followed by the image's own URL, unless it returns a reduced image.
+def _find_source(request: ImageRequest) -> str:
+    """Return the service of a request, or "" for the image's own URL."""
+    return request.form and request.url.rsplit("/", 4)[0]
 
-    A reduced image would be measured as the full one, and all boxes would be wrong.
-    """
-    known = {request.url for request in requests}
-    if not image.url or image.url in known or image.is_reduced:
-        return requests
-    return [*requests, ImageRequest(image.url, full)]
+
+def _build_misfit_error(file: ImageFile, size: tuple[int, int] | None) -> NotAnImage:
+    expected = f" of {size[0]} x {size[1]} pixels" if size else ""
+    return NotAnImage(
+        f"{file.request.url} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "
+        "check whether access to the page is restricted."
+    )

@@ -7,10 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 # Keywords that only wrap a value: https://www.w3.org/TR/json-ld11/#keywords
 _WRAPPERS = ("@set", "@list", "@graph", "@value")
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.I)
 LONGEST_ID = 2000  # longer IDs are cut to this many characters
 _LARGEST_SIZE = 1_000_000_000  # larger numbers of pixels are mistakes and would overflow a float later
 
@@ -81,9 +82,29 @@ def read_id(thing: Mapping[str, Any]) -> str:
     return next(filter(None, ids), "")
 
 
-def read_address(thing: Mapping[str, Any]) -> str:
-    """Return the ID of an object as a URL to fetch. ``//host/path`` gets the scheme ``https``."""
-    return re.sub("^//", "https://", read_id(thing))
+def read_address(thing: Mapping[str, Any], document: str = "") -> str:
+    """Return the ID of an object as a URL to fetch.
+
+    A relative ID is resolved against the URL of the document: https://www.w3.org/TR/json-ld11/#base-iri
+    Without a document, ``//host/path`` gets the scheme ``https``.
+    """
+    address = read_id(thing)
+    if not address or _ABSOLUTE.match(address):
+        return address
+    if not document:
+        return re.sub("^//", "https://", address)
+    try:
+        return urljoin(document, address)
+    except ValueError:
+        return address
+
+
+def upgrade(url: str, *others: str) -> str:
+    """Return a URL with the scheme ``https`` if another URL has this scheme and the same host."""
+    host = url.removeprefix("http://").partition("/")[0]
+    if url.startswith("http://") and any(f"{other}/".startswith(f"https://{host}/") for other in others):
+        return f"https://{url.removeprefix('http://')}"
+    return url
 
 
 def is_web_address(text: str) -> bool:
@@ -107,7 +128,7 @@ def read_size(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     try:
-        number = int(value)
+        number = int(float(value))
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 < number <= _LARGEST_SIZE else None

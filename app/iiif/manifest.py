@@ -117,7 +117,7 @@ def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Ma
         raise ManifestError(f"{url} has {len(entries)} canvases; at most {max_canvases} are accepted (MAX_CANVASES).")
     # Version 3 may describe a shared service at the top level; canvases refer to it by its ID.
     services = {read_id(block): block for block in read_objects(document.get("services"))}
-    canvases = (parse_canvas(number, entry, services) for number, entry in enumerate(entries, 1))
+    canvases = (parse_canvas(number, entry, services, url) for number, entry in enumerate(entries, 1))
     return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases))
 
 

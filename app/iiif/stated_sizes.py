@@ -6,8 +6,8 @@ images is ``info.json`` fetched.
 ==============================  ==================================================================
 result of the sample            requests for the other images of that server
 ==============================  ==================================================================
-all sizes agree                 the size from the manifest; the version, level, limits and listed
-                                sizes of the server from the sample
+all sizes agree                 the size from the manifest; the version, level, limits, listed sizes
+                                and new address of the server from the sample
 no image has an ``info.json``   the size, version and level from the manifest
 one size differs, or a          ``info.json`` is fetched for each image
 temporary error
@@ -23,10 +23,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
-from app.iiif.image_api import ImageInfo, ImageService
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo
 from app.net.addresses import read_host
 
 # Size of the sample of a server: one in `SAMPLE_RATIO` images, within the two limits.
@@ -62,11 +64,6 @@ class StatedSizes:
         server = self._find(image)
         return server.describe(image) if server else None
 
-    def find_sampled(self, image: CanvasImage) -> ImageInfo | None:
-        """Return the content of the ``info.json`` of an image if the sample has fetched it."""
-        server = self._find(image)
-        return server.find_sampled(image) if server else None
-
     def distrust(self, image: CanvasImage) -> None:
         """Record that an image does not have the stated size."""
         if server := self._find(image):
@@ -91,6 +88,7 @@ class _Server:
         self._fetch_info = fetch_info
         self._lock = threading.Lock()
         self._is_checked = self._is_trusted = False
+        self._move = ("", "")
         self._sample: dict[CanvasImage, ImageInfo] = {}
         self._described: list[CanvasImage] = []
 
@@ -108,10 +106,6 @@ class _Server:
                 return None  # only the listed sizes exist, and they are unknown
             self._described.append(image)
             return info
-
-    def find_sampled(self, image: CanvasImage) -> ImageInfo | None:
-        with self._lock:
-            return self._sample.get(image)
 
     def distrust(self) -> None:
         with self._lock:
@@ -138,18 +132,33 @@ class _Server:
         complete = len(self._sample) in (0, len(sample))
         kinds = {(info.service.version, info.service.level, *_limits(info)) for info in self._sample.values()}
         agree = all((info.width, info.height) == (image.width, image.height) for image, info in self._sample.items())
-        return complete and agree and len(kinds) <= 1
+        moves = {find_move(image.base, info.service.id) for image, info in self._sample.items()}
+        self._move = next(iter(moves), self._move)
+        return complete and agree and len(kinds) <= 1 and len(moves) <= 1
 
     def _build_info(self, service: ImageService, size: Size) -> ImageInfo:
         if not self._sample:
             return ImageInfo(service, *size)
         known = [*self._sample.values()]
-        like = replace(service, version=known[0].service.version, level=known[0].service.level)
+        old, new = self._move
+        base = f"{new}{service.id.removeprefix(old)}" if service.id.startswith(old) else service.id
+        like = replace(known[0].service, id=base)
         return replace(known[0], service=like, width=size[0], height=size[1], sizes=predict_sizes(known, size))
 
 
 def _limits(info: ImageInfo) -> tuple[int | None, ...]:
     return info.max_width, info.max_height, info.max_area
+
+
+def find_move(stated: str, found: str) -> tuple[str, str]:
+    """Return the different starts of two URLs: the move of a server, such as from ``http`` to ``https``.
+
+    >>> find_move("http://a.example/iiif/1", "https://a.example/iiif/1")
+    ('http', 'https')
+    """
+    pairs = zip(reversed(stated), reversed(found), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return stated[: len(stated) - shared], found[: len(found) - shared]
 
 
 def choose_sample(images: Sequence[CanvasImage]) -> list[CanvasImage]:

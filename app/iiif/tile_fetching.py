@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.errors import FetchError, NotAnImage
 from app.iiif.fetch import WRONG_FORM, Fetcher
-from app.iiif.image_api import ImageInfo
+from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest
 from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, StaticServer, Tile, list_forms, list_renditions
 from app.images.pixels import decode_image

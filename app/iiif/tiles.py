@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from app.iiif.image_api import ImageInfo, TileSet
+from app.iiif.image_info import ImageInfo, TileSet
 
 # At the default interval between requests, such a page takes 100 seconds.
 MOST_TILES = 1024

@@ -79,12 +79,20 @@ class FailedCanvas(TypedDict):
     reason: Annotated[str, Field(description="Why the canvas failed.")]
 
 
+class CanvasNote(TypedDict):
+    """A canvas whose image has another size than the library states, or is a reduced copy."""
+
+    canvas_number: Annotated[int, Field(description="The position of the canvas in the manifest, from 1.")]
+    note: Annotated[str, Field(description="The sizes, and the one in whose pixels the boxes are.")]
+
+
 class Coverage(TypedDict):
     """The canvases of a manifest by outcome. Each canvas is counted once."""
 
     detected: Annotated[Count, Field(description="The number of canvases with illustrations.")]
     empty: Annotated[Count, Field(description="The number of canvases without illustrations.")]
     failed: Annotated[list[FailedCanvas], Field(description="The canvases that could not be processed.")]
+    notes: NotRequired[Annotated[list[CanvasNote], Field(description="Notes on canvases; absent without any.")]]
 
 
 class CollectionPart(TypedDict):

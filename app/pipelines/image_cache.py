@@ -13,7 +13,10 @@ from pathlib import Path
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.images import FetchedImage, fetch_canvas_image
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo
+from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
+from app.iiif.known_servers import KnownServers
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 from app.storage import build_key, write_atomic
@@ -21,11 +24,12 @@ from app.storage import build_key, write_atomic
 
 @dataclass(frozen=True)
 class CachedImage:
-    """The name of a file in the cache, and the size of the full-size image."""
+    """The name of a file in the cache, the size of the full-size image, and a note on that size."""
 
     file: str
     width: int
     height: int
+    note: str = ""
 
 
 class ImageCache:
@@ -40,6 +44,9 @@ class ImageCache:
         longest: Longer side to request, in pixels; None for the full size.
         cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
         refresh: Whether to fetch images that are already cached.
+
+    Attributes:
+        servers: Facts about the servers of the images.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class ImageCache:
         self._longest = longest
         self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
+        self.servers = KnownServers()
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
@@ -70,7 +78,15 @@ class ImageCache:
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"
-        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes))
+        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes, self.servers))
+
+    def fetch_info(self, service: ImageService) -> ImageInfo:
+        """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.
+
+        Raises:
+            FetchError: It could not be fetched, or does not describe an image.
+        """
+        return fetch_info(self._fetcher, service, self.servers.find(service))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
         """Return the image cached under a name; call ``fetch`` first if it is missing.
@@ -85,7 +101,7 @@ class ImageCache:
         if known := self.find(name):
             return known
         path, fetched = self._place(name), fetch()
-        cached = CachedImage(path.name, fetched.full_width, fetched.full_height)
+        cached = CachedImage(path.name, fetched.full_width, fetched.full_height, fetched.note)
         write_atomic(path, fetched.data)
         write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached

@@ -100,6 +100,7 @@ class Canvas(TypedDict):
     height: Annotated[Count | None, Field(description="The height of the full-size image, in pixels.")]
     status: PageStatus
     reason: NotRequired[Annotated[str, Field(description="Why the canvas failed.")]]
+    note: NotRequired[Annotated[str, Field(description="Why the size is not the one that the library states.")]]
     detections: list[Detection]
 
 

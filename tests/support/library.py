@@ -93,10 +93,13 @@ class Scan:
     Attributes:
         width, height: Size of the full-size image.
         version, level: Version and level of the image service; it accepts the keywords of its version only.
+        regions: Whether it cuts regions, without reducing them.
         forms: Accepted forms of a size: ``full`` (or ``max``), ``w,``, ``w,h``.
         sizes: Listed sizes; at level 0, no other size except the full size is served.
         info: Whether it serves an ``info.json``.
         refusal: Status of the response to any other request.
+        names: Accepted last parts of an image request; empty for that of the version.
+        instead: Response to every image request, such as a login page.
         more: Members to add to or replace in ``info.json``.
     """
 
@@ -104,10 +107,13 @@ class Scan:
     height: int = 1600
     version: int = 2
     level: int = 1
+    regions: bool = False
     forms: tuple[str, ...] = ("full", "w,", "w,h")
     sizes: tuple[tuple[int, int], ...] = ()
     info: bool = True
     refusal: int = 400
+    names: tuple[str, ...] = ()
+    instead: Answer | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def build_service(self, base: str) -> dict[str, Any]:
@@ -128,14 +134,22 @@ class Scan:
         return f"{base}/full/{full_size}/0/{'native' if self.version == 1 else 'default'}.jpg"
 
     def draw(self, request_path: str) -> Answer:
-        """Answer ``full/{size}/0/{quality}.jpg``."""
+        """Answer ``{region}/{size}/0/{quality}.{format}``."""
+        if self.instead:
+            return self.instead
         region, size, rotation, name = request_path.split("/")
-        if (region, rotation, name) != ("full", "0", f"{'native' if self.version == 1 else 'default'}.jpg"):
-            return Answer(400, "no such request")
-        wanted = self._parse_size(size)
-        return (
-            Answer(body=draw_image(*wanted), headers={"Content-Type": "image/jpeg"}) if wanted else Answer(self.refusal)
-        )
+        if rotation != "0" or name not in (self.names or (f"{'native' if self.version == 1 else 'default'}.jpg",)):
+            return Answer(self.refusal, "no such request")
+        wanted = self._parse_size(size) if region == "full" else self._parse_region(region, size)
+        form = "PNG" if name.endswith("png") else "WEBP" if name.endswith("webp") else "JPEG"
+        return Answer(body=draw_image(*wanted, form)) if wanted else Answer(self.refusal)
+
+    def _parse_region(self, region: str, size: str) -> tuple[int, int] | None:
+        """Return the size of a region at full size, cropped at the edge of the image."""
+        x, y, width, height = map(int, region.split(","))
+        found = min(width, self.width - x), min(height, self.height - y)
+        full_sizes = (f"{found[0]},", f",{found[1]}", "max" if self.version == 3 else "full")
+        return found if self.regions and min(found) > 0 and size in full_sizes else None
 
     def _parse_size(self, size: str) -> tuple[int, int] | None:
         if size == ("max" if self.version == 3 else "full"):
@@ -194,11 +208,13 @@ class Library:
     Attributes:
         url: Base URL.
         asked: Received requests, in order.
+        refused: Paths of the requests that were answered with an error.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.asked: list[Asked] = []
+        self.refused: list[str] = []
         self._answers: dict[str, list[Answer]] = {}
         self._scans: dict[str, Scan] = {}
         self._lock = threading.Lock()
@@ -215,6 +231,7 @@ class Library:
         self._answers.clear()
         self._scans.clear()
         self.asked.clear()
+        self.refused.clear()
 
     @contextmanager
     def open(self) -> Iterator["Library"]:
@@ -251,6 +268,8 @@ class Library:
             with self._lock:
                 self.asked.append(Asked(target, dict(request.headers)))
                 answer = self._find_answer(target)
+                if answer.status >= 400:
+                    self.refused.append(target)
             return _send(answer, self._closing)
 
         return app

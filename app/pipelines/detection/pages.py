@@ -26,6 +26,7 @@ class FetchedPage:
         width, height: Size of the full-size image; None if the fetch failed.
         reason: Reason of the failure, or "".
         retries: Number of retries of the job at the time of this outcome.
+        note: Sentence for the user about the size of the image, or "".
     """
 
     number: int
@@ -36,6 +37,7 @@ class FetchedPage:
     height: int | None = None
     reason: str = ""
     retries: int = 0
+    note: str = ""
 
     def as_failed(self, reason: str) -> AnnotatedPage:
         return AnnotatedPage(
@@ -51,15 +53,18 @@ class Coverage:
         detected: Pages with illustrations.
         empty: Pages without illustrations.
         failed: Canvases without a detection, as (canvas number, reason).
+        notes: Canvases with a note on the size of their image, as (canvas number, note).
     """
 
     detected: int = 0
     empty: int = 0
     failed: tuple[tuple[int, str], ...] = ()
+    notes: tuple[tuple[int, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         failed = [{"canvas_number": number, "reason": reason} for number, reason in self.failed]
-        return {"detected": self.detected, "empty": self.empty, "failed": failed}
+        notes = [{"canvas_number": number, "note": note} for number, note in self.notes]
+        return {"detected": self.detected, "empty": self.empty, "failed": failed} | ({"notes": notes} if notes else {})
 
 
 def save_fetched(folder: JobFolder, page: FetchedPage) -> None:
@@ -87,11 +92,12 @@ def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
 
 
 def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:
-    """Count the pages by status, and list the failed ones."""
+    """Count the pages by status, and list the failed ones and the notes."""
     pages = list(pages)
     count = [page.status for page in pages].count
     failed = tuple((page.number, page.reason) for page in pages if page.status is PageStatus.FAILED)
-    return Coverage(count(PageStatus.DETECTED), count(PageStatus.EMPTY), failed)
+    notes = tuple((page.number, page.note) for page in pages if page.note)
+    return Coverage(count(PageStatus.DETECTED), count(PageStatus.EMPTY), failed, notes)
 
 
 @dataclass(frozen=True)

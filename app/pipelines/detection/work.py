@@ -29,7 +29,6 @@ from app.errors import FetchError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
-from app.iiif.images import fetch_info
 from app.iiif.manifest import Manifest, parse_document
 from app.iiif.stated_sizes import StatedSizes
 from app.jobs import DetectionRequest
@@ -127,7 +126,7 @@ def download(
     seen = count_coverage(load_annotated(folder, []))
     breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
-    sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), partial(fetch_info, fetcher))
+    sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), cache.fetch_info)
     executor = ThreadPoolExecutor(_count_threads(fetcher, missing), thread_name_prefix="fetch")
 
     def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
@@ -203,7 +202,7 @@ def _fetch_page(
         breaker.record(error)
         return replace(page, reason=error.message[:LONGEST_REASON])
     breaker.record(None)
-    return replace(page, file=cached.file, width=cached.width, height=cached.height)
+    return replace(page, file=cached.file, width=cached.width, height=cached.height, note=cached.note)
 
 
 def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
@@ -278,4 +277,6 @@ def _annotate(image: PageImage, detections: Detections | None, class_names: Mapp
         return page.as_failed("The cached image was removed or damaged while the job ran: retry the job.")
     boxes = format_boxes(detections.scaled(image.size, (page.width, page.height)), class_names)
     status = PageStatus.DETECTED if boxes else PageStatus.EMPTY
-    return AnnotatedPage(page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes)
+    return AnnotatedPage(
+        page.number, page.canvas_id, page.image_name, page.width, page.height, status, boxes, note=page.note
+    )

@@ -14,9 +14,11 @@ from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import derive_service
+from app.iiif.image_info import list_names
 from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
+from app.iiif.region_fetching import fetch_region
 from app.images.pixels import decode_image, needs_turn
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, evict
@@ -172,8 +174,9 @@ class DetectionSource:
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        if "#" in image.url or self.cache.find(self._name_cut(image)):
-            return self._cut(image)
+        known = self.cache.find(self._name_cut(image))
+        if known or "#" in image.url or self.cache.servers.find_regions(image.url).refuses_all:
+            return known or self._cut(image)
         try:
             region = fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
         except FetchError as error:
@@ -211,12 +214,11 @@ def _list_illustration(canvas: Mapping[str, Any], xywh: list[int], image: Canvas
     """
     x, y, w, h = xywh
     shown = f"{x},{y},{w},{h}"
-    is_turned = (image.height, image.width) == (
-        canvas.get("width"),
-        canvas.get("height"),
-    ) and image.height != image.width
-    cuts = image.service is not None and image.service.level > 0 and not is_turned
-    url = build_region_url(image.service, (x, y, w, h)) if image.service and cuts else f"{image.url}#xywh={shown}"
+    is_square, size = image.height == image.width, (canvas.get("width"), canvas.get("height"))
+    is_turned = not is_square and (image.height, image.width) == size
+    url = f"{image.url}#xywh={shown}"
+    if image.service and image.service.level > 0 and not is_turned:
+        url = build_region_url(image.service, (x, y, w, h), name=list_names(image.service, image.url, None)[0])
     return ListedImage(f"{PurePosixPath(canvas['image_name']).stem}_{shown}", url, canvas["number"], (x, y, w, h))
 
 
@@ -235,8 +237,7 @@ def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: in
         FetchError: The image could not be fetched.
     """
     if region := parse_region(url):
-        forms = region.build_requests(shortest)
-        return cache.keep(f"{url} {shortest}", lambda: FetchedImage(*fetcher.fetch_image(forms)))
+        return cache.keep(f"{url} {shortest}", lambda: fetch_region(fetcher, region, shortest, cache.servers))
     return cache.fetch(CanvasImage(url, None, None, derive_service(url)))
 
 

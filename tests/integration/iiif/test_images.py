@@ -9,6 +9,7 @@ from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
+from app.iiif.known_servers import KnownServers
 from app.iiif.manifest import parse_manifest
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import AddressGuard
@@ -255,10 +256,11 @@ def test_a_stated_size_is_turned_like_the_file(library: Library, fetcher: Fetche
     """The service states the size before the rotation, and its files have the EXIF orientation of the scan."""
     scan = Scan(400, 300, level=level)
     image = find_image(library, scan)
-    sizes = StatedSizes([image], lambda service: fetch_info(fetcher, service)) if stated else None
+    servers = KnownServers()
+    sizes = StatedSizes([image], lambda service: fetch_info(fetcher, service, servers.find(service)))
     tagged = save_tagged(draw_page(300, 400), 6)
     library.answer("/iiif/1/full/full/0/default.jpg", Answer(body=tagged))
-    fetched = fetch_canvas_image(fetcher, image, None, sizes)
+    fetched = fetch_canvas_image(fetcher, image, None, sizes if stated else None, servers)
     assert (fetched.full_width, fetched.full_height) == (300, 400)
     assert fetched.data == tagged
     assert library.paths == ["/iiif/1/info.json", "/iiif/1/full/full/0/default.jpg"]

@@ -3,7 +3,6 @@
 import io
 import math
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from PIL import Image
@@ -13,6 +12,7 @@ from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageService
 from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
+from app.iiif.known_servers import KnownServers
 from app.iiif.stated_sizes import StatedSizes
 from tests.support.fetching import Clock
 from tests.support.library import Answer, Library, Scan
@@ -162,7 +162,7 @@ def test_tiles_replace_a_level_that_the_server_only_states(library: Library, fet
     check_page(fetch(fetcher, pyramid.serve(library), 500, level=2), pyramid, 2)
 
 
-@pytest.mark.parametrize(("status", "most"), [(403, 4), (404, 10)])
+@pytest.mark.parametrize(("status", "most"), [(403, 8), (404, 14)])
 def test_a_server_that_refuses_every_image_is_not_asked_for_each_tile(
     library: Library, fetcher: Fetcher, status: int, most: int
 ) -> None:
@@ -199,9 +199,10 @@ def test_each_page_with_tiles_gets_its_own_info_json(library: Library, fetcher: 
         base = Pyramid(700 + 50 * number, 900).serve(library, str(number))
         images.append(CanvasImage("", 700 + 50 * number, 900, ImageService(base, 2, 0)))
 
-    sizes = StatedSizes(images, partial(fetch_info, fetcher))
+    servers = KnownServers()
+    sizes = StatedSizes(images, lambda service: fetch_info(fetcher, service, servers.find(service)))
     for number, image in enumerate(images):
-        fetched = fetch_canvas_image(fetcher, image, 450, sizes)
+        fetched = fetch_canvas_image(fetcher, image, 450, sizes, servers)
         check_page(fetched, Pyramid(700 + 50 * number, 900), 2)
     documents = [path for path in library.paths if path.endswith("info.json")]
     assert len(documents) == len(set(documents)) == len(images)

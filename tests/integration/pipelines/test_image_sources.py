@@ -149,6 +149,24 @@ def test_a_service_without_regions_is_asked_for_one_only_once(shelf: Shelf) -> N
     assert shelf.library.paths == asked
 
 
+def test_a_server_without_regions_is_not_asked_for_each_illustration(shelf: Shelf) -> None:
+    boxes = [(number, number, 600, 800) for number in range(20)]
+    source = shelf.detect([Scan()], [build_canvas(1, *boxes)])
+    for image in source.list_images().images:
+        assert fetch(source, image).format == "PNG"
+    asked = {path.split("/")[3] for path in shelf.library.refused}
+    assert len(asked) == 3
+
+
+def test_the_quality_of_regions_is_found(shelf: Shelf) -> None:
+    """Version 2 replaced ``native`` by ``default``: http://iiif.io/api/image/2.0/change-log.html"""
+    base = shelf.library.offer(Scan(names=("native.jpg",), regions=True))
+    source = shelf.list_source()
+    for number in range(10):
+        assert fetch(source, ListedImage("x", f"{base}/{number},0,40,60/full/0/default.jpg")).size == (40, 60)
+    assert len(shelf.library.refused) == 1
+
+
 def test_a_page_is_fetched_once_for_its_illustrations(shelf: Shelf) -> None:
     boxes = [(300, 400, 100, 100), (500, 400, 100, 100)]
     source = shelf.detect([Scan(level=0, sizes=((600, 800),))], [build_canvas(1, *boxes)])

@@ -223,6 +223,13 @@ def test_a_url_without_a_scheme_gets_https() -> None:
     assert image.service == ImageService("https://host/iiif/a", 3, 1)
 
 
+def test_relative_urls_are_resolved_against_the_manifest() -> None:
+    """https://www.w3.org/TR/json-ld11/#base-iri"""
+    image = image_of(parse_body({"id": "a%2Fb.jpg?x=1", "type": "Image", "service": {**SERVICE, "id": "../iiif/a"}}))
+    assert image.url == f"{BASE}/ms/a%2Fb.jpg?x=1"
+    assert image.base == f"{BASE}/iiif/a"
+
+
 def test_a_resource_of_unknown_type_with_a_service_is_an_image() -> None:
     odd = {"id": f"{BASE}/page", "type": "Page"}
     assert parse_body(odd).reason == NO_IMAGE

@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 
 from app.errors import FetchError
-from app.iiif.image_api import (
-    ImageInfo,
-    ImageService,
-    build_image_url,
-    derive_service,
-    parse_image_info,
-    parse_service,
-)
+from app.iiif.image_api import ImageService, build_image_url, derive_service, parse_service
+from app.iiif.image_info import ImageInfo, parse_image_info
 from app.iiif.image_requests import build_requests, choose_size
 from tests.support.library import Scan
 
@@ -53,10 +47,49 @@ def list_requested_sizes(info: ImageInfo, longest: int) -> list[str]:
         ({"profile": {"@id": f"{V2}/level0.json"}}, 2, 0),
         ({"@context": {"@value": f"{V2}/context.json"}, "profile": [{"@id": f"{V2}/level2.json"}]}, 2, 2),
         ({"type": "ImageService3", "profile": "level3"}, 3, 3),
+        ({"profile": "LEVEL2"}, 2, 2),
+        ({"@context": f"{V1}/1.1/context.json", "profile": f"{V1}/1.1/conformance.html#Level-1"}, 1, 1),
+        ({"@type": "imageservice2", "profile": [f"{V2}/level0.json", f"{V2}/level2.json"]}, 2, 2),
     ],
 )
 def test_version_and_level_are_read_from_the_service_block(block: dict[str, Any], version: int, level: int) -> None:
     assert parse_service({"@id": f"{BASE}/", **block}) == ImageService(BASE, version, level)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "base"),
+    [
+        (f" {BASE}/info.json?x=1 ", BASE),
+        (f"{BASE}//info.json//", BASE),
+        (f"{BASE}/full/full/0/default.jpg", BASE),
+        (f"{BASE}/full/max/0/default.jpg/info.json#x", BASE),
+        (f"{BASE}/10,10,50,50/full/90/native", BASE),
+        ("https://library.example/iipsrv.fcgi?IIIF=a/b.tif", "https://library.example/iipsrv.fcgi?IIIF=a/b.tif"),
+        ("https://library.example//iiif//1/", "https://library.example//iiif//1"),
+        ("../iiif/1", BASE),
+        ("/iiif/1/info.json", BASE),
+        ("//library.example/iiif/1", BASE),
+        ("http://library.example/iiif/1", BASE),
+        ("http://other.example/iiif/1", "http://other.example/iiif/1"),
+        ("http://library.example:8080/iiif/1", "http://library.example:8080/iiif/1"),
+    ],
+)
+def test_the_base_url_is_read_from_a_deviating_id(identifier: str, base: str) -> None:
+    """https://github.com/inveniosoftware/invenio-rdm-records/issues/981, https://www.w3.org/TR/json-ld11/#base-iri"""
+    block = {"@id": identifier, "profile": "level1"}
+    service = parse_service(block, f"{BASE}/full/full/0/default.jpg", "https://library.example/ms/manifest.json")
+    assert service == ImageService(base, 2, 1)
+
+
+def test_a_service_that_is_only_a_url_may_end_with_info_json() -> None:
+    assert parse_service({"id": f"{BASE}/info.json"}, "https://library.example/scan.jpg") == ImageService(BASE, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "image_url", [f"{BASE}//full/full/0/default.jpg", BASE.replace("https", "http") + "/full/full/0/default.jpg"]
+)
+def test_an_image_url_may_have_a_double_slash_or_another_scheme(image_url: str) -> None:
+    assert parse_service({"id": BASE}, image_url) == ImageService(BASE, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +170,36 @@ def test_the_manifest_completes_an_info_json_without_a_type() -> None:
 def test_info_json_may_be_a_list_with_numbers_as_text() -> None:
     info = parse([{"width": "4000", "height": [6000.0], "sizes": {"width": {"@value": 400}, "height": "600"}}])
     assert (info.width, info.height, info.sizes) == (4000, 6000, ((400, 600),))
+
+
+@pytest.mark.parametrize(
+    ("info", "names"),
+    [
+        ({"@context": f"{V1}/1.1/context.json", "qualities": ["native", "color"], "formats": ["jpg", "png"]}, ()),
+        ({"@context": f"{V1}/1.1/context.json", "formats": ["png"]}, ("native.png", "native.jpg")),
+        ({"@context": f"{V1}/1.1/context.json", "qualities": "default"}, ("default.jpg", "native.jpg")),
+        ({"profile": [f"{V2}/level1.json", {"formats": ["gif", "WEBP"]}]}, ("default.jpg", "default.webp")),
+        ({"profile": [f"{V2}/level1.json", {"qualities": ["gray", "bitonal"]}]}, ("default.jpg", "gray.jpg")),
+        ({"type": "ImageService3", "extraFormats": ["tif", "png"]}, ("default.jpg", "default.png")),
+        ({"type": "ImageService3", "extraFormats": ["gif"], "extraQualities": [7]}, ()),
+    ],
+)
+def test_names_that_a_service_lists_are_alternatives(info: dict[str, Any], names: tuple[str, ...]) -> None:
+    """https://iiif.io/api/image/2.1/#profile-description"""
+    assert parse({"width": 4000, "height": 6000, **info}).names == names
+
+
+def test_sizes_may_be_text_or_fractions_and_invalid_ones_are_ignored() -> None:
+    sizes = [
+        {"width": 0, "height": 9},
+        {"width": -400, "height": -600},
+        {"width": "400.0", "height": "600"},
+        [1, 2],
+        "9,9",
+    ]
+    info = parse({"width": "4000.0", "height": 6000.4, "sizes": sizes, "maxWidth": "2000"})
+    assert (info.width, info.height, info.sizes) == (4000, 6000, ((400, 600),))
+    assert (info.max_width, info.max_height) == (2000, 2000)
 
 
 def test_other_features_of_a_service_change_no_request() -> None:

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.iiif.image_api import ImageInfo, ImageService
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest, build_requests, choose_size
 
 BASE = "https://library.example/iiif/1"

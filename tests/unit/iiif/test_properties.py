@@ -15,7 +15,8 @@ from app.config import ROOT
 from app.errors import FetchError, ManifestError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
-from app.iiif.image_api import ImageInfo, ImageService, parse_image_info
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo, parse_image_info
 from app.iiif.image_requests import build_requests, choose_size
 from app.iiif.manifest import Manifest, parse_document
 from tests.support.library import Scan, build_manifest_2, build_manifest_3

@@ -6,8 +6,9 @@ import pytest
 
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
-from app.iiif.image_api import ImageInfo, ImageService
-from app.iiif.stated_sizes import StatedSizes, choose_sample, predict_sizes
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo
+from app.iiif.stated_sizes import StatedSizes, choose_sample, find_move, predict_sizes
 
 
 def make_image(name: int, host: str = "a.example", size: tuple[int, int] = (1200, 1600)) -> CanvasImage:
@@ -96,6 +97,19 @@ def test_the_sample_has_the_first_and_the_last_image(count: int) -> None:
     sample = choose_sample(images)
     assert len({*sample}) == len(sample) == min(count, max(3, min(12, count // 40)))
     assert {*images[:1], *images[-1:]} <= {*sample}
+
+
+@pytest.mark.parametrize(
+    ("stated", "found", "move"),
+    [
+        ("http://a.example/iiif/1", "https://a.example/iiif/1", ("http", "https")),
+        ("https://a.example/old/1", "https://b.example/iiif/1", ("https://a.example/old", "https://b.example/iiif")),
+        ("https://a.example/1", "https://a.example/1", ("", "")),
+        ("https://a.example/1", "https://a.example/1-small", ("https://a.example/1", "https://a.example/1-small")),
+    ],
+)
+def test_a_move_of_a_server_is_the_start_that_differs(stated: str, found: str, move: tuple[str, str]) -> None:
+    assert find_move(stated, found) == move
 
 
 def test_listed_sizes_are_predicted_by_their_rounding() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.iiif.image_api import ImageInfo, ImageService, TileSet, parse_image_info
+from app.iiif.image_api import ImageService
+from app.iiif.image_info import ImageInfo, TileSet, parse_image_info
 from app.iiif.tiles import MOST_TILES, Kind, list_renditions, needs_info
 
 CONTEXT, LEVEL_0 = "http://iiif.io/api/image/2/context.json", "http://iiif.io/api/image/2/level0.json"
