@@ -19,6 +19,7 @@ COMMANDS = {
     "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),
     "soak": ("soak", "whether jobs survive killed workers, broker restarts and a wiped broker"),
     "submit": ("submit_latency", "how long a request takes while a thousand jobs are queued"),
+    "training": ("training_speed", "seconds of an epoch, next to the library's own trainer and the floor"),
     "train-weights": ("train_default_weights", "the recipe of the default weights"),
     "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
     "sample": ("sample.document", "the sample document in iiif/sample"),

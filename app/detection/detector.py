@@ -94,9 +94,9 @@ class Detector:
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.streams = config.streams or (count_cores() if self.device.type == "cpu" else 1)
         self._batches = Batches(config.batch_size, ADVICE)
-        network = network.fuse(verbose=False)
+        fused: Any = network.fuse(verbose=False)
         self.network = shrink_to_memory(
-            lambda _: network.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
+            lambda _: fused.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
         )
         self._widening = Lock()
         self._free: SimpleQueue[Any] = SimpleQueue()

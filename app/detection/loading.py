@@ -168,7 +168,6 @@ class LoadedDetectors:
             self._loaded[key] = weights, detector
         return detector
 
-
     def drop(self) -> int:
         """Drop all detectors, and return their number."""
         with self._lock:

@@ -32,8 +32,8 @@ ALLOWED = {
     "auth": "database delivery errors",
     "server": "auth config database errors logs services",
     "routes": "config database detection errors jobs monitoring server services similarity storage training",
-    "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services similarity "
-    "training",
+    "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
+    "similarity training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",

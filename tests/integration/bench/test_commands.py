@@ -37,6 +37,7 @@ COMMAND_LINES = {
         f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",
         ["| mirrored |", "| mirrored and narrower |"],
     ),
+    "training": ("--pages {pages} --size 64 --rounds 1 --device cpu", ["| this project |", "| library |", "| floor: "]),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
