@@ -4,6 +4,7 @@
     broker             checks whether a broker runs, and starts one on this machine
     queue              the Celery application: queues, schedule, messages
     tasks              one task for each stage, and the periodic tasks
+    failures           errors of stages, and the end of a process that lost its GPU
     signals            heartbeats of queues, job IDs in log lines, the GPU's memory
     detection_stages   stages of detection jobs: download, run, deliver
     similarity_stages  stages of similarity jobs
