@@ -104,11 +104,11 @@ def run_bare(weights: Path, dataset: Dataset, config: TrainingConfig) -> float:
     trained, validated = (len(list_images(dataset.folder, split)) / count for split in ("train", "val"))
     start = time.perf_counter()
     for _ in range(math.ceil(trained)):
-        with torch.autocast(device.type, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss, _ = network(batch)
         loss.sum().backward()
     network.eval()
-    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         for _ in range(math.ceil(validated)):
             network(batch["img"])
     if device.type == "cuda":
