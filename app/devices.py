@@ -6,7 +6,7 @@ error           meaning                                     reaction
 out of memory   often temporary: other programs share the   :func:`shrink_to_memory` frees memory, makes the
                 GPU                                         batches smaller, and waits
 device lost     every later operation of the process on     the child process of the worker is replaced
-                the GPU fails                               (``workers/tasks.py``)
+                the GPU fails                               (``workers/failures.py``)
 ==============  ==========================================  ====================================================
 
 Torch raises both as ``RuntimeError`` and its subclasses, so the messages decide. The messages are those of

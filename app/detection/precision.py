@@ -6,7 +6,8 @@
 other values    the named format, without a trial
 ==============  ====================================================================================
 
-YOLO networks decode their boxes in float32 in any case: in bfloat16, coordinates near 640 have steps of 4 pixels.
+YOLO networks decode their boxes in float32 in any case: in bfloat16, coordinates near 640 have steps of 4 pixels. In
+training, the parameters and the loss stay in float32 as well (:func:`compute_in_bfloat16`).
 """
 
 from collections.abc import Callable
@@ -66,6 +67,18 @@ def decode_in_float32(network: nn.Module) -> nn.Module:
         if isinstance(head.dfl, nn.Module):
             head.dfl.float()
         head.forward_head = _widen_output(head.forward_head)
+    return network
+
+
+def compute_in_bfloat16(network: nn.Module) -> nn.Module:
+    """Make a YOLO network with float32 parameters compute in bfloat16 on the CPU; return the network.
+
+    Its outputs are float32: the raw ones, from which the loss is computed, and the decoded boxes.
+    """
+    body: Any = decode_in_float32(network)
+    head = body.model[-1]
+    head._inference = torch.autocast("cpu", enabled=False)(head._inference)
+    body.predict = torch.autocast("cpu", torch.bfloat16)(body.predict)
     return network
 
 

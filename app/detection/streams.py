@@ -27,8 +27,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def count_streams(streams: int, device: torch.device) -> int:
-    """Return a number of streams; for 0, one for each core that this process may use, or one on a GPU."""
-    return streams or (len(os.sched_getaffinity(0)) if device.type == "cpu" else 1)
+    """Return a number of streams; for 0, one for each core, or one on a GPU."""
+    return streams or (count_cores() if device.type == "cpu" else 1)
+
+
+def count_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def split(items: Sequence[Item], size: int, streams: int) -> list[Sequence[Item]]:

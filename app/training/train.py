@@ -7,7 +7,6 @@
 A checkpoint is written into the folder after every epoch. When ``train`` is called again, it resumes from there.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.detection.weights import isolate_ultralytics, load_checkpoint, load_network
+from app.devices import shrink_to_memory
 from app.errors import TrainingError, WeightsError
 from app.storage import write_atomic
 from app.training.datasets import Dataset
@@ -51,7 +51,14 @@ class TrainingConfig:
     seed: int = 0
 
 
-def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, observer: "TrainingObserver") -> None:
+def train(
+    start: Path,
+    dataset: Dataset,
+    folder: Path,
+    config: TrainingConfig,
+    observer: "TrainingObserver",
+    recipe: Mapping[str, Any] | None = None,
+) -> None:
     """Train on the split ``train`` and validate on ``val`` after every epoch; keep the best and the last checkpoint.
 
     Args:
@@ -61,37 +68,56 @@ def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, o
         folder: Folder of this training. If it has a checkpoint, the training resumes from it.
         config: Training settings.
         observer: Observer of the progress; if it raises, the training stops.
+        recipe: Settings of ultralytics that replace those of the service.
 
     Raises:
         WeightsError: If the weights cannot be loaded, or training cannot start from them.
-        TrainingError: If the GPU runs out of memory.
+        TrainingError: If the loss stays NaN.
+        OutOfMemory: If not even a batch of one page fits into the memory of the device.
     """
     import torch
 
     isolate_ultralytics()
+    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    overrides = _build_overrides(config, device, folder) | dict(recipe or {})
+
+    def attempt(batch_size: int) -> None:
+        # An attempt resumes after the last epoch. ``nbs`` is unchanged: smaller batches are accumulated for each step.
+        _train(start, dataset, folder, overrides | {"batch": batch_size}, observer)
+
+    threads = torch.get_num_threads()
+    try:
+        shrink_to_memory(attempt, config.batch_size, "lower MODEL_SIZE, or train smaller weights")
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    start: Path, dataset: Dataset, folder: Path, overrides: dict[str, Any], observer: "TrainingObserver"
+) -> None:
     from ultralytics.nn.tasks import RTDETRDetectionModel
 
     from app.training.trainer import TransformerTrainer, YoloTrainer
 
     learned = count_epochs(folder)
-    if learned >= config.epochs:
+    if learned >= overrides["epochs"]:
         return
-    network = load_network(_last(folder) if learned else start)
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    overrides = _build_overrides(config, device, folder)
     if learned:
-        overrides["resume"] = str(_last(folder))
+        overrides["resume"] = str(find_last(folder))
+    network = load_network(find_last(folder) if learned else start)
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
         kind(network, find_architecture(network), dataset, observer, overrides).train()
-    except torch.OutOfMemoryError as error:
-        advice = f"set TRAINING_BATCH_SIZE below {config.batch_size}, or train smaller weights"
-        raise TrainingError(f"The GPU does not have enough memory for this training: {advice}.") from error
+    except RuntimeError as error:
+        if "NaN persisted" not in str(error):
+            raise
+        advice = "check the labels, or start from other weights"
+        raise TrainingError(f"The loss of this training is NaN in every epoch: {advice}.") from error
 
 
 def count_epochs(folder: Path) -> int:
     """Return the number of completed epochs of a training."""
-    return load_checkpoint(_last(folder))["epoch"] + 1 if _last(folder).exists() else 0
+    return load_checkpoint(find_last(folder))["epoch"] + 1 if find_last(folder).exists() else 0
 
 
 def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
@@ -104,7 +130,7 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
     import ultralytics
 
     best = folder / "weights" / "best.pt"
-    learned = load_checkpoint(best if best.exists() else _last(folder))
+    learned = load_checkpoint(best if best.exists() else find_last(folder))
     network = learned["ema"]
     network.args = {"task": "detect", "imgsz": config.size}
     content = BytesIO()
@@ -140,7 +166,8 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     return f"yolov5{size}{'-p6' if torch.as_tensor(network.stride).numel() == 4 else ''}.yaml"
 
 
-def _last(folder: Path) -> Path:
+def find_last(folder: Path) -> Path:
+    """Return the path of the last checkpoint of a training."""
     return folder / "weights" / "last.pt"
 
 
@@ -148,8 +175,7 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
     import torch
 
     on_gpu = device.type == "cuda"
-    # With float16, ultralytics runs a self-test that downloads an image and weights.
-    half = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "model": "start.yaml",  # required by ultralytics, but not read: the trainer receives the network
         "epochs": config.epochs,
@@ -159,8 +185,9 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
         "device": str(device.index or 0) if on_gpu else "cpu",
         "seed": config.seed,
         "save_dir": str(folder),
-        "workers": min(8, (os.cpu_count() or 1) - 1) if on_gpu else 0,
-        "amp": "bf16" if half else False,
+        "workers": 0,  # threads of the trainer instead of processes
+        "cache": "ram",  # if the images fit
+        "amp": "bf16" if bfloat16 else on_gpu,  # on a CPU, see ``trainer.py``
         "patience": 0,
         "optimizer": "AdamW",
         "lr0": LEARNING_RATE * (config.batch_size / 16) ** 0.5,

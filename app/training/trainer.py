@@ -1,7 +1,10 @@
 """Trainers of ultralytics, adapted to this service.
 
 They start from any weights of the store and write checkpoints atomically. An observer can stop them after any batch.
-They never contact external services.
+They never contact external services, and start no processes: the child of the ``gpu`` worker may not have any.
+
+On a CPU with instructions for bfloat16, a YOLO computes in bfloat16; the parameters, the loss and the boxes stay in
+float32. On a GPU, ultralytics uses bfloat16 or float16 (``amp``).
 """
 
 import time
@@ -10,21 +13,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from ultralytics.data import base
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.patches import imread
 from ultralytics.utils.torch_utils import init_seeds, intersect_dicts
 
+from app.detection.precision import Precision, choose_dtype, compute_in_bfloat16, copy_sharing_weights
+from app.detection.streams import count_cores
+from app.images.pixels import map_ahead
 from app.storage import write_atomic
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.labelled_page import load_page
 
 WARMUP_STEPS = 100
+# Batches that threads prepare at the same time for a GPU.
+LOADING_THREADS = 8
 
 
 class TrainingObserver(Protocol):
@@ -56,6 +67,41 @@ def read_page(filename: str | Path, flags: int = 1) -> NDArray[Any] | None:
     return np.ascontiguousarray(load_page(Path(filename), None)[0][..., ::-1])
 
 
+class ThreadedLoader(InfiniteDataLoader):
+    """Loader whose threads prepare the next batches, because processes are not allowed.
+
+    Attributes:
+        threads: Number of threads, each of which prepares a batch.
+    """
+
+    threads = 1
+
+    def __iter__(self) -> Any:
+        repeated: Any = self.batch_sampler  # without end; its sampler yields one epoch
+        yield from map_ahead(self._load, repeated.sampler, self.threads)
+
+    def _load(self, indices: list[int]) -> Any:
+        return self.collate_fn([self.dataset[index] for index in indices])
+
+
+def check_float16(network: nn.Module) -> bool:
+    """Return whether a GPU computes correctly in float16. Ultralytics' own check downloads an image and weights.
+
+    Some GPUs return NaN (https://github.com/ultralytics/yolov5/issues/7908).
+    """
+    page = torch.rand(1, 3, 256, 256, device=next(network.parameters()).device)
+    with torch.no_grad(), torch.autocast(page.device.type, torch.float16):
+        outputs = deepcopy(network).eval()(page)
+    return all(bool(tensor.isfinite().all()) for tensor in _list_tensors(outputs))
+
+
+def _list_tensors(outputs: Any) -> list[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    parts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in _list_tensors(part)]
+
+
 class ObservedTrainer(BaseTrainer):
     """Mixin for ultralytics trainers; list it first among the bases.
 
@@ -67,6 +113,9 @@ class ObservedTrainer(BaseTrainer):
         overrides: Settings of ultralytics.
     """
 
+    model: Any
+    ema: Any
+
     def __init__(
         self,
         start: nn.Module,
@@ -77,6 +126,7 @@ class ObservedTrainer(BaseTrainer):
     ) -> None:
         self._start, self._architecture, self._dataset, self._observer = start, architecture, dataset, observer
         base.imread = read_page  # used by the data sets of ultralytics
+        engine.check_amp = check_float16
         super().__init__(overrides=overrides)
         self.callbacks = {"on_val_batch_end": [lambda validator: observer.tick()]}  # passed on to the validator
         self.last, self.best = AtomicPath(self.last), AtomicPath(self.best)
@@ -102,6 +152,35 @@ class ObservedTrainer(BaseTrainer):
         self.model = model
         return None
 
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.device.type == "cpu":
+            torch.set_num_threads(count_cores())  # ultralytics leaves one core idle
+            for network in (self.model, self.ema.ema):
+                network.to(memory_format=torch.channels_last)
+        if self.computes_bfloat16:
+            # After the moving average was copied from the model: what is patched cannot be saved.
+            compute_in_bfloat16(self.model)
+
+    @property
+    def computes_bfloat16(self) -> bool:
+        """Whether this trainer computes in bfloat16 on the CPU."""
+        return False
+
+    def get_validator(self) -> Any:
+        validator = super().get_validator()
+        if self.computes_bfloat16:
+            validator.get_model = lambda *_: compute_in_bfloat16(copy_sharing_weights(self.ema.ema))
+        return validator
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        loader.__class__ = ThreadedLoader  # ultralytics has no parameter for the class
+        # Images that are not cached share a buffer, which only one thread may use.
+        if self.device.type == "cuda" and loader.dataset.cache == "ram":
+            loader.threads = min(LOADING_THREADS, count_cores())
+        return loader
+
     def _get_warmup_iterations(self, num_batches: int) -> int:
         """Return the number of warm-up steps, at least ``WARMUP_STEPS`` as in YOLOv5, even if an epoch has few.
 
@@ -113,6 +192,8 @@ class ObservedTrainer(BaseTrainer):
         """Notify the observer. Ultralytics' own callbacks report to external services and are not called."""
         if event == "on_train_batch_end":
             self._observer.tick()
+        elif event == "on_train_epoch_start":
+            self._oom_retries = 3  # ``train`` halves the batch, in every epoch and without a limit
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
         seconds = time.time() - self.epoch_time_start
@@ -127,6 +208,10 @@ class ObservedTrainer(BaseTrainer):
 
 class YoloTrainer(ObservedTrainer, DetectionTrainer):
     """Trains a YOLO."""
+
+    @property
+    def computes_bfloat16(self) -> bool:
+        return choose_dtype(Precision.AUTO, self.device) is torch.bfloat16
 
 
 class TransformerTrainer(ObservedTrainer, RTDETRTrainer):

@@ -5,6 +5,7 @@
     broker_rights      checks what the Redis user of the service may do
     queue              the Celery application: queues, schedule, messages
     tasks              one task for each stage, and the periodic tasks
+    failures           errors of stages, and the end of a process that lost its GPU
     signals            rights on the broker, heartbeats of queues, job IDs in log lines, the GPU's memory
     detection_stages   stages of detection jobs: download, run, deliver
     similarity_stages  stages of similarity jobs

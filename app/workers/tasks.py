@@ -5,7 +5,6 @@ is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it when th
 parent of the ``gpu`` worker do not load torch and CUDA.
 """
 
-import errno
 import logging
 import os
 import threading
@@ -22,14 +21,15 @@ from celery.signals import task_failure, worker_process_init, worker_ready, work
 from celery.worker import state as worker_state
 
 from app.database.tables import Job
-from app.devices import describe, is_device_lost, is_out_of_memory
-from app.errors import DatabaseUnavailable, DeviceLost, ExtractorError, LeaseLost, NoSpace, OutOfMemory
+from app.devices import is_device_lost
+from app.errors import DatabaseUnavailable, ExtractorError, LeaseLost
 from app.jobs import EvaluationRequest, Stage, State, TrainingRequest
 from app.jobs.job_kinds import find_kind
 from app.jobs.processes import name_process
 from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.logs import set_job
 from app.services import Services
+from app.workers.failures import explain, leave_device
 from app.workers.queue import MOST_MESSAGES, JobQueue
 
 log = logging.getLogger(__name__)
@@ -185,32 +185,9 @@ def _work_on(app: JobQueue, job: Job, stage: Stage, work: Work) -> None:
     except Exception as error:
         log.exception("job %s: %s failed", job.id, stage.name)
         if is_device_lost(error):
-            _leave_device(services, job, stage, error)
+            leave_device(services, job, stage, error)
         else:
-            services.jobs.fail(job, _explain(error))
-
-
-def _leave_device(services: Services, job: Job, stage: Stage, error: Exception) -> None:
-    """Exit, so that the job continues in a new process that can use the GPU; in a thread pool, fail the job."""
-    what = f"The GPU failed with `{describe(error)}`"
-    if current_process().name == "MainProcess":
-        advice = "this process can no longer use it: restart the worker, then retry the job."
-        services.jobs.fail(job, DeviceLost(f"{what}, and {advice}"))
-        return
-    advice = "retry the job, with other weights if it fails again, and check the GPU."
-    try:
-        services.jobs.hand_over(job, stage, DeviceLost(f"{what}, again in a new process at the same place: {advice}"))
-    finally:
-        os._exit(1)  # without the clean-up of CUDA, which may hang
-
-
-def _explain(error: Exception) -> ExtractorError:
-    """Return the error of a job for an unexpected exception, a full disk or a full memory."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return NoSpace("There is no space left on the server's disk: free some space and retry the job.")
-    if is_out_of_memory(error):
-        return OutOfMemory("The memory of the device is full: stop other programs that use it, then retry the job.")
-    return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")
+            services.jobs.fail(job, explain(error))
 
 
 def list_served_queues(app: JobQueue, stage: Stage) -> set[str]:

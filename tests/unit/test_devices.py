@@ -1,10 +1,11 @@
 """Errors of GPUs, with the messages of CUDA, cuBLAS, cuDNN and torch.
 
-Sources: https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html,
-https://github.com/pytorch/pytorch/issues/16417 (memory), https://github.com/pytorch/pytorch/issues/21819 (access).
+Sources: https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html. After most of its errors, only a new
+process can use the GPU: https://github.com/pytorch/pytorch/issues/17425, https://github.com/pytorch/pytorch/issues/2300.
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ OTHER = [
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the waits instead of waiting."""
     waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("app.devices.time", SimpleNamespace(sleep=waited.append))
     monkeypatch.setattr(devices, "_droppers", [])
     return waited
 

@@ -41,6 +41,7 @@ COMMAND_LINES = {
         "--pages 2 --documents 2 --history 5 --json {out}/tables.json --plot {out}/scale.png",
         ["| 2 | 1 |", "| 2 | 3 |", "| 5 |"],
     ),
+    "training": ("--pages {pages} --size 64 --rounds 1 --device cpu", ["| this project |", "| library |", "| floor: "]),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),

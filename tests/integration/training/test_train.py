@@ -1,20 +1,24 @@
+import multiprocessing
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
+from app import devices
 from app.detection.weights import load_network
-from app.errors import WeightsError
+from app.errors import OutOfMemory, TrainingError, WeightsError
 from app.images.pixels import decode_image
 from app.training.datasets import Dataset
 from app.training.history import EpochRecord
 from app.training.train import TrainingConfig, count_epochs, find_architecture, save_weights, train
-from app.training.trainer import AtomicPath, read_page
+from app.training.trainer import AtomicPath, ThreadedLoader, YoloTrainer, check_float16, read_page
 from tests.support import yolov5_networks
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
@@ -216,3 +220,79 @@ def test_weights_that_cannot_be_loaded_are_rejected(dataset: Dataset, tmp_path: 
     (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model": 1}))
     with pytest.raises(WeightsError, match=r"bad\.pt"):
         train(tmp_path / "bad.pt", dataset, tmp_path / "training", CONFIG, Observer())
+
+
+def test_a_training_that_exceeds_the_memory_resumes_with_half_the_batch(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, sizes = YoloTrainer.preprocess_batch, []
+
+    def fail_in_second_epoch(trainer: YoloTrainer, batch: dict[str, Any]) -> dict[str, Any]:
+        sizes.append(len(batch["img"]))
+        if trainer.epoch == 1 and sizes[-1] > 2:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return prepare(trainer, batch)
+
+    monkeypatch.setattr(YoloTrainer, "preprocess_batch", fail_in_second_epoch)
+    observer, threads = Observer(), torch.get_num_threads()
+    train(start, dataset, tmp_path, CONFIG, observer)
+    assert [record.epoch for record in observer.epochs] == [1, 2]
+    assert sizes == [4] * 3 + [4] + [2] * 6
+    assert torch.get_num_threads() == threads
+
+
+def test_a_device_without_memory_for_one_page_fails_with_advice(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(YoloTrainer, "preprocess_batch", fail)
+    monkeypatch.setattr(devices, "WAITS", ())
+    with pytest.raises(OutOfMemory, match="lower MODEL_SIZE, or train smaller weights"):
+        train(start, dataset, tmp_path, TrainingConfig(1, 64, 2, "cpu"), Observer())
+
+
+def test_a_loss_that_stays_nan_is_an_error_with_advice(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Training failed: NaN persisted for 4 epochs")
+
+    monkeypatch.setattr(YoloTrainer, "_do_train", fail)
+    with pytest.raises(TrainingError, match="check the labels"):
+        train(start, dataset, tmp_path, CONFIG, Observer())
+
+
+def test_a_training_loads_its_pages_without_starting_processes(
+    start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in the child of the gpu worker: "daemonic processes are not allowed to have children".
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    build = DetectionTrainer.get_dataloader
+
+    def build_for_gpu(trainer: YoloTrainer, *arguments: Any) -> Any:
+        trainer.args.workers = 1  # ultralytics uses no processes on a CPU
+        return build(trainer, *arguments)
+
+    monkeypatch.setattr(DetectionTrainer, "get_dataloader", build_for_gpu)
+    observer = Observer()
+    train(start, dataset, tmp_path, TrainingConfig(1, 64, 4, "cpu"), observer)
+    assert len(observer.epochs) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_load_every_page_once_an_epoch(threads: int) -> None:
+    loader = ThreadedLoader(list(range(10)), batch_size=4, shuffle=True)
+    loader.threads = threads
+    for _ in range(2):
+        batches = list(loader)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert sorted(torch.cat(batches).tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize(("value", "usable"), [(1.0, True), (float("nan"), False)])
+def test_float16_is_used_if_its_results_are_finite(value: float, usable: bool) -> None:
+    network = make_yolo()
+    torch.nn.init.constant_(next(network.parameters()), value)
+    assert check_float16(network) is usable

@@ -25,7 +25,7 @@ from app.jobs import State
 from app.jobs.states import DELIVER, DOWNLOAD, RUN
 from app.services import Services
 from app.storage import Storage, write_atomic
-from app.workers import tasks
+from app.workers import failures
 from app.workers.queue import MOST_MESSAGES, JobQueue
 from app.workers.tasks import remove_expired_jobs, run_stage
 from tests.support.rows import change_job
@@ -292,7 +292,7 @@ def test_a_child_process_exits_after_a_gpu_error_and_its_job_continues(
         raise Exited
 
     monkeypatch.setattr("os._exit", exit_process)
-    monkeypatch.setattr(tasks.current_process(), "_name", "ForkPoolWorker-1")
+    monkeypatch.setattr(failures.current_process(), "_name", "ForkPoolWorker-1")
     jobs, job_id = queue.services.jobs, submit(client, headers)
     change_job(queue.services.database, job_id, state=State.RUNNING)
     empty_queues(queue)

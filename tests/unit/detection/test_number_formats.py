@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from ultralytics.cfg import get_cfg
 
 from app import devices
 from app.detection import loading
@@ -16,7 +17,7 @@ from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.format_trials import FormatTrials
 from app.detection.loading import build_detector, find_difference
-from app.detection.precision import Precision, computes_bfloat16
+from app.detection.precision import Precision, compute_in_bfloat16, computes_bfloat16
 from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder
@@ -210,3 +211,30 @@ def test_batches_are_small_enough_for_every_stream() -> None:
     assert [len(batch) for batch in detector.split(range(6))] == [3, 3]
     assert [len(batch) for batch in detector.split(range(40))] == [8] * 5
     assert detector.split([]) == []
+
+
+def test_a_training_network_in_bfloat16_has_nearly_the_same_loss() -> None:
+    batch = {
+        "img": torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+        "cls": torch.zeros(2, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.3]]),
+    }
+    original, reduced = (make_yolo().train() for _ in range(2))
+    original.args = reduced.args = get_cfg()
+    compute_in_bfloat16(reduced)
+    (expected, _), (loss, _) = original(batch), reduced(batch)
+    assert loss.dtype == torch.float32
+    assert torch.allclose(loss, expected, rtol=0.05)
+    assert not torch.equal(loss, expected)
+    loss.sum().backward()
+    assert all(each.grad.dtype == torch.float32 for each in reduced.parameters() if each.grad is not None)
+
+
+def test_a_validated_network_in_bfloat16_decodes_its_boxes_in_float32() -> None:
+    original, reduced = make_yolo().eval(), compute_in_bfloat16(make_yolo()).eval()
+    page = torch.rand(1, 3, 640, 640, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, boxes = original(page)[0][:, :4], reduced(page)[0][:, :4]
+    assert boxes.dtype == torch.float32
+    assert 0 < (boxes - expected).abs().max() < 1.0  # in pixels; the steps of bfloat16 are 4 pixels

@@ -1,14 +1,18 @@
 """Tiled matching gives the same matches as the full similarity matrix."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.similarity import matching
 from app.similarity.matching import MatchConfig, Matches, match, match_within
+from app.similarity.tiled_products import Product, TiledProducts
 
 Array = NDArray[np.float32]
 Pairs = dict[tuple[int, int], tuple[float, int]]
@@ -157,3 +161,23 @@ def test_matches_do_not_depend_on_the_memory_limit() -> None:
     one, other = (match(first, second, MatchConfig(7, memory, "cpu")) for memory in (0, 512))
     for name in ("first", "second", "scores", "transpositions"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_full_memory_makes_the_tiles_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+
+    class SmallTiles(TiledProducts):
+        def __init__(self, products: list[Product], memory: int, *rest: Any, **options: Any) -> None:
+            limits.append(memory >> 20)
+            if limits[-1] > 128:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().__init__(products, memory, *rest, **options)
+
+    one, other = (np.random.default_rng(seed).normal(size=(70, 8)).astype(np.float32) for seed in (0, 1))
+    expected = [match([one], other, MatchConfig(5)), match_within([one], MatchConfig(5))]
+    monkeypatch.setattr(matching, "TiledProducts", SmallTiles)
+    found = [match([one], other, MatchConfig(5)), match_within([one], MatchConfig(5))]
+    assert limits == [512, 256, 128] * 2
+    for matches, wanted in zip(found, expected, strict=True):
+        assert np.array_equal(matches.first, wanted.first)
+        assert np.array_equal(matches.scores, wanted.scores)
