@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
+from app.detection.library import load_library
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
 from app.detection.weights import isolate_ultralytics
 from app.errors import WeightsError
@@ -90,7 +91,9 @@ class Detector:
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.streams = config.streams or (count_cores() if self.device.type == "cpu" else 1)
-        self.network = network.fuse(verbose=False).to(self.device, self.dtype, memory_format=torch.channels_last)
+        with _blame_weights():
+            fused: Any = network.fuse(verbose=False)
+        self.network = fused.to(self.device, self.dtype, memory_format=torch.channels_last)
         self._widening = Lock()
         self._free: SimpleQueue[Any] = SimpleQueue()
         for copy in (self.network, *(copy_sharing_weights(self.network) for _ in range(1, self.streams))):
@@ -198,7 +201,8 @@ class Detector:
         with self.lend_network() as network:
             dtype = self.dtype
             tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-            output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
+            with _blame_weights():
+                output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
         output = output[0] if isinstance(output, (list, tuple)) else output
         return dtype, output, bool(getattr(network, "end2end", False))
 
@@ -233,6 +237,19 @@ class Detector:
         rows[:, [0, 2]] -= (padded.shape[1] - width) // 2
         rows[:, [1, 3]] -= (padded.shape[0] - height) // 2
         return Detections.from_rows(rows).scaled((width, height), (image.shape[1], image.shape[0]))
+
+
+@contextmanager
+def _blame_weights() -> Iterator[None]:
+    """Convert errors of a network whose attributes are not those that the installed ultralytics uses."""
+    try:
+        yield
+    except (AttributeError, TypeError, LookupError, AssertionError, NotImplementedError) as error:
+        library, reason = f"ultralytics {load_library().version}", " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"The model does not run with {library} of this server, so another release or a fork saved it ({reason}): "
+            f"train it again with {library}."
+        ) from error
 
 
 def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:
