@@ -55,6 +55,8 @@ class Checkpoint:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("an entry is compressed")
         self._folder = entries[0].filename.partition("/")[0]
+        if f"{self._folder}/constants.pkl" in archive.namelist():
+            raise ValueError("the archive is of TorchScript")
         if archive.getinfo(f"{self._folder}/data.pkl").file_size > LONGEST:
             raise ValueError("the pickle is too large")
         content = self._read("data.pkl")

@@ -1,4 +1,4 @@
-"""What a file is that is not a checkpoint of torch: an export, an unfinished download, a page of a web site."""
+"""Names of files that are not checkpoints of torch: exports, unfinished downloads, pages of web sites."""
 
 import zipfile
 from io import FileIO

@@ -3,10 +3,8 @@
 Such a checkpoint is a pickle of the network's Python objects. Nothing in it is imported or called. The network is
 rebuilt from the parsed records (``checkpoint``):
 
-- a layer becomes an instance of the class of that name in torch or in the installed ultralytics, wherever the release
-  that saved it had the class;
-- its attributes are those of the file, if they are plain values, tensors or layers. All others are left out, such as
-  the loss of the training.
+- a layer becomes an instance of the class of that name in torch or in the installed ultralytics, in any module;
+- plain values, tensors and layers become its attributes. Others are left out, such as the loss of the training.
 """
 
 import importlib
