@@ -9,6 +9,7 @@ rebuilt from the parsed records (``checkpoint``):
 
 import importlib
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,6 +63,7 @@ class _Builder:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._built: dict[int, Any] = {}
+        self._is_before_84 = re.match(r"8\.[0-3]\.", str(checkpoint.content.get("version"))) is not None
 
     def build(self, record: Record) -> nn.Module:
         if id(record) not in self._built:
@@ -69,6 +71,9 @@ class _Builder:
             module = self._built[id(record)] = kind.__new__(kind)
             nn.Module.__init__(module)
             values = {name: self._value(value) for name, value in record.state.items()}
+            # Releases before 8.4 detect with the head without NMS of YOLOv10; later ones with the other head.
+            if record.kind.endswith(".v10Detect") and self._is_before_84:
+                values["_end2end"] = True
             module.__setstate__({name: value for name, value in values.items() if value is not _LEFT_OUT})
         module = self._built[id(record)]
         if not isinstance(module, nn.Module):

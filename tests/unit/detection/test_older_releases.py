@@ -73,9 +73,13 @@ def test_checkpoints_of_older_releases_give_the_same_output(
     path = save_network(tmp_path / "m.pt", architecture, imgsz=96)
     content = torch.load(path, weights_only=False)
     content["ema"].criterion = Loss() if LOSS in changes else None
+    if YOLOV10 in changes:
+        content["version"], content["ema"].end2end = "8.2.103", True
+    expected = run(content["ema"].float().eval())
+    content["ema"].model[-1].__dict__.pop("_end2end", None)  # older releases have no such attribute
     torch.save(content, path)
     renamed = rename(path, *changes)
-    torch.testing.assert_close(detect(renamed), run(content["ema"].float().eval()), rtol=0, atol=0)
+    torch.testing.assert_close(detect(renamed), expected, rtol=0, atol=0)
     found = describe(find_weights(renamed))
     assert (found.error, found.input_size, found.classes) == ("", 96, {0: "0", 1: "1"})
 
