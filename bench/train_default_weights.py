@@ -157,7 +157,7 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
     for branch in network.model[-1].cv3:
         branch[-1].bias.data += shift
     # Published weights must not contain paths of the machine that trained them.
-    network.args = {"imgsz": dict(network.args)["imgsz"]}
+    network.args = {"imgsz": STAGES[-1].size}
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": network.half().requires_grad_(False), "train_args": network.args}, out)
 

@@ -24,6 +24,7 @@ from app.config import ROOT, Settings
 from app.database.sessions import Database
 from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import build_environment, choose_settings
+from tests.support.checkpoints import make_module, save_records
 from tests.support.library import Library
 from tests.support.postgresql import Server, run_server
 
@@ -118,7 +119,7 @@ def database(tmp_path: Path, make_database: Callable[[Path], str]) -> Iterator[D
 def settings(tmp_path: Path, broker_url: str, make_database: Callable[[Path], str]) -> Settings:
     models = tmp_path / "models"
     models.mkdir()
-    (models / "illustrations.pt").write_bytes(b"never read by the API")
+    save_records(models / "illustrations.pt", make_module())
     with redis.Redis.from_url(broker_url) as broker:
         broker.flushdb()
     url = make_database(tmp_path / "data" / "service.db")

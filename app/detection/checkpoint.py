@@ -9,10 +9,10 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from app.detection.file_kinds import BoundedFile, explain_file
 from app.detection.pickles import LONGEST, Name, Reading, Record, parse_pickle
 from app.errors import WeightsError
 
@@ -20,9 +20,8 @@ ADVICE = "replace it by a detection checkpoint of ultralytics or YOLOv5"
 
 # yolov5x6 has 140 million parameters; its training checkpoint, with moving average and optimizer, has 1.2 GB.
 LARGEST = 4_000_000_000
-# The central directory of such an archive has 0.5 MB; its parsed entries take ten times as much memory.
-_LARGEST_READ = 4_000_000
 _MOST_DIMENSIONS = 16
+_PROTOCOL = 2  # the pickle protocol of torch.save
 
 # Bytes per element, by storage type.
 NUMBERS = {
@@ -31,13 +30,6 @@ NUMBERS = {
     **dict.fromkeys(["torch.FloatStorage", "torch.IntStorage"], 4),
     **dict.fromkeys(["torch.DoubleStorage", "torch.LongStorage"], 8),
 }
-
-
-class _BoundedFile(FileIO):
-    """A file with limited reads; a larger central directory is cut off, and the archive counts as damaged."""
-
-    def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
-        return super().read(_LARGEST_READ if size is None or size < 0 else min(size, _LARGEST_READ))
 
 
 class Checkpoint:
@@ -63,9 +55,15 @@ class Checkpoint:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("an entry is compressed")
         self._folder = entries[0].filename.partition("/")[0]
+        if f"{self._folder}/constants.pkl" in archive.namelist():
+            raise ValueError("the archive is of TorchScript")
         if archive.getinfo(f"{self._folder}/data.pkl").file_size > LONGEST:
             raise ValueError("the pickle is too large")
-        self.reading: Reading = parse_pickle(self._read("data.pkl"))
+        content = self._read("data.pkl")
+        if content[:1] == b"\x80" and content[1] > _PROTOCOL:
+            advice = "load it with torch and save it again with torch.save"
+            raise WeightsError(f"{name} has pickle protocol {content[1]} instead of {_PROTOCOL}: {advice}.")
+        self.reading: Reading = parse_pickle(content)
 
     @property
     def is_yolov5(self) -> bool:
@@ -76,9 +74,8 @@ class Checkpoint:
     def content(self) -> dict[str, Any]:
         """The saved dictionary: the network and the state of its training."""
         content = self.reading.content
-        if not isinstance(content, dict):
-            raise WeightsError(f"{self.name} is not a checkpoint: {ADVICE}.")
-        return content
+        # torch.save(network) saves the network alone.
+        return content if isinstance(content, dict) else {"model": content}
 
     @property
     def network(self) -> Record:
@@ -86,9 +83,19 @@ class Checkpoint:
         record = self.content.get("ema") or self.content.get("model")
         if isinstance(record, Record) and record.kind.endswith(".DataParallel"):
             record = children(record)["module"]
-        if not isinstance(record, Record):
-            raise WeightsError(f"{self.name} does not contain a network: {ADVICE}.")
+        if not isinstance(record, Record) or find_tensor(record):
+            raise WeightsError(f"{self.name} {self._explain_content()}: {ADVICE}.")
         return record
+
+    def _explain_content(self) -> str:
+        """Return what a file without a network has instead."""
+        tables = [each for each in (self.content, *self.content.values()) if isinstance(each, dict)]
+        tables += [each for table in tables for each in table.values() if isinstance(each, dict)]
+        if any(find_tensor(value) for table in tables if table.keys() != {"model"} for value in table.values()):
+            return "has the parameters of a network (a state dict), but not the network itself"
+        if "param_groups" in self.content:
+            return "has the state of an optimizer, but no network"
+        return "does not contain a network"
 
     def read_numbers(self, record: Record) -> bytes:
         """Return the bytes of a tensor's storage."""
@@ -151,6 +158,13 @@ def _storage(record: Record) -> tuple[str, str]:
     return numbers.kind, key
 
 
+def _explain(path: Path) -> str:
+    try:
+        return explain_file(path)
+    except OSError:  # a folder, or a disk that fails
+        return ""
+
+
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
     """Open a checkpoint for reading.
@@ -160,7 +174,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
             converted as well.
     """
     try:
-        with _BoundedFile(path) as file:
+        with BoundedFile(path) as file:
             size = path.stat().st_size
             if size > LARGEST:
                 raise WeightsError(
@@ -178,4 +192,5 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
         raise WeightsError(f"{path.name} cannot be read: give the user of this service read permission.") from error
     # A malformed file can raise any exception; for the user they all mean the same.
     except Exception as error:
-        raise WeightsError(f"{path.name} is not a torch checkpoint, or it is damaged: {ADVICE}.") from error
+        reason = _explain(path) or f"is not a torch checkpoint, or it is damaged: {ADVICE}"
+        raise WeightsError(f"{path.name} {reason}.") from error

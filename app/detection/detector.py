@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
+from app.detection.library import load_library
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
 from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.detection.weights import isolate_ultralytics
@@ -91,7 +92,8 @@ class Detector:
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
         self.streams = count_streams(config.streams, self.device)
         self._batches = Batches(config.batch_size, ADVICE)
-        fused: Any = network.fuse(verbose=False)
+        with _blame_weights():
+            fused: Any = network.fuse(verbose=False)
         self.network = shrink_to_memory(
             lambda _: fused.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
         )
@@ -188,7 +190,8 @@ class Detector:
         with self.lend_network() as network:
             dtype = self.dtype
             tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-            output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
+            with _blame_weights():
+                output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
         output = output[0] if isinstance(output, (list, tuple)) else output
         return dtype, output, bool(getattr(network, "end2end", False))
 
@@ -223,6 +226,19 @@ class Detector:
         rows[:, [0, 2]] -= (padded.shape[1] - width) // 2
         rows[:, [1, 3]] -= (padded.shape[0] - height) // 2
         return Detections.from_rows(rows).scaled((width, height), (image.shape[1], image.shape[0]))
+
+
+@contextmanager
+def _blame_weights() -> Iterator[None]:
+    """Convert errors of a network whose attributes are not those that the installed ultralytics uses."""
+    try:
+        yield
+    except (AttributeError, TypeError, LookupError, AssertionError, NotImplementedError) as error:
+        library, reason = f"ultralytics {load_library().version}", " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"The model does not run with {library} of this server, so another release or a fork saved it ({reason}): "
+            f"train it again with {library}."
+        ) from error
 
 
 def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:

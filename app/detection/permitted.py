@@ -8,7 +8,9 @@ import re
 from typing import Any
 
 from app.detection.checkpoint import ADVICE, Checkpoint, children, find_tensor, read_classes
+from app.detection.library import REPLACED, load_library
 from app.detection.pickles import Record
+from app.detection.projects import find_project, find_task
 from app.errors import WeightsError
 
 # torch layers in YOLOv5, each with its constructor arguments; the layer has attributes of the same names.
@@ -48,15 +50,20 @@ _YOLOV5 = {
 }
 _YOLOV5_NETWORKS = {"models.yolo.Model", "models.yolo.DetectionModel"}
 
-# Ultralytics' own loader also checks that each of these names is a module class.
-_ULTRALYTICS = re.compile(
-    r"(torch\.nn|ultralytics\.nn)\.modules\.[a-z_]+\.([A-Z]\w*|v10Detect)|ultralytics\.nn\.tasks\.[A-Z]\w*", re.ASCII
-)
+_TORCH_LAYER = re.compile(r"torch\.nn\.modules\.[a-z_]+\.[A-Z]\w*", re.ASCII)
+# Up to 8.0.94, ultralytics.nn.modules was one module.
+_ULTRALYTICS_LAYER = re.compile(r"ultralytics\.nn\.modules\.([a-z_]+\.)?([A-Z]\w*|v10Detect)", re.ASCII)
+_ULTRALYTICS_NETWORK = re.compile(r"ultralytics\.nn\.tasks\.[A-Z]\w*", re.ASCII)
 _ULTRALYTICS_DATA = {
     *("ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace"),
     *(f"torch.{name}" for name in ("float16", "float32", "bfloat16", "int64", "CharStorage", "ShortStorage")),
 }
-_LOSSES = re.compile(r"ultralytics\.utils\.(loss|tal)\.\w+")  # some releases save the loss with the network
+# Some releases save the loss with the network. It is left out of the network that is built.
+_LOSSES = re.compile(
+    r"ultralytics\.((yolo\.|vit\.|models\.)?utils\.(loss|tal|ops)|yolo\.v8\.detect\.train)\.[A-Za-z]\w*", re.ASCII
+)
+# dill, with which ultralytics 8.0.109 to 8.2 saves when it is installed, writes a type of Python as this call.
+DILL = "dill._dill._load_type"
 _ULTRALYTICS_NETWORKS = {
     f"ultralytics.nn.tasks.{name}" for name in ("DetectionModel", "RTDETRDetectionModel", "YOLOv10DetectionModel")
 }
@@ -83,27 +90,70 @@ def check(checkpoint: Checkpoint) -> None:
     if sum(map(checkpoint.count, tensors)) > checkpoint.size + _MOST_REPEATED:
         raise ValueError("the tensors have more elements than the file has data")
     read_classes(checkpoint.network)
-    list_modules(checkpoint.network)
+    modules = list_modules(checkpoint.network)
+    if not checkpoint.is_yolov5:
+        _check_release(checkpoint, modules)
 
 
 def _check_names(checkpoint: Checkpoint) -> None:
     name, origin = checkpoint.name, "YOLOv5" if checkpoint.is_yolov5 else "detection"
+    permits = _YOLOV5.__contains__ if checkpoint.is_yolov5 else _is_of_ultralytics
+    unknown = [kind for kind in checkpoint.reading.names if not permits(kind)]
     for kind in checkpoint.reading.names:
-        if not (kind in _YOLOV5 if checkpoint.is_yolov5 else _is_of_ultralytics(kind)):
-            what = f"which is not part of a {origin} network"
-            raise WeightsError(f"{name} contains {kind[:100]}, {what}: it was not loaded; {ADVICE}.")
-    data = _DATA | _ULTRALYTICS_DATA
+        if task := find_task(kind):
+            what = f"a {kind.rpartition('.')[2]}, which is not a detection network but one {task}"
+            raise WeightsError(f"{name} contains {what}: {ADVICE}.")
+    if project := find_project(unknown):
+        raise WeightsError(f"{name} is a checkpoint of {project}: it was not loaded; {ADVICE}.")
+    for kind in unknown:
+        what = f"which is not part of a {origin} network"
+        raise WeightsError(f"{name} contains {kind[:100]}, {what}: it was not loaded; {ADVICE}.")
+    data = _DATA | _ULTRALYTICS_DATA | {DILL, f"the result of {DILL}"}
     for kind in checkpoint.reading.called:
         if kind not in data:  # instances of module classes are created without a call
             raise WeightsError(f"{name} calls {kind[:100]}, which no checkpoint does: it was not loaded; {ADVICE}.")
     for record in checkpoint.reading.records:
         if record.kind == "builtins.getattr" and record.args[1] not in ("forward", "forward_fuse"):
             raise WeightsError(f"{name} reads an attribute, which no checkpoint does: it was not loaded; {ADVICE}.")
+        if record.kind == DILL and record.args != ("set",):
+            raise WeightsError(f"{name} contains types that only dill can load: it was not loaded; {ADVICE}.")
+
+
+def _check_release(checkpoint: Checkpoint, modules: list[Record]) -> None:
+    """Check that the installed ultralytics has all layers of a network, and uses all parts of each layer.
+
+    Raises:
+        WeightsError: If the weights need another release, or a fork.
+    """
+    library = load_library()
+    for module in modules:
+        layer = _ULTRALYTICS_LAYER.fullmatch(module.kind)
+        missing = ""
+        if layer and layer[2] not in library.layers and layer[2] not in REPLACED:
+            missing = layer[2]
+        elif layer:
+            parts = [part for part, child in children(module).items() if child is not None]
+            missing = next((f"{layer[2]}.{part}" for part in parts if not library.has_part(layer[2], part)), "")
+        if missing:
+            raise WeightsError(f"{checkpoint.name} {explain_release(checkpoint, missing)}.")
+
+
+def explain_release(checkpoint: Checkpoint, missing: str) -> str:
+    """Return that weights need another release of ultralytics, and what to do, as the rest of a sentence."""
+    version = checkpoint.content.get("version")
+    recorded = f" ({version[:20]})" if isinstance(version, str) and version[:20].isprintable() else ""
+    library = f"ultralytics {load_library().version}"
+    return (
+        f"was saved by another release of ultralytics{recorded} or a fork of it: {missing[:100]} does not exist in "
+        f"{library} of this server; train the weights again with {library}"
+    )
 
 
 def _is_of_ultralytics(kind: str) -> bool:
-    known = kind in _DATA or kind in _ULTRALYTICS_DATA
-    return known or bool(_ULTRALYTICS.fullmatch(kind) or _LOSSES.fullmatch(kind))
+    known = kind in _DATA or kind in _ULTRALYTICS_DATA or kind == DILL
+    return known or any(
+        pattern.fullmatch(kind) for pattern in (_TORCH_LAYER, _ULTRALYTICS_LAYER, _ULTRALYTICS_NETWORK, _LOSSES)
+    )
 
 
 def list_modules(network: Record) -> list[Record]:

@@ -64,6 +64,8 @@ def detect_on_test_page(path: Path) -> None:
     network = load_network(path)
     try:
         Detector(network, DetectorConfig(size=320, device="cpu")).detect([np.full((320, 320, 3), 127, np.uint8)])
+    except WeightsError as error:
+        raise WeightsError(f"{path.name}: {error.message}") from error
     # A network from a file can raise any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

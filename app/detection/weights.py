@@ -1,8 +1,7 @@
 """The model store: detection weights in ``models/``, found by name and loaded safely.
 
 A ``.pt`` file is a pickle, and a pickle can run code. ``permitted`` therefore checks each file against an allow list
-first. Checkpoints of ultralytics are then loaded by its safe loader, ``torch.load(weights_only=True)`` with an allow
-list of model classes. Networks of YOLOv5 are rebuilt from their parsed pickle (``yolov5``).
+first. The network is then rebuilt from the parsed pickle: ``networks`` for ultralytics, ``yolov5`` for YOLOv5.
 """
 
 import hashlib
@@ -169,19 +168,16 @@ def load_network(path: Path) -> "BaseModel":
         WeightsError: If the file is not such a checkpoint, is damaged, or is not permitted.
     """
     isolate_ultralytics()
+    from app.detection.networks import build_ultralytics
     from app.detection.yolov5 import build_yolov5
 
     with open_checkpoint(path) as checkpoint:
         check(checkpoint)
-        if checkpoint.is_yolov5:
-            return build_yolov5(checkpoint)
-        content = load_checkpoint(path)
-        network: BaseModel = content.get("ema") or content["model"]
-        return network.float().eval()
+        return build_yolov5(checkpoint) if checkpoint.is_yolov5 else build_ultralytics(checkpoint)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of ultralytics, with its network and the state of its training.
+    """Load a checkpoint of the installed ultralytics, with its network and the state of its training.
 
     Raises:
         Exception: Any exception, if the file is damaged or inconsistent.

@@ -8,21 +8,19 @@ rebuilt from the parsed records (``checkpoint``):
 - the head becomes ``AnchorDetect``.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from app.detection.checkpoint import Checkpoint, children, find_tensor, read_classes
+from app.detection.checkpoint import Checkpoint, children, read_classes
+from app.detection.networks import read_tensor
 from app.detection.permitted import YOLOV5_BLOCKS, YOLOV5_LAYERS
 from app.detection.pickles import Record
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
-
-_NUMBERS = {"torch.HalfStorage": torch.float16, "torch.FloatStorage": torch.float32, "torch.LongStorage": torch.int64}
 
 
 class AnchorDetect(nn.Module):
@@ -117,17 +115,8 @@ class _Builder:
         anchors = self._tensor(record.state["_buffers"]["anchors"]) * strides[:, None, None]  # saved in cells
         return AnchorDetect(self._build_block(children(record)["m"]).children(), anchors, strides.tolist())
 
-    def _tensor(self, record: Record) -> torch.Tensor:
-        """Return a tensor from the file; floating-point types are converted to float32."""
-        tensor = find_tensor(record)
-        if tensor is None:
-            raise TypeError("a tensor is missing")
-        (_, numbers, *_), offset, size, stride, *_ = tensor.args
-        flat = torch.frombuffer(bytearray(self._checkpoint.read_numbers(tensor)), dtype=_NUMBERS[numbers.kind])
-        if math.prod(size) > len(flat):
-            raise ValueError("a tensor has more elements than its storage")
-        array = flat.as_strided(size, stride, offset)
-        return array.float() if array.is_floating_point() else array
+    def _tensor(self, record: Any) -> torch.Tensor:
+        return read_tensor(self._checkpoint, record)
 
 
 def _connect(layers: Iterable[Any], sources: Sequence[int | list[int]]) -> list[int]:

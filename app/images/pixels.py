@@ -19,19 +19,6 @@ Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 
-def load_ahead(
-    batches: Iterable[Sequence[Item]], load: Callable[[Item], Loaded], threads: int = 1
-) -> Iterator[list[Loaded]]:
-    """Yield the loaded items of each batch. While the caller works on one batch, threads load the next."""
-    following = iter(batches)
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
-        ahead = deque([_submit(executor, load, item) for item in batch] for batch in islice(following, 1))
-        while ahead:
-            ready = [future.result() for future in ahead.popleft()]
-            ahead.extend([_submit(executor, load, item) for item in batch] for batch in islice(following, 1))
-            yield ready
-
-
 def map_ahead(
     work: Callable[[Item], Loaded], items: Iterable[Item], threads: int, start: Callable[[], object] = bool
 ) -> Iterator[Loaded]:

@@ -60,8 +60,7 @@ def show_default() -> ResponseReturnValue:
     """Show the default weights, which requests without a model use, and the previous default."""
     models = current_services.models
     try:
-        models.find()
-        error = None
+        error = current_services.descriptions.describe(models.find()).error or None
     except RequestError as lost:
         error = lost.message
     return jsonify(Default(**_describe(models.default), error=error))

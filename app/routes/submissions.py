@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from app.database.tables import Job
+from app.detection.weights import Weights
 from app.errors import RequestError
 from app.jobs.requests import (
     DetectionOptions,
@@ -154,9 +155,8 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 
     The new weights are added to GET /models.
     """
-    models = current_services.models
-    body = replace(body, model=models.find(body.model).name)
-    if f"{body.name}.pt" in models.list_weights():
+    body = replace(body, model=_find_weights(body.model).name)
+    if f"{body.name}.pt" in current_services.models.list_weights():
         raise RequestError(f"name: weights {body.name}.pt already exist; choose another name.")
     body.check_splits(current_services.datasets.find(g.client.id, body.data).splits)
     (job,) = current_services.jobs.submit(g.client.id, [body])
@@ -168,7 +168,7 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 @answers(Queued)
 def test_model(body: EvaluationRequest) -> ResponseReturnValue:
     """Evaluate detection weights on the labelled pages of a data set."""
-    body = replace(body, model=current_services.models.find(body.model).name)
+    body = replace(body, model=_find_weights(body.model).name)
     split = body.choose_split(current_services.datasets.find(g.client.id, body.dataset).splits)
     (job,) = current_services.jobs.submit(g.client.id, [body])
     return jsonify(_describe(job, f"The evaluation is queued: pages for {split} of the data set {body.dataset}."))
@@ -183,9 +183,21 @@ def _read_text(manifests: ManifestList) -> str:
 
 def _submit_detections(detections: list[DetectionRequest]) -> list[Job]:
     # The name of the default model is stored too, so that a later change of the default does not affect the job.
-    weights = current_services.models.find(detections[0].model)
+    weights = _find_weights(detections[0].model)
     named = [replace(each, model=weights.name) for each in detections]
     return current_services.jobs.submit(g.client.id, named)
+
+
+def _find_weights(name: str) -> Weights:
+    """Return the weights of a request; the default for an empty name.
+
+    Raises:
+        RequestError: If there are no such weights, or they cannot be used.
+    """
+    weights = current_services.models.find(name)
+    if error := current_services.descriptions.describe(weights).error:
+        raise RequestError(f"model: {error}")
+    return weights
 
 
 def _describe(job: Job, message: str) -> Queued:

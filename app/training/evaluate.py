@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.errors import RequestError
-from app.images.pixels import load_ahead
 from app.storage import write_atomic
 from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
@@ -31,7 +30,7 @@ from app.training.labelled_page import UNREADABLE, LabelledPage, TrueBoxes, load
 from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
 # Average precision needs detections of every confidence.
-EVALUATION_CONFIG = DetectorConfig(confidence=0.001, most=300)
+EVALUATION_CONFIG = DetectorConfig(confidence=0.001, most=300, streams=0)
 
 Report = Callable[[int, int], None]
 
@@ -84,21 +83,25 @@ def evaluate(
 def _detect_pages(
     detector: Detector, paths: Sequence[tuple[Path, Path]], class_map: Mapping[int, int], report: Report
 ) -> tuple[list[LabelledPage], list[UnreadablePage]]:
-    """Detect on every readable page, batch by batch; the next batch is decoded in the background."""
+    """Detect on every readable page, several batches at the same time."""
     detected: list[LabelledPage] = []
     unreadable: list[UnreadablePage] = []
-    size = detector.config.batch_size
     # Detection jobs request images 1.25 times larger than the network's input.
     least = round(1.25 * detector.config.size)
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    for batch in load_ahead(batches, lambda pair: _load(*pair, least)):
-        pages = [each for each in batch if isinstance(each, _Page)]
-        unreadable += [each for each in batch if isinstance(each, UnreadablePage)]
+
+    def work(batch: Sequence[tuple[Path, Path]]) -> tuple[list[LabelledPage], list[UnreadablePage]]:
+        loaded = [_load(*pair, least) for pair in batch]
+        pages = [each for each in loaded if isinstance(each, _Page)]
         found = detector.detect([page.pixels for page in pages])
-        detected += [
+        labelled = [
             LabelledPage(page.image_name, page.size, page.true, _translate(detections, class_map))
             for page, detections in zip(pages, found, strict=True)
         ]
+        return labelled, [each for each in loaded if isinstance(each, UnreadablePage)]
+
+    for labelled, failed in detector.run(work, detector.split(paths)):
+        detected += labelled
+        unreadable += failed
         report(len(detected) + len(unreadable), len(paths))
     return detected, unreadable
 

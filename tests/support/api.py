@@ -16,6 +16,7 @@ from app.auth import add_app
 from app.config import ROOT
 from app.database.sessions import Database
 from app.demo.service import build_environment, choose_settings, wait_for_api
+from tests.support.checkpoints import make_module, save_records
 
 
 class Api:
@@ -56,7 +57,7 @@ def open_api(folder: Path, **settings: Any) -> Iterator[Api]:
     """Run the API with its data in a folder. The settings name a running broker."""
     chosen = choose_settings(folder, models_folder=folder / "models", **settings)
     chosen.models_folder.mkdir()
-    (chosen.models_folder / chosen.default_model).touch()
+    save_records(chosen.models_folder / chosen.default_model, make_module())
     database = Database(chosen.sqlalchemy_url)
     database.upgrade()
     key = add_app(database, "front")

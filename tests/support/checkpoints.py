@@ -5,14 +5,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.detection.pickles import Name, Record
 from app.detection.weights import Weights
 
 
 def save_network(path: Path, architecture: str, **train_args: object) -> Path:
     """Save an untrained network with two classes in the format of ultralytics' trained checkpoints."""
+    import torch
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
     kind = RTDETRDetectionModel if architecture.startswith("rtdetr") else DetectionModel

@@ -65,12 +65,26 @@ def test_a_model_is_described(client: FlaskClient, folder: Path, name: str) -> N
 
 
 def test_unusable_weights_are_described_with_the_reason(client: FlaskClient, folder: Path) -> None:
+    (folder / "illustrations.pt").write_text("<html>")
+    reason = "illustrations.pt is an HTML page, such as the answer of a web site that asks for a login: "
     answer = client.get("/models/illustrations")
     assert answer.status_code == 200
     assert answer.json["default"] is True
     assert answer.json["supported"] is False
-    assert answer.json["error"].startswith("illustrations.pt is not a torch checkpoint")
+    assert answer.json["error"].startswith(reason)
     assert answer.json["architecture"] is None
+    assert client.get("/models/default").json["error"] == answer.json["error"]
+
+
+@pytest.mark.parametrize("model", [{}, {"model": "illustrations"}])
+def test_requests_with_unusable_weights_are_refused(
+    client: FlaskClient, headers: dict[str, str], folder: Path, model: dict[str, str]
+) -> None:
+    (folder / "illustrations.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    answer = client.post("/run_detect", headers=headers, data=MANIFEST | model)
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith("model: illustrations.pt is a Git LFS pointer instead of the file: run ")
+    assert client.get("/jobs", headers=headers).json["jobs"] == []
 
 
 NAMES = ["absent", "best_eida.md", "folder", "folder.pt", "gone", "loop", "/etc/passwd", "*", " ", "é" * 300]
@@ -134,7 +148,7 @@ def test_unusable_weights_do_not_become_the_default(
     damaged = f"is not a torch checkpoint, or it is damaged: {ADVICE}."
     reasons = {
         "hostile.pt": f"contains posix.system, which is not part of a detection network: it was not loaded; {ADVICE}.",
-        "empty.pt": damaged,
+        "empty.pt": "is empty: download or copy the file again.",
         "other.pt": damaged,  # its pickle is harmless, but it has no layers, which only torch notices
     }
     for name, reason in reasons.items():

@@ -13,6 +13,7 @@ from app import create_app
 from app.auth import add_app, hash_key, revoke_app
 from app.database.tables import Job
 from app.demo.service import choose_settings
+from tests.support.checkpoints import make_module, save_records
 from tests.support.hostile_requests import KINDS, Case
 
 SECRET = "the content of a file next to the data folder"
@@ -25,7 +26,7 @@ class Target:
         self.folder = folder
         models = folder / "models"
         models.mkdir()
-        (models / "illustrations.pt").touch()
+        save_records(models / "illustrations.pt", make_module())
         for name in ("secret.txt", "secret.pt"):
             (folder / name).write_text(SECRET)
         limits = {"rate_limit": "off", "rate_limit_address": "off"}

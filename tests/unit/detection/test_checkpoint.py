@@ -1,4 +1,5 @@
 import os
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -7,10 +8,11 @@ import pytest
 
 from app.detection.checkpoint import open_checkpoint
 from app.errors import WeightsError
-from tests.support.checkpoints import make_module, save_pickle, write_pickle
+from tests.support.checkpoints import make_module, make_tensor, save_pickle, write_pickle
 
 CONTENT = write_pickle({"model": make_module()})
 REJECTED = r"x\.pt is not a torch checkpoint, or it is damaged"
+INCOMPLETE = r"x\.pt is incomplete or damaged, as after an interrupted download: download or copy the file again\."
 
 
 def assert_rejected(path: Path, reason: str = REJECTED) -> None:
@@ -25,10 +27,80 @@ def test_network_and_content_of_a_checkpoint_are_read(tmp_path: Path) -> None:
         assert list(checkpoint.content) == ["model"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>", CONTENT, b"\x00" * 100_000])
-def test_a_file_that_is_not_an_archive_is_rejected(tmp_path: Path, content: bytes) -> None:
+LENGTH = (60).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty: download"),
+        (bytes(100_000), "contains only zero bytes: download"),
+        (b"PK\x03\x04", "is incomplete or damaged"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html><title>Login", "is an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
+            "is a Git LFS pointer instead of the file: run",
+        ),
+        (b'{"message": "not found"}', "is a text file"),
+        (b'<?xml version="1.0"?><net name="yolo">', "is an XML file, as exports for OpenVINO"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:" + bytes(9), "is an ONNX network: copy the .pt file"),
+        (
+            LENGTH + b'{"a.weight":{"dtype":"F16","shape":[1]}}',
+            "is a safetensors file, which has parameters but no network",
+        ),
+        (LENGTH + b'{"__metadata__":{"format":"pt"}}', "is a safetensors file"),
+        (b"\x1c\0\0\0TFL3", "is a TensorFlow Lite network"),
+        (LENGTH[:4] + b'{"description": "x", "stride": 32}\0', "is a TensorRT engine"),
+        (b"\x1f\x8b\x08", "is packed with gzip: unpack it"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "was saved by torch before 1.6, or in its old format: load it"),
+        (CONTENT, "is a pickle that was not written by torch.save: load it"),
+        (bytes(range(255, 0, -1)), "is not a torch checkpoint, or it is damaged"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_file_that_is_not_an_archive_is_named_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.pt").write_bytes(content)
-    assert_rejected(tmp_path / "x.pt")
+    assert_rejected(tmp_path / "x.pt", rf"^x\.pt {reason}[^\n]*\.$")
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["run/best.pt"], r"is a zip archive with best\.pt in it: unpack it"),
+        (["best/data.pkl", "best/constants.pkl", "best/code/a.py"], "is a TorchScript network: copy the .pt file"),
+        (["x/archive_format", "x/models/model.json"], "is a network of torch.export"),
+        (["a.npy", "b.npy"], "is a file of NumPy arrays"),
+        (["[Content_Types].xml"], "is not a torch checkpoint, or it is damaged"),
+    ],
+)
+def test_an_archive_of_another_kind_is_named_for_what_it_is(tmp_path: Path, names: list[str], reason: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"\x80\x02}.")
+    assert_rejected(tmp_path / "x.pt", rf"^x\.pt {reason}")
+
+
+TENSORS = {"conv.weight": make_tensor((4,), (1,))}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (TENSORS, "has the parameters of a network"),
+        ({"epoch": 3, "model": TENSORS}, "has the parameters of a network"),
+        ({"ema": {"module": TENSORS}}, "has the parameters of a network"),
+        ({"state": {}, "param_groups": []}, "has the state of an optimizer, but no network"),
+        (make_tensor((4,), (1,)), "does not contain a network"),
+    ],
+    ids=["parameters", "parameters in model", "parameters in ema", "optimizer", "tensor"],
+)
+def test_an_archive_with_tensors_only_says_so(tmp_path: Path, content: object, reason: str) -> None:
+    assert_rejected(save_pickle(tmp_path / "x.pt", write_pickle(content)), rf"^x\.pt {reason}")
+
+
+def test_a_newer_pickle_protocol_is_named(tmp_path: Path) -> None:
+    path = save_pickle(tmp_path / "x.pt", pickle.dumps({"model": None}, 5))
+    assert_rejected(path, r"^x\.pt has pickle protocol 5 instead of 2: load it with torch and save it again with torch")
 
 
 def test_a_truncated_archive_is_rejected(tmp_path: Path) -> None:
@@ -36,13 +108,13 @@ def test_a_truncated_archive_is_rejected(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert_rejected(path)
+        assert_rejected(path, INCOMPLETE)
 
 
 def test_compressed_archives_are_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", CONTENT)  # rejected although it does not unpack to more than the file
-    assert_rejected(tmp_path / "x.pt")
+    assert_rejected(tmp_path / "x.pt", r"x\.pt was compressed after torch wrote it: download or copy the file again\.")
 
 
 def test_overlapping_entries_are_rejected(tmp_path: Path) -> None:
@@ -71,7 +143,7 @@ def test_reading_of_a_huge_directory_is_limited(tmp_path: Path) -> None:
     count = 200_000
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count % 65536, count % 65536, len(entry) * count, 0, 0)
     (tmp_path / "x.pt").write_bytes(entry * count + end)
-    assert_rejected(tmp_path / "x.pt")
+    assert_rejected(tmp_path / "x.pt", "damaged")
 
 
 def test_a_huge_file_is_rejected_unread(tmp_path: Path) -> None:
@@ -82,9 +154,7 @@ def test_a_huge_file_is_rejected_unread(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, [], {}, {"model": None}, {"model": [], "ema": "x"}])
 def test_an_archive_without_a_network_is_rejected(tmp_path: Path, content: object) -> None:
-    assert_rejected(
-        save_pickle(tmp_path / "x.pt", write_pickle(content)), r"x\.pt (does not contain a network|is not a checkpoint)"
-    )
+    assert_rejected(save_pickle(tmp_path / "x.pt", write_pickle(content)), r"x\.pt does not contain a network")
 
 
 def test_a_folder_and_a_missing_file_are_rejected(tmp_path: Path) -> None:
