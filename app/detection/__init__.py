@@ -10,6 +10,8 @@
     detector             ``Detector``: detect in batches, in several threads
     loading              load a detector, try its number format, keep it loaded
     precision            number formats of networks
+    parts                cut pages into parts, for which the network sees enough pixels
+    seams                merge the detections of overlapping parts
     boxes                ``Detections``: boxes, confidences, classes
     annotations          the detections of a job, as annotation file and as JSON
 

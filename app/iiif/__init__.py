@@ -8,6 +8,7 @@
     image_requests  the URLs to request for an image or a region, at the required size
     stated_sizes    decide from a sample whether the sizes that a manifest states can replace ``info.json``
     images          fetch the image of a canvas
+    regions         fetch an image region by region
     fetch           HTTP client with limits, retries and clear errors
     hosts           the rules of known hosts (``iiif/hosts.toml``)
     host_limits     rate limits for each host, shared by all workers

@@ -8,24 +8,34 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from app.detection.parts import ChooseGrid, Grid
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.images import FetchedImage, fetch_canvas_image
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
+from app.pipelines.part_images import fetch_for_parts
 from app.storage import build_key, write_atomic
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """The name of a file in the cache, and the size of the full-size image."""
+    """An image in the cache.
+
+    Attributes:
+        file: Name of the file.
+        width, height: Size of the full-size image.
+        parts: Number of parts for which the image was requested.
+    """
 
     file: str
     width: int
     height: int
+    parts: int = 1
 
 
 class ImageCache:
@@ -40,6 +50,8 @@ class ImageCache:
         longest: Longer side to request, in pixels; None for the full size.
         cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
         refresh: Whether to fetch images that are already cached.
+        choose_grid: Function that chooses the parts of a page; ``longest`` is then the longer side of each part. A
+            cached image that was requested for fewer parts is fetched again.
     """
 
     def __init__(
@@ -50,12 +62,14 @@ class ImageCache:
         *,
         cap_to_host_size: bool = True,
         refresh: bool = False,
+        choose_grid: ChooseGrid = lambda width, height: Grid(),
     ) -> None:
         self.folder = folder
         self._fetcher = fetcher
         self._longest = longest
         self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
+        self._choose_grid = choose_grid
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
@@ -70,7 +84,10 @@ class ImageCache:
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"
-        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes))
+        fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes)
+        if longest is None:
+            return self.keep(name, lambda: fetch(None))
+        return self.keep(name, lambda: fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
 
     def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
         """Return the image cached under a name; call ``fetch`` first if it is missing.
@@ -85,14 +102,18 @@ class ImageCache:
         if known := self.find(name):
             return known
         path, fetched = self._place(name), fetch()
-        cached = CachedImage(path.name, fetched.full_width, fetched.full_height)
+        size = fetched.full_width, fetched.full_height
+        cached = CachedImage(path.name, *size, self._choose_grid(*size).count)
         write_atomic(path, fetched.data)
         write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached
 
     def find(self, name: str) -> CachedImage | None:
-        """Return the image cached under a name, or None if it is missing or must be refreshed."""
-        return None if self._refresh else _load(self._place(name))
+        """Return the image cached under a name, or None if it is missing, too small or must be refreshed."""
+        cached = None if self._refresh else _load(self._place(name))
+        if cached and self._longest and cached.parts < self._choose_grid(cached.width, cached.height).count:
+            return None
+        return cached
 
     def _place(self, name: str) -> Path:
         return self.folder / f"{build_key(name)}.image"

@@ -76,11 +76,11 @@ def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, o
     learned = count_epochs(folder)
     if learned >= config.epochs:
         return
-    network = load_network(_last(folder) if learned else start)
+    network = load_network(find_checkpoint(folder) if learned else start)
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     overrides = _build_overrides(config, device, folder)
     if learned:
-        overrides["resume"] = str(_last(folder))
+        overrides["resume"] = str(find_checkpoint(folder))
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
         kind(network, find_architecture(network), dataset, observer, overrides).train()
@@ -91,7 +91,7 @@ def train(start: Path, dataset: Dataset, folder: Path, config: TrainingConfig, o
 
 def count_epochs(folder: Path) -> int:
     """Return the number of completed epochs of a training."""
-    return load_checkpoint(_last(folder))["epoch"] + 1 if _last(folder).exists() else 0
+    return load_checkpoint(find_checkpoint(folder))["epoch"] + 1 if find_checkpoint(folder).exists() else 0
 
 
 def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
@@ -104,7 +104,7 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
     import ultralytics
 
     best = folder / "weights" / "best.pt"
-    learned = load_checkpoint(best if best.exists() else _last(folder))
+    learned = load_checkpoint(best if best.exists() else find_checkpoint(folder))
     network = learned["ema"]
     network.args = {"task": "detect", "imgsz": config.size}
     content = BytesIO()
@@ -140,7 +140,8 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     return f"yolov5{size}{'-p6' if torch.as_tensor(network.stride).numel() == 4 else ''}.yaml"
 
 
-def _last(folder: Path) -> Path:
+def find_checkpoint(folder: Path) -> Path:
+    """Return the path of the last checkpoint of a training."""
     return folder / "weights" / "last.pt"
 
 

@@ -1,0 +1,159 @@
+"""Merge the detections of the overlapping parts of a page.
+
+A box is cut if it touches a seam: an edge of its part that is not an edge of the page. The steps, within each class:
+
+1. A cut box that lies mostly in a whole box is dropped.
+2. Two cut boxes that meet in the overlap of their parts become one box.
+3. A box is dropped if it overlaps a better one by more than the threshold of NMS, or if it is cut and lies mostly in a
+   better one. Whole boxes are better than cut ones, and then the more confident box or the larger piece is better.
+
+A box gets the best confidence of the boxes that it replaces, apart from small pieces of it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.detection.boxes import Detections, compute_iou
+from app.detection.parts import Box
+
+# Distance from a seam at which a box touches it, as a fraction of the longer side of the part.
+TOUCH = 0.02
+# Fraction of a cut box that must lie in the other box.
+LEAST_INSIDE = 0.6
+# Two cut boxes meet if their extents along the seam have this IoU.
+LEAST_ALIGNED = 0.5
+# Number of boxes that are compared, those with the best confidence: memory grows with its square.
+MOST_BOXES = 3000
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+
+def merge(parts: Sequence[Box], found: Sequence[Detections], size: tuple[int, int], iou: float) -> Detections:
+    """Merge the detections of all parts of a page.
+
+    Args:
+        parts: Parts of the page as ``x1 y1 x2 y2``, in pixels of the page.
+        found: Detections of each part, in pixels of the page from the corner of the part.
+        size: (width, height) of the page.
+        iou: IoU threshold of NMS within a class.
+    """
+    places = np.repeat(np.array(parts, dtype=np.float32).reshape(-1, 4), [len(each) for each in found], axis=0)
+    confidence = np.concatenate([each.confidence for each in found])
+    class_id = np.concatenate([each.class_id for each in found])
+    boxes = np.concatenate([each.xyxy for each in found]) + np.tile(places[:, :2], 2)
+    best = np.argsort(-confidence, kind="stable")[:MOST_BOXES]
+    merged = _Boxes(boxes[best], confidence[best], class_id[best], places[best], size)
+    merged.drop_pieces(iou)
+    merged.join()
+    return merged.suppress(iou)
+
+
+class _Boxes:
+    """Boxes in pixels of the page.
+
+    Args:
+        xyxy: ``(n, 4)`` corners.
+        confidence: ``(n,)`` confidences.
+        class_id: ``(n,)`` class ids.
+        parts: ``(n, 4)`` corners of the part of each box.
+        size: (width, height) of the page.
+    """
+
+    def __init__(
+        self, xyxy: Floats, confidence: Floats, class_id: NDArray[np.int64], parts: Floats, size: tuple[int, int]
+    ) -> None:
+        self._xyxy = xyxy
+        self._confidence = confidence
+        self._class_id = class_id
+        self._slack = TOUCH * (parts[:, 2:] - parts[:, :2]).max(axis=1, initial=0)
+        page = np.array([0, 0, *size], dtype=np.float32)
+        # Whether the left, top, right and bottom side of each box touches a seam.
+        self._cut: Flags = (np.abs(xyxy - parts) <= self._slack[:, None]) & (parts != page)
+
+    def drop_pieces(self, iou: float) -> None:
+        """Drop cut boxes that lie mostly in a whole box."""
+        cut = self._is_cut()
+        inside: Flags = self._is_same_class() & cut[:, None] & ~cut[None] & (self._compute_shares() >= LEAST_INSIDE)
+        twins = inside & (compute_iou(self._xyxy, self._xyxy) > iou)
+        self._confidence = np.maximum(self._confidence, np.max(twins * self._confidence[:, None], axis=0, initial=0))
+        self._keep(np.flatnonzero(np.count_nonzero(inside, axis=1) == 0))
+
+    def join(self) -> None:
+        """Join cut boxes that meet; a chain of boxes becomes one box."""
+        ordered = self._meet(0) | self._meet(1)
+        pairs: Flags = self._is_same_class() & (ordered | ordered.T)
+        waiting, kept = set(range(len(pairs))), []
+        while waiting:
+            chain, ends = set[int](), {min(waiting)}
+            while ends:
+                chain |= ends
+                ends = set(np.flatnonzero(pairs[sorted(ends)].any(axis=0)).tolist()) - chain
+            waiting -= chain
+            self._replace(sorted(chain))
+            kept.append(min(chain))
+        self._keep(np.array(kept, dtype=np.int64))
+
+    def suppress(self, iou: float) -> Detections:
+        """Return the boxes without duplicates and without pieces of other boxes."""
+        cut = self._is_cut()
+        twins: Flags = self._is_same_class() & (compute_iou(self._xyxy, self._xyxy) > iou)
+        pieces: Flags = self._is_same_class() & cut[:, None] & (self._compute_shares() >= LEAST_INSIDE)
+        order = np.lexsort((-self._confidence, np.where(cut, -self._compute_areas(), 0), cut))
+        kept: list[int] = []
+        for index in order.tolist():
+            if not (twins[index, kept] | pieces[index, kept]).any():
+                kept.append(index)
+        best = np.max(twins * self._confidence[None], axis=1, initial=0)
+        confidence = np.maximum(self._confidence, best)
+        return Detections(self._xyxy[kept], confidence[kept], self._class_id[kept])
+
+    def _meet(self, axis: int) -> Flags:
+        """Return for each pair whether the first box ends at a seam, and the second starts at one before that end.
+
+        Args:
+            axis: 0 for boxes side by side, 1 for boxes one above the other.
+        """
+        start, end, slack = self._xyxy[:, axis], self._xyxy[:, axis + 2], self._slack[:, None]
+        is_ordered = (start[:, None] <= start[None] + slack) & (end[:, None] <= end[None] + slack)
+        is_facing = self._cut[:, None, axis + 2] & self._cut[None, :, axis] & (start[None] <= end[:, None])
+        return np.asarray(is_facing & is_ordered & (self._compute_extent_iou(1 - axis) >= LEAST_ALIGNED))
+
+    def _replace(self, chain: list[int]) -> None:
+        """Replace the first box of a chain by the box around all of them."""
+        first, boxes = chain[0], self._xyxy[chain]
+        hull = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        self._cut[first] = (self._cut[chain] & (boxes == hull)).any(axis=0)
+        self._xyxy[first] = hull
+        self._confidence[first] = self._confidence[chain].max()
+
+    def _keep(self, kept: NDArray[np.int64]) -> None:
+        self._xyxy, self._confidence, self._class_id = self._xyxy[kept], self._confidence[kept], self._class_id[kept]
+        self._cut, self._slack = self._cut[kept], self._slack[kept]
+
+    def _is_cut(self) -> Flags:
+        return np.asarray(self._cut.any(axis=1))
+
+    def _is_same_class(self) -> Flags:
+        return np.asarray(self._class_id[:, None] == self._class_id[None])
+
+    def _compute_areas(self) -> Floats:
+        return np.asarray(np.prod(self._xyxy[:, 2:] - self._xyxy[:, :2], axis=1))
+
+    def _compute_shares(self) -> Floats:
+        """Return the fraction of each box that lies in each other box, and 0 for the box itself."""
+        top_left = np.maximum(self._xyxy[:, None, :2], self._xyxy[None, :, :2])
+        bottom_right = np.minimum(self._xyxy[:, None, 2:], self._xyxy[None, :, 2:])
+        shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+        shares = shared / np.maximum(self._compute_areas(), 1e-9)[:, None]
+        np.fill_diagonal(shares, 0)
+        return np.asarray(shares)
+
+    def _compute_extent_iou(self, axis: int) -> Floats:
+        """Return the IoU of the extents of every pair of boxes along an axis."""
+        start, end = self._xyxy[:, axis], self._xyxy[:, axis + 2]
+        shared = np.minimum(end[:, None], end[None]) - np.maximum(start[:, None], start[None])
+        whole = np.maximum(end[:, None], end[None]) - np.minimum(start[:, None], start[None])
+        return np.asarray(np.clip(shared, 0, None) / np.maximum(whole, 1e-9))
