@@ -28,7 +28,7 @@ PART_SHAPE = 1.25
 # the illustrations of the training pages are not higher. ``seams`` joins the others.
 OVERLAP = 1 / 3
 REDUCTION = 4
-# Bound of the time and memory for a page. The Bayeux tapestry, 140 times as long as high, would need 167 parts.
+# Limit of the time and memory for a page. The Bayeux tapestry, 140 times as long as high, has 168 parts.
 MOST_PARTS = 200
 # JPEG files have 16 bits for a side.
 LONGEST_SIDE = 65_500

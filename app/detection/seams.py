@@ -2,10 +2,10 @@
 
 A box is cut if it touches a seam: an edge of its part that is not an edge of the page. The steps, within each class:
 
-1. A cut box that lies mostly in a whole box is dropped.
+1. A box that lies mostly in a whole box is dropped if it is cut, or if its part shows only a piece of the whole box.
 2. Two cut boxes that meet in the overlap of their parts become one box.
-3. A box is dropped if it overlaps a better one by more than the threshold of NMS, or if it is cut and lies mostly in a
-   better one. Whole boxes are better than cut ones, and then the more confident box or the larger piece is better.
+3. A box is dropped if it overlaps a better one by more than the threshold of NMS. A cut box is also dropped if it lies
+   mostly in a better one. Whole boxes are better than cut ones, then the more confident ones, and the larger pieces.
 
 A box gets the best confidence of the boxes that it replaces, apart from small pieces of it.
 """
@@ -68,18 +68,22 @@ class _Boxes:
         self._xyxy = xyxy
         self._confidence = confidence
         self._class_id = class_id
+        self._parts = parts
         self._slack = TOUCH * (parts[:, 2:] - parts[:, :2]).max(axis=1, initial=0)
         page = np.array([0, 0, *size], dtype=np.float32)
         # Whether the left, top, right and bottom side of each box touches a seam.
         self._cut: Flags = (np.abs(xyxy - parts) <= self._slack[:, None]) & (parts != page)
 
     def drop_pieces(self, iou: float) -> None:
-        """Drop cut boxes that lie mostly in a whole box."""
+        """Drop the pieces of whole boxes. A piece with almost the whole box raises its confidence."""
         cut = self._is_cut()
-        inside: Flags = self._is_same_class() & cut[:, None] & ~cut[None] & (self._compute_shares() >= LEAST_INSIDE)
-        twins = inside & (compute_iou(self._xyxy, self._xyxy) > iou)
-        self._confidence = np.maximum(self._confidence, np.max(twins * self._confidence[:, None], axis=0, initial=0))
-        self._keep(np.flatnonzero(np.count_nonzero(inside, axis=1) == 0))
+        is_piece = cut[:, None] | self._is_outside()
+        inside: Flags = self._is_same_class() & is_piece & ~cut[None] & (self._compute_shares() >= LEAST_INSIDE)
+        pieces = np.flatnonzero(np.count_nonzero(inside, axis=1))
+        wholes = np.argmax(inside[pieces] * self._confidence[None], axis=1) if len(pieces) else pieces
+        twins = compute_iou(self._xyxy, self._xyxy)[pieces, wholes] > iou
+        np.maximum.at(self._confidence, wholes[twins], self._confidence[pieces[twins]])
+        self._keep(np.setdiff1d(np.arange(len(cut)), pieces))
 
     def join(self) -> None:
         """Join cut boxes that meet; a chain of boxes becomes one box."""
@@ -121,6 +125,16 @@ class _Boxes:
         is_facing = self._cut[:, None, axis + 2] & self._cut[None, :, axis] & (start[None] <= end[:, None])
         return np.asarray(is_facing & is_ordered & (self._compute_extent_iou(1 - axis) >= LEAST_ALIGNED))
 
+    def _is_outside(self) -> Flags:
+        """Return for each pair whether the part of the first box shows only a piece of the second.
+
+        Only for parts of the same size: a larger part may show a picture in which the first box is a detail.
+        """
+        areas = np.prod(self._parts[:, 2:] - self._parts[:, :2], axis=1)
+        low = self._xyxy[None, :, :2] < self._parts[:, None, :2] - self._slack[:, None, None]
+        high = self._xyxy[None, :, 2:] > self._parts[:, None, 2:] + self._slack[:, None, None]
+        return np.asarray((low | high).any(axis=2) & (areas[None] < 1.2 * areas[:, None]))
+
     def _replace(self, chain: list[int]) -> None:
         """Replace the first box of a chain by the box around all of them."""
         first, boxes = chain[0], self._xyxy[chain]
@@ -131,7 +145,7 @@ class _Boxes:
 
     def _keep(self, kept: NDArray[np.int64]) -> None:
         self._xyxy, self._confidence, self._class_id = self._xyxy[kept], self._confidence[kept], self._class_id[kept]
-        self._cut, self._slack = self._cut[kept], self._slack[kept]
+        self._cut, self._slack, self._parts = self._cut[kept], self._slack[kept], self._parts[kept]
 
     def _is_cut(self) -> Flags:
         return np.asarray(self._cut.any(axis=1))

@@ -21,6 +21,8 @@ T = TypeVar("T")
 ENOUGH = 0.9
 # Shortest and longest side of a region, in pixels, for servers that do not return the whole image in the needed size.
 REGION_SIDES = (1000, 2000)
+# A page on which fewer pixels are left of its shorter side is failed, not empty.
+LEAST_SIDE = 64
 
 
 def fetch_for_parts(
@@ -30,7 +32,7 @@ def fetch_for_parts(
 
     A page with one part needs one request. If the manifest does not state the size of a page with several parts, a
     reduced image is fetched first. If the server refuses the needed size or returns less, the image is fetched in
-    regions. If it refuses these too, the reduced image is used.
+    regions. If it refuses these too, the reduced image is used, unless it is only a strip.
 
     Args:
         fetch: Function that fetches the image; its argument is the longer side, in pixels.
@@ -40,7 +42,7 @@ def fetch_for_parts(
         choose_grid: Function that chooses the parts.
 
     Raises:
-        FetchError: The image could not be fetched.
+        FetchError: The image could not be fetched, or only a strip of it.
     """
 
     def enlarge(width: int, height: int) -> int:
@@ -51,13 +53,22 @@ def fetch_for_parts(
     fetched = fetched or fetch(longest)
     full = fetched.full_width, fetched.full_height
     needed = enlarge(*full)
+    if needed == longest:
+        return fetched
     if needed > stated and _is_short(fetched, needed):
         fetched = _unless_refused(lambda: fetch(needed)) or fetched
+    if not _is_short(fetched, needed):
+        return fetched
     service = image.service
-    if needed > longest and _is_short(fetched, needed) and service and service.level > 0:
+    if service and service.level > 0:
         side = min(max(math.isqrt(math.prod(_measure(fetched))), REGION_SIDES[0]), REGION_SIDES[1])
         if data := _unless_refused(lambda: fetch_in_regions(fetcher, service, full, needed, side)):
             return replace(fetched, data=data)
+    width, height = _measure(fetched)
+    if min(width, height) < min(LEAST_SIDE, *full):
+        raise FetchError(
+            f"{image.base} returns only {width} x {height} of {full[0]} x {full[1]} pixels, too few to detect anything."
+        )
     return fetched
 
 
