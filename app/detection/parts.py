@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from app.images.formats import MAX_IMAGE_PIXELS
 
 # Proportions (longer to shorter side) from which a page is cut, and those of its parts. The training pages have 1.1 to
-# 1.9, and openings of square books have 2. ``bench/README.md`` compares parts of several proportions.
+# 1.9, and openings of square books have 2. Longer parts show the illustrations of a panorama too small.
 LONG_PAGE = 2.2
 PART_SHAPE = 1.25
 # Overlap of neighbours as a fraction of a part. In a part that is as wide as a page, this is 0.42 page widths: 86 % of
 # the illustrations of the training pages are not higher. ``seams`` joins the others.
 OVERLAP = 1 / 3
-REDUCTION = 4
+REDUCTION = 3
 # Limit of the time and memory for a page. The Bayeux tapestry, 140 times as long as high, has 168 parts.
 MOST_PARTS = 200
 # JPEG files have 16 bits for a side.

@@ -2,7 +2,8 @@
 
 A box is cut if it touches a seam: an edge of its part that is not an edge of the page. The steps, within each class:
 
-1. A box that lies mostly in a whole box is dropped if it is cut, or if its part shows only a piece of the whole box.
+1. A box that lies mostly in a whole box is dropped if it is cut. It is also dropped if its part shows only a piece of
+   the whole box.
 2. Two cut boxes that meet in the overlap of their parts become one box.
 3. A box is dropped if it overlaps a better one by more than the threshold of NMS. A cut box is also dropped if it lies
    mostly in a better one. Whole boxes are better than cut ones, then the more confident ones, and the larger pieces.

@@ -19,6 +19,7 @@ from app.demo.iiif_server import create_iiif_server
 from app.detection.annotations import PageStatus
 from app.detection.detector import DetectorConfig
 from app.detection.loading import load_detector
+from app.detection.parts import choose_side
 from app.detection.weights import Weights
 from app.errors import LeaseLost
 from app.iiif.fetch import Fetcher
@@ -181,7 +182,7 @@ def test_the_requested_size_is_that_of_each_part(
 SHEET = [(2000.0, 1800.0, 2160.0, 1960.0), (6700.0, 300.0, 6850.0, 440.0), (100.0, 5200.0, 280.0, 5380.0)]
 
 
-@pytest.mark.parametrize(("tiles", "longest"), [("", 640), ("off", 640), ("auto", 2200)])
+@pytest.mark.parametrize(("tiles", "longest"), [("", 640), ("off", 640), ("auto", 2333)])
 def test_a_large_sheet_is_cut_on_request_only(tmp_path: Path, fetcher: Fetcher, tiles: str, longest: int) -> None:
     (tmp_path / "sheets").mkdir()
     draw_page(tmp_path / "sheets" / "a.jpg", (7000, 5600), SHEET)
@@ -189,13 +190,12 @@ def test_a_large_sheet_is_cut_on_request_only(tmp_path: Path, fetcher: Fetcher, 
     with serve_folder(tmp_path / "sheets") as asked:
         run = Run(tmp_path / "data", asked[0], fetcher)
         run.request = replace(run.request, tiles=tiles)
-        side = 2560 if tiles == "auto" else None
-        run.download(plan=replace(PLAN, side=side))
+        run.download(plan=replace(PLAN, side=choose_side(tiles, 640)))
         assert len(asked) == 3
     assert max(measure(run)) == pytest.approx(longest, rel=0.25)
     assert max(measure(run, 2)) == 640
     run.detect()
-    assert sum(shape[0] for shape in run.network.shapes) == (4 * 3 + 2 if tiles == "auto" else 2)
+    assert sum(shape[0] for shape in run.network.shapes) == (5 * 4 + 2 if tiles == "auto" else 2)
     check_boxes(run, 2, [(300, 300, 900, 900)], 4)
     found = [(x, y, x + w, y + h) for x, y, w, h in (box.xywh for box in run.annotated()[0].boxes)]
     seen = [any(np.allclose(box, each, atol=8) for each in found) for box in SHEET]
