@@ -113,6 +113,10 @@ def test_a_detail_of_a_picture_on_the_whole_page_stays() -> None:
     assert len(found) == 2
 
 
+def test_a_cut_box_that_another_part_shows_whole_is_dropped() -> None:
+    assert len(merge_two([(100, 520, 300, 600, 0.5, 0)], [])) == 0
+
+
 def test_a_cut_box_without_a_partner_is_kept() -> None:
     assert merge_two([(100, 300, 300, 600, 0.5, 0)], []).xyxy.tolist() == [[100, 300, 300, 600]]
 
@@ -127,6 +131,12 @@ def test_cut_boxes_that_meet_become_one_with_the_best_confidence() -> None:
     found = merge_two([(100, 100, 300, 600, 0.8, 0)], [(90, 0, 310, 350, 0.4, 0)])
     assert found.xyxy.tolist() == [[90, 100, 310, 750]]
     assert found.confidence.tolist() == pytest.approx([0.8])
+
+
+def test_boxes_that_end_before_the_seam_are_joined_if_they_share_enough() -> None:
+    found = merge_two([(100, 100, 300, 560, 0.5, 0)], [(100, 20, 300, 350, 0.5, 0)])
+    assert found.xyxy.tolist() == [[100, 100, 300, 750]]
+    assert len(merge_two([(100, 100, 300, 500, 0.5, 0)], [(100, 95, 300, 350, 0.5, 0)])) == 2
 
 
 def test_cut_boxes_next_to_each_other_are_not_joined() -> None:
