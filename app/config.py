@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     # Detection
     default_model: str = "illustrations.pt"
     confidence: float = Field(0.25, ge=0, le=1)
-    model_size: int = Field(640, ge=32, le=4096)
+    model_size: int | None = Field(None, ge=32, le=4096)
     batch_size: int = Field(8, ge=1, le=512)
     device: str = ""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -172,14 +172,16 @@ class Settings(BaseSettings):
         number = self.broker.database
         return int(self.debug) if number is None else number
 
-    @property
-    def longest_image(self) -> int:
-        """Longer side of the images to request, in pixels.
+    def choose_longest_image(self, size: int) -> int:
+        """Return the longer side of the images to request, in pixels.
 
         The default is 25 % more than the input of the network, so images are scaled down and never up.
         ``bench/README.md`` compares other sizes.
+
+        Args:
+            size: Longer side of the network's input, in pixels.
         """
-        return self.image_size or round(1.25 * self.model_size)
+        return self.image_size or round(1.25 * size)
 
     @property
     def backbones_folder(self) -> Path:

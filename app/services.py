@@ -15,8 +15,8 @@ from werkzeug.local import LocalProxy
 from app.config import Settings
 from app.database.sessions import Database
 from app.delivery.outbox import Outbox
-from app.detection.weights import ModelStore
-from app.detection.weights_description import Descriptions
+from app.detection.weights import ModelStore, Weights
+from app.detection.weights_description import DEFAULT_SIZE, Descriptions
 from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.jobs import DetectionRequest, Jobs
 from app.jobs.documents import Documents
@@ -117,7 +117,8 @@ class Services:
         """
         from app.iiif.estimate import fetch_estimate
 
-        longest = request.choose_longest(self.settings.longest_image)
+        size = self.choose_model_size(self.models.find(request.model))
+        longest = request.choose_longest(self.settings.choose_longest_image(size))
         url, is_capped = request.manifest_url, not request.image_size
         return fetch_estimate(self.impatient_fetcher, url, longest, self.settings.max_canvases, is_capped)
 
@@ -136,6 +137,10 @@ class Services:
         return Redis.from_url(
             self.settings.broker_url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=retry
         )
+
+    def choose_model_size(self, weights: Weights) -> int:
+        """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
+        return self.settings.model_size or self.descriptions.describe(weights).input_size or DEFAULT_SIZE
 
     def count_page(self, status: str) -> None:
         self.counters.add(PAGES, status)

@@ -15,6 +15,7 @@ COMMANDS = {
     "jobs": ("whole_jobs", "seconds of whole detection jobs, next to a short script"),
     "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
     "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
+    "long-pages": ("long_pages", "recall on scrolls, panoramas and large sheets, in one look and in parts"),
     "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),
     "retrieval": ("retrieval", "whether an altered copy of an illustration finds the original"),
     "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.detection.detector import Detector
+from app.detection.weights import Weights
+from app.detection.weights_description import DEFAULT_SIZE, describe
 from app.images.pixels import decode_image
 from app.training.evaluate import EVALUATION_CONFIG
 from app.training.labelled_page import LabelledPage
@@ -36,18 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.25,
         help="lowest confidence that counts for precision and recall (default: %(default)s)",
     )
-    parser.add_argument(
-        "--size", type=int, default=640, help="longer side of the network's input, in pixels (default: %(default)s)"
-    )
+    parser.add_argument("--size", type=int, help="longer side of the network's input (default: that of the weights)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    detector = open_detector(arguments.weights, replace(EVALUATION_CONFIG, size=arguments.size))
+    size = arguments.size or describe(Weights.at(arguments.weights.resolve())).input_size or DEFAULT_SIZE
+    detector = open_detector(arguments.weights, replace(EVALUATION_CONFIG, size=size))
     pages = detect_pages(list_images(arguments.pages, arguments.split), detector)
     kinds: dict[str, list[LabelledPage]] = defaultdict(list, {"all": pages})
     for page in pages:
         kinds[re.split(r"[_.-]", page.image_name)[0]].append(page)
-    print(f"At confidence {arguments.confidence} and {arguments.size} pixels\n")
+    print(f"At confidence {arguments.confidence} and {size} pixels\n")
     rows = [
         [kind, len(group), sum(len(page.true) for page in group), *format_figures(group, arguments.confidence)]
         for kind, group in kinds.items()

@@ -23,7 +23,7 @@ from app.detection.detector import DetectorConfig
 from app.detection.weights import isolate_ultralytics, load_network
 from app.training.dataset_records import Dataset
 from app.training.history import EpochRecord
-from app.training.train import TrainingConfig, find_last
+from app.training.train import TrainingConfig, find_checkpoint
 from app.training.train import train as run_trainer
 from bench.labelled_pages import WEIGHTS, add_pages_argument, list_images
 from bench.synthesis.sheets import format_labels, load_labels
@@ -139,7 +139,7 @@ def train(stage: Stage, pages: Path, start: Path | None, folder: Path) -> Path:
     config = TrainingConfig(stage.epochs, stage.size, seed=stage.seed)
     weights = start or save_untrained(folder / "untrained.pt", stage.seed)
     run_trainer(weights, dataset, folder / "training", config, Printer(), stage.recipe)
-    return find_last(folder / "training")
+    return find_checkpoint(folder / "training")
 
 
 def write_weights(weights: Path, threshold: float, out: Path) -> None:
@@ -157,7 +157,7 @@ def write_weights(weights: Path, threshold: float, out: Path) -> None:
     for branch in network.model[-1].cv3:
         branch[-1].bias.data += shift
     # Published weights must not contain paths of the machine that trained them.
-    network.args = {"imgsz": STAGES[-1].size}
+    network.args = {"imgsz": network.args["imgsz"]}
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": network.half().requires_grad_(False), "train_args": network.args}, out)
 

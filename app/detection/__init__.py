@@ -16,6 +16,8 @@
     precision            number formats of networks
     format_trials        results of the trials of number formats
     streams              threads that compute at the same time
+    parts                cut pages into parts, for which the network sees enough pixels
+    seams                merge the detections of overlapping parts
     boxes                ``Detections``: boxes, confidences, classes
     annotations          the detections of a job, as annotation file and as JSON
 

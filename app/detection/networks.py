@@ -81,6 +81,10 @@ class _Builder:
             raise TypeError("a layer is not a module")
         return module
 
+    def build_plain(self, values: Any) -> dict[str, Any]:
+        """Return the plain values of a dictionary."""
+        return self._value(values) if isinstance(values, dict) else {}
+
     def _value(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
@@ -139,6 +143,9 @@ def build_ultralytics(checkpoint: Checkpoint) -> "BaseModel":
     Raises:
         Exception: Any exception, if the file is damaged or inconsistent.
     """
-    network: Any = _Builder(checkpoint).build(checkpoint.network)
+    builder = _Builder(checkpoint)
+    network: Any = builder.build(checkpoint.network)
+    if not hasattr(network, "args"):  # releases of ultralytics store them as different kinds of objects
+        network.args = builder.build_plain(checkpoint.content.get("train_args") or {})
     network.names = read_classes(checkpoint.network)
     return network.float().eval()

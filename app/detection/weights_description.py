@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # YOLOv5 sizes by their channel multiplier (``width_multiple`` in models/yolov5?.yaml).
 _YOLOV5_SIZES = {0.25: "n", 0.5: "s", 0.75: "m", 1.0: "l", 1.25: "x"}
-_LARGEST_INPUT = 100_000
+# Range of plausible input sizes, as that of MODEL_SIZE, and the size for weights that record none.
+_INPUT_SIZES = range(32, 4097)
+DEFAULT_SIZE = 640
 _LONGEST_CARD = 200_000
 _MOST_REMEMBERED = 256
 
@@ -131,11 +133,26 @@ def _name_ultralytics(network: Record) -> str:
 
 
 def _read_input_size(checkpoint: Checkpoint) -> int | None:
-    """Return the longer side of the input in training (``imgsz``); YOLOv5 records it since 7.0."""
-    recorded = _read_fields(checkpoint.content.get("opt" if checkpoint.is_yolov5 else "train_args")).get("imgsz")
-    sides = recorded if isinstance(recorded, (list, tuple)) else [recorded]
-    sizes = [side for side in sides if type(side) is int and 0 < side <= _LARGEST_INPUT]
-    return max(sizes, default=None)
+    """Return the longer side of the input in training.
+
+    Ultralytics records ``imgsz`` in ``train_args`` and in the ``args`` of the network, YOLOv5 since 7.0 in ``opt``. The
+    value is a number, a number as text, or a list.
+    """
+    content, network = checkpoint.content, checkpoint.network.state
+    records = [content.get(key) for key in ("train_args", "opt", "hyp")] + [network.get(key) for key in ("args", "hyp")]
+    for fields in map(_read_fields, records):
+        recorded = fields.get("imgsz", fields.get("img_size"))
+        sides = recorded if isinstance(recorded, (list, tuple)) else [recorded]
+        if sizes := [size for side in sides if (size := _read_side(side)) in _INPUT_SIZES]:
+            return max(sizes)
+    return None
+
+
+def _read_side(value: Any) -> int:
+    """Return a number of pixels; 0 for any other value."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,6}", value.strip()):
+        return int(value)
+    return value if type(value) is int else 0
 
 
 def _read_fields(value: Any) -> dict[Any, Any]:

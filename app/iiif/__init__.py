@@ -15,6 +15,7 @@
     images          fetch the image of a canvas
     region_fetching  fetch a region of an image
     estimate        requests, bytes and seconds of the download of a manifest
+    regions         fetch an image region by region and put it together
     fetch           HTTP client with limits, retries and clear errors
     hosts           the rules of known hosts (``iiif/hosts.toml``)
     host_limits     rate limits for each host, shared by all workers

@@ -1,6 +1,7 @@
 """The steps of each kind of job. Read these modules first: each ``work`` module shows a job from beginning to end.
 
     image_cache  the cached images of a manifest or a document; ``CircuitBreaker`` for servers that fail
+    part_images  fetch the image of a page that is cut into parts
 
     detection/   manifest → images → boxes → annotation file
     similarity/  lists of images → embeddings → best matches of every pair

@@ -8,8 +8,10 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from app.detection.parts import ChooseGrid, Grid
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
@@ -19,17 +21,26 @@ from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.known_servers import KnownServers
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
+from app.pipelines.part_images import fetch_for_parts
 from app.storage import build_key, write_atomic
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """The name of a file in the cache, the size of the full-size image, and a note on that size."""
+    """An image in the cache.
+
+    Attributes:
+        file: Name of the file.
+        width, height: Size of the full-size image.
+        note: Sentence for the user if the library states another size, or "".
+        parts: Number of parts for which the image was requested.
+    """
 
     file: str
     width: int
     height: int
     note: str = ""
+    parts: int = 1
 
 
 class ImageCache:
@@ -44,6 +55,8 @@ class ImageCache:
         longest: Longer side to request, in pixels; None for the full size.
         cap_to_host_size: Whether the ``image_size`` of the host's rule limits ``longest``.
         refresh: Whether to fetch images that are already cached.
+        choose_grid: Function that chooses the parts of a page; ``longest`` is then the longer side of each part. A
+            cached image that was requested for fewer parts is fetched again.
 
     Attributes:
         servers: Facts about the servers of the images.
@@ -57,6 +70,7 @@ class ImageCache:
         *,
         cap_to_host_size: bool = True,
         refresh: bool = False,
+        choose_grid: ChooseGrid = lambda width, height: Grid(),
     ) -> None:
         self.folder = folder
         self._fetcher = fetcher
@@ -64,6 +78,7 @@ class ImageCache:
         self._cap_to_host_size = cap_to_host_size
         self._refresh = refresh
         self.servers = KnownServers()
+        self._choose_grid = choose_grid
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
@@ -78,7 +93,10 @@ class ImageCache:
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"
-        return self.keep(name, lambda: fetch_canvas_image(self._fetcher, image, longest, sizes, self.servers))
+        fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes, servers=self.servers)
+        if longest is None:
+            return self.keep(name, lambda: fetch(None))
+        return self.keep(name, lambda: fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.
@@ -101,14 +119,18 @@ class ImageCache:
         if known := self.find(name):
             return known
         path, fetched = self._place(name), fetch()
-        cached = CachedImage(path.name, fetched.full_width, fetched.full_height, fetched.note)
+        size = fetched.full_width, fetched.full_height
+        cached = CachedImage(path.name, *size, fetched.note, self._choose_grid(*size).count)
         write_atomic(path, fetched.data)
         write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached
 
     def find(self, name: str) -> CachedImage | None:
-        """Return the image cached under a name, or None if it is missing or must be refreshed."""
-        return None if self._refresh else _load(self._place(name))
+        """Return the image cached under a name, or None if it is missing, too small or must be refreshed."""
+        cached = None if self._refresh else _load(self._place(name))
+        if cached and self._longest and cached.parts < self._choose_grid(cached.width, cached.height).count:
+            return None
+        return cached
 
     def _place(self, name: str) -> Path:
         return self.folder / f"{build_key(name)}.image"

@@ -209,6 +209,9 @@ class ModelAnswer(TypedDict):
     input_size: Annotated[
         Count | None, Field(description="The longer side of the images that the weights were trained on, in pixels.")
     ]
+    detection_size: Annotated[
+        Count | None, Field(description="The longer side to which this server scales images for detection, in pixels.")
+    ]
     sha256: Annotated[
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None, Field(description="The SHA-256 of the file.")
     ]

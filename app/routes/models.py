@@ -46,6 +46,7 @@ def show(name: str) -> ResponseReturnValue:
             parameters=found.parameters,
             classes={str(number): text for number, text in found.classes.items()},
             input_size=found.input_size,
+            detection_size=None if found.error else current_services.choose_model_size(weights),
             sha256=found.sha256,
             size=found.size,
             changed=format_moment(weights.changed, "seconds"),

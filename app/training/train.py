@@ -103,8 +103,8 @@ def _train(
     if learned >= overrides["epochs"]:
         return
     if learned:
-        overrides["resume"] = str(find_last(folder))
-    network = load_network(find_last(folder) if learned else start)
+        overrides["resume"] = str(find_checkpoint(folder))
+    network = load_network(find_checkpoint(folder) if learned else start)
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
         kind(network, find_architecture(network), dataset, observer, overrides).train()
@@ -117,7 +117,7 @@ def _train(
 
 def count_epochs(folder: Path) -> int:
     """Return the number of completed epochs of a training."""
-    return load_checkpoint(find_last(folder))["epoch"] + 1 if find_last(folder).exists() else 0
+    return load_checkpoint(find_checkpoint(folder))["epoch"] + 1 if find_checkpoint(folder).exists() else 0
 
 
 def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
@@ -130,7 +130,7 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
     import ultralytics
 
     best = folder / "weights" / "best.pt"
-    learned = load_checkpoint(best if best.exists() else find_last(folder))
+    learned = load_checkpoint(best if best.exists() else find_checkpoint(folder))
     network = learned["ema"]
     network.args = {"task": "detect", "imgsz": config.size}
     content = BytesIO()
@@ -166,7 +166,7 @@ def find_architecture(network: "BaseModel") -> dict[str, Any] | str:
     return f"yolov5{size}{'-p6' if torch.as_tensor(network.stride).numel() == 4 else ''}.yaml"
 
 
-def find_last(folder: Path) -> Path:
+def find_checkpoint(folder: Path) -> Path:
     """Return the path of the last checkpoint of a training."""
     return folder / "weights" / "last.pt"
 

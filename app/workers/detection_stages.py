@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from app.config import Settings
 from app.database.tables import Job
 from app.delivery.payloads import find_annotation_destination
+from app.detection.parts import choose_side
+from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
     request, s = DetectionRequest(**job.request), services.settings
-    folder, longest = services.storage.job(job.id), request.choose_longest(s.longest_image)
+    folder, (longest, side) = services.storage.job(job.id), choose_image_size(services, request)
     in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
-    plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use)
+    plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use, side=side)
     if job.retries:
         with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
             detection.discard_stale_detections(folder, services.models.find(request.model).digest())
@@ -42,7 +44,9 @@ def load_default_weights(services: Services) -> None:
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics(services.settings.data_folder / "ultralytics")
-    load_detector(services.models.find(), build_config(services.settings), services.storage.trials)
+    weights = services.models.find()
+    config = build_config(services.settings, services.choose_model_size(weights))
+    load_detector(weights, config, services.storage.trials)
 
 
 def run(services: Services, job: Job) -> State | None:
@@ -54,20 +58,28 @@ def run(services: Services, job: Job) -> State | None:
     isolate_ultralytics(s.data_folder / "ultralytics")
     weights = services.models.find(request.model)
     services.jobs.record_model(job, weights.label)
-    detector = load_detector(weights, build_config(s), services.storage.trials)
+    detector = load_detector(weights, build_config(s, services.choose_model_size(weights)), services.storage.trials)
     services.jobs.record_start(job)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None
 
 
-def build_config(settings: Settings) -> "DetectorConfig":
+def choose_image_size(services: Services, request: DetectionRequest) -> tuple[int | None, int | None]:
+    """Return ``longest`` and ``side`` of :class:`~app.pipelines.detection.work.DownloadPlan` for a request."""
+    size = services.settings.model_size or DEFAULT_SIZE
+    with suppress(RequestError):  # ``run`` needs the weights and reports the error
+        size = services.choose_model_size(services.models.find(request.model))
+    return request.choose_longest(services.settings.choose_longest_image(size)), choose_side(request.tiles, size)
+
+
+def build_config(settings: Settings, size: int) -> "DetectorConfig":
     """Return the configuration of the detector of a worker."""
     from app.detection.detector import DetectorConfig
     from app.detection.precision import Precision
 
     return DetectorConfig(
-        settings.model_size,
+        size,
         settings.confidence,
         batch_size=settings.batch_size,
         device=settings.device,

@@ -30,7 +30,8 @@ def run(services: Services, job: Job) -> State | None:
 
     weights = services.models.find(request.model)
     services.jobs.record_model(job, weights.label)
-    config = replace(EVALUATION_CONFIG, size=s.model_size, batch_size=s.batch_size, device=s.device)
+    size = services.choose_model_size(weights)
+    config = replace(EVALUATION_CONFIG, size=size, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
     services.jobs.record_start(job)
     dataset = load_dataset(folder.dataset)

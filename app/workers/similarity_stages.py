@@ -6,6 +6,7 @@ from typing import Any
 
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
+from app.detection.parts import choose_grid
 from app.errors import BackboneError, RequestError
 from app.jobs import DetectionRequest, SimilarityRequest, State
 from app.jobs.pairs import ComparisonResult, name_pair
@@ -21,6 +22,7 @@ from app.pipelines.similarity.image_sources import (
 )
 from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone
+from app.workers.detection_stages import choose_image_size
 
 # Ratio of the requested image size to the input size of the network, so that images are scaled down and never up.
 MARGIN = 1.25
@@ -101,8 +103,7 @@ def _read_pooling(request: SimilarityRequest) -> Pooling | None:
 
 def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> ImageSource:
     """Return the source of a document's images, with their cache."""
-    s, backbone = services.settings, find_backbone(_read(job).model)
-    shortest = round(MARGIN * backbone.input_size)
+    shortest = round(MARGIN * find_backbone(_read(job).model).input_size)
 
     def open_cache(name: str) -> ImageCache:
         return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
@@ -115,8 +116,14 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
         name = source.job_id or source.manifest_url
         return MissingSource(name, open_cache(name), error)
     found = DetectionRequest.from_json(detection.request)
-    url, longest = found.manifest_url, found.choose_longest(s.longest_image)
-    pages = ImageCache(services.storage.images(url), services.fetcher, longest, cap_to_host_size=not found.image_size)
+    url, (longest, side) = found.manifest_url, choose_image_size(services, found)
+    pages = ImageCache(
+        services.storage.images(url),
+        services.fetcher,
+        longest,
+        cap_to_host_size=not found.image_size,
+        choose_grid=partial(choose_grid, side=side),
+    )
     illustrations = open_cache(f"{url} illustrations")
     return DetectionSource(services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest)
 

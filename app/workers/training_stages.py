@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.database.tables import Job
+from app.detection.weights import Weights
+from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import DatabaseUnavailable, LeaseLost
 from app.jobs import State, TrainingRequest
 from app.jobs.states import RUN
@@ -46,24 +47,25 @@ def run(services: Services, job: Job) -> State | None:
     start = _find_start(services, job)
     services.jobs.record_start(job)
     monitor = _JobMonitor(services, job, request.epochs)
-    config = TrainingConfig(request.epochs, s.model_size, s.training_batch_size, s.device)
-    if not training.run_training(folder, start, config, monitor, _open_tracker(services, job)):
+    config = TrainingConfig(request.epochs, services.choose_model_size(start), s.training_batch_size, s.device)
+    if not training.run_training(folder, start.path, config, monitor, _open_tracker(services, job)):
         return State.RUNNING
-    evaluation_config = replace(EVALUATION_CONFIG, size=s.model_size, batch_size=s.batch_size, device=s.device)
+    evaluation_config = replace(EVALUATION_CONFIG, size=config.size, batch_size=s.batch_size, device=s.device)
     figures = training.evaluate_weights(folder, evaluation_config, s.confidence, monitor.heartbeat)
     monitor.record(request.epochs, {"figures": figures})
     return None
 
 
-def _find_start(services: Services, job: Job) -> Path:
-    """Return the path of the initial weights; an empty path for a resumed training, which has its own weights."""
-    from app.training.train import count_epochs
+def _find_start(services: Services, job: Job) -> Weights:
+    """Return the initial weights; the last checkpoint for a resumed training."""
+    from app.training.train import count_epochs, find_checkpoint
 
-    if count_epochs(services.storage.job(job.id).training):
-        return Path()
+    training = services.storage.job(job.id).training
+    if count_epochs(training):
+        return Weights.at(find_checkpoint(training))
     weights = services.models.find(job.request["model"])
     services.jobs.record_model(job, weights.label)
-    return weights.path
+    return weights
 
 
 def _open_tracker(services: Services, job: Job) -> "Tracker":
@@ -115,7 +117,8 @@ def deliver(services: Services, job: Job) -> State | None:
     known = job.coverage or {}
     if "weights" not in known:  # otherwise an earlier try has published them
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
-        run = TrainingRun(start, dataset, request.epochs, s.model_size, known["figures"], time.time())
+        size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
+        run = TrainingRun(start, dataset, request.epochs, size, known["figures"], time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})

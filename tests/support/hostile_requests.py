@@ -99,7 +99,7 @@ class Case:
 
 def build_field_cases() -> Iterator[Case]:
     for text in HOSTILE:
-        for name in ("manifest_url", "model", "callback", "image_size"):
+        for name in ("manifest_url", "model", "callback", "image_size", "tiles"):
             yield Case(f"{name} {text[:30]!r}", form={"manifest_url": MANIFEST, name: text}, status=400)
         # Any text is valid in fields that are passed through, and any host in a callback until it is called.
         for name, value in {"experiment_id": text, "callback": f"http://{text}", text: text}.items():

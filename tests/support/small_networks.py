@@ -39,7 +39,7 @@ def make_rtdetr() -> RTDETRDetectionModel:
     return RTDETRDetectionModel(layers, verbose=False)
 
 
-def save_checkpoint(path: Path, network: torch.nn.Module) -> Path:
+def save_checkpoint(path: Path, network: torch.nn.Module, **train_args: object) -> Path:
     """Save a network as a checkpoint of ultralytics."""
-    torch.save({"epoch": -1, "ema": None, "model": network.half(), "train_args": {}}, path)
+    torch.save({"epoch": -1, "ema": None, "model": network.half(), "train_args": train_args}, path)
     return path

@@ -30,10 +30,12 @@ def test_variables_of_the_original_manual_are_read(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("values", "longest"), [({}, 800), ({"model_size": 1280}, 1600), ({"image_size": 1000, "model_size": 1280}, 1000)]
+    ("values", "size", "longest"), [({}, 640, 800), ({}, 1280, 1600), ({"image_size": 1000}, 1280, 1000)]
 )
-def test_images_are_requested_larger_than_the_input_of_the_network(values: dict[str, int], longest: int) -> None:
-    assert Settings.load(**values).longest_image == longest
+def test_images_are_requested_larger_than_the_input_of_the_network(
+    values: dict[str, int], size: int, longest: int
+) -> None:
+    assert Settings.load(**values).choose_longest_image(size) == longest
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
-from app.jobs.requests.fields import Address, ExperimentId, Model, NotifyUrl, OptionalAddress
+from app.jobs.requests.fields import Address, ExperimentId, Model, NotifyUrl, OneOf, OptionalAddress
 from app.jobs.requests.reading import Request, explain, show
 from app.net.addresses import read_host
 
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
+TILES = ("auto", "off")
 _SIZES = f"a number of pixels from {SMALLEST_IMAGE} to {LARGEST_IMAGE}, or «full»"
 
 
@@ -41,11 +42,19 @@ class DetectionOptions:
     image_size: Annotated[
         str,
         Field(
-            description=f"The longer side of the images to fetch: {_SIZES}. "
+            description=f"The longer side of the images to fetch, or of each part of a page that is cut: {_SIZES}. "
             "Boxes are always in pixels of the full-size image. Default: IMAGE_SIZE, from the settings of the server.",
             json_schema_extra={"pattern": "^([0-9]{2,6}|full)?$"},
         ),
         AfterValidator(_check_image_size),
+    ] = ""
+    tiles: Annotated[
+        str,
+        OneOf(TILES),
+        Field(
+            description="Whether very large pages are cut into parts, so that small illustrations are found: auto or "
+            "off. Long and wide pages, such as scrolls, are always cut. Default: off."
+        ),
     ] = ""
     notify_url: NotifyUrl = ""
 
@@ -65,7 +74,7 @@ class DetectionRequest(DetectionOptions, Request):
         return read_host(self.manifest_url)
 
     def choose_longest(self, default: int) -> int | None:
-        """Return the longer side of the images to fetch, in pixels; None for the full size."""
+        """Return the longer side of the images to fetch, or of each part of a page; None for the full size."""
         return None if self.image_size == "full" else int(self.image_size or default)
 
     def for_manifests(self, urls: Iterable[str]) -> tuple[list["DetectionRequest"], dict[str, str]]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
 from app.detection.boxes import Detections
+from app.detection.parts import choose_grid
 from app.errors import FetchError
 from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
@@ -33,6 +34,7 @@ from app.iiif.manifest import Manifest, parse_document
 from app.iiif.stated_sizes import StatedSizes
 from app.jobs import DetectionRequest
 from app.net.addresses import read_host
+from app.pipelines.detection.cutting import PageCutter
 from app.pipelines.detection.expansion import MAX_MANIFESTS
 from app.pipelines.detection.pages import (
     Coverage,
@@ -41,7 +43,6 @@ from app.pipelines.detection.pages import (
     count_coverage,
     load_annotated,
     load_fetched,
-    load_page_image,
     save_annotated,
     save_fetched,
 )
@@ -64,12 +65,13 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        longest: Longer side to request, in pixels; None for the full size.
+        longest: Longer side to request, in pixels; None for the full size. If a page is cut, that of each part.
         max_canvases: Largest number of canvases of a manifest.
         max_manifests: Number of members after which parsing a collection stops.
         retries: Number of retries of the job so far.
         evict_unfetched: Whether a refresh removes cached images that this job did not fetch; False if another job uses
             them.
+        side: Longest side of a part, see :func:`~app.detection.parts.choose_grid`.
     """
 
     longest: int | None = 800
@@ -77,6 +79,7 @@ class DownloadPlan:
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
     evict_unfetched: bool = True
+    side: int | None = None
 
 
 def fetch_manifest(
@@ -121,7 +124,14 @@ def download(
     Raises:
         FetchError: No image at all could be fetched.
     """
-    cache = ImageCache(images, fetcher, plan.longest, cap_to_host_size=not request.image_size, refresh=request.refresh)
+    cache = ImageCache(
+        images,
+        fetcher,
+        plan.longest,
+        cap_to_host_size=not request.image_size,
+        refresh=request.refresh,
+        choose_grid=partial(choose_grid, side=plan.side),
+    )
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
     seen = count_coverage(load_annotated(folder, []))
     breaker = CircuitBreaker()
@@ -249,8 +259,9 @@ def detect(
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
-    least = None if request.image_size == "full" else detector.config.size
-    for batch in detector.run(partial(_detect_batch, images, least, detector), detector.split(waiting)):
+    cutter = PageCutter(request, detector.config.size)
+    batches = cutter.split(detector.split(waiting), detector.config.batch_size)
+    for batch in detector.run(partial(_detect_batch, images, cutter, detector), batches):
         for page in batch:
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
@@ -264,11 +275,14 @@ def detect(
 
 
 def _detect_batch(
-    images: Path, least: int | None, detector: "Detector", pages: Sequence[FetchedPage]
+    images: Path, cutter: PageCutter, detector: "Detector", pages: Sequence[FetchedPage]
 ) -> list[AnnotatedPage]:
-    batch = [load_page_image(images, page, least) for page in pages]
-    found = iter(detector.detect([image.pixels for image in batch if image.pixels is not None]))
-    return [_annotate(image, None if image.pixels is None else next(found), detector.class_names) for image in batch]
+    batch = [cutter.load(images, page) for page in pages]
+    found = iter(detector.detect([part.pixels for page in batch for part in page.parts]))
+    return [
+        _annotate(page.image, page.merge([next(found) for _ in page.parts], detector.config.iou), detector.class_names)
+        for page in batch
+    ]
 
 
 def _annotate(image: PageImage, detections: Detections | None, class_names: Mapping[int, str]) -> AnnotatedPage:

@@ -32,6 +32,7 @@ COMMAND_LINES = {
         f"--pages {{pages}} {{document}} --sizes 200 {TIMING}",
         ["| 200 |", "| full |", "| file on disk |"],
     ),
+    "long-pages": ("--pages {pages}", ["| single pages |", "| scroll | one look | 1 |", "| sheet | `tiles=auto` |"]),
     "evaluate": ("--pages {pages}", ["| all | 1 | 1 |", "| print17 | 1 | 1 |"]),
     "retrieval": (
         f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",

@@ -59,13 +59,34 @@ def test_networks_of_ultralytics_are_named_by_their_yaml_file(tmp_path: Path, la
 
 
 @pytest.mark.parametrize(
-    ("recorded", "size"), [(640, 640), ([480, 960], 960), (0, None), (True, None), ("640", None), (10**9, None)]
+    ("recorded", "size"),
+    [
+        (640, 640),
+        (1280, 1280),
+        ([480, 960], 960),
+        ((1280,), 1280),
+        (["1280", 10**9], 1280),
+        ("1280", 1280),
+        *((absurd, None) for absurd in (0, -640, 31, 4097, 10**9, 640.5, True, None, "", "large", "9" * 400, [], {})),
+    ],
 )
 def test_only_a_plausible_input_size_is_reported(tmp_path: Path, recorded: Any, size: int | None) -> None:
     arguments = Call("ultralytics.utils.IterableSimpleNamespace", (), {"imgsz": recorded})
     for each in (arguments, {"imgsz": recorded}):
         path = save_records(tmp_path / "x.pt", make_module(), train_args=each)
         assert describe(find_weights(path)).input_size == size
+        network = make_module()
+        network.state["args"] = each
+        path = save_records(tmp_path / "x.pt", network, train_args={"imgsz": "unknown"})
+        assert describe(find_weights(path)).input_size == size
+
+
+@pytest.mark.parametrize(
+    "record", [{"opt": {"imgsz": 1280}}, {"opt": {"img_size": [1280, 1280]}}, {"hyp": {"imgsz": 1280}}]
+)
+def test_yolov5_records_its_input_size_in_several_places(tmp_path: Path, record: dict[str, Any]) -> None:
+    path = save(tmp_path / "x.pt", model=make_network(), **record)
+    assert describe(find_weights(path)).input_size == 1280
 
 
 def test_shared_parameters_count_once(tmp_path: Path) -> None:

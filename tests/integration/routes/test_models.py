@@ -57,6 +57,7 @@ def test_a_model_is_described(client: FlaskClient, folder: Path, name: str) -> N
         "parameters": 0,
         "classes": {"0": "a"},
         "input_size": 512,
+        "detection_size": 512,
         "sha256": hashlib.sha256((folder / "best_eida.pt").read_bytes()).hexdigest(),
         "size": (folder / "best_eida.pt").stat().st_size,
         "changed": "2024-04-02T13:39:56Z",

@@ -56,6 +56,37 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return used
 
 
+@pytest.mark.parametrize(("setting", "size"), [(None, 96), (64, 64)])
+def test_the_weights_decide_the_size_of_images_and_detector(
+    services: Services,
+    client: FlaskClient,
+    headers: dict[str, str],
+    tmp_path: Path,
+    setting: int | None,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services.settings = services.settings.model_copy(update={"model_size": setting, "precision": "float32"})
+    save(services.models.folder / "larger.pt", model=make_network(names=["larger"]), opt={"imgsz": 96})
+    used: list[int] = []
+    detect = Detector.detect
+    monkeypatch.setattr(Detector, "detect", lambda self, images: used.append(self.config.size) or detect(self, images))
+    (tmp_path / "document").mkdir()
+    Image.new("RGB", (400, 300), "white").save(tmp_path / "document" / "a.jpg")
+    with serve(create_iiif_server(tmp_path / "document")) as url:
+        fields = {"manifest_url": f"{url}/manifest.json", "model": "larger"}
+        job_id = client.post("/run_detect", headers=headers, data=fields).json["job_id"]
+        job = claim(services, DOWNLOAD)
+        detection.download(services, job)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    detection.run(services, claim(services, RUN))
+    (cached,) = services.storage.images(fields["manifest_url"]).glob("*.image")
+    with Image.open(cached) as image:
+        assert image.size == (size * 1.25, size * 1.25 * 3 // 4)
+    assert used == [size]
+    assert services.jobs.find(job_id).coverage["failed"] == []
+
+
 def claim(services: Services, stage: Any) -> Job:
     job = services.jobs.lease_next(stage)
     assert job is not None

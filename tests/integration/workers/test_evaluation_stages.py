@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from app.config import Settings
 from app.database.tables import Job
+from app.detection.detector import Detector
 from app.jobs.states import DOWNLOAD, RUN
 from app.services import Services
 from app.workers import evaluation_stages as evaluation
@@ -31,6 +32,22 @@ def claim(services: Services, stage: Any) -> Job:
     job = services.jobs.lease_next(stage)
     assert job is not None
     return job
+
+
+def test_weights_are_evaluated_at_their_own_size(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.settings = services.settings.model_copy(update={"model_size": None})
+    save_checkpoint(services.models.folder / "illustrations.pt", make_yolo(), imgsz=[96, 64])
+    used: list[int] = []
+    detect = Detector.detect
+    monkeypatch.setattr(Detector, "detect", lambda self, images: used.append(self.config.size) or detect(self, images))
+    client.post("/test-model", headers=headers, data={"dataset": "pages"})
+    job = claim(services, DOWNLOAD)
+    evaluation.download(services, job)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    evaluation.run(services, claim(services, RUN))
+    assert set(used) == {96}
 
 
 def test_an_unreadable_page_is_reported_and_counted(

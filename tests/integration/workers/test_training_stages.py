@@ -138,6 +138,22 @@ def resume(services: Services, job_id: str) -> None:
             services.jobs.finish_stage(job, stage, 1.0, work(services, job))
 
 
+def test_a_training_keeps_the_size_of_its_start_weights(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    path = save_checkpoint(services.models.folder / "illustrations.pt", make_yolo(), imgsz=96)
+    job_id = send(client, headers)
+    services.settings = services.settings.model_copy(update={"model_size": None, "detect_hours": 1e-9})
+    resume(services, job_id)
+    assert services.jobs.find(job_id).state == State.RUNNING
+    path.unlink()  # a resumed training does not need it
+    resume(services, job_id)
+    resume(services, job_id)
+    name = services.jobs.find(job_id).coverage["weights"]
+    assert services.descriptions.describe(services.models.find(name)).input_size == 96
+    assert "96 pixels" in services.models.find(name).path.with_suffix(".md").read_text()
+
+
 @pytest.mark.parametrize(
     ("target", "call"),
     [

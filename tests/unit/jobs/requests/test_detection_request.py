@@ -85,6 +85,7 @@ def test_a_request_survives_the_database() -> None:
         "callback": "",
         "experiment_id": "",
         "image_size": "",
+        "tiles": "",
         "notify_url": "",
         "refresh": True,
     }
@@ -99,6 +100,7 @@ def test_a_request_survives_the_database() -> None:
             "manifest_url is not a web address: 'x'; send one that starts with http:// or https://.",
         ),
         ({"image_size": "7"}, "image_size must be a number of pixels from 64 to 100000, or «full», not '7'."),
+        ({"tiles": "4x4"}, "tiles must be one of auto, off, not '4x4'."),
         ({"experiment_id": "x" * 201}, "experiment_id is longer than 200 characters."),
     ],
 )

@@ -1,0 +1,94 @@
+"""Fetch the image of a page that is cut into parts, large enough for the parts."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from app.detection.parts import ChooseGrid
+from app.errors import FetchError
+from app.iiif.canvas import CanvasImage
+from app.iiif.fetch import Fetcher
+from app.iiif.images import FetchedImage
+from app.iiif.regions import fetch_in_regions
+from app.images.pixels import read_size
+
+T = TypeVar("T")
+
+# An image with less than this fraction of the needed pixels is fetched again.
+ENOUGH = 0.9
+# Shortest and longest side of a region, in pixels, for servers that do not return the whole image in the needed size.
+REGION_SIDES = (1000, 2000)
+# A page on which fewer pixels are left of its shorter side is failed, not empty.
+LEAST_SIDE = 64
+
+
+def fetch_for_parts(
+    fetch: Callable[[int], FetchedImage], fetcher: Fetcher, image: CanvasImage, longest: int, choose_grid: ChooseGrid
+) -> FetchedImage:
+    """Fetch the image of a page in the size that its parts need.
+
+    A page with one part needs one request. If the manifest does not state the size of a page with several parts, a
+    reduced image is fetched first. If the server refuses the needed size or returns less, the image is fetched in
+    regions. If it refuses these too, the reduced image is used, unless it is only a strip.
+
+    Args:
+        fetch: Function that fetches the image; its argument is the longer side, in pixels.
+        fetcher: HTTP client.
+        image: Image to fetch.
+        longest: Longer side of a page with one part, and of each part of another page, in pixels.
+        choose_grid: Function that chooses the parts.
+
+    Raises:
+        FetchError: The image could not be fetched, or only a strip of it.
+    """
+
+    def enlarge(width: int, height: int) -> int:
+        return choose_grid(width, height).choose_longest(longest, width, height)
+
+    stated = enlarge(image.width, image.height) if image.width and image.height else longest
+    fetched = _unless_refused(lambda: fetch(stated)) if stated > longest else None
+    fetched = fetched or fetch(longest)
+    full = fetched.full_width, fetched.full_height
+    needed = enlarge(*full)
+    if needed == longest:
+        return fetched
+    if needed > stated and _is_short(fetched, needed):
+        fetched = _unless_refused(lambda: fetch(needed)) or fetched
+    if not _is_short(fetched, needed):
+        return fetched
+    service = image.service
+    if service and service.level > 0:
+        side = min(max(math.isqrt(math.prod(_measure(fetched))), REGION_SIDES[0]), REGION_SIDES[1])
+        if data := _unless_refused(lambda: fetch_in_regions(fetcher, service, full, needed, side)):
+            return replace(fetched, data=data)
+    width, height = _measure(fetched)
+    if min(width, height) < min(LEAST_SIDE, *full):
+        raise FetchError(
+            f"{image.base} returns only {width} x {height} of {full[0]} x {full[1]} pixels, too few to detect anything."
+        )
+    return fetched
+
+
+def _unless_refused(fetch: Callable[[], T]) -> T | None:
+    """Return a result, or None if the server refuses the request. Some servers answer 500 to what they do not support.
+
+    Raises:
+        FetchError: A temporary error.
+    """
+    try:
+        return fetch()
+    except FetchError as error:
+        if error.temporary and error.http_status != 500:
+            raise
+        return None
+
+
+def _is_short(fetched: FetchedImage, needed: int) -> bool:
+    full = max(fetched.full_width, fetched.full_height)
+    return max(_measure(fetched)) < ENOUGH * min(needed, full)
+
+
+def _measure(fetched: FetchedImage) -> tuple[int, int]:
+    return read_size(io.BytesIO(fetched.data))
