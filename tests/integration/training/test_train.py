@@ -13,6 +13,7 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 from app import devices
 from app.detection.weights import load_network
+from app.devices import free_memory
 from app.errors import OutOfMemory, TrainingError, WeightsError
 from app.images.pixels import decode_image
 from app.training.datasets import Dataset
@@ -225,6 +226,7 @@ def test_weights_that_cannot_be_loaded_are_rejected(dataset: Dataset, tmp_path: 
 def test_a_training_that_exceeds_the_memory_resumes_with_half_the_batch(
     start: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    free_memory()  # otherwise networks of other tests are dropped before the batch is halved
     prepare, sizes = YoloTrainer.preprocess_batch, []
 
     def fail_in_second_epoch(trainer: YoloTrainer, batch: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.devices import free_memory
 from app.similarity import matching
 from app.similarity.matching import MatchConfig, Matches, match, match_within
 from app.similarity.tiled_products import Product, TiledProducts
@@ -164,6 +165,7 @@ def test_matches_do_not_depend_on_the_memory_limit() -> None:
 
 
 def test_a_full_memory_makes_the_tiles_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_memory()  # otherwise networks of other tests are dropped before the tiles shrink
     limits: list[int] = []
 
     class SmallTiles(TiledProducts):
