@@ -52,6 +52,7 @@ def test_a_retry_fetches_only_the_failed_canvas(service: Service, library: Libra
     (failed,) = job["coverage"]["failed"]
     assert (job["state"], failed["canvas_number"]) == ("done", 2)
     assert "answered 400" in failed["reason"]
+    service.wait_for_messages()  # otherwise the second result would supersede the first one
     library.offer(SMALL, "2")
     library.asked.clear()
     service.post(f"/jobs/{job['job_id']}/retry")
