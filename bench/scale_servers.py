@@ -34,8 +34,10 @@ def run_broker(folder: Path) -> Iterator[str]:
         retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), retries=100)
         with redis.Redis.from_url(settings.broker_url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
             client.ping()
-        yield settings.broker_url
-        process.terminate()
+        try:
+            yield settings.broker_url
+        finally:
+            process.terminate()
 
 
 @contextmanager
