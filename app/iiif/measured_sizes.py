@@ -192,7 +192,8 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
     height = _measure_side(fetcher, info, name, is_height=True, is_doubtful=is_doubtful)
     if height and abs(height - info.height) <= 1 and not is_doubtful:
         return info.width, info.height
-    width = _measure_side(fetcher, info, name, is_height=False, is_doubtful=is_doubtful) if height else None
+    # Here the height, if there is one, is doubtful or wrong.
+    width = _measure_side(fetcher, info, name, is_height=False, is_doubtful=True) if height else None
     return (width, height) if width and height else None
 
 
