@@ -117,9 +117,10 @@ def measure_small_jobs(service: Service, url: str, count: int, counted: list[str
     pages = islice(cycle(manifest["items"]), count)
 
     def detect_all() -> None:
+        """Submit all manifests, and wait for the results as a client app does that does not poll."""
+        service.receiver.received.clear()
         jobs = service.post("/detect_all", files={"url_file": "\n".join(urls)})["jobs"]
-        for job in jobs:
-            service.wait_until_finished(job["job_id"])
+        service.wait_for_messages(len(jobs))
 
     small = Flask("small")
     documents = [manifest | {"id": f"{library}/{n}/manifest.json", "items": [page]} for n, page in enumerate(pages)]
