@@ -16,6 +16,7 @@ COMMANDS = {
     "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
     "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
     "long-pages": ("long_pages", "recall on scrolls, panoramas and large sheets, in one look and in parts"),
+    "engines": ("engines", "speed and accuracy of the default weights in torch and OpenVINO"),
     "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),
     "retrieval": ("retrieval", "whether an altered copy of an illustration finds the original"),
     "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),

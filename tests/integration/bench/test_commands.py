@@ -1,6 +1,7 @@
 """Run each command of the benchmarks on tiny data and check the tables that it prints."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 import bench.sample.page
 import bench.sample.woodcut
 from app.config import ROOT
-from bench import train_default_weights
+from bench import engines, train_default_weights
 from bench.__main__ import COMMANDS, list_commands, main
 from bench.tables import format_row
 from bench.train_default_weights import Stage
@@ -33,6 +34,10 @@ COMMAND_LINES = {
         ["| 200 |", "| full |", "| file on disk |"],
     ),
     "long-pages": ("--pages {pages}", ["| single pages |", "| scroll | one look | 1 |", "| sheet | `tiles=auto` |"]),
+    "engines": (
+        f"--pages {{pages}} --batches 1 --calibration 1 {TIMING}",
+        ["| torch, float32 |", "| OpenVINO, INT8 |", "| OpenVINO, INT8 and bfloat16 |"],
+    ),
     "evaluate": ("--pages {pages}", ["| all | 1 | 1 |", "| print17 | 1 | 1 |"]),
     "retrieval": (
         f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",
@@ -51,6 +56,8 @@ COMMAND_LINES = {
 }
 # Commands that run a whole service; tests/service/test_bench_commands.py tests them.
 SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit"}
+# Command → packages that it needs and the project does not.
+EXTRA_PACKAGES = {"engines": engines.PACKAGES}
 # Command → a file that it writes.
 OUTPUT_FILES = {
     "retrieval": "mirrored-own.png",
@@ -126,6 +133,8 @@ def run(line: str, paths: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in SERVICE_COMMANDS])
 def test_command_runs_to_its_end(command: str, paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for package in EXTRA_PACKAGES.get(command, ()):
+        pytest.importorskip(package)
     line, beginnings = COMMAND_LINES[command]
     if command == "retrieval":
         save_random_weights(paths["backbones"])
@@ -183,6 +192,16 @@ def test_command_exits_with_a_message_when_data_is_missing(line: str, message: s
         (paths["document"] / "illustrations.json").unlink()
     with pytest.raises(SystemExit, match=message):
         run(line, paths)
+
+
+def test_engines_names_the_packages_that_must_be_installed(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in engines.PACKAGES:
+        monkeypatch.setitem(sys.modules, package, None)
+    advice = "^openvino and nncf must be installed first: run `venv/bin/pip install openvino nncf`\\.$"
+    with pytest.raises(SystemExit, match=advice):
+        run("engines --pages {pages}", paths)
 
 
 @pytest.mark.parametrize(
