@@ -13,9 +13,8 @@
     known_servers   facts about image servers that are known from earlier images of a job
     measured_sizes  decide which size the full-size image of a fetched file has
     images          fetch the image of a canvas
-    region_fetching  fetch a region of an image
     estimate        requests, bytes and seconds of the download of a manifest
-    regions         fetch an image region by region and put it together
+    regions         fetch a region of an image, or a whole image in regions
     fetch           HTTP client with limits, retries and clear errors
     hosts           the rules of known hosts (``iiif/hosts.toml``)
     host_limits     rate limits for each host, shared by all workers

@@ -75,7 +75,8 @@ def fetch_canvas_image(
         FetchError: No form of the request returned an image.
     """
     if image.service is None:
-        return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
+        file = fetcher.fetch_image([ImageRequest(image.url)])
+        return FetchedImage(file.data, *file.size)
     server = (servers or KnownServers()).find(image.service)
     if sizes is None:
         server.states_wrong_sizes, server.has_right_infos = False, True
@@ -168,7 +169,8 @@ class _Page:
         """Fetch the image in any form that the service or its own URL allows."""
         if info and info.tiles and info.service.level == 0:
             whole = [ImageRequest(self._image.url, max(info.width, info.height))]
-            data = fetch_static(self._fetcher, info, self._want(info), [] if self._image.is_reduced else whole)
+            others = [] if self._image.is_reduced else whole
+            data = fetch_static(self._fetcher, info, self._want(info), self._server, others)
             return FetchedImage(data, info.width, info.height)
         self._check_height(info)
         try:
@@ -178,7 +180,8 @@ class _Page:
                 # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
                 tiled = replace(info, sizes=(), formats=("jpg",))
                 with contextlib.suppress(FetchError):
-                    return FetchedImage(fetch_static(self._fetcher, tiled, self._want(info)), info.width, info.height)
+                    data = fetch_static(self._fetcher, tiled, self._want(info), self._server)
+                    return FetchedImage(data, info.width, info.height)
             raise
 
     def _want(self, info: ImageInfo) -> int:
@@ -235,7 +238,7 @@ class _Page:
         for _, group in itertools.groupby(waiting, _find_source):
             forms = list(group)
             try:
-                file = self._fetcher.fetch_image_file(forms)
+                file = self._fetcher.fetch_image(forms)
             except FetchError as error:
                 if error.temporary and error.http_status != 500:
                     raise

@@ -213,7 +213,7 @@ def _measure_side(
 
 def _fetch_size(fetcher: Fetcher, urls: Sequence[str], longest: int | None = None) -> Size | None:
     try:
-        return fetcher.fetch_image_file([ImageRequest(url, longest) for url in urls]).size
+        return fetcher.fetch_image([ImageRequest(url, longest) for url in urls]).size
     except FetchError:
         return None
 

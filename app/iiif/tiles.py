@@ -75,19 +75,6 @@ def list_forms(info: ImageInfo) -> list[Form]:
     return [Form(*each) for each in itertools.product(extensions, heights, range(3), (True, False))]
 
 
-@dataclass
-class StaticServer:
-    """The knowledge about the static services of a host and version. It decides only which URL is tried first.
-
-    Attributes:
-        forms: Forms of URLs, the most probable first.
-        has_whole: Whether the full size may be there in one file.
-    """
-
-    forms: list[Form]
-    has_whole: bool = True
-
-
 class Kind(Enum):
     """The ways in which a server offers the whole image."""
 

@@ -18,7 +18,7 @@ from app.iiif.image_info import list_names
 from app.iiif.image_requests import Box, build_region_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.iiif.region_fetching import fetch_region
+from app.iiif.regions import fetch_region
 from app.images.pixels import decode_image, needs_turn
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, evict
