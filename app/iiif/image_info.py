@@ -22,6 +22,8 @@ _LIMITS = ("maxWidth", "maxHeight", "maxArea")
 # Qualities of whole pages and formats that this service reads, the best first.
 _QUALITIES, _FORMATS = ("default", "native", "color", "gray", "grey"), ("jpg", "png", "webp", "tif", "jp2")
 
+Size = tuple[int, int]  # width and height
+
 
 @dataclass(frozen=True)
 class TileSet:
@@ -50,7 +52,7 @@ class ImageInfo:
     service: ImageService
     width: int
     height: int
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[Size, ...] = ()
     max_width: int | None = None
     max_height: int | None = None
     max_area: int | None = None
@@ -160,7 +162,7 @@ def _parse_tiles(info: dict[str, Any]) -> Iterator[TileSet]:
             yield TileSet(width, read_size(entry.get("height")) or width, tuple(sorted(factors)) or (1,))
 
 
-def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
+def _parse_sizes(sizes: Any) -> list[Size]:
     found = ((read_size(size.get("width")), read_size(size.get("height"))) for size in read_objects(sizes))
     return sorted((width, height) for width, height in found if width and height)
 

@@ -9,7 +9,7 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
 from app.iiif.image_api import ImageService
-from app.iiif.image_info import ImageInfo, list_names, parse_image_info
+from app.iiif.image_info import ImageInfo, Size, list_names, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
 from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import (
@@ -79,7 +79,7 @@ def fetch_canvas_image(
         return FetchedImage(file.data, *file.size)
     server = (servers or KnownServers()).find(image.service)
     if sizes is None:
-        server.states_wrong_sizes, server.has_right_infos = False, True
+        server.believe_infos()
     with server.visit():
         return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
 
@@ -128,11 +128,12 @@ class _Page:
         self._errors: list[FetchError] = []
 
     def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
+        """Fetch the image by the size that the manifest states, or else by ``info.json``."""
         stated = sizes.describe(self._image) if sizes else None
         if not (stated and sizes) or needs_info(stated, self._want(stated)) or self._server.lacks_info(self._service):
             return self._fetch_by(self._fetch_info())
         self._check_height(stated)
-        requests = self._list_requests(stated)[:2]
+        requests = self._list_requests(stated)[:2]  # two ways to write the same size
         if all(map(self._server.refuses, requests)):
             return self._fetch_by(self._fetch_info() or stated)
         file = self._try(requests)
@@ -151,8 +152,7 @@ class _Page:
         try:
             return self._fetch_first(requests, None)
         except FetchError as error:
-            # Some servers answer 500 to a form of the request that they do not support.
-            if error.temporary and error.http_status != 500:
+            if not error.is_refusal:
                 raise
             return None
 
@@ -240,7 +240,7 @@ class _Page:
             try:
                 file = self._fetcher.fetch_image(forms)
             except FetchError as error:
-                if error.temporary and error.http_status != 500:
+                if not error.is_refusal:
                     raise
                 self._refuse(forms)
                 self._errors.append(error)
@@ -279,7 +279,7 @@ def _find_source(request: ImageRequest) -> str:
     return request.form and request.url.rsplit("/", 4)[0]
 
 
-def _build_misfit_error(file: ImageFile, size: tuple[int, int] | None) -> NotAnImage:
+def _build_misfit_error(file: ImageFile, size: Size | None) -> NotAnImage:
     expected = f" of {size[0]} x {size[1]} pixels" if size else ""
     return NotAnImage(
         f"{file.request.url} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "

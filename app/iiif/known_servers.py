@@ -73,6 +73,10 @@ class KnownServer:
         """Whether no request succeeded so far, although several images were requested."""
         return self.is_known and bool(self.refused) and not self.working
 
+    def believe_infos(self) -> None:
+        """Believe the sizes in ``info.json`` without measuring them."""
+        self.states_wrong_sizes, self.has_right_infos = False, True
+
     def refuses(self, request: ImageRequest) -> bool:
         """Return whether requests of this form were refused so far."""
         return request.form in self.refused - self.working

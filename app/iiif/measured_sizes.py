@@ -11,9 +11,9 @@ substitute, because access to the image is            the largest of manifest, s
 restricted (:attr:`ImageInfo.is_substitute`)
 whole image, larger than stated or with other         that of the file
 proportions
-any, from a server that cuts regions                  that of :func:`measure_sides`, for the first image
-                                                      of a server and the first one for which manifest and
-                                                      ``info.json`` differ; if it is not the stated one, for all
+any, from a server that cuts regions                  measured by strips, for the first image of a server and
+                                                      the first one for which manifest and ``info.json`` differ;
+                                                      if it is not the stated one, for all
 with the proportions of the manifest, not of          that of the manifest
 ``info.json``
 any other                                             the stated one
@@ -27,11 +27,9 @@ from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
 from app.iiif.image_api import build_image_url
-from app.iiif.image_info import ImageInfo
+from app.iiif.image_info import ImageInfo, Size
 from app.iiif.image_requests import ImageRequest, build_region_url
 from app.iiif.known_servers import KnownServer
-
-Size = tuple[int, int]
 
 # To measure a side, a strip of this breadth is requested. It reaches from this many pixels inside to this many outside
 # of the stated size. Servers limit the length of an image to 5000 pixels or so, and some return larger regions blurred:
@@ -112,7 +110,8 @@ def find_full_size(
     if info and info.is_substitute:
         known = [size for size in (stated, manifest, file.size) if size and _is_similar(file, size)]
         return _describe_copy(max(stated, file.size), max(known))
-    if file.request.is_whole and (_exceeds(file.size, stated) or not has_proportions(file, stated)):
+    is_larger = min(file.width - stated[0], file.height - stated[1]) > 1
+    if file.request.is_whole and (is_larger or not has_proportions(file, stated)):
         server.states_wrong_sizes = server.states_wrong_sizes or info is not None
         return describe_difference(stated, file.size)
     if _needs_measuring(file, stated, manifest or stated, info, server):
@@ -137,10 +136,6 @@ def _is_same(one: Size, other: Size) -> bool:
     return all(abs(first - second) <= 1 for first, second in zip(one, other, strict=True))
 
 
-def _exceeds(size: Size, limit: Size, tolerance: int = 1) -> bool:
-    return min(size[0] - limit[0], size[1] - limit[1]) > tolerance
-
-
 def _needs_measuring(
     file: ImageFile, stated: Size, manifest: Size, info: ImageInfo | None, server: KnownServer
 ) -> bool:
@@ -162,7 +157,7 @@ def _measure(
     service, name, size = info.service if info else image.service, file.request.form.split()[1], None
     is_doubtful = not has_proportions(file, stated) or not _is_same(manifest or stated, stated)
     if info and info.service.level > 0:
-        size = measure_sides(fetcher, info, name, is_doubtful)
+        size = _measure_sides(fetcher, info, name, is_doubtful)
         if size and max(size[0] - stated[0], size[1] - stated[1]) >= _OUTSIDE:
             size, is_doubtful = None, True  # larger than the strips
     if size is None and (is_doubtful or not manifest) and service:
@@ -172,7 +167,7 @@ def _measure(
     return size if size and has_proportions(file, size) and not _is_same(size, stated) else None
 
 
-def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
+def _measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
     """Measure an image without fetching all of it, by strips along its left and upper sides.
 
     Servers crop a region at the edge of the image: https://iiif.io/api/image/2.1/#region
@@ -188,7 +183,6 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
     Returns:
         The size in pixels; at most ``_OUTSIDE`` more than stated. None if the server returns no such region.
     """
-
     height = _measure_side(fetcher, info, name, is_height=True, is_doubtful=is_doubtful)
     if height and abs(height - info.height) <= 1 and not is_doubtful:
         return info.width, info.height

@@ -42,7 +42,7 @@ def fetch_static(
         try:
             return download.fetch(rendition)
         except FetchError as error:
-            if not _is_refusal(error):
+            if not _is_missing(error):
                 raise
             server.has_whole &= rendition.kind is not Kind.WHOLE
             failures.setdefault(rendition.kind, error)
@@ -57,7 +57,7 @@ def fetch_static(
     )
 
 
-def _is_refusal(error: FetchError) -> bool:
+def _is_missing(error: FetchError) -> bool:
     """Return whether a file is not there. Some web servers answer with a page of their site instead of a 404."""
     return error.http_status in WRONG_FORM or isinstance(error, NotAnImage)
 
@@ -112,7 +112,7 @@ class _Download:
             try:
                 file = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
             except FetchError as error:
-                if not _is_refusal(error):
+                if not _is_missing(error):
                     raise
                 self._refused[url] = error
             else:

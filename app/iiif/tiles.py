@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from app.iiif.image_info import ImageInfo, TileSet
+from app.iiif.image_info import ImageInfo, Size, TileSet
 
 # At the default interval between requests, such a page takes 100 seconds.
 MOST_TILES = 1024
@@ -20,7 +20,6 @@ MOST_TILES = 1024
 _SUFFICIENT = 0.8
 # Formats of tiles. Version 3 requires jpg and states only others, but some services have one other format only.
 _EXTENSIONS = ["jpg", "png", "webp"]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
