@@ -129,8 +129,6 @@ def _build_request(service: ImageService, size: str, longest: int | None, form: 
 # region/size/rotation/quality.format, for a region in pixels at full size.
 _WHOLE_REGION = re.compile(r"(.+/\d{1,9},\d{1,9},(\d{1,9}),(\d{1,9}))/(?:full|max)/(!?[\d.]+/\w+\.\w+)")
 
-Box = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True)
 class Region:
@@ -188,9 +186,3 @@ def parse_region(url: str) -> Region | None:
     if not found or not (int(found[2]) and int(found[3])):
         return None
     return Region(url, int(found[2]), int(found[3]), found[1], found[4])
-
-
-def build_region_url(service: ImageService, box: Box, size: str = "", name: str = "") -> str:
-    """Return the URL of a region, by default at full size. The box is ``x y w h`` in pixels of the full-size image."""
-    region = ",".join(map(str, box))
-    return f"{service.id}/{region}/{size or service.full_size}/0/{name or service.file_name}"

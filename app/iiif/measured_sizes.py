@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
-from app.iiif.image_api import build_image_url
+from app.iiif.image_api import build_image_url, build_region_url
 from app.iiif.image_info import ImageInfo, Size
-from app.iiif.image_requests import ImageRequest, build_region_url
+from app.iiif.image_requests import ImageRequest
 from app.iiif.known_servers import KnownServer
 
 # To measure a side, a strip of this breadth is requested. It reaches from this many pixels inside to this many outside

@@ -8,8 +8,8 @@ from PIL import Image
 
 from app.errors import FetchError
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import ImageService
-from app.iiif.image_requests import Box, Region, build_region_url, parse_region
+from app.iiif.image_api import Box, ImageService, build_region_url
+from app.iiif.image_requests import Region, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.known_servers import KnownServers
 from app.images.formats import encode_image

@@ -79,6 +79,7 @@ class _Download:
         self._refused: dict[str, FetchError] = {}
 
     def fetch(self, rendition: Rendition) -> bytes:
+        """Fetch the files of a rendition. Return one image file."""
         limit, size, files = self._fetcher.policy.max_image_bytes, 0, []
         forms = [*self._known_forms]
         for tile in rendition.tiles:
@@ -89,7 +90,10 @@ class _Download:
             files.append(data)
             size += len(data)
             if size > limit:
-                raise FetchError(f"The tiles of {self._info.service.id} are larger than {limit / 1e6:.3g} MB in total.")
+                raise FetchError(
+                    f"The tiles of {self._info.service.id} are larger than {limit / 1e6:.3g} MB in total: "
+                    "request a smaller image_size."
+                )
         if len(files) == 1:
             return files[0]
         with self._fetcher.decoders:
@@ -128,7 +132,10 @@ class _Download:
 
 def _check_size(url: str, size: Sequence[int], expected: Sequence[int]) -> None:
     if max(abs(size[0] - expected[0]), abs(size[1] - expected[1])) > 1:
-        raise FetchError(f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}.")
+        raise FetchError(
+            f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}: "
+            "the tiles do not fit the info.json of the image."
+        )
 
 
 def _join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) -> bytes:

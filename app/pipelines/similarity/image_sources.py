@@ -13,9 +13,9 @@ from PIL import Image
 from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import derive_service
+from app.iiif.image_api import Box, build_region_url, derive_service
 from app.iiif.image_info import list_names
-from app.iiif.image_requests import Box, build_region_url, parse_region
+from app.iiif.image_requests import parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
 from app.iiif.regions import fetch_region
