@@ -83,8 +83,9 @@ def estimate_download(
 def _count_requests(images: list[CanvasImage], longest: int | None) -> int:
     """Return the number of requests to a host.
 
-    It is one for each image, one for the ``info.json`` of each image of a sample or of unknown size, and one to measure
-    a reduced image.
+    images                             one each
+    their ``info.json``                one for each image of a sample, and for each image of unknown size
+    measuring the first reduced image  one
     """
     stated = [image for image in images if image.service and image.width and image.height]
     unknown = [image for image in images if image.service and not (image.width and image.height)]
