@@ -31,7 +31,7 @@ REDUCTION = 3
 # Limit of the time and memory for a page. The Bayeux tapestry, 140 times as long as high, has 168 parts.
 MOST_PARTS = 200
 
-Box = tuple[int, int, int, int]
+PartBox = tuple[int, int, int, int]  # corners ``x1 y1 x2 y2`` in pixels
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Grid:
         largest = math.isqrt(MAX_IMAGE_PIXELS * longer // min(width, height))
         return min(math.ceil(longest * longer / part), largest, LONGEST_JPEG_SIDE)
 
-    def cut(self, width: int, height: int) -> list[Box]:
+    def cut(self, width: int, height: int) -> list[PartBox]:
         """Return the parts as ``x1 y1 x2 y2``, in pixels of an image of this size."""
         columns, rows = _cut_side(width, self.columns), _cut_side(height, self.rows)
         return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]

@@ -119,4 +119,4 @@ class KnownServers:
     def find_regions(self, url: str) -> KnownServer:
         """Return the facts about the regions of a server, given the URL of one."""
         with self._lock:
-            return self._servers[read_host(url), 0]
+            return self._servers[read_host(url), 0]  # the URL of a region does not show the version

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.detection.boxes import Detections
-from app.detection.parts import Box, Grid, choose_grid, choose_side
+from app.detection.parts import Grid, PartBox, choose_grid, choose_side
 from app.detection.seams import merge
 from app.jobs import DetectionRequest
 from app.pipelines.detection.pages import FetchedPage, PageImage, load_page_image
@@ -24,7 +24,7 @@ MOST_PASSES = 4
 class Part:
     """A part of a page: its corners ``x1 y1 x2 y2`` in pixels of the page, and its own pixels, possibly reduced."""
 
-    box: Box
+    box: PartBox
     pixels: Pixels
 
     def place(self, found: Detections) -> Detections:
