@@ -14,10 +14,10 @@ from app.iiif.image_requests import ImageRequest, build_requests, build_whole_re
 from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import (
     check_height,
-    describe_difference,
     find_full_size,
     has_proportions,
     is_other_image,
+    is_turned,
     read_stated,
 )
 from app.iiif.stated_sizes import StatedSizes
@@ -60,9 +60,7 @@ def fetch_canvas_image(
 
     :mod:`app.iiif.measured_sizes` decides whether the fetched image has this size.
 
-    All sizes are those of the upright image, see :mod:`app.images.orientation`. Some services state the size before
-    the EXIF orientation is applied. If the fetched file, upright, is wide and the stated size is tall, or the other way
-    round, the stated width and height are exchanged.
+    All sizes are those of the upright image, see :mod:`app.images.orientation`.
 
     Args:
         fetcher: HTTP client.
@@ -159,7 +157,7 @@ class _Page:
     def _is_as_requested(self, file: ImageFile, info: ImageInfo) -> bool:
         # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
         requested = choose_size(info, self._want(info), self._find_free_size())
-        if _is_turned(file, info):
+        if is_turned(file, (info.width, info.height)):
             file = replace(file, width=file.height, height=file.width)
         is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
         fits = file.size == requested or has_proportions(file, (info.width, info.height))
@@ -259,19 +257,8 @@ class _Page:
         self._refused.update(form.url for form in forms)
 
     def _finish(self, file: ImageFile, info: ImageInfo | None) -> FetchedImage:
-        if info and _is_turned(file, info):
-            full = describe_difference((info.width, info.height), (info.height, info.width))
-        else:
-            full = find_full_size(self._fetcher, self._image, info, file, self._server)
+        full = find_full_size(self._fetcher, self._image, info, file, self._server)
         return FetchedImage(file.data, full.width, full.height, full.note)
-
-
-def _is_turned(file: ImageFile, info: ImageInfo) -> bool:
-    """Return whether a file, upright, lies across the stated size."""
-    is_across = (file.width > file.height and info.width < info.height) or (
-        file.width < file.height and info.width > info.height
-    )
-    return is_across and has_proportions(file, (info.height, info.width))
 
 
 def _find_source(request: ImageRequest) -> str:

@@ -7,6 +7,7 @@ some state another one: https://github.com/ruven/iipsrv/issues/157, https://gith
 fetched file                                          size of the full-size image
 ====================================================  ==================================================
 no stated size                                        that of the file
+turned on its side, see :func:`is_turned`             that of ``info.json`` with width and height exchanged
 substitute, because access to the image is            the largest of manifest, substitute and file
 restricted (:attr:`ImageInfo.is_substitute`)
 whole image, larger than stated or with other         that of the file
@@ -63,6 +64,15 @@ def has_proportions(file: ImageFile, size: Size) -> bool:
     return abs(file.height - height) <= 1 or abs(file.width - width) <= 1
 
 
+def is_turned(file: ImageFile, size: Size) -> bool:
+    """Return whether a file, upright, is wide and the stated size tall, or the other way round.
+
+    Some services state the size before the EXIF orientation is applied.
+    """
+    is_across = (file.width > file.height and size[0] < size[1]) or (file.width < file.height and size[0] > size[1])
+    return is_across and has_proportions(file, size[::-1])
+
+
 def is_other_image(file: ImageFile, image: CanvasImage, info: ImageInfo | None) -> bool:
     """Return whether a file shows another image, such as a placeholder for a restricted page.
 
@@ -107,23 +117,25 @@ def find_full_size(
     stated, manifest = read_stated(image, info), read_stated(image, None)
     if stated is None:
         return FullSize(*file.size)
+    if info and is_turned(file, stated):
+        return _describe_difference(stated, stated[::-1])
     if info and info.is_substitute:
         known = [size for size in (stated, manifest, file.size) if size and _is_similar(file, size)]
         return _describe_copy(max(stated, file.size), max(known))
     is_larger = min(file.width - stated[0], file.height - stated[1]) > 1
     if file.request.is_whole and (is_larger or not has_proportions(file, stated)):
         server.states_wrong_sizes = server.states_wrong_sizes or info is not None
-        return describe_difference(stated, file.size)
+        return _describe_difference(stated, file.size)
     if _needs_measuring(file, stated, manifest or stated, info, server):
         measured = _measure(fetcher, image, info, file, manifest, stated)
         if info:
             server.states_wrong_sizes = server.states_wrong_sizes or measured is not None
             server.has_right_infos = server.has_right_infos or (measured is None and manifest not in (None, stated))
         if measured:
-            return describe_difference(stated, measured)
+            return _describe_difference(stated, measured)
     if _is_similar(file, stated):
         return _describe_copy(file.size, stated) if file.request.is_whole else FullSize(*stated)
-    return describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
+    return _describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
 
 
 def _is_similar(file: ImageFile, size: Size) -> bool:
@@ -212,7 +224,7 @@ def _fetch_size(fetcher: Fetcher, urls: Sequence[str], longest: int | None = Non
         return None
 
 
-def describe_difference(stated: Size, found: Size) -> FullSize:
+def _describe_difference(stated: Size, found: Size) -> FullSize:
     """Return a size with a note that the library states another one."""
     return FullSize(
         *found,
