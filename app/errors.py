@@ -109,6 +109,14 @@ class FetchError(ExtractorError):
         self.http_status = http_status
         self.temporary = temporary
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether another form of the request may succeed.
+
+        Some servers answer 500 to a form that they do not support.
+        """
+        return not self.temporary or self.http_status == 500
+
 
 class AddressRefused(FetchError):
     code = "address_refused"

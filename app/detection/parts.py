@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.images.formats import MAX_IMAGE_PIXELS
+from app.images.formats import LONGEST_JPEG_SIDE, MAX_IMAGE_PIXELS
 
 # Proportions (longer to shorter side) from which a page is cut, and those of its parts. The training pages have 1.1 to
 # 1.9, and openings of square books have 2. Longer parts show the illustrations of a panorama too small.
@@ -30,10 +30,8 @@ OVERLAP = 1 / 3
 REDUCTION = 3
 # Limit of the time and memory for a page. The Bayeux tapestry, 140 times as long as high, has 168 parts.
 MOST_PARTS = 200
-# JPEG files have 16 bits for a side.
-LONGEST_SIDE = 65_500
 
-Box = tuple[int, int, int, int]
+PartBox = tuple[int, int, int, int]  # corners ``x1 y1 x2 y2`` in pixels
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ class Grid:
         longer = max(width, height)
         part = max(_divide(width, self.columns), _divide(height, self.rows))
         largest = math.isqrt(MAX_IMAGE_PIXELS * longer // min(width, height))
-        return min(math.ceil(longest * longer / part), largest, LONGEST_SIDE)
+        return min(math.ceil(longest * longer / part), largest, LONGEST_JPEG_SIDE)
 
-    def cut(self, width: int, height: int) -> list[Box]:
+    def cut(self, width: int, height: int) -> list[PartBox]:
         """Return the parts as ``x1 y1 x2 y2``, in pixels of an image of this size."""
         columns, rows = _cut_side(width, self.columns), _cut_side(height, self.rows)
         return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]

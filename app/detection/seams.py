@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections, compute_iou
-from app.detection.parts import Box
+from app.detection.parts import PartBox
 
 # Distance from a seam at which a box touches it, as a fraction of the longer side of the part.
 TOUCH = 0.02
@@ -37,7 +37,7 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 
-def merge(parts: Sequence[Box], found: Sequence[Detections], size: tuple[int, int], iou: float) -> Detections:
+def merge(parts: Sequence[PartBox], found: Sequence[Detections], size: tuple[int, int], iou: float) -> Detections:
     """Merge the detections of all parts of a page.
 
     Args:

@@ -70,7 +70,7 @@ def estimate_download(
     by_host: dict[str, list[CanvasImage]] = {}
     for image in images:
         by_host.setdefault(read_host(image.base), []).append(image)
-    requests = Counter({host: _count_requests(of_host) for host, of_host in by_host.items()})
+    requests = Counter({host: _count_requests(of_host, longest) for host, of_host in by_host.items()})
     uncapped = 0 if cap_to_host_size else longest
     seconds = [_estimate_seconds(rules.find(host), count, uncapped) for host, count in requests.items()]
     size = sum(_estimate_bytes(image, longest) for image in images)
@@ -80,11 +80,17 @@ def estimate_download(
     )
 
 
-def _count_requests(images: list[CanvasImage]) -> int:
-    """Return the number of requests: one for each image, and ``info.json`` of a sample or of unknown images."""
+def _count_requests(images: list[CanvasImage], longest: int | None) -> int:
+    """Return the number of requests to a host.
+
+    images                             one each
+    their ``info.json``                one for each image of a sample, and for each image of unknown size
+    measuring the first reduced image  one
+    """
     stated = [image for image in images if image.service and image.width and image.height]
     unknown = [image for image in images if image.service and not (image.width and image.height)]
-    return len(images) + len(choose_sample(stated)) + len(unknown)
+    is_measured = longest is not None and any(image.service and image.service.level > 0 for image in images)
+    return len(images) + len(choose_sample(stated)) + len(unknown) + is_measured
 
 
 def _estimate_seconds(rule: HostRule, count: int, longest: int | None) -> float:

@@ -20,7 +20,6 @@ from app.errors import FetchError
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRules
 from app.iiif.image_requests import ImageRequest
-from app.iiif.tiles import StaticServer
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
 from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
@@ -117,8 +116,6 @@ class Fetcher:
         self._count = count
         self._ca_bundle = ca_bundle
         self._local = threading.local()
-        # The key is the host, with the version and the formats that the service states.
-        self.static_servers: dict[tuple[str, int, tuple[str, ...]], StaticServer] = {}
         # Decoding a large page takes half a gigabyte of memory and one core.
         self.decoders = threading.Semaphore(os.cpu_count() or 1)
 
@@ -147,12 +144,7 @@ class Fetcher:
         accept = "application/ld+json, application/json, */*;q=0.5"
         return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept, accepted)
 
-    def fetch_image(self, forms: Sequence[ImageRequest]) -> tuple[bytes, int, int]:
-        """Fetch an image file and return it with its width and height, see :meth:`fetch_image_file`."""
-        file = self.fetch_image_file(forms)
-        return file.data, file.width, file.height
-
-    def fetch_image_file(self, forms: Sequence[ImageRequest]) -> ImageFile:
+    def fetch_image(self, forms: Sequence[ImageRequest]) -> ImageFile:
         """Fetch an image file. It is decoded once to check it.
 
         Args:

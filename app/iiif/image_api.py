@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.iiif.json_ld import (
-    is_web_address,
-    read_address,
-    read_ids,
-    upgrade,
-)
+from app.iiif.json_ld import is_web_address, read_address, read_ids, upgrade
 
 # region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
 _WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
 INFO_REQUEST = re.compile(r"/+info\.json/*([?#].*)?$", re.I)
+
+Box = tuple[int, int, int, int]  # ``x y w h`` in pixels of the full-size image
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,14 @@ class ImageService:
         return "max" if self.version == 3 else "full"
 
     @property
+    def quality(self) -> str:
+        """The usual quality in an image request."""
+        return "native" if self.version == 1 else "default"
+
+    @property
     def file_name(self) -> str:
         """The last part of an image request: quality and format."""
-        return "native.jpg" if self.version == 1 else "default.jpg"
+        return f"{self.quality}.jpg"
 
 
 def strip_request(url: str) -> str:
@@ -143,3 +145,9 @@ def find_level(words: str) -> int | None:
 def build_image_url(service: ImageService, size: str, name: str = "") -> str:
     """Return the URL of the whole image at a size in the syntax of the Image API (``full``, ``max``, ``640,``)."""
     return f"{service.id}/full/{size}/0/{name or service.file_name}"
+
+
+def build_region_url(service: ImageService, box: Box, size: str = "", name: str = "") -> str:
+    """Return the URL of a region, by default at full size."""
+    region = ",".join(map(str, box))
+    return f"{service.id}/{region}/{size or service.full_size}/0/{name or service.file_name}"

@@ -22,6 +22,8 @@ _LIMITS = ("maxWidth", "maxHeight", "maxArea")
 # Qualities of whole pages and formats that this service reads, the best first.
 _QUALITIES, _FORMATS = ("default", "native", "color", "gray", "grey"), ("jpg", "png", "webp", "tif", "jp2")
 
+Size = tuple[int, int]  # width and height
+
 
 @dataclass(frozen=True)
 class TileSet:
@@ -50,7 +52,7 @@ class ImageInfo:
     service: ImageService
     width: int
     height: int
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[Size, ...] = ()
     max_width: int | None = None
     max_height: int | None = None
     max_area: int | None = None
@@ -111,10 +113,10 @@ def _find_names(info: dict[str, Any], version: int) -> tuple[str, ...]:
     Version 1 lists all qualities and formats. From version 2, every level has ``default`` and ``jpg``, and the lists
     add others: https://iiif.io/api/image/2.1/#profile-description
     """
-    places = [info, *read_objects(info.get("profile"))]
     keys = (("qualities", "extraQualities"), ("formats", "extraFormats", "preferredFormats"))
     qualities, formats = (
-        {text.lower() for place in places for key in group for text in read_strings(place.get(key))} for group in keys
+        {text.lower() for place in _list_places(info) for key in group for text in read_strings(place.get(key))}
+        for group in keys
     )
     usual = "native" if version == 1 else "default"
     names = [
@@ -133,21 +135,27 @@ def _rank(usual: str, stated: set[str], known: Sequence[str], version: int) -> l
     return [others[0], usual] if version == 1 else [usual, others[0]]
 
 
+def _list_places(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects that may have limits, features and formats.
+
+    They are at the top level in versions 1 and 3, and in ``profile`` in version 2.
+    """
+    return [info, *read_objects(info.get("profile"))]
+
+
 def _find_limits(info: dict[str, Any]) -> dict[str, int]:
-    """Return maxWidth, maxHeight and maxArea: at the top level in version 3, in ``profile`` in version 2."""
-    places = [info, *read_objects(info.get("profile"))]
+    places = _list_places(info)
     return {name: limit for place in places for name in _LIMITS if (limit := read_size(place.get(name)))}
 
 
 def _find_features(info: dict[str, Any]) -> set[str]:
-    """Return the features beyond the level: at the top level in version 3, in ``profile`` in version 2."""
-    inside = (name for place in read_objects(info.get("profile")) for name in read_strings(place.get("supports")))
-    return {*read_strings(info.get("extraFeatures")), *inside}
+    """Return the features beyond the level."""
+    keys = ("extraFeatures", "supports")
+    return {name for place in _list_places(info) for key in keys for name in read_strings(place.get(key))}
 
 
 def _find_formats(info: dict[str, Any]) -> list[str]:
-    """Return the stated formats: at the top level in version 1, in ``profile`` in version 2."""
-    return [name for place in [info, *read_objects(info.get("profile"))] for name in read_strings(place.get("formats"))]
+    return [name for place in _list_places(info) for name in read_strings(place.get("formats"))]
 
 
 def _parse_tiles(info: dict[str, Any]) -> Iterator[TileSet]:
@@ -160,7 +168,7 @@ def _parse_tiles(info: dict[str, Any]) -> Iterator[TileSet]:
             yield TileSet(width, read_size(entry.get("height")) or width, tuple(sorted(factors)) or (1,))
 
 
-def _parse_sizes(sizes: Any) -> list[tuple[int, int]]:
+def _parse_sizes(sizes: Any) -> list[Size]:
     found = ((read_size(size.get("width")), read_size(size.get("height"))) for size in read_objects(sizes))
     return sorted((width, height) for width, height in found if width and height)
 

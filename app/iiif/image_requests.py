@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from app.iiif.image_api import ImageService, build_image_url
-from app.iiif.image_info import ImageInfo
+from app.iiif.image_info import ImageInfo, Size
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImageRequest:
         return not self.form.startswith("w,")
 
 
-def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tuple[int, int]:
+def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> Size:
     """Choose the (width, height) to request, with a longer side of ``longest`` pixels if possible.
 
     A preferred size of the server is used instead if it is at most 15 % larger. The result never exceeds the full size
@@ -49,7 +49,7 @@ def choose_size(info: ImageInfo, longest: int, limit: int | None = None) -> tupl
     return min(near, key=max, default=_scale(info, longest))
 
 
-def _choose_listed(info: ImageInfo, longest: int, limit: int | None) -> tuple[int, int]:
+def _choose_listed(info: ImageInfo, longest: int, limit: int | None) -> Size:
     """Choose a listed size, or the full size if all listed sizes are less than half as long as wanted."""
     listed, whole = _find_listed(info), _scale(info, max(info.width, info.height))
     least = min(longest, max(whole)) / 2
@@ -60,7 +60,7 @@ def _choose_listed(info: ImageInfo, longest: int, limit: int | None) -> tuple[in
     return larger or smaller or whole
 
 
-def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
+def _scale(info: ImageInfo, longest: int) -> Size:
     """Return the full size, scaled down to the wanted length and the limits of the server."""
     longer, shorter = max(info.width, info.height), min(info.width, info.height)
     max_height, max_area = info.max_height or info.height, info.max_area or longer * shorter
@@ -78,7 +78,7 @@ def _scale(info: ImageInfo, longest: int) -> tuple[int, int]:
     return min(width, max_area // height), height
 
 
-def _find_listed(info: ImageInfo) -> list[tuple[int, int]]:
+def _find_listed(info: ImageInfo) -> list[Size]:
     """Return the listed sizes that respect the limits."""
     max_width = min(info.width, info.max_width or info.width)
     max_height = min(info.height, info.max_height or info.height)
@@ -128,8 +128,6 @@ def _build_request(service: ImageService, size: str, longest: int | None, form: 
 
 # region/size/rotation/quality.format, for a region in pixels at full size.
 _WHOLE_REGION = re.compile(r"(.+/\d{1,9},\d{1,9},(\d{1,9}),(\d{1,9}))/(?:full|max)/(!?[\d.]+/\w+\.\w+)")
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -188,9 +186,3 @@ def parse_region(url: str) -> Region | None:
     if not found or not (int(found[2]) and int(found[3])):
         return None
     return Region(url, int(found[2]), int(found[3]), found[1], found[4])
-
-
-def build_region_url(service: ImageService, box: Box, size: str = "", name: str = "") -> str:
-    """Return the URL of a region, by default at full size. The box is ``x y w h`` in pixels of the full-size image."""
-    region = ",".join(map(str, box))
-    return f"{service.id}/{region}/{size or service.full_size}/0/{name or service.file_name}"

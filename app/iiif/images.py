@@ -9,15 +9,15 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
 from app.iiif.image_api import ImageService
-from app.iiif.image_info import ImageInfo, list_names, parse_image_info
+from app.iiif.image_info import ImageInfo, Size, list_names, parse_image_info
 from app.iiif.image_requests import ImageRequest, build_requests, build_whole_requests, choose_size
 from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import (
     check_height,
-    describe_difference,
     find_full_size,
     has_proportions,
     is_other_image,
+    is_turned,
     read_stated,
 )
 from app.iiif.stated_sizes import StatedSizes
@@ -60,9 +60,7 @@ def fetch_canvas_image(
 
     :mod:`app.iiif.measured_sizes` decides whether the fetched image has this size.
 
-    All sizes are those of the upright image, see :mod:`app.images.orientation`. Some services state the size before
-    the EXIF orientation is applied. If the fetched file, upright, is wide and the stated size is tall, or the other way
-    round, the stated width and height are exchanged.
+    All sizes are those of the upright image, see :mod:`app.images.orientation`.
 
     Args:
         fetcher: HTTP client.
@@ -75,10 +73,11 @@ def fetch_canvas_image(
         FetchError: No form of the request returned an image.
     """
     if image.service is None:
-        return FetchedImage(*fetcher.fetch_image([ImageRequest(image.url)]))
+        file = fetcher.fetch_image([ImageRequest(image.url)])
+        return FetchedImage(file.data, *file.size)
     server = (servers or KnownServers()).find(image.service)
     if sizes is None:
-        server.states_wrong_sizes, server.has_right_infos = False, True
+        server.believe_infos()
     with server.visit():
         return _Page(fetcher, image, image.service, longest, server).fetch(sizes)
 
@@ -127,11 +126,12 @@ class _Page:
         self._errors: list[FetchError] = []
 
     def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
+        """Fetch the image by the size that the manifest states, or else by ``info.json``."""
         stated = sizes.describe(self._image) if sizes else None
         if not (stated and sizes) or needs_info(stated, self._want(stated)) or self._server.lacks_info(self._service):
             return self._fetch_by(self._fetch_info())
         self._check_height(stated)
-        requests = self._list_requests(stated)[:2]
+        requests = self._list_requests(stated)[:2]  # two ways to write the same size
         if all(map(self._server.refuses, requests)):
             return self._fetch_by(self._fetch_info() or stated)
         file = self._try(requests)
@@ -150,15 +150,14 @@ class _Page:
         try:
             return self._fetch_first(requests, None)
         except FetchError as error:
-            # Some servers answer 500 to a form of the request that they do not support.
-            if error.temporary and error.http_status != 500:
+            if not error.is_refusal:
                 raise
             return None
 
     def _is_as_requested(self, file: ImageFile, info: ImageInfo) -> bool:
         # Servers compute one side from the other, and round it in different ways. In a listed size, both are rounded.
         requested = choose_size(info, self._want(info), self._find_free_size())
-        if _is_turned(file, info):
+        if is_turned(file, (info.width, info.height)):
             file = replace(file, width=file.height, height=file.width)
         is_expected = abs(file.width - requested[0]) <= 1 or file.width == info.width
         fits = file.size == requested or has_proportions(file, (info.width, info.height))
@@ -168,7 +167,8 @@ class _Page:
         """Fetch the image in any form that the service or its own URL allows."""
         if info and info.tiles and info.service.level == 0:
             whole = [ImageRequest(self._image.url, max(info.width, info.height))]
-            data = fetch_static(self._fetcher, info, self._want(info), [] if self._image.is_reduced else whole)
+            others = [] if self._image.is_reduced else whole
+            data = fetch_static(self._fetcher, info, self._want(info), self._server, others)
             return FetchedImage(data, info.width, info.height)
         self._check_height(info)
         try:
@@ -178,7 +178,8 @@ class _Page:
                 # A folder of tiles may state a higher level than it has. Levels above 0 include the format jpg.
                 tiled = replace(info, sizes=(), formats=("jpg",))
                 with contextlib.suppress(FetchError):
-                    return FetchedImage(fetch_static(self._fetcher, tiled, self._want(info)), info.width, info.height)
+                    data = fetch_static(self._fetcher, tiled, self._want(info), self._server)
+                    return FetchedImage(data, info.width, info.height)
             raise
 
     def _want(self, info: ImageInfo) -> int:
@@ -235,9 +236,9 @@ class _Page:
         for _, group in itertools.groupby(waiting, _find_source):
             forms = list(group)
             try:
-                file = self._fetcher.fetch_image_file(forms)
+                file = self._fetcher.fetch_image(forms)
             except FetchError as error:
-                if error.temporary and error.http_status != 500:
+                if not error.is_refusal:
                     raise
                 self._refuse(forms)
                 self._errors.append(error)
@@ -256,19 +257,8 @@ class _Page:
         self._refused.update(form.url for form in forms)
 
     def _finish(self, file: ImageFile, info: ImageInfo | None) -> FetchedImage:
-        if info and _is_turned(file, info):
-            full = describe_difference((info.width, info.height), (info.height, info.width))
-        else:
-            full = find_full_size(self._fetcher, self._image, info, file, self._server)
+        full = find_full_size(self._fetcher, self._image, info, file, self._server)
         return FetchedImage(file.data, full.width, full.height, full.note)
-
-
-def _is_turned(file: ImageFile, info: ImageInfo) -> bool:
-    """Return whether a file, upright, lies across the stated size."""
-    is_across = (file.width > file.height and info.width < info.height) or (
-        file.width < file.height and info.width > info.height
-    )
-    return is_across and has_proportions(file, (info.height, info.width))
 
 
 def _find_source(request: ImageRequest) -> str:
@@ -276,7 +266,7 @@ def _find_source(request: ImageRequest) -> str:
     return request.form and request.url.rsplit("/", 4)[0]
 
 
-def _build_misfit_error(file: ImageFile, size: tuple[int, int] | None) -> NotAnImage:
+def _build_misfit_error(file: ImageFile, size: Size | None) -> NotAnImage:
     expected = f" of {size[0]} x {size[1]} pixels" if size else ""
     return NotAnImage(
         f"{file.request.url} returned an image of {file.width} x {file.height} pixels instead of the page{expected}: "

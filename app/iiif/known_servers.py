@@ -11,6 +11,9 @@ never succeeded
 missing
 the stated size is      each image is measured, see :mod:`app.iiif.measured_sizes`
 wrong
+a tile was found        URLs of the same form are requested first, see :mod:`app.iiif.tiles`
+the full size is not    it is not requested from a static service
+in one file
 ======================  ============================================================================
 """
 
@@ -24,6 +27,7 @@ from app.errors import FetchError
 from app.iiif.image_api import ImageService
 from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest
+from app.iiif.tiles import Form
 from app.net.addresses import read_host
 
 # Number of images after which a server is known, even if no image could be fetched. If none of them has an info.json,
@@ -41,6 +45,8 @@ class KnownServer:
         has_right_infos: Whether ``info.json`` was right where the manifest states another size.
         infos: Content of the fetched ``info.json`` by the ID of the service.
         missing_infos: IDs of services without an ``info.json``.
+        tile_forms: Forms of the URLs of tiles, the most probable first, by the version and the formats of the service.
+        has_whole: Whether a static service may have the full size in one file.
     """
 
     working: set[str] = field(default_factory=set)
@@ -49,6 +55,8 @@ class KnownServer:
     has_right_infos: bool = False
     infos: dict[str, ImageInfo] = field(default_factory=dict)
     missing_infos: set[str] = field(default_factory=set)
+    tile_forms: dict[tuple[int, tuple[str, ...]], list[Form]] = field(default_factory=dict)
+    has_whole: bool = True
     _visits: int = 0
     _first: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +72,10 @@ class KnownServer:
     def refuses_all(self) -> bool:
         """Whether no request succeeded so far, although several images were requested."""
         return self.is_known and bool(self.refused) and not self.working
+
+    def believe_infos(self) -> None:
+        """Believe the sizes in ``info.json`` without measuring them."""
+        self.states_wrong_sizes, self.has_right_infos = False, True
 
     def refuses(self, request: ImageRequest) -> bool:
         """Return whether requests of this form were refused so far."""
@@ -107,4 +119,4 @@ class KnownServers:
     def find_regions(self, url: str) -> KnownServer:
         """Return the facts about the regions of a server, given the URL of one."""
         with self._lock:
-            return self._servers[read_host(url), 0]
+            return self._servers[read_host(url), 0]  # the URL of a region does not show the version

@@ -7,13 +7,14 @@ some state another one: https://github.com/ruven/iipsrv/issues/157, https://gith
 fetched file                                          size of the full-size image
 ====================================================  ==================================================
 no stated size                                        that of the file
+turned on its side, see :func:`is_turned`             that of ``info.json`` with width and height exchanged
 substitute, because access to the image is            the largest of manifest, substitute and file
 restricted (:attr:`ImageInfo.is_substitute`)
 whole image, larger than stated or with other         that of the file
 proportions
-any, from a server that cuts regions                  that of :func:`measure_sides`, for the first image
-                                                      of a server and the first one for which manifest and
-                                                      ``info.json`` differ; if it is not the stated one, for all
+any, from a server that cuts regions                  measured by strips, for the first image of a server and
+                                                      the first one for which manifest and ``info.json`` differ;
+                                                      if it is not the stated one, for all
 with the proportions of the manifest, not of          that of the manifest
 ``info.json``
 any other                                             the stated one
@@ -26,12 +27,10 @@ from dataclasses import dataclass
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher, ImageFile
-from app.iiif.image_api import build_image_url
-from app.iiif.image_info import ImageInfo
-from app.iiif.image_requests import ImageRequest, build_region_url
+from app.iiif.image_api import build_image_url, build_region_url
+from app.iiif.image_info import ImageInfo, Size
+from app.iiif.image_requests import ImageRequest
 from app.iiif.known_servers import KnownServer
-
-Size = tuple[int, int]
 
 # To measure a side, a strip of this breadth is requested. It reaches from this many pixels inside to this many outside
 # of the stated size. Servers limit the length of an image to 5000 pixels or so, and some return larger regions blurred:
@@ -63,6 +62,15 @@ def has_proportions(file: ImageFile, size: Size) -> bool:
     """Return whether a file has the proportions of a size, apart from rounding."""
     height, width = size[1] * file.width / size[0], size[0] * file.height / size[1]
     return abs(file.height - height) <= 1 or abs(file.width - width) <= 1
+
+
+def is_turned(file: ImageFile, size: Size) -> bool:
+    """Return whether a file, upright, is wide and the stated size tall, or the other way round.
+
+    Some services state the size before the EXIF orientation is applied.
+    """
+    is_across = (file.width > file.height and size[0] < size[1]) or (file.width < file.height and size[0] > size[1])
+    return is_across and has_proportions(file, size[::-1])
 
 
 def is_other_image(file: ImageFile, image: CanvasImage, info: ImageInfo | None) -> bool:
@@ -109,22 +117,25 @@ def find_full_size(
     stated, manifest = read_stated(image, info), read_stated(image, None)
     if stated is None:
         return FullSize(*file.size)
+    if info and is_turned(file, stated):
+        return _describe_difference(stated, stated[::-1])
     if info and info.is_substitute:
         known = [size for size in (stated, manifest, file.size) if size and _is_similar(file, size)]
         return _describe_copy(max(stated, file.size), max(known))
-    if file.request.is_whole and (_exceeds(file.size, stated) or not has_proportions(file, stated)):
+    is_larger = min(file.width - stated[0], file.height - stated[1]) > 1
+    if file.request.is_whole and (is_larger or not has_proportions(file, stated)):
         server.states_wrong_sizes = server.states_wrong_sizes or info is not None
-        return describe_difference(stated, file.size)
+        return _describe_difference(stated, file.size)
     if _needs_measuring(file, stated, manifest or stated, info, server):
         measured = _measure(fetcher, image, info, file, manifest, stated)
         if info:
             server.states_wrong_sizes = server.states_wrong_sizes or measured is not None
             server.has_right_infos = server.has_right_infos or (measured is None and manifest not in (None, stated))
         if measured:
-            return describe_difference(stated, measured)
+            return _describe_difference(stated, measured)
     if _is_similar(file, stated):
         return _describe_copy(file.size, stated) if file.request.is_whole else FullSize(*stated)
-    return describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
+    return _describe_difference(stated, manifest if manifest and _is_similar(file, manifest) else stated[::-1])
 
 
 def _is_similar(file: ImageFile, size: Size) -> bool:
@@ -135,10 +146,6 @@ def _is_similar(file: ImageFile, size: Size) -> bool:
 def _is_same(one: Size, other: Size) -> bool:
     """Return whether two sizes are equal. One pixel more or less is a matter of rounding."""
     return all(abs(first - second) <= 1 for first, second in zip(one, other, strict=True))
-
-
-def _exceeds(size: Size, limit: Size, tolerance: int = 1) -> bool:
-    return min(size[0] - limit[0], size[1] - limit[1]) > tolerance
 
 
 def _needs_measuring(
@@ -162,7 +169,7 @@ def _measure(
     service, name, size = info.service if info else image.service, file.request.form.split()[1], None
     is_doubtful = not has_proportions(file, stated) or not _is_same(manifest or stated, stated)
     if info and info.service.level > 0:
-        size = measure_sides(fetcher, info, name, is_doubtful)
+        size = _measure_sides(fetcher, info, name, is_doubtful)
         if size and max(size[0] - stated[0], size[1] - stated[1]) >= _OUTSIDE:
             size, is_doubtful = None, True  # larger than the strips
     if size is None and (is_doubtful or not manifest) and service:
@@ -172,7 +179,7 @@ def _measure(
     return size if size and has_proportions(file, size) and not _is_same(size, stated) else None
 
 
-def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
+def _measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: bool) -> Size | None:
     """Measure an image without fetching all of it, by strips along its left and upper sides.
 
     Servers crop a region at the edge of the image: https://iiif.io/api/image/2.1/#region
@@ -188,7 +195,6 @@ def measure_sides(fetcher: Fetcher, info: ImageInfo, name: str, is_doubtful: boo
     Returns:
         The size in pixels; at most ``_OUTSIDE`` more than stated. None if the server returns no such region.
     """
-
     height = _measure_side(fetcher, info, name, is_height=True, is_doubtful=is_doubtful)
     if height and abs(height - info.height) <= 1 and not is_doubtful:
         return info.width, info.height
@@ -214,12 +220,12 @@ def _measure_side(
 
 def _fetch_size(fetcher: Fetcher, urls: Sequence[str], longest: int | None = None) -> Size | None:
     try:
-        return fetcher.fetch_image_file([ImageRequest(url, longest) for url in urls]).size
+        return fetcher.fetch_image([ImageRequest(url, longest) for url in urls]).size
     except FetchError:
         return None
 
 
-def describe_difference(stated: Size, found: Size) -> FullSize:
+def _describe_difference(stated: Size, found: Size) -> FullSize:
     """Return a size with a note that the library states another one."""
     return FullSize(
         *found,

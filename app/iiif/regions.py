@@ -1,8 +1,4 @@
-"""Fetch an image in regions and join them, for servers that limit the size of one image.
-
-The size of one image is limited for example by ``MAX_CVT`` of IIPImage (5000 pixels by default) and ``max_pixels`` of
-Cantaloupe: https://iipimage.sourceforge.io/documentation/server, https://cantaloupe-project.github.io/manual/5.0/
-"""
+"""Fetch a region of an image, or a whole image in regions."""
 
 import io
 import itertools
@@ -12,17 +8,50 @@ from PIL import Image
 
 from app.errors import FetchError
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import ImageService
-from app.iiif.image_requests import build_region_url, parse_region
-from app.images.pixels import decode_image
+from app.iiif.image_api import Box, ImageService, build_region_url
+from app.iiif.image_requests import Region, parse_region
+from app.iiif.images import FetchedImage
+from app.iiif.known_servers import KnownServers
+from app.images.formats import encode_image
+from app.images.pixels import decode_picture
 
-QUALITY = 95
+
+def fetch_region(fetcher: Fetcher, region: Region, shortest: int, servers: KnownServers) -> FetchedImage:
+    """Fetch a region of an image at a sufficient size.
+
+    Args:
+        fetcher: HTTP client.
+        region: Region to fetch.
+        shortest: Required length of the shorter side, in pixels.
+        servers: Facts about the servers that are known from earlier images.
+
+    Raises:
+        FetchError: No form of the request returned an image.
+    """
+    requests, server = region.build_requests(shortest), servers.find_regions(region.url)
+    with server.visit():
+        if renamed := region.rename():
+            others = renamed.build_requests(shortest)
+            requests += [other for other in others if not server.working or other.form in server.working]
+        requests = server.sort(requests)
+        try:
+            file = fetcher.fetch_image(requests)
+        except FetchError as error:
+            if not error.temporary:
+                server.refuse(requests)
+            raise
+        server.refuse(requests[: requests.index(file.request)])
+        server.working.add(file.request.form)
+    return FetchedImage(file.data, *file.size)
 
 
 def fetch_in_regions(
     fetcher: Fetcher, service: ImageService, full: tuple[int, int], longest: int, largest: int
 ) -> bytes:
-    """Fetch an image region by region. Return it as a JPEG file.
+    """Fetch an image region by region and join them, for servers that limit the size of one image.
+
+    The limit is for example ``MAX_CVT`` of IIPImage (5000 pixels by default) or ``max_pixels`` of Cantaloupe:
+    https://iipimage.sourceforge.io/documentation/server, https://cantaloupe-project.github.io/manual/5.0/
 
     Args:
         fetcher: HTTP client.
@@ -31,22 +60,22 @@ def fetch_in_regions(
         longest: Wanted length of the longer side, in pixels.
         largest: Longest side of a fetched region, in pixels.
 
+    Returns:
+        Content of an image file.
+
     Raises:
         FetchError: A region could not be fetched.
     """
     factor = min(1.0, longest / max(full))
     width, height = (max(1, round(side * factor)) for side in full)
-    sheet = Image.new("RGB", (width, height))
+    joined = Image.new("RGB", (width, height))
     for top, bottom in _split(height, largest):
         for left, right in _split(width, largest):
             # The edges of regions are whole pixels of the full-size image.
             x1, y1, x2, y2 = (round(edge / factor) for edge in (left, top, right, bottom))
             box = (x1, y1, min(x2, full[0]) - x1, min(y2, full[1]) - y1)
-            piece = _fetch_region(fetcher, service, box, (right - left, bottom - top))
-            sheet.paste(piece, (left, top))
-    content = io.BytesIO()
-    sheet.save(content, "JPEG", quality=QUALITY)
-    return content.getvalue()
+            joined.paste(_fetch_piece(fetcher, service, box, (right - left, bottom - top)), (left, top))
+    return encode_image(joined)
 
 
 def _split(length: int, largest: int) -> list[tuple[int, int]]:
@@ -55,12 +84,10 @@ def _split(length: int, largest: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _fetch_region(
-    fetcher: Fetcher, service: ImageService, box: tuple[int, int, int, int], size: tuple[int, int]
-) -> Image.Image:
+def _fetch_piece(fetcher: Fetcher, service: ImageService, box: Box, size: tuple[int, int]) -> Image.Image:
     url = build_region_url(service, box)
     region = parse_region(url)
     if region is None:
         raise FetchError(f"{url} is not a region of an image.")
-    data, *_ = fetcher.fetch_image(region.build_requests(min(size)))
-    return Image.fromarray(decode_image(io.BytesIO(data), None)[0]).resize(size, Image.Resampling.BILINEAR)
+    file = fetcher.fetch_image(region.build_requests(min(size)))
+    return decode_picture(io.BytesIO(file.data))[0].resize(size, Image.Resampling.BILINEAR)

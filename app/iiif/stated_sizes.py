@@ -28,7 +28,7 @@ from itertools import takewhile
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.image_api import ImageService
-from app.iiif.image_info import ImageInfo
+from app.iiif.image_info import ImageInfo, Size
 from app.net.addresses import read_host
 
 # Size of the sample of a server: one in `SAMPLE_RATIO` images, within the two limits.
@@ -37,7 +37,6 @@ SAMPLE_RATIO, FEWEST_SAMPLES, MOST_SAMPLES = 40, 3, 12
 _MOST_SIZES = 32
 
 FetchInfo = Callable[[ImageService], ImageInfo]
-Size = tuple[int, int]
 
 
 class StatedSizes:

@@ -10,14 +10,15 @@ from app.errors import FetchError, NotAnImage
 from app.iiif.fetch import WRONG_FORM, Fetcher
 from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest
-from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, StaticServer, Tile, list_forms, list_renditions
-from app.images.pixels import decode_image
-from app.net.addresses import read_host
+from app.iiif.known_servers import KnownServer
+from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, Tile, list_forms, list_renditions
+from app.images.formats import encode_image
+from app.images.pixels import decode_picture
 
-_LONGEST_JPEG = 65_500
 
-
-def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequence[ImageRequest] = ()) -> bytes:
+def fetch_static(
+    fetcher: Fetcher, info: ImageInfo, longest: int, server: KnownServer, others: Sequence[ImageRequest] = ()
+) -> bytes:
     """Fetch an image from a static service at about the wanted size. Return the image file.
 
     A tile that is missing fails the image: a page with a gap is never returned. Only if the first tile is missing, the
@@ -27,42 +28,38 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
         fetcher: HTTP client. Each tile is one request within the limits of the host.
         info: Content of ``info.json``, with tiles.
         longest: Wanted length of the longer side, in pixels.
+        server: Facts about the server; the form of the tiles that are found is recorded there.
         others: Requests for the whole image to try last.
 
     Raises:
         FetchError: The image could not be fetched.
     """
-    server = _find_server(fetcher, info)
     download = _Download(fetcher, info, server)
-    failure, is_tile = None, False
-    renditions = list_renditions(info, longest, fetcher.policy.max_image_pixels, server.has_whole)
-    for rendition in renditions:
+    failures: dict[Kind, FetchError] = {}
+    for rendition in list_renditions(info, longest, fetcher.policy.max_image_pixels, server.has_whole):
         if rendition.kind is Kind.TILED and download.has_tiles:
             continue
         try:
             return download.fetch(rendition)
         except FetchError as error:
-            if not _is_refusal(error):
+            if not _is_missing(error):
                 raise
             server.has_whole &= rendition.kind is not Kind.WHOLE
-            if failure is None or (rendition.kind is Kind.TILED and not is_tile):
-                failure, is_tile = error, rendition.kind is Kind.TILED
+            failures.setdefault(rendition.kind, error)
     if others:
         with contextlib.suppress(FetchError):
-            return fetcher.fetch_image(others)[0]
-    if failure is None or all(rendition.kind is not Kind.TILED for rendition in renditions):
-        raise FetchError(f"{info.service.id} serves an image of this size only in more than {MOST_TILES} tiles.")
-    raise failure
+            return fetcher.fetch_image(others).data
+    if Kind.TILED in failures:
+        raise failures[Kind.TILED]
+    raise FetchError(
+        f"{info.service.id} serves an image of this size only in more than {MOST_TILES} tiles: "
+        "request a smaller image_size."
+    )
 
 
-def _is_refusal(error: FetchError) -> bool:
+def _is_missing(error: FetchError) -> bool:
     """Return whether a file is not there. Some web servers answer with a page of their site instead of a 404."""
     return error.http_status in WRONG_FORM or isinstance(error, NotAnImage)
-
-
-def _find_server(fetcher: Fetcher, info: ImageInfo) -> StaticServer:
-    key = read_host(info.service.id), info.service.version, info.formats
-    return fetcher.static_servers.setdefault(key, StaticServer(list_forms(info)))
 
 
 class _Download:
@@ -72,16 +69,19 @@ class _Download:
         has_tiles: Whether a tile of an image was fetched.
     """
 
-    def __init__(self, fetcher: Fetcher, info: ImageInfo, server: StaticServer) -> None:
+    def __init__(self, fetcher: Fetcher, info: ImageInfo, server: KnownServer) -> None:
         self._fetcher = fetcher
         self._info = info
-        self._server = server
+        # The list is shared by all images of the server.
+        kind = info.service.version, info.formats
+        self._known_forms = server.tile_forms.setdefault(kind, list_forms(info))
         self.has_tiles = False
         self._refused: dict[str, FetchError] = {}
 
     def fetch(self, rendition: Rendition) -> bytes:
+        """Fetch the files of a rendition. Return one image file."""
         limit, size, files = self._fetcher.policy.max_image_bytes, 0, []
-        forms = self._server.forms
+        forms = [*self._known_forms]
         for tile in rendition.tiles:
             url, data = self._fetch_tile(rendition, tile, forms)
             self.has_tiles |= rendition.kind is Kind.TILED
@@ -90,19 +90,22 @@ class _Download:
             files.append(data)
             size += len(data)
             if size > limit:
-                raise FetchError(f"The tiles of {self._info.service.id} are larger than {limit / 1e6:.3g} MB in total.")
+                raise FetchError(
+                    f"The tiles of {self._info.service.id} are larger than {limit / 1e6:.3g} MB in total: "
+                    "request a smaller image_size."
+                )
         if len(files) == 1:
             return files[0]
         with self._fetcher.decoders:
-            return join_tiles(self._info, rendition, files)
+            return _join_tiles(self._info, rendition, files)
 
     def _learn(self, tile: Tile, url: str) -> list[Form]:
         """Put the forms of a URL first, for all images of the server. Return those for the other tiles of the image.
 
         The URLs of these tiles have the same extension and the same form of the size.
         """
-        ordered = sorted(self._server.forms, key=lambda form: form.build_url(self._info, tile) != url)
-        self._server.forms = ordered
+        ordered = sorted(self._known_forms, key=lambda form: form.build_url(self._info, tile) != url)
+        self._known_forms[:] = ordered
         style = ordered[0].extension, ordered[0].states_height
         return [form for form in ordered if (form.extension, form.states_height) == style]
 
@@ -111,15 +114,15 @@ class _Download:
         urls = rendition.list_urls(self._info, tile, forms)
         for url in (url for url in urls if url not in self._refused):
             try:
-                data, *size = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
+                file = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
             except FetchError as error:
-                if not _is_refusal(error):
+                if not _is_missing(error):
                     raise
                 self._refused[url] = error
             else:
                 if rendition.kind is Kind.TILED:
-                    _check_size(url, size, tile.sizes[0])
-                return url, data
+                    _check_size(url, file.size, tile.sizes[0])
+                return url, file.data
         failure = self._refused[urls[0]]
         if rendition.kind is not Kind.TILED or isinstance(failure, NotAnImage):
             raise failure
@@ -129,10 +132,13 @@ class _Download:
 
 def _check_size(url: str, size: Sequence[int], expected: Sequence[int]) -> None:
     if max(abs(size[0] - expected[0]), abs(size[1] - expected[1])) > 1:
-        raise FetchError(f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}.")
+        raise FetchError(
+            f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}: "
+            "the tiles do not fit the info.json of the image."
+        )
 
 
-def join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) -> bytes:
+def _join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) -> bytes:
     """Put tiles together. Return an image file that shows the whole image, with the proportions of the full size.
 
     Args:
@@ -143,8 +149,8 @@ def join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) ->
     factor, size = rendition.factor, (rendition.width, rendition.height)
     joined, right, bottom = Image.new("RGB", size), 0, 0
     for tile, data in zip(rendition.tiles, files, strict=True):
-        part, place, extent = Image.fromarray(decode_image(io.BytesIO(data), None)[0]), tile.box[:2], tile.sizes[0]
-        left, top = place[0] // factor, place[1] // factor
+        part, extent = decode_picture(io.BytesIO(data))[0], tile.sizes[0]
+        left, top = tile.box[0] // factor, tile.box[1] // factor
         joined.paste(part if part.size == extent else part.resize(extent), (left, top))
         right, bottom = left + extent[0], top + extent[1]  # the last tile is in the corner
     # A rest of less than one pixel has no tile (see `tiles._split`): repeat the pixels next to it.
@@ -153,9 +159,4 @@ def join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) ->
     if info.width % factor or info.height % factor:
         # The last column and row show less than one pixel of the tiles. The scale must be the same everywhere.
         joined = joined.resize(size, Image.Resampling.BILINEAR, (0, 0, info.width / factor, info.height / factor))
-    content = io.BytesIO()
-    if rendition.longest > _LONGEST_JPEG:
-        joined.save(content, "PNG")
-    else:
-        joined.save(content, "JPEG", quality=95, subsampling=0)
-    return content.getvalue()
+    return encode_image(joined)

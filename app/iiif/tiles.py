@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from app.iiif.image_info import ImageInfo, TileSet
+from app.iiif.image_api import Box, build_image_url, build_region_url
+from app.iiif.image_info import ImageInfo, Size, TileSet
 
 # At the default interval between requests, such a page takes 100 seconds.
 MOST_TILES = 1024
@@ -20,7 +21,6 @@ MOST_TILES = 1024
 _SUFFICIENT = 0.8
 # Formats of tiles. Version 3 requires jpg and states only others, but some services have one other format only.
 _EXTENSIONS = ["jpg", "png", "webp"]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Tile:
     """A part of an image, in one file.
 
     Attributes:
-        box: ``x y w h`` in pixels of the full-size image.
+        box: Region of the full-size image.
         sizes: Possible (width, height) of the file: rounded up, to the nearest, and down. Generators differ.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     sizes: tuple[Size, Size, Size]
 
 
@@ -54,18 +54,18 @@ class Form:
 
     def build_url(self, info: ImageInfo, tile: Tile) -> str:
         """Return the URL of a tile."""
-        is_full = self.names_full and tile.box == (0, 0, info.width, info.height)
         width, height = tile.sizes[self.rounding]
         size = f"{width},{height}" if self.states_height else f"{width},"
-        return self._join(info, "full" if is_full else ",".join(map(str, tile.box)), size)
+        if self.names_full and tile.box == (0, 0, info.width, info.height):
+            return build_image_url(info.service, size, self._name(info))
+        return build_region_url(info.service, tile.box, size, self._name(info))
 
     def build_whole_url(self, info: ImageInfo) -> str:
         """Return the URL of the full size in one file."""
-        return self._join(info, "full", info.service.full_size)
+        return build_image_url(info.service, info.service.full_size, self._name(info))
 
-    def _join(self, info: ImageInfo, region: str, size: str) -> str:
-        quality = "native" if info.service.version == 1 else "default"
-        return f"{info.service.id}/{region}/{size}/0/{quality}.{self.extension}"
+    def _name(self, info: ImageInfo) -> str:
+        return f"{info.service.quality}.{self.extension}"
 
 
 def list_forms(info: ImageInfo) -> list[Form]:
@@ -73,19 +73,6 @@ def list_forms(info: ImageInfo) -> list[Form]:
     extensions = ["jpg"] if "jpg" in info.formats else sorted(_EXTENSIONS, key=lambda name: name not in info.formats)
     heights = (True, False) if info.service.version == 3 else (False, True)
     return [Form(*each) for each in itertools.product(extensions, heights, range(3), (True, False))]
-
-
-@dataclass
-class StaticServer:
-    """The knowledge about the static services of a host and version. It decides only which URL is tried first.
-
-    Attributes:
-        forms: Forms of URLs, the most probable first.
-        has_whole: Whether the full size may be there in one file.
-    """
-
-    forms: list[Form]
-    has_whole: bool = True
 
 
 class Kind(Enum):
@@ -177,9 +164,10 @@ def _list_tiled(info: ImageInfo, tiles: TileSet, max_pixels: int) -> Iterator[Re
     """Yield the renditions that a set of tiles offers, without those that would need too many requests."""
     for factor in tiles.scale_factors:
         width, height = -(-info.width // factor), -(-info.height // factor)
-        columns = _split(info.width, tiles.width * factor, factor)
-        rows = _split(info.height, tiles.height * factor, factor)
-        if len(columns) * len(rows) <= MOST_TILES and width * height <= max_pixels:
+        across, down = tiles.width * factor, tiles.height * factor
+        count = -(-info.width // across) * -(-info.height // down)
+        if count <= MOST_TILES and width * height <= max_pixels:
+            columns, rows = _split(info.width, across, factor), _split(info.height, down, factor)
             parts = tuple(_build_tile(x, y, w, h, factor) for (y, h), (x, w) in itertools.product(rows, columns))
             yield Rendition(Kind.TILED, width, height, parts, factor)
 
@@ -190,8 +178,6 @@ def _split(length: int, step: int, factor: int) -> list[tuple[int, int]]:
     A rest that is smaller than one pixel of the tiles is left out, because some generators write no tile for it:
     https://github.com/glenrobson/iiif-tiler
     """
-    if length // step > MOST_TILES:
-        return [(0, 0)] * (MOST_TILES + 1)
     parts = [(start, min(step, length - start)) for start in range(0, length, step)]
     return parts[:-1] if len(parts) > 1 and parts[-1][1] < factor else parts
 

@@ -1,6 +1,6 @@
 """Image files and their pixels.
 
-    formats      supported formats; check that a file is complete
+    formats      supported formats; check that a file is complete; encode joined images
     signatures   recognise the content of a file by its first bytes
     orientation  the EXIF orientation, and the coordinates of this service
     colours      convert any colours to RGB, transparent parts to white

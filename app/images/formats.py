@@ -1,4 +1,4 @@
-"""Supported image formats, and the check that an image file is complete."""
+"""Supported image formats, the check that an image file is complete, and the format of joined images."""
 
 import io
 
@@ -16,6 +16,19 @@ IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF", "BMP", "PPM",
 # Largest image from a library or in an upload. Pillow itself rejects more than 178 megapixels.
 MAX_IMAGE_PIXELS = 170_000_000
 MAX_IMAGE_BYTES = 200_000_000
+
+# JPEG files have 16 bits for a side, and decoders need some for themselves.
+LONGEST_JPEG_SIDE = 65_500
+
+
+def encode_image(image: Image.Image) -> bytes:
+    """Return an image as a file for the cache: a JPEG of high quality, or a PNG if a side is too long for JPEG."""
+    content = io.BytesIO()
+    if max(image.size) > LONGEST_JPEG_SIDE:
+        image.save(content, "PNG")
+    else:
+        image.save(content, "JPEG", quality=95, subsampling=0)
+    return content.getvalue()
 
 
 def check_image(data: bytes, url: str, max_pixels: int, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:

@@ -20,16 +20,18 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from app.net.addresses import AddressGuard
 from app.net.urls import make_requestable
 
+# Number of hosts with open connections, and of connections kept open to each.
+_POOL_SIZE = 32
+
 
 class TrustingAdapter(HTTPAdapter):
     """Transport adapter for ``requests`` that trusts further certificate authorities, in addition to the public ones.
 
     Args:
         ca_bundle: PEM file with the certificates of the authorities; None for the public ones only.
-        pool_size: Maximum number of hosts with open connections, and of connections kept open to each.
     """
 
-    def __init__(self, ca_bundle: Path | None = None, pool_size: int = 32) -> None:
+    def __init__(self, ca_bundle: Path | None = None) -> None:
         self._tls: dict[str, Any] = {}
         if ca_bundle:
             # requests loads the public authorities into this context too, at each connection.
@@ -37,7 +39,7 @@ class TrustingAdapter(HTTPAdapter):
             # An institution often hands out the authority that signs its certificates, which is not a root.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             self._tls = {"ssl_context": context}
-        super().__init__(pool_maxsize=pool_size, pool_connections=pool_size)
+        super().__init__(pool_maxsize=_POOL_SIZE, pool_connections=_POOL_SIZE)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **(options | self._tls))

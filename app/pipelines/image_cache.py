@@ -6,7 +6,6 @@
 import json
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -93,10 +92,12 @@ class ImageCache:
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"
+        if known := self.find(name):
+            return known
         fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes, servers=self.servers)
         if longest is None:
-            return self.keep(name, lambda: fetch(None))
-        return self.keep(name, lambda: fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
+            return self.save(name, fetch(None))
+        return self.save(name, fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.
@@ -106,30 +107,23 @@ class ImageCache:
         """
         return fetch_info(self._fetcher, service, self.servers.find(service))
 
-    def keep(self, name: str, fetch: Callable[[], FetchedImage]) -> CachedImage:
-        """Return the image cached under a name; call ``fetch`` first if it is missing.
+    def find(self, name: str) -> CachedImage | None:
+        """Return the image cached under a name, or None if it is missing, too small or must be refreshed.
 
         Args:
             name: Text that identifies the image, including its size.
-            fetch: Function that fetches or produces the image.
-
-        Raises:
-            FetchError: The image could not be fetched.
         """
-        if known := self.find(name):
-            return known
-        path, fetched = self._place(name), fetch()
-        size = fetched.full_width, fetched.full_height
-        cached = CachedImage(path.name, *size, fetched.note, self._choose_grid(*size).count)
-        write_atomic(path, fetched.data)
-        write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
-        return cached
-
-    def find(self, name: str) -> CachedImage | None:
-        """Return the image cached under a name, or None if it is missing, too small or must be refreshed."""
         cached = None if self._refresh else _load(self._place(name))
         if cached and self._longest and cached.parts < self._choose_grid(cached.width, cached.height).count:
             return None
+        return cached
+
+    def save(self, name: str, fetched: FetchedImage) -> CachedImage:
+        """Write an image to the cache under a name."""
+        path, size = self._place(name), (fetched.full_width, fetched.full_height)
+        cached = CachedImage(path.name, *size, fetched.note, self._choose_grid(*size).count)
+        write_atomic(path, fetched.data)
+        write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
         return cached
 
     def _place(self, name: str) -> Path:

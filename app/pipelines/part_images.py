@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from app.detection.parts import ChooseGrid
 from app.errors import FetchError
@@ -14,6 +14,7 @@ from app.iiif.images import FetchedImage
 from app.iiif.regions import fetch_in_regions
 from app.images.pixels import read_size
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # An image with less than this fraction of the needed pixels is fetched again.
@@ -48,20 +49,20 @@ def fetch_for_parts(
         return choose_grid(width, height).choose_longest(longest, width, height)
 
     stated = enlarge(image.width, image.height) if image.width and image.height else longest
-    fetched = _unless_refused(lambda: fetch(stated)) if stated > longest else None
+    fetched = _unless_refused(fetch, stated) if stated > longest else None
     fetched = fetched or fetch(longest)
     full = fetched.full_width, fetched.full_height
     needed = enlarge(*full)
     if needed == longest:
         return fetched
     if needed > stated and _is_short(fetched, needed):
-        fetched = _unless_refused(lambda: fetch(needed)) or fetched
+        fetched = _unless_refused(fetch, needed) or fetched
     if not _is_short(fetched, needed):
         return fetched
     service = image.service
     if service and service.level > 0:
         side = min(max(math.isqrt(math.prod(_measure(fetched))), REGION_SIDES[0]), REGION_SIDES[1])
-        if data := _unless_refused(lambda: fetch_in_regions(fetcher, service, full, needed, side)):
+        if data := _unless_refused(fetch_in_regions, fetcher, service, full, needed, side):
             return replace(fetched, data=data)
     width, height = _measure(fetched)
     if min(width, height) < min(LEAST_SIDE, *full):
@@ -71,16 +72,16 @@ def fetch_for_parts(
     return fetched
 
 
-def _unless_refused(fetch: Callable[[], T]) -> T | None:
-    """Return a result, or None if the server refuses the request. Some servers answer 500 to what they do not support.
+def _unless_refused(fetch: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+    """Call a function that fetches; return None if the server refuses the request.
 
     Raises:
         FetchError: A temporary error.
     """
     try:
-        return fetch()
+        return fetch(*arguments, **options)
     except FetchError as error:
-        if error.temporary and error.http_status != 500:
+        if not error.is_refusal:
             raise
         return None
 

@@ -14,6 +14,7 @@ from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
 from app.pipelines.detection import work as detection
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
+from app.pipelines.detection.pages import discard_stale_detections
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def download(services: Services, job: Job) -> State | None:
     plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use, side=side)
     if job.retries:
         with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
-            detection.discard_stale_detections(folder, services.models.find(request.model).digest())
+            discard_stale_detections(folder, services.models.find(request.model).digest())
     document = detection.fetch_manifest(request, folder, services.fetcher, plan)
     if isinstance(document, Collection):
         return _expand(services, job, document)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.detection.boxes import Detections
-from app.detection.parts import Box, Grid, choose_grid, choose_side
+from app.detection.parts import Grid, PartBox, choose_grid, choose_side
 from app.detection.seams import merge
 from app.jobs import DetectionRequest
 from app.pipelines.detection.pages import FetchedPage, PageImage, load_page_image
@@ -24,7 +24,7 @@ MOST_PASSES = 4
 class Part:
     """A part of a page: its corners ``x1 y1 x2 y2`` in pixels of the page, and its own pixels, possibly reduced."""
 
-    box: Box
+    box: PartBox
     pixels: Pixels
 
     def place(self, found: Detections) -> Detections:
@@ -76,7 +76,7 @@ class PageCutter:
             parts = 0
             for page in pages:
                 batch.append(page)
-                parts += self._choose_grid(page).count
+                parts += choose_grid(*_read_size(page), self._side).count
                 if parts >= MOST_PASSES * batch_size:
                     yield batch
                     batch, parts = [], 0
@@ -89,8 +89,9 @@ class PageCutter:
         A page that only ``tiles`` cuts is also detected as without ``tiles``: its illustrations may be larger than a
         part.
         """
-        fine, coarse = self._choose_grid(page), choose_grid(page.width or 1, page.height or 1)
-        least = None if self._is_full else fine.choose_longest(self._size, page.width or 1, page.height or 1)
+        full = _read_size(page)
+        fine, coarse = choose_grid(*full, self._side), choose_grid(*full)
+        least = None if self._is_full else fine.choose_longest(self._size, *full)
         image = load_page_image(images, page, least)
         if image.pixels is None:
             return CutPage(image, ())
@@ -100,8 +101,9 @@ class PageCutter:
             parts += _cut(image.pixels, _reduce(image.pixels, coarse.choose_longest(self._size, width, height)), coarse)
         return CutPage(image, tuple(parts))
 
-    def _choose_grid(self, page: FetchedPage) -> Grid:
-        return choose_grid(page.width or 1, page.height or 1, self._side)
+
+def _read_size(page: FetchedPage) -> tuple[int, int]:
+    return page.width or 1, page.height or 1  # a page without a size has no image either
 
 
 def _cut(page: Pixels, pixels: Pixels, grid: Grid) -> list[Part]:

@@ -1,6 +1,8 @@
 """The pages of a detection job: one record file per canvas in the job's folder, and the pixels of fetched pages."""
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.images.pixels import decode_image
 from app.pipelines.image_cache import evict
-from app.storage import JobFolder
+from app.storage import JobFolder, write_atomic
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,22 @@ def load_annotated(folder: JobFolder, fetched: list[FetchedPage]) -> list[Annota
 def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
     boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record["boxes"])
     return AnnotatedPage(**(record | {"boxes": boxes, "status": PageStatus(record["status"])}))
+
+
+def discard_stale_detections(folder: JobFolder, digest: str) -> None:
+    """Discard detections by other weights, so that all pages of a result are detected by the same weights.
+
+    A resumed job uses weights of the same name, but the file may have been replaced.
+
+    Args:
+        folder: Folder of the job.
+        digest: SHA-256 of the current weights.
+    """
+    with suppress(FileNotFoundError):
+        if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
+            return
+        folder.remove_records("detections")
+    write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
 
 
 def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:

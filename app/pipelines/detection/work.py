@@ -16,7 +16,6 @@ Each step skips what is already in the job's folder, so it can be repeated after
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +40,7 @@ from app.pipelines.detection.pages import (
     FetchedPage,
     PageImage,
     count_coverage,
+    discard_stale_detections,
     load_annotated,
     load_fetched,
     save_annotated,
@@ -217,22 +217,6 @@ def _fetch_page(
 
 def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
-
-
-def discard_stale_detections(folder: JobFolder, digest: str) -> None:
-    """Discard detections by other weights, so that all pages of a result are detected by the same weights.
-
-    A resumed job uses weights of the same name, but the file may have been replaced.
-
-    Args:
-        folder: Folder of the job.
-        digest: SHA-256 of the current weights.
-    """
-    with suppress(FileNotFoundError):
-        if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
-            return
-        folder.remove_records("detections")
-    write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
 
 
 def detect(

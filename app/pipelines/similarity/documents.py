@@ -46,7 +46,7 @@ class ImageList:
 
 
 @dataclass(frozen=True)
-class FetchedImage:
+class ImageOutcome:
     """The outcome of fetching an image.
 
     Attributes:
@@ -115,7 +115,7 @@ class DocumentRecords:
     number: int
     doc_id: str
     listing: ImageList | None = None
-    fetched: dict[str, FetchedImage] = field(default_factory=dict)
+    fetched: dict[str, ImageOutcome] = field(default_factory=dict)
     _journal: TextIO | None = None
 
     @classmethod
@@ -132,13 +132,13 @@ class DocumentRecords:
             records.fetched = {name: fetched for name, fetched in records._load_journal().items() if name in names}
         return records
 
-    def _load_journal(self) -> dict[str, FetchedImage]:
+    def _load_journal(self) -> dict[str, ImageOutcome]:
         path = self.folder.document(self.number, ".jsonl")
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
         found = {}
         for line in lines:
             try:
-                fetched = FetchedImage(**json.loads(line))
+                fetched = ImageOutcome(**json.loads(line))
             except (ValueError, TypeError):  # cut off by a crash
                 continue
             found[fetched.name] = fetched
@@ -153,7 +153,7 @@ class DocumentRecords:
         record = {"images": rows, "failed": images.failed, "error": images.error, "retries": images.retries}
         write_atomic(self.folder.document(self.number, ".json"), json.dumps(record, ensure_ascii=False).encode())
 
-    def add(self, fetched: FetchedImage) -> None:
+    def add(self, fetched: ImageOutcome) -> None:
         """Append the outcome of an image. The latest outcome of an image counts."""
         self.fetched[fetched.name] = fetched
         if self._journal is None:
@@ -182,7 +182,7 @@ class DocumentRecords:
         count = len(self.listing.images) + len(self.listing.failed)
         return DocumentCoverage(self.doc_id, count, usable, self.listing.failed + failed, error)
 
-    def order_usable(self) -> list[tuple[ListedImage, FetchedImage]]:
+    def order_usable(self) -> list[tuple[ListedImage, ImageOutcome]]:
         """Return the fetched images, ordered by digest: the order does not depend on their names."""
         listed = {image.name: image for image in (self.listing or ImageList()).images}
         usable = sorted((each.digest, each.name) for each in self.fetched.values() if each.file)

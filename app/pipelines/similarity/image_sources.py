@@ -13,12 +13,12 @@ from PIL import Image
 from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import derive_service
+from app.iiif.image_api import Box, build_region_url, derive_service
 from app.iiif.image_info import list_names
-from app.iiif.image_requests import Box, build_region_url, parse_region
+from app.iiif.image_requests import parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
-from app.iiif.region_fetching import fetch_region
+from app.iiif.regions import fetch_region
 from app.images.pixels import decode_image, needs_turn
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CachedImage, ImageCache, evict
@@ -174,28 +174,26 @@ class DetectionSource:
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        known = self.cache.find(self._name_cut(image))
-        if known or "#" in image.url or self.cache.servers.find_regions(image.url).refuses_all:
-            return known or self._cut(image)
+        if known := self.cache.find(self._name_crop(image)):
+            return known
+        if "#" in image.url or self.cache.servers.find_regions(image.url).refuses_all:
+            return self._crop(image)
         try:
             region = fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
         except FetchError as error:
             if error.temporary:
                 raise
-            return self._cut(image)  # the service does not serve regions: crop from the page
+            return self._crop(image)  # the service does not serve regions: crop from the page
         with (self.cache.folder / region.file).open("rb") as file:
             # A service that leaves the rotation to the viewer cuts regions from the page as it is stored.
-            return self._cut(image) if needs_turn(file) else region
+            return self._crop(image) if needs_turn(file) else region
 
-    def _cut(self, image: ListedImage) -> CachedImage:
-        def cut() -> FetchedImage:
-            page = self._pages.fetch(self._images[image.canvas_number])
-            x, y, w, h = image.xywh
-            return cut_out(self._pages, page, (x, y, w, h))
+    def _crop(self, image: ListedImage) -> CachedImage:
+        page = self._pages.fetch(self._images[image.canvas_number])
+        x, y, w, h = image.xywh
+        return self.cache.save(self._name_crop(image), crop(self._pages, page, (x, y, w, h)))
 
-        return self.cache.keep(self._name_cut(image), cut)
-
-    def _name_cut(self, image: ListedImage) -> str:
+    def _name_crop(self, image: ListedImage) -> str:
         return f"{self._manifest_url} {image.canvas_number} {image.xywh}"
 
     @cached_property
@@ -237,11 +235,12 @@ def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: in
         FetchError: The image could not be fetched.
     """
     if region := parse_region(url):
-        return cache.keep(f"{url} {shortest}", lambda: fetch_region(fetcher, region, shortest, cache.servers))
+        name = f"{url} {shortest}"
+        return cache.find(name) or cache.save(name, fetch_region(fetcher, region, shortest, cache.servers))
     return cache.fetch(CanvasImage(url, None, None, derive_service(url)))
 
 
-def cut_out(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
+def crop(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
     """Crop a box from a cached page, as a PNG file.
 
     Args:

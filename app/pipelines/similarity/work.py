@@ -30,8 +30,8 @@ from app.pipelines.similarity.documents import (
     LONGEST_REASON,
     Coverage,
     DocumentRecords,
-    FetchedImage,
     ImageList,
+    ImageOutcome,
     ListedImage,
     load_all,
     save_compared,
@@ -93,7 +93,7 @@ def download(
         )
         run_by_host(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
 
-        def take(found: tuple[DocumentRecords, FetchedImage]) -> None:
+        def take(found: tuple[DocumentRecords, ImageOutcome]) -> None:
             records, fetched = found
             records.add(fetched)
             if fetched.file is None:
@@ -148,7 +148,7 @@ def _fetch_list(records: DocumentRecords, source: ImageSource, plan: DownloadPla
 
 def _list_tasks(
     documents: Sequence[DocumentRecords], sources: Mapping[str, ImageSource], plan: DownloadPlan
-) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, FetchedImage]]]]:
+) -> Iterator[tuple[str, Callable[[], tuple[DocumentRecords, ImageOutcome]]]]:
     """Yield a fetch task for each remaining image, with its host."""
     breakers: dict[str, CircuitBreaker] = {}
     for records in documents:
@@ -161,7 +161,7 @@ def _list_tasks(
                 yield host, partial(_fetch_image, records, image, source, breaker, plan.retries)
 
 
-def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) -> bool:
+def _is_settled(known: ImageOutcome, source: ImageSource, plan: DownloadPlan) -> bool:
     """Return whether an image needs no fetch: it is cached or embedded, or it failed in this try."""
     if known.file is None:
         return known.retries == plan.retries
@@ -170,17 +170,17 @@ def _is_settled(known: FetchedImage, source: ImageSource, plan: DownloadPlan) ->
 
 def _fetch_image(
     records: DocumentRecords, image: ListedImage, source: ImageSource, breaker: CircuitBreaker, retries: int
-) -> tuple[DocumentRecords, FetchedImage]:
+) -> tuple[DocumentRecords, ImageOutcome]:
     if breaker.reason:
-        return records, FetchedImage(image.name, reason=breaker.reason, retries=retries)
+        return records, ImageOutcome(image.name, reason=breaker.reason, retries=retries)
     try:
         cached = source.fetch(image)
     except FetchError as error:
         breaker.record(error)
-        return records, FetchedImage(image.name, reason=error.message[:LONGEST_REASON], retries=retries)
+        return records, ImageOutcome(image.name, reason=error.message[:LONGEST_REASON], retries=retries)
     breaker.record(None)
     digest = hashlib.sha256((source.cache.folder / cached.file).read_bytes()).hexdigest()
-    return records, FetchedImage(image.name, cached.file, digest, retries=retries)
+    return records, ImageOutcome(image.name, cached.file, digest, retries=retries)
 
 
 def _check_usable(documents: Sequence[DocumentRecords]) -> None:

@@ -372,7 +372,8 @@ def test_threads_may_share_a_fetcher(library: Library) -> None:
 
 
 def test_an_image_is_returned_with_its_size(library: Library, fetcher: Fetcher) -> None:
-    assert fetcher.fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))]) == (JPEG, 600, 800)
+    file = fetcher.fetch_image([ImageRequest(library.answer("/x.jpg", Answer(body=JPEG)))])
+    assert (file.data, file.size) == (JPEG, (600, 800))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -415,7 +416,7 @@ def test_the_size_of_an_image_is_upright(library: Library, fetcher: Fetcher) -> 
     body = io.BytesIO()
     image.save(body, "JPEG", exif=exif)
     url = library.answer("/x.jpg", Answer(body=body.getvalue()))
-    assert fetcher.fetch_image([ImageRequest(url)])[1:] == (20, 30)
+    assert fetcher.fetch_image([ImageRequest(url)]).size == (20, 30)
 
 
 def test_each_form_of_a_request_is_rate_limited_by_its_own_size(library: Library, clock: Clock) -> None:

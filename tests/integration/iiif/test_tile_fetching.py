@@ -19,9 +19,11 @@ from tests.support.library import Answer, Library, Scan
 from tests.support.pyramid import BOX, Pyramid, find_box
 
 
-def fetch(fetcher: Fetcher, base: str, longest: int | None, level: int = 0) -> FetchedImage:
+def fetch(
+    fetcher: Fetcher, base: str, longest: int | None, level: int = 0, servers: KnownServers | None = None
+) -> FetchedImage:
     service = ImageService(base, 2, level)
-    return fetch_canvas_image(fetcher, CanvasImage("", None, None, service), longest)
+    return fetch_canvas_image(fetcher, CanvasImage("", None, None, service), longest, servers=servers)
 
 
 def check_page(fetched: FetchedImage, pyramid: Pyramid, factor: int) -> None:
@@ -66,10 +68,11 @@ def test_the_form_that_a_server_has_is_remembered(library: Library, fetcher: Fet
     for name in ("p", "q"):
         pyramid.serve(library, name)
         library.answer(f"/tiles/{name}/info.json", Answer(body=info))
-    fetch(fetcher, f"{library.url}/tiles/p", 500)
+    servers = KnownServers()
+    fetch(fetcher, f"{library.url}/tiles/p", 500, servers=servers)
     assert len(library.paths) == 1 + 1 + 4
     library.asked.clear()
-    fetch(fetcher, f"{library.url}/tiles/q", 500)
+    fetch(fetcher, f"{library.url}/tiles/q", 500, servers=servers)
     assert len(library.paths) == 1 + 4
 
 

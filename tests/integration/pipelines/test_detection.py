@@ -18,8 +18,8 @@ from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
 from app.jobs import DetectionRequest
 from app.net.addresses import AddressGuard
-from app.pipelines.detection.pages import Coverage, load_annotated, load_fetched
-from app.pipelines.detection.work import DownloadPlan, detect, discard_stale_detections, download, fetch_manifest
+from app.pipelines.detection.pages import Coverage, discard_stale_detections, load_annotated, load_fetched
+from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest
 from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher
 from tests.support.library import Answer, Library, Scan

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from app.detection.parts import LONGEST_SIDE, MOST_PARTS, Grid, choose_grid, choose_side
-from app.images.formats import MAX_IMAGE_PIXELS
+from app.detection.parts import MOST_PARTS, Grid, choose_grid, choose_side
+from app.images.formats import LONGEST_JPEG_SIDE, MAX_IMAGE_PIXELS
 
 # Ordinary pages: from an octavo to an opening of a square book, and small images.
 ORDINARY = [(1000, 1000), (1800, 2500), (3300, 4600), (2500, 1800), (4000, 2000), (2000, 4300), (60, 80), (1, 1)]
@@ -61,10 +61,10 @@ def test_the_requested_size_gives_each_part_the_pixels_of_a_page(size: tuple[int
     grid = choose_grid(*size, 4 * 640)
     wanted = grid.choose_longest(longest, *size)
     width, height = (side * wanted / max(size) for side in size)
-    assert wanted <= LONGEST_SIDE
+    assert wanted <= LONGEST_JPEG_SIDE
     assert width * height <= MAX_IMAGE_PIXELS * 1.001
     left, top, right, bottom = grid.cut(round(width) or 1, round(height) or 1)[0]
-    is_limited = wanted == LONGEST_SIDE or width * height > MAX_IMAGE_PIXELS * 0.99
+    is_limited = wanted == LONGEST_JPEG_SIDE or width * height > MAX_IMAGE_PIXELS * 0.99
     assert is_limited or max(right - left, bottom - top) == pytest.approx(longest, rel=0.01)
 
 

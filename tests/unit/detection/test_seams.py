@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from app.detection.boxes import Detections, compute_iou
-from app.detection.parts import Box, Grid, choose_grid
+from app.detection.parts import Grid, PartBox, choose_grid
 from app.detection.seams import merge
 
 Corners = Sequence[float]
 
 
-def see(parts: Sequence[Box], true: Sequence[Corners], classes: Sequence[int] = ()) -> list[Detections]:
+def see(parts: Sequence[PartBox], true: Sequence[Corners], classes: Sequence[int] = ()) -> list[Detections]:
     """Return what a perfect detector finds in each part: the visible pieces of the boxes."""
     found = []
     for left, top, right, bottom in parts:

@@ -1,7 +1,7 @@
 import pytest
 
-from app.iiif.image_api import ImageService
-from app.iiif.image_requests import build_region_url, parse_region
+from app.iiif.image_api import ImageService, build_region_url
+from app.iiif.image_requests import parse_region
 
 BASE = "https://a.example/iiif/2/ms%2F1.jpg"
 
