@@ -1,23 +1,23 @@
 """Fetch an image from a static service, and put its tiles together (see :mod:`app.iiif.tiles`)."""
 
-import contextlib
 import io
 from collections.abc import Sequence
 
 from PIL import Image
 
 from app.errors import FetchError, NotAnImage
-from app.iiif.fetch import WRONG_FORM, Fetcher
+from app.iiif.fetch import WRONG_FORM, Fetcher, ImageFile
 from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest
-from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, StaticServer, Tile, list_forms, list_renditions
+from app.iiif.measured_sizes import has_proportions
+from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, Size, StaticServer, Tile, list_forms, list_renditions
 from app.images.pixels import decode_image
 from app.net.addresses import read_host
 
 _LONGEST_JPEG = 65_500
 
 
-def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequence[ImageRequest] = ()) -> bytes:
+def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int) -> bytes:
     """Fetch an image from a static service at about the wanted size. Return the image file.
 
     A tile that is missing fails the image: a page with a gap is never returned. Only if the first tile is missing, the
@@ -27,7 +27,6 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
         fetcher: HTTP client. Each tile is one request within the limits of the host.
         info: Content of ``info.json``, with tiles.
         longest: Wanted length of the longer side, in pixels.
-        others: Requests for the whole image to try last.
 
     Raises:
         FetchError: The image could not be fetched.
@@ -47,9 +46,6 @@ def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, others: Sequen
             server.has_whole &= rendition.kind is not Kind.WHOLE
             if failure is None or (rendition.kind is Kind.TILED and not is_tile):
                 failure, is_tile = error, rendition.kind is Kind.TILED
-    if others:
-        with contextlib.suppress(FetchError):
-            return fetcher.fetch_image(others)[0]
     if failure is None or all(rendition.kind is not Kind.TILED for rendition in renditions):
         raise FetchError(f"{info.service.id} serves an image of this size only in more than {MOST_TILES} tiles.")
     raise failure
@@ -111,25 +107,40 @@ class _Download:
         urls = rendition.list_urls(self._info, tile, forms)
         for url in (url for url in urls if url not in self._refused):
             try:
-                data, *size = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
+                file = self._fetcher.fetch_image_file([ImageRequest(url, max(tile.sizes[0]))])
+                if rendition.kind is Kind.TILED:
+                    _check_size(file, tile.sizes[0])
+                else:
+                    self._check_whole(file, tile.sizes[0])
             except FetchError as error:
                 if not _is_refusal(error):
                     raise
                 self._refused[url] = error
             else:
-                if rendition.kind is Kind.TILED:
-                    _check_size(url, size, tile.sizes[0])
-                return url, data
+                return url, file.data
         failure = self._refused[urls[0]]
         if rendition.kind is not Kind.TILED or isinstance(failure, NotAnImage):
             raise failure
         message = f"A tile of {self._info.service.id} is missing: {failure.message}"
         raise FetchError(message, failure.http_status)
 
+    def _check_whole(self, file: ImageFile, expected: Size) -> None:
+        """Refuse a file of the whole image with other proportions, such as a placeholder: its boxes would be wrong."""
+        if not (_has_size(file, expected) or has_proportions(file, (self._info.width, self._info.height))):
+            raise NotAnImage(_describe_misfit(file, expected))
 
-def _check_size(url: str, size: Sequence[int], expected: Sequence[int]) -> None:
-    if max(abs(size[0] - expected[0]), abs(size[1] - expected[1])) > 1:
-        raise FetchError(f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}.")
+
+def _check_size(file: ImageFile, expected: Size) -> None:
+    if not _has_size(file, expected):
+        raise FetchError(_describe_misfit(file, expected))
+
+
+def _has_size(file: ImageFile, expected: Size) -> bool:
+    return max(abs(file.width - expected[0]), abs(file.height - expected[1])) <= 1
+
+
+def _describe_misfit(file: ImageFile, expected: Size) -> str:
+    return f"{file.request.url} has {file.width} x {file.height} pixels instead of {expected[0]} x {expected[1]}."
 
 
 def join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) -> bytes:

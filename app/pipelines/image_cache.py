@@ -96,7 +96,10 @@ class ImageCache:
         fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes, servers=self.servers)
         if longest is None:
             return self.keep(name, lambda: fetch(None))
-        return self.keep(name, lambda: fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
+        return self.keep(
+            name,
+            lambda: fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid, self.fetch_info),
+        )
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.
