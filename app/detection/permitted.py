@@ -56,6 +56,7 @@ _ULTRALYTICS_LAYER = re.compile(r"ultralytics\.nn\.modules\.([a-z_]+\.)?([A-Z]\w
 _ULTRALYTICS_NETWORK = re.compile(r"ultralytics\.nn\.tasks\.[A-Z]\w*", re.ASCII)
 _ULTRALYTICS_DATA = {
     *("ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace"),
+    "ultralytics.yolo.cfg.UltralyticsCFG",  # the arguments of a training before 8.0.16
     *(f"torch.{name}" for name in ("float16", "float32", "bfloat16", "int64", "CharStorage", "ShortStorage")),
 }
 # Some releases save the loss with the network. It is left out of the network that is built.

@@ -124,19 +124,21 @@ class Fetcher:
         return self._limits.rules
 
     def fetch_document(self, url: str) -> bytes:
-        """Fetch a JSON document, such as a manifest or an ``info.json``.
+        """Fetch a JSON document, such as a manifest.
 
         Raises:
             FetchError: The document could not be fetched.
         """
-        return self.fetch_response(url).body
+        try:
+            return self.fetch_response(url).body
+        except FetchError as error:
+            if error.http_status not in (404, 406):
+                raise
+        # Some resolvers know the address for browsers only, which accept everything.
+        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, "*/*").body
 
     def fetch_response(self, url: str, accepted: frozenset[int] = frozenset({200})) -> Response:
-        """Fetch a JSON document. Return it with the URL and the status of the response.
-
-        Args:
-            url: URL of the document.
-            accepted: Statuses with a useful body.
+        """Fetch a JSON document. Each of the ``accepted`` statuses has a useful body.
 
         Raises:
             FetchError: The document could not be fetched.
@@ -181,7 +183,10 @@ class Fetcher:
                 waiting.popleft()
 
     def _follow(self, request: ImageRequest, max_bytes: int, accept: str, accepted: frozenset[int]) -> Response:
-        target = _prepare(request.url)
+        try:
+            target = make_requestable(request.url)
+        except ValueError as error:
+            raise FetchError(f"{request.url} {_NO_ADDRESS}") from error
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
@@ -256,13 +261,6 @@ class _Retriable(Exception):
         self.url = url
         self.error = FetchError(message, status)
         self.retry_after = retry_after
-
-
-def _prepare(url: str) -> str:
-    try:
-        return make_requestable(url)
-    except ValueError as error:
-        raise FetchError(f"{url} {_NO_ADDRESS}") from error
 
 
 def _check_status(url: str, response: requests.Response, accepted: frozenset[int]) -> None:

@@ -112,7 +112,12 @@ def build_requests(
     form = "max" if limited and service.version > 1 else service.full_size
     largest = max(_scale(info, max(info.width, info.height)))
     whole = [_build_request(service, form, largest, form, name) for name in names]
-    return [*whole, *sized] if whole_first else [*sized, *whole]
+    if not whole_first:
+        return [*sized, *whole]
+    if form == "full" and service.version == 2:
+        # Cantaloupe refuses `full` beyond a limit that it does not state, and reduces the image for `max`.
+        whole.append(_build_request(service, "max", largest, "max", names[0]))
+    return [*whole, *sized]
 
 
 def build_whole_requests(service: ImageService, names: Sequence[str], longest: int | None) -> list[ImageRequest]:

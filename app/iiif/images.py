@@ -166,10 +166,7 @@ class _Page:
     def _fetch_by(self, info: ImageInfo | None) -> FetchedImage:
         """Fetch the image in any form that the service or its own URL allows."""
         if info and info.tiles and info.service.level == 0:
-            whole = [ImageRequest(self._image.url, max(info.width, info.height))]
-            others = [] if self._image.is_reduced else whole
-            data = fetch_static(self._fetcher, info, self._want(info), self._server, others)
-            return FetchedImage(data, info.width, info.height)
+            return self._fetch_static(info)
         self._check_height(info)
         try:
             return self._finish(self._fetch_first(self._list_requests(info), info), info)
@@ -180,6 +177,19 @@ class _Page:
                 with contextlib.suppress(FetchError):
                     data = fetch_static(self._fetcher, tiled, self._want(info), self._server)
                     return FetchedImage(data, info.width, info.height)
+            raise
+
+    def _fetch_static(self, info: ImageInfo) -> FetchedImage:
+        """Fetch the image from a static service, or from its own URL."""
+        try:
+            data = fetch_static(self._fetcher, info, self._want(info), self._server)
+            return FetchedImage(data, info.width, info.height)
+        except FetchError as failure:
+            if not self._image.url or self._image.is_reduced or failure.temporary:
+                raise
+            own = ImageRequest(self._image.url, max(info.width, info.height))
+            with contextlib.suppress(FetchError):
+                return self._finish(self._fetch_first([own], info), info)
             raise
 
     def _want(self, info: ImageInfo) -> int:

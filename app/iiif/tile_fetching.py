@@ -1,24 +1,22 @@
 """Fetch an image from a static service, and put its tiles together (see :mod:`app.iiif.tiles`)."""
 
-import contextlib
 import io
 from collections.abc import Sequence
 
 from PIL import Image
 
 from app.errors import FetchError, NotAnImage
-from app.iiif.fetch import WRONG_FORM, Fetcher
+from app.iiif.fetch import WRONG_FORM, Fetcher, ImageFile
 from app.iiif.image_info import ImageInfo
 from app.iiif.image_requests import ImageRequest
 from app.iiif.known_servers import KnownServer
+from app.iiif.measured_sizes import has_proportions
 from app.iiif.tiles import MOST_TILES, Form, Kind, Rendition, Tile, list_forms, list_renditions
 from app.images.formats import encode_image
 from app.images.pixels import decode_picture
 
 
-def fetch_static(
-    fetcher: Fetcher, info: ImageInfo, longest: int, server: KnownServer, others: Sequence[ImageRequest] = ()
-) -> bytes:
+def fetch_static(fetcher: Fetcher, info: ImageInfo, longest: int, server: KnownServer) -> bytes:
     """Fetch an image from a static service at about the wanted size. Return the image file.
 
     A tile that is missing fails the image: a page with a gap is never returned. Only if the first tile is missing, the
@@ -29,7 +27,6 @@ def fetch_static(
         info: Content of ``info.json``, with tiles.
         longest: Wanted length of the longer side, in pixels.
         server: Facts about the server; the form of the tiles that are found is recorded there.
-        others: Requests for the whole image to try last.
 
     Raises:
         FetchError: The image could not be fetched.
@@ -46,9 +43,6 @@ def fetch_static(
                 raise
             server.has_whole &= rendition.kind is not Kind.WHOLE
             failures.setdefault(rendition.kind, error)
-    if others:
-        with contextlib.suppress(FetchError):
-            return fetcher.fetch_image(others).data
     if Kind.TILED in failures:
         raise failures[Kind.TILED]
     raise FetchError(
@@ -115,13 +109,15 @@ class _Download:
         for url in (url for url in urls if url not in self._refused):
             try:
                 file = self._fetcher.fetch_image([ImageRequest(url, max(tile.sizes[0]))])
+                if rendition.kind is Kind.TILED:
+                    _check_size(file, tile.sizes[0])
+                else:
+                    self._check_whole(file, tile.sizes[0])
             except FetchError as error:
                 if not _is_missing(error):
                     raise
                 self._refused[url] = error
             else:
-                if rendition.kind is Kind.TILED:
-                    _check_size(url, file.size, tile.sizes[0])
                 return url, file.data
         failure = self._refused[urls[0]]
         if rendition.kind is not Kind.TILED or isinstance(failure, NotAnImage):
@@ -129,13 +125,24 @@ class _Download:
         message = f"A tile of {self._info.service.id} is missing: {failure.message}"
         raise FetchError(message, failure.http_status)
 
+    def _check_whole(self, file: ImageFile, expected: Sequence[int]) -> None:
+        """Refuse a file of the whole image with other proportions, such as a placeholder: its boxes would be wrong."""
+        if not (_has_size(file, expected) or has_proportions(file, (self._info.width, self._info.height))):
+            raise NotAnImage(_describe_misfit(file, expected))
 
-def _check_size(url: str, size: Sequence[int], expected: Sequence[int]) -> None:
-    if max(abs(size[0] - expected[0]), abs(size[1] - expected[1])) > 1:
-        raise FetchError(
-            f"{url} has {size[0]} x {size[1]} pixels instead of {expected[0]} x {expected[1]}: "
-            "the tiles do not fit the info.json of the image."
-        )
+
+def _check_size(file: ImageFile, expected: Sequence[int]) -> None:
+    if not _has_size(file, expected):
+        raise FetchError(_describe_misfit(file, expected))
+
+
+def _has_size(file: ImageFile, expected: Sequence[int]) -> bool:
+    return max(abs(file.width - expected[0]), abs(file.height - expected[1])) <= 1
+
+
+def _describe_misfit(file: ImageFile, expected: Sequence[int]) -> str:
+    found = f"{file.request.url} has {file.width} x {file.height} pixels"
+    return f"{found} instead of {expected[0]} x {expected[1]}: it does not fit the info.json."
 
 
 def _join_tiles(info: ImageInfo, rendition: Rendition, files: Sequence[bytes]) -> bytes:

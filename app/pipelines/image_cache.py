@@ -97,7 +97,9 @@ class ImageCache:
         fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes, servers=self.servers)
         if longest is None:
             return self.save(name, fetch(None))
-        return self.save(name, fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid))
+        return self.save(
+            name, fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid, self.fetch_info)
+        )
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.

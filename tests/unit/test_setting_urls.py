@@ -84,6 +84,7 @@ def test_all_libraries_read_the_same_broker(url: str, expected: dict[str, Any]) 
 @pytest.mark.parametrize("character", SPECIAL)
 @pytest.mark.parametrize("password", ["q7zx{}k9yw", "12{}k9yw", "{}k9yw", "q7zx{}"])
 def test_a_password_that_is_not_encoded_is_refused_and_not_shown(name: str, character: str, password: str) -> None:
+    """Celery connects to another host or ends with a traceback: https://github.com/celery/celery/issues/1553"""
     scheme = {BROKER: "redis", DATABASE: "postgresql+psycopg", CLIENT: "https"}[name]
     url = f"{scheme}://user:{password.format(character)}@host.example:6379/0"
     with pytest.raises(SettingsError) as caught:

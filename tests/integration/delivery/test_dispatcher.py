@@ -123,6 +123,7 @@ def test_an_attempt_at_a_trickling_client_app_times_out(harness: Harness, librar
 
 
 def test_a_redirect_is_not_followed(harness: Harness, deliver: Deliver, library: Library) -> None:
+    """Django redirects to add a slash, and a POST becomes a GET: https://github.com/fanout/webhookinbox/issues/13"""
     url = library.answer("/x/job", redirect("http://169.254.169.254/latest/meta-data"))
     delivery = harness.enqueue(url.removesuffix("/job"))
     deliver()

@@ -45,6 +45,7 @@ def test_a_document_is_returned_unchanged(library: Library, fetcher: Fetcher) ->
 
 
 def test_every_request_sends_the_user_agent_with_a_contact(library: Library, fetcher: Fetcher) -> None:
+    """Gallica refuses the default of requests: https://github.com/DDMAL/cantus/issues/1007"""
     library.answer("/x", redirect("/y"))
     library.answer("/y", Answer(body="found"))
     fetcher.fetch_document(f"{library.url}/x")
@@ -57,7 +58,7 @@ def test_every_response_is_counted_with_its_received_bytes(library: Library) -> 
     fetcher = Fetcher(POLICY, limits, guard, lambda host, size: counted.append((host, size)))
     fetcher.fetch_document(library.answer("/x", Answer(body=b"x" * 1234)))
     with pytest.raises(FetchError):
-        fetcher.fetch_document(library.answer("/y", Answer(404, body=b"gone")))
+        fetcher.fetch_document(library.answer("/y", Answer(410, body=b"gone")))
     packed = gzip.compress(b"x" * 10_000)
     fetcher.fetch_document(library.answer("/z", Answer(body=packed, headers={"Content-Encoding": "gzip"})))
     host = library.url.removeprefix("http://")
@@ -93,13 +94,28 @@ def test_compressed_responses_are_decompressed(library: Library, fetcher: Fetche
 # Refusals
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 410, 418, 501])
 def test_a_permanent_error_is_not_retried(library: Library, fetcher: Fetcher, status: int) -> None:
     url = library.answer("/x", Answer(status))
     with pytest.raises(FetchError, match=f"/x answered {status}") as caught:
         fetcher.fetch_document(url)
     assert caught.value.http_status == status
     assert len(library.asked) == 1
+
+
+@pytest.mark.parametrize("status", [404, 406])
+def test_a_document_for_browsers_only_is_requested_as_by_a_browser(
+    library: Library, fetcher: Fetcher, status: int
+) -> None:
+    """A resolver that answers 404 to a client that prefers JSON: https://github.com/dpla/dpla-frontend/pull/1571"""
+    url = library.answer("/ark/manifest", Answer(status), Answer(body=b"{}"))
+    assert fetcher.fetch_document(url) == b"{}"
+    assert library.asked[-1].headers["Accept"] == "*/*"
+    url = library.answer("/nowhere", Answer(status))
+    library.asked.clear()
+    with pytest.raises(FetchError, match=f"/nowhere answered {status}"):
+        fetcher.fetch_document(url)
+    assert len(library.asked) == 2
 
 
 def test_a_pickled_error_keeps_its_status(library: Library, fetcher: Fetcher) -> None:

@@ -67,7 +67,21 @@ def test_info_json_overrides_the_size_in_the_manifest(library: Library, fetcher:
 def test_a_sized_request_follows_a_refused_full_size_request(library: Library, fetcher: Fetcher) -> None:
     image = find_image(library, Scan(forms=("w,",)))
     assert size_of(fetch_canvas_image(fetcher, image, None)) == (1200, 1600)
-    assert library.paths[1:] == ["/iiif/1/full/full/0/default.jpg", "/iiif/1/full/1200,/0/default.jpg"]
+    assert library.paths[1:] == [f"/iiif/1/full/{size}/0/default.jpg" for size in ("full", "max", "1200,")]
+
+
+@pytest.mark.parametrize("longest", [None, 6000])
+def test_the_largest_allowed_size_follows_a_refused_full_size(
+    library: Library, fetcher: Fetcher, longest: int | None
+) -> None:
+    """A limit that ``info.json`` does not state: https://github.com/cantaloupe-project/cantaloupe/issues/537"""
+    image = find_image(library, Scan(1200, 1600, forms=()))
+    library.answer("/iiif/1/full/full/0/default.jpg", Answer(403))
+    library.answer("/iiif/1/full/max/0/default.jpg", Answer(body=draw_image(600, 800)))
+    fetched = fetch_canvas_image(fetcher, image, longest)
+    assert size_of(fetched) == (600, 800)
+    assert (fetched.full_width, fetched.full_height) == (1200, 1600)
+    assert "gives access only to a copy of 600 x 800 pixels" in fetched.note
 
 
 @pytest.mark.parametrize("forms", [("w,h",), ("full",)])

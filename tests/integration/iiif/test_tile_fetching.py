@@ -15,7 +15,7 @@ from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.known_servers import KnownServers
 from app.iiif.stated_sizes import StatedSizes
 from tests.support.fetching import Clock
-from tests.support.library import Answer, Library, Scan
+from tests.support.library import Answer, Library, Scan, draw_image
 from tests.support.pyramid import BOX, Pyramid, find_box
 
 
@@ -126,6 +126,44 @@ def test_a_listed_size_is_used_if_it_is_nearest(
 def test_tiles_are_used_if_only_thumbnails_are_listed(library: Library, fetcher: Fetcher) -> None:
     pyramid = Pyramid(sizes=((80, 100), (160, 200)))
     check_page(fetch(fetcher, pyramid.serve(library), 500), pyramid, 2)
+
+
+OWN, WHOLE, LISTED = "/files/p.jpg", "/tiles/p/full/full/0/default.jpg", "/tiles/p/full/400,/0/default.jpg"
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "full"),
+    [
+        (OWN, (400, 500), (800, 1000)),
+        (OWN, (1000, 800), (1000, 800)),
+        (WHOLE, (1000, 800), (1000, 800)),
+        (WHOLE, (800, 1000), (800, 1000)),
+        (OWN, (500, 500), None),
+        (WHOLE, (500, 500), None),
+        (LISTED, (500, 500), None),
+    ],
+)
+def test_one_file_counts_only_with_the_proportions_of_the_page(
+    library: Library, fetcher: Fetcher, path: str, size: tuple[int, int], full: tuple[int, int] | None
+) -> None:
+    """A static service whose ``info.json`` states exchanged sides, or whose file is a placeholder."""
+    info = Pyramid(sizes=((400, 500),) if path == LISTED else ()).build_info("")
+    library.answer("/tiles/p/info.json", Answer(body=info))
+    url = library.answer(path, Answer(body=draw_image(*size)))
+    image = CanvasImage(url, 800, 1000, ImageService(f"{library.url}/tiles/p", 2, 0))
+    if full is None:
+        with pytest.raises(FetchError):
+            fetch_canvas_image(fetcher, image, 500)
+    else:
+        fetched = fetch_canvas_image(fetcher, image, 500)
+        assert (fetched.full_width, fetched.full_height) == full
+
+
+def test_tiles_follow_a_file_of_other_proportions(library: Library, fetcher: Fetcher) -> None:
+    pyramid = Pyramid(sizes=((400, 500),))
+    base = pyramid.serve(library)
+    library.answer(LISTED, Answer(body=draw_image(500, 500)))
+    check_page(fetch(fetcher, base, 500), pyramid, 2)
 
 
 def test_the_full_size_is_one_file_if_the_server_has_it(library: Library, fetcher: Fetcher) -> None:

@@ -140,14 +140,17 @@ def test_a_cached_image_that_is_too_small_for_its_parts_is_fetched_again(
     check_boxes(again, 1, TALL, 3)
 
 
-@pytest.mark.parametrize("info", [{}, {"maxArea": 500_000}])
+@pytest.mark.parametrize(
+    ("largest", "info", "most"),
+    [(2000, {}, 18), (2000, {"maxArea": 500_000}, 26), (800, {"maxWidth": 800}, 26), (300, {"maxWidth": 300}, 160)],
+)
 def test_a_long_image_is_fetched_in_regions_if_the_server_limits_its_size(
-    tmp_path: Path, folder: Path, fetcher: Fetcher, info: dict[str, Any]
+    tmp_path: Path, folder: Path, fetcher: Fetcher, largest: int, info: dict[str, Any], most: int
 ) -> None:
-    with serve_folder(folder, 2000, info) as asked:
+    with serve_folder(folder, largest, info) as asked:
         run = Run(tmp_path / "data", asked[0], fetcher)
         run.download()
-        assert 5 <= sum(not each.startswith("full") for each in asked[1:]) <= 18
+        assert 5 <= sum(not each.startswith("full") for each in asked[1:]) <= most
     assert min(measure(run)) == pytest.approx(512, abs=32)
     run.detect()
     check_boxes(run, 1, TALL, 5)

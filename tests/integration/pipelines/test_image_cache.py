@@ -1,3 +1,4 @@
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -5,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from app.detection.parts import choose_grid
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
+from app.iiif.image_api import ImageService
+from app.images.pixels import read_size
 from app.pipelines.image_cache import ImageCache
 from tests.support.library import Answer, Library, draw_image
+from tests.support.pyramid import BOX, Pyramid, find_box
 
 JPEG = draw_image(300, 400)
 HALF = JPEG[: len(JPEG) // 2]
@@ -44,6 +49,18 @@ def test_a_cached_image_is_not_fetched_again(shelf: Library, cache: ImageCache) 
     assert cache.fetch(image) == cache.fetch(image)
     assert (cache.folder / cache.fetch(image).file).read_bytes() == JPEG
     assert shelf.paths == ["/x.jpg"]
+
+
+@pytest.mark.parametrize("stated", [(600, 9000), (None, None)])
+def test_a_scroll_of_a_static_service_is_put_together_from_tiles(
+    shelf: Library, tmp_path: Path, fetcher: Fetcher, stated: tuple[int | None, int | None]
+) -> None:
+    base = Pyramid(600, 9000, tile=512, factors=(1, 4, 16)).serve(shelf)
+    cache = ImageCache(tmp_path / "images", fetcher, 640, choose_grid=choose_grid)
+    cached = cache.fetch(CanvasImage("", *stated, ImageService(base, 2, 0)))
+    data = (cache.folder / cached.file).read_bytes()
+    assert read_size(io.BytesIO(data)) == (cached.width, cached.height) == (600, 9000)
+    assert find_box(data, (600, 9000)) == pytest.approx(BOX, abs=1)
 
 
 def test_an_image_without_a_record_is_fetched_again(shelf: Library, cache: ImageCache) -> None:

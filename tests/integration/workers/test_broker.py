@@ -125,6 +125,7 @@ def test_a_worker_without_a_right_ends_with_a_sentence(admin: redis.Redis, setti
 
 
 def test_a_replica_is_reported(locked: Settings) -> None:
+    """An attacker turns an open Redis into a replica: https://github.com/inventree/InvenTree/issues/3292"""
     with redis.Redis.from_url(locked.broker_url) as client:
         client.replicaof("127.0.0.1", find_free_port())
     with pytest.raises(SettingsError, match="read-only replica"):

@@ -120,6 +120,13 @@ def test_layers_of_forks_are_refused_when_the_file_is_described(tmp_path: Path, 
     )
 
 
+def test_the_arguments_of_a_training_may_have_an_older_type(tmp_path: Path) -> None:
+    """https://github.com/ultralytics/ultralytics/issues/576"""
+    arguments = Call("ultralytics.yolo.cfg.UltralyticsCFG", (), {"imgsz": 960})
+    found = describe(find_weights(save_records(tmp_path / "x.pt", make_module(), train_args=arguments)))
+    assert (found.error, found.input_size) == ("", 960)
+
+
 def test_removed_parts_and_layers_without_successor_are_accepted(tmp_path: Path) -> None:
     layers = make_module(a=make_module(f"{BLOCK}.Silence"), b=make_module(f"{BLOCK}.C2f", cv9=None))
     assert describe(find_weights(save_records(tmp_path / "x.pt", layers))).error == ""

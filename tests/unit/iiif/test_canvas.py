@@ -59,6 +59,7 @@ def test_an_image_next_to_text_and_video_is_found() -> None:
 
 
 def test_a_choice_gives_its_default_first() -> None:
+    """https://github.com/Princeton-CDH/geniza/issues/1954"""
     item = {"@id": f"{BASE}/infrared.jpg", "@type": "dctypes:Image"}
     default = {"@id": f"{BASE}/visible.jpg", "@type": "dctypes:Image"}
     canvas = parse_resource({"@type": "oa:Choice", "item": [item, "rdf:nil", default], "default": default})

@@ -77,6 +77,7 @@ def test_a_layout_of_samples_that_is_not_read_is_explained() -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 def test_the_first_of_several_frames_is_used(form: str) -> None:
+    """Cameras save JPEG files as MPO, with a preview: https://github.com/python-pillow/Pillow/issues/1138"""
     first, file = Image.new("RGB", (40, 30), "white"), io.BytesIO()
     frames = [Image.new("RGB", size, "black") for size in ((40, 30), *[(50, 60)] * (form in ("TIFF", "MPO")))]
     first.save(file, form, save_all=True, append_images=frames)

@@ -112,6 +112,14 @@ def test_damaged_exif_data_are_ignored(exif: bytes) -> None:
     assert tuple(decode_image(body, None)[1]) == (60, 90)
 
 
+def test_exif_data_may_follow_an_xmp_segment() -> None:
+    """https://github.com/earendil-works/pi/issues/8571"""
+    data = save_tagged(draw_page(), 6)
+    packet = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>"
+    data = data[:2] + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + data[2:]
+    assert check_image(data, "x", 10_000) == (60, 90)
+
+
 def test_an_orientation_in_xmp_is_ignored_as_in_browsers() -> None:
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     for form in ("JPEG", "WEBP"):

@@ -111,6 +111,7 @@ def test_other_text_is_not_a_web_address(url: str) -> None:
     ],
 )
 def test_a_redirect_goes_to_the_bytes_that_the_server_sent(location: str, expected: str) -> None:
+    """https://github.com/psf/requests/issues/3888"""
     assert resolve_location("http://a.example/iiif/1", location) == expected
 
 

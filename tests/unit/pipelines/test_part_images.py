@@ -36,7 +36,9 @@ class Server:
 
 
 def request(server: Server, stated: tuple[Any, Any]) -> FetchedImage:
-    return fetch_for_parts(server.fetch, cast(Fetcher, None), CanvasImage(URL, *stated, None), 800, choose_grid)
+    return fetch_for_parts(
+        server.fetch, cast(Fetcher, None), CanvasImage(URL, *stated, None), 800, choose_grid, cast(Any, None)
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ def test_a_polygon_is_read_as_its_bounding_box() -> None:
     assert parse("1 0 0 1 0 1 1 0 1 0 0") == [(1, [0, 0, 1, 1])]
 
 
+def test_a_file_may_have_boxes_and_polygons() -> None:
+    """COCO files with few polygons are converted to it: https://github.com/ultralytics/ultralytics/pull/25672"""
+    assert parse("0 0.5 0.5 0.2 0.4\n1 0.1 0.2 0.5 0.2 0.3 0.9") == [
+        (0, [0.4, 0.3, 0.6, 0.7]),
+        (1, [0.1, 0.2, 0.5, 0.9]),
+    ]
+
+
 def test_a_rotated_box_is_read_as_its_bounding_box() -> None:
     """The corners of an oriented box: https://docs.ultralytics.com/datasets/obb/."""
     assert parse("0 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5") == [(0, [0.1, 0.1, 0.9, 0.9])]

@@ -202,8 +202,14 @@ def test_labels_of_one_split_come_from_the_file_of_that_split() -> None:
     ],
 )
 def test_files_that_are_neither_pages_nor_labels_are_ignored(leftover: str) -> None:
+    """Archives of macOS have more files than their folder: https://github.com/ultralytics/hub/issues/89"""
     files = fill("images/train/a.jpg", "labels/train/a.txt") | {leftover: b"Just text."}
     assert sort(files) == {"train": ONE}
+
+
+def test_labels_may_be_next_to_images_in_a_folder_of_that_name() -> None:
+    """Ultralytics trains without them: https://github.com/ultralytics/ultralytics/issues/21224"""
+    assert sort(fill("a/b/images/train/a.jpg", "a/b/images/train/a.txt")) == {"train": ONE}
 
 
 def test_xml_of_other_kinds_next_to_images_is_ignored() -> None:
