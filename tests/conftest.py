@@ -31,6 +31,10 @@ from tests.support.postgresql import Server, run_server
 # Several test processes share the processors. This must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Reading compiled tests takes a second; compiling them takes each test process four more.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 TESTS = Path(__file__).parent
 
 

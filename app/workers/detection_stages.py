@@ -41,11 +41,12 @@ def download(services: Services, job: Job) -> State | None:
 
 def load_default_weights(services: Services) -> None:
     """Load the default weights, so that the first job need not wait for them."""
+    weights = services.models.find()  # if there are none, torch is not imported either
+
     from app.detection.loading import load_detector
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics(services.settings.data_folder / "ultralytics")
-    weights = services.models.find()
     config = build_config(services.settings, services.choose_model_size(weights))
     load_detector(weights, config, services.storage.trials)
 

@@ -1,19 +1,20 @@
-"""Run detection jobs end to end in real processes: API, broker, workers, schedule, a library and a client app."""
+"""Run detection jobs end to end in real processes: API, broker, workers, schedule, a library and a client app.
+
+The client of the manual, ``docs/client.py``, requests some of the jobs: it polls, or receives signed events.
+"""
 
 import json
+import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import requests
 from sqlalchemy import update
@@ -24,15 +25,15 @@ from app.config import ROOT
 from app.database.sessions import Database
 from app.database.tables import Delivery
 from app.demo.contact_sheet import parse_annotations
-from app.demo.service import build_environment
+from app.demo.service import find_free_port
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
 from tests.support.library import Library, Scan
+from tests.support.manual import CLIENT, import_client
 from tests.support.service import Document, Service, kill, open_service, unblock_page
 
 SAMPLE = ROOT / "iiif" / "sample"
 SMALL = Scan(300, 400)
-JOBS_OF_TWO_WORKERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -211,52 +212,55 @@ def test_job_events_are_sent_to_notify_url(service: Service, library: Library) -
     assert (failure["data"]["job_id"], failure["data"]["error"]["code"]) == (failed, "fetch_failed")
 
 
-@contextmanager
-def run_second_worker(service: Service, name: str) -> Iterator[Path]:
-    """Run another ``gpu`` worker with the command of docs/scaling.md, from when it is ready; yield its log."""
-    log = service.settings.data_folder / "logs" / f"second-{name}.log"
-    command = [sys.executable, "-m", "app.workers", "gpu", "--name", name]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=build_environment(service.settings), cwd=ROOT, stdout=output, stderr=output
-        )
-    try:
-        service.poll(lambda: log.read_text(), lambda text: " ready." in text or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        yield log
-    finally:
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            each.terminate()
-        process.wait(60)
+@pytest.fixture
+def secret(service: Service) -> Iterator[str]:
+    """The secret with which deliveries to the client app are signed during the test."""
+    database = Database(service.settings.sqlalchemy_url)
+    yield renew_secret(database, "front")
+    remove_secret(database, "front")
+    database.close()
 
 
-def ping_workers(service: Service) -> list[str]:
-    """Return the names of the ``gpu`` workers that answer, from the command of docs/operations.md."""
-    command = [str(Path(sys.executable).parent / "celery"), "-A", "app.app.celery", "inspect", "ping"]
-    done = subprocess.run(
-        command, env=build_environment(service.settings), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return re.findall(r"->.*?(gpu\w*)@\S+: .*OK", done.stdout) or [done.stdout + done.stderr]
+def run_client(service: Service, secret: str, *arguments: str) -> list[str]:
+    """Run the client from the command line; return the lines that it prints."""
+    environment = {
+        "EXTRACTOR_URL": service.api,
+        "EXTRACTOR_KEY": service.headers["X-API-Key"],
+        "EXTRACTOR_SECRET": secret,
+    }
+    command = [sys.executable, str(CLIENT), *arguments]
+    run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
 
 
-def list_runs(log: Path) -> list[str]:
-    return re.findall(r"job ([0-9a-f]{32}): run begins", log.read_text())
+def list_expected(service: Service, sample: str) -> list[str]:
+    """Return the lines for the newest job on the sample, as the API describes it."""
+    jobs = requests.get(f"{service.api}/jobs", headers=service.headers, timeout=10).json()["jobs"]
+    (newest, *_) = [job for job in jobs if job["manifest_url"] == sample]
+    url = f"{service.api}/jobs/{newest['job_id']}/annotations?format=json"
+    canvases = requests.get(url, headers=service.headers, timeout=10).json()["canvases"]
+    return [f"{each['number']} {each['image_name']} {[box['xywh'] for box in each['detections']]}" for each in canvases]
 
 
-def test_two_workers_share_the_jobs_and_run_each_once(service: Service, document: Document, library: Library) -> None:
-    name = "gpu2"
-    first = service.settings.data_folder / "logs" / "gpu.log"
-    with run_second_worker(service, name) as second:
-        assert sorted(ping_workers(service)) == sorted(["gpu", name])
-        with service.block_page(document) as page:
-            held = service.detect(document.url)
-            service.wait_for_row(held, lambda job: job.starts == 1)
-            jobs = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS_OF_TWO_WORKERS)]
-            # One worker waits for the blocked page; the other one runs the rest.
-            assert {service.wait_until_finished(job)["state"] for job in jobs} == {"done"}
-            unblock_page(page)
-            service.wait_until_finished(held)
-        later = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS_OF_TWO_WORKERS)]
-        assert {service.wait_until_finished(job)["state"] for job in later} == {"done"}
-        runs = [job for log in (first, second) for job in list_runs(log) if job in {*jobs, *later}]
-    assert sorted(runs) == sorted([*jobs, *later])
+def test_the_client_polls_and_prints_the_boxes(service: Service, secret: str, sample: str) -> None:
+    lines = run_client(service, secret, sample)
+    assert lines == list_expected(service, sample)
+    assert sum(line.count("], [") + line.endswith("]]") for line in lines) >= 3
+
+
+def test_the_client_receives_the_event_and_prints_the_boxes(service: Service, secret: str, sample: str) -> None:
+    lines = run_client(service, secret, sample, str(find_free_port()))
+    assert lines == list_expected(service, sample)
+    assert len(lines) == 4
+
+
+def test_the_client_waits_for_a_failed_job_too(service: Service, sample: str) -> None:
+    api = import_client().Client(service.api, service.headers["X-API-Key"])
+    job = api.wait(api.detect(sample.replace("manifest", "nowhere"), experiment_id="17"))
+    assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
+
+
+def test_the_client_reports_a_refused_request(service: Service) -> None:
+    with pytest.raises(RuntimeError, match="manifest_url"):
+        import_client().Client(service.api, service.headers["X-API-Key"]).detect("nowhere")

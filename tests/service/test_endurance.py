@@ -1,21 +1,33 @@
-"""Kill workers, the broker or the whole service: every page is detected once, and every result is received once."""
+"""Kill workers, the broker or the whole service: every page is detected once, and every result is received once.
+
+With two detection workers, too, every job runs once.
+"""
 
 import json
+import re
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from sqlalchemy import update
 
+from app.config import ROOT
 from app.database.sessions import Database
 from app.database.tables import Job
-from app.demo.service import run_service
+from app.demo.service import build_environment, run_service
 from tests.support.library import Library, Scan
 from tests.support.service import PAGES, Document, Service, kill, unblock_page
 
 SMALL = Scan(300, 400)
 QUEUED = 6
+JOBS_OF_TWO_WORKERS = 8
 
 
 @pytest.mark.parametrize("child_only", [True, False], ids=["child only", "child and parent"])
@@ -204,6 +216,57 @@ def test_another_apps_job_runs_right_after_the_current_job(
         assert [service.wait_until_finished(job_id)["state"] for job_id in many] == ["done"] * QUEUED
     assert other.wait_until_finished(single)["state"] == "done"
     assert service.read_run_order([current, *many, single]).index(single) <= 1
+
+
+@contextmanager
+def run_second_worker(service: Service, name: str) -> Iterator[Path]:
+    """Run another ``gpu`` worker with the command of docs/scaling.md, from when it is ready; yield its log."""
+    log = service.settings.data_folder / "logs" / f"second-{name}.log"
+    command = [sys.executable, "-m", "app.workers", "gpu", "--name", name]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=build_environment(service.settings), cwd=ROOT, stdout=output, stderr=output
+        )
+    try:
+        service.poll(lambda: log.read_text(), lambda text: " ready." in text or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield log
+    finally:
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            each.terminate()
+        process.wait(60)
+
+
+def ping_workers(service: Service) -> list[str]:
+    """Return the names of the ``gpu`` workers that answer, from the command of docs/operations.md."""
+    command = [str(Path(sys.executable).parent / "celery"), "-A", "app.app.celery", "inspect", "ping"]
+    done = subprocess.run(
+        command, env=build_environment(service.settings), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return re.findall(r"->.*?(gpu\w*)@\S+: .*OK", done.stdout) or [done.stdout + done.stderr]
+
+
+def list_runs(log: Path) -> list[str]:
+    return re.findall(r"job ([0-9a-f]{32}): run begins", log.read_text())
+
+
+def test_two_workers_share_the_jobs_and_run_each_once(service: Service, document: Document, library: Library) -> None:
+    name = "gpu2"
+    first = service.settings.data_folder / "logs" / "gpu.log"
+    with run_second_worker(service, name) as second:
+        assert sorted(ping_workers(service)) == sorted(["gpu", name])
+        with service.block_page(document) as page:
+            held = service.detect(document.url)
+            service.wait_for_row(held, lambda job: job.starts == 1)
+            jobs = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS_OF_TWO_WORKERS)]
+            # One worker waits for the blocked page; the other one runs the rest.
+            assert {service.wait_until_finished(job)["state"] for job in jobs} == {"done"}
+            unblock_page(page)
+            service.wait_until_finished(held)
+        later = [service.detect(library.offer_manifest([SMALL])) for _ in range(JOBS_OF_TWO_WORKERS)]
+        assert {service.wait_until_finished(job)["state"] for job in later} == {"done"}
+        runs = [job for log in (first, second) for job in list_runs(log) if job in {*jobs, *later}]
+    assert sorted(runs) == sorted([*jobs, *later])
 
 
 def test_running_jobs_resume_after_a_power_cut_of_three_days(service: Service, document: Document) -> None:

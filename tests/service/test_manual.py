@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ from tests.conftest import wait_for_broker
 TWO_COMMANDS = ("celery -A app.app.celery worker -B -c 1 --loglevel=info -P threads", "python run.py")
 RUN_SH = ("bash run.sh",)
 KEY = "p8xk3uVtY2gq0c1h"
+HEADERS = {"X-API-Key": KEY}
+# The worker then does not import torch before the first detection.
+WITHOUT_DEFAULT = {"DEFAULT_MODEL": "none.pt", "FETCH_ATTEMPTS": "1"}
 
 
 @pytest.fixture
@@ -61,20 +65,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("commands", "debug"),
-    [(TWO_COMMANDS, "True"), (TWO_COMMANDS, "False"), (RUN_SH, "True")],
-    ids=["two commands, debug", "two commands", "run.sh, debug"],
-)
-def test_a_job_runs_with_the_broker_in_the_env_file(
-    folder: Path, broker: str, commands: tuple[str, ...], debug: str
-) -> None:
-    run_a_detection(folder, commands, {}, CELERY_BROKER_URL=broker, DEBUG=debug)
-    assert list_used_databases(broker) == ["db1" if debug == "True" else "db0"]
+@pytest.mark.parametrize("commands", [TWO_COMMANDS, RUN_SH], ids=["two commands, debug", "run.sh, debug"])
+def test_a_job_runs_with_the_broker_in_the_env_file(folder: Path, broker: str, commands: tuple[str, ...]) -> None:
+    with run_service(folder, commands, {}, CELERY_BROKER_URL=broker, DEBUG="True") as service:
+        check_a_detection(*service)
+    assert list_used_databases(broker) == ["db1"]
 
 
-def test_a_job_runs_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
-    run_a_detection(folder, TWO_COMMANDS, {"CELERY_BROKER_URL": broker}, DEBUG="True")
+def test_a_job_fails_with_the_broker_in_the_env_file(folder: Path, broker: str) -> None:
+    with run_service(folder, TWO_COMMANDS, WITHOUT_DEFAULT, CELERY_BROKER_URL=broker, DEBUG="False") as service:
+        check_a_failed_job(*service)
+    assert list_used_databases(broker) == ["db0"]
+
+
+def test_a_job_fails_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
+    with run_service(folder, TWO_COMMANDS, WITHOUT_DEFAULT | {"CELERY_BROKER_URL": broker}, DEBUG="True") as service:
+        check_a_failed_job(*service)
     assert list_used_databases(broker) == ["db1"]
 
 
@@ -93,8 +99,11 @@ def list_used_databases(broker: str) -> list[str]:
         return list(client.info("keyspace"))
 
 
-def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[str, str], **values: str) -> None:
-    """Configure and start the service as the manual does, and check that the client app receives a detection.
+@contextmanager
+def run_service(
+    folder: Path, commands: tuple[str, ...], environment: dict[str, str], **values: str
+) -> Iterator[tuple[str, RecordingClientApp]]:
+    """Configure and start the service as the manual does; yield the URL of the API and the client app.
 
     Args:
         folder: Copy of the repository.
@@ -104,23 +113,41 @@ def run_a_detection(folder: Path, commands: tuple[str, ...], environment: dict[s
     """
     receiver = RecordingClientApp()
     port = find_free_port()
-    with (
-        serve(create_iiif_server(ROOT / "iiif" / "sample")) as library,
-        serve(receiver.create_app()) as client_url,
-    ):
+    with serve(receiver.create_app()) as client_url:
         create_key_database(folder / "keys.db")
         write_env(folder, values | {"API_PORT": str(port), "CLIENT_APP_URL": client_url, "DB_NAME": "keys"})
         with run_commands(folder, commands, environment):
-            api, headers = f"http://127.0.0.1:{port}", {"X-API-Key": KEY}
+            api = f"http://127.0.0.1:{port}"
             wait_for_api(api, folder)
-            form = {"manifest_url": f"{library}/manifest.json"}
-            answer = requests.post(f"{api}/run_detect", headers=headers, data=form, timeout=10)
-            assert answer.status_code == 200, answer.text
-            received = receiver.wait(timeout=240)
-            job = requests.get(answer.json()["status_url"], headers=headers, timeout=10).json()
+            yield api, receiver
+
+
+def submit(api: str, library: str) -> str:
+    """Request a detection on the document of a library; return the address of the job."""
+    form = {"manifest_url": f"{library}/manifest.json", "model": "illustrations"}
+    answer = requests.post(f"{api}/run_detect", headers=HEADERS, data=form, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["status_url"])
+
+
+def check_a_detection(api: str, receiver: RecordingClientApp) -> None:
+    """Check that the client app receives a detection."""
+    with serve(create_iiif_server(ROOT / "iiif" / "sample")) as library:
+        url = submit(api, library)
+        received = receiver.wait(timeout=240)
+        job = requests.get(url, headers=HEADERS, timeout=10).json()
     assert job["state"] == "done"
     assert [each.path for each in received] == ["/annotate/sample"]
     assert b"1 " in received[0].files["annotation_file"][1]
+
+
+def check_a_failed_job(api: str, _: RecordingClientApp) -> None:
+    """Check that the worker runs a job, whose library does not exist."""
+    url, end = submit(api, f"http://127.0.0.1:{find_free_port()}"), time.monotonic() + 240
+    while not (job := requests.get(url, headers=HEADERS, timeout=10).json())["finished"]:
+        assert time.monotonic() < end, job
+        time.sleep(0.1)
+    assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
 
 
 def create_key_database(path: Path) -> None:
