@@ -191,7 +191,13 @@ def _run(stage: str, services: Services, job: Job) -> State | None:
 @contextmanager
 def open_worker(broker: str) -> Iterator[Worker]:
     with tempfile.TemporaryDirectory() as folder:
-        values = {"celery_broker_url": broker, "model_size": 64, "image_size": 64, "max_canvases": 100_000, "precision": "float32"}
+        values = {
+            "celery_broker_url": broker,
+            "model_size": 64,
+            "image_size": 64,
+            "max_canvases": 100_000,
+            "precision": "float32",
+        }
         worker = Worker(choose_settings(Path(folder), **values))
         try:
             yield worker

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from app.errors import RequestError
 from app.training.archives import Archive, Member
 from app.training.dataset_yaml import MOST_BYTES, parse_classes, parse_keypoints
-from app.training.labels import ClassList
+from app.training.label_formats.yolo import ClassList
 from app.training.layouts import is_leftover
 
 _LISTS = ("classes.txt", "predefined_classes.txt")

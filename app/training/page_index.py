@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.errors import RequestError
 from app.training.archives import Member
-from app.training.labels import LabelledBox
+from app.training.label_formats.yolo import LabelledBox
 from app.training.layouts import LAYOUT, count_shared, find_group, is_image
 
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.errors import RequestError, TooLarge
-from app.training.annotations import AnnotatedImage
 from app.training.archives import Archive, Member
 from app.training.class_names import ClassLists, is_class_list
-from app.training.coco import is_coco, parse_coco
-from app.training.label_xml import parse_xml
-from app.training.labelme import is_labelme, parse_labelme
-from app.training.labels import ClassList, looks_like_labels, parse_labels
+from app.training.label_formats.coco import is_coco, parse_coco
+from app.training.label_formats.label_xml import parse_xml
+from app.training.label_formats.labelme import is_labelme, parse_labelme
+from app.training.label_formats.pixel_labels import AnnotatedImage
+from app.training.label_formats.yolo import ClassList, looks_like_labels, parse_labels
 from app.training.layouts import LAYOUT, find_list_split, find_split, is_leftover, name_split
 from app.training.page_index import Draft, PageIndex
 

@@ -137,6 +137,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "database",
         "delivery",
         "detection",
+        "detection/weights_files",
         "iiif",
         "images",
         "jobs",
@@ -152,6 +153,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "similarity",
         "storage",
         "training",
+        "training/label_formats",
         "workers",
     ],
 )

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as Tree
 
 from app.errors import RequestError
-from app.training.annotations import AnnotatedImage, find_bounds, read_number, read_size, scale_box
-from app.training.labels import Edges, LabelledBox
+from app.training.label_formats.pixel_labels import AnnotatedImage, find_bounds, read_number, read_size, scale_box
+from app.training.label_formats.yolo import Edges, LabelledBox
 
 
 def parse_xml(data: bytes, name: str) -> list[AnnotatedImage]:
