@@ -6,7 +6,7 @@
     detector             ``Detector``: detect in batches, in several threads
     loading              load a detector, try its number format, keep it loaded
     precision            number formats of networks
-    format_trials        results of the trials of number formats
+    format_trials        trials of number formats: sample pages, stored results
     streams              threads that compute at the same time
     parts                cut pages into parts, for which the network sees enough pixels
     seams                merge the detections of overlapping parts
