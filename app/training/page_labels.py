@@ -104,18 +104,13 @@ def _read_documents(documents: Sequence[Member], pages: PageIndex, only: str) ->
         for image in _parse(member):
             page = pages.find_by_name(image.file_name, split)
             if page is None:
-                _check_split(pages.find_by_name(image.file_name), split, member)
+                if other := pages.find_by_name(image.file_name):
+                    other.assign(split, str(member.path))  # raises an error that names both splits
                 alone.append(f"{image.file_name[:100]!r} of {member}")
                 continue
             page.assign(split, str(member.path))
             page.boxes = [*(page.boxes or ()), *image.boxes]
     return alone
-
-
-def _check_split(page: Draft | None, split: str, member: Member) -> None:
-    """Raise an error that names both splits if an image is in the folder of another one."""
-    if page:
-        page.assign(split, str(member.path))
 
 
 def _parse(member: Member) -> list[AnnotatedImage]:
