@@ -18,7 +18,7 @@ from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore, Weights
 from app.detection.weights_description import DEFAULT_SIZE, Descriptions
 from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
-from app.jobs import DetectionRequest, Jobs
+from app.jobs import Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
 from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
@@ -29,7 +29,6 @@ from app.training.datasets import DatasetStore, UploadLimits
 
 if TYPE_CHECKING:
     from app.delivery.dispatcher import Dispatcher
-    from app.iiif.estimate import DownloadEstimate
     from app.iiif.fetch import Fetcher, FetchPolicy
 
 # A broker that does not answer within this time counts as unavailable.
@@ -107,20 +106,6 @@ class Services:
         limits = HostLimits(self.host_rules, SharedLimiter(self._connect_to_broker(2, retries=1)))
         guard = AddressGuard(self.settings.trusted_addresses)
         return Fetcher(policy, limits, guard, self._count_answer, self.settings.ca_bundle)
-
-    def estimate(self, request: DetectionRequest) -> "DownloadEstimate":
-        """Fetch the manifest of a request and estimate the download of its images.
-
-        Raises:
-            FetchError: The manifest could not be fetched.
-            ManifestError: The document is neither a manifest nor a collection.
-        """
-        from app.iiif.estimate import fetch_estimate
-
-        size = self.choose_model_size(self.models.find(request.model))
-        longest = request.choose_longest(self.settings.choose_longest_image(size))
-        url, is_capped = request.manifest_url, not request.image_size
-        return fetch_estimate(self.impatient_fetcher, url, longest, self.settings.max_canvases, is_capped)
 
     @cached_property
     def dispatcher(self) -> "Dispatcher":

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
-from app.detection.library import load_library
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
 from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.detection.weights import isolate_ultralytics
+from app.detection.weights_files.library import load_library
 from app.devices import Batches, shrink_to_memory
 from app.errors import WeightsError
 

@@ -1,6 +1,6 @@
-"""The results of trials of number formats, in a file. A trial compares a reduced format with float32.
+"""Trials of number formats: the sample pages, and the file with the results.
 
-A trial runs once for each weights file, processor and version of torch.
+A trial compares a reduced format with float32. It runs once for each weights file, processor and version of torch.
 """
 
 import json
@@ -9,10 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from app.config import ROOT
+from app.images.pixels import decode_image
 from app.storage import write_atomic
 
+SAMPLE_PAGES = ROOT / "iiif" / "sample"
 OUT_OF_MEMORY = "the trial ran out of memory"
 
 
@@ -52,6 +57,19 @@ class FormatTrials:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def load_sample_pages(least: int) -> list[NDArray[np.uint8]]:
+    """Return the RGB pixels of the sample pages of the project.
+
+    Args:
+        least: Required length of the longer side, in pixels, for a reduced decode.
+    """
+    pages = []
+    for path in sorted(SAMPLE_PAGES.glob("*.jpg")):
+        with path.open("rb") as file:
+            pages.append(decode_image(file, least)[0])
+    return pages
 
 
 def build_key(network: str, dtype: torch.dtype, device: torch.device) -> str:

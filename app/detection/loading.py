@@ -15,21 +15,17 @@ from threading import RLock
 import numpy as np
 import torch
 
-from app.config import ROOT
 from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.format_trials import OUT_OF_MEMORY, FormatTrials, build_key
+from app.detection.format_trials import OUT_OF_MEMORY, FormatTrials, build_key, load_sample_pages
 from app.detection.precision import Precision, choose_dtype
 from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
 from app.devices import drop_when_memory_is_low, is_device_lost
 from app.errors import OutOfMemory
-from app.images.pixels import decode_image
 
 log = logging.getLogger(__name__)
 
-# Pages on which a number format is tried.
-SAMPLE_PAGES = ROOT / "iiif" / "sample"
 # Confidence from which boxes of float32 are compared. Their partners may have half of it.
 TRIAL_CONFIDENCE = 0.1
 LEAST_IOU = 0.9
@@ -77,10 +73,7 @@ def build_detector(weights: Weights, config: DetectorConfig, trials: FormatTrial
 def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) -> str:
     """Return how the boxes of a format differ from those of float32 on the sample pages, or ""."""
     plan = replace(config, confidence=TRIAL_CONFIDENCE / 2, streams=1)
-    pages = []
-    for path in sorted(SAMPLE_PAGES.glob("*.jpg")):
-        with path.open("rb") as file:
-            pages.append(decode_image(file, config.size)[0])
+    pages = load_sample_pages(config.size)
     try:
         reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
         detector = Detector(load_network(weights.path), plan, dtype=dtype)

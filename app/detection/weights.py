@@ -1,7 +1,7 @@
 """The model store: detection weights in ``models/``, found by name and loaded safely.
 
-A ``.pt`` file is a pickle, and a pickle can run code. ``permitted`` therefore checks each file against an allow list
-first. The network is then rebuilt from the parsed pickle: ``networks`` for ultralytics, ``yolov5`` for YOLOv5.
+A ``.pt`` file is a pickle, and a pickle can run code. ``weights_files`` therefore parses the pickle without running
+it, checks it against an allow list, and builds the network from what it has parsed.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from app.detection.checkpoint import open_checkpoint
-from app.detection.permitted import check
+from app.detection.weights_files.checkpoint import open_checkpoint
+from app.detection.weights_files.permitted import check
 from app.errors import RequestError, WeightsError
 from app.storage import write_atomic
 
@@ -168,8 +168,8 @@ def load_network(path: Path) -> "BaseModel":
         WeightsError: If the file is not such a checkpoint, is damaged, or is not permitted.
     """
     isolate_ultralytics()
-    from app.detection.networks import build_ultralytics
-    from app.detection.yolov5 import build_yolov5
+    from app.detection.weights_files.networks import build_ultralytics
+    from app.detection.weights_files.yolov5 import build_yolov5
 
     with open_checkpoint(path) as checkpoint:
         check(checkpoint)

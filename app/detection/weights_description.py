@@ -6,9 +6,16 @@ from pathlib import Path, PureWindowsPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from app.detection.checkpoint import LARGEST, Checkpoint, children, find_tensor, open_checkpoint, read_classes
-from app.detection.permitted import check, list_modules
-from app.detection.pickles import Record
+from app.detection.weights_files.checkpoint import (
+    LARGEST,
+    Checkpoint,
+    children,
+    find_tensor,
+    open_checkpoint,
+    read_classes,
+)
+from app.detection.weights_files.permitted import check, list_modules
+from app.detection.weights_files.pickles import Record
 from app.errors import WeightsError
 
 if TYPE_CHECKING:

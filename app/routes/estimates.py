@@ -40,10 +40,19 @@ def estimate(detection: DetectionRequest) -> Estimate:
     Raises:
         RequestError: The manifest could not be fetched, or it is neither a manifest nor a collection.
     """
+    from app.iiif.estimate import fetch_estimate
+
     services = current_services
-    services.models.find(detection.model)
+    size = services.choose_model_size(services.models.find(detection.model))
+    longest = detection.choose_longest(services.settings.choose_longest_image(size))
     try:
-        found = services.estimate(detection)
+        found = fetch_estimate(
+            services.impatient_fetcher,
+            detection.manifest_url,
+            longest,
+            services.settings.max_canvases,
+            cap_to_host_size=not detection.image_size,
+        )
     except (FetchError, ManifestError) as error:
         raise RequestError(f"manifest_url cannot be estimated: {error.message}") from error
     page_seconds = services.jobs.measure_page_seconds(DetectionRequest.kind)

@@ -17,12 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from app.config import ROOT
-from app.detection.format_trials import FormatTrials, build_key
+from app.detection.format_trials import FormatTrials, build_key, load_sample_pages
 from app.detection.precision import Precision, choose_dtype
 from app.detection.streams import choose_device, count_streams, run_in_streams, split
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
-from app.images.pixels import decode_image
 from app.similarity.backbone_weights import compute_digest, fetch_weights
 from app.similarity.backbones import Backbone, Pooling
 from app.similarity.networks import Network, load_network
@@ -34,8 +32,7 @@ Image = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Pages on which a number format is tried, and the largest difference of a score.
-SAMPLE_PAGES = ROOT / "iiif" / "sample"
+# Largest difference of a score with which a reduced number format is used.
 LARGEST_DIFFERENCE = 0.005
 # For the operator of a server whose memory does not suffice.
 ADVICE = "choose a smaller backbone"
@@ -52,8 +49,8 @@ class EmbedderConfig:
             takes 0.5 GB.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
         precision: Number format of the network. With ``AUTO``, a trial decides (:func:`find_difference`).
-        streams: Number of threads that embed at the same time, each its own batch; 0 to use one per CPU core, or one on
-            a GPU.
+        streams: Number of threads that embed at the same time, each on its own batch; 0 to use one per CPU core, or
+            one on a GPU.
     """
 
     pooling: Pooling | None = None
@@ -144,11 +141,8 @@ def find_difference(embedder: Embedder) -> str:
 
     The images are halves of the sample pages.
     """
-    parts = []
-    for path in sorted(SAMPLE_PAGES.glob("*.jpg")):
-        with path.open("rb") as file:
-            page, _ = decode_image(file, 4 * embedder.input_size)
-        parts += [page[: len(page) // 2], page[len(page) // 2 :]]
+    pages = load_sample_pages(4 * embedder.input_size)
+    parts = [part for page in pages for part in (page[: len(page) // 2], page[len(page) // 2 :])]
     reduced, dtype = embedder.embed(parts), embedder.dtype
     embedder.dtype = torch.float32
     exact = embedder.embed(parts)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.detection.streams import choose_device
 from app.devices import shrink_to_memory
 from app.similarity.best_partners import BestPartners
 from app.similarity.tiled_products import Embeddings, Product, TiledProducts
@@ -63,7 +64,7 @@ def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) 
 
 
 def _match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig, memory_mb: int) -> Matches:
-    device = _choose_device(config)
+    device = choose_device(config.device)
     products = [Product(turned, second, code) for code, turned in enumerate(first)]
     count, others = len(first[0]), len(second)
     best_of_first = BestPartners(count, min(config.topk, others), len(products), device)
@@ -96,7 +97,7 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
 
 
 def _match_within(images: Sequence[Embeddings], config: MatchConfig, memory_mb: int) -> Matches:
-    device = _choose_device(config)
+    device = choose_device(config.device)
     straight = images[0]
     products = [Product(straight, straight, 0)]
     for number, each in enumerate(images[1:], start=1):
@@ -122,10 +123,6 @@ def _match_within(images: Sequence[Embeddings], config: MatchConfig, memory_mb: 
         transpositions,
         either_way=True,
     )
-
-
-def _choose_device(config: MatchConfig) -> torch.device:
-    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _sort(

@@ -9,14 +9,10 @@ Data sets (run in the API process, without numpy):
     page_index       find the page that a label file or an entry means
     page_labels      read the labels of an archive, in any format
     class_names      match the classes of labels with those of the data set
-    labels           label files in YOLO format
-    annotations      labels in pixels: what the next formats share
-    coco             labels in COCO JSON
-    labelme          labels in LabelMe JSON
-    label_xml        labels in XML: Pascal VOC, CVAT, LabelMe
     dataset_yaml     parse the name and the classes of a data set
     dataset_records  a data set on disk: ``Dataset``, ``Split``
     image_check      decode every uploaded image in a subprocess
+    label_formats/   labels in YOLO, COCO, LabelMe, Pascal VOC and CVAT format
 
 Training:
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO
 
 from app.errors import RequestError, TooLarge
@@ -194,10 +194,3 @@ def _explain(info: zipfile.ZipInfo, name: str) -> str:
 def _show(name: str) -> str:
     shown = name if len(name) <= 60 else name[:60] + "…"
     return repr(shown) if shown.isprintable() else ascii(shown)
-
-
-def write_file(member: Member, target: Path) -> None:
-    """Unpack a member into a new file."""
-    with target.open("xb") as file:
-        for piece in member.unpack():
-            file.write(piece)

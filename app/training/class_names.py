@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from app.errors import RequestError
 from app.training.archives import Archive, Member
 from app.training.dataset_yaml import MOST_BYTES, parse_classes, parse_keypoints
-from app.training.labels import ClassList
-from app.training.layouts import is_leftover
+from app.training.label_formats.yolo import ClassList
+from app.training.layouts import count_common_start, is_leftover
 
 _LISTS = ("classes.txt", "predefined_classes.txt")
 
@@ -99,13 +99,8 @@ def match_ids(used: Mapping[str, str], classes: Sequence[str]) -> dict[str, int]
 
 def _rank(path: PurePosixPath, folder: PurePosixPath) -> tuple[bool, int]:
     """Return how near a file is to a folder: those above it come first, the nearest at the top."""
-    parts, wanted = path.parts[:-1], folder.parts
-    shared = 0
-    for one, other in zip(parts, wanted, strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared == len(parts), shared
+    shared = count_common_start([path.parts[:-1], folder.parts])
+    return shared == len(path.parts) - 1, shared
 
 
 def _parse_list(member: Member) -> ClassList | None:

@@ -10,7 +10,7 @@ from app.training.archives import LONGEST_NAME_BYTES, Archive, Member
 from app.training.class_names import match_ids
 from app.training.dataset_records import SPLITS, Split
 from app.training.image_check import find_suffix
-from app.training.labels import ClassList, LabelledBox, format_labels
+from app.training.label_formats.yolo import ClassList, LabelledBox, format_labels
 from app.training.layouts import (
     LAYOUT,
     find_pages,

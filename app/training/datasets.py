@@ -27,7 +27,7 @@ from app.training.dataset_pages import Page, find_ids, match_pages, sort_pages, 
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
 from app.training.dataset_yaml import check_dataset_name, parse_classes, parse_keypoints, strip_suffix
 from app.training.image_check import check_images
-from app.training.labels import ClassList
+from app.training.label_formats.yolo import ClassList
 
 __all__ = ["SPLITS", "Dataset", "DatasetStore", "Split", "UploadLimits", "load_dataset", "save_dataset"]
 

@@ -7,6 +7,7 @@ layouts of ultralytics, darknet, COCO and Pascal VOC; ``docs/training.md`` lists
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -74,7 +75,7 @@ def find_unclear(paths: Sequence[PurePosixPath]) -> str:
 
     This is a folder in ``images``, or one of several folders with pages. A single folder around all pages is none.
     """
-    shared = _count_common([path.parts[:-1] for path in paths])
+    shared = count_common_start([path.parts[:-1] for path in paths])
     for path in paths:
         at = _find_kind(path, IMAGE_FOLDERS)
         start = shared if at is None else min(shared, at + 1)
@@ -92,7 +93,7 @@ def find_group(path: PurePosixPath) -> tuple[str, ...]:
 def name_pages(paths: Sequence[PurePosixPath]) -> list[str]:
     """Return a name for each page of a split: that of its file, after its folders if several files have that name."""
     groups = [find_group(path) for path in paths]
-    shared = _count_common(groups)
+    shared = count_common_start(groups)
     stems = Counter(path.stem for path in paths)
     return [
         path.stem if stems[path.stem] == 1 else "_".join([*group[shared:], path.stem])
@@ -100,19 +101,10 @@ def name_pages(paths: Sequence[PurePosixPath]) -> list[str]:
     ]
 
 
-def count_shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the number of equal elements at the end of two sequences."""
-    count = 0
-    for left, right in zip(reversed(one), reversed(other), strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
-
-
-def _count_common(folders: Sequence[tuple[str, ...]]) -> int:
-    """Return the number of equal elements at the beginning of all sequences; those of the first and last decide."""
-    return count_shared(min(folders)[::-1], max(folders)[::-1])
+def count_common_start(folders: Sequence[tuple[str, ...]]) -> int:
+    """Return the number of equal elements at the start of all paths; the first and the last in their order decide."""
+    pairs = zip(min(folders), max(folders), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _find_kind(path: PurePosixPath, kinds: Sequence[str]) -> int | None:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.errors import RequestError
 from app.training.archives import Member
-from app.training.labels import LabelledBox
-from app.training.layouts import LAYOUT, count_shared, find_group, is_image
+from app.training.label_formats.yolo import LabelledBox
+from app.training.layouts import LAYOUT, count_common_start, find_group, is_image
 
 
 @dataclass(eq=False)
@@ -102,9 +102,7 @@ class PageIndex:
 
 def _choose(path: PurePosixPath, pages: Sequence[Draft]) -> Draft:
     """Return the page whose folders fit best: no others than those of the label file, then the same split or kind."""
-    ranks = [
-        (-len(find_group(page.image.path)), count_shared(path.parts[:-1], page.image.path.parts[:-1])) for page in pages
-    ]
+    ranks = [(-len(find_group(page.image.path)), _count_common_end(path, page.image.path)) for page in pages]
     best = [page for page, rank in zip(pages, ranks, strict=True) if rank == max(ranks)]
     if len(best) > 1:
         raise RequestError(
@@ -112,6 +110,11 @@ def _choose(path: PurePosixPath, pages: Sequence[Draft]) -> Draft:
             "give the pages different names, or use the same folders for pages and labels."
         )
     return best[0]
+
+
+def _count_common_end(one: PurePosixPath, other: PurePosixPath) -> int:
+    """Return the number of equal folders next to two files."""
+    return count_common_start([one.parts[-2::-1], other.parts[-2::-1]])
 
 
 def _strip_url(name: str) -> str:

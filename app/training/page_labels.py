@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.errors import RequestError, TooLarge
-from app.training.annotations import AnnotatedImage
 from app.training.archives import Archive, Member
 from app.training.class_names import ClassLists, is_class_list
-from app.training.coco import is_coco, parse_coco
-from app.training.label_xml import parse_xml
-from app.training.labelme import is_labelme, parse_labelme
-from app.training.labels import ClassList, looks_like_labels, parse_labels
+from app.training.label_formats.coco import is_coco, parse_coco
+from app.training.label_formats.label_xml import parse_xml
+from app.training.label_formats.labelme import is_labelme, parse_labelme
+from app.training.label_formats.pixel_labels import AnnotatedImage
+from app.training.label_formats.yolo import ClassList, looks_like_labels, parse_labels
 from app.training.layouts import LAYOUT, find_list_split, find_split, is_leftover, name_split
 from app.training.page_index import Draft, PageIndex
 
@@ -104,18 +104,13 @@ def _read_documents(documents: Sequence[Member], pages: PageIndex, only: str) ->
         for image in _parse(member):
             page = pages.find_by_name(image.file_name, split)
             if page is None:
-                _check_split(pages.find_by_name(image.file_name), split, member)
+                if other := pages.find_by_name(image.file_name):
+                    other.assign(split, str(member.path))  # raises an error that names both splits
                 alone.append(f"{image.file_name[:100]!r} of {member}")
                 continue
             page.assign(split, str(member.path))
             page.boxes = [*(page.boxes or ()), *image.boxes]
     return alone
-
-
-def _check_split(page: Draft | None, split: str, member: Member) -> None:
-    """Raise an error that names both splits if an image is in the folder of another one."""
-    if page:
-        page.assign(split, str(member.path))
 
 
 def _parse(member: Member) -> list[AnnotatedImage]:

@@ -77,8 +77,10 @@ def train(
     """
     import torch
 
+    from app.detection.streams import choose_device
+
     isolate_ultralytics()
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(config.device)
     overrides = _build_overrides(config, device, folder) | dict(recipe or {})
 
     def attempt(batch_size: int) -> None:

@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from app.detection.pickles import Name, Record
 from app.detection.weights import Weights
+from app.detection.weights_files.pickles import Name, Record
 
 
 def save_network(path: Path, architecture: str, **train_args: object) -> Path:

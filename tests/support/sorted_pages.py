@@ -6,7 +6,7 @@ from typing import Any
 
 from app.training.archives import open_archive
 from app.training.dataset_pages import Page, match_pages, sort_pages
-from app.training.labels import ClassList
+from app.training.label_formats.yolo import ClassList
 from tests.support.archives import make_image, make_zip
 
 PAGE = make_image()

@@ -24,7 +24,7 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config devices errors images storage",
-    "similarity": "config detection devices errors images net storage",
+    "similarity": "detection devices errors net storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors net similarity storage training",
     "monitoring": "config database delivery errors jobs",
@@ -32,7 +32,7 @@ ALLOWED = {
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors jobs monitoring server services similarity storage training",
+    "routes": "config database detection errors iiif jobs monitoring server services similarity storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
     "similarity training",
@@ -137,6 +137,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "database",
         "delivery",
         "detection",
+        "detection/weights_files",
         "iiif",
         "images",
         "jobs",
@@ -152,6 +153,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "similarity",
         "storage",
         "training",
+        "training/label_formats",
         "workers",
     ],
 )

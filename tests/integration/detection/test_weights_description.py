@@ -7,8 +7,8 @@ import pytest
 
 from app.config import ROOT
 from app.detection import weights_description as description
-from app.detection.pickles import Name
 from app.detection.weights_description import Descriptions, describe, load_card
+from app.detection.weights_files.pickles import Name
 from tests.support.checkpoints import Call, find_weights, make_module, make_tensor, save_pickle, save_records
 from tests.support.yolov5_networks import SIZES, fuse, make_network, save
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.config import ROOT, Settings
-from app.detection.checkpoint import ADVICE
+from app.detection.weights_files.checkpoint import ADVICE
 from app.routes import models
 from tests.support.checkpoints import Call, make_module, save_records
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.detection.checkpoint import open_checkpoint
+from app.detection.weights_files.checkpoint import open_checkpoint
 from app.errors import WeightsError
 from tests.support.checkpoints import make_module, make_tensor, save_pickle, write_pickle
 

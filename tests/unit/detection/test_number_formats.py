@@ -65,7 +65,7 @@ def build(failure: Any, trials: FormatTrials, tmp_path: Path, monkeypatch: pytes
     """Build a detector on a machine that prefers bfloat16, for a network with a failure."""
     monkeypatch.setattr(loading, "choose_dtype", lambda *_: torch.bfloat16)
     monkeypatch.setattr(loading, "load_network", lambda _: FormatFinder(failure))
-    monkeypatch.setattr(loading, "decode_image", lambda *_: (PAGE, PAGE.shape[:2]))
+    monkeypatch.setattr(loading, "load_sample_pages", lambda _: [PAGE])
     return build_detector(find_weights(save(tmp_path / "a.pt", model=make_network(names=["a"]))), AUTO, trials)
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.library import load_library
-from app.detection.pickles import Name
 from app.detection.weights import isolate_ultralytics, load_network
 from app.detection.weights_description import describe
+from app.detection.weights_files.library import load_library
+from app.detection.weights_files.pickles import Name
 from app.errors import WeightsError
 from tests.support.checkpoints import Call, find_weights, make_module, save_network, save_records
 

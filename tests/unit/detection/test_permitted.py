@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from app.detection import permitted
-from app.detection.checkpoint import open_checkpoint
-from app.detection.pickles import Name, Record
+from app.detection.weights_files import permitted
+from app.detection.weights_files.checkpoint import open_checkpoint
+from app.detection.weights_files.pickles import Name, Record
 from app.errors import WeightsError
 from tests.support.checkpoints import Call, make_module, make_tensor, save_records
 

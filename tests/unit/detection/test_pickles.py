@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.detection import pickles
-from app.detection.pickles import Record, parse_pickle
+from app.detection.weights_files import pickles
+from app.detection.weights_files.pickles import Record, parse_pickle
 
 
 class Call:

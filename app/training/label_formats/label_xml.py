@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as Tree
 
 from app.errors import RequestError
-from app.training.annotations import AnnotatedImage, find_bounds, read_number, read_size, scale_box
-from app.training.labels import Edges, LabelledBox
+from app.training.label_formats.pixel_labels import AnnotatedImage, find_bounds, read_number, read_size, scale_box
+from app.training.label_formats.yolo import Edges, LabelledBox
 
 
 def parse_xml(data: bytes, name: str) -> list[AnnotatedImage]:
@@ -71,10 +71,10 @@ def _find_voc_edges(shape: Tree.Element, place: str) -> Edges:
 def _parse_cvat(image: Tree.Element, name: str) -> AnnotatedImage:
     file_name = image.get("name", "")
     place = f"{name}, image {file_name[:100]!r}"
-    boxes = [
-        scale_box(_check_name(shape.get("label", "").strip(), place), edges, _read_cvat_size(image, place), place)
-        for shape, edges in _find_cvat_shapes(image, place)
-    ]
+    boxes: list[LabelledBox | None] = []
+    for shape, edges in _find_cvat_shapes(image, place):
+        size = read_size(image.get("width"), image.get("height"), place)
+        boxes.append(scale_box(_check_name(shape.get("label", "").strip(), place), edges, size, place))
     return AnnotatedImage(file_name, [box for box in boxes if box])
 
 
@@ -108,10 +108,6 @@ def _rotate(edges: Edges, angle: float) -> Edges:
     x, y = (left + right) / 2, (top + bottom) / 2
     half_width, half_height = across * cosine + down * sine, across * sine + down * cosine
     return x - half_width, y - half_height, x + half_width, y + half_height
-
-
-def _read_cvat_size(image: Tree.Element, place: str) -> tuple[float, float]:
-    return read_size(image.get("width"), image.get("height"), place)
 
 
 def _check_name(name: str, place: str) -> str:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.detection.file_kinds import BoundedFile, explain_file
-from app.detection.pickles import LONGEST, Name, Reading, Record, parse_pickle
+from app.detection.weights_files.file_kinds import BoundedFile, explain_file
+from app.detection.weights_files.pickles import LONGEST, Name, Reading, Record, parse_pickle
 from app.errors import WeightsError
 
 ADVICE = "replace it by a detection checkpoint of ultralytics or YOLOv5"

@@ -1,7 +1,7 @@
 """Networks from checkpoints of ultralytics, built without running the files.
 
 Such a checkpoint is a pickle of the network's Python objects. Nothing in it is imported or called. The network is
-rebuilt from the parsed records (``checkpoint``):
+rebuilt from the parsed records (``checkpoint.py``):
 
 - a layer becomes an instance of the class of that name in torch or in the installed ultralytics, in any module;
 - plain values, tensors and layers become its attributes. Others are left out, such as the loss of the training.
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from app.detection.checkpoint import Checkpoint, find_tensor, read_classes
-from app.detection.library import REPLACED, load_library
-from app.detection.permitted import DILL
-from app.detection.pickles import Record
+from app.detection.weights_files.checkpoint import Checkpoint, find_tensor, read_classes
+from app.detection.weights_files.library import REPLACED, load_library
+from app.detection.weights_files.permitted import DILL
+from app.detection.weights_files.pickles import Record
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel

@@ -7,10 +7,10 @@ hours or all the memory to load, and gives the reason.
 import re
 from typing import Any
 
-from app.detection.checkpoint import ADVICE, Checkpoint, children, find_tensor, read_classes
-from app.detection.library import REPLACED, load_library
-from app.detection.pickles import Record
-from app.detection.projects import find_project, find_task
+from app.detection.weights_files.checkpoint import ADVICE, Checkpoint, children, find_tensor, read_classes
+from app.detection.weights_files.library import REPLACED, load_library
+from app.detection.weights_files.pickles import Record
+from app.detection.weights_files.projects import find_project, find_task
 from app.errors import WeightsError
 
 # torch layers in YOLOv5, each with its constructor arguments; the layer has attributes of the same names.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from app.errors import RequestError
-from app.training.coco import parse_coco
-from app.training.label_xml import parse_xml
-from app.training.labelme import parse_labelme
-from app.training.labels import LabelledBox
+from app.training.label_formats.coco import parse_coco
+from app.training.label_formats.label_xml import parse_xml
+from app.training.label_formats.labelme import parse_labelme
+from app.training.label_formats.yolo import LabelledBox
 from tests.support.sorted_pages import PAGE, make_coco, make_labelme, make_voc, sort
 
 BOX = LabelledBox("illustration", (0.4, 0.3, 0.6, 0.7))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import RequestError
-from app.training.annotations import AnnotatedImage, find_bounds, read_number, read_size, scale_box
-from app.training.labels import Edges, LabelledBox
+from app.training.label_formats.pixel_labels import AnnotatedImage, find_bounds, read_number, read_size, scale_box
+from app.training.label_formats.yolo import Edges, LabelledBox
 
 
 def is_coco(document: Any) -> bool:

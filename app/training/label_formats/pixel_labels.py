@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import RequestError
-from app.training.labels import Edges, LabelledBox, clip_box
+from app.training.label_formats.yolo import Edges, LabelledBox, clip_box
 
 Size = tuple[float, float]
 

@@ -1,7 +1,7 @@
 """Networks from checkpoints of the ultralytics/yolov5 repository, built without running the files.
 
 Such a checkpoint is a pickle of the network's Python objects. Nothing in it is imported or called. The network is
-rebuilt from the parsed records (``checkpoint``):
+rebuilt from the parsed records (``checkpoint.py``):
 
 - a layer becomes the torch layer with the same arguments;
 - a block becomes ultralytics' class with the same forward pass, with the children from the file;
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from app.detection.checkpoint import Checkpoint, children, read_classes
-from app.detection.networks import read_tensor
-from app.detection.permitted import YOLOV5_BLOCKS, YOLOV5_LAYERS
-from app.detection.pickles import Record
+from app.detection.weights_files.checkpoint import Checkpoint, children, read_classes
+from app.detection.weights_files.networks import read_tensor
+from app.detection.weights_files.permitted import YOLOV5_BLOCKS, YOLOV5_LAYERS
+from app.detection.weights_files.pickles import Record
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel

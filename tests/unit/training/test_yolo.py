@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import RequestError
-from app.training.labels import ClassList, format_labels, parse_labels
+from app.training.label_formats.yolo import ClassList, format_labels, parse_labels
 
 NAMES = ["illustration", "initial"]
 IDS = {"illustration": 0, "initial": 1}
