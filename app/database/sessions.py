@@ -59,7 +59,7 @@ def explain_errors(url: URL) -> Iterator[None]:
         reason = _read_reason(error)
     except sqlite3.Error as error:
         reason = str(error)
-    except (OSError, NotImplementedError) as error:  # of the file, or of the lock of its folder
+    except (OSError, NotImplementedError) as error:  # filelock raises the second where the file system has no locks
         reason, place = getattr(error, "strerror", None) or str(error), getattr(error, "filename", None) or place
     if url.get_backend_name() == "sqlite":
         reason = f"{place}: {reason}; the user of the service must be able to write the file and its folder"

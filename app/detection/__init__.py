@@ -7,7 +7,7 @@
     loading              load a detector, try its number format, keep it loaded
     precision            number formats of networks
     format_trials        trials of number formats: sample pages, stored results
-    streams              threads that compute at the same time
+    streams              base class of networks that compute several batches at the same time
     parts                cut pages into parts, for which the network sees enough pixels
     seams                merge the detections of overlapping parts
     boxes                ``Detections``: boxes, confidences, classes

@@ -6,7 +6,7 @@ detections = detector.detect([image, image])
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
-from app.detection.streams import choose_device, count_streams, run_in_streams, split
+from app.detection.streams import StreamedNetwork, choose_device
 from app.detection.weights import isolate_ultralytics
 from app.detection.weights_files.library import load_library
 from app.devices import Batches, shrink_to_memory
@@ -67,7 +67,7 @@ class DetectorConfig:
     streams: int = 1
 
 
-class Detector:
+class Detector(StreamedNetwork):
     """A detection network with its class names, on its device. Threads may share one.
 
     Args:
@@ -80,17 +80,16 @@ class Detector:
     def __init__(
         self, network: "BaseModel", config: DetectorConfig, digest: str = "", dtype: torch.dtype | None = None
     ) -> None:
+        super().__init__(choose_device(config.device), config.streams, config.batch_size)
         isolate_ultralytics()
         self.config = config
         self.digest = digest
-        self.device = choose_device(config.device)
         self.dtype = dtype or choose_dtype(config.precision, self.device)
         self.class_names: Mapping[int, str] = dict(network.names)
         # YOLOv5 and ultralytics pad to multiples of at least 32, even if all strides are smaller.
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
-        self.streams = count_streams(config.streams, self.device)
         self._batches = Batches(config.batch_size, ADVICE)
         with _blame_weights():
             fused: Any = network.fuse(verbose=False)
@@ -124,19 +123,6 @@ class Detector:
                 for index, boxes in zip(batch, rows, strict=True):
                     found[index] = self._restore(boxes, images[index], inputs[index])
         return [found[index] for index in range(len(images))]
-
-    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """Split items into batches for :meth:`run`."""
-        return split(items, self.config.batch_size, self.streams)
-
-    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
-
-        Args:
-            work: Function that computes the result of one item, usually a batch of pages. It calls :meth:`detect`.
-            items: Items to work on.
-        """
-        return run_in_streams(work, items, self.streams, self.device)
 
     def _scale(self, image: Image) -> tuple[int, int]:
         """Return the (width, height) of a scaled image, in input pixels, before padding."""
@@ -233,7 +219,7 @@ def _blame_weights() -> Iterator[None]:
     """Convert errors of a network whose attributes are not those that the installed ultralytics uses."""
     try:
         yield
-    except (AttributeError, TypeError, LookupError, AssertionError, NotImplementedError) as error:
+    except (AttributeError, TypeError, LookupError, AssertionError) as error:
         library, reason = f"ultralytics {load_library().version}", " ".join(str(error).split())[:200]
         raise WeightsError(
             f"The model does not run with {library} of this server, so another release or a fork saved it ({reason}): "

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from app.config import ROOT
+from app.devices import describe, is_device_lost
+from app.errors import OutOfMemory
 from app.images.pixels import decode_image
 from app.storage import write_atomic
 
 SAMPLE_PAGES = ROOT / "iiif" / "sample"
-OUT_OF_MEMORY = "the trial ran out of memory"
 
 
 class FormatTrials:
@@ -37,13 +38,22 @@ class FormatTrials:
         Args:
             key: Key of the trial, see :func:`build_key`.
             run: Function that runs the trial; called only if there is no result.
+
+        Raises:
+            RuntimeError: The process can no longer use the GPU.
         """
         known = self._load().get(key)
         if isinstance(known, str):
             return known
-        difference = run()
-        if difference != OUT_OF_MEMORY:  # temporary, so the next load repeats the trial
-            self._record(key, difference)
+        try:
+            difference = run()
+        except OutOfMemory:  # temporary: not recorded, so the next load repeats the trial
+            return "the trial ran out of memory"
+        except RuntimeError as error:  # torch has no such operation in this format
+            if is_device_lost(error):
+                raise
+            difference = f"the network fails: {describe(error)}"
+        self._record(key, difference)
         return difference
 
     def _record(self, key: str, difference: str) -> None:

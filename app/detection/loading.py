@@ -17,12 +17,11 @@ import torch
 
 from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.format_trials import OUT_OF_MEMORY, FormatTrials, build_key, load_sample_pages
+from app.detection.format_trials import FormatTrials, build_key, load_sample_pages
 from app.detection.precision import Precision, choose_dtype
 from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
-from app.devices import drop_when_memory_is_low, is_device_lost
-from app.errors import OutOfMemory
+from app.devices import drop_when_memory_is_low
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +73,9 @@ def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) ->
     """Return how the boxes of a format differ from those of float32 on the sample pages, or ""."""
     plan = replace(config, confidence=TRIAL_CONFIDENCE / 2, streams=1)
     pages = load_sample_pages(config.size)
-    try:
-        reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
-        detector = Detector(load_network(weights.path), plan, dtype=dtype)
-        reduced = detector.detect(pages)
-    except OutOfMemory:
-        return OUT_OF_MEMORY
-    except RuntimeError as error:  # torch has no such operation in this format
-        if is_device_lost(error):
-            raise
-        return f"the network fails: {str(error).splitlines()[0][:200]}"
+    reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
+    detector = Detector(load_network(weights.path), plan, dtype=dtype)
+    reduced = detector.detect(pages)
     if detector.dtype is not dtype:
         return "the network returns NaN or infinity"
     return find_difference(reference, reduced)

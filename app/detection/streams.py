@@ -26,40 +26,44 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def count_streams(streams: int, device: torch.device) -> int:
-    """Return a number of streams; for 0, one for each core, or one on a GPU."""
-    return streams or (count_cores() if device.type == "cpu" else 1)
-
-
 def count_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def split(items: Sequence[Item], size: int, streams: int) -> list[Sequence[Item]]:
-    """Split items into batches of at most ``size``. A few items make smaller batches, so that every stream gets one."""
-    size = max(1, min(size, math.ceil(len(items) / streams)))
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def run_in_streams(
-    work: Callable[[Item], Result], items: Iterable[Item], streams: int, device: torch.device
-) -> Iterator[Result]:
-    """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
+class StreamedNetwork:
+    """Base class of networks that compute several batches at the same time, each in a thread of its own.
 
     Args:
-        work: Function that computes the result of one item, usually a batch of images.
-        items: Items to work on.
-        streams: Number of streams.
         device: Device of the network.
+        streams: Number of streams; 0 for one per core, or one on a GPU.
+        batch_size: Largest number of images in a batch.
     """
-    if device.type != "cpu":
-        yield from map_ahead(work, items, streams + DECODERS)
-    elif streams == 1:
-        yield from map_ahead(work, items, 1)
-    else:
-        before = torch.get_num_threads()
-        try:
-            yield from map_ahead(work, items, streams, partial(torch.set_num_threads, 1))
-        finally:
-            torch.set_num_threads(before)
+
+    def __init__(self, device: torch.device, streams: int, batch_size: int) -> None:
+        self.device = device
+        self.streams = streams or (count_cores() if device.type == "cpu" else 1)
+        self._batch_size = batch_size
+
+    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Split items into batches for :meth:`run`. A few items make smaller batches, so that every stream gets one."""
+        size = max(1, min(self._batch_size, math.ceil(len(items) / self.streams)))
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
+    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
+
+        Args:
+            work: Function that computes the result of one item, usually a batch of images, with this network.
+            items: Items to work on.
+        """
+        if self.device.type != "cpu":
+            yield from map_ahead(work, items, self.streams + DECODERS)
+        elif self.streams == 1:
+            yield from map_ahead(work, items, 1)
+        else:
+            before = torch.get_num_threads()
+            try:
+                yield from map_ahead(work, items, self.streams, partial(torch.set_num_threads, 1))
+            finally:
+                torch.set_num_threads(before)

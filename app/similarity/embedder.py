@@ -5,12 +5,11 @@ embeddings = embedder.embed([image, image])
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Semaphore
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch.nn import functional
 
 from app.detection.format_trials import FormatTrials, build_key, load_sample_pages
 from app.detection.precision import Precision, choose_dtype
-from app.detection.streams import choose_device, count_streams, run_in_streams, split
+from app.detection.streams import StreamedNetwork, choose_device
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
 from app.similarity.backbone_weights import compute_digest, fetch_weights
 from app.similarity.backbones import Backbone, Pooling
@@ -29,8 +28,6 @@ from app.similarity.transpositions import Transposition
 log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # Largest difference of a score with which a reduced number format is used.
 LARGEST_DIFFERENCE = 0.005
@@ -60,8 +57,13 @@ class EmbedderConfig:
     streams: int = 1
 
 
-class Embedder:
+class Embedder(StreamedNetwork):
     """A network on its device. Threads may share one.
+
+    Args:
+        network: Network of a backbone.
+        config: Embedder settings.
+        dtype: Number format; None to choose it by ``config.precision``.
 
     Attributes:
         dtype: Number format in which the network computes. Its weights are float32.
@@ -69,11 +71,10 @@ class Embedder:
         dimension: Length of an embedding.
     """
 
-    def __init__(self, network: Network, config: EmbedderConfig) -> None:
+    def __init__(self, network: Network, config: EmbedderConfig, dtype: torch.dtype | None = None) -> None:
+        super().__init__(choose_device(config.device), config.streams, config.batch_size)
         self.config = config
-        self.device = choose_device(config.device)
-        self.dtype = choose_dtype(config.precision, self.device)
-        self.streams = count_streams(config.streams, self.device)
+        self.dtype = dtype or choose_dtype(config.precision, self.device)
         self._slots = Semaphore(self.streams)
         self.network = shrink_to_memory(
             lambda _: network.to(self.device).to(memory_format=torch.channels_last), 1, ADVICE
@@ -122,31 +123,24 @@ class Embedder:
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             return self.network(batch, self.config.pooling).float()
 
-    def split(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """Split items into batches for :meth:`run`."""
-        return split(items, self.config.batch_size, self.streams)
 
-    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the result of each item, in order. Meanwhile, other threads work on the next items.
-
-        Args:
-            work: Function that computes the result of one item, usually a batch of images. It calls :meth:`embed`.
-            items: Items to work on.
-        """
-        return run_in_streams(work, items, self.streams, self.device)
-
-
-def find_difference(embedder: Embedder) -> str:
-    """Return how the scores of an embedder's format differ from those of float32, or "".
+def find_difference(embedder: Embedder, dtype: torch.dtype) -> str:
+    """Return how the scores of a reduced format differ from those of float32, or "".
 
     The images are halves of the sample pages.
+
+    Args:
+        embedder: Embedder in float32.
+        dtype: Reduced format.
     """
     pages = load_sample_pages(4 * embedder.input_size)
     parts = [part for page in pages for part in (page[: len(page) // 2], page[len(page) // 2 :])]
-    reduced, dtype = embedder.embed(parts), embedder.dtype
-    embedder.dtype = torch.float32
     exact = embedder.embed(parts)
     embedder.dtype = dtype
+    try:
+        reduced = embedder.embed(parts)
+    finally:
+        embedder.dtype = torch.float32
     difference = float(np.abs(reduced @ reduced.T - exact @ exact.T).max())
     return f"scores differ by {difference:.4f}" if difference > LARGEST_DIFFERENCE else ""
 
@@ -169,12 +163,15 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, tria
 
 @lru_cache(maxsize=2)
 def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig, trials: Path | None) -> Embedder:
-    embedder = Embedder(load_network(backbone, path), config)
-    if config.precision is Precision.AUTO and embedder.dtype is not torch.float32:
-        key = build_key(f"{compute_digest(path)} {config.pooling}", embedder.dtype, embedder.device)
-        if difference := FormatTrials(trials).find_or_run(key, lambda: find_difference(embedder)):
-            log.warning("%s uses float32 instead of %s: %s", backbone.name, embedder.dtype, difference)
-            embedder.dtype = torch.float32
+    network, dtype = load_network(backbone, path), choose_dtype(config.precision, choose_device(config.device))
+    if config.precision is not Precision.AUTO or dtype is torch.float32:
+        return Embedder(network, config, dtype)
+    embedder = Embedder(network, config, torch.float32)
+    key = build_key(f"{compute_digest(path)} {config.pooling}", dtype, embedder.device)
+    if difference := FormatTrials(trials).find_or_run(key, lambda: find_difference(embedder, dtype)):
+        log.warning("%s uses float32 instead of %s: %s", backbone.name, dtype, difference)
+    else:
+        embedder.dtype = dtype
     return embedder
 
 

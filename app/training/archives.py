@@ -28,7 +28,8 @@ SMALL_BYTES = 10_000_000
 PIECE = 1 << 20
 # Other methods need an unbounded amount of memory to unpack.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Exceptions that Python raises for an inconsistent archive; OSError for an offset before the start of the file.
+# Exceptions that ``zipfile`` raises for an archive that it cannot read: NotImplementedError for an unknown version or
+# compression, OSError for an offset before the start of the file.
 _DAMAGES = (zipfile.BadZipFile, NotImplementedError, OSError, OverflowError, ValueError, struct.error)
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 

@@ -86,10 +86,11 @@ def test_a_format_with_nan_is_not_used(trials: FormatTrials, tmp_path: Path, mon
     assert read_results(tmp_path) == ["the network returns NaN or infinity"]
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError])
 def test_a_format_that_torch_does_not_support_is_not_used(
-    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Exception], trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build(RuntimeError("not implemented"), trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert build(kind("not implemented"), trials, tmp_path, monkeypatch).dtype is torch.float32
     assert read_results(tmp_path) == ["the network fails: not implemented"]
 
 

@@ -236,18 +236,20 @@ def test_an_embedder_is_cached_until_its_weights_change(tmp_path: Path) -> None:
 
 
 class Reduced(Network):
-    """A network whose features in a reduced format have an error."""
+    """A network whose features in a reduced format have an error, or that fails in it."""
 
-    def __init__(self, error: float) -> None:
+    def __init__(self, error: float | Exception) -> None:
         super().__init__(Preprocessing((4, 4)))
         self.error = error
 
     def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+        if isinstance(self.error, Exception) and torch.is_autocast_enabled("cpu"):
+            raise self.error
         features = images.flatten(1)
         return features + (self.error * torch.arange(len(images))[:, None] if torch.is_autocast_enabled("cpu") else 0)
 
 
-def load_reduced(error: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
+def load_reduced(error: float | Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
     """Load an embedder on a machine that prefers bfloat16, for a network with an error in that format."""
     monkeypatch.setattr("app.similarity.embedder.choose_dtype", lambda *_: torch.bfloat16)
     monkeypatch.setattr("app.similarity.embedder.load_network", lambda *_: Reduced(error))
@@ -263,6 +265,12 @@ def test_a_format_with_the_same_scores_is_used(tmp_path: Path, monkeypatch: pyte
 def test_a_format_with_other_scores_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_reduced(0.5, tmp_path, monkeypatch).dtype is torch.float32
     assert "scores differ by" in (tmp_path / "number-formats.json").read_text()
+
+
+def test_a_format_that_torch_does_not_support_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = NotImplementedError("no such operation in BFloat16")
+    assert load_reduced(error, tmp_path, monkeypatch).dtype is torch.float32
+    assert "the network fails: no such operation" in (tmp_path / "number-formats.json").read_text()
 
 
 def test_several_streams_give_the_embeddings_of_one(published: Path) -> None:
