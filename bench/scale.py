@@ -32,8 +32,9 @@ from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.services import Services
 from app.workers.tasks import load_stages, run_stage
 from bench.plots import draw_growth
-from bench.scale_servers import run_broker, run_library
+from bench.scale_library import run_library
 from bench.tables import describe_machine, print_table
+from tests.support.broker import run_broker
 
 PAGES_OF_A_MANIFEST = 10
 ROUNDS = 20
@@ -51,16 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a table for each kind of growth."""
     tables: dict[str, list[Row]] = {}
-    with run_library() as library, tempfile.TemporaryDirectory() as folder, run_broker(Path(folder)) as broker:
+    with run_library() as library, tempfile.TemporaryDirectory() as folder:
+        settings = choose_settings(Path(folder))
+        broker = settings.broker_url
         measures: dict[str, Iterator[Row]] = {
             "pages": measure_pages(arguments.pages, library, broker),
             "documents": measure_documents(arguments.documents, library, broker),
             "history": measure_history(arguments.history, broker),
         }
-        for name, rows in measures.items():
-            tables[name] = [*rows]
-            print(f"\n{name}, {describe_machine()}\n")
-            print_table([*tables[name][0]], [[*row.values()] for row in tables[name]])
+        with run_broker(settings):
+            for name, rows in measures.items():
+                tables[name] = [*rows]
+                print(f"\n{name}, {describe_machine()}\n")
+                print_table([*tables[name][0]], [[*row.values()] for row in tables[name]])
     if arguments.plot:
         draw_growth(tables, arguments.plot)
 

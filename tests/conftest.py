@@ -20,10 +20,11 @@ from werkzeug.wrappers import Response
 
 from app import create_app
 from app.auth import add_app
-from app.config import ROOT, Settings
+from app.config import Settings
 from app.database.sessions import Database
 from app.demo.client_app import RecordingClientApp, serve
-from app.demo.service import build_environment, choose_settings
+from app.demo.service import choose_settings
+from tests.support.broker import run_broker
 from tests.support.checkpoints import make_module, save_records
 from tests.support.library import Library
 from tests.support.postgresql import Server, run_server
@@ -74,18 +75,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real broker, which runs for the whole session."""
     settings = choose_settings(tmp_path_factory.mktemp("broker"))
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        wait_for_broker(settings.broker_url)
+    with run_broker(settings):
         yield settings.broker_url
-        process.terminate()
-
-
-def wait_for_broker(url: str) -> None:
-    # The client retries with growing delays until the server listens.
-    retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(cap=0.5, base=0.01), retries=60)
-    with redis.Redis.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
-        client.ping()
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ import requests
 from app.config import ROOT
 from app.demo.client_app import RecordingClientApp, serve
 from app.demo.iiif_server import create_iiif_server
-from app.demo.service import build_environment, choose_settings, find_free_port, wait_for_api
-from tests.conftest import wait_for_broker
+from app.demo.service import choose_settings, find_free_port, wait_for_api
+from tests.support.broker import run_broker
 
 TWO_COMMANDS = ("celery -A app.app.celery worker -B -c 1 --loglevel=info -P threads", "python run.py")
 RUN_SH = ("bash run.sh",)
@@ -40,11 +40,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a broker that requires a password; the address has no database number."""
     address = f"redis://:s3cret+@127.0.0.1:{find_free_port()}"
     settings = choose_settings(tmp_path_factory.mktemp("broker"), celery_broker_url=address)
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        wait_for_broker(address)
+    with run_broker(settings):
         yield address
-        process.terminate()
 
 
 @pytest.fixture

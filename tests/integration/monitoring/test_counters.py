@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +8,10 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.config import ROOT
-from app.demo.service import build_environment, choose_settings
+from app.demo.service import choose_settings
 from app.monitoring import counters as module
 from app.monitoring.counters import PREFIX, Counters
-from tests.conftest import wait_for_broker
+from tests.support.broker import run_broker, wait_for_broker
 
 
 @pytest.fixture
@@ -36,12 +33,11 @@ def test_the_counts_of_several_processes_are_added(broker: Redis) -> None:
 def own_broker(tmp_path: Path) -> Iterator[tuple[psutil.Process, Redis]]:
     """A broker that a test may suspend, and a connection to it with a short time-out."""
     settings = choose_settings(tmp_path)
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        wait_for_broker(settings.broker_url)
-        with Redis.from_url(settings.broker_url, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as broker:
-            yield psutil.Process(process.pid), broker
-        process.terminate()
+    with (
+        run_broker(settings) as process,
+        Redis.from_url(settings.broker_url, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as broker,
+    ):
+        yield process, broker
 
 
 def test_a_broker_that_hangs_delays_counting_only_once(own_broker: tuple[psutil.Process, Redis]) -> None:

@@ -1,6 +1,4 @@
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +11,11 @@ from sqlalchemy import update
 
 from app import create_app
 from app.auth import add_app
-from app.config import ROOT, Settings
+from app.config import Settings
 from app.database.tables import QueueHeartbeat
-from app.demo.service import build_environment, choose_settings, find_free_port
+from app.demo.service import choose_settings, find_free_port
 from app.monitoring.heartbeats import QUEUES
-from tests.conftest import wait_for_broker
+from tests.support.broker import run_broker
 
 
 @pytest.fixture
@@ -62,12 +60,8 @@ def test_healthz_names_a_broker_that_hangs(settings: Settings, hanging_broker: s
 def own_broker(tmp_path: Path, settings: Settings) -> Iterator[tuple[Settings, Redis]]:
     """A separate broker that a test may break, and settings with its URL."""
     chosen = choose_settings(tmp_path / "own", models_folder=settings.models_folder)
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(chosen), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        wait_for_broker(chosen.broker_url)
-        with Redis.from_url(chosen.broker_url) as broker:
-            yield chosen, broker
-        process.terminate()
+    with run_broker(chosen), Redis.from_url(chosen.broker_url) as broker:
+        yield chosen, broker
 
 
 @pytest.mark.parametrize("trouble", ["out of memory", "read-only"])

@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,27 +14,16 @@ from app.demo.service import build_environment, choose_settings, find_free_port
 from app.errors import SettingsError
 from app.workers.broker import is_running
 from app.workers.broker_rights import SUFFICIENT, describe_eviction
-from tests.conftest import serve_on_loopback, wait_for_broker
+from tests.conftest import serve_on_loopback
+from tests.support.broker import run_broker
 
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Settings]:
     """A broker with a password."""
-    with run_broker(tmp_path, f"redis://:p%2Fw@127.0.0.1:{find_free_port()}") as settings:
+    settings = choose_settings(tmp_path, celery_broker_url=f"redis://:p%2Fw@127.0.0.1:{find_free_port()}")
+    with run_broker(settings):
         yield settings
-
-
-@contextmanager
-def run_broker(folder: Path, url: str) -> Iterator[Settings]:
-    """Run a broker with the command of run.sh; yield the settings of a service that uses it."""
-    settings = choose_settings(folder, celery_broker_url=url)
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_for_broker(settings.broker_url)
-            yield settings
-        finally:
-            process.terminate()
 
 
 def test_a_broker_with_a_password_answers(locked: Settings) -> None:
@@ -69,7 +57,8 @@ def test_no_broker_on_this_machine_is_reported_as_absent() -> None:
 def test_a_broker_that_is_started_has_the_login_of_the_url(tmp_path: Path, user: str, password: str, host: str) -> None:
     place = f"{host}:{find_free_port()}/20"
     url = f"redis://{quote(user)}:{quote(password)}@{place}"
-    with run_broker(tmp_path / "a \"b'", url) as settings:
+    settings = choose_settings(tmp_path / "a \"b'", celery_broker_url=url)
+    with run_broker(settings):
         assert is_running(settings)
         with pytest.raises(SettingsError, match="password"):
             is_running(settings.model_copy(update={"celery_broker_url": f"redis://{quote(user)}:wrong@{place}"}))

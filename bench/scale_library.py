@@ -1,43 +1,22 @@
-"""The library and the broker of ``python -m bench scale``, in processes of their own."""
+"""The library of ``python -m bench scale``, in a process of its own."""
 
 import io
 import multiprocessing
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import redis
 from flask import Flask, Response, jsonify, request
 from PIL import Image, ImageDraw
 
-from app.config import ROOT
 from app.demo.client_app import serve
-from app.demo.service import build_environment, choose_settings
 
 PAGE = (300, 400)
 IMAGES_OF_A_DOCUMENT = 5
 
 Json = dict[str, Any]
-
-
-@contextmanager
-def run_broker(folder: Path) -> Iterator[str]:
-    """Run a broker; yield its URL."""
-    settings = choose_settings(folder)
-    command = [sys.executable, "-m", "app.workers.broker", "serve"]
-    with subprocess.Popen(command, env=build_environment(settings), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), retries=100)
-        with redis.Redis.from_url(settings.broker_url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
-            client.ping()
-        try:
-            yield settings.broker_url
-        finally:
-            process.terminate()
 
 
 @contextmanager
