@@ -17,9 +17,10 @@ from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.requests.reading import show
-from app.routes.answers import Annotations, File, Files, Scores
+from app.routes.answers import Annotations, File, Files
 from app.routes.jobs import find_job
 from app.routes.operations import BINARY, answers, takes_query
+from app.routes.score_answers import Scores
 from app.services import current_services
 from app.similarity.scored_pairs import Order, format_csv, format_json, list_scored, select
 from app.similarity.scores import format_scores

@@ -151,8 +151,7 @@ def test_copies_of_one_file_are_verified_once(run: Comparing, monkeypatch: pytes
     assert len({each.verification for each in found.pairs}) == 1
     within = find_verified(run, "c", "c")
     assert set(within.values()) == {Verdict.SAME}
-    # Of c and d with each other and with the few images of a and b.
-    assert len(calls) < 60
+    assert len(calls) < 60  # c and d with each other, and with the few images of a and b
 
 
 def test_images_without_structure_get_a_verdict(run: Comparing) -> None:
