@@ -96,7 +96,7 @@ def compare(
         else:
             folder.document(records.number, ".compared").unlink(missing_ok=True)
     if verifier:
-        files = {each.doc_id: ImageFiles.list(each, images[each.doc_id]) for each in documents}
+        files = {each.doc_id: ImageFiles.from_records(each, images[each.doc_id]) for each in documents}
         _verify_pairs(pairs, files, verifier, progress)
     _remove_others(folder, pairs)
 

@@ -61,7 +61,7 @@ class ImageFiles:
     paths: Sequence[Path]
 
     @classmethod
-    def list(cls, records: DocumentRecords, images: Path) -> "ImageFiles":
+    def from_records(cls, records: DocumentRecords, images: Path) -> "ImageFiles":
         """Return the usable images of a document.
 
         Args:
@@ -166,7 +166,7 @@ class PairVerifier:
         part = path.with_suffix(".verified-part")
         path.parent.mkdir(parents=True, exist_ok=True)
         chunks = list(_split(*_group(found, a.digests, b.digests)))
-        with part.open("r+b" if part.exists() else "w+b") as file:
+        with open(part, "r+b", opener=_open_or_create) as file:
             known = (os.fstat(file.fileno()).st_size - len(MAGIC)) // ROW_BYTES
             file.write(MAGIC)
             left = [chunk for chunk in chunks if chunk.end > known]
@@ -198,6 +198,11 @@ class PairVerifier:
             found = _verify_same(first) if is_same else verify(first, second, self._transpositions)
             rows += [pack_row(VerifiedPair(i, j, found)) for i, j in group]
         return b"".join(rows)
+
+
+def _open_or_create(path: str, flags: int) -> int:
+    """Open a file without truncating it, because another worker may write to it."""
+    return os.open(path, flags | os.O_CREAT, 0o644)
 
 
 def _verify_same(features: LocalFeatures) -> Verification:
