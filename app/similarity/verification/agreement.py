@@ -1,0 +1,203 @@
+"""How well the lines of two pictures coincide under a transform.
+
+The first picture is laid over the second one. In each cell of a grid, the small displacement is searched at which the
+two correlate best. A smooth displacement is fitted to the cells and corrected: paper shrinks and bends. Prints of one
+block then agree in most cells within a pixel. The lines of a copy run close to each other, but their displacements
+change from cell to cell.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.similarity.verification.pictures import Grey, Matrix, Values, normalise
+
+# Longer side of the pictures that are compared, in pixels.
+SIDE = 384
+RADIUS = 8.0
+# Steps that refine the transform: (reduction, stride, largest displacement), in pixels of the reduced pictures.
+STEPS = ((4, 8, 4), (2, 12, 4))
+LAST_STRIDE, LAST_REACH = 12, 3
+# Cells with less variance than this have no lines to compare.
+LEAST_VARIANCE = 0.12
+FLOOR = 1e-6
+LEAST_CELLS = 8
+# A cell agrees if its displacement, less the smooth part, and its correlation are within these limits.
+LARGEST_RESIDUAL = 1.0
+LEAST_CORRELATION = 0.6
+# Added to the number of compared cells, so that a small overlap, as of two stamps, counts less.
+EXTRA_CELLS = 10
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The agreement of two pictures.
+
+    Attributes:
+        matrix: ``(2, 3)`` refined transform, from pixels of the first picture to pixels of the second.
+        share: Share of the compared cells that agree.
+        correlation: Median correlation of the cells.
+        cells: ``(m, 2)`` centres of the agreeing cells, in pixels of the second picture.
+        cell: Side of a cell, in pixels of the second picture.
+    """
+
+    matrix: Matrix
+    share: float
+    correlation: float
+    cells: NDArray[np.float64]
+    cell: float
+
+
+def measure_agreement(first: Grey, second: Grey, matrix: Matrix) -> Agreement | None:
+    """Refine a transform and measure the agreement of two pictures under it; None if too little can be compared.
+
+    Args:
+        first, second: Grey pictures ``(height, width)``.
+        matrix: ``(2, 3)`` transform, from pixels of the first picture to pixels of the second.
+    """
+    # Neither picture is enlarged: the finer one is reduced to the scale of the other.
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    factor = min(1.0, SIDE / max(second.shape), 1 / scale)
+    source, before = _reduce(first, min(1.0, factor * scale))
+    target, after = _reduce(second, factor)
+    current = _compose(after, matrix, np.linalg.inv(before))
+    one, two = normalise(source, RADIUS), normalise(target, RADIUS)
+    for reduction, stride, reach in STEPS:
+        reduced = [_shrink(each, reduction) for each in (one, two)]
+        shrink = np.diag([1 / reduction, 1 / reduction, 1.0])
+        small = _compose(shrink, current, np.linalg.inv(shrink))
+        shape = reduced[1].shape
+        fitted = _fit_smooth(_compare_cells(reduced[0], reduced[1], small, stride, reach), shape, degree=1)
+        if fitted is None:
+            return None
+        current = _compose(np.linalg.inv(shrink), _correct(small, fitted[0], shape), shrink)
+    cells = _compare_cells(one, two, current, LAST_STRIDE, LAST_REACH)
+    fitted = _fit_smooth(cells, two.shape, degree=2)
+    if fitted is None:
+        return None
+    agreeing = (cells[:, 4] > LEAST_CORRELATION) & (fitted[1] < LARGEST_RESIDUAL)
+    back = np.linalg.inv(after)
+    return Agreement(
+        matrix=_compose(back, current, before),
+        share=float(agreeing.sum() / (len(cells) + EXTRA_CELLS)),
+        correlation=float(np.median(cells[:, 4])),
+        cells=cells[agreeing, :2] @ back[:2, :2],
+        cell=float(2 * LAST_STRIDE * back[0, 0]),
+    )
+
+
+def _reduce(picture: Grey, factor: float) -> tuple[Grey, Matrix]:
+    """Return a picture reduced by a factor, and the ``(3, 3)`` transform of its pixels."""
+    height, width = picture.shape
+    target = max(1, round(width * factor)), max(1, round(height * factor))
+    reduced = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.uint8), np.diag([target[0] / width, target[1] / height, 1.0])
+
+
+def _shrink(values: Values, factor: int) -> Values:
+    shrunk = cv2.resize(values, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(shrunk, np.float32)
+
+
+def _compose(after: Matrix, matrix: Matrix, before: Matrix) -> Matrix:
+    """Return the ``(2, 3)`` transform that applies ``before``, then ``matrix``, then ``after``."""
+    return np.asarray((after @ np.vstack([matrix, [0, 0, 1]]) @ before)[:2])
+
+
+def _compare_cells(first: Values, second: Values, matrix: Matrix, stride: int, reach: int) -> NDArray[np.float64]:
+    """Find the displacement of each cell of the second picture. Cells are two strides wide and overlap by half.
+
+    All cells are computed at once for each displacement: the product of the pictures, averaged over blocks.
+
+    Returns:
+        Rows (centre x, centre y, displacement x, displacement y, correlation), in pixels of the second picture.
+    """
+    blocks = second.shape[1] // stride, second.shape[0] // stride
+    width, height = blocks[0] * stride, blocks[1] * stride
+    if min(blocks) < 2:
+        return np.empty((0, 5))
+    warped = cv2.warpAffine(first, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    covered = np.asarray(
+        cv2.warpAffine(np.ones_like(first), matrix, (width, height), flags=cv2.INTER_NEAREST), np.float32
+    )
+    field: Values = np.pad(second[:height, :width], reach)
+    squares = field * field
+    side = 2 * reach + 1
+    own = _average(warped * warped, blocks)
+    scores = np.empty((side * side, *own.shape), np.float32)
+    for place in range(side * side):
+        y, x = divmod(place, side)
+        product = _average(warped * field[y : y + height, x : x + width], blocks)
+        other = _average(squares[y : y + height, x : x + width], blocks)
+        scores[place] = product / np.sqrt(np.maximum(own * other, FLOOR))
+    usable = (_average(covered, blocks) > 0.95) & (own > LEAST_VARIANCE)
+    usable &= _average(squares[reach : reach + height, reach : reach + width], blocks) > LEAST_VARIANCE
+    rows, columns = np.nonzero(usable)
+    dx, dy, values = _find_peaks(scores[:, rows, columns].reshape(side, side, -1))
+    centres = (columns + 1.0) * stride, (rows + 1.0) * stride
+    return np.stack([*centres, dx - reach, dy - reach, values], axis=1)
+
+
+def _average(values: Values, blocks: tuple[int, int]) -> Values:
+    """Return the averages over cells of 2 × 2 blocks: one row and one column fewer than there are blocks."""
+    means = cv2.resize(values, blocks, interpolation=cv2.INTER_AREA)
+    rows = means[:-1] + means[1:]
+    return np.asarray((rows[:, :-1] + rows[:, 1:]) / 4, np.float32)
+
+
+def _find_peaks(scores: Values) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the position (x, y) of each maximum, interpolated between pixels, and its value.
+
+    Args:
+        scores: ``(side, side, m)`` correlations by displacement (y, x) and cell.
+    """
+    side, _, count = scores.shape
+    y, x = np.divmod(scores.reshape(side * side, count).argmax(axis=0), side)
+    cells = np.arange(count)
+    values = scores[y, x, cells]
+
+    def interpolate(before: Values, after: Values, inner: NDArray[np.bool_]) -> NDArray[np.float64]:
+        curvature = before - 2 * values + after
+        offset = 0.5 * (before - after) / np.where(curvature < 0, curvature, -1)
+        return np.where(inner & (curvature < 0), offset, 0.0)
+
+    left, right = scores[y, np.maximum(x - 1, 0), cells], scores[y, np.minimum(x + 1, side - 1), cells]
+    above, below = scores[np.maximum(y - 1, 0), x, cells], scores[np.minimum(y + 1, side - 1), x, cells]
+    return (
+        x + interpolate(left, right, (x > 0) & (x < side - 1)),
+        y + interpolate(above, below, (y > 0) & (y < side - 1)),
+        values.astype(np.float64),
+    )
+
+
+def _fit_smooth(
+    cells: NDArray[np.float64], shape: tuple[int, ...], degree: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Fit a polynomial displacement robustly. Return its coefficients and the residual length of each cell."""
+    if len(cells) < LEAST_CELLS:
+        return None
+    height, width = shape
+    x, y = cells[:, 0] / width * 2 - 1, cells[:, 1] / height * 2 - 1
+    terms = [np.ones_like(x), x, y, *([x * x, x * y, y * y] if degree == 2 else [])]
+    basis, displacements = np.stack(terms, axis=1), cells[:, 2:4]
+    confidence = np.maximum(cells[:, 4], 0) ** 2
+    weights, tolerance = confidence, 4 * 1.5
+    ridge = 1e-3 * np.diag([0.0] + [1.0] * (len(terms) - 1)) + 1e-9 * np.eye(len(terms))
+    for _ in range(8):
+        weighted = basis * weights[:, None]
+        coefficients = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ displacements)
+        residuals = np.linalg.norm(displacements - basis @ coefficients, axis=1)
+        tolerance = max(1.5, tolerance * 0.7)
+        weights = confidence / (1 + (residuals / tolerance) ** 2) ** 2
+    return coefficients, residuals
+
+
+def _correct(matrix: Matrix, coefficients: NDArray[np.float64], shape: tuple[int, ...]) -> Matrix:
+    """Return a transform followed by a displacement that is linear in the position."""
+    height, width = shape
+    linear = np.stack([coefficients[1] * 2 / width, coefficients[2] * 2 / height], axis=1)
+    offset = coefficients[0] - coefficients[1] - coefficients[2]
+    change = np.eye(2) + linear
+    return np.hstack([change @ matrix[:, :2], (change @ matrix[:, 2] + offset)[:, None]])
