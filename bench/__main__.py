@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),
     "retrieval": ("retrieval", "whether an altered copy of an illustration finds the original"),
     "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),
+    "workers": ("workers", "the rate of one and of two workers of a queue"),
     "soak": ("soak", "whether jobs survive killed workers, broker restarts and a wiped broker"),
     "submit": ("submit_latency", "how long a request takes while a thousand jobs are queued"),
     "scale": ("scale", "the cost of a page, a pair and a query while pages, documents and history grow"),

@@ -54,8 +54,8 @@ COMMAND_LINES = {
     "pictures": ("--folder {out}", ["Written: "]),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
-# Commands that run a whole service; tests/service/test_bench_commands.py tests them.
-SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit"}
+# Commands that run a whole service; tests/service/test_bench_commands.py tests them, except for "workers".
+SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit", "workers"}
 # Command → packages that it needs and the project does not.
 EXTRA_PACKAGES = {"engines": engines.PACKAGES}
 # Command → a file that it writes.
