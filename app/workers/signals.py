@@ -1,10 +1,12 @@
 """Receivers of Celery's signals, which run at the start of a process and around every task.
 
-They check the rights on the broker, record heartbeats of the queues and the GPU's memory, and reset the job ID of log
-lines. Celery logs the error of a receiver that fails, and continues with the other receivers and the task.
+They limit the threads of numpy, check the rights on the broker, and reset the job ID of log lines. They also record the
+heartbeats of the queues and the memory of the GPU. Celery logs the error of a receiver that fails, and continues
+with the other receivers and the task.
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from typing import Any
@@ -45,6 +47,16 @@ class Canary(Task):
 @shared_task(base=Canary, name=CANARY)
 def canary() -> None:
     """Do nothing. The receivers record the heartbeat."""
+
+
+@celeryd_init.connect
+def _limit_threads(**_: Any) -> None:
+    """Let OpenBLAS compute with one thread. numpy loads it later, and it reads the variable only then.
+
+    The threads of a worker multiply small matrices at the same time. With more threads each, they wait for each other:
+    the verification of a pair of images takes more than twice the processor time.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @celeryd_init.connect
