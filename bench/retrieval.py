@@ -97,7 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=int, default=60, help="number of drawn blocks (default: %(default)s)")
     parser.add_argument(
-        "--verify", type=int, default=10, help="best matches of each print that are verified (default: %(default)s)"
+        "--verify",
+        type=int,
+        default=10,
+        help="best matches of each print that are verified, 0 for none (default: %(default)s)",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw precision and recall on the pairs, as PNG")
     parser.add_argument(
@@ -147,7 +150,7 @@ def list_backbones(arguments: argparse.Namespace, temporary: Path) -> dict[str, 
 
 def rank_prints(prints: LabelledPrints, backbones: dict[str, Path], depth: int) -> Iterator[list[str]]:
     """Yield a row for each descriptor: the figures without and with verification."""
-    verified = VerifiedPrints(prints.images)
+    verified = VerifiedPrints(prints.images if depth else [])
     for name, describe in list_descriptors(backbones):
         vectors = describe(prints.images)
         plain = rank(vectors, prints.queries)
