@@ -3,6 +3,7 @@
     backbones             the networks that a request can name
     backbone_weights      find or download the weights of a backbone
     backbone_checkpoints  read a weights file without running it
+    torchscript           load a TorchScript file, if it is the published one
     networks              build a backbone and load its weights
     preprocessing         images → input of a network
     transpositions        mirrored and rotated images
