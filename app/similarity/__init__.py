@@ -12,6 +12,7 @@
     best_partners         running top-k of each image over the tiles
     verification/         do two images show the same block, and where: ``verify``
     verified_pairs        verified pairs: records, and the file that holds them
+    groups                verified pairs → groups of images that show the same block
     scores                scores of a pair of documents: stored in a file, returned as ``.npy`` or JSON
 
 In: RGB arrays. Out: embeddings ``(n, d)`` float32, L2-normalised; ``Matches`` with cosine similarities in [-1, 1].
