@@ -21,7 +21,7 @@ from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.jobs import Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
-from app.monitoring.counters import ANSWERS, BYTES, IMAGES, PAGES, PAIRS, Counters
+from app.monitoring.counters import ANSWERS, BYTES, IMAGE_PAIRS, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.net.addresses import AddressGuard
 from app.storage import Storage
@@ -131,14 +131,14 @@ class Services:
         self.counters.add(PAGES, status)
 
     def count_comparison(self, what: str, number: int) -> None:
-        """Count images or pairs of a similarity job.
+        """Count images, pairs of documents or pairs of images of a similarity job.
 
         Args:
             what: Name and status, separated by a space, such as ``image embedded`` or ``pair known``.
             number: Number of images or pairs.
         """
         thing, status = what.split(" ")
-        self.counters.add(IMAGES if thing == "image" else PAIRS, status, number)
+        self.counters.add({"image": IMAGES, "pair": PAIRS, "image_pair": IMAGE_PAIRS}[thing], status, number)
 
     def _count_answer(self, host: str, size: int) -> None:
         self.counters.add(ANSWERS, host)

@@ -153,6 +153,7 @@ class SimilarityJob(JobAnswer):
     ]
     model: Annotated[str, Field(description="The network that embeds the images.")]
     topk: Annotated[Count, Field(description="The number of best matches per image.")]
+    verify: Annotated[Count, Field(description="The number of best matches per image that are verified; 0 for none.")]
     transpositions: Annotated[
         list[Transposition], Field(description="The transformations of the first image of a pair.")
     ]

@@ -89,6 +89,7 @@ def _describe_similarity(job: Job) -> dict[str, Any]:
         "documents": job.request["documents"],
         "model": job.request["model"],
         "topk": job.request["topk"],
+        "verify": job.request.get("verify", 0),
         "transpositions": job.request["transpositions"],
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},

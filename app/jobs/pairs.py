@@ -1,16 +1,19 @@
-"""Pairs of a similarity job and their scores. A job compares every two documents, and each document with itself.
+"""Pairs of documents of a similarity job, with their scores and their verified pairs of images.
+
+A job compares every two documents, and each document with itself.
 
 The name of a pair is its two document IDs in alphabetical order, joined by a hyphen. Client apps receive it as form
 field and file name. IDs may contain hyphens, so a name is unique only among the pairs of one job.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
 
 from app.similarity.scores import ComparedDocument, Scores, unpack_scores
+from app.similarity.verified_pairs import RELATED, Verdict, VerifiedPair, enlarge, unpack_verified
 from app.storage import JobFolder, name_scores
 
 Pair = tuple[str, str]
@@ -65,6 +68,21 @@ class PairResult:
     b: ComparedDocument
 
 
+@dataclass(frozen=True)
+class VerifiedDocuments:
+    """The verified pairs of images of two documents, with the lists of their images.
+
+    Attributes:
+        a, b: Documents.
+        pairs: Pairs; ``first`` is an index in ``a``, ``second`` in ``b``. Regions and transforms are in pixels of the
+            full-size images.
+    """
+
+    a: ComparedDocument
+    b: ComparedDocument
+    pairs: Sequence[VerifiedPair]
+
+
 class ComparisonResult:
     """The result of a similarity job.
 
@@ -79,24 +97,62 @@ class ComparisonResult:
 
     def load_pair(self, pair: Pair) -> PairResult | None:
         """Return the scores of a pair; None when they do not exist yet, or were removed."""
-        a, b = (self._load_document(doc_id) for doc_id in pair)
+        a, b = (self.load_document(doc_id) for doc_id in pair)
         if a is None or b is None:
             return None
-        numbers = self._numbers[pair[0]], self._numbers[pair[1]]
         try:
-            data = self._folder.scores(*numbers, name_scores(a.content, b.content)).read_bytes()
+            data = self._folder.scores(*self._place(a, b)).read_bytes()
         except FileNotFoundError:
             return None
         return PairResult(unpack_scores(data), a, b)
 
+    def load_verified(self, pair: Pair, verdicts: Collection[Verdict] = tuple(Verdict)) -> VerifiedDocuments | None:
+        """Return the verified pairs of images of a pair of documents; None if there are none (yet).
+
+        Args:
+            pair: Pair of documents.
+            verdicts: Verdicts of the wanted pairs of images.
+        """
+        a, b = (self.load_document(doc_id) for doc_id in pair)
+        return self._load_verified(a, b, verdicts) if a and b else None
+
+    def list_verified(self, verdicts: Collection[Verdict] = RELATED) -> Iterator[VerifiedDocuments]:
+        """Yield the verified pairs of images of all pairs of documents that have been verified.
+
+        Args:
+            verdicts: Verdicts of the wanted pairs of images.
+        """
+        documents = {doc_id: found for doc_id in self._numbers if (found := self.load_document(doc_id))}
+        for first, second in list_pairs(documents):
+            if verified := self._load_verified(documents[first], documents[second], verdicts):
+                yield verified
+
+    def _load_verified(
+        self, a: ComparedDocument, b: ComparedDocument, verdicts: Collection[Verdict]
+    ) -> VerifiedDocuments | None:
+        try:
+            data = self._folder.verified(*self._place(a, b)).read_bytes()
+        except FileNotFoundError:
+            return None
+        pairs = []
+        for pair in unpack_verified(data, verdicts):
+            i, j = pair.first, pair.second
+            pairs.append(enlarge(pair, (a.sizes[i], b.sizes[j]), (a.file_sizes[i], b.file_sizes[j])))
+        return VerifiedDocuments(a, b, pairs)
+
+    def _place(self, a: ComparedDocument, b: ComparedDocument) -> tuple[int, int, str]:
+        """Return the numbers of two documents, and the name of the files about them."""
+        return self._numbers[a.doc_id], self._numbers[b.doc_id], name_scores(a.content, b.content)
+
     def list_pairs(self) -> Iterator[tuple[Pair, str]]:
         """Yield the pairs of compared documents, each with a digest of its content."""
-        loaded = (self._load_document(doc_id) for doc_id in self._numbers)
+        loaded = (self.load_document(doc_id) for doc_id in self._numbers)
         contents = {each.doc_id: each.content for each in loaded if each}
         for a, b in list_pairs(contents):
             yield (a, b), name_scores(contents[a], contents[b])
 
-    def _load_document(self, doc_id: str) -> ComparedDocument | None:
+    def load_document(self, doc_id: str) -> ComparedDocument | None:
+        """Return a document of the job; None before all documents are compared."""
         try:
             record = json.loads(self._folder.document(self._numbers[doc_id], ".compared").read_bytes())
         except FileNotFoundError:

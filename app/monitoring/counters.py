@@ -10,9 +10,10 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-# Counters of pages, images and pairs of documents are labelled by status, those of bytes and answers by host. The gauge
-# of the GPU's memory is labelled "device kind".
-PAGES, IMAGES, PAIRS, BYTES, ANSWERS, GPU_MEMORY = "pages", "images", "pairs", "bytes", "answers", "gpu_memory"
+# Counters of pages, images, pairs of documents and pairs of images are labelled by status. Those of bytes and answers
+# are labelled by host, and the gauge of the GPU's memory "device kind".
+PAGES, IMAGES, PAIRS, IMAGE_PAIRS = "pages", "images", "pairs", "image_pairs"
+BYTES, ANSWERS, GPU_MEMORY = "bytes", "answers", "gpu_memory"
 
 PREFIX = "extractor:meter:"
 # Seconds without writes after an error of the broker.

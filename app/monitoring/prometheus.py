@@ -18,7 +18,7 @@ from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.errors import DatabaseUnavailable
 from app.jobs.states import QUEUES, UNFINISHED, State, stage_of
-from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGES, PAGES, PAIRS, Counters
+from app.monitoring.counters import ANSWERS, BYTES, GPU_MEMORY, IMAGE_PAIRS, IMAGES, PAGES, PAIRS, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 
 # Limit of hosts in the metrics, because client apps choose them: the hosts with the most bytes are shown.
@@ -26,6 +26,7 @@ MOST_HOSTS = 200
 PAGE_STATUSES = ("detected", "empty", "failed")
 IMAGE_STATUSES = ("embedded", "failed")
 PAIR_STATUSES = ("compared", "known")
+IMAGE_PAIR_STATUSES = ("verified", "known")
 
 
 class ServiceCollector(Collector):
@@ -104,6 +105,8 @@ class ServiceCollector(Collector):
         yield _counter("images", "Processed images of similarity jobs, by status.", "status", images)
         pairs = dict.fromkeys(PAIR_STATUSES, 0) | counters.read(PAIRS)
         yield _counter("pairs", "Pairs of documents, compared or with cached scores.", "status", pairs)
+        image_pairs = dict.fromkeys(IMAGE_PAIR_STATUSES, 0) | counters.read(IMAGE_PAIRS)
+        yield _counter("image_pairs", "Pairs of images, verified or known from the cache.", "status", image_pairs)
         hosts = counters.read(BYTES)
         largest = dict(Counter(hosts).most_common(MOST_HOSTS))
         answers = {host: count for host, count in counters.read(ANSWERS).items() if host in largest}

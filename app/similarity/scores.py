@@ -46,12 +46,18 @@ class ComparedDocument:
         content: Digest of the pixels of all images in order.
         names: Names of the images.
         urls: URLs of the images.
+        files: Paths of the image files in the image cache, see ``Storage.cached_image``. Retention may remove a file.
+        sizes: (width, height) of the full-size images, in pixels. An illustration has the size of its box.
+        file_sizes: (width, height) of the image files, in pixels. They may be reduced copies.
     """
 
     doc_id: str
     content: str
     names: Sequence[str]
     urls: Sequence[str]
+    files: Sequence[str] = ()
+    sizes: Sequence[Sequence[int]] = ()
+    file_sizes: Sequence[Sequence[int]] = ()
 
 
 def pack_scores(matches: "Matches") -> bytes:

@@ -4,13 +4,16 @@ This module does not import numpy, because the web process uses it.
 """
 
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
-_MAGIC = b"verified 1\n"
+MAGIC = b"verified 1\n"
 # Indices, verdict, probability, inliers, two regions, transform; little-endian, 77 bytes.
 _ROW = struct.Struct("<iiBfi4i4i6f")
+ROW_BYTES = _ROW.size
+_VERDICT_OFFSET = 8
 
 
 class Verdict(StrEnum):
@@ -27,8 +30,12 @@ class Verdict(StrEnum):
 
 
 _VERDICTS = tuple(Verdict)
-# ``xywh`` in pixels of the image file.
+# Verdicts of pairs that show the same design.
+RELATED = (Verdict.SAME, Verdict.PART, Verdict.COPY)
+# ``xywh`` in pixels.
 Region = tuple[int, int, int, int]
+# (width, height) in pixels.
+Size = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -68,16 +75,57 @@ class VerifiedPair:
 
 def pack_verified(pairs: Iterable[VerifiedPair]) -> bytes:
     """Return the content of a file with verified pairs: 77 bytes for each."""
-    return _MAGIC + b"".join(map(_pack_row, pairs))
+    return MAGIC + b"".join(map(pack_row, pairs))
 
 
-def unpack_verified(data: bytes) -> list[VerifiedPair]:
-    """Parse the content of a file written by :func:`pack_verified`. An incomplete last row is ignored."""
-    body = memoryview(data)[len(_MAGIC) :]
-    return [_unpack_row(row) for row in _ROW.iter_unpack(body[: len(body) - len(body) % _ROW.size])]
+def unpack_verified(data: bytes, verdicts: Collection[Verdict] = tuple(Verdict)) -> list[VerifiedPair]:
+    """Parse the content of a file written by :func:`pack_verified`. An incomplete last row is ignored.
+
+    Args:
+        data: Content of the file.
+        verdicts: Verdicts of the wanted pairs. Most pairs have the verdict ``none``; without them it is much faster.
+    """
+    body = memoryview(data)[len(MAGIC) :]
+    codes = bytes(body[_VERDICT_OFFSET::ROW_BYTES])[: len(body) // ROW_BYTES]
+    wanted = {code for code, verdict in enumerate(_VERDICTS) if verdict in verdicts}
+    return [
+        _unpack_row(_ROW.unpack_from(body, place * ROW_BYTES)) for place, code in enumerate(codes) if code in wanted
+    ]
 
 
-def _pack_row(pair: VerifiedPair) -> bytes:
+def enlarge(pair: VerifiedPair, sizes: Sequence[Size], file_sizes: Sequence[Size]) -> VerifiedPair:
+    """Return a pair whose regions and transform are in pixels of the full-size images.
+
+    Args:
+        pair: Pair in pixels of the image files.
+        sizes: (width, height) of the two full-size images.
+        file_sizes: (width, height) of the two image files.
+    """
+    found = pair.verification
+    if found.transform is None or found.region_1 is None or found.region_2 is None:
+        return pair
+    (ax, ay), (bx, by) = ((full[0] / file[0], full[1] / file[1]) for full, file in zip(sizes, file_sizes, strict=True))
+    a, b, x, c, d, y = found.transform
+    return replace(
+        pair,
+        verification=replace(
+            found,
+            region_1=_enlarge_region(found.region_1, ax, ay, sizes[0]),
+            region_2=_enlarge_region(found.region_2, bx, by, sizes[1]),
+            transform=(a * bx / ax, b * bx / ay, x * bx, c * by / ax, d * by / ay, y * by),
+        ),
+    )
+
+
+def _enlarge_region(region: Region, horizontal: float, vertical: float, size: Size) -> Region:
+    x, y, w, h = region
+    left, top = min(round(x * horizontal), size[0] - 1), min(round(y * vertical), size[1] - 1)
+    right, bottom = min(round((x + w) * horizontal), size[0]), min(round((y + h) * vertical), size[1])
+    return left, top, max(1, right - left), max(1, bottom - top)
+
+
+def pack_row(pair: VerifiedPair) -> bytes:
+    """Return the row of a pair, to append it to a file that begins with ``MAGIC``."""
     found = pair.verification
     return _ROW.pack(
         pair.first,
@@ -91,16 +139,10 @@ def _pack_row(pair: VerifiedPair) -> bytes:
     )
 
 
-def _unpack_row(row: tuple[float, ...]) -> VerifiedPair:
+def _unpack_row(row: tuple[Any, ...]) -> VerifiedPair:
     first, second, verdict, probability, inliers, *rest = row
-    one, two, transform = (tuple(map(int, rest[:4])), tuple(map(int, rest[4:8])), tuple(rest[8:]))
-    has_region = one[2] > 0
-    verification = Verification(
-        _VERDICTS[int(verdict)],
-        probability,
-        int(inliers),
-        one if has_region else None,
-        two if has_region else None,
-        transform if has_region else None,
-    )
-    return VerifiedPair(int(first), int(second), verification)
+    x1, y1, w1, h1, x2, y2, w2, h2, *transform = rest
+    found = Verification(_VERDICTS[verdict], probability, inliers)
+    if w1:
+        found = replace(found, region_1=(x1, y1, w1, h1), region_2=(x2, y2, w2, h2), transform=tuple(transform))
+    return VerifiedPair(first, second, found)

@@ -14,6 +14,7 @@
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
     data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
+    data/jobs/<job id>/scores/0001-0002-<key>.verified               their verified pairs of images, likewise
     data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
     data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
     data/jobs/<job id>/results/                                      metrics, curves and pictures of a training
@@ -22,6 +23,8 @@
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, not transposed
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
+    data/scores/<content>/<content>-<key>.verified                   the verified pairs of images of two documents
+    data/features/<2 digits>/<digest>-<key>.npz                      the local features of an image file
     data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
     data/datasets/.parts                                             uploads that are being received and unpacked
 
@@ -92,6 +95,14 @@ class Storage:
         return self.root / "scores"
 
     @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    def cached_image(self, file: str) -> Path:
+        """Return the path of a cached image; ``file`` is from ``ComparedDocument.files``."""
+        return self.root / "images" / file
+
+    @property
     def datasets(self) -> Path:
         return self.root / "datasets"
 
@@ -100,20 +111,27 @@ class Storage:
         shutil.rmtree(self.images(source), ignore_errors=True)
 
     def forget_content(self, content: str) -> None:
-        """Remove the embeddings and the cached scores of a content."""
+        """Remove the embeddings and the cached scores of a content, and the local features of its images.
+
+        Another document that has some of these images computes their features again.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            for digest in (self.embeddings / content / "images").read_text().split("\n"):
+                for path in self.features.glob(f"{digest[:2]}/{digest}-*"):
+                    path.unlink(missing_ok=True)
         for folder in (self.embeddings / content, self.scores / content):
             shutil.rmtree(folder, ignore_errors=True)
         for path in self.scores.glob(f"*/{content}-*"):
             path.unlink(missing_ok=True)
 
     def remove_old_comparisons(self, days: float) -> int:
-        """Remove embeddings and cached scores that were not used for some days.
+        """Remove embeddings, cached scores and local features that were not used for some days.
 
         Returns:
             Number of documents whose embeddings were removed completely.
         """
         limit = time.time() - days * 86400
-        for folder in self.scores.glob("*"):
+        for folder in (*self.scores.glob("*"), *self.features.glob("*")):
             _remove_unused(folder, limit)
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
 

@@ -101,6 +101,10 @@ class JobFolder:
         """Return the path of the scores of two documents; ``name`` is from :func:`~app.storage.files.name_scores`."""
         return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
 
+    def verified(self, first: int, second: int, name: str) -> Path:
+        """Return the path of the verified pairs of images of two documents; ``name`` is as in :meth:`scores`."""
+        return self.scores(first, second, name).with_suffix(".verified")
+
     def forget_document(self, number: int) -> None:
         """Remove the records of a document, and the scores of its pairs."""
         name = f"{number:04d}"

@@ -30,7 +30,7 @@ MARGIN = 1.25
 
 def download(services: Services, job: Job) -> State | None:
     """Fetch the image lists of the documents, and the images."""
-    from app.pipelines.similarity import work as similarity
+    from app.pipelines.similarity import download as similarity
 
     request, documents = _read(job), services.documents
     sources = {doc_id: _find_source(services, job, doc_id, each) for doc_id, each in request.documents.items()}
@@ -45,12 +45,14 @@ def download(services: Services, job: Job) -> State | None:
 
 
 def run(services: Services, job: Job) -> State | None:
-    """Embed the images, and find the best matches of every pair of documents."""
+    """Embed the images, find the best matches of every pair of documents, and verify them."""
     from app.detection.precision import Precision
-    from app.pipelines.similarity import work as similarity
+    from app.pipelines.similarity.comparison import compare
     from app.pipelines.similarity.document_embedder import DocumentEmbedder
     from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.pipelines.similarity.feature_store import FeatureStore
     from app.pipelines.similarity.pair_scores import PairScores
+    from app.pipelines.similarity.pair_verifier import PairVerifier
     from app.similarity.backbone_weights import fetch_weights, identify
     from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
@@ -68,13 +70,16 @@ def run(services: Services, job: Job) -> State | None:
     )
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
+    features = FeatureStore(services.storage.features)
+    verifier = PairVerifier(features, request.transpositions, request.verify) if request.verify else None
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}
     services.jobs.record_start(job)
-    similarity.compare(
+    compare(
         services.storage.job(job.id),
         images,
         embedder,
         scores,
+        verifier,
         partial(documents.record_content, job),
         _build_report(services, job),
         services.count_comparison,
@@ -129,10 +134,14 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
 
 
 def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:
-    """Return the digests of images that an earlier run of the job embedded. They are not downloaded again."""
+    """Return the digests of images that an earlier run of the job embedded. They are not downloaded again.
+
+    If the job verifies pairs, their local features must be stored too.
+    """
     if not job.retries:
         return frozenset()
     from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.pipelines.similarity.feature_store import FeatureStore
     from app.similarity.backbone_weights import identify
 
     try:
@@ -141,7 +150,9 @@ def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> 
         return frozenset()
     contents = (row.content for row in services.documents.list_for_job(job))
     store = EmbeddingStore(services.storage.embeddings, identity)
-    return frozenset(store.find_digests((content for content in contents if content), request.transpositions))
+    digests = store.find_digests((content for content in contents if content), request.transpositions)
+    features = FeatureStore(services.storage.features)
+    return frozenset(digest for digest in digests if not request.verify or features.holds(digest))
 
 
 def _build_report(services: Services, job: Job) -> Callable[[int, int, Coverage | None], None]:

@@ -14,12 +14,15 @@ from PIL import Image, ImageDraw
 from app.iiif.fetch import Fetcher
 from app.jobs.pairs import ComparisonResult, PairResult, name_pair
 from app.pipelines.image_cache import ImageCache
+from app.pipelines.similarity.comparison import compare
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
 from app.pipelines.similarity.documents import Coverage
+from app.pipelines.similarity.download import DownloadPlan, download
 from app.pipelines.similarity.embedding_store import EmbeddingStore
+from app.pipelines.similarity.feature_store import FeatureStore
 from app.pipelines.similarity.image_sources import ImageSource, ListSource
 from app.pipelines.similarity.pair_scores import PairScores
-from app.pipelines.similarity.work import DownloadPlan, compare, download
+from app.pipelines.similarity.pair_verifier import PairVerifier
 from app.similarity.matching import MatchConfig
 from app.similarity.transpositions import Transposition, transpose
 from app.storage import Storage
@@ -94,6 +97,7 @@ class Comparing:
         self.sources: dict[str, ImageSource] = {}
         self.transpositions: tuple[Transposition, ...] = (Transposition.NONE,)
         self.topk = 20
+        self.verify = 0
         self.identity = "thumbnails"
         self.reports: list[tuple[int, int, Coverage | None]] = []
         self.counted: dict[str, int] = {}
@@ -132,13 +136,18 @@ class Comparing:
     def store(self) -> EmbeddingStore:
         return EmbeddingStore(self.storage.embeddings, self.identity)
 
+    @property
+    def features(self) -> FeatureStore:
+        return FeatureStore(self.storage.features)
+
     def compare(self, **options: Any) -> None:
         embedder = DocumentEmbedder(self.store, self.transpositions, self.network.load)  # type: ignore[arg-type]
         config = MatchConfig(self.topk, device="cpu")
         scores = PairScores(self.storage.scores, self.identity, self.store, self.transpositions, config)
+        verifier = PairVerifier(self.features, self.transpositions, self.verify, threads=2) if self.verify else None
         images = {doc_id: source.cache.folder for doc_id, source in self.sources.items()}
         report = options.get("report", self.report)
-        compare(self.folder, images, embedder, scores, self.contents.__setitem__, report, self.count)
+        compare(self.folder, images, embedder, scores, verifier, self.contents.__setitem__, report, self.count)
 
     @property
     def coverage(self) -> Coverage:

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 from pydantic.dataclasses import dataclass
@@ -28,6 +29,7 @@ from app.similarity.transpositions import Transposition
 MOST_DOCUMENTS = 200
 MOST_FORGOTTEN = 1000
 DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
+DEFAULT_VERIFY, LARGEST_VERIFY = 10, 100
 
 
 @dataclass(frozen=True, config=ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1}))
@@ -156,8 +158,24 @@ class SimilarityRequest(Request):
     pooling: Annotated[
         str, OneOf(tuple(Pooling)), Field(description="The pooling of the feature maps. Default: that of the model.")
     ] = ""
+    verify: Annotated[
+        int,
+        Strict(),
+        Field(
+            description="The number of best matches per image that are verified by local features, at most topk. "
+            "0 verifies nothing.",
+            ge=0,
+            le=LARGEST_VERIFY,
+        ),
+        FROM_TEXT,
+    ] = DEFAULT_VERIFY
 
     kind: ClassVar[str] = "similarity"
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Return the record stored in the row of a job. The job of an earlier version verifies nothing."""
+        return super().from_json({"verify": 0, **record})
 
     @property
     def host(self) -> str:

@@ -1,6 +1,7 @@
 """The steps of a similarity job.
 
-    work               fetch lists and images, then compare every pair of documents
+    download           fetch the lists and the images of all documents
+    comparison         embed the images, compare every pair of documents, verify the best matches
     image_sources      sources of the images of a document: a list, or the result of a detection job
     image_lists        parse the list ``{image name: image URL}`` of a client app
     host_pools         a thread pool for each host, so that a slow host does not delay the others
@@ -8,6 +9,9 @@
     document_embedder  images of a document → embeddings, each computed once
     embedding_store    embeddings on disk: one array for each document, backbone and transposition
     pair_scores        best matches of two documents, in a cache that all jobs share
+    feature_store      local features on disk: one file for each image file
+    pair_verifier      verified pairs of images of two documents, in a cache that all jobs share
 
-In: an image source for each document, a fetcher, an embedder. Out: one score file per pair in the job's folder.
+In: an image source for each document, a fetcher, an embedder. Out: one score file per pair in the job's folder, and one
+file with verified pairs of images.
 """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.images.pixels import decode_image
 from app.pipelines.image_cache import evict
-from app.pipelines.similarity.documents import DocumentRecords
+from app.pipelines.similarity.documents import GONE, DocumentRecords
 from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
 from app.similarity.transpositions import Transposition
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.5
 # Number of known embeddings that are copied at a time.
 KNOWN_ROWS = 64
-GONE = "The cached image was removed or damaged while the job ran: retry the job."
 
 Pixels = NDArray[np.uint8]
 # Called with the number of rows of a document that are done, and the number computed since the last call.

@@ -1,14 +1,22 @@
-"""The records of the documents of a similarity job, in its folder: lists of images, and outcomes of fetching them."""
+"""The records of the documents of a similarity job, in its folder: lists of images, and outcomes of fetching them.
+
+Each step of the job skips what is already in this folder or in a cache, so it can be repeated after any interruption.
+It calls a ``Report`` and a ``Count``.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
+from app.errors import FetchError
+from app.jobs.requests.reading import show
 from app.similarity.scores import ComparedDocument
 from app.storage import JobFolder, write_atomic
 
 LONGEST_REASON = 500
+GONE = "The cached image was removed or damaged while the job ran: retry the job."
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class ImageOutcome:
         digest: SHA-256 of the file.
         reason: Reason of the failure, or "".
         retries: Number of retries of the job at the time of this outcome.
+        size: (width, height) of the full-size image, in pixels. An illustration has the size of its box.
+        file_size: (width, height) of the file, in pixels.
     """
 
     name: str
@@ -62,6 +72,8 @@ class ImageOutcome:
     digest: str = ""
     reason: str = ""
     retries: int = 0
+    size: Sequence[int] = ()
+    file_size: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,14 @@ class Coverage:
 
     def as_json(self) -> dict[str, Any]:
         return {"documents": [document.as_json() for document in self.documents]}
+
+
+# Called with the numbers of done and of all steps, and the coverage; None means "unchanged". It raises an error if the
+# job was cancelled or moved to another worker.
+Report = Callable[[int, int, Coverage | None], None]
+# Called with an event and the number of new events of this kind: ``image embedded``, ``image failed``,
+# ``pair compared``, ``pair known``, ``image_pair verified``, ``image_pair known``.
+Count = Callable[[str, int], None]
 
 
 @dataclass
@@ -194,11 +214,42 @@ def load_all(folder: JobFolder, doc_ids: Mapping[str, Any]) -> list[DocumentReco
     return [DocumentRecords.load(folder, number, doc_id) for number, doc_id in enumerate(doc_ids, 1)]
 
 
-def save_compared(records: DocumentRecords, content: str) -> None:
-    """Save the list of compared images, to which the indices in the score files refer."""
-    images = [image for image, _ in records.order_usable()]
+def cover(documents: Sequence[DocumentRecords]) -> Coverage:
+    return Coverage(tuple(each.cover() for each in documents))
+
+
+def check_usable(documents: Sequence[DocumentRecords]) -> None:
+    """Check that a document has an image that can be compared.
+
+    Raises:
+        FetchError: No document has one.
+    """
+    covered = cover(documents).documents
+    if not any(each.usable for each in covered):
+        first = covered[0]
+        raise FetchError(
+            f"None of the {len(covered)} documents has an image that can be compared; "
+            f"the first, {show(first.doc_id)}: {first.error}"
+        )
+
+
+def save_compared(records: DocumentRecords, content: str, images: Path) -> None:
+    """Save the list of compared images, to which the indices in the score files refer.
+
+    Args:
+        records: Records of the document.
+        content: Content of the document.
+        images: Folder of its cached images.
+    """
+    usable = records.order_usable()
     compared = ComparedDocument(
-        records.doc_id, content, [image.name for image in images], [image.url for image in images]
+        records.doc_id,
+        content,
+        [image.name for image, _ in usable],
+        [image.url for image, _ in usable],
+        [f"{images.name}/{fetched.file}" for _, fetched in usable],
+        [fetched.size for _, fetched in usable],
+        [fetched.file_size for _, fetched in usable],
     )
     path = records.folder.document(records.number, ".compared")
     write_atomic(path, json.dumps(asdict(compared), ensure_ascii=False).encode())

@@ -240,6 +240,20 @@ def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: in
     return cache.fetch(CanvasImage(url, None, None, derive_service(url)))
 
 
+def find_full_size(image: ListedImage, cached: CachedImage) -> tuple[int, int]:
+    """Return the (width, height) of the full-size image. An illustration or a region has the size of its box.
+
+    The record in the cache has another size for a region: the one that was fetched.
+    """
+    if image.xywh:
+        return image.xywh[2], image.xywh[3]
+    region = parse_region(image.url)
+    if region is None:
+        return cached.width, cached.height
+    is_turned = region.end.startswith(("90/", "!90/", "270/", "!270/"))
+    return (region.height, region.width) if is_turned else (region.width, region.height)
+
+
 def crop(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
     """Crop a box from a cached page, as a PNG file.
 

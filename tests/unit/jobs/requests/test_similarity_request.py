@@ -28,6 +28,7 @@ def test_every_field_is_taken() -> None:
         topk=5,
         transpositions=["hflip", "none", "hflip"],
         pooling="gem",
+        verify=0,
     )
     assert request == SimilarityRequest(
         {
@@ -43,6 +44,7 @@ def test_every_field_is_taken() -> None:
         5,
         (Transposition.NONE, Transposition.HFLIP),
         "gem",
+        0,
     )
     record = json.loads(json.dumps(request.as_json()))
     assert SimilarityRequest.from_json(record) == request
@@ -54,6 +56,7 @@ def test_every_field_is_taken() -> None:
 def test_what_is_not_named_has_its_default() -> None:
     request = build(model=None, topk=None, transpositions=None, pooling="")
     assert (request.model, request.topk, request.transpositions) == ("moco_v2_800ep_pretrain", 20, ("none",))
+    assert request.verify == 10
 
 
 def test_the_fields_of_a_form_are_taken() -> None:
@@ -127,6 +130,7 @@ def test_too_many_documents_are_refused() -> None:
         ("callback", "nowhere"), ("callback", []), ("notify_url", "nowhere"), ("experiment_id", "x" * 201),
         ("experiment_id", "\ud800"), ("experiment_id", {}), ("experiment_id", True),
         ("topk", 0), ("topk", -1), ("topk", 1001), ("topk", 2.5), ("topk", True), ("topk", "many"), ("topk", [1]),
+        ("verify", -1), ("verify", 101), ("verify", 0.5), ("verify", True), ("verify", "all"),
         ("transpositions", ["odd"]), ("transpositions", [1]), ("transpositions", {}), ("transpositions", "odd"),
         ("transpositions", 1), ("pooling", "max"), ("pooling", 1.5),
     ],
@@ -153,7 +157,7 @@ def test_ids_are_taken_once() -> None:
         assert read(ForgetRequest, {"documents": value}).documents == ["b", "a"]
 
 
-def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was() -> None:
+def test_the_row_of_an_earlier_version_is_read_and_verifies_nothing() -> None:
     row = {
         "documents": {"a": {"url": LIST}, "b": {"job_id": JOB}, "c": {"manifest_url": "https://l.example/m"}},
         "model": "timm:vit_small_patch16_224.dino",
@@ -164,4 +168,4 @@ def test_the_row_of_an_earlier_version_is_read_and_written_as_it_was() -> None:
         "transpositions": ["none", "rot90"],
         "pooling": "",
     }
-    assert SimilarityRequest.from_json(row).as_json() == row
+    assert SimilarityRequest.from_json(row).as_json() == row | {"verify": 0}
