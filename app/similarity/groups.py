@@ -36,12 +36,15 @@ link is hidden.
 This module does not import numpy, because the web process uses it.
 """
 
+import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Chosen on simulated links, with false ones, copies, stamps and faint prints.
 LEAST_LINKAGE = 0.3
+# Number of partners of an image that are compared with those of another one, to bound the time for a thousand copies.
+_MOST_COMPARED = 64
 
 # Probabilities of the links of an image or a group: by image or group at the other end.
 _Links = dict[int, float]
@@ -159,15 +162,24 @@ def _absorb(clusters: Mapping[int, _Cluster], kept: int, gone: int) -> None:
 
 def _order(by_image: Mapping[int, _Links]) -> list[tuple[int, int]]:
     """Return the links in the order in which they merge groups."""
+    partners = {image: _sample(links) for image, links in by_image.items()}
     ranked = []
     for first, links in by_image.items():
         for second, probability in links.items():
             if first < second:
-                shared = len(links.keys() & by_image[second].keys())
-                similarity = (shared + 1) / (len(links) + len(by_image[second]) - shared)
+                one, other = partners[first], partners[second]
+                shared = len(one & other)
+                similarity = (shared + 1) / (len(one) + len(other) - shared)
                 ranked.append((-similarity, -probability, first, second))
     ranked.sort()
     return [(first, second) for _, _, first, second in ranked]
+
+
+def _sample(images: Collection[int]) -> set[int]:
+    """Return some images, or all of a few. The samples of similar sets are similar, too (MinHash)."""
+    if len(images) <= _MOST_COMPARED:
+        return set(images)
+    return set(heapq.nsmallest(_MOST_COMPARED, images, key=lambda image: image * 2654435761 % 2**32))
 
 
 def _describe(images: Sequence[int], by_image: Mapping[int, _Links]) -> Group:
