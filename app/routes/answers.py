@@ -138,60 +138,6 @@ class Scores(TypedDict):
     pairs: list[ImagePair]
 
 
-Region = Annotated[
-    list[int],
-    Field(
-        min_length=4,
-        max_length=4,
-        description="Left, top, width and height of the matched region, in pixels of the full-size image.",
-    ),
-]
-
-
-class GroupPartner(TypedDict):
-    """An image of a group that another one was matched with."""
-
-    document: Annotated[str, Field(description="The ID of the document.")]
-    name: Annotated[str, Field(description="The name of the image.")]
-
-
-class GroupMember(GroupPartner):
-    """An image of a group, with its match to one other image of the group."""
-
-    url: Annotated[str, Field(description="The URL of the image.")]
-    partner: Annotated[
-        GroupPartner,
-        Field(description="The representative, or the image that links this one to it; see the manual."),
-    ]
-    region: Annotated[Region | None, Field(description="The region that the partner also shows.")]
-    verdict: Annotated[Literal["same", "part"], Field(description="The verdict on the image and its partner.")]
-    probability: Annotated[float, Field(description="The probability that both show the same block, from 0 to 1.")]
-    picture: Annotated[str, Field(description="The path of a picture of the image and its partner, on this server.")]
-
-
-class ImageGroup(TypedDict):
-    """Images that show the same block."""
-
-    group: Annotated[Count, Field(description="The number of the group, from 1. Larger groups come first.")]
-    size: Annotated[Count, Field(description="The number of images.")]
-    documents: Annotated[list[str], Field(description="The IDs of the documents of the images.")]
-    related: Annotated[
-        list[int], Field(description="The numbers of groups with single links to this one, for a closer look.")
-    ]
-    members: Annotated[
-        list[GroupMember], Field(description="The images; the first one is the representative, with the most matches.")
-    ]
-
-
-class Groups(TypedDict):
-    """The groups of images of a similarity job that show the same block, largest first."""
-
-    job_id: JobId
-    total: Annotated[Count, Field(description="The number of all groups; the answer contains one page of them.")]
-    next: Annotated[str | None, Field(description="The path of the next page; null on the last page.")]
-    groups: list[ImageGroup]
-
-
 class File(TypedDict):
     """A file of a job."""
 

@@ -52,7 +52,7 @@ def test_an_image_with_two_blocks_joins_the_one_with_more_links() -> None:
     assert [list(group.related) for group in groups] == [[1], [0]]
 
 
-def test_the_prints_of_a_block_stay_together_when_only_the_nearest_are_linked() -> None:
+def test_a_large_group_in_which_only_the_nearest_are_linked_stays_together() -> None:
     chosen = random.Random(1)
     pairs = {(a, b) for a in range(200) for b in chosen.sample(range(200), 10) if a != b}
     (group,) = find_groups([Link(a, b, chosen.uniform(0.7, 1)) for a, b in pairs])
