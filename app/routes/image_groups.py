@@ -124,8 +124,7 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     end, following = query.offset + query.limit, None
     page = found[query.offset : end]
     if end < len(found):
-        rest = {"format": query.format, "limit": query.limit, "offset": end}
-        following = url_for("image_groups.groups", job_id=job.id, **rest)
+        following = url_for("image_groups.groups", job_id=job.id, format=query.format, limit=query.limit, offset=end)
     if query.format == "csv":
         response = Response(_format_csv(page), mimetype="text/csv")
     else:
