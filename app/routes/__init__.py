@@ -4,6 +4,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
 
     operations     decorators that declare and read the input of a view and declare its responses
     answers        types of the JSON responses
+    score_answers  types of the JSON responses about pairs of images
     submissions    routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
                    /test-model; /delete_similarity
     estimates      the answer of /run_detect with estimate=true

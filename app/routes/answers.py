@@ -13,7 +13,6 @@ from typing_extensions import TypeAliasType, TypedDict
 from app.detection.annotations import PageStatus
 from app.jobs.job_answers import Count, JobId, Time
 from app.jobs.job_kinds import KINDS
-from app.similarity.transpositions import Transposition
 
 # A job is described by the type of its kind.
 _KINDS: Any = reduce(or_, dict.fromkeys(kind.answer for kind in KINDS.values()))
@@ -111,31 +110,6 @@ class Annotations(TypedDict):
     manifest_url: str
     model: Annotated[str | None, Field(description="The label of the weights.")]
     canvases: list[Canvas]
-
-
-class Image(TypedDict):
-    """An image of a document."""
-
-    name: str
-    url: str
-
-
-class ImagePair(TypedDict):
-    """Two images and their similarity."""
-
-    score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
-    transposition: Annotated[Transposition, Field(description="The transformation of image_1 that gave the score.")]
-    image_1: Image
-    image_2: Image
-
-
-class Scores(TypedDict):
-    """The scores of two documents of a similarity job, best first."""
-
-    job_id: JobId
-    documents: Annotated[list[str], Field(description="The IDs of the documents of image_1 and of image_2.")]
-    model: Annotated[str, Field(description="The network that embedded the images.")]
-    pairs: list[ImagePair]
 
 
 class File(TypedDict):

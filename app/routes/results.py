@@ -1,12 +1,13 @@
 """``/jobs/<id>/annotations``, ``/scores/<a>-<b>``, ``/files``: the results of jobs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, send_from_directory, url_for
+from flask import Blueprint, Response, current_app, jsonify, request, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import Field
+from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 from werkzeug.exceptions import HTTPException
 
@@ -14,14 +15,21 @@ from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
+from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.requests.reading import show
-from app.routes.answers import Annotations, File, Files, Scores
+from app.routes.answers import Annotations, File, Files
 from app.routes.jobs import find_job
 from app.routes.operations import BINARY, answers, takes_query
+from app.routes.score_answers import Scores
 from app.services import current_services
-from app.similarity.scores import format_scores, format_scores_json
+from app.similarity.scored_pairs import Order, format_csv, format_json, list_scored, select
+from app.similarity.scores import format_scores
+from app.similarity.verified_pairs import Verdict, VerifiedPair
 
 routes = Blueprint("results", __name__)
+
+# Not fewer than a pair of documents can have: 20,000 images with 1000 best matches each, in both directions.
+MOST_PAIRS = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,23 @@ class AnnotationsQuery:
 class ScoresQuery:
     """The query of ``GET /jobs/<id>/scores/<a>-<b>``."""
 
-    format: Annotated[Literal["npy", "json"], Field(description="The format of the response.")] = "npy"
+    format: Annotated[
+        Literal["npy", "json", "csv"],
+        Field(description="The format of the response. The other parameters need json or csv."),
+    ] = "npy"
+    sort: Annotated[Order, Field(description="The order, best first. Pairs without a probability come last.")] = (
+        Order.SCORE
+    )
+    threshold: Annotated[
+        float | None, Field(allow_inf_nan=False, description="The least score or probability, whichever is sorted by.")
+    ] = None
+    verdict: Annotated[Verdict | None, Field(description="Return only verified pairs with this verdict.")] = None
+    limit: Annotated[
+        int, Strict(), Field(ge=1, le=MOST_PAIRS, description="The largest number of pairs to return."), FROM_TEXT
+    ] = MOST_PAIRS
+    offset: Annotated[
+        int, Strict(), Field(ge=0, le=MOST_PAIRS, description="The number of pairs to skip."), FROM_TEXT
+    ] = 0
 
 
 @routes.get("/jobs/<job_id>/annotations")
@@ -62,20 +86,35 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
 
 @routes.get("/jobs/<job_id>/scores/<pair>")
 @takes_query(ScoresQuery)
-@answers(Scores, others={"application/octet-stream": BINARY})
+@answers(Scores, others={"application/octet-stream": BINARY, "text/csv": {"type": "string"}})
 def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
     """Return the scores of two documents of a similarity job.
 
     npy is the file that is also sent to the client app. `numpy.load` reads it as an array of strings, best match first.
-    Its columns are the score and the names of the two images. JSON adds the URLs and the transpositions.
+    Its columns are the score and the names of the two images. JSON and CSV add the URLs, the transpositions and the
+    verification. With `limit`, the header `Link` has the URL of the next page.
     """
     job = find_job(job_id)
-    found = _find_scores(job, _find_pair(job, pair))
+    documents = _find_pair(job, pair)
+    found = _find_scores(job, documents)
     if query.format == "npy":
+        if query != ScoresQuery():
+            raise RequestError("sort, threshold, verdict, limit and offset need format=json or format=csv.")
         return Response(format_scores(found.scores, found.a, found.b), mimetype="application/octet-stream")
-    records = format_scores_json(found.scores, found.a, found.b, job.request["transpositions"])
-    head = {"job_id": job.id, "documents": [found.a.doc_id, found.b.doc_id], "model": job.request["model"]}
-    return jsonify(head | {"pairs": list(records)})
+    pairs = select(
+        list_scored(found.scores, _load_verified(job, documents)), query.sort, query.threshold, query.verdict
+    )
+    end = query.offset + (query.limit or MOST_PAIRS)
+    page = pairs[query.offset : end], found.a, found.b, job.request["transpositions"]
+    following = _link_next(end) if end < len(pairs) else None
+    if query.format == "csv":
+        response = Response(format_csv(*page), mimetype="text/csv")
+    else:
+        head = {"job_id": job.id, "documents": [found.a.doc_id, found.b.doc_id], "model": job.request["model"]}
+        response = jsonify(head | {"total": len(pairs), "next": following, "pairs": list(format_json(*page))})
+    if following:
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response
 
 
 @routes.get("/jobs/<job_id>/files")
@@ -122,6 +161,18 @@ def _find_scores(job: Job, pair: Pair) -> PairResult:
         missing = f"Job {job.id} is {job.state}: it has no scores of {show(pair[0])} and {show(pair[1])}"
         raise (NotFound if job.finished else RequestError)(missing + _advise(job))
     return found
+
+
+def _load_verified(job: Job, pair: Pair) -> Sequence[VerifiedPair]:
+    """Return the verified pairs of images of two documents; none if they are not verified (yet)."""
+    folder = current_services.storage.job(job.id)
+    found = ComparisonResult(folder, job.request["documents"]).load_verified(pair)
+    return found.pairs if found else ()
+
+
+def _link_next(offset: int) -> str:
+    """Return the path of the current request with another offset."""
+    return url_for(str(request.endpoint), **{**request.args, **(request.view_args or {}), "offset": offset})
 
 
 def _advise(job: Job) -> str:

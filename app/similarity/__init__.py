@@ -13,7 +13,8 @@
     verification/         do two images show the same block, and where: ``verify``
     verified_pairs        verified pairs: records, and the file that holds them
     groups                verified pairs → groups of images that show the same block
-    scores                scores of a pair of documents: stored in a file, returned as ``.npy`` or JSON
+    scores                scores of a pair of documents: stored in a file, returned as ``.npy``
+    scored_pairs          pairs of images with score and verification: selected, returned as JSON or CSV
 
 In: RGB arrays. Out: embeddings ``(n, d)`` float32, L2-normalised; ``Matches`` with cosine similarities in [-1, 1].
 """

@@ -1,4 +1,4 @@
-"""The scores of a pair of documents: stored in a compact file, and returned to client apps as ``.npy`` or JSON.
+"""The scores of a pair of documents: stored in a compact file, and returned to client apps as ``.npy``.
 
 This module does not import numpy, because the web process uses it.
 """
@@ -6,9 +6,9 @@ This module does not import numpy, because the web process uses it.
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from app.similarity.matching import Matches
@@ -95,17 +95,3 @@ def format_scores(scores: Scores, a: ComparedDocument, b: ComparedDocument) -> b
     length += -(len(_NPY_MAGIC) + 2 + length) % _NPY_ALIGNMENT
     start = _NPY_MAGIC + struct.pack("<H", length) + header.ljust(length - 1).encode() + b"\n"
     return start + "".join(text.ljust(width, "\0") for text in texts).encode("utf-32-le")
-
-
-def format_scores_json(
-    scores: Scores, a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Yield one JSON object for each pair of images, best first."""
-    rows = zip(scores.scores, scores.first, scores.second, scores.transpositions, strict=True)
-    for score, i, j, transposition in rows:
-        yield {
-            "score": float(f"{score:.7g}"),
-            "transposition": transpositions[transposition],
-            "image_1": {"name": a.names[i], "url": a.urls[i]},
-            "image_2": {"name": b.names[j], "url": b.urls[j]},
-        }

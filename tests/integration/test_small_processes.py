@@ -29,7 +29,10 @@ def test_names_of_backbones_are_validated_without_torch() -> None:
 
 
 def test_scores_are_formatted_without_numpy() -> None:
-    code = "import sys; import app.similarity.scores, app.similarity.transpositions; assert 'numpy' not in sys.modules"
+    names = ("scores", "scored_pairs", "transpositions", "verified_pairs")
+    code = (
+        "".join(f"import app.similarity.{name}; " for name in names) + "import sys; assert 'numpy' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -111,6 +111,10 @@ def test_a_comparison_delivers_the_scores_of_every_pair(service: Service, librar
     best = {(pair["image_1"]["name"], pair["transposition"]) for pair in body["pairs"][:2]}
     assert best == {("a2.jpg", "none"), ("a4.jpg", "hflip")}
     assert body["pairs"][0]["image_1"]["url"].startswith(library.url)
+    (twin,) = [pair for pair in body["pairs"] if pair["image_2"]["name"] == "twin" and pair["verdict"] == "same"]
+    assert (twin["image_1"]["name"], twin["probability"], twin["region_1"]) == ("a2.jpg", 1.0, [0, 0, 90, 80])
+    assert {pair["verdict"] is None for pair in body["pairs"]} == {False}  # fewer than ten images: all are verified
+    assert job["progress"]["done"] == job["progress"]["total"]
     remove_secret(Database(service.settings.sqlalchemy_url), "front")
 
 
@@ -153,7 +157,7 @@ def test_adding_a_document_embeds_and_compares_only_its_images(service: Service,
     after = {path: path.stat().st_ino for cache in caches for path in cache.rglob("*.*")}
     assert before.items() <= after.items()
     new = sorted(path.suffix for path in after.keys() - before.keys())
-    assert new == [".json", ".npy", *[".scores"] * 6]
+    assert new == [".json", ".npy", *[".scores"] * 6, *[".verified"] * 6]
     read_all(service, 21)
 
 

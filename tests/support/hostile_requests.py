@@ -160,14 +160,14 @@ def build_comparison_cases() -> Iterator[Case]:
         yield compare(f"id {shown}", {"documents": [text]}, "/delete_similarity", **name)
         for source in (text, {"job_id": text}, {"manifest_url": text}, {text: LIST}):
             yield compare(f"source {str(source)[:30]}", {"documents": {"a": source}}, status=400)
-        for option in ("model", "callback", "notify_url", "topk", "transpositions", "pooling"):
+        for option in ("model", "callback", "notify_url", "topk", "verify", "transpositions", "pooling"):
             harmless = option == "transpositions" and text == ""
             yield compare(f"{option} {shown}", {"documents": documents, option: text}, harmless=harmless)
         yield compare(f"experiment_id {shown}", {"documents": documents, "experiment_id": text}, harmless=True)
         yield Case(f"form {shown}", path="/run_similarity", form={"documents": text}, status=400)
         segment = quote(text[:3000], safe="")
         yield Case(f"scores {shown}", "GET", f"/jobs/{{job}}/scores/{segment}", status=404)
-    for option in ("documents", "model", "callback", "topk", "transpositions", "pooling", "experiment_id"):
+    for option in ("documents", "model", "callback", "topk", "verify", "transpositions", "pooling", "experiment_id"):
         for value in (True, 1.5, -1, 10**40, [], {}, [[]], [{"a": 1}], {"a": [1]}):
             harmless = option == "transpositions" and value == []
             harmless |= type(value) is int and option == "experiment_id"

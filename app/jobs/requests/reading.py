@@ -22,6 +22,8 @@ FAULTS = {
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
     "int_type": _NUMBER,
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
     "greater_than_equal": _NUMBER,
     "less_than_equal": _NUMBER,
     "enum": _WORD,

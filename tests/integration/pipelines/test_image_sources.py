@@ -11,9 +11,9 @@ from PIL import Image
 
 from app.errors import FetchError
 from app.iiif.fetch import Fetcher
-from app.pipelines.image_cache import ImageCache
+from app.pipelines.image_cache import CachedImage, ImageCache
 from app.pipelines.similarity.documents import ListedImage
-from app.pipelines.similarity.image_sources import DetectionSource, ListSource
+from app.pipelines.similarity.image_sources import DetectionSource, ListSource, find_full_size
 from app.storage import Storage, write_atomic
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library, Scan, build_manifest_3, draw_image
@@ -266,3 +266,17 @@ def test_urls_of_a_list_are_requested_as_those_of_a_manifest(shelf: Shelf) -> No
     for image in listed.images:
         source.fetch(image)
     assert shelf.library.paths == ["/list.json", *(f"/{path}" for path in encoded)]
+
+
+@pytest.mark.parametrize(
+    ("url", "xywh", "size"),
+    [
+        ("https://a.example/iiif/1/5,6,300,400/full/0/default.jpg", (), (300, 400)),
+        ("https://a.example/iiif/1/5,6,300,400/max/90/default.jpg", (), (400, 300)),
+        ("https://a.example/iiif/1/5,6,300,400/max/180/default.jpg", (), (300, 400)),
+        ("https://a.example/iiif/1/full/full/0/default.jpg", (), (90, 80)),
+        ("https://a.example/1.png#xywh=5,6,700,800", (5, 6, 700, 800), (700, 800)),
+    ],
+)
+def test_the_full_size_of_a_region_is_that_of_its_box(url: str, xywh: tuple[int, ...], size: tuple[int, int]) -> None:
+    assert find_full_size(ListedImage("1", url, 1, xywh), CachedImage("1.image", 90, 80)) == size

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 from pathlib import Path
@@ -171,7 +172,80 @@ def test_scores_are_returned_for_either_order_of_the_ids(
         "transposition": "hflip",
         "image_1": {"name": "1", "url": "https://library.example/a/1"},
         "image_2": {"name": "2", "url": "https://library.example/b/2"},
+        "verdict": "same",
+        "probability": 0.9877,
+        "inliers": 41,
+        "region_1": [0, 0, 180, 100],
+        "region_2": [20, 0, 180, 100],
+        "transform": [-1.0, 0.0, 200.0, 0.0, 1.0, 0.0],
     }
+    assert (as_json["total"], as_json["next"], as_json["pairs"][1]["verdict"]) == (2, None, None)
+
+
+def test_scores_are_returned_as_csv(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+    answer = client.get(f"/jobs/{finished}/scores/a-b?format=csv", headers=headers)
+    assert answer.mimetype == "text/csv"
+    best, other = csv.DictReader(io.StringIO(answer.text))
+    assert [best[name] for name in ("document_1", "image_1", "score", "verdict")] == ["a", "1", "0.9", "same"]
+    assert (best["region_2"], other["verdict"], other["region_2"]) == ("20,0,180,100", "", "")
+
+
+def test_scores_are_sorted_and_filtered(client: FlaskClient, headers: dict[str, str], finished: str) -> None:
+    def list_scores(query: str) -> list[float]:
+        answer = client.get(f"/jobs/{finished}/scores/a-b?format=json&{query}", headers=headers)
+        assert answer.status_code == 200, answer.json
+        return [pair["score"] for pair in answer.json["pairs"]]
+
+    assert list_scores("threshold=0.6") == [0.9]
+    assert list_scores("sort=probability") == [0.9, 0.5]
+    assert list_scores("sort=probability&threshold=0.99") == []
+    assert list_scores("verdict=same") == [0.9]
+    assert list_scores("verdict=copy%3F") == []
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_the_pages_of_scores_are_linked(client: FlaskClient, headers: dict[str, str], finished: str, form: str) -> None:
+    path, pages = f"/jobs/{finished}/scores/a-b?format={form}&sort=probability&limit=1", []
+    while path:
+        answer = client.get(path, headers=headers)
+        pages.append(answer)
+        path = answer.headers.get("Link", "").removeprefix("<").removesuffix('>; rel="next"')
+    assert len(pages) == 2
+    if form == "json":
+        assert [page.json["total"] for page in pages] == [2, 2]
+        assert [page.json["pairs"][0]["score"] for page in pages] == [0.9, 0.5]
+        assert pages[1].json["next"] is None
+        assert client.get(pages[0].json["next"], headers=headers).json == pages[1].json
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("limit=1", "need format=json or format=csv"),
+        ("format=npy&sort=probability", "need format=json or format=csv"),
+        ("format=json&sort=name", "sort must be score or probability"),
+        ("format=json&threshold=high", "threshold must be a number, not 'high'"),
+        ("format=json&threshold=nan", "threshold must be a number"),
+        ("format=json&verdict=maybe", "verdict must be same, part, copy? or none"),
+        ("format=csv&limit=0", "limit must be a whole number from 1 to"),
+        ("format=csv&offset=-1", "offset must be a whole number from 0 to"),
+    ],
+)
+def test_an_invalid_query_of_scores_is_400(
+    client: FlaskClient, headers: dict[str, str], finished: str, query: str, said: str
+) -> None:
+    answer = client.get(f"/jobs/{finished}/scores/a-b?{query}", headers=headers)
+    assert (answer.status_code, said in answer.json["message"]) == (400, True), answer.json["message"]
+
+
+def test_scores_of_a_job_that_is_not_verified_yet_have_no_verdicts(
+    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    for path in app.extensions["services"].storage.job(finished).path.glob("scores/*.verified"):
+        path.unlink()
+    answer = client.get(f"/jobs/{finished}/scores/a-b?format=json", headers=headers)
+    assert [pair["verdict"] for pair in answer.json["pairs"]] == [None, None]
+    assert client.get(f"/jobs/{finished}/scores/a-b", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["ms-1-ms-1", "ms-1-a", "a-ms-1", "b-b"])
@@ -235,8 +309,10 @@ def add_files(storage: Storage, job_id: str, number: int, source: str, content: 
         storage.embeddings / content / "key" / "none.npy",
         storage.scores / content / "other-key.scores",
         storage.scores / "other" / f"{content}-key.scores",
+        storage.scores / "other" / f"{content}-key.verified",
         storage.job(job_id).document(number, ".jsonl"),
         storage.job(job_id).scores(number, 9, "key"),
+        storage.job(job_id).verified(number, 9, "key"),
     ]
     for path in paths:
         write_atomic(path, b"x")
@@ -291,11 +367,11 @@ def test_files_that_another_document_or_client_app_uses_are_kept(
     mine = use(app, finished, {"a": "shared", "b": "shared too", "ms-1": "shared too"})
     use(app, theirs, {"theirs": "shared"})
     assert forget(client, headers, "a", "b", "theirs").json["forgotten"] == ["a", "b"]
-    images, *cached, journal, scores = mine["a"]
+    images, *cached, journal, scores, verified = mine["a"]
     assert images.exists()
     assert all(path.exists() for path in cached)
-    assert not any(path.exists() for path in (journal, scores))
-    images, *cached, journal, scores = mine["b"]
+    assert not any(path.exists() for path in (journal, scores, verified))
+    images, *cached, journal, scores, verified = mine["b"]
     assert not images.exists()  # no other document uses the list of b, but another one has the same pixels
     assert all(path.exists() for path in cached)
     assert client.get(f"/jobs/{theirs}/scores/theirs-theirs", headers=stranger).status_code == 200

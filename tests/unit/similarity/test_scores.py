@@ -8,7 +8,6 @@ from app.similarity.scores import (
     ComparedDocument,
     Scores,
     format_scores,
-    format_scores_json,
     pack_scores,
     unpack_scores,
 )
@@ -40,15 +39,3 @@ def test_the_npy_file_equals_that_of_numpy(rows: list[tuple[int, int, float, int
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
         assert file.getvalue() == data
-
-
-def test_the_json_has_the_transposition_and_the_urls() -> None:
-    scores = unpack_scores(pack_scores(build_matches((1, 0, 0.5, 1))))
-    assert list(format_scores_json(scores, A, B, ["none", "hflip"])) == [
-        {
-            "score": 0.5,
-            "transposition": "hflip",
-            "image_1": {"name": A.names[1], "url": A.urls[1]},
-            "image_2": {"name": "b1.jpg", "url": "https://b.example/1"},
-        }
-    ]

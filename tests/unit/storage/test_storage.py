@@ -123,3 +123,23 @@ def test_an_interrupted_removal_leaves_no_incomplete_pages(tmp_path: Path, monke
     os.utime(folder.path, (time.time() - 9 * 86400,) * 2)
     assert storage.remove_old_trainings(7) == 1
     assert list(folder.path.iterdir()) == []
+
+
+def test_a_forgotten_content_takes_the_features_of_its_images_along(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_atomic(storage.embeddings / "content" / "images", b"aa1\naa2")
+    paths = [storage.features / digest[:2] / f"{digest}-key.npz" for digest in ("aa1", "aa2", "aa3")]
+    for path in paths:
+        write_atomic(path, b"x")
+    storage.forget_content("content")
+    assert [path.exists() for path in paths] == [False, False, True]
+
+
+def test_unused_features_are_removed(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    old, recent = (storage.features / "aa" / name for name in ("old.npz", "recent.npz"))
+    for path, days in ((old, 8), (recent, 6)):
+        write_atomic(path, b"x")
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    storage.remove_old_comparisons(7)
+    assert [old.exists(), recent.exists()] == [False, True]
