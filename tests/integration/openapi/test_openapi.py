@@ -32,7 +32,7 @@ from app.server.authentication import OPEN
 from app.training.dataset_records import SPLITS
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
-from tests.support.comparison_results import save_result
+from tests.support.comparison_results import SAME, save_result, save_verified
 from tests.support.openapi_document import DOCUMENT, PATHS
 from tests.support.rows import change_job
 
@@ -45,6 +45,7 @@ OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in me
 PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses
 # No worker runs here, the jobs have no files (schemathesis would not close them), and the weights are not a model.
 UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default")
+OF_COMPARISONS = [f"/jobs/{{job_id}}/{rest}" for rest in ("scores/{pair}", "groups", "pairs/{a}/{b}.jpg")]
 MANIFEST = "https://library.example/manifest.json"
 BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
 PAGE_FILES = [("images", "jpg", make_image()), ("labels", "txt", BOX_ROW)]
@@ -83,6 +84,8 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
         to = Destination("https://app.example/similarity", "https://app.example")
         enqueue_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
     save_result(folder, ["a", "b"])
+    images, verified = {"a": ["1", "2"], "b": ["1", "2"]}, {("a", 0, "b", 1): SAME}
+    save_verified(app.extensions["services"].storage, job_id, images, verified)
     return job_id
 
 
@@ -228,7 +231,7 @@ def test_every_response_is_documented(
     )
     def hold(case: "Case", job_id: str, usable: bool, key: dict[str, str]) -> None:
         if usable:
-            use_existing_objects(case, job_ids[-1] if "{pair}" in path else job_id)
+            use_existing_objects(case, job_ids[-1] if path in OF_COMPARISONS else job_id)
         checks = [status_code_conformance, content_type_conformance, response_schema_conformance]
         if path not in PROBES:
             checks.insert(0, not_a_server_error)
@@ -253,14 +256,15 @@ def use_existing_objects(case: "Case", job_id: str) -> None:
         case.path_parameters["job_id"] = job_id
     if "name" in case.path_parameters:
         case.path_parameters["name"] = "eida" if "datasets" in case.path else "illustrations"
-    if "pair" in case.path_parameters:
-        case.path_parameters["pair"] = "b-a"
+    documents = {"pair": "b-a", "a": "a", "b": "b"}
+    case.path_parameters |= {name: value for name, value in documents.items() if name in case.path_parameters}
+    case.query |= {name: "1" for name in ("image_1", "image_2") if name in case.query}
     if isinstance(case.body, dict):
         model = "timm:x" if "documents" in case.body else "illustrations"
         there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
         there |= {"manifest_url": MANIFEST, "callback": "", "image_size": ""}
         if case.path == "/run_similarity":
-            documents = {"a": MANIFEST, "b": {"url": MANIFEST}}
-            there["documents"] = documents if case.media_type == "application/json" else json.dumps(documents)
+            sources = {"a": MANIFEST, "b": {"url": MANIFEST}}
+            there["documents"] = sources if case.media_type == "application/json" else json.dumps(sources)
         case.body |= {name: value for name, value in (there | UPLOADS).items() if name in case.body}
