@@ -28,9 +28,9 @@ WEIGHTS = ROOT / "models" / "illustrations.pt"
 FIGURES = ("precision", "recall", "AP50", "AP50-95")
 
 
-def add_pages_argument(parser: argparse.ArgumentParser) -> None:
+def add_pages_argument(parser: argparse.ArgumentParser, required: bool = True) -> None:
     text = "folder with images/{train,val} and labels/{train,val} in YOLO format"
-    parser.add_argument("--pages", type=Path, required=True, metavar="DIR", help=text)
+    parser.add_argument("--pages", type=Path, required=required, metavar="DIR", help=text)
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:

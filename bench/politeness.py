@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
             manifests = [f"{library}/{number}/manifest.json" for number in range(MANIFESTS)]
             jobs = [service.post("/run_detect", data={"manifest_url": url})["job_id"] for url in manifests]
             states = Counter(service.wait_until_finished(job)["state"] for job in jobs)
-        shares = {name: count_downloads(Path(data), name) for name in WORKERS}
+        shares = {name: count_downloads(service.settings.data_folder, name) for name in WORKERS}
     print(f"{arguments.pages} pages of {MANIFESTS} manifests ({dict(states)}); jobs by worker: {shares}")
     print(f"{describe_machine()}\n")
     print_table(["", "allowed", "counted"], build_rows(log, arguments.rate, service.settings.host_connections))

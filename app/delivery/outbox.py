@@ -85,7 +85,7 @@ def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str |
     if kind is Kind.RESULT:  # version 1.0 used random IDs
         same_run = (Delivery.job_id == job.id) & (Delivery.result == job.retries)
         existing |= same_run & (Delivery.kind == kind) & (Delivery.url == to.url)
-    if kind in REDELIVERABLE:
+    if kind in REDELIVERABLE and job.retries:
         same_group = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(END_EVENTS)
         older = (Delivery.job_id == job.id) & same_group & (Delivery.result < job.retries)
         older &= Delivery.status == Status.PENDING
@@ -142,18 +142,20 @@ class Outbox:
         now, attempts = time.time(), delivery.attempts + 1
         ours = (Delivery.id == delivery.id) & (Delivery.leased_until == delivery.leased_until)
         values = {"attempts": attempts, "http_status": outcome.http_status, "error": outcome.error, "leased_until": 0.0}
+        if outcome.error is None:
+            values |= {"status": Status.DELIVERED, "next_attempt": None}
+        change = update(Delivery).where(ours).values(**values).returning(Delivery)
         with self._database.session() as session:
             # The write comes first, because it locks the row.
-            is_ours = _count(session.execute(update(Delivery).where(ours).values(**values)))
-            row = session.get(Delivery, delivery.id, populate_existing=True)
-            if row is None:  # a newer progress event replaced it
+            row = session.scalars(change, execution_options={"synchronize_session": False}).one_or_none()
+            if row is None and session.get(Delivery, delivery.id) is None:  # a newer progress event replaced it
                 return
-            attempt = Attempt(delivery_id=row.id, at=now - outcome.seconds, http_status=outcome.http_status)
+            attempt = Attempt(delivery_id=delivery.id, at=now - outcome.seconds, http_status=outcome.http_status)
             attempt.error, attempt.seconds = outcome.error, round(outcome.seconds, 3)
             session.add(attempt)
-            if not is_ours:  # it was redelivered meanwhile, or leased again
+            if row is None:  # it was redelivered meanwhile, or leased again
                 return
-            delay = _apply_outcome(row, delivery.next_attempt, outcome)
+            delay = _schedule_retry(row, delivery.next_attempt, outcome) if outcome.error else None
         self._update_endpoint(delivery, outcome, delay)
 
     def _update_endpoint(self, delivery: Delivery, outcome: Outcome, delay: float | None) -> None:
@@ -238,17 +240,14 @@ class Outbox:
         return True
 
 
-def _apply_outcome(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
-    """Set the status and the next attempt after an attempt; return the retry delay in seconds, or None without one.
+def _schedule_retry(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
+    """Set the status and the next attempt after a failure; return the retry delay in seconds, or None without one.
 
     Args:
         row: Row of the delivery, with the attempt counted.
         due: ``next_attempt`` when the delivery was leased. If the row differs, the delivery was held back meanwhile.
         outcome: Outcome of the attempt.
     """
-    if outcome.error is None:
-        row.status, row.next_attempt = Status.DELIVERED, None
-        return None
     delays = PROGRESS_RETRY_DELAYS if row.kind == Kind.PROGRESS else RETRY_DELAYS
     delay = max(delays[row.attempts - 1], outcome.requested_pause) if row.attempts <= len(delays) else None
     if row.status == Status.PENDING and row.next_attempt == due:

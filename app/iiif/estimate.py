@@ -85,12 +85,13 @@ def _count_requests(images: list[CanvasImage], longest: int | None) -> int:
 
     images                             one each
     their ``info.json``                one for each image of a sample, and for each image of unknown size
-    measuring the first reduced image  one
+    measuring the first reduced image  one; a single image then has no sample
     """
     stated = [image for image in images if image.service and image.width and image.height]
     unknown = [image for image in images if image.service and not (image.width and image.height)]
     is_measured = longest is not None and any(image.service and image.service.level > 0 for image in images)
-    return len(images) + len(choose_sample(stated)) + len(unknown) + is_measured
+    sample = 0 if is_measured and len(stated) == 1 else len(choose_sample(stated))
+    return len(images) + sample + len(unknown) + is_measured
 
 
 def _estimate_seconds(rule: HostRule, count: int, longest: int | None) -> float:

@@ -31,6 +31,8 @@ _OVERLOAD = frozenset({429, 503, 509})
 # The server may not support this form of an image request, or may restrict it: try the next form.
 WRONG_FORM = frozenset({*range(400, 500), 501}) - _RETRIABLE_STATUSES
 _CHUNK = 1 << 16
+# Sessions that are kept for later requests, and the seconds for which: routers forget idle connections after minutes.
+_MOST_IDLE, _IDLE_SECONDS = 32, 60.0
 _NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
 
@@ -115,7 +117,7 @@ class Fetcher:
         self._guard = guard
         self._count = count
         self._ca_bundle = ca_bundle
-        self._local = threading.local()
+        self._idle: deque[tuple[float, GuardedSession]] = deque(maxlen=_MOST_IDLE)
         # Decoding a large page takes half a gigabyte of memory and one core.
         self.decoders = threading.Semaphore(os.cpu_count() or 1)
 
@@ -202,10 +204,9 @@ class Fetcher:
 
     def _attempt(self, url: str, max_bytes: int, accept: str, accepted: frozenset[int]) -> tuple[int, bytes] | str:
         """Send one request. Return the status and the body, or the header ``Location`` of a redirect."""
-        session = self._session()
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
         late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
-        with Deadline(self.policy.deadline, session.transport.abort) as deadline:
+        with self._session() as session, Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
@@ -246,11 +247,18 @@ class Fetcher:
             pause = max(wait, min(failure.retry_after or 0.0, self.policy.retry_after_limit))
             self._limits.pause(read_host(failure.url), pause)
 
-    def _session(self) -> GuardedSession:
-        # Sessions of requests are not thread-safe: each thread has its own.
-        if not hasattr(self._local, "session"):
-            self._local.session = GuardedSession(self._guard, self._ca_bundle)
-        return self._local.session
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[GuardedSession]:
+        """Lend a session to one thread. Later requests use its open connections again."""
+        session = None
+        with contextlib.suppress(IndexError):
+            until, session = self._idle.pop()
+            session = session if time.monotonic() < until else None
+        session = session or GuardedSession(self._guard, self._ca_bundle)
+        try:
+            yield session
+        finally:
+            self._idle.append((time.monotonic() + _IDLE_SECONDS, session))
 
 
 class _Retriable(Exception):

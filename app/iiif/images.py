@@ -15,6 +15,7 @@ from app.iiif.known_servers import KnownServer, KnownServers
 from app.iiif.measured_sizes import (
     check_height,
     find_full_size,
+    has_height,
     has_proportions,
     is_other_image,
     is_turned,
@@ -127,7 +128,7 @@ class _Page:
 
     def fetch(self, sizes: StatedSizes | None) -> FetchedImage:
         """Fetch the image by the size that the manifest states, or else by ``info.json``."""
-        stated = sizes.describe(self._image) if sizes else None
+        stated = (self._measure_single(sizes) or sizes.describe(self._image)) if sizes else None
         if not (stated and sizes) or needs_info(stated, self._want(stated)) or self._server.lacks_info(self._service):
             return self._fetch_by(self._fetch_info())
         self._check_height(stated)
@@ -144,6 +145,16 @@ class _Page:
         elif info or file:
             sizes.distrust(self._image)
         return self._fetch_by(info)
+
+    def _measure_single(self, sizes: StatedSizes) -> ImageInfo | None:
+        """Return the description of the only image of a server, if the image has the stated height."""
+        info = sizes.describe_single(self._image)
+        if info and info.service.level > 0 and self._server.states_wrong_sizes is None:
+            name = self._find_strip_name(info)
+            if name and has_height(self._fetcher, info, name):
+                self._server.states_wrong_sizes = False
+                return info
+        return None
 
     def _try(self, requests: list[ImageRequest]) -> ImageFile | None:
         """Fetch an image by its stated size. If the server rejects both forms, ``info.json`` states what it accepts."""
@@ -196,10 +207,14 @@ class _Page:
         return self._longest or max(info.width, info.height)
 
     def _check_height(self, info: ImageInfo | None) -> None:
-        if info and self._longest and self._longest < max(info.width, info.height):
-            names = list_names(self._service, self._image.url, info)
-            if len(names) == 1 and not info.is_substitute:
-                check_height(self._fetcher, self._image, info, names[0], self._server)
+        if info and not info.is_substitute and (name := self._find_strip_name(info)):
+            check_height(self._fetcher, self._image, info, name, self._server)
+
+    def _find_strip_name(self, info: ImageInfo) -> str:
+        """Return the last part of the URL of a strip; "" if it is uncertain, or if the whole image is fetched."""
+        names = list_names(self._service, self._image.url, info)
+        is_reduced = self._longest and self._longest < max(info.width, info.height)
+        return names[0] if is_reduced and len(names) == 1 else ""
 
     def _fetch_info(self) -> ImageInfo | None:
         # Images are often available even if info.json is not.

@@ -102,6 +102,12 @@ def check_height(fetcher: Fetcher, image: CanvasImage, info: ImageInfo, name: st
             server.states_wrong_sizes = False
 
 
+def has_height(fetcher: Fetcher, info: ImageInfo, name: str) -> bool:
+    """Return whether an image has the stated height. Proportions of the file then confirm the width."""
+    height = _measure_side(fetcher, info, name)
+    return height is not None and abs(height - info.height) <= 1
+
+
 def find_full_size(
     fetcher: Fetcher, image: CanvasImage, info: ImageInfo | None, file: ImageFile, server: KnownServer
 ) -> FullSize:

@@ -13,6 +13,9 @@ one size differs, or a          ``info.json`` is fetched for each image
 temporary error
 ==============================  ==================================================================
 
+A server with a single image has no sample. A strip of this image replaces its ``info.json`` if the strip has the stated
+height, because it then proves more: ``info.json`` may repeat the error of the manifest.
+
 If a fetched image does not have the stated proportions, the manifest is wrong although the sample agreed. From then on,
 ``info.json`` is fetched for each image of the server. The caller fetches the earlier images again, which
 :meth:`StatedSizes.list_doubtful` returns.
@@ -63,6 +66,11 @@ class StatedSizes:
         server = self._find(image)
         return server.describe(image) if server else None
 
+    def describe_single(self, image: CanvasImage) -> ImageInfo | None:
+        """Return the description of the only image of a server, by the manifest alone; None for other images."""
+        server = self._find(image)
+        return server.describe_single() if server else None
+
     def distrust(self, image: CanvasImage) -> None:
         """Record that an image does not have the stated size."""
         if server := self._find(image):
@@ -105,6 +113,12 @@ class _Server:
                 return None  # only the listed sizes exist, and they are unknown
             self._described.append(image)
             return info
+
+    def describe_single(self) -> ImageInfo | None:
+        (image, *others) = self._images
+        if others or self._is_checked or not (image.service and image.width and image.height):
+            return None
+        return ImageInfo(image.service, image.width, image.height)
 
     def distrust(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@
     colours      convert any colours to RGB, transparent parts to white
     pixels       decode a file at a reduced size; load batches in advance
     overlays     draw true and detected boxes on a page
+    drawn_pairs  draw two images next to each other, with their matched regions
 
 In: image files. Out: upright RGB arrays ``(height, width, 3)`` uint8, and comparison images.
 

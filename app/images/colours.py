@@ -1,6 +1,5 @@
 """Convert the colours of an image to RGB. Transparent parts become white, as on a page."""
 
-import numpy as np
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
@@ -56,6 +55,8 @@ def _scale(colour: int | tuple[int, ...], factor: float) -> int | tuple[int, ...
 
 def _reduce_depth(image: Image.Image) -> Image.Image:
     """Convert 16 or 32 bits per pixel to 8, so that the lightest pixel becomes 255."""
+    import numpy as np  # here, because the web process decodes images without it
+
     values = np.array(image, dtype=np.float32)
     np.nan_to_num(values, copy=False, posinf=0, neginf=0).clip(0, out=values)
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:

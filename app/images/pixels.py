@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.images.colours import flatten
 from app.images.formats import IMAGE_FORMATS
 from app.images.orientation import find_turn, turn_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -65,8 +67,10 @@ def decode_image(
     least: int | None,
     side: Callable[[Sequence[int]], int] = max,
     formats: tuple[str, ...] = IMAGE_FORMATS,
-) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+) -> "tuple[NDArray[np.uint8], tuple[float, float]]":
     """Decode an image as an array. For the arguments and the size, see :func:`decode_picture`."""
+    import numpy as np  # here, because the web process decodes images without it
+
     picture, size = decode_picture(file, least, side, formats)
     return np.asarray(picture), size
 

@@ -12,6 +12,8 @@
     job_answers      types of that JSON
     documents        documents of similarity jobs: sources, files, removal
     pairs            pairs of documents, and their scores
+    job_groups       groups of images that show the same block, over all documents
+    pair_pictures    two images next to each other, with what they have in common
     result_payloads  payloads of results, built from the files of a job
 
     requests/        validated requests

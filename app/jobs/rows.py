@@ -39,9 +39,9 @@ def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = T
     """
     if touch:
         values |= {"updated": time.time()}
-    change = update(Job).where(Job.id == job_id, condition).values(**values)
-    result = session.execute(change, execution_options={"synchronize_session": False})
-    return cast(CursorResult[Any], result).rowcount == 1
+    # A statement on the table, because one on the class takes half as long again.
+    change = update(cast(Any, Job.__table__)).where(Job.id == job_id, condition).values(**values)
+    return cast(CursorResult[Any], session.execute(change)).rowcount == 1
 
 
 def reschedule_results(session: Session, job_id: str, next_attempt: float | None) -> None:

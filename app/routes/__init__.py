@@ -10,6 +10,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     estimates      the answer of /run_detect with estimate=true
     jobs           /jobs: list, show, cancel, retry, redeliver
     results        /jobs/<id>/annotations, scores, files
+    image_groups   /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
     uploads        /send-data, /send-dataset, /datasets
     models         /models, /models/default
     probes         /healthz, /readyz, /metrics
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Register the routes and the error handlers in an application."""
-    from app.routes import jobs, models, openapi, probes, results, submissions, uploads
+    from app.routes import image_groups, jobs, models, openapi, probes, results, submissions, uploads
 
-    for module in (submissions, jobs, results, uploads, models, probes, openapi):
+    for module in (submissions, jobs, results, image_groups, uploads, models, probes, openapi):
         app.register_blueprint(module.routes)
     app.register_blueprint(models.default_routes)
     app.register_error_handler(ExtractorError, answer_error)

@@ -50,6 +50,8 @@ ERRORS = {
 PARAMETERS = {
     "job_id": "The ID of the job.",
     "pair": "The IDs of two documents of the job, in either order: `<id>-<id>`.",
+    "a": "The ID of a document of the job.",
+    "b": "The ID of a document of the job; it may be the same one.",
     "path": "The name of a file, as listed by `GET /jobs/{job_id}/files`.",
     "datasets.name": "The name of the data set.",
     "models.name": "The name of the weights, with or without `.pt`.",
@@ -128,9 +130,10 @@ class Schemas:
         return self._schemas[record]
 
     def list_fields(self, query: Any) -> dict[str, Any]:
-        """Return the schemas of the fields of a query, by name."""
-        fields: dict[str, Any] = self._queries[query]["properties"]
-        return fields
+        """Return the schemas of the fields of a query, by name, each with the additional key ``required``."""
+        schema = self._queries[query]
+        needed = schema.get("required", ())
+        return {name: field | {"required": name in needed} for name, field in schema["properties"].items()}
 
 
 class PlainSchema(GenerateJsonSchema):
@@ -175,8 +178,9 @@ def _list_parameters(rule: Rule, operation: Operation, schemas: Schemas) -> Iter
         yield {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
     if operation.query:
         for name, field in schemas.list_fields(operation.query).items():
-            schema = {key: value for key, value in field.items() if key != "description"}
-            yield {"name": name, "in": "query", "description": field["description"], "schema": schema}
+            schema = {key: value for key, value in field.items() if key not in ("description", "required")}
+            needed = {"required": True} if field["required"] else {}
+            yield {"name": name, "in": "query", **needed, "description": field["description"], "schema": schema}
 
 
 def _list_bodies(operation: Operation, schemas: Schemas) -> Iterator[tuple[str, dict[str, Any]]]:

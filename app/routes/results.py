@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, request, send_from_directory, url_for
+from flask import Blueprint, Response, current_app, jsonify, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -106,7 +107,7 @@ def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
     )
     end = query.offset + (query.limit or MOST_PAIRS)
     page = pairs[query.offset : end], found.a, found.b, job.request["transpositions"]
-    following = _link_next(end) if end < len(pairs) else None
+    following = _link_next(job.id, pair, query, end) if end < len(pairs) else None
     if query.format == "csv":
         response = Response(format_csv(*page), mimetype="text/csv")
     else:
@@ -170,9 +171,10 @@ def _load_verified(job: Job, pair: Pair) -> Sequence[VerifiedPair]:
     return found.pairs if found else ()
 
 
-def _link_next(offset: int) -> str:
-    """Return the path of the current request with another offset."""
-    return url_for(str(request.endpoint), **{**request.args, **(request.view_args or {}), "offset": offset})
+def _link_next(job_id: str, pair: str, query: ScoresQuery, offset: int) -> str:
+    """Return the path of the same request with another offset."""
+    fields = {name: value for name, value in asdict(query).items() if value is not None}
+    return url_for("results.scores", job_id=job_id, pair=pair, **fields | {"offset": offset})
 
 
 def _advise(job: Job) -> str:

@@ -3,6 +3,7 @@
     backbones             the networks that a request can name
     backbone_weights      find or download the weights of a backbone
     backbone_checkpoints  read a weights file without running it
+    torchscript           load a TorchScript file, if it is the published one
     networks              build a backbone and load its weights
     preprocessing         images → input of a network
     transpositions        mirrored and rotated images
@@ -12,6 +13,7 @@
     best_partners         running top-k of each image over the tiles
     verification/         do two images show the same block, and where: ``verify``
     verified_pairs        verified pairs: records, and the file that holds them
+    groups                verified pairs → groups of images that show the same block
     scores                scores of a pair of documents: stored in a file, returned as ``.npy``
     scored_pairs          pairs of images with score and verification: selected, returned as JSON or CSV
 

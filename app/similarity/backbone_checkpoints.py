@@ -1,6 +1,7 @@
 """Safe reading of backbone weights: no code of a file runs, and all parameters must fit the network."""
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,46 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import nn
+from torchvision.models import resnet
 
 from app.errors import BackboneError
 
 State = dict[str, torch.Tensor]
+# Objects besides tensors that a file may hold. A Namespace has the arguments of a training. The others are the parts of
+# a torchvision ResNet, which some authors publish as a whole. None of them runs code when it is loaded.
+_HARMLESS = [
+    Namespace,
+    resnet.ResNet,
+    resnet.BasicBlock,
+    resnet.Bottleneck,
+    *(nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Linear, nn.Identity),
+    set,
+]
+# Number of parameter names in an error message.
+_SHOWN = 3
 
-# Keys under which training programs save the state dict in their checkpoints.
-_WRAPPERS = ("state_dict", "model")
+# Keys under which training programs save the state dict in their checkpoints. DINO saves both networks; its authors
+# evaluate the teacher.
+_WRAPPERS = ("state_dict", "model", "teacher", "student")
+# Prefixes of the parameter names in such checkpoints, by what adds them. Where several networks are saved, the first
+# prefix that occurs names the one to use, such as the query encoder of MoCo.
+_PREFIXES = (
+    "module.",  # DistributedDataParallel
+    "_orig_mod.",  # torch.compile
+    "teacher.",  # DINOv2, DINO in Lightning
+    "student.",
+    "encoder_q.",  # MoCo 1 and 2
+    "base_encoder.",  # MoCo 3
+    "backbone.",  # DINO, next to its head
+    "encoder.",
+    "model.",
+)
 
 
-def load_state(path: Path, prefix: str = "") -> State:
+def load_state(path: Path) -> State:
     """Return the state dict in a weights file: safetensors, or a ``torch.save`` without other objects.
 
-    Args:
-        path: The weights file.
-        prefix: Prefix of the parameter names; it is removed, and parameters without it are dropped.
+    The checkpoint of a training may have the state dict of a network under a key.
 
     Raises:
         BackboneError: If the file is damaged, or contains anything but parameters.
@@ -31,16 +57,32 @@ def load_state(path: Path, prefix: str = "") -> State:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_HARMLESS):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     # A malformed file can raise any exception; for the user they all mean the same.
     except Exception as error:
         raise BackboneError(
             f"{path.name} cannot be loaded safely: it is damaged, or contains more than weights; download it again."
         ) from error
+    if isinstance(state, nn.Module):
+        state = state.state_dict()
     state = next((state[key] for key in _WRAPPERS if isinstance(state, dict) and key in state), state)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise BackboneError(f"{path.name} does not contain weights: replace it by a file with a state dict.")
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return state
+
+
+def unwrap(state: State, wanted: Mapping[str, torch.Tensor]) -> State:
+    """Return the parameters of one network without the prefixes that training programs add to their names.
+
+    Args:
+        state: State dict from a file.
+        wanted: State dict of the network. A prefix that occurs in it is not removed.
+    """
+    left = [prefix for prefix in _PREFIXES if not any(name.startswith(prefix) for name in wanted)]
+    while prefix := next((each for each in left if any(name.startswith(each) for name in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return state
 
 
 def drop_head(state: Mapping[str, torch.Tensor], heads: tuple[str, ...]) -> State:
@@ -51,6 +93,8 @@ def drop_head(state: Mapping[str, torch.Tensor], heads: tuple[str, ...]) -> Stat
 def fill(network: nn.Module, state: State, file: str, heads: tuple[str, ...] = ()) -> None:
     """Load a state dict into a network; except for the classifier, both must have the same parameters.
 
+    Prefixes of the parameter names are removed (:func:`unwrap`).
+
     Args:
         network: Network to fill.
         state: State dict from the file.
@@ -60,19 +104,25 @@ def fill(network: nn.Module, state: State, file: str, heads: tuple[str, ...] = (
     Raises:
         BackboneError: If the state dict belongs to another network.
     """
-    wanted, state = drop_head(network.state_dict(), heads), drop_head(state, heads)
+    wanted = drop_head(network.state_dict(), heads)
+    state = drop_head(unwrap(state, wanted), heads)
     # num_batches_tracked is needed only for training, and older files lack it.
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     surplus = [name for name in state if name not in wanted]
     unlike = [name for name in wanted if name in state and wanted[name].shape != state[name].shape]
-    for what, names in (("lacks", missing), ("also has", surplus), ("has in another shape", unlike)):
-        if names:
-            raise BackboneError(
-                f"{file} contains the weights of another network: it {what} {names[0]} and {len(names) - 1} more; "
-                "replace it by the published file."
-            )
+    found = (("lacks", missing), ("also has", surplus), ("has in another shape", unlike))
+    if differences := [f"it {what} {_list_names(names)}" for what, names in found if names]:
+        raise BackboneError(
+            f"{file} contains the weights of another network: {', '.join(differences)}; replace it by the "
+            "published file, or by your own weights of the same network."
+        )
     check_finite(state, file)
     network.load_state_dict(state, strict=False)
+
+
+def _list_names(names: list[str]) -> str:
+    shown = ", ".join(name[:100] for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
 def check_finite(state: Mapping[str, torch.Tensor], file: str) -> None:

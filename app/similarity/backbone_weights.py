@@ -15,7 +15,6 @@ from app.net.transport import TrustingAdapter, explain_certificate
 from app.similarity.backbones import PREPROCESSING, Backbone, Pooling
 from app.storage import open_atomic
 
-_SUFFIXES = (".safetensors", ".pth")
 _CHUNK = 1 << 20
 # Timeouts for connecting and for reading, in seconds.
 _SECONDS = (10.0, 60.0)
@@ -36,12 +35,13 @@ def fetch_weights(backbone: Backbone, folder: Path, ca_bundle: Path | None = Non
         BackboneError: If the file is missing, and cannot be downloaded or fails its checksum.
     """
     found = _look_for(backbone, folder)
-    if found is None and backbone.url:
+    if found is None and backbone.checksum:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{_name_file(backbone)}.lock"):
+        file = _list_files(backbone)[-1]
+        with FileLock(folder / f".{file}.lock"):
             found = _look_for(backbone, folder)
             if found is None:
-                found = folder / f"{_name_file(backbone)}.pth"
+                found = folder / file
                 _download(backbone, found, ca_bundle)
     return found or find_weights(backbone, folder)
 
@@ -72,11 +72,10 @@ def _look_for(backbone: Backbone, folder: Path) -> Path | None:
     if backbone.source == "detection":
         path = folder.parent / f"{backbone.model}.pt"
         return path if path.is_file() else None
-    for suffix in _SUFFIXES:
-        path = folder / f"{_name_file(backbone)}{suffix}"
-        if path.is_file():
-            return path
-    return _look_in_hub_cache(backbone) if not backbone.url else None
+    for file in _list_files(backbone):
+        if (folder / file).is_file():
+            return folder / file
+    return _look_in_hub_cache(backbone) if backbone.source in ("timm", "clip") else None
 
 
 def _look_in_hub_cache(backbone: Backbone) -> Path | None:
@@ -95,18 +94,18 @@ def _look_in_hub_cache(backbone: Backbone) -> Path | None:
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def _name_file(backbone: Backbone) -> str:
+def _list_files(backbone: Backbone) -> list[str]:
+    """Return the possible names of the weights file, the preferred one first; a download gets the last one."""
     # find_backbone has validated the name. Not all file systems allow a colon.
-    return backbone.name.replace(":", "-")
+    stem = backbone.name.replace(":", "-")
+    return [backbone.file] if backbone.file else [f"{stem}.safetensors", f"{stem}.pth"]
 
 
 def _advise(backbone: Backbone, folder: Path) -> str:
     if backbone.source == "detection":
         return f"put them there as {folder.parent.name}/{backbone.model}.pt"
-    shown = Path(*folder.parts[-2:], _name_file(backbone))
-    if backbone.url:
-        return f"download {backbone.url} to {shown}.pth"
-    return f"save them as {shown}.safetensors or {shown}.pth"
+    shown = [str(Path(*folder.parts[-2:], file)) for file in _list_files(backbone)]
+    return f"download {backbone.url} to {shown[-1]}" if backbone.url else f"save them as {' or '.join(shown)}"
 
 
 def _download(backbone: Backbone, path: Path, ca_bundle: Path | None) -> None:

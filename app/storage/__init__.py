@@ -15,6 +15,7 @@
     data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
     data/jobs/<job id>/scores/0001-0002-<key>.verified               their verified pairs of images, likewise
+    data/jobs/<job id>/groups.json                                   the groups of its images, after the first request
     data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
     data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
     data/jobs/<job id>/results/                                      metrics, curves and pictures of a training

@@ -105,10 +105,15 @@ class JobFolder:
         """Return the path of the verified pairs of images of two documents; ``name`` is as in :meth:`scores`."""
         return self.scores(first, second, name).with_suffix(".verified")
 
+    @property
+    def groups(self) -> Path:
+        return self.path / "groups.json"
+
     def forget_document(self, number: int) -> None:
-        """Remove the records of a document, and the scores of its pairs."""
+        """Remove the records of a document, the scores of its pairs, and the groups."""
         name = f"{number:04d}"
         found = [
+            self.path.glob("groups.json"),
             self.path.glob(f"documents/{name}.*"),
             self.path.glob(f"scores/{name}-*"),
             self.path.glob(f"scores/*-{name}-*"),

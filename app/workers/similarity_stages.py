@@ -71,7 +71,7 @@ def run(services: Services, job: Job) -> State | None:
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
     features = FeatureStore(services.storage.features)
-    verifier = PairVerifier(features, request.transpositions, request.verify) if request.verify else None
+    verifier = PairVerifier(features, request.verify) if request.verify else None
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}
     services.jobs.record_start(job)
     compare(

@@ -52,3 +52,9 @@ def test_the_kinds_of_jobs_import_no_worker() -> None:
     code = "import sys, app.jobs.job_kinds; print([m for m in sys.modules if m.startswith('app.workers')])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_groups_and_pictures_of_pairs_are_made_without_numpy() -> None:
+    code = "import sys, app.jobs.job_groups, app.jobs.pair_pictures; print('numpy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "False", run.stderr

@@ -1,17 +1,39 @@
-"""Run each benchmark that starts a whole service, with the smallest possible load."""
+"""Run each benchmark that uses a whole service, with the smallest possible load."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import whole_jobs
+from app.demo.service import choose_settings
+from bench import politeness, soak, submit_latency, whole_jobs
 from bench.__main__ import main
+from tests.support.service import Service, open_service
+
+RATE = 50
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, small_models: Path) -> Iterator[Service]:
+    """A service that suits every benchmark: starting it takes longer than the small loads."""
+    settings: dict[str, Any] = {"host_interval_seconds": 1 / RATE, "trusted_hosts": politeness.LOOPBACK}
+    with open_service(tmp_path_factory.mktemp("service"), models_folder=small_models, **settings) as service:
+        yield service
 
 
 @pytest.fixture(autouse=True)
-def _small_models(monkeypatch: pytest.MonkeyPatch, small_models: Path) -> None:
-    """Let the services detect with tiny untrained weights."""
-    monkeypatch.setenv("MODELS_FOLDER", str(small_models))
+def _share_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each benchmark check its settings and use the running service."""
+
+    @contextmanager
+    def share(folder: Path, wrapper: Sequence[str] = (), **settings: Any) -> Iterator[Service]:
+        choose_settings(folder, **settings)
+        yield service
+
+    for module in (politeness, soak, submit_latency, whole_jobs):
+        monkeypatch.setattr(module, "open_service", share)
 
 
 def test_soak_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,15 +46,23 @@ def test_soak_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_politeness_counts_requests(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["politeness", "--pages", "8", "--rate", "50"])
+    main(["politeness", "--pages", "8", "--rate", str(RATE)])
     printed = capsys.readouterr().out
     assert "8 pages of 4 manifests ({'done': 4})" in printed
     (busiest,) = [line.split(" | ") for line in printed.splitlines() if line.startswith("| most requests within 1 s")]
-    assert int(busiest[2].rstrip(" |")) <= 50 + 4
+    assert int(busiest[2].rstrip(" |")) <= RATE + 4
     assert "| requests | – | 20 |" in printed
 
 
+def test_jobs_are_timed_next_to_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["jobs", "--count", "4", "--small-jobs", "2"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [row[0].split(",")[0] for row in rows] == ["| script: 1000 pixels"] + ["| service"] * 5
+    assert [row[3] for row in rows] == ["5 |", "9 |", "1 |", "9 |", "1 |", "4 |"]
+
+
 def test_submit_times_each_state_of_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
+    """Must be the last test of this file, because it stops the broker."""
     main(["submit", "--queued", "3", "--requests", "8", "--busy", "0"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == [
@@ -45,11 +75,3 @@ def test_submit_times_each_state_of_the_queue(capsys: pytest.CaptureFixture[str]
         "| POST /run_detect, the broker is dead",
     ]
     assert {row[2] for row in rows[:5]} == {"200"}
-
-
-def test_jobs_are_timed_next_to_a_script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(whole_jobs.SETTINGS, "precision", "float32")  # without the trial of another format
-    main(["jobs", "--count", "4", "--small-jobs", "2"])
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
-    assert [row[0].split(",")[0] for row in rows] == ["| script: 1000 pixels"] + ["| service"] * 5
-    assert [row[3] for row in rows] == ["5 |", "9 |", "1 |", "9 |", "1 |", "6 |"]

@@ -62,23 +62,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("commands", [TWO_COMMANDS, RUN_SH], ids=["two commands, debug", "run.sh, debug"])
-def test_a_job_runs_with_the_broker_in_the_env_file(folder: Path, broker: str, commands: tuple[str, ...]) -> None:
-    with run_service(folder, commands, {}, CELERY_BROKER_URL=broker, DEBUG="True") as service:
+def test_run_sh_runs_a_job_with_the_broker_in_the_env_file(folder: Path, broker: str) -> None:
+    with run_service(folder, RUN_SH, {}, CELERY_BROKER_URL=broker, DEBUG="True") as service:
         check_a_detection(*service)
     assert list_used_databases(broker) == ["db1"]
 
 
-def test_a_job_fails_with_the_broker_in_the_env_file(folder: Path, broker: str) -> None:
+def test_two_commands_run_a_job_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
+    with run_service(folder, TWO_COMMANDS, {"CELERY_BROKER_URL": broker}, DEBUG="True") as service:
+        check_a_detection(*service)
+    assert list_used_databases(broker) == ["db1"]
+
+
+def test_two_commands_fail_a_job_with_the_broker_in_the_env_file(folder: Path, broker: str) -> None:
     with run_service(folder, TWO_COMMANDS, WITHOUT_DEFAULT, CELERY_BROKER_URL=broker, DEBUG="False") as service:
         check_a_failed_job(*service)
     assert list_used_databases(broker) == ["db0"]
-
-
-def test_a_job_fails_with_the_broker_in_the_environment(folder: Path, broker: str) -> None:
-    with run_service(folder, TWO_COMMANDS, WITHOUT_DEFAULT | {"CELERY_BROKER_URL": broker}, DEBUG="True") as service:
-        check_a_failed_job(*service)
-    assert list_used_databases(broker) == ["db1"]
 
 
 def test_run_sh_names_a_malformed_broker_url_without_its_password(folder: Path) -> None:

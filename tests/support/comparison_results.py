@@ -1,7 +1,7 @@
 """The files of a finished similarity job."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations_with_replacement
 
@@ -10,7 +10,8 @@ import numpy as np
 from app.similarity.matching import Matches
 from app.similarity.scores import ComparedDocument, pack_scores
 from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair, pack_verified
-from app.storage import JobFolder, name_scores, write_atomic
+from app.storage import JobFolder, Storage, name_scores, write_atomic
+from tests.support.archives import make_image
 
 MIRRORED = VerifiedPair(
     0, 1, Verification(Verdict.SAME, 0.98767, 41, (0, 0, 90, 50), (10, 0, 90, 50), (-1.0, 0.0, 100.0, 0.0, 1.0, 0.0))
@@ -33,3 +34,33 @@ def save_result(folder: JobFolder, doc_ids: Sequence[str]) -> None:
         name = name_scores(f"content of {a}", f"content of {b}")
         write_atomic(folder.scores(places[a], places[b], name), pack_scores(matches))
         write_atomic(folder.verified(places[a], places[b], name), pack_verified([MIRRORED]))
+
+
+# Documents and numbers of two images, and the result of their verification.
+Verified = Mapping[tuple[str, int, str, int], Verification]
+SAME = Verification(Verdict.SAME, 0.96, 40, (2, 1, 20, 12), (1, 2, 20, 12), (1.0, 0.0, -1.0, 0.0, 1.0, 1.0))
+NONE = Verification(Verdict.NONE)
+
+
+def save_verified(storage: Storage, job_id: str, images: Mapping[str, Sequence[str]], verified: Verified) -> None:
+    """Save verified pairs of images, and the images of 30 x 20 pixels in the cache.
+
+    Args:
+        storage: Storage of the service.
+        job_id: ID of the job.
+        images: Names of the images by document ID, in the order of the request.
+        verified: Results; of two documents, the first one in alphabetical order comes first.
+    """
+    folder, numbers = storage.job(job_id), {doc_id: number for number, doc_id in enumerate(images, 1)}
+    for doc_id, names in images.items():
+        urls = [f"https://library.example/{doc_id}/{name}" for name in names]
+        files = [f"{job_id}/{numbers[doc_id]}-{place}.image" for place in range(len(names))]
+        for file in files:
+            write_atomic(storage.cached_image(file), make_image(size=(30, 20)))
+        sizes = [(60, 40)] * len(names), [(30, 20)] * len(names)
+        compared = ComparedDocument(doc_id, f"content of {doc_id}", names, urls, files, *sizes)
+        write_atomic(folder.document(numbers[doc_id], ".compared"), json.dumps(asdict(compared)).encode())
+    for a, b in combinations_with_replacement(sorted(images), 2):
+        pairs = [VerifiedPair(i, j, found) for (one, i, other, j), found in verified.items() if (one, other) == (a, b)]
+        name = name_scores(f"content of {a}", f"content of {b}")
+        write_atomic(folder.verified(numbers[a], numbers[b], name), pack_verified(pairs))

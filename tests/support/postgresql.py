@@ -60,7 +60,7 @@ def run_server() -> Iterator[Server]:
     programs, user = _install(folder)
 
     def run(program: str, *arguments: str) -> None:
-        command = [programs / program, "-D", folder / "data", *arguments]
+        command: list[str | Path] = [programs / program, "-D", folder / "data", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
 
     run("initdb", "-U", "x", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")

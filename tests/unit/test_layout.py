@@ -26,7 +26,7 @@ ALLOWED = {
     "detection": "config devices errors images storage",
     "similarity": "detection devices errors net storage",
     "training": "detection devices errors images net storage",
-    "jobs": "database delivery errors net similarity storage training",
+    "jobs": "database delivery errors images net similarity storage training",
     "monitoring": "config database delivery errors jobs",
     "pipelines": "detection errors iiif images jobs net similarity storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",

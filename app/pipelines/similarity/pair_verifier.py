@@ -25,7 +25,6 @@ from app.images.pixels import map_ahead
 from app.pipelines.similarity.documents import GONE, DocumentRecords
 from app.pipelines.similarity.feature_store import FeatureStore
 from app.similarity.scores import Scores, unpack_scores
-from app.similarity.transpositions import Transposition
 from app.similarity.verification import LocalFeatures, verify
 from app.similarity.verification.local_features import VERSION
 from app.similarity.verified_pairs import MAGIC, ROW_BYTES, Verdict, Verification, VerifiedPair, pack_row
@@ -77,16 +76,12 @@ class PairVerifier:
 
     Args:
         store: Store of the local features.
-        transpositions: Transpositions of the first image that are tried.
         best: Number of best matches of each image that are verified, in both directions.
         threads: Number of threads; 0 for one per core.
     """
 
-    def __init__(
-        self, store: FeatureStore, transpositions: Sequence[Transposition], best: int, threads: int = 0
-    ) -> None:
+    def __init__(self, store: FeatureStore, best: int, threads: int = 0) -> None:
         self._store = store
-        self._transpositions = transpositions
         self._best = best
         self._threads = threads or count_cores()
         self._load = lru_cache(LOADED)(store.find_or_compute)
@@ -195,7 +190,7 @@ class PairVerifier:
             except FileNotFoundError as error:
                 raise FetchError(GONE, temporary=True) from error
             is_same = a.digests[i] == b.digests[j]
-            found = _verify_same(first) if is_same else verify(first, second, self._transpositions)
+            found = _verify_same(first) if is_same else verify(first, second)
             rows += [pack_row(VerifiedPair(i, j, found)) for i, j in group]
         return b"".join(rows)
 

@@ -12,20 +12,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.similarity.verification.registration import Matrix, normalise
+from app.similarity.verification.pictures import Grey, Matrix, Values, normalise
 
 # Longer side of the pictures that are compared, in pixels.
-SIDE = 256
+SIDE = 384
 RADIUS = 8.0
-# Cells of each step, in pixels: (side, stride, largest displacement). The first ones refine the transform.
-STEPS = ((40, 20, 10), (32, 16, 6))
-LAST_STEP = (24, 12, 4)
-# Cells with less deviation than this have no lines to compare.
-LEAST_DEVIATION = 0.35
+# Steps that refine the transform: (reduction, stride, largest displacement), in pixels of the reduced pictures.
+STEPS = ((4, 8, 4), (2, 12, 4))
+LAST_STRIDE, LAST_REACH = 12, 3
+# Cells with less variance than this have no lines to compare.
+LEAST_VARIANCE = 0.12
+FLOOR = 1e-6
 LEAST_CELLS = 8
 # A cell agrees if its displacement, less the smooth part, and its correlation are within these limits.
 LARGEST_RESIDUAL = 1.0
-LEAST_CORRELATION = 0.5
+LEAST_CORRELATION = 0.6
+# Added to the number of compared cells, so that a small overlap, as of two stamps, counts less.
+EXTRA_CELLS = 10
 
 
 @dataclass(frozen=True)
@@ -36,120 +39,137 @@ class Agreement:
         matrix: ``(2, 3)`` refined transform, from pixels of the first picture to pixels of the second.
         share: Share of the compared cells that agree.
         correlation: Median correlation of the cells.
-        residual: Median displacement of the cells, less the smooth part, in pixels of the compared size.
-        overall: Correlation of the whole overlap.
-        bend: Largest coefficient of the smooth displacement, in pixels of the compared size.
         cells: ``(m, 2)`` centres of the agreeing cells, in pixels of the second picture.
         cell: Side of a cell, in pixels of the second picture.
-        compared: Number of compared cells.
     """
 
     matrix: Matrix
     share: float
     correlation: float
-    residual: float
-    overall: float
-    bend: float
     cells: NDArray[np.float64]
     cell: float
-    compared: int
 
 
-def measure_agreement(first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: Matrix) -> Agreement | None:
+def measure_agreement(first: Grey, second: Grey, matrix: Matrix) -> Agreement | None:
     """Refine a transform and measure the agreement of two pictures under it; None if too little can be compared.
 
     Args:
         first, second: Grey pictures ``(height, width)``.
         matrix: ``(2, 3)`` transform, from pixels of the first picture to pixels of the second.
     """
-    # Both are reduced to the scale of the coarser one.
+    # Neither picture is enlarged: the finer one is reduced to the scale of the other.
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    reduction = min(1.0, SIDE / max(second.shape), SIDE / max(first.shape) / scale)
-    source = _reduce(first, reduction * min(1.0, scale) if scale < 1 else reduction)
-    target = _reduce(second, reduction / max(1.0, scale) if scale > 1 else reduction)
-    before = np.diag([first.shape[1] / source.shape[1], first.shape[0] / source.shape[0], 1.0])
-    after = np.diag([target.shape[1] / second.shape[1], target.shape[0] / second.shape[0], 1.0])
-    current = (after @ np.vstack([matrix, [0, 0, 1]]) @ before)[:2]
+    factor = min(1.0, SIDE / max(second.shape), 1 / scale)
+    source, before = _reduce(first, min(1.0, factor * scale))
+    target, after = _reduce(second, factor)
+    current = _compose(after, matrix, np.linalg.inv(before))
     one, two = normalise(source, RADIUS), normalise(target, RADIUS)
-    for step in STEPS:
-        cells, _, _ = _compare_cells(one, two, current, *step)
-        fitted = _fit_smooth(cells, two.shape, degree=1)
+    for reduction, stride, reach in STEPS:
+        reduced = [_shrink(each, reduction) for each in (one, two)]
+        shrink = np.diag([1 / reduction, 1 / reduction, 1.0])
+        small = _compose(shrink, current, np.linalg.inv(shrink))
+        shape = reduced[1].shape
+        fitted = _fit_smooth(_compare_cells(reduced[0], reduced[1], small, stride, reach), shape, degree=1)
         if fitted is None:
             return None
-        current = _correct(current, fitted[0], two.shape)
-    cells, overlap, warped = _compare_cells(one, two, current, *LAST_STEP)
+        current = _compose(np.linalg.inv(shrink), _correct(small, fitted[0], shape), shrink)
+    cells = _compare_cells(one, two, current, LAST_STRIDE, LAST_REACH)
     fitted = _fit_smooth(cells, two.shape, degree=2)
     if fitted is None:
         return None
-    coefficients, residuals = fitted
-    agreeing = (residuals < LARGEST_RESIDUAL) & (cells[:, 4] > LEAST_CORRELATION)
-    a, b = warped[overlap], two[overlap]
-    back = np.array([second.shape[1] / target.shape[1], second.shape[0] / target.shape[0]])
-    whole = np.linalg.inv(after) @ np.vstack([current, [0, 0, 1]]) @ np.linalg.inv(before)
+    agreeing = (cells[:, 4] > LEAST_CORRELATION) & (fitted[1] < LARGEST_RESIDUAL)
+    back = np.linalg.inv(after)
     return Agreement(
-        matrix=whole[:2],
-        share=float(agreeing.mean()),
+        matrix=_compose(back, current, before),
+        share=float(agreeing.sum() / (len(cells) + EXTRA_CELLS)),
         correlation=float(np.median(cells[:, 4])),
-        residual=float(np.median(residuals)),
-        overall=float((a * b).mean() / np.sqrt((a * a).mean() * (b * b).mean() + 1e-6)),
-        bend=float(np.abs(coefficients[1:]).max()),
-        cells=cells[agreeing, :2] * back,
-        cell=float(LAST_STEP[0] * back.mean()),
-        compared=len(cells),
+        cells=cells[agreeing, :2] @ back[:2, :2],
+        cell=float(2 * LAST_STRIDE * back[0, 0]),
     )
 
 
-def _reduce(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+def _reduce(picture: Grey, factor: float) -> tuple[Grey, Matrix]:
+    """Return a picture reduced by a factor, and the ``(3, 3)`` transform of its pixels."""
     height, width = picture.shape
     target = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(picture, target, interpolation=cv2.INTER_AREA), np.uint8)
+    reduced = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.uint8), np.diag([target[0] / width, target[1] / height, 1.0])
 
 
-def _compare_cells(
-    first: NDArray[np.float32], second: NDArray[np.float32], matrix: Matrix, cell: int, stride: int, reach: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float32]]:
-    """Find the displacement of each cell of the second picture.
+def _shrink(values: Values, factor: int) -> Values:
+    shrunk = cv2.resize(values, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(shrunk, np.float32)
+
+
+def _compose(after: Matrix, matrix: Matrix, before: Matrix) -> Matrix:
+    """Return the ``(2, 3)`` transform that applies ``before``, then ``matrix``, then ``after``."""
+    return np.asarray((after @ np.vstack([matrix, [0, 0, 1]]) @ before)[:2])
+
+
+def _compare_cells(first: Values, second: Values, matrix: Matrix, stride: int, reach: int) -> NDArray[np.float64]:
+    """Find the displacement of each cell of the second picture. Cells are two strides wide and overlap by half.
+
+    All cells are computed at once for each displacement: the product of the pictures, averaged over blocks.
 
     Returns:
-        Rows (centre x, centre y, displacement x, displacement y, correlation), the overlap of the two pictures, and
-        the first picture under the transform.
+        Rows (centre x, centre y, displacement x, displacement y, correlation), in pixels of the second picture.
     """
-    height, width = second.shape
-    cell = min(cell, height // 3, width // 3)
-    stride = max(6, min(stride, cell // 2))
+    blocks = second.shape[1] // stride, second.shape[0] // stride
+    width, height = blocks[0] * stride, blocks[1] * stride
+    if min(blocks) < 2:
+        return np.empty((0, 5))
     warped = cv2.warpAffine(first, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    covered = cv2.warpAffine(np.ones_like(first), matrix, (width, height), flags=cv2.INTER_NEAREST)
-    cells = []
-    for y in range(reach, height - cell - reach + 1, stride):
-        for x in range(reach, width - cell - reach + 1, stride):
-            if covered[y : y + cell, x : x + cell].mean() < 0.95:
-                continue
-            template = warped[y : y + cell, x : x + cell]
-            window = second[y - reach : y + cell + reach, x - reach : x + cell + reach]
-            if template.std() < LEAST_DEVIATION or window.std() < LEAST_DEVIATION:
-                continue
-            dx, dy, value = _find_peak(cv2.matchTemplate(window, template, cv2.TM_CCOEFF_NORMED))
-            cells.append((x + cell / 2, y + cell / 2, dx - reach, dy - reach, value))
-    return np.array(cells, np.float64).reshape(-1, 5), covered > 0, warped
-
-
-def _find_peak(correlations: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return the position (x, y) of the maximum, interpolated between pixels, and its value."""
-    _, value, _, (x, y) = cv2.minMaxLoc(correlations)
-    return (
-        x + _interpolate(correlations[y, max(x - 1, 0) : x + 2]),
-        y + _interpolate(correlations[max(y - 1, 0) : y + 2, x]),
-        value,
+    covered = np.asarray(
+        cv2.warpAffine(np.ones_like(first), matrix, (width, height), flags=cv2.INTER_NEAREST), np.float32
     )
+    field: Values = np.pad(second[:height, :width], reach)
+    squares = field * field
+    side = 2 * reach + 1
+    own = _average(warped * warped, blocks)
+    scores = np.empty((side * side, *own.shape), np.float32)
+    for place in range(side * side):
+        y, x = divmod(place, side)
+        product = _average(warped * field[y : y + height, x : x + width], blocks)
+        other = _average(squares[y : y + height, x : x + width], blocks)
+        scores[place] = product / np.sqrt(np.maximum(own * other, FLOOR))
+    usable = (_average(covered, blocks) > 0.95) & (own > LEAST_VARIANCE)
+    usable &= _average(squares[reach : reach + height, reach : reach + width], blocks) > LEAST_VARIANCE
+    rows, columns = np.nonzero(usable)
+    dx, dy, values = _find_peaks(scores[:, rows, columns].reshape(side, side, -1))
+    centres = (columns + 1.0) * stride, (rows + 1.0) * stride
+    return np.stack([*centres, dx - reach, dy - reach, values], axis=1)
 
 
-def _interpolate(values: NDArray[np.float32]) -> float:
-    """Return the offset of the peak of the parabola through three values."""
-    if len(values) < 3:
-        return 0.0
-    left, centre, right = values
-    curvature = left - 2 * centre + right
-    return float(0.5 * (left - right) / curvature) if curvature < 0 else 0.0
+def _average(values: Values, blocks: tuple[int, int]) -> Values:
+    """Return the averages over cells of 2 × 2 blocks: one row and one column fewer than there are blocks."""
+    means = cv2.resize(values, blocks, interpolation=cv2.INTER_AREA)
+    rows = means[:-1] + means[1:]
+    return np.asarray((rows[:, :-1] + rows[:, 1:]) / 4, np.float32)
+
+
+def _find_peaks(scores: Values) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the position (x, y) of each maximum, interpolated between pixels, and its value.
+
+    Args:
+        scores: ``(side, side, m)`` correlations by displacement (y, x) and cell.
+    """
+    side, _, count = scores.shape
+    y, x = np.divmod(scores.reshape(side * side, count).argmax(axis=0), side)
+    cells = np.arange(count)
+    values = scores[y, x, cells]
+
+    def interpolate(before: Values, after: Values, inner: NDArray[np.bool_]) -> NDArray[np.float64]:
+        curvature = before - 2 * values + after
+        offset = 0.5 * (before - after) / np.where(curvature < 0, curvature, -1)
+        return np.where(inner & (curvature < 0), offset, 0.0)
+
+    left, right = scores[y, np.maximum(x - 1, 0), cells], scores[y, np.minimum(x + 1, side - 1), cells]
+    above, below = scores[np.maximum(y - 1, 0), x, cells], scores[np.minimum(y + 1, side - 1), x, cells]
+    return (
+        x + interpolate(left, right, (x > 0) & (x < side - 1)),
+        y + interpolate(above, below, (y > 0) & (y < side - 1)),
+        values.astype(np.float64),
+    )
 
 
 def _fit_smooth(

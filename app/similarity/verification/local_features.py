@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.uint8]
+from app.similarity.verification.pictures import Grey, Thumbnail, build_thumbnail
 
 # Part of the cache key of stored features. Change it whenever the features change.
 VERSION = "sift 1"
@@ -57,6 +57,10 @@ class LocalFeatures:
         rows = self.descriptors.astype(np.float32)
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
+    @cached_property
+    def thumbnail(self) -> Thumbnail:
+        return build_thumbnail(self.picture)
+
     def pack(self) -> bytes:
         """Return the features as the content of a file: about 80 KB."""
         file = io.BytesIO()
@@ -84,12 +88,11 @@ def extract_features(pixels: NDArray[np.uint8], size: tuple[float, float] | None
     height, width = grey.shape
     scale = min(SIDE / max(height, width), LARGEST_ENLARGEMENT)
     target = max(1, round(width * scale)), max(1, round(height * scale))
-    # JPEG as in the store, so that stored and fresh features are equal.
     reduced = cv2.resize(grey, target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     points = np.empty((0, 2), np.float32)
     descriptors = np.empty((0, 128), np.uint8)
     if min(target) >= SHORTEST_SIDE:
-        sift = cv2.SIFT_create(nfeatures=MOST_POINTS, contrastThreshold=CONTRAST)
+        sift = cv2.SIFT.create(nfeatures=MOST_POINTS, contrastThreshold=CONTRAST)
         keypoints, raw = sift.detectAndCompute(reduced, None)
         if raw is not None:
             # OpenCV may return a few more points of equal response.

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.similarity.verification.local_features import LocalFeatures
-
-Matrix = NDArray[np.float64]
+from app.similarity.verification.pictures import THUMBNAIL, Matrix, Thumbnail, Values
 
 # A match must be this much nearer than the second nearest (Lowe 2004), and mutual.
 RATIO = 0.85
@@ -17,6 +16,13 @@ RATIO = 0.85
 TOLERANCE = 5.0
 LEAST_INLIERS = 4
 LARGEST_SCALE = 4.0
+# Share of each side of the first thumbnail that is searched for in the second one.
+CORE = 0.7
+# Relative scales that are tried. The boxes of a detector differ by a fifth of their sides.
+SCALES = (0.84, 0.92, 1.0, 1.09, 1.19)
+# Whole pictures that correlate less than this do not show the same design: 99 % of unrelated woodcuts do, and less than
+# 1 % of the prints of one block (bench/README.md, verification).
+LEAST_CORRELATION = 0.45
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,18 @@ def register_points(first: LocalFeatures, second: LocalFeatures, *, mirrored: bo
     owners, partners = _match(rows, second.unit_descriptors)
     if len(owners) < LEAST_INLIERS:
         return None
-    source, target = first.points[owners], second.points[partners]
-    flip = np.array([-1.0, 1.0], np.float32) if mirrored else np.ones(2, np.float32)
-    matrix, inliers = cv2.estimateAffinePartial2D(
-        source * flip, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=2000, confidence=0.999
+    flip = np.array([-1.0 if mirrored else 1.0, 1.0], np.float32)
+    source, target = first.points[owners] * flip, second.points[partners]
+    found, inliers = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=2000, confidence=0.999
     )
-    if matrix is None or inliers.sum() < LEAST_INLIERS:
+    if found is None or inliers.sum() < LEAST_INLIERS:
         return None
+    matrix = np.asarray(found, np.float64)
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
         return None
-    matrix[:, :2] *= flip
-    return Candidate(matrix, int(inliers.sum()))
+    return Candidate(matrix * [*flip, 1.0], int(inliers.sum()))
 
 
 def _match(rows: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -78,44 +84,12 @@ def _match(rows: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDAr
     return kept, nearest[kept]
 
 
-# Side of the square that has the area of a thumbnail, in pixels.
-THUMBNAIL = 80
-# Share of each side of the first thumbnail that is searched for in the second one.
-CORE = 0.7
-# Relative scales that are tried. The boxes of a detector differ by a fifth of their sides.
-SCALES = (0.82, 0.88, 0.94, 1.0, 1.06, 1.13, 1.2)
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture with local contrast normalised.
-
-    Attributes:
-        values: ``(height, width)`` float32.
-        scale: Thumbnail pixels per picture pixel, (horizontal, vertical).
-    """
-
-    values: NDArray[np.float32]
-    scale: tuple[float, float]
-
-
-def build_thumbnail(picture: NDArray[np.uint8]) -> Thumbnail:
-    height, width = picture.shape
-    factor = THUMBNAIL / np.sqrt(height * width)
-    target = max(1, round(width * factor)), max(1, round(height * factor))
-    small = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-    return Thumbnail(normalise(small, 6.0), (target[0] / width, target[1] / height))
-
-
-def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) -> tuple[float, Candidate | None]:
-    """Search the core of the first picture in the second one.
+def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) -> Candidate | None:
+    """Search the core of the first picture in the second one. Return None if it is not found.
 
     Args:
         first, second: Thumbnails of the two pictures.
         orientation: ``(2, 2)`` matrix of a mirroring or a quarter turn of the first picture.
-
-    Returns:
-        The correlation in [-1, 1], and the transform.
     """
     turned, turn = _orient(first.values, orientation)
     height, width = turned.shape
@@ -123,7 +97,7 @@ def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) 
     core = np.ascontiguousarray(turned[top : height - top, left : width - left])
     margin = THUMBNAIL // 4
     field = cv2.copyMakeBorder(second.values, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
-    best, placed = -1.0, None
+    best, placed = LEAST_CORRELATION, None
     for scale in SCALES:
         template = cv2.resize(core, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         if template.shape[0] > field.shape[0] or template.shape[1] > field.shape[1]:
@@ -134,28 +108,13 @@ def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) 
             best = value
             placed = np.array([[scale, 0, x - margin - scale * left], [0, scale, y - margin - scale * top], [0, 0, 1]])
     if placed is None:
-        return best, None
+        return None
     enlarge = np.diag([1 / second.scale[0], 1 / second.scale[1], 1.0])
     reduce = np.diag([first.scale[0], first.scale[1], 1.0])
-    return best, Candidate((enlarge @ placed @ turn @ reduce)[:2])
+    return Candidate((enlarge @ placed @ turn @ reduce)[:2])
 
 
-def normalise(picture: NDArray[np.uint8], radius: float) -> NDArray[np.float32]:
-    """Return a picture with local mean 0 and local deviation about 1, so that ink and paper tone do not count.
-
-    Args:
-        picture: Grey picture ``(height, width)``.
-        radius: Standard deviation of the Gaussian window, in pixels.
-    """
-    smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 0.8)
-    centred = smooth - cv2.GaussianBlur(smooth, (0, 0), radius)
-    deviation = np.sqrt(cv2.GaussianBlur(centred * centred, (0, 0), radius))
-    # Blank paper stays flat.
-    floor = 0.35 * float(np.sqrt((centred * centred).mean())) + 1e-3
-    return np.asarray(centred / np.maximum(deviation, floor), np.float32)
-
-
-def _orient(values: NDArray[np.float32], orientation: Matrix) -> tuple[NDArray[np.float32], Matrix]:
+def _orient(values: Values, orientation: Matrix) -> tuple[Values, Matrix]:
     """Mirror or turn a picture. Return it with the ``(3, 3)`` transform of its pixels."""
     height, width = values.shape
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]) @ orientation.T
@@ -163,4 +122,4 @@ def _orient(values: NDArray[np.float32], orientation: Matrix) -> tuple[NDArray[n
     matrix = np.eye(3)
     matrix[:2, :2], matrix[:2, 2] = orientation, (-left, -top)
     size = (round(float(np.ptp(corners[:, 0]))) + 1, round(float(np.ptp(corners[:, 1]))) + 1)
-    return cv2.warpAffine(values, matrix[:2], size, flags=cv2.INTER_NEAREST), matrix
+    return np.asarray(cv2.warpAffine(values, matrix[:2], size, flags=cv2.INTER_NEAREST), np.float32), matrix

@@ -1,37 +1,68 @@
-"""The verdict on a pair of images: from measured agreement to a probability."""
+"""The verdict on a pair of images: from the agreement of their lines to a probability, a verdict and regions.
+
+The thresholds were chosen on 608 pairs of woodcuts from chapbooks that were judged by eye (bench/README.md,
+verification).
+"""
 
 import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from app.similarity.verification.agreement import Agreement
 from app.similarity.verification.local_features import LocalFeatures
+from app.similarity.verification.pictures import Matrix
 from app.similarity.verified_pairs import Region, Verdict, Verification
+
+# Logistic regression: offset, and weights of the share of agreeing cells and of ln(1 + inliers).
+OFFSET, SHARE, INLIERS = -5.42, 30.1, 0.37
+# A pair with at least this probability has the verdict `same` or `part`.
+LEAST_PROBABILITY = 0.6
+# `same`: the matched region covers at least this share of either image.
+LEAST_COVERAGE = 0.6
+# `copy?`: the cells correlate at least this well. Less than 1 % of unrelated woodcuts do.
+LEAST_COPY_CORRELATION = 0.33
 
 
 def decide(agreement: Agreement | None, inliers: int, first: LocalFeatures, second: LocalFeatures) -> Verification:
-    """Return the verdict on a pair (first version)."""
-    if agreement is None or agreement.share < 0.15:
+    """Return the result for a pair of images.
+
+    Args:
+        agreement: Agreement under the best transform; None if there is no transform.
+        inliers: Largest number of feature matches that agree with a transform.
+        first, second: Local features of the two images.
+    """
+    if agreement is None:
         return Verification(Verdict.NONE, inliers=inliers)
-    probability = 1 / (1 + math.exp(-25 * (agreement.share - 0.35)))
+    probability = estimate_probability(agreement, inliers)
+    is_same = probability >= LEAST_PROBABILITY
+    if len(agreement.cells) == 0 or not (is_same or agreement.correlation >= LEAST_COPY_CORRELATION):
+        return Verification(Verdict.NONE, probability, inliers)
     half = agreement.cell / 2
-    low, high = agreement.cells.min(axis=0) - half, agreement.cells.max(axis=0) + half
-    inverse = cv2.invertAffineTransform(agreement.matrix)
-    corners = np.array([[low[0], low[1]], [high[0], low[1]], [low[0], high[1]], [high[0], high[1]]])
-    back = corners @ inverse[:, :2].T + inverse[:, 2]
-    one = _region(back, first)
-    two = _region(corners, second)
-    whole = min(one[2] * one[3] / (first.size[0] * first.size[1]), two[2] * two[3] / (second.size[0] * second.size[1]))
-    verdict = Verdict.COPY if probability < 0.5 else Verdict.SAME if whole >= 0.5 else Verdict.PART
-    (ax, ay), (bx, by) = first.scale, second.scale
-    full = np.diag([bx, by, 1]) @ np.vstack([agreement.matrix, [0, 0, 1]]) @ np.diag([1 / ax, 1 / ay, 1])
-    return Verification(verdict, probability, inliers, one, two, tuple(full[:2].ravel().tolist()))
+    (left, top), (right, bottom) = agreement.cells.min(axis=0) - half, agreement.cells.max(axis=0) + half
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
+    back = cv2.invertAffineTransform(agreement.matrix)
+    region_1, region_2 = _bound(corners @ back[:, :2].T + back[:, 2], first), _bound(corners, second)
+    covered = min(_share(region_1, first), _share(region_2, second))
+    verdict = Verdict.COPY if not is_same else Verdict.SAME if covered >= LEAST_COVERAGE else Verdict.PART
+    enlarge, reduce = np.diag([*second.scale, 1.0]), np.diag([1 / first.scale[0], 1 / first.scale[1], 1.0])
+    whole = enlarge @ np.vstack([agreement.matrix, [0, 0, 1]]) @ reduce
+    return Verification(verdict, probability, inliers, region_1, region_2, tuple(whole[:2].ravel().tolist()))
 
 
-def _region(points: NDArray[np.float64], features: LocalFeatures) -> Region:
+def estimate_probability(agreement: Agreement, inliers: int) -> float:
+    """Return the probability that two images show the same block."""
+    logit = OFFSET + SHARE * agreement.share + INLIERS * math.log1p(inliers)
+    return 1 / (1 + math.exp(-logit))
+
+
+def _bound(points: Matrix, features: LocalFeatures) -> Region:
+    """Return the bounding box of points of the picture, in pixels of the full-size image."""
     scaled = points * np.array(features.scale)
     left, top = np.maximum(np.floor(scaled.min(axis=0)), 0)
-    right, bottom = np.minimum(np.ceil(scaled.max(axis=0)), features.size)
+    right, bottom = np.minimum(np.ceil(scaled.max(axis=0)), np.ceil(features.size))
     return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
+
+
+def _share(region: Region, features: LocalFeatures) -> float:
+    return region[2] * region[3] / (features.size[0] * features.size[1])

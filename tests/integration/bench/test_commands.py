@@ -54,8 +54,8 @@ COMMAND_LINES = {
     "pictures": ("--folder {out}", ["Written: "]),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
-# Commands that run a whole service; tests/service/test_bench_commands.py tests them.
-SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit"}
+# Commands that run a whole service; tests/service/test_bench_commands.py tests them, except for "workers".
+SERVICE_COMMANDS = {"jobs", "politeness", "soak", "submit", "workers"}
 # Command → packages that it needs and the project does not.
 EXTRA_PACKAGES = {"engines": engines.PACKAGES}
 # Command → a file that it writes.
@@ -146,6 +146,15 @@ def test_command_runs_to_its_end(command: str, paths: dict[str, Path], capsys: p
         assert (paths["out"] / OUTPUT_FILES[command]).stat().st_size
 
 
+def test_retrieval_ranks_and_verifies_drawn_prints(paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    save_random_weights(paths["backbones"])
+    run(f"retrieval --count 2 --verify 1 --backbone {BACKBONE} --folder {{backbones}} --plot {{out}}/curves.png", paths)
+    printed = capsys.readouterr().out
+    for name in ("grey thumbnail, 32 pixels", BACKBONE, f"{BACKBONE}, all places", "probability", "same"):
+        assert f"| {name} |" in printed
+    assert (paths["out"] / "curves.png").stat().st_size
+
+
 def save_random_weights(folder: Path) -> None:
     name = BACKBONE.partition(":")[2]
     torch.manual_seed(0)
@@ -184,6 +193,7 @@ def test_readme_lists_the_same_commands_as_the_command_line(capsys: pytest.Captu
         ("evaluate --pages {out}", "has no JPEG images"),
         ("evaluate --pages {document}/images", "neither labels nor illustrations.json"),
         ("retrieval --pages {pages} --folder {backbones}", "weights"),
+        ("retrieval --blocks {out}", "has no labelled prints"),
         ("sample --out {out} --font {out}/none.otf", "There is no font"),
     ],
 )

@@ -359,7 +359,8 @@ def test_an_expired_certificate_is_refused_with_the_reason(
     certificate: Path, expired_certificate: Path, make_fetcher: MakeFetcher, is_over: bool
 ) -> None:
     fetcher, chosen = make_fetcher(trusted=frozenset({"localhost"})), expired_certificate if is_over else certificate
-    fetcher._session().verify = str(chosen)  # the certificate is trusted: only its expiry can fail
+    with fetcher._session() as session:
+        session.verify = str(chosen)  # the certificate is trusted: only its expiry can fail
     with serve_tls(chosen) as port:
         if is_over:
             with pytest.raises(FetchError, match=r"/x has no valid TLS certificate \(certificate has expired\)\."):

@@ -220,6 +220,26 @@ def test_sizes_that_are_wrong_outside_of_the_sample_are_found(download: Download
     assert [(page.width, page.height) for page in pages[5:8]] == [(1186, 1738)] * 3
 
 
+def test_a_strip_replaces_the_info_of_a_single_page(download: Download) -> None:
+    (page,) = download.fetch([SCAN])
+    assert (page.width, page.height, page.note) == (1200, 1600, "")
+    assert len(download.library.paths) == 3
+    assert download.count("/info.json") == 0
+
+
+@pytest.mark.parametrize("size", [(600, 800), (1180, 1600), (1230, 1640), (2400, 3200), (1600, 1200)])
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_wrong_size_of_a_single_page_is_found(download: Download, size: tuple[int, int], is_repeated: bool) -> None:
+    stated = {"width": size[0], "height": size[1]}
+    (page,) = download.fetch([replace(SCAN, more=stated if is_repeated else {})], **stated)
+    assert (page.width, page.height) == (1200, 1600)
+
+
+def test_a_single_page_needs_no_regions(download: Download) -> None:
+    (page,) = download.fetch([replace(SCAN, regions=False)])
+    assert (page.width, page.height) == (1200, 1600)
+
+
 def test_the_limit_of_a_server_is_not_the_size_of_the_image(download: Download) -> None:
     """A server may not state its limit: https://github.com/ruven/iipsrv/issues/157"""
     for number in range(1, PAGES + 1):

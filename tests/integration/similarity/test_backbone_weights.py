@@ -105,6 +105,13 @@ def test_a_missing_file_is_downloaded_once(publisher: Publisher, folder: Path, a
     assert list_files(folder) == ["resnet34.pth"]
 
 
+def test_a_file_with_a_name_of_its_own_is_downloaded_under_it(publisher: Publisher, folder: Path) -> None:
+    checksum = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+    backbone = replace(BACKBONES["sscd_disc_mixup"], url=publisher.url, checksum=checksum)
+    assert fetch_weights(backbone, folder) == folder / "sscd_disc_mixup.torchscript.pt"
+    assert list_files(folder) == ["sscd_disc_mixup.torchscript.pt"]
+
+
 def test_progress_is_shown(publisher: Publisher, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fetch_weights(publish(publisher), folder)
     shown = capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_missing_published_weights_are_downloaded(
     library: Library,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    elsewhere = Backbone("resnet34", "torchvision:resnet34", library.answer("/weights.pth", Answer(404)))
+    elsewhere = Backbone("resnet34", "torchvision:resnet34", library.answer("/weights.pth", Answer(404)), "md5:0")
     monkeypatch.setitem(backbones.BACKBONES, "resnet34", elsewhere)  # type: ignore[arg-type]
     job = claim(services, client, headers, {"a": offer(library)})
     similarity.download(services, job)

@@ -46,7 +46,7 @@ def test_documents_without_a_match_have_no_candidates() -> None:
 
 @pytest.mark.parametrize(("first", "second", "best"), [(5, 4, 2), (1, 9, 3), (3, 3, 100), (1, 1, 1)])
 def test_the_estimate_is_never_too_low(tmp_path: Path, first: int, second: int, best: int) -> None:
-    verifier = PairVerifier(FeatureStore(tmp_path), (), best)
+    verifier = PairVerifier(FeatureStore(tmp_path), best)
     every = [(i, j) for i in range(first) for j in range(second)]
     across = len(find_candidates(build_scores(every), best, within=False))
     assert across <= verifier.estimate(first, second, within=False) <= len(every)

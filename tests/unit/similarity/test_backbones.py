@@ -10,6 +10,12 @@ def test_the_published_backbones_are_found_by_name() -> None:
         "moco_v2_800ep_pretrain",
         "dino_deitsmall16_pretrain",
         "dino_vitbase8_pretrain",
+        "sscd_disc_mixup",
+        "dinov2_vitb14",
+        "clip_vitb32",
+        "resnet50",
+        "resnet18_watermarks",
+        "resnet18_watermarks_conv4",
         "illustrations",
     ]
     assert all(find_backbone(name).name == name for name in BACKBONES)
@@ -49,5 +55,5 @@ def test_a_timm_model_is_found_by_its_name() -> None:
     ],
 )
 def test_unknown_names_are_rejected_with_a_list_of_known_ones(name: str) -> None:
-    with pytest.raises(RequestError, match="dino_vitbase8_pretrain, illustrations, or timm:<model name>"):
+    with pytest.raises(RequestError, match="resnet18_watermarks_conv4, illustrations, or timm:<model name>"):
         find_backbone(name)
