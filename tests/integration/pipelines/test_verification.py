@@ -45,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Replace the verification of a pair by a fast one. The list has an entry for each call."""
     calls: list[object] = []
 
-    def verify(first: LocalFeatures, second: LocalFeatures, _: object) -> Verification:
+    def verify(first: LocalFeatures, second: LocalFeatures) -> Verification:
         calls.append(first)
         return Verification(Verdict.NONE, inliers=len(first.points))
 
