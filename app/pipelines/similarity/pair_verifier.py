@@ -25,8 +25,7 @@ from app.images.pixels import map_ahead
 from app.pipelines.similarity.documents import GONE, DocumentRecords
 from app.pipelines.similarity.feature_store import FeatureStore
 from app.similarity.scores import Scores, unpack_scores
-from app.similarity.verification import LocalFeatures, verify
-from app.similarity.verification.local_features import VERSION
+from app.similarity.verification import VERSION, LocalFeatures, verify
 from app.similarity.verified_pairs import MAGIC, ROW_BYTES, Verdict, Verification, VerifiedPair, pack_row
 from app.storage import build_key
 

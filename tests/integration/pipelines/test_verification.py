@@ -12,7 +12,8 @@ from app.errors import FetchError, LeaseLost
 from app.iiif.fetch import Fetcher
 from app.pipelines.similarity import pair_verifier
 from app.pipelines.similarity.documents import Coverage
-from app.similarity.verified_pairs import Verdict
+from app.similarity.verification import LocalFeatures
+from app.similarity.verified_pairs import Verdict, Verification
 from tests.support.comparing import Comparing, draw
 from tests.support.library import Answer, Library
 
@@ -39,10 +40,16 @@ def find_verified(run: Comparing, a: str, b: str) -> dict[tuple[str, str], Verdi
     return {(found.a.names[each.first], found.b.names[each.second]): each.verification.verdict for each in found.pairs}
 
 
-def count_verifications(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Replace the verification of a pair by a fast one. The list has an entry for each call."""
     calls: list[object] = []
-    original = pair_verifier.verify
-    monkeypatch.setattr(pair_verifier, "verify", lambda *args: (calls.append(args), original(*args))[1])
+
+    def verify(first: LocalFeatures, second: LocalFeatures) -> Verification:
+        calls.append(first)
+        return Verification(Verdict.NONE, inliers=len(first.points))
+
+    monkeypatch.setattr(pair_verifier, "verify", verify)
     return calls
 
 
@@ -85,10 +92,11 @@ def test_nothing_is_verified_without_the_option(run: Comparing) -> None:
     assert not run.storage.features.exists()
 
 
-def test_a_killed_verification_resumes_at_its_chunk(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_verification_resumes_at_its_chunk(
+    run: Comparing, calls: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pair_verifier, "CHUNK", 2)
     monkeypatch.setattr("app.pipelines.similarity.comparison.REPORT_SECONDS", 0)
-    calls = count_verifications(monkeypatch)
     run.download()
 
     def kill_after(number: int) -> object:
@@ -119,7 +127,7 @@ def test_a_killed_verification_resumes_at_its_chunk(run: Comparing, monkeypatch:
     assert not list(run.storage.scores.rglob("*.verified-part"))
 
 
-def test_a_new_document_costs_only_itself_and_its_pairs(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_document_costs_only_itself_and_its_pairs(run: Comparing, calls: list[object]) -> None:
     run.download()
     run.compare()
     features = {path: path.stat().st_ino for path in run.storage.features.rglob("*.npz")}
@@ -127,7 +135,7 @@ def test_a_new_document_costs_only_itself_and_its_pairs(run: Comparing, monkeypa
     more = run.again("more")
     more.verify = run.verify
     more.offer("new", {"x": draw(1, (240, 240)), "y": draw(51)})
-    calls = count_verifications(monkeypatch)
+    calls.clear()
     more.download()
     more.compare()
     assert more.counted["image_pair known"] == before
@@ -138,11 +146,10 @@ def test_a_new_document_costs_only_itself_and_its_pairs(run: Comparing, monkeypa
     assert (features.items() <= after.items(), len(after)) == (True, len(features) + 1)
 
 
-def test_copies_of_one_file_are_verified_once(run: Comparing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_one_file_are_verified_once(run: Comparing, calls: list[object]) -> None:
     run.verify = 10
     run.offer("c", {str(number): draw(1, (240, 240)) for number in range(40)})
     run.offer("d", {str(number): draw(2, (240, 240)) for number in range(40)})
-    calls = count_verifications(monkeypatch)
     run.download()
     run.compare()
     found = run.result.load_verified(("c", "d"))
@@ -169,6 +176,7 @@ def test_images_without_structure_get_a_verdict(run: Comparing) -> None:
     assert set(found.values()) == {Verdict.NONE}
 
 
+@pytest.mark.usefixtures("calls")
 def test_an_image_that_is_gone_fails_and_the_others_are_verified(run: Comparing) -> None:
     run.download()
     lost = next(iter(run.sources["a"].cache.folder.glob("*.image")))
@@ -180,6 +188,7 @@ def test_an_image_that_is_gone_fails_and_the_others_are_verified(run: Comparing)
     assert len(find_verified(run, "a", "a")) == 4 * 3 / 2
 
 
+@pytest.mark.usefixtures("calls")
 def test_images_removed_during_the_verification_fail_the_job(run: Comparing) -> None:
     run.download()
 
@@ -192,6 +201,7 @@ def test_images_removed_during_the_verification_fail_the_job(run: Comparing) -> 
         run.compare(report=report)
 
 
+@pytest.mark.usefixtures("calls")
 def test_a_retry_needs_features_or_images(run: Comparing) -> None:
     run.offer("c", {"good": draw(2), "late": Answer(404)})
     run.download()
@@ -210,6 +220,7 @@ def test_a_retry_needs_features_or_images(run: Comparing) -> None:
     assert len(find_verified(run, "c", "c")) == 1
 
 
+@pytest.mark.usefixtures("calls")
 def test_other_parameters_are_verified_again_with_stored_features(run: Comparing) -> None:
     run.download()
     run.compare()
@@ -225,6 +236,7 @@ def test_other_parameters_are_verified_again_with_stored_features(run: Comparing
     assert len(list(run.storage.features.rglob("*.npz"))) == 8
 
 
+@pytest.mark.usefixtures("calls")
 def test_results_survive_the_retention_of_the_cache(run: Comparing) -> None:
     run.download()
     run.compare()
