@@ -22,13 +22,14 @@ In: validated requests of the routes. Out: rows, messages that wake workers, eve
 """
 
 from app.jobs.lifecycle import Jobs
-from app.jobs.requests import DetectionRequest, EvaluationRequest, SimilarityRequest, TrainingRequest
+from app.jobs.requests import DetectionRequest, EvaluationRequest, SearchRequest, SimilarityRequest, TrainingRequest
 from app.jobs.states import Stage, State
 
 __all__ = [
     "DetectionRequest",
     "EvaluationRequest",
     "Jobs",
+    "SearchRequest",
     "SimilarityRequest",
     "Stage",
     "State",

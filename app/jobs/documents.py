@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.database.sessions import Database
 from app.database.tables import Document, Job
 from app.errors import RequestError
-from app.jobs.requests import DetectionRequest, SimilarityRequest, Source
+from app.jobs.requests import DetectionRequest, SearchRequest, SimilarityRequest, Source
 from app.jobs.requests.reading import show
 from app.jobs.states import FINISHED, UNFINISHED, State
 from app.storage import Storage
@@ -23,6 +23,23 @@ class Forgotten:
     forgotten: tuple[str, ...]
     in_use: tuple[str, ...]
     unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EmbeddedDocument:
+    """A document whose images a similarity job has embedded.
+
+    Attributes:
+        job_id: ID of the job.
+        number: Position in the job's request, from 1.
+        doc_id: ID of the document.
+        content: Key of its embeddings.
+    """
+
+    job_id: str
+    number: int
+    doc_id: str
+    content: str
 
 
 class Documents:
@@ -42,13 +59,13 @@ class Documents:
 
         Args:
             app_id: ID of the client app.
-            doc_id: ID of the document, for error messages.
+            doc_id: ID of the document, for error messages; "" in a search.
             source: Source with a ``job_id``, or with a ``manifest_url`` for the newest job in state ``done``.
 
         Raises:
             RequestError: The client app has no such job, or it is not ``done``.
         """
-        named = f"documents: {show(doc_id)} names"
+        named = f"documents: {show(doc_id)} names" if doc_id else "job_id is the ID of"
         mine = select(Job).where(Job.app_id == app_id)
         with self._database.session() as session:
             if source.manifest_url:
@@ -103,6 +120,42 @@ class Documents:
         """Return the documents of a job, in the order of its request."""
         with self._database.session() as session:
             return session.scalars(select(Document).where(Document.job_id == job.id).order_by(Document.number)).all()
+
+    def list_embedded(self, app_id: int, request: SearchRequest) -> list[EmbeddedDocument]:
+        """Return the documents that a search covers, those of the newest jobs first. A document may occur repeatedly.
+
+        Their embeddings may have been removed since.
+
+        Args:
+            app_id: ID of the client app.
+            request: Search. Its documents were embedded by the same model with the same pooling.
+
+        Raises:
+            RequestError: There is no such document, or a document of the request is not among them.
+        """
+        same = (Job.request["model"].as_string() == request.model) & (
+            Job.request["pooling"].as_string() == request.pooling
+        )
+        jobs = select(Job.id).where(Job.app_id == app_id, Job.kind == SimilarityRequest.kind, same)
+        columns = select(Document.job_id, Document.number, Document.doc_id, Document.content)
+        embedded = columns.where(Document.app_id == app_id, Document.content.is_not(None))
+        if request.documents:
+            embedded = embedded.where(Document.doc_id.in_(request.documents))
+        with self._database.session() as session:
+            order = {job_id: place for place, job_id in enumerate(session.scalars(jobs.order_by(Job.created.desc())))}
+            found = session.execute(embedded).all()
+        rows = [
+            EmbeddedDocument(job_id, number, doc_id, str(content))
+            for job_id, number, doc_id, content in found
+            if job_id in order
+        ]
+        named = f"by {request.model}" + f" with pooling {request.pooling}" * bool(request.pooling)
+        known = {row.doc_id for row in rows}
+        if unknown := [doc_id for doc_id in request.documents if doc_id not in known]:
+            raise RequestError(f"documents: {show(unknown[0])} was not embedded {named}: compare it first.")
+        if not rows:
+            raise RequestError(f"You have no documents that were embedded {named}: compare some first.")
+        return sorted(rows, key=lambda row: order[row.job_id])
 
     def list_sources_in_use(self) -> set[str]:
         """Return the sources of documents in unfinished jobs."""

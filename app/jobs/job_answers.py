@@ -167,6 +167,23 @@ class SimilarityJob(JobAnswer):
     ]
 
 
+class SearchJob(JobAnswer):
+    """A job that searches for an image. GET /jobs/<id>/matches returns its result."""
+
+    kind: Literal["search"]
+    image_url: Annotated[str | None, Field(description="The URL of the image; null for an upload or a detection.")]
+    xywh: Annotated[str | None, Field(description="The region of the image; null for the whole image.")]
+    model: Annotated[str, Field(description="The network that embeds the images.")]
+    pooling: Annotated[
+        Pooling | None, Field(description="The pooling of the feature maps; null for that of the model.")
+    ]
+    documents: Annotated[list[str], Field(description="The documents of the request; empty for all.")]
+    transpositions: Annotated[list[Transposition], Field(description="The transformations of the image.")]
+    k: Annotated[Count, Field(description="The number of best matches.")]
+    verify: Annotated[Count, Field(description="The number of best matches that are verified.")]
+    deliveries: list[DeliveryAnswer]
+
+
 class ClassFigures(TypedDict):
     """The metrics of one class, or of all classes. An undefined metric is null."""
 

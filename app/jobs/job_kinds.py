@@ -7,6 +7,7 @@ kind             what it does                                 result
 ``collection``   a detection job whose URL turned out to be   none: each manifest has its own
                  a collection: it adds a job per manifest
 ``similarity``   compare every pair of documents              one score file per pair
+``search``       search for an image in embedded documents    matches in the job's folder
 ``training``     train detection weights on a data set        published weights
 ``test``         evaluate weights on a data set               figures in the job
 ===============  ===========================================  =============================
@@ -18,8 +19,15 @@ from pkgutil import resolve_name
 from typing import Any
 
 from app.database.tables import Job
-from app.jobs.job_answers import DetectionJob, EvaluationJob, SimilarityJob, TrainingJob
-from app.jobs.requests import DetectionRequest, EvaluationRequest, Request, SimilarityRequest, TrainingRequest
+from app.jobs.job_answers import DetectionJob, EvaluationJob, SearchJob, SimilarityJob, TrainingJob
+from app.jobs.requests import (
+    DetectionRequest,
+    EvaluationRequest,
+    Request,
+    SearchRequest,
+    SimilarityRequest,
+    TrainingRequest,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class JobKind:
         payload: Function that builds the payload of a result, as ``module:function``; "" for kinds that send none.
         part: Part that a retry of a done job repeats if it failed; None for kinds whose done jobs cannot be retried.
         many_deliveries: Whether a result consists of several deliveries. Lists of jobs then contain only their number.
+        urgent: Whether it comes before other kinds on every queue.
         yields: Whether other kinds come first on the GPU queue, and the job pauses for them between two steps.
     """
 
@@ -59,6 +68,7 @@ class JobKind:
     payload: str = ""
     part: Part | None = None
     many_deliveries: bool = False
+    urgent: bool = False
     yields: bool = False
 
     def load_stages(self) -> Any:
@@ -93,6 +103,14 @@ def _describe_similarity(job: Job) -> dict[str, Any]:
         "transpositions": job.request["transpositions"],
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},
+    }
+
+
+def _describe_search(job: Job) -> dict[str, Any]:
+    names = ("image_url", "xywh", "model", "pooling")
+    return {
+        **{name: job.request[name] or None for name in names},
+        **{name: job.request[name] for name in ("documents", "transpositions", "k", "verify")},
     }
 
 
@@ -144,6 +162,14 @@ SIMILARITY = JobKind(
     part=Part("image", "images"),
     many_deliveries=True,
 )
+SEARCH = JobKind(
+    "search",
+    SearchRequest,
+    SearchJob,
+    _describe_search,
+    stages="app.workers.search_stages",
+    urgent=True,
+)
 TRAINING = JobKind(
     "training",
     TrainingRequest,
@@ -160,6 +186,7 @@ EVALUATION = JobKind(
     stages="app.workers.evaluation_stages",
 )
 
-KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, TRAINING, EVALUATION)}
-# Names of the kinds that yield to others, for the scheduler.
+KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, SEARCH, TRAINING, EVALUATION)}
+# Names of the kinds that come first, and of those that yield to others, for the scheduler.
+URGENT = frozenset(kind.name for kind in KINDS.values() if kind.urgent)
 YIELDING = frozenset(kind.name for kind in KINDS.values() if kind.yields)

@@ -12,9 +12,9 @@ from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
 from app.jobs.job_kinds import COLLECTION
 from app.jobs.leases import Leases
-from app.jobs.requests import DetectionRequest, Request
+from app.jobs.requests import DetectionRequest, Request, SearchRequest
 from app.jobs.rows import build_ending, build_job, build_parts, can_be_retried, reschedule_results, update_job
-from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, UNFINISHED, State
+from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, RUN, UNFINISHED, State
 
 
 class Jobs(Leases):
@@ -27,6 +27,14 @@ class Jobs(Leases):
             session.add_all(jobs)
         self._queue.wake(DOWNLOAD, len(jobs))
         return jobs
+
+    def submit_search(self, app_id: int, request: SearchRequest, job_id: str) -> Job:
+        """Add the job of a search, and wake a worker. The caller has stored an uploaded image under the job ID."""
+        job = build_job(job_id, app_id, request)
+        with self.database.session() as session:
+            session.add(job)
+        self._queue.wake(DOWNLOAD if request.needs_download else RUN)
+        return job
 
     def cancel(self, job: Job) -> int:
         """Cancel an unfinished job and the unfinished parts of a collection; return the number of cancelled jobs.

@@ -18,7 +18,13 @@ from app.jobs.states import State
 def build_job(job_id: str, app_id: int, request: Request, parent_id: str | None = None) -> Job:
     """Return the row of a new job."""
     return Job(
-        id=job_id, app_id=app_id, kind=request.kind, host=request.host, request=request.as_json(), parent_id=parent_id
+        id=job_id,
+        app_id=app_id,
+        kind=request.kind,
+        state=State.QUEUED if request.needs_download else State.RUNNING,
+        host=request.host,
+        request=request.as_json(),
+        parent_id=parent_id,
     )
 
 

@@ -3,8 +3,9 @@
 Each queue serves the client apps round robin, and the jobs of one app in the order of their submission. A thousand
 manifests of one app therefore delay another app's single manifest only by the running job.
 
-Two rules modify this order:
+Three rules modify this order:
 
+- Searches come before all other kinds, because a person waits for the answer. A running job is finished first.
 - Only ``host_jobs`` jobs download from one host at a time. The others wait without delaying jobs of other hosts.
 - On the ``gpu`` queue, trainings come after all other kinds. A training takes hours, and yields after every epoch while
   others wait. After an hour of waiting, it comes first for one epoch.
@@ -20,7 +21,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.sessions import Database
 from app.database.tables import Job, RoundRobin
-from app.jobs.job_kinds import YIELDING
+from app.jobs.job_kinds import URGENT, YIELDING
 from app.jobs.states import DOWNLOAD, RUN, Stage, State
 
 # Jobs that download from one host at a time. With two, the next job begins while the first waits for its last pages.
@@ -55,7 +56,9 @@ class Scheduler:
     def may_be_taken(self, stage: Stage) -> ColumnElement[bool]:
         """Return the condition that a job waits for a stage and its host is below the limit."""
         waiting = Job.state.in_(stage.starts_from) & Job.lease.is_(None)
-        return waiting & Job.host.not_in(self._find_full_hosts()) if stage is DOWNLOAD else waiting
+        if stage is not DOWNLOAD:
+            return waiting
+        return waiting & (Job.kind.in_(URGENT) | Job.host.not_in(self._find_full_hosts()))
 
     def count_waiting(self, stage: Stage, limit: int) -> int:
         """Return the number of jobs that may be taken for a stage, counted up to a limit."""
@@ -88,4 +91,4 @@ class Scheduler:
 def _rank(stage: Stage) -> ColumnElement[int]:
     waited = Job.waiting_since < time.time() - LONGEST_WAIT
     yielding = Job.kind.in_(YIELDING) if stage is RUN else false()
-    return case((yielding & waited, -1), (yielding, 1), else_=0)
+    return case((Job.kind.in_(URGENT), -2), (yielding & waited, -1), (yielding, 1), else_=0)

@@ -5,6 +5,7 @@
 
     detection/   manifest → images → boxes → annotation file
     similarity/  lists of images → embeddings → best matches of every pair
+    search/      image → embedding → best matches among all documents of a client app
     training/    data set → epochs → new weights and their metrics
 
 In: a request, folders, a fetcher, and a detector or an embedder. Out: files in the job's folder.

@@ -7,6 +7,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     score_answers  types of the JSON responses about pairs of images
     submissions    routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
                    /test-model; /delete_similarity
+    search         /search, /jobs/<id>/matches
     estimates      the answer of /run_detect with estimate=true
     jobs           /jobs: list, show, cancel, retry, redeliver
     results        /jobs/<id>/annotations, scores, files
@@ -30,9 +31,9 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Register the routes and the error handlers in an application."""
-    from app.routes import image_groups, jobs, models, openapi, probes, results, submissions, uploads
+    from app.routes import image_groups, jobs, models, openapi, probes, results, search, submissions, uploads
 
-    for module in (submissions, jobs, results, image_groups, uploads, models, probes, openapi):
+    for module in (submissions, search, jobs, results, image_groups, uploads, models, probes, openapi):
         app.register_blueprint(module.routes)
     app.register_blueprint(models.default_routes)
     app.register_error_handler(ExtractorError, answer_error)

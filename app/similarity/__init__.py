@@ -11,6 +11,7 @@
     matching              best matches between two documents, or within one
     tiled_products        cosine similarity matrix, tile by tile in bounded memory
     best_partners         running top-k of each image over the tiles
+    exact_search          the rows of many documents that are most alike an image
     verification/         do two images show the same block, and where: ``verify``
     verified_pairs        verified pairs: records, and the file that holds them
     groups                verified pairs → groups of images that show the same block

@@ -16,6 +16,7 @@
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
     data/jobs/<job id>/scores/0001-0002-<key>.verified               their verified pairs of images, likewise
     data/jobs/<job id>/groups.json                                   the groups of its images, after the first request
+    data/jobs/<job id>/query.image, query.json, matches.json         the image of a search, its full size, the result
     data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
     data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
     data/jobs/<job id>/results/                                      metrics, curves and pictures of a training
@@ -23,6 +24,7 @@
     data/number-formats.json                                         the results of the trials of number formats
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, not transposed
+    data/embeddings/<content>/<key>/sketches.npy                     the same, shortened for searches
     data/scores/<content>/<content>-<key>.scores                     the best matches of two documents
     data/scores/<content>/<content>-<key>.verified                   the verified pairs of images of two documents
     data/features/<2 digits>/<digest>-<key>.npz                      the local features of an image file
@@ -43,6 +45,7 @@ from pathlib import Path
 from app.storage.files import (
     build_key,
     check_space,
+    link,
     lock_folder,
     name_scores,
     open_atomic,
@@ -56,6 +59,7 @@ __all__ = [
     "Storage",
     "build_key",
     "check_space",
+    "link",
     "lock_folder",
     "name_scores",
     "open_atomic",

@@ -15,6 +15,8 @@ from filelock import FileLock
 from app.errors import NoSpace
 
 SPARE_BYTES = 200_000_000
+# Errors of file systems that do not support hard links, or no more of them.
+_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 def build_key(text: str) -> str:
@@ -94,3 +96,16 @@ def translate_disk_full() -> Iterator[None]:
 def lock_folder(folder: Path) -> FileLock:
     """Return the lock of a folder, which excludes other threads and processes. It is released if the process ends."""
     return FileLock(folder / ".lock")
+
+
+def link(cached: Path, target: Path) -> None:
+    """Hard-link a cached file into a job's folder, where it survives the retention of the cache; copy it if needed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
+    try:
+        os.link(cached, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        write_atomic(target, cached.read_bytes())

@@ -35,6 +35,21 @@ class JobFolder:
         return self.path / "annotations.json"
 
     @property
+    def query(self) -> Path:
+        """The image of a search."""
+        return self.path / "query.image"
+
+    @property
+    def query_size(self) -> Path:
+        """The (width, height) of the full-size image of a search, unless the image is an upload."""
+        return self.path / "query.json"
+
+    @property
+    def matches(self) -> Path:
+        """The result of a search."""
+        return self.path / "matches.json"
+
+    @property
     def dataset(self) -> Path:
         return self.path / "dataset"
 

@@ -9,6 +9,7 @@
     signals            rights on the broker, heartbeats of queues, job IDs in log lines, the GPU's memory
     detection_stages   stages of detection jobs: download, run, deliver
     similarity_stages  stages of similarity jobs
+    search_stages      stages of searches
     training_stages    stages of training jobs
     evaluation_stages  stages of evaluation jobs
 

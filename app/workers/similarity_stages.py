@@ -33,7 +33,8 @@ def download(services: Services, job: Job) -> State | None:
     from app.pipelines.similarity import download as similarity
 
     request, documents = _read(job), services.documents
-    sources = {doc_id: _find_source(services, job, doc_id, each) for doc_id, each in request.documents.items()}
+    find = partial(find_source, services, job.app_id, request.model)
+    sources = {doc_id: find(doc_id, each) for doc_id, each in request.documents.items()}
     documents.record(job, {doc_id: source.name for doc_id, source in sources.items()})
     plan = similarity.DownloadPlan(
         services.settings.host_connections, job.retries, _find_embedded(services, job, request)
@@ -106,9 +107,14 @@ def _read_pooling(request: SimilarityRequest) -> Pooling | None:
     return Pooling(request.pooling) if request.pooling else None
 
 
-def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> ImageSource:
+def find_shortest(model: str) -> int:
+    """Return the required length of the shorter side of an image, in pixels."""
+    return round(MARGIN * find_backbone(model).input_size)
+
+
+def find_source(services: Services, app_id: int, model: str, doc_id: str, source: Source) -> ImageSource:
     """Return the source of a document's images, with their cache."""
-    shortest = round(MARGIN * find_backbone(_read(job).model).input_size)
+    shortest = find_shortest(model)
 
     def open_cache(name: str) -> ImageCache:
         return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
@@ -116,7 +122,7 @@ def _find_source(services: Services, job: Job, doc_id: str, source: Source) -> I
     if source.url:
         return ListSource(source.url, open_cache(source.url), services.fetcher, shortest)
     try:
-        detection = services.documents.find_detection(job.app_id, doc_id, source)
+        detection = services.documents.find_detection(app_id, doc_id, source)
     except RequestError as error:
         name = source.job_id or source.manifest_url
         return MissingSource(name, open_cache(name), error)

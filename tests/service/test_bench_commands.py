@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.demo.service import choose_settings
-from bench import politeness, soak, submit_latency, whole_jobs
+from bench import politeness, search_speed, soak, submit_latency, whole_jobs
 from bench.__main__ import main
 from tests.support.service import Service, open_service
 
@@ -32,7 +32,7 @@ def _share_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         choose_settings(folder, **settings)
         yield service
 
-    for module in (politeness, soak, submit_latency, whole_jobs):
+    for module in (politeness, search_speed, soak, submit_latency, whole_jobs):
         monkeypatch.setattr(module, "open_service", share)
 
 
@@ -59,6 +59,20 @@ def test_jobs_are_timed_next_to_a_script(capsys: pytest.CaptureFixture[str]) -> 
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     assert [row[0].split(",")[0] for row in rows] == ["| script: 1000 pixels"] + ["| service"] * 5
     assert [row[3] for row in rows] == ["5 |", "9 |", "1 |", "9 |", "1 |", "4 |"]
+
+
+def test_searches_are_timed_alone_and_as_whole_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--images", "60", "--documents", "2", "--rounds", "1", "--model", "timm:test_vit.r160_in1k"]
+    main(["search", *small])
+    rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert rows == [
+        "| search alone, first",
+        "| search alone, warm",
+        "| floor: bare matrix product",
+        "| `POST /search`, first",
+        "| `POST /search`, warm",
+        "| `POST /search`, warm, `verify=0`",
+    ]
 
 
 def test_submit_times_each_state_of_the_queue(capsys: pytest.CaptureFixture[str]) -> None:

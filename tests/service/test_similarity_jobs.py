@@ -244,3 +244,36 @@ def test_missing_backbone_weights_fail_the_job_with_their_name(service: Service,
     job = service.wait_until_finished(run(service, {"alone": url}, model="timm:no_such_model")["job_id"])
     assert (job["state"], job["error"]["code"]) == ("failed", "bad_backbone")
     assert "timm:no_such_model" in job["error"]["message"]
+
+
+def search(service: Service, **request: Any) -> dict[str, Any]:
+    """Search for an image; return the matches, which may be ready only after the answer."""
+    answer = requests.post(f"{service.api}/search", headers=service.headers, timeout=60, **request)
+    assert answer.status_code == 200, answer.text
+    job = service.wait_until_finished(answer.json()["job_id"])
+    assert (job["state"], job["kind"]) == ("done", "search"), job["error"]
+    url = f"{service.api}/jobs/{job['job_id']}/matches"
+    found: dict[str, Any] = requests.get(url, headers=service.headers, timeout=30).json()
+    assert found.items() <= answer.json().items() or "matches" not in answer.json()
+    return found
+
+
+def test_a_search_finds_an_image_in_all_documents_of_its_client_app(service: Service, library: Library) -> None:
+    app = service.as_new_client_app("searcher")
+    pictures = {str(number): draw(200 + number, (240, 240)) for number in range(3)}
+    documents = {"one": offer(library, "one", pictures), "two": offer(library, "two", {"twin": pictures["2"]})}
+    for model in (QUICK, MODEL):
+        answer = app.post("/run_similarity", json={"documents": documents, "model": model})
+        assert app.wait_until_finished(answer["job_id"])["state"] == "done"
+    url = library.answer("/picture.png", Answer(body=pictures["2"]))
+    by_url = search(app, json={"image_url": url, "model": QUICK})
+    by_file = search(app, files={"image": pictures["2"]}, data={"model": MODEL, "documents": '["two"]', "verify": "1"})
+    assert (by_url["documents"], by_url["images"], by_file["images"]) == (2, 4, 1)
+    best = [*by_url["matches"][:2], *by_file["matches"]]
+    assert {(match["document"], match["image"]["name"]) for match in best} == {("one", "2"), ("two", "twin")}
+    assert [match["verdict"] for match in best] == ["same"] * 3
+    assert all(match["score"] > 0.999 and match["region_2"][2] <= 240 for match in best)
+    bad = requests.post(
+        f"{app.api}/search", headers=app.headers, json={"image_url": url, "model": "timm:x"}, timeout=30
+    )
+    assert (bad.status_code, "no documents" in bad.json()["message"]) == (400, True)

@@ -32,7 +32,8 @@ ALLOWED = {
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors iiif jobs monitoring server services similarity storage training",
+    "routes": "config database detection errors iiif images jobs monitoring server services similarity storage "
+    "training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
     "similarity training",
@@ -147,6 +148,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "server",
         "pipelines",
         "pipelines/detection",
+        "pipelines/search",
         "pipelines/similarity",
         "pipelines/training",
         "routes",

@@ -7,11 +7,13 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
     fields                types of fields: URLs, names, labels, numbers
     detection_request     DetectionRequest, and lists of manifests
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
+    search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
 """
 
 from app.jobs.requests.detection_request import DetectionOptions, DetectionRequest, RefusedLine, read_list
 from app.jobs.requests.reading import Request, read
+from app.jobs.requests.search_request import SearchRequest
 from app.jobs.requests.similarity_request import ForgetRequest, SimilarityRequest, Source
 from app.jobs.requests.training_requests import EvaluationRequest, TrainingRequest
 
@@ -22,6 +24,7 @@ __all__ = [
     "ForgetRequest",
     "RefusedLine",
     "Request",
+    "SearchRequest",
     "SimilarityRequest",
     "Source",
     "TrainingRequest",

@@ -118,6 +118,11 @@ Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidat
 # A short line of text. Numbers are converted, because some clients send IDs as numbers.
 Label = Annotated[str, Field(max_length=LONGEST_LABEL), AfterValidator(_check_line), BeforeValidator(_write_number)]
 JobId = Annotated[str, Field(json_schema_extra={"pattern": "^[0-9a-f]{32}$"}), AfterValidator(_check_job_id)]
+OptionalJobId = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": "^([0-9a-f]{32})?$"}),
+    AfterValidator(lambda value: value and _check_job_id(value)),
+]
 # Put it last in the annotation of a number. Forms send numbers as text.
 FROM_TEXT = BeforeValidator(_read_number)
 

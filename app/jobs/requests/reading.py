@@ -111,6 +111,11 @@ class Request:
     kind: ClassVar[str]
 
     @property
+    def needs_download(self) -> bool:
+        """Whether the job begins with the download stage. Otherwise, all of its files are there."""
+        return True
+
+    @property
     def host(self) -> str:
         """The host that serves most of the files of the job, or "". The scheduler limits the downloads per host."""
         return ""

@@ -70,7 +70,7 @@ AnySource = Annotated[
 ]
 
 
-def _parse(value: Any) -> Any:
+def parse_text(value: Any) -> Any:
     """Parse the JSON text of a form field."""
     if not isinstance(value, str):
         return value
@@ -81,7 +81,7 @@ def _parse(value: Any) -> Any:
 
 
 def _check_documents(value: Any) -> Any:
-    value = _parse(value)
+    value = parse_text(value)
     if not isinstance(value, dict):
         raise ValueError('must be an object that maps document IDs to URLs: {"id": "https://…"}')
     if isinstance(value, JsonObject) and value.repeated:
@@ -109,6 +109,29 @@ def _add_unchanged(transpositions: tuple[Transposition, ...]) -> tuple[Transposi
     return tuple(dict.fromkeys([Transposition.NONE, *transpositions]))
 
 
+# Fields of requests to compare images and to search for one.
+BackboneName = Annotated[
+    Label,
+    Field(
+        description=f"The network that embeds the images: {', '.join(BACKBONES)}, or timm:<name>.",
+        json_schema_extra={"pattern": f"^({'|'.join(BACKBONES)}|timm:[a-z0-9_.]+)?$"},
+    ),
+    AfterValidator(lambda name: find_backbone(name).name),
+]
+Transpositions = Annotated[
+    tuple[Transposition, ...],
+    Field(
+        description="Transformations of the first image of a pair. The unchanged image is always compared too, "
+        "and the best score counts."
+    ),
+    BeforeValidator(_split_words),
+    AfterValidator(_add_unchanged),
+]
+PoolingName = Annotated[
+    str, OneOf(tuple(Pooling)), Field(description="The pooling of the feature maps. Default: that of the model.")
+]
+
+
 @dataclass(frozen=True)
 class SimilarityRequest(Request):
     """Compare the images of documents. An empty field selects its default."""
@@ -123,14 +146,7 @@ class SimilarityRequest(Request):
         BeforeValidator(_check_documents),
         AfterValidator(_check_pairs),
     ]
-    model: Annotated[
-        Label,
-        Field(
-            description=f"The network that embeds the images: {', '.join(BACKBONES)}, or timm:<name>.",
-            json_schema_extra={"pattern": f"^({'|'.join(BACKBONES)}|timm:[a-z0-9_.]+)?$"},
-        ),
-        AfterValidator(lambda name: find_backbone(name).name),
-    ] = DEFAULT_BACKBONE
+    model: BackboneName = DEFAULT_BACKBONE
     callback: Annotated[
         OptionalAddress,
         Field(
@@ -146,18 +162,8 @@ class SimilarityRequest(Request):
         Field(description="The number of best matches per image.", ge=1, le=LARGEST_TOPK),
         FROM_TEXT,
     ] = DEFAULT_TOPK
-    transpositions: Annotated[
-        tuple[Transposition, ...],
-        Field(
-            description="Transformations of the first image of a pair. The unchanged image is always compared too, "
-            "and the best score counts."
-        ),
-        BeforeValidator(_split_words),
-        AfterValidator(_add_unchanged),
-    ] = (Transposition.NONE,)
-    pooling: Annotated[
-        str, OneOf(tuple(Pooling)), Field(description="The pooling of the feature maps. Default: that of the model.")
-    ] = ""
+    transpositions: Transpositions = (Transposition.NONE,)
+    pooling: PoolingName = ""
     verify: Annotated[
         int,
         Strict(),
@@ -190,6 +196,6 @@ class ForgetRequest:
     documents: Annotated[
         list[Name],
         Field(description='A list of document IDs, such as ["id"].', min_length=1, max_length=MOST_FORGOTTEN),
-        BeforeValidator(_parse),
+        BeforeValidator(parse_text),
         AfterValidator(lambda doc_ids: list(dict.fromkeys(doc_ids))),
     ]

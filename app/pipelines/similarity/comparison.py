@@ -21,9 +21,9 @@ from app.pipelines.similarity.documents import (
     load_all,
     save_compared,
 )
-from app.pipelines.similarity.pair_scores import PairScores, link
+from app.pipelines.similarity.pair_scores import PairScores
 from app.pipelines.similarity.pair_verifier import ImageFiles, PairVerifier
-from app.storage import JobFolder, name_scores
+from app.storage import JobFolder, link, name_scores
 
 # Shortest interval between two reports of steps that take less.
 REPORT_SECONDS = 0.5

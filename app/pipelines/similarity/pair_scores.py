@@ -1,6 +1,5 @@
 """The best matches of two documents, in a cache that all jobs share and link to."""
 
-import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +9,6 @@ from app.pipelines.similarity.embedding_store import EmbeddingStore
 from app.similarity.matching import MatchConfig, Matches, match, match_within
 from app.similarity.scores import pack_scores
 from app.storage import build_key, write_atomic
-
-# Errors of file systems that do not support hard links, or no more of them.
-_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 class PairScores:
@@ -55,16 +51,3 @@ class PairScores:
             return match_within(rows, self._config)
         (others,) = self._store.open(second, self._transpositions[:1])
         return match(rows, others, self._config)
-
-
-def link(cached: Path, target: Path) -> None:
-    """Hard-link a cached file into a job's folder, where it survives the retention of the cache; copy it if needed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        return
-    try:
-        os.link(cached, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        write_atomic(target, cached.read_bytes())

@@ -29,6 +29,7 @@ from app.jobs.requests.reading import adapt
 from app.jobs.states import DOWNLOAD, STAGES
 from app.routes.operations import get_operation
 from app.server.authentication import OPEN
+from app.storage import write_atomic
 from app.training.dataset_records import SPLITS
 from tests.support.archives import BOX as BOX_ROW
 from tests.support.archives import YAML, make_image, make_zip
@@ -86,12 +87,28 @@ def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
     save_result(folder, ["a", "b"])
     images, verified = {"a": ["1", "2"], "b": ["1", "2"]}, {("a", 0, "b", 1): SAME}
     save_verified(app.extensions["services"].storage, job_id, images, verified)
+    services, job = app.extensions["services"], jobs.find(job_id)
+    services.documents.record(job, {"a": MANIFEST, "b": MANIFEST})
+    services.documents.record_content(job, "a", "content of a")
     return job_id
 
 
 @pytest.fixture
-def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> list[str]:
-    """Five jobs: done with a failed canvas, cancelled, queued, queued, and a similarity job in state done."""
+def searched(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> str:
+    """A search in state done."""
+    job_id: str = client.post("/search", headers=headers, json={"image_url": MANIFEST}).json["job_id"]
+    services = app.extensions["services"]
+    write_atomic(
+        services.storage.job(job_id).matches, json.dumps({"documents": 1, "images": 2, "matches": []}).encode()
+    )
+    for stage in STAGES:
+        services.jobs.finish_stage(services.jobs.lease_next(stage), stage, 1.0)
+    return job_id
+
+
+@pytest.fixture
+def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str, searched: str) -> list[str]:
+    """Six jobs: done with a failed canvas, cancelled, queued, queued, and a search and a similarity job, both done."""
     jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
     done, cancelled, *waiting = [job["job_id"] for job in jobs]
     client.post(f"/jobs/{cancelled}/cancel", headers=headers)
@@ -107,7 +124,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     folder.path.mkdir(parents=True)
     folder.annotations.write_text(format_text(PAGES))
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
-    return [done, cancelled, *waiting, compared]
+    return [done, cancelled, *waiting, searched, compared]
 
 
 @pytest.fixture
@@ -231,7 +248,8 @@ def test_every_response_is_documented(
     )
     def hold(case: "Case", job_id: str, usable: bool, key: dict[str, str]) -> None:
         if usable:
-            use_existing_objects(case, job_ids[-1] if path in OF_COMPARISONS else job_id)
+            fixed = {"/jobs/{job_id}/matches": job_ids[-2]} | dict.fromkeys(OF_COMPARISONS, job_ids[-1])
+            use_existing_objects(case, fixed.get(path, job_id))
         checks = [status_code_conformance, content_type_conformance, response_schema_conformance]
         if path not in PROBES:
             checks.insert(0, not_a_server_error)
@@ -264,6 +282,8 @@ def use_existing_objects(case: "Case", job_id: str) -> None:
         there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
         there |= {"manifest_url": MANIFEST, "callback": "", "image_size": ""}
+        if case.path == "/search":
+            case.body = {"image_url": MANIFEST}
         if case.path == "/run_similarity":
             sources = {"a": MANIFEST, "b": {"url": MANIFEST}}
             there["documents"] = sources if case.media_type == "application/json" else json.dumps(sources)

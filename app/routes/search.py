@@ -1,0 +1,174 @@
+"""``/search`` and ``/jobs/<id>/matches``: search for an image in the embedded documents of a client app.
+
+A search is a job that comes before all others. The request waits for its result, because a person waits for the answer.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import fields as dataclass_fields
+from typing import Annotated, cast
+
+from flask import Blueprint, current_app, g, jsonify, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypeAliasType, TypedDict
+
+from app.database.tables import Job
+from app.errors import AddressRefused, FetchError, NotAnImage, NotFound, RequestError
+from app.images.signatures import describe_content, find_format
+from app.jobs import SearchRequest, State
+from app.jobs.job_answers import Count, JobId
+from app.jobs.requests import Source
+from app.jobs.states import RUN
+from app.routes.answers import Queued
+from app.routes.jobs import find_job
+from app.routes.operations import FORMS, JSON, File, answers, takes_body
+from app.routes.score_answers import Image
+from app.services import current_services
+from app.similarity.transpositions import Transposition
+from app.similarity.verified_pairs import Verdict
+from app.storage import write_atomic
+
+routes = Blueprint("search", __name__)
+
+# Longest wait for the result of a search, and the interval of the checks.
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.05
+# Largest number of requests of a process that wait at the same time; each occupies one of MAX_CONCURRENT_REQUESTS.
+MOST_WAITING = 4
+# Errors of a job that its request has caused.
+CAUSED_BY_REQUEST = {kind.code for kind in (RequestError, NotAnImage, FetchError, AddressRefused)}
+
+_waiting = threading.BoundedSemaphore(MOST_WAITING)
+
+
+@dataclass(frozen=True)
+class SearchForm(SearchRequest):
+    """Search for an image in the documents that were embedded by the same model. An empty field selects its default."""
+
+    image: Annotated[File | None, Field(description="A file with the image to search for.")] = None
+
+
+Box = Annotated[list[int], Field(min_length=4, max_length=4)]
+
+
+class Match(TypedDict):
+    """An image that resembles the one of the search. A match that was not verified has no verdict."""
+
+    score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
+    transposition: Annotated[Transposition, Field(description="The transformation of the searched image.")]
+    document: Annotated[str, Field(description="The ID of the document that contains the match.")]
+    image: Image
+    verdict: Annotated[Verdict | None, Field(description="Whether both images show the same printing block.")]
+    probability: Annotated[float | None, Field(description="The probability that the block is the same, from 0 to 1.")]
+    inliers: Annotated[Count | None, Field(description="The number of local features that agree.")]
+    region_1: Annotated[
+        Box | None, Field(description="The matched region of the searched image, in pixels of the full-size image.")
+    ]
+    region_2: Annotated[
+        Box | None, Field(description="The matched region of the match, in pixels of the full-size image.")
+    ]
+    transform: Annotated[
+        list[float] | None,
+        Field(
+            description="From pixels of the searched image to pixels of the match. "
+            "[a, b, c, d, e, f] is ax + by + c, dx + ey + f."
+        ),
+    ]
+
+
+class Matches(TypedDict):
+    """The result of a search. Matches that are verified as same or part come first, then all others by their score."""
+
+    job_id: JobId
+    model: Annotated[str, Field(description="The network that embedded the images.")]
+    documents: Annotated[Count, Field(description="The number of documents that were searched.")]
+    images: Annotated[Count, Field(description="The number of images that were searched.")]
+    matches: list[Match]
+
+
+class Found(Matches, Queued):
+    """The search is done."""
+
+
+FoundOrQueued = TypeAliasType("FoundOrQueued", Found | Queued)
+
+
+@routes.post("/search")
+@takes_body(SearchForm, [JSON, *FORMS])
+@answers(FoundOrQueued)
+def search(body: SearchForm) -> ResponseReturnValue:
+    """Search for an image in your documents.
+
+    The image is a file, the image at a URL, or an illustration of a detection job. The response contains the matches if
+    the search ends within 10 seconds. Otherwise GET /jobs/{job_id}/matches returns them later.
+    """
+    request = SearchRequest(**{field.name: getattr(body, field.name) for field in dataclass_fields(SearchRequest)})
+    request.check_image(body.image is not None)
+    current_services.documents.list_embedded(g.client.id, request)
+    if request.job_id:
+        current_services.documents.find_detection(g.client.id, "", Source(job_id=request.job_id))
+    job_id = uuid.uuid4().hex
+    if body.image is not None:
+        write_atomic(current_services.storage.job(job_id).query, _read_image(body.image.read()))
+    job = current_services.jobs.submit_search(g.client.id, request, job_id)
+    return jsonify(_answer(_wait(lambda: current_services.jobs.find(job_id), job)))
+
+
+@routes.get("/jobs/<job_id>/matches")
+@answers(Matches)
+def matches(job_id: str) -> ResponseReturnValue:
+    """Return the matches of a search."""
+    job = find_job(job_id)
+    if job.kind != SearchRequest.kind:
+        raise NotFound(f"Job {job_id} is a {job.kind}: it has no matches.")
+    if job.state != State.DONE:
+        missing = f"Job {job_id} is {job.state}: it has no matches"
+        raise NotFound(f"{missing}.") if job.finished else RequestError(f"{missing} yet; ask again when it is done.")
+    return jsonify(_load_matches(job))
+
+
+def _read_image(data: bytes) -> bytes:
+    """Check the format of an upload. The worker decodes it, because decoders may crash or need much memory."""
+    if not find_format(data):
+        raise RequestError(f"image is {describe_content(data)}: send a JPEG, PNG or TIFF file.")
+    return data
+
+
+def _wait(read: Callable[[], Job], job: Job) -> Job:
+    """Wait for the end of a search; return the row of the job, which may be unfinished."""
+    silence = current_services.heartbeats.find_silences()[RUN.queue]
+    if silence is None or silence > current_services.settings.ready_seconds or not _waiting.acquire(blocking=False):
+        return job
+    try:
+        end = time.monotonic() + WAIT_SECONDS
+        while not job.finished and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            job = read()
+    finally:
+        _waiting.release()
+    return job
+
+
+def _answer(job: Job) -> Found | Queued:
+    if job.state == State.FAILED and job.error_code in CAUSED_BY_REQUEST:
+        raise RequestError(job.error_message or "The search failed.")
+    status_url = url_for("jobs.show", job_id=job.id, _external=True)
+    if job.state == State.DONE:
+        found = _load_matches(job)
+        message = f"{len(found['matches'])} matches were found in {found['images']} images."
+        return Found(**found, message=message, status_url=status_url)
+    message = f"The search failed: {job.error_message}" if job.error_message else "The search is queued."
+    return Queued(message=message, job_id=job.id, status_url=status_url)
+
+
+def _load_matches(job: Job) -> Matches:
+    try:
+        data = current_services.storage.job(job.id).matches.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(f"The matches of job {job.id} are no longer on this server: search again.") from error
+    head = {"job_id": job.id, "model": job.request["model"]}
+    return cast(Matches, head | current_app.json.loads(data))
