@@ -60,7 +60,9 @@ def main() -> None:
             job = compare(api, original_job, reprint_job)
             show_scores(receive(client, PAIR))
             answer = api.get_json(f"/jobs/{job['job_id']}/scores/{PAIR}?format=json")
-            show_pairs(judge_pairs(answer["pairs"], *woodcuts), count_true_pairs(*woodcuts))
+            pairs = judge_pairs(answer["pairs"], *woodcuts)
+            show_pairs(pairs, count_true_pairs(*woodcuts))
+            show_verification(api, job["job_id"], pairs)
             say("The service stops")
 
 
@@ -146,6 +148,22 @@ def show_pairs(pairs: Sequence[JudgedPair], count: int) -> None:
     say(f"Written: {relative(picture)}, with the pairs next to each other")
     if right < count:
         sys.exit(f"{count - right} of the {count} best pairs are wrong or missing: see {relative(picture)}.")
+
+
+def show_verification(api: ApiClient, job_id: str, pairs: Sequence[JudgedPair]) -> None:
+    """Print how many pairs are verified, and save the picture of one; exit if a verified pair is wrong."""
+    verified = [pair for pair in pairs if pair.is_verified]
+    right = sum(pair.right for pair in verified)
+    say(f"Verification: {len(verified)} of {len(pairs)} pairs show the same block, and {right} of these are true")
+    groups = api.get_json(f"/jobs/{job_id}/groups")["total"]
+    print(f"  {groups} groups of prints of one block: GET /jobs/{job_id}/groups")
+    shown = next((pair for pair in verified if pair.transposition != "none"), verified[0])
+    picture = FOLDER / "verified.jpg"
+    names = {"image_1": shown.names[0], "image_2": shown.names[1]}
+    picture.write_bytes(api.get(f"/jobs/{job_id}/pairs/{'/'.join(DOCUMENTS)}.jpg", names).content)
+    say(f"Written: {relative(picture)}, a verified pair with the matched regions")
+    if right < len(verified):
+        sys.exit(f"{len(verified) - right} verified pairs are wrong.")
 
 
 def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:

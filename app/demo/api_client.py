@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,13 @@ class ApiClient:
 
     def get_json(self, path: str) -> dict[str, Any]:
         """Return the JSON answer to a GET request."""
-        answer = requests.get(f"{self.url}{path}", headers=self.headers, timeout=10)
+        return dict(self.get(path).json())
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> requests.Response:
+        """Return the answer to a GET request."""
+        answer = requests.get(f"{self.url}{path}", query, headers=self.headers, timeout=10)
         answer.raise_for_status()
-        return dict(answer.json())
+        return answer
 
     def _follow(self, status_url: str) -> dict[str, Any]:
         shown, end = "", time.monotonic() + PATIENCE_SECONDS

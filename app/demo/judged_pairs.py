@@ -27,6 +27,8 @@ class JudgedPair:
         urls: Addresses of both illustrations.
         blocks: Blocks that they were printed from; "" for a detection that is not a woodcut.
         right: Whether the pair is a true one.
+        verdict: Verdict of the verification; "" if the pair was not verified.
+        probability: Probability that the block is the same.
     """
 
     score: float
@@ -35,6 +37,13 @@ class JudgedPair:
     urls: tuple[str, str]
     blocks: tuple[str, str]
     right: bool
+    verdict: str = ""
+    probability: float = 0.0
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the service has found one block in both illustrations."""
+        return self.verdict in ("same", "part")
 
 
 def judge_pairs(
@@ -64,6 +73,8 @@ def _judge(pair: dict[str, Any], first: Sequence[Woodcut], second: Sequence[Wood
         (images[0]["url"], images[1]["url"]),
         (one.block if one else "", other.block if other else ""),
         right,
+        pair["verdict"] or "",
+        pair["probability"] or 0.0,
     )
 
 
@@ -89,9 +100,11 @@ def count_true_pairs(first: Iterable[Woodcut], second: Iterable[Woodcut]) -> int
 
 def format_table(pairs: Sequence[JudgedPair], headings: tuple[str, str]) -> str:
     """Return a table for the terminal; ``headings`` are the names of both documents."""
-    rows = [("rank", "score", *headings, "transposition", "same block")]
+    rows = [("rank", "score", *headings, "transposition", "verified", "true block")]
     for rank, pair in enumerate(pairs, 1):
-        rows.append((str(rank), f"{pair.score:.3f}", *pair.names, pair.transposition, describe_verdict(pair)))
+        verified = f"{pair.verdict} {pair.probability:.2f}"
+        row = str(rank), f"{pair.score:.3f}", *pair.names, pair.transposition, verified, describe_verdict(pair)
+        rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(f"  {line.rstrip()}" for line in lines)

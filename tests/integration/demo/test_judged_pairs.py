@@ -19,7 +19,9 @@ def judge(one: str, other: str, transposition: str = "none") -> JudgedPair:
         f"image_{number}": {"name": name, "url": f"http://127.0.0.1/{name}"}
         for number, name in enumerate((one, other), 1)
     }
-    (pair,) = judge_pairs([{"score": 0.9, "transposition": transposition, **images}], ORIGINAL, REPRINT)
+    verification = {"verdict": "same", "probability": 0.97}
+    pairs = [{"score": 0.9, "transposition": transposition, **images, **verification}]
+    (pair,) = judge_pairs(pairs, ORIGINAL, REPRINT)
     return pair
 
 
@@ -55,10 +57,10 @@ def test_true_pairs_are_the_blocks_of_both_documents() -> None:
 def test_the_table_has_a_row_for_each_pair() -> None:
     table = format_table([judge(HERB, REPRINTED_HERB), judge(SHIP, REPRINTED_SHIP, "hflip")], ("original", "reprint"))
     heading, *rows = table.splitlines()
-    assert heading.split() == ["rank", "score", "original", "reprint", "transposition", "same", "block"]
+    assert heading.split() == ["rank", "score", "original", "reprint", "transposition", "verified", "true", "block"]
     assert [row.split() for row in rows] == [
-        ["1", "0.900", HERB, REPRINTED_HERB, "none", "yes:", "herb"],
-        ["2", "0.900", SHIP, REPRINTED_SHIP, "hflip", "yes:", "ship"],
+        ["1", "0.900", HERB, REPRINTED_HERB, "none", "same", "0.97", "yes:", "herb"],
+        ["2", "0.900", SHIP, REPRINTED_SHIP, "hflip", "same", "0.97", "yes:", "ship"],
     ]
     assert {row.index(name) for row, name in zip(rows, ("none", "hflip"), strict=True)} == {
         heading.index("transposition")
