@@ -20,6 +20,7 @@ from app.similarity.backbones import find_backbone
 from app.similarity.embedder import EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig, match
 from app.similarity.transpositions import Transposition
+from app.similarity.verification import extract_features, verify
 from tests.integration.demo.conftest import SAMPLE
 from tests.integration.demo.test_contact_sheet import read_marks
 
@@ -46,16 +47,22 @@ def compare(first: Illustrations, second: Illustrations) -> list[dict[str, objec
     embedder = load_embedder(backbone, ROOT / "models" / "backbones", EmbedderConfig(device="cpu"))
     one = embedder.embed_transposed(list(first.values()), TRANSPOSITIONS)
     matches = match(list(one), embedder.embed(list(second.values())), MatchConfig(20, device="cpu"))
+    features = [[extract_features(np.asarray(image)) for image in each.values()] for each in (first, second)]
     columns = matches.scores, matches.first, matches.second, matches.transpositions
-    return [
-        {
-            "score": float(score),
-            "transposition": TRANSPOSITIONS[code],
-            "image_1": {"name": list(first)[i], "url": ""},
-            "image_2": {"name": list(second)[j], "url": ""},
-        }
-        for score, i, j, code in zip(*columns, strict=True)
-    ]
+    pairs: list[dict[str, object]] = []
+    for score, i, j, code in zip(*columns, strict=True):
+        verified = verify(features[0][i], features[1][j])
+        pairs.append(
+            {
+                "score": float(score),
+                "transposition": TRANSPOSITIONS[code],
+                "image_1": {"name": list(first)[i], "url": ""},
+                "image_2": {"name": list(second)[j], "url": ""},
+                "verdict": verified.verdict,
+                "probability": verified.probability,
+            }
+        )
+    return pairs
 
 
 def test_the_best_pairs_are_the_true_ones_by_a_margin(
@@ -65,6 +72,7 @@ def test_the_best_pairs_are_the_true_ones_by_a_margin(
     pairs = judge_pairs(compare(detect(SAMPLE), detect(folder)), woodcuts, reprinted)
     assert [pair.right for pair in pairs[:5]] == [True] * 4 + [False]
     assert pairs[3].score - pairs[4].score > 0.1
+    assert [pair.is_verified for pair in pairs[:5]] == [True] * 4 + [False]
 
 
 @pytest.fixture
