@@ -7,16 +7,16 @@ change from cell to cell.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.similarity.verification.pictures import Grey, Matrix, Values, normalise
+from app.similarity.verification.pictures import Matrix, Values
 
 # Longer side of the pictures that are compared, in pixels.
 SIDE = 384
-RADIUS = 8.0
 # Steps that refine the transform: (reduction, stride, largest displacement), in pixels of the reduced pictures.
 STEPS = ((4, 8, 4), (2, 12, 4))
 LAST_STRIDE, LAST_REACH = 12, 3
@@ -50,20 +50,19 @@ class Agreement:
     cell: float
 
 
-def measure_agreement(first: Grey, second: Grey, matrix: Matrix) -> Agreement | None:
+def measure_agreement(first: Values, second: Values, matrix: Matrix) -> Agreement | None:
     """Refine a transform and measure the agreement of two pictures under it; None if too little can be compared.
 
     Args:
-        first, second: Grey pictures ``(height, width)``.
+        first, second: Normalised pictures ``(height, width)``.
         matrix: ``(2, 3)`` transform, from pixels of the first picture to pixels of the second.
     """
     # Neither picture is enlarged: the finer one is reduced to the scale of the other.
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     factor = min(1.0, SIDE / max(second.shape), 1 / scale)
-    source, before = _reduce(first, min(1.0, factor * scale))
-    target, after = _reduce(second, factor)
+    one, before = _reduce(first, min(1.0, factor * scale))
+    two, after = _reduce(second, factor)
     current = _compose(after, matrix, np.linalg.inv(before))
-    one, two = normalise(source, RADIUS), normalise(target, RADIUS)
     for reduction, stride, reach in STEPS:
         reduced = [_shrink(each, reduction) for each in (one, two)]
         shrink = np.diag([1 / reduction, 1 / reduction, 1.0])
@@ -88,12 +87,14 @@ def measure_agreement(first: Grey, second: Grey, matrix: Matrix) -> Agreement | 
     )
 
 
-def _reduce(picture: Grey, factor: float) -> tuple[Grey, Matrix]:
+def _reduce(picture: Values, factor: float) -> tuple[Values, Matrix]:
     """Return a picture reduced by a factor, and the ``(3, 3)`` transform of its pixels."""
+    if factor == 1:
+        return picture, np.eye(3)
     height, width = picture.shape
     target = max(1, round(width * factor)), max(1, round(height * factor))
     reduced = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-    return np.asarray(reduced, np.uint8), np.diag([target[0] / width, target[1] / height, 1.0])
+    return np.asarray(reduced, np.float32), np.diag([target[0] / width, target[1] / height, 1.0])
 
 
 def _shrink(values: Values, factor: int) -> Values:
@@ -118,22 +119,23 @@ def _compare_cells(first: Values, second: Values, matrix: Matrix, stride: int, r
     width, height = blocks[0] * stride, blocks[1] * stride
     if min(blocks) < 2:
         return np.empty((0, 5))
-    warped = cv2.warpAffine(first, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    covered = np.asarray(
+    warped = np.asarray(cv2.warpAffine(first, matrix, (width, height), flags=cv2.INTER_LINEAR), np.float32)
+    covered: Values = np.asarray(
         cv2.warpAffine(np.ones_like(first), matrix, (width, height), flags=cv2.INTER_NEAREST), np.float32
     )
     field: Values = np.pad(second[:height, :width], reach)
-    squares = field * field
+    integral = np.asarray(cv2.integral(field * field))
     side = 2 * reach + 1
     own = _average(warped * warped, blocks)
     scores = np.empty((side * side, *own.shape), np.float32)
+    product = np.empty_like(warped)
     for place in range(side * side):
         y, x = divmod(place, side)
-        product = _average(warped * field[y : y + height, x : x + width], blocks)
-        other = _average(squares[y : y + height, x : x + width], blocks)
-        scores[place] = product / np.sqrt(np.maximum(own * other, FLOOR))
+        np.multiply(warped, field[y : y + height, x : x + width], out=product)
+        other = _average_squares(integral[y : y + height + 1, x : x + width + 1], stride)
+        scores[place] = _average(product, blocks) / np.sqrt(np.maximum(own * other, FLOOR))
     usable = (_average(covered, blocks) > 0.95) & (own > LEAST_VARIANCE)
-    usable &= _average(squares[reach : reach + height, reach : reach + width], blocks) > LEAST_VARIANCE
+    usable &= _average_squares(integral[reach : reach + height + 1, reach : reach + width + 1], stride) > LEAST_VARIANCE
     rows, columns = np.nonzero(usable)
     dx, dy, values = _find_peaks(scores[:, rows, columns].reshape(side, side, -1))
     centres = (columns + 1.0) * stride, (rows + 1.0) * stride
@@ -145,6 +147,12 @@ def _average(values: Values, blocks: tuple[int, int]) -> Values:
     means = cv2.resize(values, blocks, interpolation=cv2.INTER_AREA)
     rows = means[:-1] + means[1:]
     return np.asarray((rows[:, :-1] + rows[:, 1:]) / 4, np.float32)
+
+
+def _average_squares(integral: NDArray[Any], stride: int) -> NDArray[Any]:
+    """Return the averages over the same cells, from the integral image of the squares."""
+    corners = integral[::stride, ::stride]
+    return (corners[2:, 2:] - corners[2:, :-2] - corners[:-2, 2:] + corners[:-2, :-2]) / (2 * stride) ** 2
 
 
 def _find_peaks(scores: Values) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

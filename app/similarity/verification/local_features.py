@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.similarity.verification.pictures import Grey, Thumbnail, build_thumbnail
+from app.similarity.verification.pictures import RADIUS, Grey, Thumbnail, Values, build_thumbnail, normalise
 
 # Part of the cache key of stored features. Change it whenever the features change.
 VERSION = "sift 1"
@@ -56,6 +56,11 @@ class LocalFeatures:
         """Descriptors as unit vectors ``(k, 128)`` float32."""
         rows = self.descriptors.astype(np.float32)
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+    @cached_property
+    def normalised(self) -> Values:
+        """The picture with local contrast normalised."""
+        return normalise(self.picture, RADIUS)
 
     @cached_property
     def thumbnail(self) -> Thumbnail:

@@ -12,6 +12,8 @@ Values = NDArray[np.float32]
 # An affine transform ``(2, 3)`` or ``(3, 3)`` of positions (x, y), or the linear part ``(2, 2)`` of one.
 Matrix = NDArray[np.floating[Any]]
 
+# Window of the normalisation, in pixels of the reduced picture.
+RADIUS = 8.0
 # Side of the square that has the area of a thumbnail, in pixels.
 THUMBNAIL = 64
 THUMBNAIL_RADIUS = 5.0

@@ -14,10 +14,12 @@ from app.similarity.verification.pictures import THUMBNAIL, Matrix, Thumbnail, V
 RATIO = 0.85
 # RANSAC tolerance, in pixels of the picture.
 TOLERANCE = 5.0
-LEAST_INLIERS = 4
+LEAST_INLIERS = 5
 LARGEST_SCALE = 4.0
 # Share of each side of the first thumbnail that is searched for in the second one.
 CORE = 0.7
+# Pictures whose proportions differ by more than this factor do not show the same block as a whole.
+LARGEST_STRETCH = 1.6
 # Relative scales that are tried. The boxes of a detector differ by a fifth of their sides.
 SCALES = (0.84, 0.92, 1.0, 1.09, 1.19)
 # Whole pictures that correlate less than this do not show the same design: 99 % of unrelated woodcuts do, and less than
@@ -93,6 +95,8 @@ def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) 
     """
     turned, turn = _orient(first.values, orientation)
     height, width = turned.shape
+    if not 1 / LARGEST_STRETCH < width / height * second.values.shape[0] / second.values.shape[1] < LARGEST_STRETCH:
+        return None
     top, left = int(height * (1 - CORE) / 2), int(width * (1 - CORE) / 2)
     core = np.ascontiguousarray(turned[top : height - top, left : width - left])
     margin = THUMBNAIL // 4

@@ -14,8 +14,8 @@ from app.similarity.verification.local_features import LocalFeatures
 from app.similarity.verification.pictures import Matrix
 from app.similarity.verified_pairs import Region, Verdict, Verification
 
-# Logistic regression: offset, and weights of the share of agreeing cells and of ln(1 + inliers).
-OFFSET, SHARE, INLIERS = -5.42, 30.1, 0.37
+# Logistic regression of "the same block" on the share of agreeing cells. The number of inliers adds nothing to it.
+OFFSET, SHARE = -5.62, 34.3
 # A pair with at least this probability has the verdict `same` or `part`.
 LEAST_PROBABILITY = 0.6
 # `same`: the matched region covers at least this share of either image.
@@ -34,7 +34,7 @@ def decide(agreement: Agreement | None, inliers: int, first: LocalFeatures, seco
     """
     if agreement is None:
         return Verification(Verdict.NONE, inliers=inliers)
-    probability = estimate_probability(agreement, inliers)
+    probability = 1 / (1 + math.exp(-OFFSET - SHARE * agreement.share))
     is_same = probability >= LEAST_PROBABILITY
     if len(agreement.cells) == 0 or not (is_same or agreement.correlation >= LEAST_COPY_CORRELATION):
         return Verification(Verdict.NONE, probability, inliers)
@@ -48,12 +48,6 @@ def decide(agreement: Agreement | None, inliers: int, first: LocalFeatures, seco
     enlarge, reduce = np.diag([*second.scale, 1.0]), np.diag([1 / first.scale[0], 1 / first.scale[1], 1.0])
     whole = enlarge @ np.vstack([agreement.matrix, [0, 0, 1]]) @ reduce
     return Verification(verdict, probability, inliers, region_1, region_2, tuple(whole[:2].ravel().tolist()))
-
-
-def estimate_probability(agreement: Agreement, inliers: int) -> float:
-    """Return the probability that two images show the same block."""
-    logit = OFFSET + SHARE * agreement.share + INLIERS * math.log1p(inliers)
-    return 1 / (1 + math.exp(-logit))
 
 
 def _bound(points: Matrix, features: LocalFeatures) -> Region:

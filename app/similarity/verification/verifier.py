@@ -39,7 +39,7 @@ def verify(first: LocalFeatures, second: LocalFeatures) -> Verification:
     inliers = 0
     for candidate in _list_candidates(first, second):
         inliers = max(inliers, candidate.inliers)
-        found = measure_agreement(first.picture, second.picture, candidate.matrix)
+        found = measure_agreement(first.normalised, second.normalised, candidate.matrix)
         if found and (best is None or found.share > best.share):
             best = found
         if best and best.share >= SUFFICIENT_SHARE:
