@@ -37,7 +37,7 @@ def download(services: Services, job: Job) -> State | None:
     if isinstance(document, Collection):
         return _expand(services, job, document)
     services.jobs.record_manifest(job, document.ref)
-    images, report = services.storage.images(request.manifest_url), _build_download_report(services, job)
+    images, report = services.storage.images(request.manifest_url), _build_report(services, job, is_download=True)
     detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
     return None
 
@@ -62,7 +62,7 @@ def detect_ahead(services: Services) -> bool:
     Only jobs with the same weights as the first one are taken, so that weights are not loaded in turn.
     """
     jobs = services.jobs.scheduler.list_downloading(DetectionRequest.kind)
-    for job in (job for job in jobs if job.request["model"] == jobs[0].request["model"]):
+    for job in (job for job in jobs if job.request.get("model") == jobs[0].request.get("model")):
         set_job(job.id)
         request, folder = DetectionRequest(**job.request), services.storage.job(job.id)
         with suppress(RequestError, WeightsError), ahead.claim(folder) as is_claimed:  # ``run`` reports the error
@@ -133,22 +133,14 @@ def _expand(services: Services, job: Job, collection: Collection) -> State:
     return State.DONE
 
 
-def _build_download_report(services: Services, job: Job) -> Callable[[int, int, Any], None]:
-    """Return a progress callback that also sends messages for detection ahead."""
-    report, before = _build_report(services, job), 0
+def _build_report(services: Services, job: Job, *, is_download: bool = False) -> Callable[[int, int, Any], None]:
+    before = 0
 
-    def report_and_wake(done: int, total: int, coverage: Any) -> None:
+    def report(done: int, total: int, coverage: Any) -> None:
         nonlocal before
-        report(done, total, coverage)
-        if before < done < total:  # after the last page, the stage ``run`` follows
+        services.jobs.record_progress(job, done, total, coverage.as_json() if coverage else None)
+        if is_download and before < done < total:  # after the last page, the stage ``run`` follows
             services.queue.wake_ahead()
         before = done
-
-    return report_and_wake
-
-
-def _build_report(services: Services, job: Job) -> Callable[[int, int, Any], None]:
-    def report(done: int, total: int, coverage: Any) -> None:
-        services.jobs.record_progress(job, done, total, coverage.as_json() if coverage else None)
 
     return report

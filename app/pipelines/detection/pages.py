@@ -118,11 +118,6 @@ def adopt_ahead(folder: JobFolder, fetched: Iterable[FetchedPage], digest: str) 
     """Move the records of detection ahead to the detections of the job; yield their pages.
 
     A page that was fetched again with another size since then is not adopted.
-
-    Args:
-        folder: Folder of the job.
-        fetched: Fetched pages of the job.
-        digest: SHA-256 of the current weights.
     """
     sizes = {page.number: (page.width, page.height, page.note) for page in fetched}
     detected = folder.list_numbers("detections")
