@@ -69,6 +69,9 @@ class Queue(Protocol):
     def wake(self, stage: Stage, count: int = 1) -> None:
         """Send messages to the queue of a stage. Never raises, because the sweep sends missing messages."""
 
+    def wake_ahead(self) -> None:
+        """Send a message for detection ahead, if the ``gpu`` queue is empty. Never raises."""
+
 
 class Leases(JobQueries):
     """The jobs of this service, with the changes by workers and the sweep.

@@ -12,6 +12,7 @@ Three rules modify this order:
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -65,6 +66,12 @@ class Scheduler:
         waiting = select(Job.id).where(self.may_be_taken(stage)).limit(limit).subquery()
         with self._database.session() as session:
             return session.scalar(select(func.count()).select_from(waiting)) or 0
+
+    def list_downloading(self, kind: str) -> Sequence[Job]:
+        """Return the jobs of a kind whose download runs, in the order of their submission."""
+        downloading = (Job.state == State.DOWNLOADING) & Job.lease.is_not(None) & (Job.kind == kind)
+        with self._database.session() as session:
+            return session.scalars(select(Job).where(downloading).order_by(Job.created, Job.id)).all()
 
     def must_yield(self, stage: Stage) -> bool:
         """Return whether a running training must yield because a job of another kind waits for the stage."""

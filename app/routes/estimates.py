@@ -26,7 +26,7 @@ class Estimate(TypedDict):
         float | None, Field(description="The duration of the download at the request limits of the library.")
     ]
     detection_seconds: Annotated[
-        float | None, Field(description="The duration of the detection, from the latest jobs; null without any.")
+        float | None, Field(description="The duration of the stage `run`, from the latest jobs; null without any.")
     ]
     unfinished_jobs: Annotated[Count, Field(description="The number of unfinished jobs of all client apps.")]
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ class JobFolder:
     @property
     def detected_by(self) -> Path:
         return self.path / "detected-by.json"
+
+    @property
+    def ahead_marker(self) -> Path:
+        return self.path / "ahead-marker"
 
     @property
     def annotations(self) -> Path:
@@ -92,17 +96,26 @@ class JobFolder:
             shutil.rmtree(part, ignore_errors=True)
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
-        """Write the record of a canvas; ``kind`` is ``pages`` or ``detections``."""
+        """Write the record of a canvas; ``kind`` is the name of its folder."""
         write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
 
     def has(self, kind: str, number: int) -> bool:
         """Return whether there is a record of a canvas."""
         return self._record(kind, number).exists()
 
-    def load(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of a kind, in the order of the canvases."""
-        for path in sorted((self.path / kind).glob("*.json"), key=lambda path: int(path.stem)):
-            yield json.loads(path.read_bytes())
+    def list_numbers(self, kind: str) -> set[int]:
+        """Return the numbers of the canvases that have a record of a kind."""
+        return {int(path.stem) for path in (self.path / kind).glob("*.json")}
+
+    def load(self, kind: str, numbers: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the records of a kind, in the order of the canvases; all of them, or those of some canvases."""
+        for number in sorted(self.list_numbers(kind) if numbers is None else numbers):
+            yield json.loads(self._record(kind, number).read_bytes())
+
+    def move(self, number: int, kind: str, new_kind: str) -> None:
+        """Move the record of a canvas to another kind."""
+        (self.path / new_kind).mkdir(exist_ok=True)
+        os.replace(self._record(kind, number), self._record(new_kind, number))
 
     def remove_records(self, kind: str) -> None:
         """Remove the records of a kind."""

@@ -8,17 +8,20 @@ from app.config import Settings
 from app.database.tables import Job
 from app.delivery.payloads import find_annotation_destination
 from app.detection.parts import choose_side
+from app.detection.weights import Weights
 from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
+from app.logs import set_job
+from app.pipelines.detection import ahead
 from app.pipelines.detection import work as detection
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
 from app.pipelines.detection.pages import discard_stale_detections
 from app.services import Services
 
 if TYPE_CHECKING:
-    from app.detection.detector import DetectorConfig
+    from app.detection.detector import Detector, DetectorConfig
 
 
 def download(services: Services, job: Job) -> State | None:
@@ -34,33 +37,48 @@ def download(services: Services, job: Job) -> State | None:
     if isinstance(document, Collection):
         return _expand(services, job, document)
     services.jobs.record_manifest(job, document.ref)
-    images, report = services.storage.images(request.manifest_url), _build_report(services, job)
+    images, report = services.storage.images(request.manifest_url), _build_report(services, job, is_download=True)
     detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
     return None
 
 
 def load_default_weights(services: Services) -> None:
     """Load the default weights, so that the first job need not wait for them."""
-    weights = services.models.find()  # if there are none, torch is not imported either
+    _load_detector(services, services.models.find())  # if there are none, torch is not imported either
 
+
+def _load_detector(services: Services, weights: Weights) -> "Detector":
     from app.detection.loading import load_detector
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics(services.settings.data_folder / "ultralytics")
     config = build_config(services.settings, services.choose_model_size(weights))
-    load_detector(weights, config, services.storage.trials)
+    return load_detector(weights, config, services.storage.trials)
+
+
+def detect_ahead(services: Services) -> bool:
+    """Detect some pages of a job that still downloads; return whether there were any.
+
+    Only jobs with the same weights as the first one are taken, so that weights are not loaded in turn.
+    """
+    jobs = services.jobs.scheduler.list_downloading(DetectionRequest.kind)
+    for job in (job for job in jobs if job.request.get("model") == jobs[0].request.get("model")):
+        set_job(job.id)
+        request, folder = DetectionRequest(**job.request), services.storage.job(job.id)
+        with suppress(RequestError, WeightsError), ahead.claim(folder) as is_claimed:  # ``run`` reports the error
+            if is_claimed:
+                detector = _load_detector(services, services.models.find(request.model))
+                if ahead.detect(request, services.storage.images(request.manifest_url), folder, detector):
+                    return True
+    return False
 
 
 def run(services: Services, job: Job) -> State | None:
     """Detect the illustrations on the images."""
-    from app.detection.loading import load_detector
-    from app.detection.weights import isolate_ultralytics
-
-    request, s = DetectionRequest(**job.request), services.settings
-    isolate_ultralytics(s.data_folder / "ultralytics")
+    request = DetectionRequest(**job.request)
     weights = services.models.find(request.model)
     services.jobs.record_model(job, weights.label)
-    detector = load_detector(weights, build_config(s, services.choose_model_size(weights)), services.storage.trials)
+    detector = _load_detector(services, weights)
     services.jobs.record_start(job)
     images, report = services.storage.images(request.manifest_url), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
@@ -115,8 +133,14 @@ def _expand(services: Services, job: Job, collection: Collection) -> State:
     return State.DONE
 
 
-def _build_report(services: Services, job: Job) -> Callable[[int, int, Any], None]:
+def _build_report(services: Services, job: Job, *, is_download: bool = False) -> Callable[[int, int, Any], None]:
+    before = 0
+
     def report(done: int, total: int, coverage: Any) -> None:
+        nonlocal before
         services.jobs.record_progress(job, done, total, coverage.as_json() if coverage else None)
+        if is_download and before < done < total:  # after the last page, the stage ``run`` follows
+            services.queue.wake_ahead()
+        before = done
 
     return report

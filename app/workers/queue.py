@@ -4,7 +4,8 @@
 queue     tasks                                             worker
 ========  ================================================  ==============
 ``io``    ``download``                                      threads
-``gpu``   ``run``: detection, comparison, training          one process
+``gpu``   ``run``: detection, comparison, training;         one process
+          ``detect_ahead``
 ``post``  ``deliver``, and the periodic tasks               threads
 ========  ================================================  ==============
 
@@ -23,7 +24,7 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from app.config import Settings
-from app.jobs.states import QUEUES, Stage
+from app.jobs.states import QUEUES, RUN, Stage
 from app.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # Most messages that one call sends: one for every thread of a worker. Each task then sends a message for the next job.
 MOST_MESSAGES = 32
+AHEAD = "detect_ahead"
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
@@ -74,6 +76,12 @@ class JobQueue(Celery):
                 self.send_task(stage.name, queue=stage.queue, retry=False)
         except OperationalError:
             log.warning("The broker does not answer: the sweep wakes the workers of queue %s later", stage.queue)
+
+    def wake_ahead(self) -> None:
+        """Send a message for detection ahead, if the ``gpu`` queue is empty. Never raises: it only saves time."""
+        with suppress(OperationalError, RedisError):
+            if not self.services.broker.llen(RUN.queue):
+                self.send_task(AHEAD, queue=RUN.queue, retry=False)
 
     def send_missing(self, stage: Stage, waiting: int) -> None:
         """Send the messages that are missing in the queue of a stage.

@@ -30,7 +30,7 @@ from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.logs import set_job
 from app.services import Services
 from app.workers.failures import explain, leave_device
-from app.workers.queue import MOST_MESSAGES, JobQueue
+from app.workers.queue import AHEAD, MOST_MESSAGES, JobQueue
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,18 @@ def download(self: JobTask) -> None:
 def run(self: JobTask) -> None:
     """Run the model on the images of a job."""
     run_stage(self.app, RUN, lambda services, job: load_stages(job).run(services, job))
+
+
+# No lease ends a step that hangs, so the parent of the process does.
+@shared_task(bind=True, base=JobTask, name=AHEAD, time_limit=60 * STALL_MINUTES)
+def detect_ahead(self: JobTask) -> None:
+    """Detect pages of a job that still downloads, unless a job waits for the stage ``run``."""
+    from app.workers import detection_stages
+
+    if waiting := self.app.services.jobs.scheduler.count_waiting(RUN, 1):
+        self.app.send_missing(RUN, waiting)
+    elif detection_stages.detect_ahead(self.app.services):
+        self.app.wake_ahead()
 
 
 @shared_task(bind=True, base=JobTask, name="deliver")

@@ -11,3 +11,6 @@ class RecordingQueue:
 
     def wake(self, stage: Stage, count: int = 1) -> None:
         self.sent += [stage.queue] * count
+
+    def wake_ahead(self) -> None:
+        self.sent.append("ahead")

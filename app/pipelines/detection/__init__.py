@@ -1,6 +1,7 @@
 """The steps of a detection job.
 
     work       fetch the manifest and the images, detect page by page, write the annotation files
+    ahead      detect pages while the job still downloads
     cutting    cut pages into the parts that the detector gets, merge their detections
     expansion  a collection → the URLs of its manifests
     pages      the records of each canvas, one file per canvas; the pixels of fetched pages

@@ -1,7 +1,7 @@
 """The pages of a detection job: one record file per canvas in the job's folder, and the pixels of fetched pages."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +109,24 @@ def discard_stale_detections(folder: JobFolder, digest: str) -> None:
     write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
 
 
+def name_ahead(digest: str) -> str:
+    """Return the kind of the records that :mod:`~app.pipelines.detection.ahead` writes with some weights."""
+    return f"ahead-{digest[:16]}"
+
+
+def adopt_ahead(folder: JobFolder, fetched: Iterable[FetchedPage], digest: str) -> Iterator[AnnotatedPage]:
+    """Move the records of detection ahead to the detections of the job; yield their pages.
+
+    A page that was fetched again with another size since then is not adopted.
+    """
+    sizes = {page.number: (page.width, page.height, page.note) for page in fetched}
+    detected = folder.list_numbers("detections")
+    for page in map(_parse_annotated, folder.load(name_ahead(digest))):
+        if page.number not in detected and sizes.get(page.number) == (page.width, page.height, page.note):
+            folder.move(page.number, name_ahead(digest), "detections")
+            yield page
+
+
 def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:
     """Count the pages by status, and list the failed ones and the notes."""
     pages = list(pages)
@@ -134,7 +152,7 @@ class PageImage:
 
 
 def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:
-    """Decode the image of a page. If the file is missing or damaged, remove it and return no pixels.
+    """Decode the image of a page. If the file is missing or damaged, return no pixels; a damaged file is removed.
 
     Args:
         images: Folder of the cached images.
@@ -145,6 +163,8 @@ def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageI
     try:
         with path.open("rb") as file:
             return PageImage(page, *decode_image(file, least))
+    except FileNotFoundError:  # it may be fetched again at this moment
+        return PageImage(page)
     except (OSError, SyntaxError, ValueError):
         evict(path)
         return PageImage(page)

@@ -14,11 +14,12 @@ Each step skips what is already in the job's folder, so it can be repeated after
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ from app.pipelines.detection.pages import (
     Coverage,
     FetchedPage,
     PageImage,
+    adopt_ahead,
     count_coverage,
     discard_stale_detections,
     load_annotated,
@@ -240,12 +242,12 @@ def detect(
     """
     discard_stale_detections(folder, detector.digest)
     fetched = load_fetched(folder)
+    for adopted in adopt_ahead(folder, fetched, detector.digest):
+        count(adopted.status)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
     report(len(annotated), len(fetched), count_coverage(annotated.values()))
-    cutter = PageCutter(request, detector.config.size)
-    batches = cutter.split(detector.split(waiting), detector.config.batch_size)
-    for batch in detector.run(partial(_detect_batch, images, cutter, detector), batches):
+    for batch in detect_pages(request, images, detector, waiting):
         for page in batch:
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
@@ -256,6 +258,19 @@ def detect(
     pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
+
+
+def detect_pages(
+    request: DetectionRequest,
+    images: Path,
+    detector: "Detector",
+    pages: Sequence[FetchedPage],
+    batches: int | None = None,
+) -> Iterator[list[AnnotatedPage]]:
+    """Yield the detected pages, batch by batch; at most ``batches``."""
+    cutter = PageCutter(request, detector.config.size)
+    split = cutter.split(detector.split(pages), detector.config.batch_size)
+    yield from detector.run(partial(_detect_batch, images, cutter, detector), islice(split, batches))
 
 
 def _detect_batch(

@@ -18,7 +18,8 @@ from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
 from app.jobs import DetectionRequest
 from app.net.addresses import AddressGuard
-from app.pipelines.detection.pages import Coverage, discard_stale_detections, load_annotated, load_fetched
+from app.pipelines.detection import ahead
+from app.pipelines.detection.pages import Coverage, discard_stale_detections, load_annotated, load_fetched, save_fetched
 from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest
 from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher
@@ -425,6 +426,47 @@ def test_a_retry_with_other_weights_fetches_and_detects_all_pages(run: Run, docu
     run.detect()
     assert sum(shape[0] for shape in run.network.shapes) == 4
     assert run.reports[-1] == (4, 4, Coverage(3, 1))
+
+
+def detect_ahead(run: Run) -> None:
+    while ahead.detect(run.request, run.storage.images(run.request.manifest_url), run.folder, run.detector):
+        pass
+
+
+def count_detected(run: Run) -> int:
+    return sum(shape[0] for shape in run.network.shapes)
+
+
+def test_pages_detected_ahead_are_counted_once(run: Run) -> None:
+    run.download()
+    detect_ahead(run)
+    assert (run.counted, count_detected(run)) == ([], 4)
+    run.detect()
+    run.detect()
+    assert (len(run.counted), count_detected(run)) == (4, 4)
+    assert run.reports[-1] == (4, 4, Coverage(3, 1))
+    boxes = [page.boxes[0].xywh for page in run.annotated() if page.boxes]
+    run.folder.remove_records("detections")
+    run.detect()
+    assert [page.boxes[0].xywh for page in run.annotated() if page.boxes] == boxes
+
+
+def test_a_page_detected_ahead_with_another_size_is_detected_again(run: Run) -> None:
+    run.download()
+    detect_ahead(run)
+    page = load_fetched(run.folder)[0]
+    save_fetched(run.folder, replace(page, width=2 * page.width, height=2 * page.height))
+    run.detect()
+    assert (len(run.counted), count_detected(run)) == (4, 5)
+    assert run.annotated()[0].width == 2 * page.width
+
+
+def test_pages_detected_ahead_by_other_weights_are_detected_again(run: Run) -> None:
+    run.download()
+    detect_ahead(run)
+    replace_weights(run)
+    run.detect()
+    assert (len(run.counted), count_detected(run)) == (4, 4)
 
 
 def test_detections_by_the_same_weights_are_kept(run: Run) -> None:
