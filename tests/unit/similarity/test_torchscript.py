@@ -47,7 +47,7 @@ class WritesFile(nn.Module):
     def __setstate__(self, state: tuple[str, bool]) -> None:
         self.path = state[0]
         self.training = state[1]
-        torch.save(torch.zeros(1), self.path)
+        torch.ops.aten.save(torch.zeros(1), self.path)  # ultralytics replaces torch.save
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images
