@@ -238,6 +238,8 @@ def build_key_cases() -> Iterator[Case]:
             if "security" in operation:
                 continue
             place = path.replace("{job_id}", "{job}").replace("{pair}", "a-b")
+            if path.endswith("/pairs/{a}/{b}.jpg"):
+                place = "/jobs/{job}/pairs/a/b.jpg?image_1=x&image_2=y"
             for key, status in refused.items():
                 yield Case(f"{method} {path} with the key {key}", method.upper(), place, key=key, status=status)
             if "{job_id}" in path:
