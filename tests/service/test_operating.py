@@ -190,6 +190,7 @@ def test_json_log_lines_of_a_job_have_its_id(service: Service, library: Library)
 
 def test_the_traceback_of_an_unexpected_error_is_one_log_field(service: Service, library: Library) -> None:
     folder = service.settings.data_folder / "jobs"
+    folder.mkdir(exist_ok=True)  # the first job makes it
     aside = folder.rename(folder.with_name("jobs-aside"))
     folder.write_text("a file in place of the folder")
     try:
