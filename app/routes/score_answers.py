@@ -19,28 +19,36 @@ class Image(TypedDict):
     url: str
 
 
-class ImagePair(TypedDict):
-    """Two images and their similarity.
+class Verified(TypedDict):
+    """The verification of two images. All fields are null if they were not verified.
 
-    The fields from `verdict` on are null if the pair was not verified. Regions are in pixels of the full-size images.
-    An illustration of a detection job has the size of its box.
+    Regions and the transform are in pixels of the full-size images. An illustration of a detection job has the size of
+    its box.
     """
+
+    verdict: Annotated[Verdict | None, Field(description="Whether both images show the same printing block.")]
+    probability: Annotated[float | None, Field(description="The probability that the block is the same, from 0 to 1.")]
+    inliers: Annotated[Count | None, Field(description="The number of local features that agree.")]
+    region_1: Annotated[Region | None, Field(description="The matched region of the first image: x, y, width, height.")]
+    region_2: Annotated[
+        Region | None, Field(description="The matched region of the second image: x, y, width, height.")
+    ]
+    transform: Annotated[
+        Annotated[list[float], Field(min_length=6, max_length=6)] | None,
+        Field(
+            description="From pixels of the first image to pixels of the second. "
+            "[a, b, c, d, e, f] is ax + by + c, dx + ey + f."
+        ),
+    ]
+
+
+class ImagePair(Verified):
+    """Two images, their similarity and their verification. The first image is image_1."""
 
     score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
     transposition: Annotated[Transposition, Field(description="The transformation of image_1 that gave the score.")]
     image_1: Image
     image_2: Image
-    verdict: Annotated[Verdict | None, Field(description="Whether both images show the same printing block.")]
-    probability: Annotated[float | None, Field(description="The probability that the block is the same, from 0 to 1.")]
-    inliers: Annotated[Count | None, Field(description="The number of local features that agree.")]
-    region_1: Annotated[Region | None, Field(description="The matched region of image_1: x, y, width, height.")]
-    region_2: Annotated[Region | None, Field(description="The matched region of image_2: x, y, width, height.")]
-    transform: Annotated[
-        Annotated[list[float], Field(min_length=6, max_length=6)] | None,
-        Field(
-            description="From pixels of image_1 to pixels of image_2. [a, b, c, d, e, f] is ax + by + c, dx + ey + f."
-        ),
-    ]
 
 
 class Scores(TypedDict):

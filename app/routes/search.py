@@ -26,10 +26,9 @@ from app.jobs.states import RUN
 from app.routes.answers import Queued
 from app.routes.jobs import find_job
 from app.routes.operations import FORMS, JSON, File, answers, takes_body
-from app.routes.score_answers import Image
+from app.routes.score_answers import Image, Verified
 from app.services import current_services
 from app.similarity.transpositions import Transposition
-from app.similarity.verified_pairs import Verdict
 from app.storage import write_atomic
 
 routes = Blueprint("search", __name__)
@@ -52,32 +51,13 @@ class SearchForm(SearchRequest):
     image: Annotated[File | None, Field(description="A file with the image to search for.")] = None
 
 
-Box = Annotated[list[int], Field(min_length=4, max_length=4)]
-
-
-class Match(TypedDict):
-    """An image that resembles the one of the search. A match that was not verified has no verdict."""
+class Match(Verified):
+    """An image that resembles the searched one, which is the first image of the verification."""
 
     score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
     transposition: Annotated[Transposition, Field(description="The transformation of the searched image.")]
     document: Annotated[str, Field(description="The ID of the document that contains the match.")]
     image: Image
-    verdict: Annotated[Verdict | None, Field(description="Whether both images show the same printing block.")]
-    probability: Annotated[float | None, Field(description="The probability that the block is the same, from 0 to 1.")]
-    inliers: Annotated[Count | None, Field(description="The number of local features that agree.")]
-    region_1: Annotated[
-        Box | None, Field(description="The matched region of the searched image, in pixels of the full-size image.")
-    ]
-    region_2: Annotated[
-        Box | None, Field(description="The matched region of the match, in pixels of the full-size image.")
-    ]
-    transform: Annotated[
-        list[float] | None,
-        Field(
-            description="From pixels of the searched image to pixels of the match. "
-            "[a, b, c, d, e, f] is ax + by + c, dx + ey + f."
-        ),
-    ]
 
 
 class Matches(TypedDict):

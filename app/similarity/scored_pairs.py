@@ -80,11 +80,12 @@ def format_json(
             "transposition": transpositions[pair.transposition],
             "image_1": {"name": a.names[pair.first], "url": a.urls[pair.first]},
             "image_2": {"name": b.names[pair.second], "url": b.urls[pair.second]},
-            **_format_verification(pair.verification),
+            **format_verification(pair.verification),
         }
 
 
-def _format_verification(found: Verification | None) -> Mapping[str, Any]:
+def format_verification(found: Verification | None) -> Mapping[str, Any]:
+    """Return a verification as JSON; all values are None if there is none."""
     names = "verdict", "probability", "inliers", "region_1", "region_2", "transform"
     if found is None:
         return dict.fromkeys(names)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from app.pipelines.similarity.feature_store import FeatureStore
 from app.pipelines.similarity.pair_verifier import verify_same
 from app.similarity.embedder import Embedder
 from app.similarity.exact_search import LONGEST, Half, Hit, find_best, sketch_rows
+from app.similarity.scored_pairs import format_verification
 from app.similarity.transpositions import Transposition
 from app.similarity.verification import LocalFeatures, extract_features, verify
 from app.similarity.verification.local_features import SIDE
@@ -96,7 +98,7 @@ def search(
     }
 
 
-def save_result(path: Any, result: dict[str, Any]) -> None:
+def save_result(path: Path, result: dict[str, Any]) -> None:
     write_atomic(path, json.dumps(result, ensure_ascii=False).encode())
 
 
@@ -155,13 +157,10 @@ def _rank(hit: Hit, found: Verification | None) -> tuple[float, float]:
 
 def _describe(hit: Hit, found: Verification | None, document: SearchedDocument, plan: SearchPlan) -> dict[str, Any]:
     compared = document.compared
-    verification = dict.fromkeys(("verdict", "probability", "inliers", "region_1", "region_2", "transform"))
-    if found:
-        verification = {name: getattr(found, name) for name in verification}
     return {
         "score": float(f"{hit.score:.7g}"),
         "transposition": plan.transpositions[hit.transposition],
         "document": document.doc_id,
         "image": {"name": compared.names[hit.row], "url": compared.urls[hit.row]},
-        **verification,
+        **format_verification(found),
     }

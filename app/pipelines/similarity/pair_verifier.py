@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 CHUNK = 32
 # Number of images at a time in each thread, when features are extracted.
 IMAGES = 4
-# Number of images whose features stay in memory: about 0.5 MB each.
+# Number of images whose features stay in memory: about 1 MB each.
 LOADED = 512
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 

@@ -116,7 +116,7 @@ def test_a_shared_stamp_does_not_relate_two_images() -> None:
         page[150:200, 200:270] = print_block(stamp, seed)
         return page
 
-    assert compare(stamped(31), stamped(32)).verdict != Verdict.SAME
+    assert compare(stamped(31), stamped(32)).verdict not in (Verdict.SAME, Verdict.PART)
 
 
 def test_regions_and_transform_are_in_pixels_of_the_full_size_images() -> None:
