@@ -27,6 +27,9 @@ LEAST_CELLS = 8
 # A cell agrees if its displacement, less the smooth part, and its correlation are within these limits.
 LARGEST_RESIDUAL = 1.0
 LEAST_CORRELATION = 0.6
+# The fit of the smooth displacement: number of iterations, and scale of its weights in pixels. The scale begins at four
+# times this value, and falls.
+ITERATIONS, ROBUST_SCALE, FALL = 8, 1.5, 0.7
 # Added to the number of compared cells, so that a small overlap, as of two stamps, counts less.
 EXTRA_CELLS = 10
 
@@ -183,7 +186,10 @@ def _find_peaks(scores: Values) -> tuple[NDArray[np.float64], NDArray[np.float64
 def _fit_smooth(
     cells: NDArray[np.float64], shape: tuple[int, ...], degree: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Fit a polynomial displacement robustly. Return its coefficients and the residual length of each cell."""
+    """Fit a polynomial displacement to the cells. Return its coefficients, and the residual length of each cell.
+
+    Iteratively reweighted least squares with the weights of Geman and McClure: cells far from the fit do not count.
+    """
     if len(cells) < LEAST_CELLS:
         return None
     height, width = shape
@@ -191,13 +197,13 @@ def _fit_smooth(
     terms = [np.ones_like(x), x, y, *([x * x, x * y, y * y] if degree == 2 else [])]
     basis, displacements = np.stack(terms, axis=1), cells[:, 2:4]
     confidence = np.maximum(cells[:, 4], 0) ** 2
-    weights, tolerance = confidence, 4 * 1.5
+    weights, tolerance = confidence, 4 * ROBUST_SCALE
     ridge = 1e-3 * np.diag([0.0] + [1.0] * (len(terms) - 1)) + 1e-9 * np.eye(len(terms))
-    for _ in range(8):
+    for _ in range(ITERATIONS):
         weighted = basis * weights[:, None]
         coefficients = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ displacements)
         residuals = np.linalg.norm(displacements - basis @ coefficients, axis=1)
-        tolerance = max(1.5, tolerance * 0.7)
+        tolerance = max(ROBUST_SCALE, tolerance * FALL)
         weights = confidence / (1 + (residuals / tolerance) ** 2) ** 2
     return coefficients, residuals
 

@@ -1,4 +1,7 @@
-"""Candidate transforms of the first picture onto the second: from matched features, and from the whole pictures."""
+"""Candidate transforms of the first picture onto the second: from matched features, and from the whole pictures.
+
+A transform is a ``(2, 3)`` matrix, from pixels of the first picture to pixels of the second.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,22 +25,28 @@ CORE = 0.7
 LARGEST_STRETCH = 1.6
 # Relative scales that are tried. The boxes of a detector differ by a fifth of their sides.
 SCALES = (0.84, 0.92, 1.0, 1.09, 1.19)
-# Whole pictures that correlate less than this do not show the same design: 99 % of unrelated woodcuts do, and less than
-# 1 % of the prints of one block (bench/README.md, verification).
+# Whole pictures that correlate less than this do not show the same design. This excludes 99 % of unrelated woodcuts and
+# less than 1 % of the prints of one block.
 LEAST_CORRELATION = 0.45
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A transform of the first picture onto the second.
+class PointMatches:
+    """Points of two pictures that are alike.
 
     Attributes:
-        matrix: ``(2, 3)`` affine transform, from pixels of the first picture to pixels of the second.
-        inliers: Number of feature matches that agree with it.
+        source, target: ``(m, 2)`` positions (x, y) in pixels of the first and of the second picture.
+        mirrored: Whether the first picture was mirrored for the match.
     """
 
-    matrix: Matrix
-    inliers: int = 0
+    source: NDArray[np.float32]
+    target: NDArray[np.float32]
+    mirrored: bool
+
+    def count_inliers(self, matrix: Matrix) -> int:
+        """Return the number of matches that agree with a ``(2, 3)`` transform of the first picture."""
+        distances = np.linalg.norm(self.source @ matrix[:, :2].T + matrix[:, 2] - self.target, axis=1)
+        return int((distances < TOLERANCE).sum())
 
 
 @lru_cache(1)
@@ -50,44 +59,46 @@ def _mirrored_order() -> NDArray[np.intp]:
     return ((3 - rows) * 32 + columns * 8 + (8 - directions) % 8).ravel()
 
 
-def register_points(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool) -> Candidate | None:
-    """Return the transform that most feature matches agree with; None if fewer than ``LEAST_INLIERS`` do."""
+def match_points(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool) -> PointMatches:
+    """Return the points that are mutual nearest neighbours by their descriptors, and pass the ratio test."""
     rows = first.unit_descriptors[:, _mirrored_order()] if mirrored else first.unit_descriptors
-    owners, partners = _match(rows, second.unit_descriptors)
-    if len(owners) < LEAST_INLIERS:
-        return None
-    flip = np.array([-1.0 if mirrored else 1.0, 1.0], np.float32)
-    source, target = first.points[owners] * flip, second.points[partners]
-    found, inliers = cv2.estimateAffinePartial2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=2000, confidence=0.999
-    )
-    if found is None or inliers.sum() < LEAST_INLIERS:
-        return None
-    matrix = np.asarray(found, np.float64)
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
-        return None
-    return Candidate(matrix * [*flip, 1.0], int(inliers.sum()))
-
-
-def _match(rows: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the indices of mutual nearest neighbours that pass the ratio test."""
+    others = second.unit_descriptors
     if len(rows) < 2 or len(others) < 2:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
+        return PointMatches(first.points[:0], second.points[:0], mirrored)
     cosines = rows @ others.T
     nearest = cosines.argmax(axis=1)
     owners = np.arange(len(rows))
     best = cosines[owners, nearest]
     mutual = cosines.argmax(axis=0)[nearest] == owners
     cosines[owners, nearest] = -1.0
-    second = cosines.max(axis=1)
+    runner_up = cosines.max(axis=1)
     # Distances of unit vectors: d² = 2 - 2 cos.
-    kept = np.flatnonzero(mutual & (1 - best < RATIO**2 * (1 - second)))
-    return kept, nearest[kept]
+    kept = mutual & (1 - best < RATIO**2 * (1 - runner_up))
+    return PointMatches(first.points[kept], second.points[nearest[kept]], mirrored)
 
 
-def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) -> Candidate | None:
-    """Search the core of the first picture in the second one. Return None if it is not found.
+def register_points(matches: PointMatches) -> Matrix | None:
+    """Return the transform that most matches agree with; None if fewer than ``LEAST_INLIERS`` do."""
+    if len(matches.source) < LEAST_INLIERS:
+        return None
+    flip = np.array([-1.0 if matches.mirrored else 1.0, 1.0], np.float32)
+    found, inliers = cv2.estimateAffinePartial2D(
+        matches.source * flip,
+        matches.target,
+        method=cv2.RANSAC,
+        ransacReprojThreshold=TOLERANCE,
+        maxIters=2000,
+        confidence=0.999,
+    )
+    if found is None or inliers.sum() < LEAST_INLIERS:
+        return None
+    matrix = np.asarray(found, np.float64)
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    return matrix * [*flip, 1.0] if 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE else None
+
+
+def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) -> Matrix | None:
+    """Search the core of the first picture in the second one. Return the transform, or None if it is not found.
 
     Args:
         first, second: Thumbnails of the two pictures.
@@ -115,7 +126,7 @@ def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) 
         return None
     enlarge = np.diag([1 / second.scale[0], 1 / second.scale[1], 1.0])
     reduce = np.diag([first.scale[0], first.scale[1], 1.0])
-    return Candidate((enlarge @ placed @ turn @ reduce)[:2])
+    return (enlarge @ placed @ turn @ reduce)[:2]
 
 
 def _orient(values: Values, orientation: Matrix) -> tuple[Values, Matrix]:

@@ -24,16 +24,14 @@ LEAST_COVERAGE = 0.6
 LEAST_COPY_CORRELATION = 0.33
 
 
-def decide(agreement: Agreement | None, inliers: int, first: LocalFeatures, second: LocalFeatures) -> Verification:
+def decide(agreement: Agreement, inliers: int, first: LocalFeatures, second: LocalFeatures) -> Verification:
     """Return the result for a pair of images.
 
     Args:
-        agreement: Agreement under the best transform; None if there is no transform.
-        inliers: Largest number of feature matches that agree with a transform.
+        agreement: Agreement under the best transform.
+        inliers: Number of feature matches that agree with this transform.
         first, second: Local features of the two images.
     """
-    if agreement is None:
-        return Verification(Verdict.NONE, inliers=inliers)
     probability = 1 / (1 + math.exp(-OFFSET - SHARE * agreement.share))
     is_same = probability >= LEAST_PROBABILITY
     if len(agreement.cells) == 0 or not (is_same or agreement.correlation >= LEAST_COPY_CORRELATION):
