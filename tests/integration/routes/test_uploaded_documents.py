@@ -44,7 +44,7 @@ def test_an_accepted_file_is_a_job_without_manifest_url(
         (b"", "is empty"),
         (b"\0" * 100, "it must be a IIIF manifest, a zip file of images, a PDF or a list of image URLs"),
         (b"<!DOCTYPE html>", "is an HTML page"),
-        (make_zip({}), "is empty"),
+        (make_zip({}), "is an empty zip file"),
         (make_zip({"a.zip": SCANS}), "no images but 1 .zip file"),
         (make_zip({"../a.jpg": b"x"}), "'..'"),
         (SCANS[:300], "is not a zip file, or it is incomplete"),
