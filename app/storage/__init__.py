@@ -179,7 +179,9 @@ class Storage:
         """
         limit, removed = time.time() - days * 86400, 0
         jobs = (folder for folder in (self.root / "jobs").glob("*") if folder.name not in wanted)
-        for path in (path for job in jobs for place in ("", "documents/*/") for path in job.glob(f"{place}source.file")):
+        for path in (
+            path for job in jobs for place in ("", "documents/*/") for path in job.glob(f"{place}source.file")
+        ):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < limit:
                     path.unlink()
