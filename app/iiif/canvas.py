@@ -7,7 +7,7 @@ Nothing here raises. If no image is found, :attr:`Canvas.reason` says why.
 
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.iiif.image_api import ImageService, asks_for_less, derive_service, parse_service, strip_request
@@ -23,6 +23,7 @@ from app.iiif.json_ld import (
     read_path,
     read_size,
     read_strings,
+    read_texts,
 )
 
 _DEEPEST = 8
@@ -85,6 +86,7 @@ class Canvas:
             alternatives, the default first. A part of an image contributes the whole image.
         reason: Reason why there is no image, or "".
         width, height: Canvas size in canvas units, or None. This is not the image size in pixels.
+        label: Label of the canvas, such as "fol. 12r", by language.
     """
 
     number: int
@@ -93,6 +95,7 @@ class Canvas:
     reason: str = ""
     width: int | None = None
     height: int | None = None
+    label: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
 
     @property
     def image(self) -> CanvasImage | None:
@@ -120,7 +123,8 @@ def parse_canvas(number: int, entry: Any, services: Services, document: str = ""
         images.setdefault(image.service.id if image.service else image.url, image)
     size = read_size(canvas.get("width")), read_size(canvas.get("height"))
     reason = "" if images else _explain(canvas, resources)
-    return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size)
+    label = read_texts(canvas.get("label"))
+    return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size, label)
 
 
 def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:

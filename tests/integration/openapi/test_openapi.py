@@ -22,7 +22,8 @@ from app.delivery.kinds import Kind
 from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.exports.annotation_files import format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
 from app.jobs.requests.reading import adapt
