@@ -126,7 +126,8 @@ def _describe(document: ExportedDocument) -> dict[str, Any]:
         statements.append({"label": {"en": ["Attribution"]}, "value": attribution})
     if complete := [pair for pair in statements if pair["label"] and pair["value"]]:
         found["requiredStatement"] = complete[0]
-    found["metadata"] = [pair for pair in metadata if pair["label"] and pair["value"]]
+    if metadata := [pair for pair in metadata if pair["label"] and pair["value"]]:
+        found["metadata"] = metadata
     if (direction := source.get("viewingDirection")) in _DIRECTIONS:
         found["viewingDirection"] = direction
     if is_web_address(document.source):

@@ -20,7 +20,7 @@ from app.jobs.requests.fields import FROM_TEXT
 from app.routes.answers import Annotations
 from app.routes.export_answers import Exported, Link
 from app.routes.jobs import find_job
-from app.routes.operations import BINARY, answers, takes_body, takes_query
+from app.routes.operations import BINARY, FORMS, JSON, answers, takes_body, takes_query
 from app.server.signed_links import DEFAULT_DAYS, MOST_DAYS, build_query, choose_expiry
 from app.services import current_services
 
@@ -28,7 +28,7 @@ routes = Blueprint("exports", __name__)
 # Routes that accept a signed link in place of a key, see ``app/server/authentication.py``.
 viewer_routes = Blueprint("viewer", __name__)
 
-TEXT = {"type": "string"}
+TEXT, OBJECT = {"type": "string"}, {"type": "object"}
 IMAGE_SECONDS = 3600
 
 
@@ -60,7 +60,7 @@ class LinkQuery:
 
 @routes.get("/jobs/<job_id>/annotations")
 @takes_query(AnnotationsQuery)
-@answers(Exported, others={"text/plain": TEXT, "text/csv": TEXT, JSON_LD: TEXT, "application/zip": BINARY})
+@answers(Exported, others={"text/plain": TEXT, "text/csv": TEXT, JSON_LD: OBJECT, "application/zip": BINARY})
 def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
     """Return the boxes of a detection job.
 
@@ -86,7 +86,7 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
 
 
 @routes.post("/jobs/<job_id>/links")
-@takes_body(LinkRequest)
+@takes_body(LinkRequest, [JSON, *FORMS])
 @answers(Link)
 def add_link(body: LinkRequest, job_id: str) -> ResponseReturnValue:
     """Make a link to the manifest of a detection job that needs no API key, for viewers such as Mirador.
@@ -105,7 +105,7 @@ def add_link(body: LinkRequest, job_id: str) -> ResponseReturnValue:
 
 @viewer_routes.get("/jobs/<job_id>/manifest.json")
 @takes_query(LinkQuery)
-@answers(None, others={JSON_LD: TEXT})
+@answers(None, others={JSON_LD: OBJECT})
 def show_manifest(query: LinkQuery, job_id: str) -> ResponseReturnValue:
     """Return the manifest of a detection job with its boxes as annotations (IIIF Presentation 3).
 

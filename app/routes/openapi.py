@@ -128,7 +128,8 @@ class Schemas:
         )
         self.components: dict[str, Any] = definitions["$defs"]
         self._schemas = {each: schema for (each, _), schema in found.items()}
-        self._queries = {query: self.components.pop(query.__name__) for _, query, *_ in used if query}
+        queries = dict.fromkeys(query for _, query, *_ in used if query)
+        self._queries = {query: self.components.pop(query.__name__) for query in queries}
 
     def refer(self, record: Any) -> dict[str, Any]:
         return self._schemas[record]

@@ -120,7 +120,7 @@ def _read_body(kinds: Sequence[str]) -> Mapping[str, Any]:
     if JSON not in kinds or request.mimetype in FORMS:
         return CombinedMultiDict([request.files, request.form])
     try:
-        fields = parse_json(request.get_data())
+        fields = parse_json(request.get_data() or b"{}")
     except ValueError as error:
         raise RequestError("The body is not JSON: send a JSON object or a form.") from error
     if not isinstance(fields, JsonObject):
