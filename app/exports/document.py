@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
@@ -16,6 +17,7 @@ from app.iiif.image_api import build_image_url
 from app.iiif.image_requests import build_crop_url
 from app.iiif.json_ld import is_web_address
 from app.iiif.manifest import parse_manifest
+from app.images.pixels import read_size
 from app.storage import JobFolder
 
 Size = tuple[int, int]
@@ -33,6 +35,7 @@ class ExportedPage:
         canvas_size: (width, height) in canvas units.
         file_name: Name of the image, unique in the document and safe as a file name.
         image_url: URL of the image in the manifest. For a page without one, the URL of its cached image.
+        image_size: (width, height) of the image at this URL, in pixels. A cached image may be reduced.
         image: Image of the canvas in the manifest; None for a page without one.
         label: Label of the canvas by language.
     """
@@ -42,6 +45,7 @@ class ExportedPage:
     canvas_size: Size
     file_name: str
     image_url: str
+    image_size: Size
     image: CanvasImage | None = None
     label: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -111,13 +115,21 @@ class ExportedDocument:
 
 
 def load_document(
-    folder: JobFolder, request: Mapping[str, Any], address: str, *, ref: str = "", model: str = "", query: str = ""
+    folder: JobFolder,
+    request: Mapping[str, Any],
+    images: Path,
+    address: str,
+    *,
+    ref: str = "",
+    model: str = "",
+    query: str = "",
 ) -> ExportedDocument:
     """Load the result of a detection job.
 
     Args:
         folder: Folder of the job.
         request: Request of the job; ``manifest_url`` is read.
+        images: Folder of its cached images.
         address: URL of the job on this server.
         ref: Label of the manifest.
         model: Label of the weights.
@@ -135,7 +147,10 @@ def load_document(
         data = folder.manifest.read_bytes()
         manifest = parse_manifest(data, request["manifest_url"], max_canvases=10**9)
         canvases, description = {canvas.number: canvas for canvas in manifest.canvases}, manifest.description
-    pages = [_join(record, canvases.get(record.number), address, query) for record in records]
+    pages = [
+        _join(record, canvases.get(record.number), f"{address}/pages/{record.number}.jpg{query}") for record in records
+    ]
+    pages = [page if page.image else _measure(page, folder, images) for page in pages]
     return ExportedDocument(
         address,
         query,
@@ -148,19 +163,26 @@ def load_document(
     )
 
 
-def _join(record: AnnotatedPage, canvas: Canvas | None, address: str, query: str) -> ExportedPage:
-    canvas = canvas or Canvas(record.number, record.canvas_id, ())
-    image = canvas.image if canvas.image and is_web_address(canvas.image.base) else None
-    stated = (image.width, image.height) if image else (None, None)
-    return ExportedPage(
-        record,
-        canvas.id if is_web_address(canvas.id) else "",
-        _choose_size((canvas.width, canvas.height), (record.width, record.height), stated),
-        record.image_name,
-        _find_url(image) if image else f"{address}/pages/{record.number}.jpg{query}",
-        image,
-        canvas.label,
-    )
+def _join(record: AnnotatedPage, canvas: Canvas | None, own_url: str) -> ExportedPage:
+    """Return a page with its canvas in the manifest. Without an image there, the page has the image at its own URL."""
+    image = canvas.image if canvas and canvas.image and is_web_address(canvas.image.base) else None
+    size, label = _choose_size((record.width, record.height)), canvas.label if canvas else {}
+    if canvas is None or image is None:
+        return ExportedPage(record, "", size, record.image_name, own_url, size, None, label)
+    size = _choose_size((record.width, record.height), (image.width, image.height), (canvas.width, canvas.height))
+    canvas_url = canvas.id if is_web_address(canvas.id) else ""
+    canvas_size = _choose_size((canvas.width, canvas.height), size)
+    return ExportedPage(record, canvas_url, canvas_size, record.image_name, _find_url(image), size, image, label)
+
+
+def _measure(page: ExportedPage, folder: JobFolder, images: Path) -> ExportedPage:
+    """Return a page with the size of its cached image. Its canvas has the same size."""
+    with suppress(OSError, SyntaxError, ValueError, TypeError):
+        (cached,) = folder.load("pages", [page.record.number])
+        with (images / cached["file"]).open("rb") as file:
+            size = read_size(file)
+            return replace(page, canvas_size=size, image_size=size)
+    return page
 
 
 def _find_url(image: CanvasImage) -> str:

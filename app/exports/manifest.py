@@ -6,6 +6,7 @@ label, the metadata, the rights and the canvas IDs of that manifest. Its canvase
 
 import json
 import re
+from dataclasses import replace
 from mimetypes import guess_type
 from typing import Any
 
@@ -36,8 +37,14 @@ def format_manifest(document: ExportedDocument) -> str:
 
 
 def build_canvas(document: ExportedDocument, page: ExportedPage) -> dict[str, Any]:
-    """Return the canvas of a page with its image and its annotations."""
+    """Return the canvas of a page with its image and its annotations.
+
+    A canvas of another size than its image becomes a canvas of this job. Mirador would misplace its annotations: it
+    takes canvas units for image pixels.
+    """
     own, record = f"{document.address}/canvas/{page.record.number}", page.record
+    if page.canvas_size != page.image_size:
+        page = replace(page, canvas_url=own, canvas_size=page.image_size)
     if record.status is PageStatus.FAILED:
         reason = f"This page was not searched for illustrations: {record.reason}"
         more: dict[str, Any] = {"summary": {"en": [reason]}}
@@ -81,13 +88,12 @@ def build_plain_canvas(
 
 
 def _build_image(page: ExportedPage) -> dict[str, Any]:
-    """Return the image resource of a page. Its size is known if the page did not fail."""
-    image: dict[str, Any] = {"id": page.image_url, "type": "Image"}
+    """Return the image resource of a page."""
+    width, height = page.image_size
+    image: dict[str, Any] = {"id": page.image_url, "type": "Image", "width": width, "height": height}
     media_type, _ = guess_type(read_path(page.image_url))
     if media_type and media_type.startswith("image/"):
         image["format"] = media_type
-    if page.image and page.record.width and page.record.height:
-        image |= {"width": page.record.width, "height": page.record.height}
     if page.image and (services := _build_service(page.image)):
         image["service"] = services
     return image

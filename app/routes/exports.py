@@ -161,5 +161,6 @@ def _check_result(job: Job) -> None:
 
 def _load_document(job: Job, query: str = "") -> ExportedDocument:
     address = url_for("jobs.show", job_id=job.id, _external=True)
-    folder, ref, model = current_services.storage.job(job.id), job.manifest_ref or "", job.model_label or ""
-    return load_document(folder, job.request, address, ref=ref, model=model, query=query)
+    storage, ref, model = current_services.storage, job.manifest_ref or "", job.model_label or ""
+    images = storage.images(job.request["manifest_url"])
+    return load_document(storage.job(job.id), job.request, images, address, ref=ref, model=model, query=query)

@@ -65,4 +65,6 @@ def save_result(folder: JobFolder, pages: Sequence[AnnotatedPage] = PAGES, manif
 
 def load_result(folder: JobFolder, query: str = "") -> ExportedDocument:
     """Load these files as a writer gets them."""
-    return load_document(folder, {"manifest_url": SOURCE}, ADDRESS, ref="ms", model="eida_04_2024", query=query)
+    return load_document(
+        folder, {"manifest_url": SOURCE}, folder.path / "images", ADDRESS, ref="ms", model="eida_04_2024", query=query
+    )

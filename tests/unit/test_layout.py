@@ -26,7 +26,7 @@ ALLOWED = {
     "detection": "config devices errors images storage",
     "similarity": "detection devices errors net storage",
     "training": "detection devices errors images net storage",
-    "exports": "config detection errors iiif storage",
+    "exports": "config detection errors iiif images storage",
     "jobs": "database delivery errors images net similarity storage training",
     "monitoring": "config database delivery errors jobs",
     "pipelines": "detection errors exports iiif images jobs net similarity storage training",

