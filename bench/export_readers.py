@@ -143,16 +143,16 @@ def unpack(data: bytes, folder: str) -> Iterator[Path]:
             yield path
 
 
-def read_region(target: str) -> list[int]:
-    """Return the region of a target in image pixels: canvases have half the size of their images."""
-    return [2 * int(part) for part in target.partition("#xywh=")[2].split(",")]
+def read_region(target: str, scale: int = 1) -> list[int]:
+    """Return the region of a target in image pixels; ``scale`` is the size of the image, divided by the canvas size."""
+    return [scale * int(part) for part in target.partition("#xywh=")[2].split(",")]
 
 
 def read_annotation_pages(data: bytes, _: Path | None) -> Boxes:
     from iiif_prezi3 import AnnotationPage
 
     pages = [AnnotationPage(**page) for page in json.loads(data)["items"]]
-    return {page.label["none"][0]: [read_region(str(item.target)) for item in page.items or ()] for page in pages}
+    return {page.label["none"][0]: [read_region(str(item.target), 2) for item in page.items or ()] for page in pages}
 
 
 def read_manifest(data: bytes, _: Path | None) -> Boxes:

@@ -47,7 +47,8 @@ def _build_canvas(member: Mapping[str, Any], sizes: Sizes, canvas_id: str) -> di
     image = {"id": member["url"], "type": "Image", "format": "image/jpeg", "width": width, "height": height}
     label = {"none": [f"{member['document']}: {member['name']}"]}
     canvas = build_plain_canvas(canvas_id, canvas_id, label, size, image)
-    if member["region"]:
+    # The URL of a page without an image service shows the whole page, and not the image in which the region lies.
+    if member["region"] and "#" not in member["url"]:
         partner = member["partner"]
         texts = [member["verdict"], f"as {partner['document']}: {partner['name']}, {member['probability']:.2f}"]
         annotation = build_annotation(f"{canvas_id}/annotations/1", texts, canvas_id, (x, y, w, h))

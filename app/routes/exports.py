@@ -55,7 +55,8 @@ class LinkRequest:
 class LinkQuery:
     """The query of a signed link."""
 
-    expires: Annotated[str, Field(description="The end of a signed link, in seconds since 1970.")] = ""
+    signature: Annotated[str, Field(description="The signature of a signed link, in place of a key.")] = ""
+    expires: Annotated[str, Field(description="The end of the link, in seconds since 1970.")] = ""
 
 
 @routes.get("/jobs/<job_id>/annotations")

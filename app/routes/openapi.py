@@ -98,10 +98,7 @@ def build_document(app: Flask) -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-                "link": {"type": "apiKey", "in": "query", "name": "signature"},
-            },
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
             "schemas": schemas.components,
             "responses": {str(status): _describe_error(status, schemas) for status in ERRORS},
         },
@@ -165,7 +162,7 @@ def _describe(rule: Rule, view: View, schemas: Schemas) -> dict[str, Any]:
     if blueprint in OPEN:
         described["security"] = []
     if blueprint in LINKED:
-        described["security"] = [{"key": []}, {"link": []}]
+        described["security"] = [{"key": []}, {}]
     content = {kind: {"schema": schema} for kind, schema in operation.other_types.items()}
     if operation.answer:
         content[JSON] = {"schema": schemas.refer(operation.answer)}

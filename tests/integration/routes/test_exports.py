@@ -14,7 +14,10 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from app.auth import add_app, find_app, renew_app
+from app.exports import FORMATS
+from app.jobs.requests.reading import get_schema
 from app.jobs.states import STAGES
+from app.routes.exports import AnnotationsQuery
 from app.server.signed_links import build_query
 from app.services import Services
 from app.storage import JobFolder, Storage, write_atomic
@@ -92,6 +95,10 @@ def test_each_format_is_a_file_with_a_name(
     assert (answer.status_code, answer.mimetype) == (200, media_type)
     assert f"ms%20%C3%A9{ending}" in answer.headers["Content-Disposition"]
     assert CORS not in answer.headers
+
+
+def test_the_route_offers_every_format() -> None:
+    assert get_schema(AnnotationsQuery)["format"]["enum"] == list(FORMATS)
 
 
 @pytest.mark.parametrize("path", ["annotations?format=coco", "manifest.json", "pages/1.jpg", "links"])
