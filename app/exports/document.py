@@ -13,7 +13,7 @@ from app.errors import ManifestError
 from app.exports.annotation_files import parse_json
 from app.exports.archive import name_files
 from app.iiif.canvas import Canvas, CanvasImage
-from app.iiif.image_api import build_image_url
+from app.iiif.image_api import Box, build_image_url
 from app.iiif.image_requests import build_crop_url
 from app.iiif.json_ld import is_web_address
 from app.iiif.manifest import parse_manifest
@@ -36,6 +36,7 @@ class ExportedPage:
         file_name: Name of the image, unique in the document and safe as a file name.
         image_url: URL of the image in the manifest. For a page without one, the URL of its cached image.
         image_size: (width, height) of the image at this URL, in pixels. A cached image may be reduced.
+        place: ``xywh`` of the region of the canvas that the image covers, in canvas units.
         image: Image of the canvas in the manifest; None for a page without one.
         label: Label of the canvas by language.
     """
@@ -46,6 +47,7 @@ class ExportedPage:
     file_name: str
     image_url: str
     image_size: Size
+    place: Box
     image: CanvasImage | None = None
     label: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -63,12 +65,16 @@ class ExportedPage:
         """Return the URL of a detection at the image service; "" without a service that cuts regions."""
         return build_crop_url(self.image, box.xywh, self.size) if self.image else ""
 
-    def scale_to_canvas(self, box: BoxRecord) -> tuple[int, int, int, int]:
+    def scale_to_canvas(self, box: BoxRecord) -> Box:
         """Return the ``xywh`` of a detection in canvas units, at least one unit wide and high."""
-        x, y, w, h = box.xywh
-        left, right = _scale_range(x, x + w, self.size[0], self.canvas_size[0])
-        top, bottom = _scale_range(y, y + h, self.size[1], self.canvas_size[1])
-        return left, top, right - left, bottom - top
+        (x, y, w, h), (from_left, from_top, width, height) = box.xywh, self.place
+        left, right = _scale_range(x, x + w, self.size[0], width)
+        top, bottom = _scale_range(y, y + h, self.size[1], height)
+        return from_left + left, from_top + top, right - left, bottom - top
+
+    def move_to_canvas(self, canvas_url: str, size: Size) -> "ExportedPage":
+        """Return the page on another canvas, which its image covers."""
+        return replace(self, canvas_url=canvas_url, canvas_size=size, place=(0, 0, *size))
 
 
 @dataclass(frozen=True)
@@ -168,11 +174,12 @@ def _join(record: AnnotatedPage, canvas: Canvas | None, own_url: str) -> Exporte
     image = canvas.image if canvas and canvas.image and is_web_address(canvas.image.base) else None
     size, label = _choose_size((record.width, record.height)), canvas.label if canvas else {}
     if canvas is None or image is None:
-        return ExportedPage(record, "", size, record.image_name, own_url, size, None, label)
+        return ExportedPage(record, "", size, record.image_name, own_url, size, (0, 0, *size), None, label)
     size = _choose_size((record.width, record.height), (image.width, image.height), (canvas.width, canvas.height))
     canvas_url = canvas.id if is_web_address(canvas.id) else ""
     canvas_size = _choose_size((canvas.width, canvas.height), size)
-    return ExportedPage(record, canvas_url, canvas_size, record.image_name, _find_url(image), size, image, label)
+    url, place = _find_url(image), image.place or (0, 0, *canvas_size)
+    return ExportedPage(record, canvas_url, canvas_size, record.image_name, url, size, place, image, label)
 
 
 def _measure(page: ExportedPage, folder: JobFolder, images: Path) -> ExportedPage:
@@ -181,7 +188,7 @@ def _measure(page: ExportedPage, folder: JobFolder, images: Path) -> ExportedPag
         (cached,) = folder.load("pages", [page.record.number])
         with (images / cached["file"]).open("rb") as file:
             size = read_size(file)
-            return replace(page, canvas_size=size, image_size=size)
+            return replace(page, image_size=size).move_to_canvas(page.canvas_url, size)
     return page
 
 
@@ -206,7 +213,7 @@ def _choose_size(*sizes: tuple[int | None, int | None]) -> Size:
     return next(iter(known), _UNKNOWN_SIZE)
 
 
-def _clip(xywh: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:
+def _clip(xywh: Box, size: Size) -> Box:
     (left, right), (top, bottom) = (
         (min(max(0, start), limit - 1), min(start + length, limit))
         for start, length, limit in zip(xywh[:2], xywh[2:], size, strict=True)

@@ -6,7 +6,6 @@ label, the metadata, the rights and the canvas IDs of that manifest. Its canvase
 
 import json
 import re
-from dataclasses import replace
 from mimetypes import guess_type
 from typing import Any
 
@@ -39,12 +38,12 @@ def format_manifest(document: ExportedDocument) -> str:
 def build_canvas(document: ExportedDocument, page: ExportedPage) -> dict[str, Any]:
     """Return the canvas of a page with its image and its annotations.
 
-    A canvas of another size than its image becomes a canvas of this job. Mirador would misplace its annotations: it
-    takes canvas units for image pixels.
+    If the image does not cover a canvas of its size, it gets a canvas of this job. Mirador would misplace its
+    annotations: it takes canvas units for image pixels.
     """
     own, record = f"{document.address}/canvas/{page.record.number}", page.record
-    if page.canvas_size != page.image_size:
-        page = replace(page, canvas_url=own, canvas_size=page.image_size)
+    if page.place != (0, 0, *page.image_size):
+        page = page.move_to_canvas(own, page.image_size)
     if record.status is PageStatus.FAILED:
         reason = f"This page was not searched for illustrations: {record.reason}"
         more: dict[str, Any] = {"summary": {"en": [reason]}}

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
+from app.exports.csv_table import escape_formula
 from app.exports.group_manifests import format_archive
 from app.jobs.job_answers import Count, JobId
 from app.jobs.job_groups import load_groups
@@ -218,5 +219,6 @@ def _format_csv(groups: Iterable[dict[str, Any]]) -> str:
             partner = member["partner"]
             head = group["group"], group["size"], "no" if place else "yes"
             image = member["document"], member["name"], member["url"], *(member["region"] or [""] * 4)
-            writer.writerow([*head, *image, *partner.values(), member["verdict"], member["probability"]])
+            cells = [*head, *image, *partner.values(), member["verdict"], member["probability"]]
+            writer.writerow(map(escape_formula, cells))
     return content.getvalue()

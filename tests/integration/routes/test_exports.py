@@ -21,10 +21,9 @@ from app.routes.exports import AnnotationsQuery
 from app.server.signed_links import build_query
 from app.services import Services
 from app.storage import JobFolder, Storage, write_atomic
-from tests.support.archives import make_image, make_zip
+from tests.support.archives import make_image, make_zip, open_zip
 from tests.support.exported_results import BASE, ODD, PAGES, SOURCE, save_result
 from tests.support.rows import change_job
-from tests.unit.exports.test_xml_formats import open_zip
 
 CORS = "Access-Control-Allow-Origin"
 

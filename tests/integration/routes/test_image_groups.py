@@ -13,8 +13,8 @@ from app.auth import add_app
 from app.jobs.states import STAGES
 from app.similarity.verified_pairs import Verdict, Verification
 from app.storage import Storage
+from tests.support.archives import open_zip
 from tests.support.comparison_results import NONE, SAME, Verified, save_result, save_verified
-from tests.unit.exports.test_xml_formats import open_zip
 
 ODD = 'p "1" +&=?#%2F;é, 12,80,590,522'
 IMAGES = {"b": ["1", "2"], "a": ["x", "y", ODD], "ms-1 %2e&": ["1"]}

@@ -1,3 +1,4 @@
+import json
 import zipfile
 from io import BytesIO
 
@@ -8,6 +9,7 @@ from app.exports import FORMATS
 from app.exports.annotation_files import format_json, format_text, parse_json
 from app.exports.archive import format_zip, name_files
 from app.exports.document import ExportedDocument
+from app.exports.manifest import format_manifest
 from app.storage import JobFolder
 from tests.support.exported_results import ADDRESS, BASE, PAGES, WOODCUT, build_canvas, load_result, save_result
 
@@ -34,6 +36,23 @@ def test_a_box_in_canvas_units_is_never_empty_or_outside(folder: JobFolder) -> N
     save_result(folder, [page], {"type": "Manifest", "items": [build_canvas(1, 10, 8)]})
     (found,) = load_result(folder).pages
     assert found.scale_to_canvas(corner) == (9, 7, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{BASE}/canvas/1#xywh=1000,20,500,400",
+        {"source": f"{BASE}/canvas/1", "selector": {"type": "FragmentSelector", "value": "xywh=1000,20.5,500,400"}},
+    ],
+)
+def test_an_image_on_a_part_of_the_canvas_moves_its_boxes(folder: JobFolder, target: object) -> None:
+    canvas = build_canvas(1, 2000, 3000)
+    canvas["items"][0]["items"][0]["target"] = target
+    save_result(folder, PAGES[:1], {"type": "Manifest", "items": [canvas]})
+    (page,) = load_result(folder).pages
+    assert page.scale_to_canvas(WOODCUT) == (1050, 120, 150, 200)
+    (shown,) = json.loads(format_manifest(load_result(folder)))["items"]
+    assert (shown["id"], shown["width"]) == (f"{ADDRESS}/canvas/1", 1000), "viewers show the image alone"
 
 
 def test_a_job_without_a_manifest_has_pages_with_cached_images(folder: JobFolder) -> None:

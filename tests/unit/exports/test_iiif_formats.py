@@ -10,9 +10,8 @@ from app.exports.open_annotations import format_layer
 from app.exports.web_annotations import build_target, format_collection
 from app.iiif.manifest import parse_manifest
 from app.storage import JobFolder, write_atomic
-from tests.support.archives import make_image
+from tests.support.archives import make_image, open_zip
 from tests.support.exported_results import ADDRESS, BASE, MANIFEST, PAGES, SOURCE, load_result, save_result
-from tests.unit.exports.test_xml_formats import open_zip
 
 
 def test_annotations_are_tags_on_regions_of_the_canvas(document: ExportedDocument) -> None:

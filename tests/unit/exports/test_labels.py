@@ -12,8 +12,8 @@ from app.exports.csv_table import COLUMNS, escape_formula, format_table
 from app.exports.document import ExportedDocument
 from app.storage import JobFolder
 from app.training.label_formats.coco import parse_coco
+from tests.support.archives import open_zip
 from tests.support.exported_results import BASE, HOSTILE_CLASS, PAGES, load_result, save_result
-from tests.unit.exports.test_xml_formats import open_zip
 
 
 def test_pycocotools_reads_the_coco_file(

@@ -1,17 +1,10 @@
-import zipfile
-from io import BytesIO
 from xml.etree import ElementTree as Tree
 
 from app.exports import alto, page_xml
 from app.exports.document import ExportedDocument
+from tests.support.archives import open_zip
 
 PAGE, ALTO = f"{{{page_xml.NAMESPACE}}}", f"{{{alto.NAMESPACE}}}"
-
-
-def open_zip(data: bytes) -> dict[str, bytes]:
-    """Return the files of a zip file by name."""
-    with zipfile.ZipFile(BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_a_page_file_has_a_region_for_each_detection(document: ExportedDocument) -> None:
