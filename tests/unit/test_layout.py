@@ -122,6 +122,15 @@ def test_app_has_at_most_ten_top_level_modules() -> None:
     assert len([*(ROOT / "app").glob("*.py")]) <= 10
 
 
+def test_sqlalchemy_aliases_are_built_inside_functions() -> None:
+    """Threads that share an alias may get columns of its table: the first access to its columns has no lock."""
+    for path in MODULES:
+        statements = ast.parse(path.read_text()).body
+        inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ImportFrom)
+        outside = [each for each in statements if not isinstance(each, inside)]
+        assert "aliased(" not in "".join(map(ast.unparse, outside)), path
+
+
 def test_independent_packages_do_not_import_web_or_queue_frameworks() -> None:
     for path in MODULES:
         if find_package(path) in INDEPENDENT:
