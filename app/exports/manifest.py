@@ -58,16 +58,16 @@ def build_canvas(document: ExportedDocument, page: ExportedPage) -> dict[str, An
 
 
 def build_plain_canvas(
-    canvas_id: str, own: str, label: Any, size: tuple[int, int], image: dict[str, Any]
+    canvas_id: str, own: str, label: Any, size: tuple[int, int], image: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return a canvas with one image.
+    """Return a canvas with at most one image.
 
     Args:
         canvas_id: ID of the canvas.
         own: URL with which the IDs of its parts start.
         label: Label by language.
         size: (width, height) in canvas units.
-        image: Image resource.
+        image: Image resource, or None.
     """
     painting = {
         "id": f"{own}/image",
@@ -82,12 +82,14 @@ def build_plain_canvas(
         "label": label,
         "width": size[0],
         "height": size[1],
-        "items": [{"id": f"{own}/images", "type": "AnnotationPage", "items": [painting]}],
+        "items": [{"id": f"{own}/images", "type": "AnnotationPage", "items": [painting]}] if image else [],
     }
 
 
-def _build_image(page: ExportedPage) -> dict[str, Any]:
-    """Return the image resource of a page."""
+def _build_image(page: ExportedPage) -> dict[str, Any] | None:
+    """Return the image resource of a page; None for a failed page without an image in the manifest."""
+    if page.image is None and page.record.status is PageStatus.FAILED:
+        return None
     width, height = page.image_size
     image: dict[str, Any] = {"id": page.image_url, "type": "Image", "width": width, "height": height}
     media_type, _ = guess_type(read_path(page.image_url))
