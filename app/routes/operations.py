@@ -117,10 +117,11 @@ def _prepend_record(view: View, read_record: Callable[[], Any]) -> View:
 
 
 def _read_body(kinds: Sequence[str]) -> Mapping[str, Any]:
-    if JSON not in kinds or request.mimetype in FORMS:
+    is_absent = not request.mimetype and not request.content_length
+    if JSON not in kinds or request.mimetype in FORMS or is_absent:
         return CombinedMultiDict([request.files, request.form])
     try:
-        fields = parse_json(request.get_data() or b"{}")
+        fields = parse_json(request.get_data())
     except ValueError as error:
         raise RequestError("The body is not JSON: send a JSON object or a form.") from error
     if not isinstance(fields, JsonObject):
