@@ -24,15 +24,16 @@ ALLOWED = {
     "delivery": "database errors logs net",
     "iiif": "errors images net",
     "detection": "config devices errors images storage",
-    "similarity": "detection devices errors net storage",
+    "exports": "config detection errors iiif images storage",
+    "similarity": "detection devices errors exports net storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors images net similarity storage training",
     "monitoring": "config database delivery errors jobs",
-    "pipelines": "detection errors iiif images jobs net similarity storage training",
+    "pipelines": "detection errors exports iiif images jobs net similarity storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors iiif images jobs monitoring server services similarity storage "
+    "routes": "config database detection errors exports iiif images jobs monitoring server services similarity storage "
     "training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
@@ -47,6 +48,7 @@ INDEPENDENT = (
     "devices",
     "detection",
     "delivery",
+    "exports",
     "iiif",
     "images",
     "net",
@@ -148,6 +150,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "delivery",
         "detection",
         "detection/weights_files",
+        "exports",
         "iiif",
         "images",
         "jobs",

@@ -13,9 +13,8 @@ from PIL import Image
 from app.errors import ExtractorError, FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import Box, build_region_url, derive_service
-from app.iiif.image_info import list_names
-from app.iiif.image_requests import parse_region
+from app.iiif.image_api import Box, derive_service
+from app.iiif.image_requests import build_crop_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.manifest import parse_manifest
 from app.iiif.regions import fetch_region
@@ -206,17 +205,13 @@ class DetectionSource:
 def _list_illustration(canvas: Mapping[str, Any], xywh: list[int], image: CanvasImage) -> ListedImage:
     """Return the list entry of an illustration.
 
-    The URL requests the region at full size. Image services of level 0 serve no regions. The regions of a service whose
-    stated size lies on its side are not those of the upright page. For such pages, and for pages without a service, it
-    is the URL of the page with a media fragment (https://www.w3.org/TR/media-frags/#naming-space).
+    The URL requests the region at full size. For a page without such regions, it is the URL of the page with a media
+    fragment (https://www.w3.org/TR/media-frags/#naming-space).
     """
     x, y, w, h = xywh
     shown = f"{x},{y},{w},{h}"
-    is_square, size = image.height == image.width, (canvas.get("width"), canvas.get("height"))
-    is_turned = not is_square and (image.height, image.width) == size
-    url = f"{image.url}#xywh={shown}"
-    if image.service and image.service.level > 0 and not is_turned:
-        url = build_region_url(image.service, (x, y, w, h), name=list_names(image.service, image.url, None)[0])
+    url = build_crop_url(image, (x, y, w, h), (canvas.get("width"), canvas.get("height")))
+    url = url or f"{image.url}#xywh={shown}"
     return ListedImage(f"{PurePosixPath(canvas['image_name']).stem}_{shown}", url, canvas["number"], (x, y, w, h))
 
 
