@@ -15,7 +15,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """
     from flask import Flask
 
-    from app import commands, routes
+    from app import commands, routes, web
     from app.config import Settings
     from app.server import middleware
     from app.services import Services
@@ -33,4 +33,5 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.register_blueprint(commands.commands)
     middleware.register(app, settings)
     routes.register(app)
+    web.register(app)
     return app

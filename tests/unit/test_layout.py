@@ -36,10 +36,11 @@ ALLOWED = {
     "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors exports iiif images jobs monitoring server services similarity sources "
     "storage training",
+    "web": "database detection errors exports images jobs routes server services similarity storage",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "commands": "auth database errors services",
-    "_": "commands config routes server services workers",
+    "_": "commands config routes server services web workers",
     "app": "_ errors",
     "demo": "auth config database detection errors images",
 }
@@ -59,7 +60,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "commands", "routes", "server", "services")
+WEB = ("auth", "commands", "routes", "server", "services", "web")
 
 
 def find_package(path: Path) -> str:
@@ -170,6 +171,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "storage",
         "training",
         "training/label_formats",
+        "web",
         "workers",
     ],
 )
