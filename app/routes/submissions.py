@@ -140,11 +140,7 @@ def run_similarity(body: SimilarityRequest) -> ResponseReturnValue:
 
     Every image is compared with all images of the other documents and with the other images of its own document.
     """
-    current_services.documents.check(g.client.id, body)
-    (job,) = current_services.jobs.submit(g.client.id, [body])
-    count = len(body.documents)
-    which = "The document is" if count == 1 else f"{count} documents are"
-    return jsonify(_describe(job, f"{which} queued for comparison."))
+    return jsonify(submit_comparison(body))
 
 
 @routes.post("/delete_similarity")
@@ -190,6 +186,15 @@ def test_model(body: EvaluationRequest) -> ResponseReturnValue:
     split = body.choose_split(current_services.datasets.find(g.client.id, body.dataset).splits)
     (job,) = current_services.jobs.submit(g.client.id, [body])
     return jsonify(_describe(job, f"The evaluation is queued: pages for {split} of the data set {body.dataset}."))
+
+
+def submit_comparison(body: SimilarityRequest) -> Queued:
+    """Create a similarity job; return the answer to its request."""
+    current_services.documents.check(g.client.id, body)
+    (job,) = current_services.jobs.submit(g.client.id, [body])
+    count = len(body.documents)
+    which = "The document is" if count == 1 else f"{count} documents are"
+    return _describe(job, f"{which} queued for comparison.")
 
 
 def _read_text(manifests: ManifestList) -> str:
