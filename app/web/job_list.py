@@ -107,7 +107,7 @@ def name_job(job: Job) -> str:
     """Return the title of a job."""
     texts, request = load_texts()["jobs"], job.request
     if job.kind in (DETECTION.name, COLLECTION.name):
-        return job.manifest_ref or str(request.get("manifest_url") or "")
+        return job.manifest_ref or str(request.get("manifest_url") or request.get("file_name") or "")
     if job.kind == SIMILARITY.name:
         names = [*request["documents"]]
         return " · ".join(names[:4]) + (texts["more"].format(count=len(names) - 4) if len(names) > 4 else "")

@@ -115,8 +115,8 @@ def _show_error(error: ExtractorError) -> ResponseReturnValue:
 @pages.errorhandler(RequestEntityTooLarge)
 @open_pages.errorhandler(RequestEntityTooLarge)
 def _show_too_large(error: RequestEntityTooLarge) -> ResponseReturnValue:
-    message = answer_too_large(error)[0].get_json()["message"]
-    return render_template("error.html", error=TooLarge(message)), TooLarge.status
+    answer: Any = answer_too_large(error)
+    return render_template("error.html", error=TooLarge(answer[0].get_json()["message"])), TooLarge.status
 
 
 def find_previous() -> str:

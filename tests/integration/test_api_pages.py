@@ -17,6 +17,7 @@ from app.jobs.requests import read
 from app.jobs.requests.reading import adapt, get_schema, parse_json
 from app.jobs.states import State
 from app.routes.answers import Error
+from app.routes.openapi import list_api_rules
 from app.routes.operations import JSON, MULTIPART, Operation, get_operation
 from app.server.authentication import OPEN
 from app.similarity.backbones import BACKBONES, Pooling
@@ -45,11 +46,10 @@ UNITS = {"s": 1, "min": 60, "h": 3600}
 def list_routes(app: Flask) -> dict[str, str]:
     """Return the endpoint of each route, by the name that the manual gives it."""
     routes = {}
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint != "static":
-            (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-            path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>").replace("<path:path>", "<path>")
-            routes[f"{method} {path}"] = rule.endpoint
+    for rule in list_api_rules(app):
+        (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        path = rule.rule.replace("<job_id>", "<id>").replace("<pair>", "<a>-<b>").replace("<path:path>", "<path>")
+        routes[f"{method} {path}"] = rule.endpoint
     return routes
 
 

@@ -190,7 +190,8 @@ def test_a_file_starts_a_job(browser: Browser, services: Services) -> None:
     answer = browser.client.post(f"/ui/jobs?csrf={token[1]}&back=/ui/jobs", data=form)
     (job,) = services.jobs.list_recent(1)
     assert answer.location == f"/ui/jobs/{job.id}"
-    assert job.manifest_ref == "book"
+    assert job.request["file_name"] == "book.zip"
+    assert "book" in browser.get(answer.location).text
 
 
 def test_a_file_that_is_too_large_is_a_page_with_a_sentence(app: Flask, browser: Browser) -> None:
