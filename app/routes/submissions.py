@@ -57,7 +57,7 @@ class DetectionForm(DetectionOptions):
     manifest_url: Annotated[OptionalAddress, Field(description=DOCUMENT_URL)] = ""
     file: Annotated[
         File | None,
-        Field(description="The document itself: a zip file of images, a PDF, or a list of image URLs."),
+        Field(description="The document itself: a zip file of images, a PDF, a list of image URLs or a manifest."),
     ] = None
     estimate: Annotated[
         str,
