@@ -1,6 +1,6 @@
 """Run detection jobs end to end in real processes: API, broker, workers, schedule, a library and a client app.
 
-The client of the manual, ``docs/client.py``, requests some of the jobs: it polls, or receives signed events.
+The client of the manual, ``docs/client.py``, and its example request some of the jobs.
 """
 
 import json
@@ -29,7 +29,7 @@ from app.demo.service import find_free_port
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
 from tests.support.library import Library, Scan
-from tests.support.manual import CLIENT, import_client
+from tests.support.manual import CLIENT_EXAMPLE, import_client
 from tests.support.service import Document, Service, kill, open_service, unblock_page
 
 SAMPLE = ROOT / "iiif" / "sample"
@@ -228,7 +228,7 @@ def run_client(service: Service, secret: str, *arguments: str) -> list[str]:
         "EXTRACTOR_KEY": service.headers["X-API-Key"],
         "EXTRACTOR_SECRET": secret,
     }
-    command = [sys.executable, str(CLIENT), *arguments]
+    command = [sys.executable, str(CLIENT_EXAMPLE), *arguments]
     run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
@@ -255,12 +255,31 @@ def test_the_client_receives_the_event_and_prints_the_boxes(service: Service, se
     assert len(lines) == 4
 
 
-def test_the_client_waits_for_a_failed_job_too(service: Service, sample: str) -> None:
-    api = import_client().Client(service.api, service.headers["X-API-Key"])
-    job = api.wait(api.detect(sample.replace("manifest", "nowhere"), experiment_id="17"))
-    assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
+def open_client(service: Service) -> Any:
+    return import_client().Client(service.api, service.headers["X-API-Key"])
+
+
+def test_the_client_raises_the_error_of_a_failed_job(service: Service, sample: str) -> None:
+    api = open_client(service)
+    with pytest.raises(import_client().JobFailed, match="404") as caught:
+        api.wait(api.detect(sample.replace("manifest", "nowhere"), experiment_id="17"))
+    assert caught.value.job["error"]["code"] == "fetch_failed"
 
 
 def test_the_client_reports_a_refused_request(service: Service) -> None:
-    with pytest.raises(RuntimeError, match="manifest_url"):
-        import_client().Client(service.api, service.headers["X-API-Key"]).detect("nowhere")
+    with pytest.raises(import_client().ApiError, match="manifest_url") as caught:
+        open_client(service).detect("nowhere")
+    assert (caught.value.status, caught.value.code) == (400, "bad_request")
+
+
+def test_the_client_sends_a_list_and_fetches_every_result(service: Service, sample: str) -> None:
+    api = open_client(service)
+    answer = api.detect_all([sample, "nowhere"])
+    assert [each["line"] for each in answer["refused"]] == [2]
+    (job,) = [api.wait(each["job_id"]) for each in answer["jobs"]]
+    assert job in api.list_jobs(limit=1)
+    assert parse_annotations(api.fetch_file(job["job_id"], "annotations", format="text").decode()) == {
+        canvas["image_name"]: [tuple(each["xywh"]) for each in canvas["detections"]]
+        for canvas in api.fetch_annotations(job["job_id"])["canvases"]
+    }
+    assert "illustrations.pt" in api.list_models()
