@@ -127,3 +127,18 @@ def find_weights(settings: Settings, name: str) -> Weights:
 def choose_size(settings: Settings, weights: Weights) -> int:
     """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
     return settings.model_size or describe(weights).input_size or DEFAULT_SIZE
+
+
+def build_config(settings: Settings, size: int) -> "DetectorConfig":
+    """Return the configuration of a detector, as that of a worker.
+
+    Args:
+        settings: Settings of this installation.
+        size: Longer side of the network's input, in pixels.
+    """
+    from app.detection.detector import DetectorConfig
+    from app.detection.precision import Precision
+
+    s = settings
+    precision = Precision(s.precision)
+    return DetectorConfig(size, s.confidence, batch_size=s.batch_size, device=s.device, precision=precision, streams=0)
