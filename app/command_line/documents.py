@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.command_line.outcome import show_progress
 from app.command_line.workspace import Workspace, build_config, choose_size
 from app.detection.annotations import AnnotatedPage
-from app.detection.parts import choose_side
+from app.detection.parts import choose_grid, choose_side
 from app.detection.weights import Weights
 from app.errors import RequestError
 from app.iiif.collection import Collection
@@ -23,9 +22,10 @@ from app.jobs.requests.fields import check_url
 from app.pipelines.detection import work
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
 from app.pipelines.detection.pages import Coverage, FetchedPage, count_coverage, load_annotated, load_fetched
+from app.pipelines.image_cache import ImageCache
 from app.sources.documents import store_path
 from app.sources.listing import Kind, ListedPage, Listing
-from app.sources.page_files import FolderPages
+from app.sources.local_pages import LocalPages
 from app.storage import JobFolder, build_key, write_atomic
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ class DocumentReader:
         Raises:
             FetchError: No page could be fetched.
         """
-        plan = self._build_plan(document.request, 1 + max((page.retries for page in document.load_fetched()), default=-1))
+        plan = self._build_plan(
+            document.request, 1 + max((page.retries for page in document.load_fetched()), default=-1)
+        )
         with show_progress(f"Fetching {document.manifest.ref}") as report:
             work.download(
                 document.request,
@@ -137,6 +139,18 @@ class DocumentReader:
         detector = self._load_detector()
         with show_progress(f"Detecting {document.manifest.ref}") as report:
             work.detect(document.request, document.images, document.folder, detector, report)
+
+    def open_cache(self, document: Document) -> ImageCache:
+        """Return the cache of the pages of a document."""
+        plan = self._build_plan(document.request)
+        return ImageCache(
+            document.images,
+            self._workspace.fetcher,
+            plan.longest,
+            cap_to_host_size=not document.request.image_size,
+            choose_grid=partial(choose_grid, side=plan.side),
+            local=LocalPages(document.folder),
+        )
 
     def _load_detector(self) -> "Detector":
         config = build_config(self._workspace.settings, self._size)

@@ -45,7 +45,9 @@ def report_outcome(function: Callable[..., Outcome]) -> Callable[..., int]:
             facts = {"error": {"code": known.code, "message": known.message}}
             outcome = Outcome(facts, (), FAILED)
             click.echo(f"Error: {known.message}", err=True)
-        click.echo(json.dumps(outcome.facts, ensure_ascii=False, indent=2) if as_json else "\n".join(outcome.lines))
+        lines = [json.dumps(outcome.facts, ensure_ascii=False, indent=2)] if as_json else outcome.lines
+        for line in lines:
+            click.echo(line)
         return outcome.exit_code
 
     return run

@@ -7,6 +7,7 @@ A command writes only into a new folder, an empty one, or one that it made befor
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,7 +107,16 @@ def open_workspace(folder: Path) -> Iterator[Workspace]:
         with FileLock(own / ".lock", timeout=0):
             yield Workspace(folder, settings)
     except Timeout as error:
-        raise RequestError(f"--out: another run writes into {folder}; wait for its end, or name another folder.") from error
+        raise RequestError(
+            f"--out: another run writes into {folder}; wait for its end, or name another folder."
+        ) from error
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a file into the output folder: complete or not at all, and readable by those whom the umask admits."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
 
 
 def open_models(settings: Settings) -> ModelStore:
