@@ -36,8 +36,7 @@ ALLOWED = {
     "routes": "config database detection errors iiif images jobs monitoring server services similarity sources "
     "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
-    "setting_urls "
-    "similarity training",
+    "setting_urls similarity sources storage training",
     "commands": "auth database errors services",
     "_": "commands config routes server services workers",
     "app": "_ errors",
