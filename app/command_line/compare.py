@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.command_line.outcome import DONE, INCOMPLETE, Outcome, report_outcome, show_progress
+from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.similarity.backbones import BACKBONES
 from app.similarity.transpositions import Transposition
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from app.command_line.workspace import Workspace
     from app.jobs.pairs import ComparisonResult
 
-EXAMPLES = """\b
-Examples:
-  python -m app compare ms-1/ ms-2.pdf --out compared
-  python -m app compare A/manifest.json B/manifest.json --illustrations --out compared
-  python -m app compare scans/ --transposition hflip --top 50 --out compared --json
-"""
+EXAMPLES = format_examples(
+    "compare ms-1/ ms-2.pdf --out compared",
+    "compare A/manifest.json B/manifest.json --illustrations --out compared",
+    "compare scans/ --transposition hflip --top 50 --out compared --json",
+)
 BACKBONE = "illustrations"
 
 # Options of comparisons and searches.

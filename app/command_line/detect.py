@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.command_line.outcome import DONE, FAILED, INCOMPLETE, Outcome, explain, report_outcome, warn
+from app.command_line.outcome import DONE, FAILED, INCOMPLETE, Outcome, explain, format_examples, report_outcome, warn
 
 if TYPE_CHECKING:
     from app.command_line.documents import Document
     from app.command_line.workspace import Workspace
 
-EXAMPLES = """\b
-Examples:
-  python -m app detect https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json --out results
-  python -m app detect scans/ codex.pdf --out results --format coco --format csv
-  python -m app detect iiif/sample --out results --json
-"""
+EXAMPLES = format_examples(
+    "detect https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json --out results",
+    "detect scans/ codex.pdf --out results --format coco --format csv",
+    "detect iiif/sample --out results --json",
+)
 
 
 # Failed pages of a document that the summary lists.
@@ -39,8 +38,8 @@ def detect(
 ) -> Outcome:
     """Detect the illustrations of documents.
 
-    A SOURCE is the URL of a IIIF manifest or collection, of a zip file of images, of a PDF, or of a list of image URLs.
-    It is also the path of such a file, of an image, or of a folder of images.
+    A SOURCE is the URL of a IIIF manifest or collection, a zip file of images, a PDF, or a list of image URLs. It may
+    also be the path of such a file, of an image, or of a folder of images.
 
     Each document gets a folder in the output folder. A second run with the same output folder continues. It fetches
     only what is missing, and tries failed pages again.
@@ -70,7 +69,7 @@ def detect(
                 results.append(_write(workspace, document, pictures))
             except (ExtractorError, OSError) as error:
                 known = explain(error)
-                warn(f"Error: {source}: {known.message}")
+                warn(f"Error: {'' if source in known.message else f'{source}: '}{known.message}")
                 results.append({"source": source, "error": {"code": known.code, "message": known.message}})
     return Outcome({"model": weights.label, "documents": results}, [*_describe(results)], _choose_exit_code(results))
 
@@ -106,8 +105,8 @@ def _describe(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         coverage = result["coverage"]
         failed = coverage["failed"]
         yield (
-            f"{result['manifest_ref']}: {coverage['detected']} pages with illustrations, {coverage['empty']} without, "
-            f"{len(failed)} failed"
+            f"{result['manifest_ref']}: {coverage['detected']} page{'s' * (coverage['detected'] != 1)} with "
+            f"illustrations, {coverage['empty']} without, {len(failed)} failed"
         )
         for page in failed[:_MOST_FAILURES]:
             yield f"  page {page['canvas_number']} failed: {page['reason']}"

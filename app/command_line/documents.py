@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -179,22 +180,25 @@ def _compute_digest(path: Path) -> str:
     """Return a digest of the content of a file, or of the names, sizes and times of the files in a folder.
 
     Raises:
-        RequestError: There is no such file or folder.
+        RequestError: There is no such file or folder, or a name is not text.
     """
+    if not path.exists():
+        raise RequestError(f"{path} does not exist: name a URL, a file or a folder.")
+    files = sorted(each for each in path.resolve().rglob("*") if each.is_file()) if path.is_dir() else [path.resolve()]
+    for each in files:
+        if re.search("[\ud800-\udfff]", str(each)):
+            raise RequestError(f"{each} has a name that is not valid text: rename the file.")
     if path.is_dir():
-        files = sorted((str(each), each.stat()) for each in path.resolve().rglob("*") if each.is_file())
-        return build_key(json.dumps([[name, status.st_size, status.st_mtime_ns] for name, status in files]))
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise RequestError(f"SOURCE: {path} does not exist; name a URL, a file or a folder.") from error
+        status = [(str(each), each.stat()) for each in files]
+        return build_key(json.dumps([(name, found.st_size, found.st_mtime_ns) for name, found in status]))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _store(path: Path, folder: JobFolder) -> None:
     """Take a file or a folder as a document. An image is a document of one page."""
     if (path / ".extractor").is_dir():
-        raise RequestError(f"SOURCE: {path} has results of this program; name the document itself.")
+        raise RequestError(f"{path} has results of this program: name the document itself.")
     folder.path.mkdir(parents=True, exist_ok=True)
     if path.is_file():
         with path.open("rb") as file:

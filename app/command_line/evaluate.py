@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from app.command_line.compare import out_option
-from app.command_line.outcome import DONE, INCOMPLETE, Outcome, report_outcome, show_progress
+from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.errors import RequestError
 from app.sources.names import is_hidden
 from app.storage.archives import open_archive
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from app.command_line.workspace import Workspace
     from app.training.datasets import Dataset
 
-EXAMPLES = """\b
-Examples:
-  python -m app evaluate pages/ --out evaluation
-  python -m app evaluate pages.zip --yaml classes.yaml --model best_eida.pt --split val --out evaluation --json
-"""
+EXAMPLES = format_examples(
+    "evaluate pages/ --out evaluation",
+    "evaluate pages.zip --yaml classes.yaml --model best_eida.pt --split val --out evaluation --json",
+)
 # A data set of this machine has no limits but the disk. 1 TB.
 _MOST_BYTES = 10**12
 _FIGURES = ("precision", "recall", "ap50", "ap50_95")

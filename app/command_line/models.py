@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from app.command_line.outcome import Outcome, report_outcome
+from app.command_line.outcome import Outcome, format_examples, report_outcome
 
-EXAMPLES = """\b
-Examples:
-  python -m app models
-  python -m app models --json
-"""
+EXAMPLES = format_examples(
+    "models",
+    "models --json",
+)
 # Columns of the table of results in a model card.
 _FIGURES = ("precision", "recall", "AP50", "AP50-95")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -44,13 +44,18 @@ def report_outcome(function: Callable[..., Outcome]) -> Callable[..., int]:
             known = explain(error)
             facts = {"error": {"code": known.code, "message": known.message}}
             outcome = Outcome(facts, (), FAILED)
-            click.echo(f"Error: {known.message}", err=True)
+            warn(f"Error: {known.message}")
         lines = [json.dumps(outcome.facts, ensure_ascii=False, indent=2)] if as_json else outcome.lines
         for line in lines:
-            click.echo(line)
+            _print(line, sys.stdout)
         return outcome.exit_code
 
     return run
+
+
+def format_examples(*commands: str) -> str:
+    """Return the last part of the help of a command; ``\\b`` keeps its lines."""
+    return "\n".join(["\b", "Examples:", *(f"  python -m app {command}" for command in commands)])
 
 
 def explain(error: Exception) -> ExtractorError:
@@ -87,4 +92,10 @@ def show_progress(title: str, unit: str = "page") -> Iterator[Callable[..., None
 
 
 def warn(text: str) -> None:
-    click.echo(text, err=True)
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Print a text; characters that the stream cannot encode are escaped, such as those of an invalid file name."""
+    encoding = stream.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

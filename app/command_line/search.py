@@ -15,7 +15,7 @@ from app.command_line.compare import (
     out_option,
     transposition_option,
 )
-from app.command_line.outcome import DONE, INCOMPLETE, Outcome, report_outcome, show_progress
+from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.similarity.transpositions import Transposition
 
 if TYPE_CHECKING:
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from app.command_line.workspace import Workspace
     from app.pipelines.search.query_image import QueryImage
 
-EXAMPLES = """\b
-Examples:
-  python -m app search woodcut.png ms-1/ ms-2.pdf --out found
-  python -m app search page.jpg ms-1/ --xywh 166,1325,578,516 --illustrations --out found --json
-"""
+EXAMPLES = format_examples(
+    "search woodcut.png ms-1/ ms-2.pdf --out found",
+    "search page.jpg ms-1/ --xywh 166,1325,578,516 --illustrations --out found --json",
+)
 # Longer side of the drawn images, in pixels.
 _LONGEST = 1200
 
@@ -110,7 +109,7 @@ def _store_query(
     """
     from app.command_line.embedding import MARGIN
     from app.errors import RequestError
-    from app.images.formats import MAX_IMAGE_BYTES
+    from app.images.signatures import describe_content, find_format
     from app.jobs.requests.fields import check_url
     from app.pipelines.image_cache import ImageCache
     from app.pipelines.search.query_image import fetch_from_url, load_query
@@ -125,10 +124,12 @@ def _store_query(
         fetch_from_url(folder, check_url("IMAGE", image), box, caches, workspace.fetcher, side)
         return load_query(folder, box, is_upload=False)
     try:
-        with open(image, "rb") as file:
-            write_atomic(folder.query, file.read(MAX_IMAGE_BYTES))
+        data = Path(image).read_bytes()
     except FileNotFoundError as error:
         raise RequestError(f"{image} does not exist: name a URL or an image file.") from error
+    if not find_format(data):
+        raise RequestError(f"{image} is {describe_content(data)}: name an image.")
+    write_atomic(folder.query, data)
     return load_query(folder, box, is_upload=True)
 
 

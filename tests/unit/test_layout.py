@@ -37,9 +37,11 @@ ALLOWED = {
     "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
-    "commands": "auth database errors services",
-    "_": "commands config routes server services workers",
+    "command_line": "auth config database detection devices errors iiif images jobs net pipelines services similarity "
+    "sources storage training",
+    "_": "command_line config routes server services workers",
     "app": "_ errors",
+    "__main__": "command_line",
     "demo": "auth config database detection errors images",
 }
 # Packages that work without Flask and Celery.
@@ -57,7 +59,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "commands", "routes", "server", "services")
+WEB = ("auth", "routes", "server", "services")
 
 
 def find_package(path: Path) -> str:
@@ -145,6 +147,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "command_line",
         "database",
         "delivery",
         "detection",
