@@ -217,6 +217,9 @@ class Client:
         """Return the detection weights: the time of the last change by file name."""
         return self._ask("GET", "/models")
 
+    def list_datasets(self) -> list[dict[str, Any]]:
+        return list(self._ask("GET", "/datasets")["datasets"])
+
     def _list_pages(self, path: str, name: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for offset in itertools.count(0, PAGE):
             answer = self._ask("GET", path, params=query | {"limit": PAGE, "offset": offset})
@@ -238,14 +241,16 @@ class Client:
         options |= {"files": {name: _read(file) for name, file in options.get("files", {}).items()}}
         # A redirect to another server would disclose the key.
         options |= {"headers": self._headers, "timeout": timeout or self._timeout, "allow_redirects": False}
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 answer = requests.request(method, self._url + path, **options)  # noqa: S113
                 if answer.status_code == 200:
                     return answer
                 error: ClientError = _build_error(answer)
-                may_repeat = answer.status_code in (429, 503)
-                pause = _read_seconds(answer.headers.get("Retry-After"))
+                seconds = answer.headers.get("Retry-After", "")
+                may_repeat, pause = answer.status_code in (429, 503), float(seconds if seconds.isdecimal() else 30)
             except requests.RequestException as lost:
                 error = Unreachable(f"{self._url} did not answer: {lost}")
                 # Another request may have arrived: sending it again could start a second job.
@@ -253,7 +258,6 @@ class Client:
             if not may_repeat or attempt >= self._attempts:
                 raise error
             time.sleep(min(pause, self._patience))
-        raise AssertionError  # never reached
 
 
 def _read(file: Any) -> Any:
@@ -262,10 +266,6 @@ def _read(file: Any) -> Any:
 
 def _quote(part: str) -> str:
     return quote(part, safe="")
-
-
-def _read_seconds(text: str | None) -> float:
-    return float(text) if text and text.isdecimal() else 30.0
 
 
 def _build_error(answer: requests.Response) -> ApiError:

@@ -6,6 +6,7 @@ The client of the manual, ``docs/client.py``, and its example request some of th
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 from sqlalchemy import update
 from standardwebhooks import Webhook
 
@@ -29,11 +31,13 @@ from app.demo.service import find_free_port
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
 from tests.support.library import Library, Scan
-from tests.support.manual import CLIENT_EXAMPLE, import_client
+from tests.support.manual import CLIENT_EXAMPLE, NOT_RUN, import_client, list_blocks, read_page
 from tests.support.service import Document, Service, kill, open_service, unblock_page
 
 SAMPLE = ROOT / "iiif" / "sample"
 SMALL = Scan(300, 400)
+# The manifest that the manual names.
+MANIFEST = "https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json"
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +287,27 @@ def test_the_client_sends_a_list_and_fetches_every_result(service: Service, samp
         for canvas in api.fetch_annotations(job["job_id"])["canvases"]
     }
     assert "illustrations.pt" in api.list_models()
+
+
+def test_the_code_of_the_client_page_runs(
+    service: Service, sample: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = re.sub(
+        rf"{re.escape(NOT_RUN)}\n+```.*?^```$", "", read_page("docs/client.md"), flags=re.DOTALL | re.MULTILINE
+    )
+    code = "\n".join(list_blocks(page, "python"))
+    for shown, real in (("http://127.0.0.1:5000", service.api), (MANIFEST, sample)):
+        assert shown in code
+        code = code.replace(shown, real)
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/api.key").write_text(f"{service.headers['X-API-Key']}\n")
+    with Image.open(SAMPLE / "page_0001.jpg") as image:
+        image.save("codex.pdf")
+        image.crop((351, 618, 1427, 1916)).save("woodcut.png")
+    import_client()
+    exec(code, {})  # noqa: S102
+    said = capsys.readouterr().out
+    assert "page_0001.jpg [[" in said
+    assert "same" in said
+    assert len(parse_annotations(Path("codex.txt").read_text())["codex_0001.jpg"]) == 1
