@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.command_line.outcome import DONE, FAILED, INCOMPLETE, Outcome, explain, format_examples, report_outcome, warn
+from app.exports import FORMATS
 
 if TYPE_CHECKING:
     from app.command_line.documents import Document
@@ -28,13 +30,29 @@ _MOST_FAILURES = 10
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--model", default="", metavar="NAME|FILE.pt", help="Detection weights: see `python -m app models`.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice([*FORMATS]),
+    default=("text", "json"),
+    show_default=True,
+    help="Format of the annotations. Repeat it for several.",
+)
 @click.option("--image-size", default="", metavar="PIXELS|full", help="Longer side of the requested images.")
 @click.option("--tiles", type=click.Choice(["auto", "off"]), default="off", help="`auto` cuts very large pages.")
 @click.option("--pictures/--no-pictures", default=True, help="Draw overlays and contact sheets.")
 @click.option("--refresh", is_flag=True, help="Fetch documents and images again.")
 @report_outcome
 def detect(
-    sources: Sequence[str], out: Path, model: str, image_size: str, tiles: str, pictures: bool, refresh: bool
+    sources: Sequence[str],
+    out: Path,
+    model: str,
+    formats: Sequence[str],
+    image_size: str,
+    tiles: str,
+    pictures: bool,
+    refresh: bool,
 ) -> Outcome:
     """Detect the illustrations of documents.
 
@@ -66,7 +84,7 @@ def detect(
                     continue
                 reader.fetch(document)
                 reader.detect(document)
-                results.append(_write(workspace, document, pictures))
+                results.append(_write(workspace, document, weights.label, formats, pictures))
             except (ExtractorError, OSError) as error:
                 known = explain(error)
                 warn(f"Error: {'' if source in known.message else f'{source}: '}{known.message}")
@@ -74,17 +92,29 @@ def detect(
     return Outcome({"model": weights.label, "documents": results}, [*_describe(results)], _choose_exit_code(results))
 
 
-def _write(workspace: "Workspace", document: "Document", pictures: bool) -> dict[str, Any]:
+def _write(
+    workspace: "Workspace", document: "Document", model: str, formats: Sequence[str], pictures: bool
+) -> dict[str, Any]:
     """Write the result of a document into a folder of its own; return its description."""
     from app.command_line.pictures import draw_document
+    from app.exports.document import load_document
     from app.command_line.workspace import write_result
 
     folder = workspace.name_result(document.source, document.manifest.ref)
     folder.mkdir(exist_ok=True)
+    exported = load_document(
+        document.folder,
+        asdict(document.request),
+        document.images,
+        folder.resolve().as_uri(),
+        ref=document.manifest.ref,
+        model=model,
+    )
     files = []
-    for path in (document.folder.annotations, document.folder.annotations_json):
-        write_result(folder / path.name, path.read_bytes())
-        files.append(path.name)
+    for name in dict.fromkeys(formats):
+        content = FORMATS[name].write(exported)
+        files.append(f"annotations{FORMATS[name].ending}")
+        write_result(folder / files[-1], content.encode() if isinstance(content, str) else content)
     if pictures:
         files += draw_document(document, folder)
     return {

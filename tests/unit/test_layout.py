@@ -37,8 +37,8 @@ ALLOWED = {
     "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
-    "command_line": "auth config database detection devices errors iiif images jobs net pipelines services similarity "
-    "sources storage training",
+    "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
+    "similarity sources storage training",
     "_": "command_line config routes server services workers",
     "app": "_ errors",
     "__main__": "command_line",

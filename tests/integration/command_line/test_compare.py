@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from app.config import ROOT
 from app.demo.reprint import make_reprint
 from tests.integration.command_line.conftest import SAMPLE, Run
 
@@ -69,6 +71,9 @@ def test_whole_pages_are_searched_for_an_image(command: Run, reprint: Path, tmp_
 def test_a_wrong_comparison_is_explained(
     command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
+    (tmp_path / "models").mkdir()
+    shutil.copy(ROOT / "models" / "illustrations.pt", tmp_path / "models")
+    monkeypatch.setenv("MODELS_FOLDER", str(tmp_path / "models"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no backbone can be downloaded
     places = {"sample": SAMPLE, "page": SAMPLE / "page_0001.jpg", "out": tmp_path / "out"}
     done = command(*(each.format(**places) for each in arguments))
