@@ -97,8 +97,8 @@ def _write(
 ) -> dict[str, Any]:
     """Write the result of a document into a folder of its own; return its description."""
     from app.command_line.pictures import draw_document
-    from app.exports.document import load_document
     from app.command_line.workspace import write_result
+    from app.exports.document import load_document
 
     folder = workspace.name_result(document.source, document.manifest.ref)
     folder.mkdir(exist_ok=True)

@@ -25,16 +25,17 @@ ALLOWED = {
     "iiif": "errors images net storage",
     "sources": "errors iiif images net storage",
     "detection": "config devices errors images storage",
-    "similarity": "detection devices errors net storage",
+    "exports": "config detection errors iiif images storage",
+    "similarity": "detection devices errors exports net storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors images net similarity sources storage training",
     "monitoring": "config database delivery errors jobs",
-    "pipelines": "detection errors iiif images jobs net similarity sources storage training",
+    "pipelines": "detection errors exports iiif images jobs net similarity sources storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors iiif images jobs monitoring server services similarity sources "
-    "storage training",
+    "routes": "config database detection errors exports iiif images jobs monitoring server services similarity "
+    "sources storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
@@ -49,6 +50,7 @@ INDEPENDENT = (
     "devices",
     "detection",
     "delivery",
+    "exports",
     "iiif",
     "images",
     "net",
@@ -152,6 +154,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "delivery",
         "detection",
         "detection/weights_files",
+        "exports",
         "iiif",
         "images",
         "jobs",
