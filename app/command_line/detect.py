@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.command_line.outcome import DONE, FAILED, INCOMPLETE, Outcome, explain, format_examples, report_outcome, warn
+from app.command_line.outcome import (
+    DONE,
+    FAILED,
+    INCOMPLETE,
+    Outcome,
+    explain,
+    format_examples,
+    report_outcome,
+    show_progress,
+    warn,
+)
 from app.exports import FORMATS
 
 if TYPE_CHECKING:
@@ -116,7 +126,8 @@ def _write(
         files.append(f"annotations{FORMATS[name].ending}")
         write_result(folder / files[-1], content.encode() if isinstance(content, str) else content)
     if pictures:
-        files += draw_document(document, folder)
+        with show_progress(f"Drawing {document.manifest.ref}") as report:
+            files += draw_document(document, folder, report)
     return {
         "source": document.source,
         "manifest_ref": document.manifest.ref,
@@ -142,7 +153,9 @@ def _describe(results: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"  page {page['canvas_number']} failed: {page['reason']}"
         if len(failed) > _MOST_FAILURES:
             yield f"  and {len(failed) - _MOST_FAILURES} more: see annotations.json"
-        yield f"  {result['folder']}: {', '.join(result['files'])}"
+        sheets = [name for name in result["files"] if name.startswith("contact-sheet-")][1:-1]
+        shown = ", ".join(name for name in result["files"] if name not in sheets)
+        yield f"  {result['folder']}: {shown}{f' and {len(sheets)} more sheets' if sheets else ''}"
 
 
 def _choose_exit_code(results: Sequence[dict[str, Any]]) -> int:

@@ -30,7 +30,7 @@ from app.sources.local_pages import LocalPages
 from app.storage import JobFolder, build_key, write_atomic
 
 if TYPE_CHECKING:
-    from app.detection.detector import Detector
+    pass
 
 _HEAD = 1000
 
@@ -137,8 +137,8 @@ class DocumentReader:
         Raises:
             WeightsError: The weights cannot be used.
         """
-        detector = self._load_detector()
         with show_progress(f"Detecting {document.manifest.ref}") as report:
+            detector = self._workspace.load_detector(self._weights, build_config(self._workspace.settings, self._size))
             work.detect(document.request, document.images, document.folder, detector, report)
 
     def open_cache(self, document: Document) -> ImageCache:
@@ -152,10 +152,6 @@ class DocumentReader:
             choose_grid=partial(choose_grid, side=plan.side),
             local=LocalPages(document.folder),
         )
-
-    def _load_detector(self) -> "Detector":
-        config = build_config(self._workspace.settings, self._size)
-        return self._workspace.load_detector(self._weights, config)
 
     def _build_request(self, **values: str) -> DetectionRequest:
         return DetectionRequest.from_form(self._options, refresh=self._refresh, **values)
@@ -184,6 +180,8 @@ def _compute_digest(path: Path) -> str:
     """
     if not path.exists():
         raise RequestError(f"{path} does not exist: name a URL, a file or a folder.")
+    if not path.is_file() and not path.is_dir():  # a device may be endless
+        raise RequestError(f"{path} is neither a file nor a folder: name one.")
     files = sorted(each for each in path.resolve().rglob("*") if each.is_file()) if path.is_dir() else [path.resolve()]
     for each in files:
         if re.search("[\ud800-\udfff]", str(each)):

@@ -82,7 +82,7 @@ def show_progress(title: str, unit: str = "page") -> Iterator[Callable[..., None
     """Show a progress bar on stderr, if it is a terminal; yield the function that gets the progress of a pipeline."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit=unit, disable=None, leave=False, file=sys.stderr) as bar:
+    with tqdm(desc=title, unit=f" {unit}s", disable=None, leave=False, file=sys.stderr) as bar:
 
         def report(done: int, total: int = 0, coverage: object = None) -> None:
             bar.total = total or None

@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -24,7 +24,7 @@ _BACKGROUND, _MISSING, _DARK, _RED = "#f3f0ea", "#ded8cc", "#2a2723", "#b02020"
 _PAIRS_WIDTH, _MARGIN = 760, 56
 
 
-def draw_document(document: Document, folder: Path) -> list[str]:
+def draw_document(document: Document, folder: Path, report: Callable[[int, int], None]) -> list[str]:
     """Draw the pages of a document with their boxes; return the names of the files.
 
     ``overlays/`` has each page with illustrations. The contact sheets have all pages, also the failed ones.
@@ -32,6 +32,7 @@ def draw_document(document: Document, folder: Path) -> list[str]:
     Args:
         document: Document that is detected.
         folder: Folder for the pictures. Those of an earlier run are removed.
+        report: Called with the numbers of drawn and of all pages.
     """
     overlays = folder / "overlays"
     shutil.rmtree(overlays, ignore_errors=True)
@@ -48,6 +49,7 @@ def draw_document(document: Document, folder: Path) -> list[str]:
                 overlays.mkdir(exist_ok=True)
                 _save(picture, overlays / f"{page.number:04d}.png")
             cells.append(_draw_cell(page, picture))
+            report(start + len(cells), len(pages))
         names.append(f"contact-sheet-{number:03d}.png")
         _save(_arrange(cells), folder / names[-1])
     return [*names, *(["overlays/"] if overlays.exists() else [])]

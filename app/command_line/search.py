@@ -123,10 +123,9 @@ def _store_query(
         side = round(MARGIN * find_backbone(backbone).input_size)
         fetch_from_url(folder, check_url("IMAGE", image), box, caches, workspace.fetcher, side)
         return load_query(folder, box, is_upload=False)
-    try:
-        data = Path(image).read_bytes()
-    except FileNotFoundError as error:
-        raise RequestError(f"{image} does not exist: name a URL or an image file.") from error
+    if not Path(image).is_file():
+        raise RequestError(f"{image} does not exist or is no file: name a URL or an image file.")
+    data = Path(image).read_bytes()
     if not find_format(data):
         raise RequestError(f"{image} is {describe_content(data)}: name an image.")
     write_atomic(folder.query, data)

@@ -63,7 +63,7 @@ def test_whole_pages_are_searched_for_an_image(command: Run, reprint: Path, tmp_
         (("compare", "{sample}", "--out", "{out}", "--transposition", "upside"), 2, "upside"),
         (("compare", "{sample}/README.md", "--out", "{out}"), 1, "unsupported format"),
         (("search", "{sample}/README.md", "{sample}", "--out", "{out}"), 1, "README.md is data in an"),
-        (("search", "nowhere.jpg", "{sample}", "--out", "{out}"), 1, "nowhere.jpg does not exist"),
+        (("search", "nowhere.jpg", "{sample}", "--out", "{out}"), 1, "nowhere.jpg does not exist or is no file"),
         (("search", "{page}", "{sample}", "--xywh", "9999,0,5,5", "--out", "{out}"), 1, "outside of the image"),
         (("search", "{page}", "{sample}", "--xywh", "all", "--out", "{out}"), 1, "xywh must be x,y,width,height"),
     ],

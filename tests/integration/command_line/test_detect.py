@@ -130,6 +130,7 @@ def test_two_runs_do_not_share_an_output_folder(command: Run, pages: Path, tmp_p
         (("detect", "http://a.example:x/", "--out", "{out}"), 1, "is not a web address"),
         (("detect", "{sample}/README.md", "--out", "{out}"), 1, "unsupported format"),
         (("detect", "\udcff", "--out", "{out}"), 1, "does not exist"),
+        (("detect", "/dev/zero", "--out", "{out}"), 1, "/dev/zero is neither a file nor a folder"),
         (("detect", "{odd}", "--out", "{out}"), 1, r"p\udcff.jpg has a name that is not valid text"),
         (("detect", "a" * 300, "--out", "{out}"), 1, "cannot be used: File name too long"),
         (("detect", "{out}", "--out", "{out}"), 1, "has results of this program"),
