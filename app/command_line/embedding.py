@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.command_line.documents import Document, DocumentReader
@@ -110,8 +110,7 @@ class Comparer:
         """
         options, storage = self.options, self.workspace.storage
         named = [[doc_id, document.request.origin] for doc_id, document in documents.items()]
-        key = json.dumps([named, options.backbone, options.transpositions, options.illustrations])
-        folder = storage.job(build_key(key))
+        folder = storage.job(build_key(json.dumps([named, asdict(options)])))
         sources = {doc_id: self._build_source(reader, document) for doc_id, document in documents.items()}
         known = load_all(folder, sources)
         retries = 1 + max((each.retries for records in known for each in records.fetched.values()), default=-1)

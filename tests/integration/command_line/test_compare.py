@@ -53,6 +53,9 @@ def test_whole_pages_are_searched_for_an_image(command: Run, reprint: Path, tmp_
         assert sheet.height > 500
     region = command(*arguments, "--xywh", GLOBE)
     assert "part" in region.stdout.splitlines()[1]
+    # A search keeps one match of each page; a comparison in the same folder is not limited by it.
+    compared = command("compare", reprint, "--verify", "0", "--out", out, "--json")
+    assert compared.facts["pairs"] == 6
 
 
 @pytest.mark.parametrize(
