@@ -35,19 +35,19 @@ class Manifest:
         id: ID that it states, or "".
         canvases: Canvases in order.
         description: Label, metadata, rights and similar properties, as the manifest has them.
-        label: Label of a document that is no IIIF manifest, or "".
+        file_ref: Label of a document that is no IIIF manifest, or "".
     """
 
     url: str
     id: str
     canvases: tuple[Canvas, ...]
     description: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    label: str = ""
+    file_ref: str = ""
 
     @property
     def ref(self) -> str:
         """The label by which client apps identify the document. It is not unique, so never use it as a cache key."""
-        return self.label or build_manifest_ref(self.id, self.url)
+        return self.file_ref or build_manifest_ref(self.id, self.url)
 
     def image_name(self, canvas: Canvas) -> str:
         """Return the name of the image of a canvas in the annotation file.

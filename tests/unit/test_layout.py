@@ -25,7 +25,7 @@ ALLOWED = {
     "iiif": "errors images net storage",
     "sources": "errors iiif images net storage",
     "detection": "config devices errors images storage",
-    "exports": "config detection errors iiif images storage",
+    "exports": "config detection errors iiif images sources storage",
     "similarity": "detection devices errors exports net storage",
     "training": "detection devices errors images net storage",
     "jobs": "database delivery errors images net similarity sources storage training",
@@ -34,8 +34,8 @@ ALLOWED = {
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors exports iiif images jobs monitoring server services similarity "
-    "sources storage training",
+    "routes": "config database detection errors exports iiif images jobs monitoring server services similarity sources "
+    "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
