@@ -15,7 +15,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """
     from flask import Flask
 
-    from app import routes
+    from app import routes, web
     from app.command_line import apps
     from app.config import Settings
     from app.server import middleware
@@ -34,4 +34,5 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.register_blueprint(apps.commands)
     middleware.register(app, settings)
     routes.register(app)
+    web.register(app)
     return app

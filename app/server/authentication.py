@@ -1,20 +1,23 @@
 """Authentication: finds the client app of a request and stores it in ``g.client``.
 
 The header ``X-API-Key`` identifies it. A signed link (see ``signed_links``) takes its place on some routes;
-``g.is_linked`` is then true.
+``g.is_linked`` is then true. Pages for people have a session instead (see ``sessions``).
 """
 
 from flask import g, request
 
 from app.auth import find_app
 from app.errors import DatabaseUnavailable, RequestError
+from app.server.sessions import find_signed_in
 from app.server.signed_links import find_linked_app
 from app.services import current_services
 
 # Blueprints whose routes need no key. All other routes need one.
-OPEN = frozenset({"models", "openapi", "health"})
+OPEN = frozenset({"models", "openapi", "health", "open_pages"})
 # Blueprints whose routes accept a signed link in place of a key. Each of them is about one job, `job_id`.
 LINKED = frozenset({"viewer"})
+# Blueprint of the pages for people. Its sign-in page and its static files belong to another one, without a session.
+PAGES, OPEN_PAGES = "pages", "open_pages"
 # Blueprints of probes, which need no key and have no rate limit.
 PROBES = frozenset({"health"})
 
@@ -29,7 +32,10 @@ def find_client() -> None:
     if request.endpoint is None or request.blueprint in PROBES:
         return
     try:
-        g.client = find_app(current_services.database, request.headers.get("X-API-Key"))
+        if request.blueprint == PAGES:
+            g.client = find_signed_in()
+        else:
+            g.client = find_app(current_services.database, request.headers.get("X-API-Key"))
     except (RequestError, DatabaseUnavailable) as error:
         g.auth_error = error
 

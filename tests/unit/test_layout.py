@@ -36,11 +36,12 @@ ALLOWED = {
     "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors exports iiif images jobs monitoring server services similarity sources "
     "storage training",
+    "web": "database detection errors exports images jobs routes server services similarity storage",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
     "similarity sources storage training",
-    "_": "command_line config routes server services workers",
+    "_": "command_line config routes server services web workers",
     "app": "_ errors",
     "__main__": "command_line",
     "demo": "auth config database detection errors images",
@@ -61,7 +62,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "routes", "server", "services")
+WEB = ("auth", "routes", "server", "services", "web")
 
 
 def find_package(path: Path) -> str:
@@ -173,6 +174,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "storage",
         "training",
         "training/label_formats",
+        "web",
         "workers",
     ],
 )
