@@ -58,6 +58,18 @@ def test_whole_pages_are_searched_for_an_image(command: Run, reprint: Path, tmp_
     assert compared.facts["pairs"] == 6
 
 
+def test_an_image_that_fails_is_listed(command: Run, pages: Path, tmp_path: Path) -> None:
+    (pages / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    arguments = ("compare", pages, "--verify", "0", "--out", tmp_path / "out")
+    done = command(*arguments)
+    assert done.code == 3
+    assert "ms-1: 2 of 3 images compared." in done.stdout
+    assert "broken.jpg failed: " in done.stdout
+    (pages / "broken.jpg").unlink()
+    repaired = command(*arguments, "--json")
+    assert (repaired.code, repaired.facts["documents"][0]["failed"]) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
