@@ -143,6 +143,17 @@ def test_all_pages_of_scores_are_listed(api: Any, library: Library) -> None:
     assert [pair["score"] for pair in api.list_scores("1", "a/b", "c?", verdict="same")] == [1, 0.5]
 
 
+def test_jobs_and_data_sets_are_managed(api: Any, library: Library) -> None:
+    for path in ("/jobs/1/cancel", "/jobs/a%2F..%2Fb/retry"):
+        library.answer(path, Answer(body={"message": "Done."}))
+    library.answer("/jobs?state=done&limit=2", Answer(body={"jobs": [DONE]}))
+    library.answer("/datasets", Answer(body={"datasets": [{"name": "eida"}]}))
+    api.cancel("1")
+    api.retry("a/../b")
+    assert api.list_jobs(state="done", limit=2) == [DONE]
+    assert api.list_datasets() == [{"name": "eida"}]
+
+
 def test_a_long_search_is_waited_for(api: Any, library: Library, tmp_path: Path) -> None:
     library.answer("/search", Answer(body={"job_id": "1"}))
     library.answer("/jobs/1", Answer(body=DONE))
