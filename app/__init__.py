@@ -15,7 +15,8 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """
     from flask import Flask
 
-    from app import commands, routes, web
+    from app import routes, web
+    from app.command_line import apps
     from app.config import Settings
     from app.server import middleware
     from app.services import Services
@@ -30,7 +31,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"services": services, "queue": queue}
-    app.register_blueprint(commands.commands)
+    app.register_blueprint(apps.commands)
     middleware.register(app, settings)
     routes.register(app)
     web.register(app)

@@ -19,6 +19,7 @@ from app.delivery.payloads import build_headers
 from app.demo.client_app import Received
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library
+from tests.support.manual import import_client
 from tests.support.service import Service, kill, open_service
 
 MODEL = "resnet34"
@@ -303,3 +304,23 @@ def test_a_search_finds_an_image_in_all_documents_of_its_client_app(service: Ser
         f"{app.api}/search", headers=app.headers, json={"image_url": url, "model": "timm:x"}, timeout=30
     )
     assert (bad.status_code, "no documents" in bad.json()["message"]) == (400, True)
+
+
+def test_the_client_compares_and_searches(service: Service, library: Library, tmp_path: Path) -> None:
+    app = service.as_new_client_app("client")
+    api = import_client().Client(app.api, app.headers["X-API-Key"])
+    pictures = {str(number): draw(300 + number, (240, 240)) for number in range(3)}
+    documents = {"one": offer(library, "c1", pictures), "two": offer(library, "c2", {"twin": pictures["2"]})}
+    job = api.wait(api.compare(documents, model=QUICK, verify=10))
+    (best, *_) = api.list_scores(job["job_id"], "one", "two", verdict="same")
+    assert (best["image_1"]["name"], best["image_2"]["name"]) == ("2", "twin")
+    (group,) = api.list_groups(job["job_id"])
+    assert {member["name"] for member in group["members"]} == {"2", "twin"}
+    file = np.load(io.BytesIO(api.fetch_file(job["job_id"], "scores/one-two")), allow_pickle=False)
+    assert file[0].tolist()[1:] == ["2", "twin"]
+    query = tmp_path / "query.png"
+    query.write_bytes(pictures["1"])
+    (match,) = api.search(query, model=QUICK, documents=["one", "two"], transpositions=["hflip", "rot90"], k=1)
+    assert (match["document"], match["image"]["name"], match["verdict"]) == ("one", "1", "same")
+    (twin,) = api.search(library.answer("/q.png", Answer(body=pictures["2"])), model=QUICK, documents=["two"])
+    assert twin["image"]["name"] == "twin"
