@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings | None" = None) -> "Flask":
-    """Build the Flask application: settings, database, queue, services, commands, middleware and routes.
+    """Build the Flask application: settings, database, queue, services, commands, middleware and all routes.
 
     No other module connects these parts.
     """
     from flask import Flask
 
-    from app import commands, routes
+    from app import aikon, commands, routes
     from app.config import Settings
     from app.server import middleware
     from app.services import Services
@@ -33,4 +33,5 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.register_blueprint(commands.commands)
     middleware.register(app, settings)
     routes.register(app)
+    aikon.register(app)
     return app

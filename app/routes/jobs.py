@@ -12,7 +12,7 @@ from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import State
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
-from app.jobs.job_kinds import COLLECTION, find_kind
+from app.jobs.job_kinds import find_kind
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.states import DELIVER
 from app.routes.answers import Done, Jobs
@@ -62,7 +62,7 @@ def show(job_id: str) -> ResponseReturnValue:
     """Show a job: state, progress, coverage and deliveries."""
     job = find_job(job_id)
     described = _describe(job, current_services.jobs.deliveries([job])[job_id])
-    if job.kind == COLLECTION.name:
+    if find_kind(job.kind).has_parts:
         described["jobs"] = [describe_part(part) for part in current_services.jobs.list_parts(job)]
     return jsonify(described)
 
@@ -78,7 +78,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
     cancelled = current_services.jobs.cancel(job)
     if not cancelled:
         raise RequestError(f"Job {job_id} is {find_job(job_id).state} already: there is nothing to cancel.")
-    message = "The job is cancelled." if job.kind != COLLECTION.name else f"{cancelled} jobs are cancelled."
+    message = "The job is cancelled." if not find_kind(job.kind).has_parts else f"{cancelled} jobs are cancelled."
     return jsonify(Done(message=message, job_id=job_id))
 
 
@@ -94,7 +94,7 @@ def retry(job_id: str) -> ResponseReturnValue:
     job = find_job(job_id)
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only a finished job can be tried again.")
-    if job.kind == COLLECTION.name:
+    if find_kind(job.kind).has_parts:
         return _retry_parts(job)
     part, failed = find_kind(job.kind).part, count_failed(job)
     if job.state == State.DONE and part is None:

@@ -53,6 +53,10 @@ PARAMETERS = {
     "a": "The ID of a document of the job.",
     "b": "The ID of a document of the job; it may be the same one.",
     "path": "The name of a file, as listed by `GET /jobs/{job_id}/files`.",
+    "aikon.task": "The task of the front.",
+    "aikon.tracking_id": "The ID of the task.",
+    "aikon.doc_id": "The ID of the document in the front.",
+    "aikon.name": "The last part of a `result_url`.",
     "datasets.name": "The name of the data set.",
     "models.name": "The name of the weights, with or without `.pt`.",
     "default_model.name": "The name of the weights, with or without `.pt`.",
@@ -175,7 +179,10 @@ def _list_parameters(rule: Rule, operation: Operation, schemas: Schemas) -> Iter
     blueprint = rule.endpoint.partition(".")[0]
     for name in sorted(rule.arguments):
         description = PARAMETERS.get(f"{blueprint}.{name}") or PARAMETERS[name]
-        yield {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+        schema: dict[str, Any] = {"type": "string"}
+        if choices := getattr(rule._converters[name], "items", None):
+            schema["enum"] = sorted(choices)
+        yield {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
     if operation.query:
         for name, field in schemas.list_fields(operation.query).items():
             schema = {key: value for key, value in field.items() if key not in ("description", "required")}
@@ -220,4 +227,4 @@ def _describe_error(status: int, schemas: Schemas) -> dict[str, Any]:
 
 
 def _name_path(rule: Rule) -> str:
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+    return re.sub(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>", r"{\1}", rule.rule)

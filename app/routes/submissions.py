@@ -155,7 +155,7 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 
     The new weights are added to GET /models.
     """
-    body = replace(body, model=_find_weights(body.model).name)
+    body = replace(body, model=find_weights(body.model).name)
     if f"{body.name}.pt" in current_services.models.list_weights():
         raise RequestError(f"name: weights {body.name}.pt already exist; choose another name.")
     body.check_splits(current_services.datasets.find(g.client.id, body.data).splits)
@@ -168,7 +168,7 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 @answers(Queued)
 def test_model(body: EvaluationRequest) -> ResponseReturnValue:
     """Evaluate detection weights on the labelled pages of a data set."""
-    body = replace(body, model=_find_weights(body.model).name)
+    body = replace(body, model=find_weights(body.model).name)
     split = body.choose_split(current_services.datasets.find(g.client.id, body.dataset).splits)
     (job,) = current_services.jobs.submit(g.client.id, [body])
     return jsonify(_describe(job, f"The evaluation is queued: pages for {split} of the data set {body.dataset}."))
@@ -183,12 +183,12 @@ def _read_text(manifests: ManifestList) -> str:
 
 def _submit_detections(detections: list[DetectionRequest]) -> list[Job]:
     # The name of the default model is stored too, so that a later change of the default does not affect the job.
-    weights = _find_weights(detections[0].model)
+    weights = find_weights(detections[0].model)
     named = [replace(each, model=weights.name) for each in detections]
     return current_services.jobs.submit(g.client.id, named)
 
 
-def _find_weights(name: str) -> Weights:
+def find_weights(name: str) -> Weights:
     """Return the weights of a request; the default for an empty name.
 
     Raises:

@@ -1,15 +1,24 @@
-"""Authentication: finds the client app of the header ``X-API-Key`` and stores it in ``g.client``."""
+"""Authentication: finds the client app of a request and stores it in ``g.client``.
+
+The header ``X-API-Key`` names the client app. AIKON fronts send no key: see :func:`_find_front`.
+"""
+
+import ipaddress
 
 from flask import g, request
 
-from app.auth import find_app
-from app.errors import DatabaseUnavailable, RequestError
+from app.auth import find_app, find_named_app
+from app.database.tables import ClientApp
+from app.errors import DatabaseUnavailable, Forbidden, RequestError
+from app.server.proxies import read_client_address
 from app.services import current_services
 
 # Blueprints whose routes need no key. All other routes need one.
 OPEN = frozenset({"models", "openapi", "health"})
 # Blueprints of probes, which need no key and have no rate limit.
 PROBES = frozenset({"health"})
+# Blueprint whose routes need no key in requests from AIKON_NETWORKS.
+AIKON = "aikon"
 
 
 def find_client() -> None:
@@ -21,8 +30,10 @@ def find_client() -> None:
     g.client, g.auth_error = None, None
     if request.endpoint is None or request.blueprint in PROBES:
         return
+    key = request.headers.get("X-API-Key")
     try:
-        g.client = find_app(current_services.database, request.headers.get("X-API-Key"))
+        is_front = request.blueprint == AIKON and not key and current_services.settings.aikon_networks
+        g.client = _find_front() if is_front else find_app(current_services.database, key)
     except (RequestError, DatabaseUnavailable) as error:
         g.auth_error = error
 
@@ -31,3 +42,35 @@ def require_key() -> None:
     """Raise the authentication error of a request if its route needs a key. Its body has not been read yet."""
     if g.auth_error and request.blueprint not in OPEN:
         raise g.auth_error
+
+
+def _find_front() -> ClientApp:
+    """Return the client app ``AIKON_APP`` for a request without a key from ``AIKON_NETWORKS``.
+
+    Browsers send ``Origin`` with requests that another site has caused, and fronts do not. Such requests are refused,
+    because the network of a person who visits a site says nothing about that site.
+
+    Raises:
+        Forbidden: The request comes from another network or from a browser, or there is no such client app.
+    """
+    settings = current_services.settings
+    address = read_client_address(request.environ, settings.proxies)
+    if address is None:
+        raise Forbidden("The address of this request is not certain: set PROXIES to the number of proxies.")
+    if not _is_in(address, settings.aikon_networks):
+        raise Forbidden(f"{address} is not in AIKON_NETWORKS: send an API key in the header X-API-Key.")
+    if "Origin" in request.headers:
+        raise Forbidden("This request comes from a web page: send an API key in the header X-API-Key.")
+    app = find_named_app(current_services.database, settings.aikon_app)
+    if app is None:
+        raise Forbidden(f"AIKON_APP: there is no single client app named {settings.aikon_app}: add it on the server.")
+    return app
+
+
+def _is_in(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in ipaddress.ip_network(network) for network in networks)

@@ -37,8 +37,9 @@ ALLOWED = {
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
     "similarity training",
+    "aikon": "database delivery detection errors jobs routes services similarity",
     "commands": "auth database errors services",
-    "_": "commands config routes server services workers",
+    "_": "aikon commands config routes server services workers",
     "app": "_ errors",
     "demo": "auth config database detection errors images",
 }
@@ -56,7 +57,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "commands", "routes", "server", "services")
+WEB = ("aikon", "auth", "commands", "routes", "server", "services")
 
 
 def find_package(path: Path) -> str:
@@ -144,6 +145,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "aikon",
         "database",
         "delivery",
         "detection",

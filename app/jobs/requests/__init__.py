@@ -9,8 +9,10 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
     search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
+    aikon_task            AikonTask: a task of an AIKON front, whose parts are jobs
 """
 
+from app.jobs.requests.aikon_task import AikonDocument, AikonTask
 from app.jobs.requests.detection_request import DetectionOptions, DetectionRequest, RefusedLine, read_list
 from app.jobs.requests.reading import Request, read
 from app.jobs.requests.search_request import SearchRequest
@@ -18,6 +20,8 @@ from app.jobs.requests.similarity_request import ForgetRequest, SimilarityReques
 from app.jobs.requests.training_requests import EvaluationRequest, TrainingRequest
 
 __all__ = [
+    "AikonDocument",
+    "AikonTask",
     "DetectionOptions",
     "DetectionRequest",
     "EvaluationRequest",

@@ -135,7 +135,7 @@ def _dataset(client: FlaskClient, headers: dict[str, str]) -> None:
 
 
 def name_as_documented(rule: str) -> str:
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+    return re.sub(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>", r"{\1}", rule)
 
 
 def test_the_document_has_exactly_the_routes_of_the_service(app: Flask) -> None:
@@ -184,6 +184,7 @@ def test_every_field_of_a_job_is_documented(
     collection, request = store.lease_next(DOWNLOAD), DetectionRequest(MANIFEST)
     store.expand(collection, *request.for_manifests(["https://library.example/1", "nowhere"]))
     training, evaluation = store.submit(1, [TrainingRequest("pages", 3), EvaluationRequest("pages")])
+    client.post("/regions/start", headers=headers, json={"documents": [{"type": "iiif", "src": MANIFEST}]})
     learned = {"weights": "x.pt", "last_epoch": {"epoch": 3, "losses": {"box": None}}, "figures": {"val": EVALUATION}}
     change_job(database, training.id, coverage=learned)
     change_job(database, evaluation.id, coverage={"figures": EVALUATION})

@@ -1,0 +1,212 @@
+"""The routes that AIKON fronts use. The task of a front has the name of its module there.
+
+``region_extraction`` is another name of the task ``regions``: some fronts use both for the same task.
+"""
+
+import re
+import uuid
+from typing import Annotated
+
+from flask import Blueprint, current_app, g, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from app.aikon.answers import (
+    Cancelled,
+    Deleted,
+    EndStatus,
+    FrontModels,
+    FrontScores,
+    Log,
+    Page,
+    Progress,
+    RunStatus,
+    Started,
+    TaskStatus,
+)
+from app.aikon.events import format_tracking_id, name_documents, summarise
+from app.aikon.models import list_backbones, list_detection_models
+from app.aikon.regions import format_regions
+from app.aikon.scores import format_scores
+from app.aikon.start_request import StartRequest, build_regions, build_similarity
+from app.database.tables import Job
+from app.errors import ExtractorError, NotFound, RequestError
+from app.jobs import State
+from app.jobs.pairs import ComparisonResult, find_pairs
+from app.jobs.requests import AikonTask, DetectionRequest, SimilarityRequest
+from app.jobs.requests.fields import Label, explain_name
+from app.jobs.requests.reading import show
+from app.routes.operations import FORMS, JSON, answers, takes_body, takes_query
+from app.routes.submissions import find_weights
+from app.services import current_services
+
+routes = Blueprint("aikon", __name__)
+
+TASK = "<any(regions,region_extraction,similarity):task>"
+REGIONS = "<any(regions,region_extraction):task>"
+# Status of a task whose parts have all ended, by the best state of a part.
+ENDS: dict[str, EndStatus] = {State.DONE: "SUCCESS", State.FAILED: "ERROR", State.CANCELLED: "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class DeleteQuery:
+    """The query of ``POST /<task>/<doc_id>/delete``."""
+
+    model_name: Annotated[
+        Label, Field(description="Delete only regions that these weights detected. Default: all.")
+    ] = ""
+
+
+@routes.errorhandler(ExtractorError)
+def answer_error(error: ExtractorError) -> ResponseReturnValue:
+    """Answer an error in the forms that fronts read: some read ``error``, others ``message``."""
+    body = {"error": error.message, "message": error.message, "code": error.code}
+    return jsonify(body), error.status, dict(error.headers)
+
+
+@routes.post(f"/{TASK}/start")
+@takes_body(StartRequest, [JSON, *FORMS])
+@answers(Started)
+def start(body: StartRequest, task: str) -> ResponseReturnValue:
+    """Start a task of an AIKON front: detect regions in documents, or compare documents."""
+    api_url = request.root_url.rstrip("/")
+    if task == SimilarityRequest.kind:
+        started = build_similarity(body, api_url)
+    else:
+        started = build_regions(body, find_weights(body.model).name, api_url)
+    job = current_services.jobs.submit_parts(g.client.id, started.task, started.jobs)
+    return jsonify(Started(tracking_id=format_tracking_id(job.id), experiment_id=started.task.experiment_id))
+
+
+@routes.get(f"/{TASK}/models")
+@answers(FrontModels)
+def models(task: str) -> ResponseReturnValue:
+    """List the models of a task that work on this server."""
+    if task == SimilarityRequest.kind:
+        return jsonify(list_backbones(current_services.settings.backbones_folder))
+    return jsonify(list_detection_models(current_services.models, current_services.descriptions))
+
+
+@routes.get(f"/{TASK}/<tracking_id>/status")
+@answers(TaskStatus)
+def status(task: str, tracking_id: str) -> ResponseReturnValue:
+    """Show the status of a task."""
+    parts = current_services.jobs.list_parts(find_task(tracking_id))
+    states, done = {part.state for part in parts}, sum(part.finished is not None for part in parts)
+    if done < len(parts):
+        status: EndStatus | RunStatus = "PENDING" if states == {State.QUEUED} else "PROGRESS"
+    else:
+        status = next((name for state, name in ENDS.items() if state in states), "SUCCESS")
+    infos = [summarise(parts), *(part.error_message for part in parts if part.error_message)]
+    log = Log(status=status, infos=infos, progress=Progress(done=done, total=len(parts)))
+    return jsonify(TaskStatus(tracking_id=format_tracking_id(_read_id(tracking_id)), log=log))
+
+
+@routes.post(f"/{TASK}/<tracking_id>/cancel")
+@answers(Cancelled)
+def cancel(task: str, tracking_id: str) -> ResponseReturnValue:
+    """Cancel a task. The front receives no more events of it."""
+    return cancel_any(tracking_id)
+
+
+@routes.post("/<tracking_id>/cancel")
+@answers(Cancelled)
+def cancel_any(tracking_id: str) -> ResponseReturnValue:
+    """Cancel a task. The front receives no more events of it."""
+    job = find_task(tracking_id)
+    current_services.jobs.cancel(job, notify=False)
+    return jsonify(Cancelled(tracking_id=format_tracking_id(job.id)))
+
+
+@routes.post(f"/{TASK}/<doc_id>/delete")
+@takes_query(DeleteQuery)
+@answers(Deleted)
+def delete(query: DeleteQuery, task: str, doc_id: str) -> ResponseReturnValue:
+    """Delete the results of a document. Results of unfinished jobs are kept."""
+    if fault := explain_name(doc_id):
+        raise RequestError(f"The ID of the document {fault}.")
+    if task == SimilarityRequest.kind:
+        count = len(current_services.documents.forget(g.client.id, [doc_id]).forgotten)
+    else:
+        count = _delete_regions(doc_id, query.model_name.removesuffix(".pt"))
+    message = f"The results of {doc_id} are deleted." if count else f"There are no results of {doc_id} to delete."
+    return jsonify(Deleted(cleared_document=count, message=message))
+
+
+@routes.get(f"/{REGIONS}/results/<name>")
+@answers(list[Page])
+def regions(task: str, name: str) -> ResponseReturnValue:
+    """Return the regions of a document, as the events of its task name them."""
+    part, whole, _ = _find_part(name, DetectionRequest.kind)
+    path = current_services.storage.job(part.id).annotations_json
+    if not path.exists():
+        raise NotFound(f"The regions {show(name)} are not on this server: the job is {part.state}.")
+    canvases = current_app.json.loads(path.read_bytes())
+    return jsonify(format_regions(canvases, name_documents(whole)[part.id], whole.request["parameters"]))
+
+
+@routes.get("/similarity/results/<name>")
+@answers(FrontScores)
+def scores(name: str) -> ResponseReturnValue:
+    """Return the scores of a pair of documents, as the events of its task name them."""
+    part, whole, pair_name = _find_part(name, SimilarityRequest.kind)
+    documents = part.request["documents"]
+    result = ComparisonResult(current_services.storage.job(part.id), documents)
+    for pair in find_pairs(pair_name, documents)[:1]:
+        if found := result.load_pair(pair):
+            verified = result.load_verified(pair)
+            pairs = verified.pairs if verified else ()
+            return jsonify(format_scores(found, pairs, whole.request, part.request["transpositions"]))
+    raise NotFound(f"The scores {show(name)} are not on this server: the job is {part.state}.")
+
+
+def find_task(tracking_id: str) -> Job:
+    """Return the job of a task of the client app of the current request.
+
+    Raises:
+        NotFound: The client app has no such task.
+    """
+    job = current_services.jobs.find(_read_id(tracking_id), g.client.id)
+    if job.kind != AikonTask.kind:
+        raise NotFound(f"Job {job.id} is a {job.kind}, not a task of a front.")
+    return job
+
+
+def _read_id(tracking_id: str) -> str:
+    """Return the ID of the job of a task. Fronts send it with hyphens or without."""
+    text = tracking_id.replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise NotFound(f"There is no task {show(tracking_id)}: send the tracking_id of its start.")
+    return uuid.UUID(text).hex
+
+
+def _find_part(name: str, kind: str) -> tuple[Job, Job, str]:
+    """Return the job of a result, the job of its task, and the name without the ID of the job.
+
+    Raises:
+        NotFound: The client app has no such result.
+    """
+    found = re.fullmatch(r"(.+)\+([0-9a-f]{32})\.json", name)
+    missing = NotFound(f"There is no result {show(name)}: fetch the result_url of an event.")
+    if found is None:
+        raise missing
+    jobs = current_services.jobs
+    part = jobs.find(found[2], g.client.id)
+    if part.kind != kind or not jobs.is_part_of(part, AikonTask.kind):
+        raise missing
+    return part, jobs.find(part.parent_id or "", g.client.id), found[1]
+
+
+def _delete_regions(doc_id: str, model: str) -> int:
+    """Delete the finished detection jobs of a document, with their files; return their number."""
+    jobs, count = current_services.jobs, 0
+    for task in jobs.list_of_kind(g.client.id, AikonTask.kind):
+        wanted = {part_id for part_id, uid in name_documents(task).items() if uid == doc_id}
+        for part in jobs.list_parts(task) if wanted and task.request["task"] == "regions" else ():
+            is_same_model = model in ("", part.request["model"].removesuffix(".pt"))
+            if part.id in wanted and part.finished and is_same_model:
+                current_services.storage.job(part.id).remove()
+                jobs.remove(part.id)
+                count += 1
+    return count

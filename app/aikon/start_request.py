@@ -1,0 +1,243 @@
+"""The request that starts a task of a front, and the requests of the jobs that it needs."""
+
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic.dataclasses import dataclass
+
+from app.errors import RequestError
+from app.jobs.pairs import find_pairs
+from app.jobs.requests import AikonDocument, AikonTask, DetectionRequest, SimilarityRequest, read
+from app.jobs.requests.aikon_task import DOCUMENT_TYPES, DocumentType
+from app.jobs.requests.fields import FROM_TEXT, Address, ExperimentId, Label, Model, NotifyUrl
+from app.jobs.requests.reading import show
+from app.jobs.requests.similarity_request import LARGEST_TOPK, LARGEST_VERIFY, parse_text
+from app.similarity.backbones import BACKBONES, find_backbone
+from app.similarity.transpositions import Transposition
+
+MOST_DOCUMENTS = 1000
+# The front computes a hash of these parameters, with these defaults, to know which scores it has.
+DEFAULT_TOPK, DEFAULT_SEGSWAP_N, DEFAULT_FEAT_NET = 20, 10, "dino_deitsmall16_pretrain"
+# Largest margin around a region, as a share of its width or height.
+LARGEST_MARGIN = 10.0
+# Names of postprocessing that older fronts send.
+NAMED_POSTPROCESSING: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    "none": {},
+    "squarify": {"squarify": True},
+    "watermarks": {"squarify": True, "h_margin": 0.05, "v_margin": 0.05},
+}
+
+
+@dataclass(frozen=True)
+class FrontDocument:
+    """A document of a request."""
+
+    type: Annotated[DocumentType, Field(description="The type of the source.")]
+    src: Annotated[Address, Field(description="The URL of the source.")]
+    uid: Annotated[Label, Field(description="The ID of the document. Default: made from the URL.")] = ""
+
+    def as_document(self) -> AikonDocument:
+        return AikonDocument(self.uid or re.sub(r"\W+", "_", self.src)[-100:], self.type, self.src)
+
+
+def _read_documents(value: Any) -> Any:
+    value = parse_text(value)
+    if not isinstance(value, list):
+        raise ValueError('must be a list of objects such as {"type": "iiif", "src": "https://…", "uid": "wit1_man2"}')
+    for number, entry in enumerate(value, 1):
+        missing = [name for name in ("type", "src") if not isinstance(entry, dict) or not entry.get(name)]
+        if missing:
+            raise ValueError(f"has no {missing[0]} in entry {number}; send its type, src and uid")
+        if entry["type"] not in DOCUMENT_TYPES:
+            known = ", ".join(DOCUMENT_TYPES)
+            raise ValueError(f"has the type {show(entry['type'])} in entry {number}; send one of {known}")
+    return value
+
+
+def _check_uids(documents: list[FrontDocument]) -> list[FrontDocument]:
+    seen: set[str] = set()
+    for each in documents:
+        uid = each.as_document().uid
+        if uid in seen:
+            raise ValueError(f"has two documents with the uid {show(uid)}")
+        seen.add(uid)
+    return documents
+
+
+def _check_feat_net(name: str) -> str:
+    try:
+        find_backbone(_strip_ending(name))
+    except RequestError:
+        raise ValueError(f"{show(name)} is not on this server; send one of {', '.join(BACKBONES)}") from None
+    return name
+
+
+def _strip_ending(name: str) -> str:
+    return name.removesuffix(".pt").removesuffix(".pth")
+
+
+def _read_postprocess(value: Any) -> Any:
+    value = parse_text(value) if isinstance(value, str) and value.startswith("{") else value
+    if isinstance(value, str):
+        if value.lower() not in NAMED_POSTPROCESSING:
+            raise ValueError(f"is {show(value)}; send an object with squarify, h_margin and v_margin")
+        return dict(NAMED_POSTPROCESSING[value.lower()])
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("must be an object with squarify, h_margin and v_margin")
+    found = value or {}
+    for name in ("h_margin", "v_margin"):
+        margin = found.get(name) or 0
+        if type(margin) not in (int, float) or not (math.isfinite(margin) and 0 <= margin <= LARGEST_MARGIN):
+            raise ValueError(f"has the {name} {show(margin)}; send a share of the box from 0 to {LARGEST_MARGIN:g}")
+    if not isinstance(found.get("squarify", False), bool):
+        raise ValueError("has a squarify that is not true or false")
+    return found
+
+
+Number = Annotated[int, Strict(), Field(ge=1, le=LARGEST_TOPK), FROM_TEXT]
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """Start a task of an AIKON front. The parameters may be fields, or members of the field parameters."""
+
+    documents: Annotated[
+        list[FrontDocument],
+        Field(description="The documents of the task.", min_length=1, max_length=MOST_DOCUMENTS),
+        BeforeValidator(_read_documents),
+        AfterValidator(_check_uids),
+    ]
+    experiment_id: ExperimentId = ""
+    notify_url: NotifyUrl = ""
+    parameters: Annotated[
+        dict[str, Any], Field(description="Parameters, as an alternative to fields."), BeforeValidator(parse_text)
+    ] = Field(default_factory=dict)
+    model: Model = ""
+    postprocess: Annotated[
+        dict[str, Any],
+        Field(description="Changes of the detected boxes: squarify, h_margin and v_margin, as shares of a box."),
+        BeforeValidator(_read_postprocess),
+    ] = Field(default_factory=dict)
+    algorithm: Annotated[
+        Literal["cosine", "segswap"],
+        Field(description="cosine, or segswap, which is served by the verification with local features."),
+    ] = "cosine"
+    feat_net: Annotated[
+        Label, Field(description="The network that embeds the images."), AfterValidator(_check_feat_net)
+    ] = DEFAULT_FEAT_NET
+    topk: Annotated[Number, Field(description="The number of best matches per image.")] = DEFAULT_TOPK
+    cosine_n_filter: Annotated[Any, Field(description="Another name of topk, which wins.")] = None
+    segswap_prefilter: Annotated[
+        bool, Field(description="Whether segswap considers only the best matches. false verifies as many as possible.")
+    ] = True
+    segswap_n: Annotated[Number, Field(description="The number of best matches per image for segswap.")] = (
+        DEFAULT_SEGSWAP_N
+    )
+    transpositions: Annotated[
+        list[Transposition],
+        Field(description="Transformations of the first image of a pair.", max_length=20),
+        BeforeValidator(parse_text),
+    ] = Field(default_factory=lambda: [Transposition.NONE])
+    skip_pairs: Annotated[
+        list[str],
+        Field(description="Pairs of documents that are not reported, as <uid>-<uid>."),
+        BeforeValidator(parse_text),
+    ] = Field(default_factory=list)
+    dataset: Annotated[Any, Field(description="Not supported: send documents.")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_parameters(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        parameters = None
+        with suppress(ValueError):  # the field reports it
+            parameters = parse_text(fields.get("parameters"))
+        more = parameters.items() if isinstance(parameters, dict) else ()
+        merged = fields | {name: value for name, value in more if value not in (None, "")}
+        return merged | ({"topk": merged["cosine_n_filter"]} if merged.get("cosine_n_filter") is not None else {})
+
+
+@dataclass(frozen=True)
+class StartedTask:
+    """A task, and the requests of its jobs by the name of each part."""
+
+    task: AikonTask
+    jobs: dict[str, Any]
+
+
+def build_regions(body: StartRequest, weights: str, api_url: str) -> StartedTask:
+    """Return a task that detects the regions of documents, with a job for each.
+
+    Args:
+        body: Request of the front.
+        weights: File name of the detection weights.
+        api_url: URL at which the front reached the API.
+    """
+    task = _build_task("regions", body, api_url, body.postprocess)
+    jobs = {
+        each.uid: read(
+            DetectionRequest,
+            {"manifest_url": each.src, "model": weights, "notify_url": task.notify_url},
+        )
+        for each in task.documents
+    }
+    return StartedTask(task, jobs)
+
+
+def build_similarity(body: StartRequest, api_url: str) -> StartedTask:
+    """Return a task that compares documents, with one job.
+
+    Raises:
+        RequestError: The documents cannot be compared.
+    """
+    parameters = {
+        "algorithm": body.algorithm,
+        "topk": body.topk,
+        "feat_net": body.feat_net,
+        "segswap_prefilter": body.segswap_prefilter,
+        "segswap_n": body.segswap_n,
+        "raw_transpositions": [str(each) for each in body.transpositions],
+    }
+    task = _build_task("similarity", body, api_url, parameters)
+    verify = 0
+    if body.algorithm == "segswap":
+        verify = min(body.segswap_n, LARGEST_VERIFY) if body.segswap_prefilter else LARGEST_VERIFY
+    request = {
+        "documents": {each.uid: _find_source(each) for each in task.documents},
+        "model": _strip_ending(body.feat_net),
+        "topk": verify or parameters["topk"],
+        "verify": verify,
+        "transpositions": parameters["raw_transpositions"],
+        "notify_url": task.notify_url,
+    }
+    return StartedTask(task, {"all": read(SimilarityRequest, request)})
+
+
+def _build_task(task: Any, body: StartRequest, api_url: str, parameters: Mapping[str, Any]) -> AikonTask:
+    if body.dataset:
+        raise RequestError("dataset is not supported: send the documents of the data set in the field documents.")
+    documents = tuple(each.as_document() for each in body.documents)
+    uids = [each.uid for each in documents]
+    skipped = [pair for name in body.skip_pairs for pair in find_pairs(name, uids)]
+    return AikonTask(
+        task=task,
+        experiment_id=body.experiment_id or str(uuid.uuid4()),
+        documents=documents,
+        notify_url=body.notify_url,
+        api_url=api_url,
+        parameters=dict(parameters),
+        skip_pairs=tuple(dict.fromkeys(skipped)),
+    )
+
+
+def _find_source(document: AikonDocument) -> dict[str, str]:
+    if document.type != "url_list":
+        raise RequestError(f"documents: {show(document.uid)} is of the type {document.type}, which is not supported.")
+    return {"url": document.src}
