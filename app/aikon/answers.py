@@ -136,3 +136,21 @@ class FrontScores(TypedDict):
         list[list[float]],
         Field(description="For each pair: two indices of images, the score, two indices of transpositions."),
     ]
+
+
+class FrontIndex(TypedDict):
+    """An index, in which queries search."""
+
+    metadata: Annotated[dict[str, Any], Field(description="The index_id, the network and the transpositions.")]
+    index: Index
+
+
+class FrontMatches(TypedDict):
+    """The best matches of the images of a query."""
+
+    query: Annotated[Index, Field(description="The documents and images of the query.")]
+    index: Annotated[Index, Field(description="The documents and images of the index.")]
+    pairs: Annotated[
+        list[list[float]],
+        Field(description="Indices of two images, of the query and of the index; score; two transpositions."),
+    ]

@@ -28,6 +28,8 @@ from app.jobs.rows import build_part_id
 
 # Number of sentences about failures in an event.
 MOST_SENTENCES = 100
+# Tasks with one result, which all documents share.
+SEARCHES = ("indexing", "query")
 
 
 def build_event(kind: Kind, task: Job, part: Job, ended: Sequence[Job]) -> tuple[Kind, str] | None:
@@ -65,9 +67,12 @@ def list_results(task: Job, part: Job) -> list[dict[str, Any]]:
     """Return the results of a part, as events name them. A part that is not done has none."""
     if part.state != State.DONE:
         return []
+    task_name, compared = task.request["task"], _list_compared(part)
+    if task_name in SEARCHES:
+        url = f"{task.request['api_url']}/search/{task_name}/{format_tracking_id(task.id)}/result"
+        return [{"doc_id": format_tracking_id(task.id), "result_url": url}] if compared else []
     if part.kind == SimilarityRequest.kind:
         skipped = {tuple(pair) for pair in task.request["skip_pairs"]}
-        compared = [each["doc_id"] for each in (part.coverage or {}).get("documents", ()) if each["usable"]]
         pairs = [pair for pair in list_pairs(compared) if pair not in skipped]
         return [{"doc_pair": [*pair], "result_url": _build_url(task, part, name_pair(pair))} for pair in pairs]
     name = part.request["model"].removesuffix(".pt")
@@ -100,6 +105,10 @@ def _explain_failures(task: Job, parts: Sequence[Job]) -> Iterator[str]:
             first = (part.coverage or {})["failed"][0]
             pages = "1 page" if failed == 1 else f"{failed} pages"
             yield f"{about}{pages} could not be processed. Page {first['canvas_number']}: {first['reason']}"
+
+
+def _list_compared(part: Job) -> list[str]:
+    return [each["doc_id"] for each in (part.coverage or {}).get("documents", ()) if each["usable"]]
 
 
 def _has_failed(document: Mapping[str, Any]) -> bool:

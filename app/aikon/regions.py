@@ -41,8 +41,8 @@ def adapt_box(xywh: Sequence[int], size: Size, postprocess: Mapping[str, Any]) -
     Args:
         xywh: Box in pixels.
         size: (width, height) of the image in pixels.
-        postprocess: Whether to ``squarify`` the box around its centre, and then its ``h_margin`` and ``v_margin``, as
-            shares of the width and the height of the box, on each side.
+        postprocess: Whether to ``squarify`` the box around its centre, and the margins that are then added on each
+            side: ``h_margin`` as a share of the width, ``v_margin`` as a share of the height.
     """
     x, y, w, h = map(float, xywh)
     if postprocess.get("squarify"):

@@ -7,34 +7,20 @@ import re
 import uuid
 from typing import Annotated
 
-from flask import Blueprint, current_app, g, jsonify, request
+from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from app.aikon.answers import (
-    Cancelled,
-    Deleted,
-    EndStatus,
-    FrontModels,
-    FrontScores,
-    Log,
-    Page,
-    Progress,
-    RunStatus,
-    Started,
-    TaskStatus,
-)
+from app.aikon.answers import Cancelled, Deleted, EndStatus, FrontModels, Log, Progress, RunStatus, Started, TaskStatus
 from app.aikon.events import format_tracking_id, name_documents, summarise
+from app.aikon.job_requests import build_indexing, build_query, build_regions, build_similarity
 from app.aikon.models import list_backbones, list_detection_models
-from app.aikon.regions import format_regions
-from app.aikon.scores import format_scores
-from app.aikon.start_request import StartRequest, build_regions, build_similarity
+from app.aikon.start_request import StartRequest
 from app.database.tables import Job
 from app.errors import ExtractorError, NotFound, RequestError
 from app.jobs import State
-from app.jobs.pairs import ComparisonResult, find_pairs
-from app.jobs.requests import AikonTask, DetectionRequest, SimilarityRequest
+from app.jobs.requests import AikonTask, SimilarityRequest
 from app.jobs.requests.fields import Label, explain_name
 from app.jobs.requests.reading import show
 from app.routes.operations import FORMS, JSON, answers, takes_body, takes_query
@@ -44,7 +30,9 @@ from app.services import current_services
 routes = Blueprint("aikon", __name__)
 
 TASK = "<any(regions,region_extraction,similarity):task>"
-REGIONS = "<any(regions,region_extraction):task>"
+SEARCH = "search/<any(indexing,query):task>"
+# Tasks whose jobs are similarity jobs.
+BY_SIMILARITY = (SimilarityRequest.kind, "indexing", "query")
 # Status of a task whose parts have all ended, by the best state of a part.
 ENDS: dict[str, EndStatus] = {State.DONE: "SUCCESS", State.FAILED: "ERROR", State.CANCELLED: "CANCELLED"}
 
@@ -69,10 +57,14 @@ def answer_error(error: ExtractorError) -> ResponseReturnValue:
 @takes_body(StartRequest, [JSON, *FORMS])
 @answers(Started)
 def start(body: StartRequest, task: str) -> ResponseReturnValue:
-    """Start a task of an AIKON front: detect regions in documents, or compare documents."""
+    """Start a task of an AIKON front: detect regions in documents, compare documents, index them, or search."""
     api_url = request.root_url.rstrip("/")
     if task == SimilarityRequest.kind:
         started = build_similarity(body, api_url)
+    elif task == "indexing":
+        started = build_indexing(body, api_url)
+    elif task == "query":
+        started = build_query(body, _find_index(body.index_id), api_url)
     else:
         started = build_regions(body, find_weights(body.model).name, api_url)
     job = current_services.jobs.submit_parts(g.client.id, started.task, started.jobs)
@@ -83,7 +75,7 @@ def start(body: StartRequest, task: str) -> ResponseReturnValue:
 @answers(FrontModels)
 def models(task: str) -> ResponseReturnValue:
     """List the models of a task that work on this server."""
-    if task == SimilarityRequest.kind:
+    if task in BY_SIMILARITY:
         return jsonify(list_backbones(current_services.settings.backbones_folder))
     return jsonify(list_detection_models(current_services.models, current_services.descriptions))
 
@@ -100,7 +92,7 @@ def status(task: str, tracking_id: str) -> ResponseReturnValue:
         status = next((name for state, name in ENDS.items() if state in states), "SUCCESS")
     infos = [summarise(parts), *(part.error_message for part in parts if part.error_message)]
     log = Log(status=status, infos=infos, progress=Progress(done=done, total=len(parts)))
-    return jsonify(TaskStatus(tracking_id=format_tracking_id(_read_id(tracking_id)), log=log))
+    return jsonify(TaskStatus(tracking_id=format_tracking_id(read_id(tracking_id)), log=log))
 
 
 @routes.post(f"/{TASK}/<tracking_id>/cancel")
@@ -134,31 +126,11 @@ def delete(query: DeleteQuery, task: str, doc_id: str) -> ResponseReturnValue:
     return jsonify(Deleted(cleared_document=count, message=message))
 
 
-@routes.get(f"/{REGIONS}/results/<name>")
-@answers(list[Page])
-def regions(task: str, name: str) -> ResponseReturnValue:
-    """Return the regions of a document, as the events of its task name them."""
-    part, whole, _ = _find_part(name, DetectionRequest.kind)
-    path = current_services.storage.job(part.id).annotations_json
-    if not path.exists():
-        raise NotFound(f"The regions {show(name)} are not on this server: the job is {part.state}.")
-    canvases = current_app.json.loads(path.read_bytes())
-    return jsonify(format_regions(canvases, name_documents(whole)[part.id], whole.request["parameters"]))
-
-
-@routes.get("/similarity/results/<name>")
-@answers(FrontScores)
-def scores(name: str) -> ResponseReturnValue:
-    """Return the scores of a pair of documents, as the events of its task name them."""
-    part, whole, pair_name = _find_part(name, SimilarityRequest.kind)
-    documents = part.request["documents"]
-    result = ComparisonResult(current_services.storage.job(part.id), documents)
-    for pair in find_pairs(pair_name, documents)[:1]:
-        if found := result.load_pair(pair):
-            verified = result.load_verified(pair)
-            pairs = verified.pairs if verified else ()
-            return jsonify(format_scores(found, pairs, whole.request, part.request["transpositions"]))
-    raise NotFound(f"The scores {show(name)} are not on this server: the job is {part.state}.")
+# The same routes for searches, whose tasks have a longer path.
+for rule, view in (("start", start), ("<tracking_id>/cancel", cancel)):
+    routes.post(f"/{SEARCH}/{rule}", endpoint=f"{view.__name__}_search")(view)
+for rule, view in (("models", models), ("<tracking_id>/status", status)):
+    routes.get(f"/{SEARCH}/{rule}", endpoint=f"{view.__name__}_search")(view)
 
 
 def find_task(tracking_id: str) -> Job:
@@ -167,13 +139,13 @@ def find_task(tracking_id: str) -> Job:
     Raises:
         NotFound: The client app has no such task.
     """
-    job = current_services.jobs.find(_read_id(tracking_id), g.client.id)
+    job = current_services.jobs.find(read_id(tracking_id), g.client.id)
     if job.kind != AikonTask.kind:
         raise NotFound(f"Job {job.id} is a {job.kind}, not a task of a front.")
     return job
 
 
-def _read_id(tracking_id: str) -> str:
+def read_id(tracking_id: str) -> str:
     """Return the ID of the job of a task. Fronts send it with hyphens or without."""
     text = tracking_id.replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{32}", text):
@@ -181,21 +153,18 @@ def _read_id(tracking_id: str) -> str:
     return uuid.UUID(text).hex
 
 
-def _find_part(name: str, kind: str) -> tuple[Job, Job, str]:
-    """Return the job of a result, the job of its task, and the name without the ID of the job.
+def _find_index(index_id: str) -> AikonTask:
+    """Return the task of an index of the client app of the current request.
 
     Raises:
-        NotFound: The client app has no such result.
+        RequestError: The client app has no such index.
     """
-    found = re.fullmatch(r"(.+)\+([0-9a-f]{32})\.json", name)
-    missing = NotFound(f"There is no result {show(name)}: fetch the result_url of an event.")
-    if found is None:
-        raise missing
-    jobs = current_services.jobs
-    part = jobs.find(found[2], g.client.id)
-    if part.kind != kind or not jobs.is_part_of(part, AikonTask.kind):
-        raise missing
-    return part, jobs.find(part.parent_id or "", g.client.id), found[1]
+    if not index_id:
+        raise RequestError("index_id is missing: send the tracking_id of an indexing task.")
+    task = AikonTask.from_json(find_task(index_id).request)
+    if task.task != "indexing":
+        raise RequestError(f"index_id: {index_id} is a {task.task} task: send the tracking_id of an indexing task.")
+    return task
 
 
 def _delete_regions(doc_id: str, model: str) -> int:

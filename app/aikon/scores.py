@@ -36,7 +36,7 @@ def format_scores(
         "parameters": task["parameters"],
         "index": {
             "sources": {each.doc_id: known[each.doc_id] for each in documents},
-            "images": [image for each in documents for image in _list_images(each)],
+            "images": [image for each in documents for image in list_images(each)],
             "transpositions": transpositions,
         },
         "pairs": [*_list_pairs(found, start, task["parameters"]["algorithm"], transpositions)],
@@ -48,7 +48,8 @@ def name_image(doc_id: str, name: str) -> str:
     return name if name.startswith("wit") else name.removesuffix(".jpg").removeprefix(f"{doc_id}_")
 
 
-def _list_images(document: ComparedDocument) -> Iterator[dict[str, Any]]:
+def list_images(document: ComparedDocument) -> Iterator[dict[str, Any]]:
+    """Yield the images of a document as fronts read them."""
     for name, url in zip(document.names, document.urls, strict=True):
         image_id = name_image(document.doc_id, name)
         yield {"id": image_id, "uid": image_id, "src": url, "doc_uid": document.doc_id, "metadata": {}}

@@ -1,8 +1,7 @@
-"""The request that starts a task of a front, and the requests of the jobs that it needs."""
+"""The request that starts a task of a front."""
 
 import math
 import re
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
@@ -11,12 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_valid
 from pydantic.dataclasses import dataclass
 
 from app.errors import RequestError
-from app.jobs.pairs import find_pairs
-from app.jobs.requests import AikonDocument, AikonTask, DetectionRequest, SimilarityRequest, read
+from app.jobs.requests import AikonDocument
 from app.jobs.requests.aikon_task import DOCUMENT_TYPES, DocumentType
 from app.jobs.requests.fields import FROM_TEXT, Address, ExperimentId, Label, Model, NotifyUrl
 from app.jobs.requests.reading import show
-from app.jobs.requests.similarity_request import LARGEST_TOPK, LARGEST_VERIFY, parse_text
+from app.jobs.requests.similarity_request import LARGEST_TOPK, parse_text
 from app.similarity.backbones import BACKBONES, find_backbone
 from app.similarity.transpositions import Transposition
 
@@ -72,13 +70,14 @@ def _check_uids(documents: list[FrontDocument]) -> list[FrontDocument]:
 
 def _check_feat_net(name: str) -> str:
     try:
-        find_backbone(_strip_ending(name))
+        find_backbone(strip_ending(name))
     except RequestError:
         raise ValueError(f"{show(name)} is not on this server; send one of {', '.join(BACKBONES)}") from None
     return name
 
 
-def _strip_ending(name: str) -> str:
+def strip_ending(name: str) -> str:
+    """Return the name of a network without the ending of its weights file, which some fronts add."""
     return name.removesuffix(".pt").removesuffix(".pth")
 
 
@@ -149,6 +148,7 @@ class StartRequest:
         Field(description="Pairs of documents that are not reported, as <uid>-<uid>."),
         BeforeValidator(parse_text),
     ] = Field(default_factory=list)
+    index_id: Annotated[Label, Field(description="The tracking_id of the index to search. Only for queries.")] = ""
     dataset: Annotated[Any, Field(description="Not supported: send documents.")] = None
 
     @model_validator(mode="before")
@@ -162,82 +162,3 @@ class StartRequest:
         more = parameters.items() if isinstance(parameters, dict) else ()
         merged = fields | {name: value for name, value in more if value not in (None, "")}
         return merged | ({"topk": merged["cosine_n_filter"]} if merged.get("cosine_n_filter") is not None else {})
-
-
-@dataclass(frozen=True)
-class StartedTask:
-    """A task, and the requests of its jobs by the name of each part."""
-
-    task: AikonTask
-    jobs: dict[str, Any]
-
-
-def build_regions(body: StartRequest, weights: str, api_url: str) -> StartedTask:
-    """Return a task that detects the regions of documents, with a job for each.
-
-    Args:
-        body: Request of the front.
-        weights: File name of the detection weights.
-        api_url: URL at which the front reached the API.
-    """
-    task = _build_task("regions", body, api_url, body.postprocess)
-    jobs = {
-        each.uid: read(
-            DetectionRequest,
-            {"manifest_url": each.src, "model": weights, "notify_url": task.notify_url},
-        )
-        for each in task.documents
-    }
-    return StartedTask(task, jobs)
-
-
-def build_similarity(body: StartRequest, api_url: str) -> StartedTask:
-    """Return a task that compares documents, with one job.
-
-    Raises:
-        RequestError: The documents cannot be compared.
-    """
-    parameters = {
-        "algorithm": body.algorithm,
-        "topk": body.topk,
-        "feat_net": body.feat_net,
-        "segswap_prefilter": body.segswap_prefilter,
-        "segswap_n": body.segswap_n,
-        "raw_transpositions": [str(each) for each in body.transpositions],
-    }
-    task = _build_task("similarity", body, api_url, parameters)
-    verify = 0
-    if body.algorithm == "segswap":
-        verify = min(body.segswap_n, LARGEST_VERIFY) if body.segswap_prefilter else LARGEST_VERIFY
-    request = {
-        "documents": {each.uid: _find_source(each) for each in task.documents},
-        "model": _strip_ending(body.feat_net),
-        "topk": verify or parameters["topk"],
-        "verify": verify,
-        "transpositions": parameters["raw_transpositions"],
-        "notify_url": task.notify_url,
-    }
-    return StartedTask(task, {"all": read(SimilarityRequest, request)})
-
-
-def _build_task(task: Any, body: StartRequest, api_url: str, parameters: Mapping[str, Any]) -> AikonTask:
-    if body.dataset:
-        raise RequestError("dataset is not supported: send the documents of the data set in the field documents.")
-    documents = tuple(each.as_document() for each in body.documents)
-    uids = [each.uid for each in documents]
-    skipped = [pair for name in body.skip_pairs for pair in find_pairs(name, uids)]
-    return AikonTask(
-        task=task,
-        experiment_id=body.experiment_id or str(uuid.uuid4()),
-        documents=documents,
-        notify_url=body.notify_url,
-        api_url=api_url,
-        parameters=dict(parameters),
-        skip_pairs=tuple(dict.fromkeys(skipped)),
-    )
-
-
-def _find_source(document: AikonDocument) -> dict[str, str]:
-    if document.type != "url_list":
-        raise RequestError(f"documents: {show(document.uid)} is of the type {document.type}, which is not supported.")
-    return {"url": document.src}

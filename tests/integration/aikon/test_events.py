@@ -132,7 +132,7 @@ def test_a_task_without_any_result_ends_with_an_error(post: Post, services: Serv
     tracking_id = start(post, build_document("a"), build_document("b"))
     for _ in range(2):
         fail_next(services)
-    started, error = read_events(services, tracking_id)
+    _, error = read_events(services, tracking_id)
     assert (error["event"], error["completed"]) == ("ERROR", True)
     assert sorted(error["error"].split("\n")) == ["a: It is a cake.", "b: It is a cake."]
     assert error["error"] == error["message"]
@@ -302,3 +302,27 @@ def test_an_event_belongs_to_the_transaction_of_its_change(post: Post, services:
         events = session.query(Delivery).all()
     assert (job and job.lease, [event.kind for event in events]) == (job and job.lease, ["job.started"])
     assert events[0].job_id == find_job(services, tracking_id).id
+
+
+def test_a_query_finds_its_images_in_the_documents_of_an_index(post: Post, get: Any, services: Services) -> None:
+    fields = {"feat_net": "resnet34", "transpositions": ["hflip"]}
+    index_id = start(
+        post, build_document("c", "url_list"), build_document("d", "url_list"), task="search/indexing", **fields
+    )
+    assert get(f"/search/indexing/{index_id}/result").status_code == 404
+    compare_next(services, "c", "d")
+    (*_, success) = read_events(services, index_id)
+    (result,) = success["output"]["results_url"]
+    index = pull(get, result["result_url"])
+    assert (index["metadata"]["index_id"], index["metadata"]["feat_net"]) == (index_id, "resnet34")
+    assert [image["doc_uid"] for image in index["index"]["images"]] == ["c", "c", "d", "d"]
+    query_id = start(
+        post, build_document("q", "url_list"), task="search/query", parameters={"index_id": index_id, "topk": 1}
+    )
+    compare_next(services, "q", "c", "d")
+    (*_, success) = read_events(services, query_id)
+    (result,) = success["output"]["results_url"]
+    found = pull(get, result["result_url"])
+    assert [image["uid"] for image in found["query"]["images"]] == ["1", "2"]
+    assert sorted(found["pairs"]) == [[0, 1, 0.5, 0, 0], [1, 0, 0.9, 0, 1]]
+    assert get(f"/search/query/{query_id}/status").json["log"]["status"] == "SUCCESS"
