@@ -85,6 +85,7 @@ class Canvas:
             alternatives, the default first. A part of an image contributes the whole image.
         reason: Reason why there is no image, or "".
         width, height: Canvas size in canvas units, or None. This is not the image size in pixels.
+        name: Name of the image that a source other than a manifest gives it, or "".
     """
 
     number: int
@@ -93,6 +94,7 @@ class Canvas:
     reason: str = ""
     width: int | None = None
     height: int | None = None
+    name: str = ""
 
     @property
     def image(self) -> CanvasImage | None:

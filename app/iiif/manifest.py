@@ -8,6 +8,7 @@ returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or ra
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from app.errors import ManifestError
@@ -21,24 +22,39 @@ _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest: its URL, the ID that it states (or "") and its canvases in order."""
+    """A manifest: its URL, the ID that it states (or "") and its canvases in order.
+
+    Attributes:
+        label: Label of a document that is no IIIF manifest, or "".
+    """
 
     url: str
     id: str
     canvases: tuple[Canvas, ...]
+    label: str = ""
 
     @property
     def ref(self) -> str:
         """The label by which client apps identify the document. It is not unique, so never use it as a cache key."""
-        return build_manifest_ref(self.id, self.url)
+        return self.label or build_manifest_ref(self.id, self.url)
 
     def image_name(self, canvas: Canvas) -> str:
-        """Return the name of the image of a canvas in the annotation file."""
+        """Return the name of the image of a canvas in the annotation file.
+
+        Other sources give names, see :mod:`app.sources`. The own name of a IIIF image counts if it contains ``.jpg``.
+        """
+        if canvas.name:
+            return canvas.name
         own = canvas.image.own_name if canvas.image else ""
         if ".jpg" in own and len(own) <= LONGEST_NAME and not _UNPRINTABLE.search(own):
             return own
-        number = f"_{canvas.number:04d}.jpg"
-        return self.ref[: LONGEST_NAME - len(number)] + number
+        return number_name(self.ref, canvas.number)
+
+
+def number_name(ref: str, number: int) -> str:
+    """Return the name of an image without a name of its own: ``<ref>_0001.jpg``."""
+    end = f"_{number:04d}.jpg"
+    return ref[: LONGEST_NAME - len(end)] + end
 
 
 def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
@@ -57,6 +73,15 @@ def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
     if not label or "manifest" in part:
         label = _strip_label(manifest_url.replace("manifest", "").replace("json", ""))
     return label[:LONGEST_NAME]
+
+
+def build_file_ref(name: str) -> str:
+    """Return the label of a document that is a file: its name without the extension, as in :func:`build_manifest_ref`.
+
+    >>> build_file_ref("Codex 12.pdf")
+    'Codex_12'
+    """
+    return _strip_label(PurePosixPath(name).stem)[:LONGEST_NAME]
 
 
 def _strip_label(text: str) -> str:

@@ -100,6 +100,7 @@ def find_kind(name: str) -> JobKind:
 def _describe_detection(job: Job) -> dict[str, Any]:
     return {
         "manifest_url": job.request["manifest_url"],
+        "file": job.request.get("file_name") or None,
         "manifest_ref": job.manifest_ref,
         "model": job.model_label or job.request["model"] or None,
         "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},

@@ -12,6 +12,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     jobs           /jobs: list, show, cancel, retry, redeliver
     results        /jobs/<id>/annotations, scores, files
     image_groups   /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
+    large_bodies   receive large uploads
     uploads        /send-data, /send-dataset, /datasets
     models         /models, /models/default
     probes         /healthz, /readyz, /metrics

@@ -1,34 +1,24 @@
-"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``.
+"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``."""
 
-Uploads are larger and take longer than other requests, so the number of concurrent uploads is limited.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from app.errors import Busy, NotFound, RequestError
+from app.errors import NotFound, RequestError
 from app.jobs.description import format_moment
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
+from app.routes.large_bodies import receive_upload
 from app.routes.operations import MULTIPART, File, answers, takes_body
-from app.server.request_limits import set_request_deadline
 from app.services import current_services
-from app.storage import check_space, translate_disk_full
 from app.training.dataset_records import SPLITS
 from app.training.dataset_yaml import MOST_BYTES
 from app.training.datasets import Dataset, DatasetStore
 
 routes = Blueprint("datasets", __name__)
-
-# Largest number of concurrent uploads, over all processes.
-MOST_UPLOADS = 4
 
 Yaml = Annotated[File, Field(description="A YAML file with the names of the classes, such as `names: [illustration]`.")]
 Name = Annotated[str, Field(description="The name of the data set. Default: the name of yaml_file.")]
@@ -64,35 +54,8 @@ class DatasetUpload:
     name: Name = ""
 
 
-@contextmanager
-def _receive() -> Iterator[None]:
-    """Set the size limit and the deadline of an upload for the current request.
-
-    At this point, the API key has been checked and none of the body has been read.
-
-    Raises:
-        Busy: Too many uploads are in progress.
-    """
-    limits, parts = _store().limits, _store().parts
-    parts.mkdir(parents=True, exist_ok=True)
-    with _acquire_upload_lock(parts), translate_disk_full():
-        request.max_content_length = limits.upload_bytes
-        check_space(parts, min(request.content_length or 0, request.max_content_length))
-        request.spool = parts  # type: ignore[attr-defined]
-        set_request_deadline(limits.seconds, idle_timeout=current_services.settings.request_seconds)
-        yield
-
-
-def _acquire_upload_lock(folder: Path) -> AcquireReturnProxy:
-    """Acquire one of the upload locks, which all processes of the API share."""
-    for number in range(MOST_UPLOADS):
-        with suppress(Timeout):
-            return FileLock(folder / f"turn-{number}").acquire(blocking=False)
-    raise Busy(f"{MOST_UPLOADS} uploads are in progress already: try again in a minute.")
-
-
 @routes.post("/send-data")
-@_receive()
+@receive_upload()
 @takes_body(DataUpload, [MULTIPART])
 @answers(DatasetDone, errors=[507])
 def send_data(upload: DataUpload) -> ResponseReturnValue:
@@ -108,7 +71,7 @@ def send_data(upload: DataUpload) -> ResponseReturnValue:
 
 
 @routes.post("/send-dataset")
-@_receive()
+@receive_upload()
 @takes_body(DatasetUpload, [MULTIPART])
 @answers(DatasetDone, errors=[507])
 def send_dataset(upload: DatasetUpload) -> ResponseReturnValue:

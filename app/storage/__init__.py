@@ -2,11 +2,13 @@
 
     files       keys, atomic writes, free space, locks of folders
     job_folder  ``JobFolder``: the files of a job
+    archives    open zip files from outside, which may be malicious
 
 ``Storage``, in this module, is the data folder:
 
     data/images/<key of the manifest URL>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
+    data/jobs/<job id>/listing.json, source.file                     the pages of another source; its zip file or PDF
     data/jobs/<job id>/pages/0001.json                               the outcome of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          the detections on a canvas
     data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections

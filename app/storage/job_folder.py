@@ -23,6 +23,16 @@ class JobFolder:
         return self.path / "manifest.json"
 
     @property
+    def listing(self) -> Path:
+        """The pages of a document that is no manifest."""
+        return self.path / "listing.json"
+
+    @property
+    def source(self) -> Path:
+        """The zip file or the PDF with the pages, or a file that is not recognised yet."""
+        return self.path / "source.file"
+
+    @property
     def detected_by(self) -> Path:
         return self.path / "detected-by.json"
 

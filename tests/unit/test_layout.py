@@ -22,18 +22,19 @@ ALLOWED = {
     "storage": "errors",
     "database": "config errors storage",
     "delivery": "database errors logs net",
-    "iiif": "errors images net",
+    "iiif": "errors images net storage",
+    "sources": "errors iiif images net storage",
     "detection": "config devices errors images storage",
     "similarity": "detection devices errors net storage",
     "training": "detection devices errors images net storage",
-    "jobs": "database delivery errors images net similarity storage training",
+    "jobs": "database delivery errors images net similarity sources storage training",
     "monitoring": "config database delivery errors jobs",
-    "pipelines": "detection errors iiif images jobs net similarity storage training",
+    "pipelines": "detection errors iiif images jobs net similarity sources storage training",
     "services": "config database delivery detection iiif jobs monitoring net storage training",
     "auth": "database delivery errors",
     "server": "auth config database errors logs services setting_urls",
-    "routes": "config database detection errors iiif images jobs monitoring server services similarity storage "
-    "training",
+    "routes": "config database detection errors iiif images jobs monitoring server services similarity sources "
+    "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
     "similarity training",
@@ -53,6 +54,7 @@ INDEPENDENT = (
     "net",
     "pipelines",
     "similarity",
+    "sources",
     "storage",
     "training",
 )
@@ -164,6 +166,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "pipelines/training",
         "routes",
         "similarity",
+        "sources",
         "storage",
         "training",
         "training/label_formats",

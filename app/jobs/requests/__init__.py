@@ -5,7 +5,7 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
 
     reading               fields → record or error message; JSON; the base class of the records
     fields                types of fields: URLs, names, labels, numbers
-    detection_request     DetectionRequest, and lists of manifests
+    detection_request     DetectionRequest, ManifestForm, and lists of manifests
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
     search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
@@ -13,7 +13,13 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
 """
 
 from app.jobs.requests.aikon_task import AikonDocument, AikonTask
-from app.jobs.requests.detection_request import DetectionOptions, DetectionRequest, RefusedLine, read_list
+from app.jobs.requests.detection_request import (
+    DetectionOptions,
+    DetectionRequest,
+    ManifestForm,
+    RefusedLine,
+    read_list,
+)
 from app.jobs.requests.reading import Request, read
 from app.jobs.requests.search_request import SearchRequest
 from app.jobs.requests.similarity_request import ForgetRequest, SimilarityRequest, Source
@@ -26,6 +32,7 @@ __all__ = [
     "DetectionRequest",
     "EvaluationRequest",
     "ForgetRequest",
+    "ManifestForm",
     "RefusedLine",
     "Request",
     "SearchRequest",
