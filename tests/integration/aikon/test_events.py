@@ -1,6 +1,5 @@
 """The events of tasks, read as fronts read them, and the results that they name."""
 
-import hashlib
 import json
 import uuid
 from typing import Any
@@ -16,6 +15,7 @@ from app.services import Services
 from app.storage import write_atomic
 from tests.integration.aikon.conftest import NOTIFY_URL, Post, build_document
 from tests.integration.aikon.test_start import start
+from tests.support.aikon_front import hash_parameters, read_image, split_pair
 from tests.support.comparison_results import save_result
 
 BOX = BoxRecord((100, 200, 40, 20), 0.91, 0, "illustration")
@@ -216,8 +216,7 @@ def test_a_front_finds_the_scores_of_each_pair_by_its_hash(
     pairs = {}
     for result in success["output"]["results_url"]:
         pair = "-".join(result["doc_pair"]) if as_text else result["doc_pair"]
-        first, second = pair.split("-") if isinstance(pair, str) else pair
-        pairs[first, second] = pull(get, result["result_url"])
+        pairs[split_pair(pair)] = pull(get, result["result_url"])
     assert sorted(pairs) == [("wit1_man1",) * 2, ("wit1_man1", "wit2_man2"), ("wit2_man2",) * 2]
     scores = pairs["wit1_man1", "wit2_man2"]
     expected = {
@@ -241,17 +240,6 @@ def test_a_front_finds_the_scores_of_each_pair_by_its_hash(
     ]
     own = pairs["wit1_man1", "wit1_man1"]
     assert (len(own["index"]["images"]), [pair[:3] for pair in own["pairs"]]) == (2, [[0, 1, 0.9]])
-
-
-def hash_parameters(parameters: dict[str, Any]) -> str:
-    """Return the hash under which a front stores scores."""
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def read_image(image: dict[str, Any]) -> str:
-    """Return the name of an image as a front makes it."""
-    name = image["id"].removesuffix(".jpg")
-    return f"{name}.jpg" if name.startswith("wit") else f"{image['doc_uid']}_{name}.jpg"
 
 
 def test_segswap_scores_are_those_of_the_verification(post: Post, get: Any, services: Services) -> None:
