@@ -7,7 +7,7 @@ from typing import Any
 
 from app.aikon.start_request import StartRequest, strip_ending
 from app.errors import RequestError
-from app.jobs.pairs import find_pairs
+from app.jobs.pairs import list_pairs, name_pair
 from app.jobs.requests import AikonDocument, AikonTask, DetectionRequest, Request, SimilarityRequest, read
 from app.jobs.requests.reading import show
 from app.jobs.requests.similarity_request import LARGEST_VERIFY
@@ -55,10 +55,14 @@ def build_similarity(body: StartRequest, api_url: str) -> StartedTask:
         "raw_transpositions": [str(each) for each in body.transpositions],
     }
     task = _build_task("similarity", body, api_url, parameters)
+    uids = [each.uid for each in task.documents]
     verify = 0
     if body.algorithm == "segswap":
         verify = min(body.segswap_n, LARGEST_VERIFY) if body.segswap_prefilter else LARGEST_VERIFY
-    return StartedTask(task, _compare(task, body, body.feat_net, verify or body.topk, verify))
+    jobs = _compare(task, body, body.feat_net, verify or body.topk, verify)
+    names = {name_pair(order): pair for pair in list_pairs(uids) for order in (pair, pair[::-1])}
+    skipped = dict.fromkeys(names[name] for name in body.skip_pairs if name in names)
+    return StartedTask(replace(task, skip_pairs=tuple(skipped)), jobs)
 
 
 def build_indexing(body: StartRequest, api_url: str) -> StartedTask:
@@ -102,8 +106,6 @@ def _build_task(task: Any, body: StartRequest, api_url: str, parameters: Mapping
     if body.dataset:
         raise RequestError("dataset is not supported: send the documents of the data set in the field documents.")
     documents = tuple(each.as_document() for each in body.documents)
-    uids = [each.uid for each in documents]
-    skipped = [pair for name in body.skip_pairs for pair in find_pairs(name, uids)]
     return AikonTask(
         task=task,
         experiment_id=body.experiment_id or str(uuid.uuid4()),
@@ -111,7 +113,6 @@ def _build_task(task: Any, body: StartRequest, api_url: str, parameters: Mapping
         notify_url=body.notify_url,
         api_url=api_url,
         parameters=dict(parameters),
-        skip_pairs=tuple(dict.fromkeys(skipped)),
     )
 
 

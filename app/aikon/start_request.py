@@ -12,13 +12,23 @@ from pydantic.dataclasses import dataclass
 from app.errors import RequestError
 from app.jobs.requests import AikonDocument
 from app.jobs.requests.aikon_task import DOCUMENT_TYPES, DocumentType
-from app.jobs.requests.fields import FROM_TEXT, Address, ExperimentId, Label, Model, NotifyUrl
+from app.jobs.requests.fields import (
+    FROM_TEXT,
+    LONGEST_NAME,
+    Address,
+    ExperimentId,
+    Label,
+    Model,
+    NotifyUrl,
+    explain_name,
+)
 from app.jobs.requests.reading import show
 from app.jobs.requests.similarity_request import LARGEST_TOPK, parse_text
 from app.similarity.backbones import BACKBONES, find_backbone
 from app.similarity.transpositions import Transposition
 
 MOST_DOCUMENTS = 1000
+MOST_PAIRS = 100_000
 # The front computes a hash of these parameters, with these defaults, to know which scores it has.
 DEFAULT_TOPK, DEFAULT_SEGSWAP_N, DEFAULT_FEAT_NET = 20, 10, "dino_deitsmall16_pretrain"
 # Largest margin around a region, as a share of its width or height.
@@ -30,6 +40,8 @@ NAMED_POSTPROCESSING: Mapping[str, Mapping[str, Any]] = {
     "squarify": {"squarify": True},
     "watermarks": {"squarify": True, "h_margin": 0.05, "v_margin": 0.05},
 }
+# Fields of a request that are not parameters.
+NO_PARAMETERS = ("documents", "experiment_id", "notify_url", "parameters")
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,8 @@ def _read_documents(value: Any) -> Any:
 def _check_uids(documents: list[FrontDocument]) -> list[FrontDocument]:
     seen: set[str] = set()
     for each in documents:
+        if each.uid and (fault := explain_name(each.uid)):
+            raise ValueError(f"has the uid {show(each.uid)}, which {fault}")
         uid = each.as_document().uid
         if uid in seen:
             raise ValueError(f"has two documents with the uid {show(uid)}")
@@ -144,8 +158,8 @@ class StartRequest:
         BeforeValidator(parse_text),
     ] = Field(default_factory=lambda: [Transposition.NONE])
     skip_pairs: Annotated[
-        list[str],
-        Field(description="Pairs of documents that are not reported, as <uid>-<uid>."),
+        list[Annotated[str, Field(max_length=2 * LONGEST_NAME + 1)]],
+        Field(description="Pairs of documents that are not reported, as <uid>-<uid>.", max_length=MOST_PAIRS),
         BeforeValidator(parse_text),
     ] = Field(default_factory=list)
     index_id: Annotated[Label, Field(description="The tracking_id of the index to search. Only for queries.")] = ""
@@ -160,5 +174,5 @@ class StartRequest:
         with suppress(ValueError):  # the field reports it
             parameters = parse_text(fields.get("parameters"))
         more = parameters.items() if isinstance(parameters, dict) else ()
-        merged = fields | {name: value for name, value in more if value not in (None, "")}
+        merged = fields | {name: value for name, value in more if name not in NO_PARAMETERS and value not in (None, "")}
         return merged | ({"topk": merged["cosine_n_filter"]} if merged.get("cosine_n_filter") is not None else {})

@@ -72,7 +72,7 @@ def show(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel a job.
 
-    On a collection, this cancels the unfinished jobs of its manifests.
+    On a collection, this cancels the unfinished jobs of its manifests; on a task of a front, its unfinished jobs.
     """
     job = find_job(job_id)
     cancelled = current_services.jobs.cancel(job)
@@ -88,8 +88,8 @@ def retry(job_id: str) -> ResponseReturnValue:
     """Retry the failed parts of a finished job.
 
     On a job in state done, this repeats only the canvases or images that failed, and sends the completed result.
-    A job that failed or was cancelled continues where it stopped. On a collection, this retries the jobs of its
-    manifests that failed, were cancelled, or have failed canvases.
+    A job that failed or was cancelled continues where it stopped. On a collection or a task of a front, this retries
+    the jobs that failed, were cancelled, or have failed parts.
     """
     job = find_job(job_id)
     if not job.finished:
@@ -110,8 +110,8 @@ def retry(job_id: str) -> ResponseReturnValue:
 def _retry_parts(job: Job) -> ResponseReturnValue:
     again = current_services.jobs.retry_parts(job)
     if not again:
-        raise RequestError(f"Job {job.id} has no manifest that failed or was cancelled: there is nothing to try again.")
-    which = "1 job of the collection is" if again == 1 else f"{again} jobs of the collection are"
+        raise RequestError(f"Job {job.id} has no part that failed or was cancelled: there is nothing to try again.")
+    which = "1 part of the job is" if again == 1 else f"{again} parts of the job are"
     return jsonify(Done(message=f"{which} tried again.", job_id=job.id))
 
 

@@ -1,15 +1,22 @@
 """The events of tasks, read as fronts read them, and the results that they name."""
 
 import json
+import threading
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from app.database.sessions import Database
 from app.database.tables import Delivery, Job
+from app.delivery.kinds import Kind
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json
 from app.errors import ManifestError
+from app.jobs import DetectionRequest, Jobs, State
+from app.jobs.description import JobEvents
+from app.jobs.requests import AikonDocument, AikonTask
+from app.jobs.rows import build_ending, update_job
 from app.jobs.states import STAGES
 from app.services import Services
 from app.storage import write_atomic
@@ -17,6 +24,8 @@ from tests.integration.aikon.conftest import NOTIFY_URL, Post, build_document
 from tests.integration.aikon.test_start import start
 from tests.support.aikon_front import hash_parameters, read_image, split_pair
 from tests.support.comparison_results import save_result
+from tests.support.postgresql import Server
+from tests.support.recording_queue import RecordingQueue
 
 BOX = BoxRecord((100, 200, 40, 20), 0.91, 0, "illustration")
 PAGES = [
@@ -314,3 +323,26 @@ def test_a_query_finds_its_images_in_the_documents_of_an_index(post: Post, get: 
     assert [image["uid"] for image in found["query"]["images"]] == ["1", "2"]
     assert sorted(found["pairs"]) == [[0, 1, 0.5, 0, 0], [1, 0, 0.9, 0, 1]]
     assert get(f"/search/query/{query_id}/status").json["log"]["status"] == "SUCCESS"
+
+
+@pytest.mark.timeout(120)
+def test_one_of_two_documents_that_end_at_the_same_time_is_the_last(postgresql: Server) -> None:
+    database = Database(postgresql.create_database())
+    database.upgrade()
+    jobs = Jobs(database, RecordingQueue())
+    documents = (AikonDocument("a", "iiif", "https://front.example/a"),)
+    task = AikonTask("regions", "17", documents, NOTIFY_URL, "http://api", {})
+    request = DetectionRequest(notify_url=NOTIFY_URL, manifest_url="https://front.example/a")
+    job = jobs.submit_parts(1, task, {"a": request, "b": request})
+    first, second = jobs.list_parts(job)
+    with database.session() as session:
+        update_job(session, first.id, Job.finished.is_(None), **build_ending(State.CANCELLED))
+        JobEvents().enqueue(session, Kind.CANCELLED, first.id)
+        other = threading.Thread(target=jobs.cancel, args=(second,))
+        other.start()
+        other.join(0.5)
+        assert other.is_alive(), "it waits for the first document"
+    other.join()
+    events = [json.loads(each.body or "")["event"] for each in jobs.deliveries([job])[job.id]]
+    database.close()
+    assert events == ["ERROR"]

@@ -61,6 +61,7 @@ def test_a_similarity_task_is_one_job(post: Post, services: Services) -> None:
 
 def test_unknown_fields_and_empty_options_are_ignored(post: Post) -> None:
     start(post, build_document("a"), postprocess="", tracking_url="x", source_type="regions", crops=[])
+    start(post, build_document("a"), parameters={"documents": [], "notify_url": "x", "postprocess": None})
     start(post, build_document("a", "url_list"), task="similarity", feat_layer="conv4", feat_net="resnet34.pt")
 
 
@@ -75,7 +76,7 @@ def test_unknown_fields_and_empty_options_are_ignored(post: Post) -> None:
         ("regions", {"documents": ["a"]}, "has no type in entry 1"),
         ("regions", {"documents": [build_document("a", "img")]}, "type 'img' in entry 1"),
         ("regions", {"documents": [build_document("a") | {"src": "file:///etc/passwd"}]}, "not a web address"),
-        ("regions", {"documents": [build_document("../a")]}, "is a path"),
+        ("regions", {"documents": [build_document("../a")]}, "documents has the uid '../a', which is a path."),
         ("regions", {"documents": [build_document("a" * 300)]}, "longer than 200"),
         ("regions", {"documents": [build_document(f"{n}") for n in range(1001)]}, "send at most 1000"),
         ("regions", {"model": "nothing.pt"}, "'nothing.pt' is not among the weights"),
@@ -93,6 +94,8 @@ def test_unknown_fields_and_empty_options_are_ignored(post: Post) -> None:
         ("similarity", {"segswap_prefilter": "perhaps"}, "segswap_prefilter must be true or false"),
         ("similarity", {"transpositions": ["sideways"]}, "transpositions"),
         ("similarity", {"skip_pairs": "a-b"}, "skip_pairs is not JSON"),
+        ("similarity", {"skip_pairs": ["-" * 100_000]}, "longer than 401"),
+        ("similarity", {"skip_pairs": [["a", "b"]]}, "must be text"),
         ("similarity", {"documents": [build_document(f"{n}", "url_list") for n in range(201)]}, "send at most 200"),
         (
             "similarity",
