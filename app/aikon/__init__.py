@@ -3,6 +3,7 @@
     routes         the routes of all tasks: start, models, status, cancel, delete
     results        the routes of results
     start_request  the request that starts a task
+    crops          the crops that come with documents
     job_requests   this request → AikonTask, and the requests of its jobs
     models         lists of models
     answers        types of the JSON responses

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.aikon.crops import check_known, read_crops
 from app.aikon.start_request import StartRequest, strip_ending
 from app.errors import RequestError
 from app.jobs.pairs import list_pairs, name_pair
@@ -91,8 +92,10 @@ def build_query(body: StartRequest, index: AikonTask, api_url: str) -> StartedTa
 
 
 def _compare(task: AikonTask, body: StartRequest, feat_net: str, topk: int, verify: int) -> dict[str, Request]:
+    crops = read_crops(body.crops or [])
+    check_known(crops, [each.uid for each in task.documents])
     request = {
-        "documents": {each.uid: _find_source(each) for each in task.documents},
+        "documents": {each.uid: _find_source(each, crops.get(each.uid)) for each in task.documents},
         "model": strip_ending(feat_net),
         "topk": topk,
         "verify": verify,
@@ -116,7 +119,5 @@ def _build_task(task: Any, body: StartRequest, api_url: str, parameters: Mapping
     )
 
 
-def _find_source(document: AikonDocument) -> dict[str, str]:
-    if document.type != "url_list":
-        raise RequestError(f"documents: {show(document.uid)} is of the type {document.type}, which is not supported.")
-    return {"url": document.src}
+def _find_source(document: AikonDocument, crops: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {"url": document.src, **({"crops": crops} if crops else {})}

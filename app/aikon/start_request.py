@@ -132,6 +132,11 @@ class StartRequest:
         dict[str, Any], Field(description="Parameters, as an alternative to fields."), BeforeValidator(parse_text)
     ] = Field(default_factory=dict)
     model: Model = ""
+    crops: Annotated[
+        Any,
+        Field(description="Boxes on the pages of documents, which are compared in place of the pages."),
+        BeforeValidator(parse_text),
+    ] = None
     postprocess: Annotated[
         dict[str, Any],
         Field(description="Changes of the detected boxes: squarify, h_margin and v_margin, as shares of a box."),

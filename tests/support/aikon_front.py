@@ -32,7 +32,7 @@ def split_pair(pair: str | list[str]) -> tuple[str, str]:
 
 @dataclass
 class Treatment:
-    """What a front knows of a task.
+    """A task, as a front sees it.
 
     Attributes:
         tracking_id: ID of the task in the API.
@@ -40,7 +40,7 @@ class Treatment:
         regions: Pages with their crops, by document and model.
         scores: Pairs of images with a score above 0, by pair of documents and hash of the parameters.
         error: Last error message.
-        output_error: Sentences about failures beside the results.
+        output_error: Sentences about failures, next to the results.
         progress: Number of events of progress.
     """
 
