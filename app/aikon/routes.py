@@ -6,6 +6,7 @@
 import re
 import uuid
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -18,11 +19,12 @@ from app.aikon.job_requests import build_indexing, build_query, build_regions, b
 from app.aikon.models import list_backbones, list_detection_models
 from app.aikon.start_request import StartRequest
 from app.database.tables import Job
-from app.errors import ExtractorError, NotFound, RequestError
+from app.errors import AddressRefused, ExtractorError, NotFound, RequestError
 from app.jobs import State
 from app.jobs.requests import AikonTask, SimilarityRequest
 from app.jobs.requests.fields import Label, explain_name
 from app.jobs.requests.reading import show
+from app.net.addresses import AddressGuard
 from app.routes.operations import FORMS, JSON, answers, takes_body, takes_query
 from app.routes.submissions import find_weights
 from app.services import current_services
@@ -59,6 +61,7 @@ def answer_error(error: ExtractorError) -> ResponseReturnValue:
 def start(body: StartRequest, task: str) -> ResponseReturnValue:
     """Start a task of an AIKON front: detect regions in documents, compare documents, index them, or search."""
     api_url = request.root_url.rstrip("/")
+    _check_notify_url(body.notify_url)
     if task == SimilarityRequest.kind:
         started = build_similarity(body, api_url)
     elif task == "indexing":
@@ -119,10 +122,13 @@ def delete(query: DeleteQuery, task: str, doc_id: str) -> ResponseReturnValue:
     if fault := explain_name(doc_id):
         raise RequestError(f"The ID of the document {fault}.")
     if task == SimilarityRequest.kind:
-        count = len(current_services.documents.forget(g.client.id, [doc_id]).forgotten)
+        found = current_services.documents.forget(g.client.id, [doc_id])
+        count, is_in_use = len(found.forgotten), bool(found.in_use)
     else:
-        count = _delete_regions(doc_id, query.model_name.removesuffix(".pt"))
+        count, is_in_use = _delete_regions(doc_id, query.model_name.removesuffix(".pt"))
     message = f"The results of {doc_id} are deleted." if count else f"There are no results of {doc_id} to delete."
+    if is_in_use:
+        message += " Unfinished jobs need the document: cancel their tasks, or wait until they are done."
     return jsonify(Deleted(cleared_document=count, message=message))
 
 
@@ -153,6 +159,23 @@ def read_id(tracking_id: str) -> str:
     return uuid.UUID(text).hex
 
 
+def _check_notify_url(url: str) -> None:
+    """Check that events may be sent to a URL. The dispatcher checks it again for each attempt.
+
+    Raises:
+        RequestError: The host has a private address that no setting trusts.
+    """
+    parts = urlsplit(url)
+    guard = AddressGuard(current_services.settings.trusted_addresses)
+    try:
+        if parts.hostname:
+            guard.resolve(parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80))
+    except AddressRefused as error:
+        raise RequestError(f"notify_url: {error.message}") from error
+    except (OSError, UnicodeError):  # the name cannot be resolved now; the events report it
+        return
+
+
 def _find_index(index_id: str) -> AikonTask:
     """Return the task of an index of the client app of the current request.
 
@@ -167,15 +190,21 @@ def _find_index(index_id: str) -> AikonTask:
     return task
 
 
-def _delete_regions(doc_id: str, model: str) -> int:
-    """Delete the finished detection jobs of a document, with their files; return their number."""
-    jobs, count = current_services.jobs, 0
+def _delete_regions(doc_id: str, model: str) -> tuple[int, bool]:
+    """Delete the finished detection jobs of a document, with their files.
+
+    Returns:
+        Their number, and whether the document has unfinished jobs.
+    """
+    jobs, count, is_in_use = current_services.jobs, 0, False
     for task in jobs.list_of_kind(g.client.id, AikonTask.kind):
         wanted = {part_id for part_id, uid in name_documents(task).items() if uid == doc_id}
         for part in jobs.list_parts(task) if wanted and task.request["task"] == "regions" else ():
             is_same_model = model in ("", part.request["model"].removesuffix(".pt"))
-            if part.id in wanted and part.finished and is_same_model:
+            if part.id in wanted and not part.finished:
+                is_in_use = True
+            elif part.id in wanted and is_same_model:
                 current_services.storage.job(part.id).remove()
                 jobs.remove(part.id)
                 count += 1
-    return count
+    return count, is_in_use

@@ -38,7 +38,7 @@ ALLOWED = {
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls "
     "similarity training",
-    "aikon": "database delivery detection errors jobs routes services similarity",
+    "aikon": "database delivery detection errors jobs net routes services similarity",
     "commands": "auth database errors services",
     "_": "aikon commands config routes server services workers",
     "app": "_ errors",

@@ -81,6 +81,8 @@ def test_unknown_fields_and_empty_options_are_ignored(post: Post) -> None:
         ("regions", {"documents": [build_document(f"{n}") for n in range(1001)]}, "send at most 1000"),
         ("regions", {"model": "nothing.pt"}, "'nothing.pt' is not among the weights"),
         ("regions", {"notify_url": "front"}, "notify_url is not a web address"),
+        ("regions", {"notify_url": "http://10.9.9.9/notify"}, "notify_url: 10.9.9.9 has the private address"),
+        ("regions", {"notify_url": "http://[fe80::1]:8000/"}, "notify_url: fe80::1 has the private address"),
         ("regions", {"postprocess": "sharpen"}, "postprocess is 'sharpen'"),
         ("regions", {"postprocess": {"h_margin": 1e9}}, "h_margin"),
         ("regions", {"postprocess": {"v_margin": "wide"}}, "v_margin 'wide'"),
