@@ -150,7 +150,8 @@ class SimilarityJob(JobAnswer):
 
     kind: Literal["similarity"]
     documents: Annotated[
-        dict[str, dict[str, str]], Field(description="The sources of the images, by the ID of the document.")
+        dict[str, dict[str, str | int | bool]],
+        Field(description="The sources of the images, by the ID of the document; crops is their number."),
     ]
     model: Annotated[str, Field(description="The network that embeds the images.")]
     topk: Annotated[Count, Field(description="The number of best matches per image.")]

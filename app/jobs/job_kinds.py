@@ -15,7 +15,7 @@ kind             what it does                                 result
 ===============  ===========================================  =============================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
@@ -109,7 +109,7 @@ def _describe_detection(job: Job) -> dict[str, Any]:
 
 def _describe_similarity(job: Job) -> dict[str, Any]:
     return {
-        "documents": job.request["documents"],
+        "documents": {doc_id: _describe_source(source) for doc_id, source in job.request["documents"].items()},
         "model": job.request["model"],
         "topk": job.request["topk"],
         "verify": job.request.get("verify", 0),
@@ -117,6 +117,10 @@ def _describe_similarity(job: Job) -> dict[str, Any]:
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},
     }
+
+
+def _describe_source(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: len(value) if name == "crops" else value for name, value in source.items()}
 
 
 def _describe_search(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@
     page_files    the pages in a zip file or a folder
     pdf_pages     the pages in a PDF
     pdf_process   the process that reads a PDF
-    open_source   read the pages of a file
+    local_pages   read the pages of a file of a job
     names         names of images, and the natural order of pages
 
 In: a URL or a stored file. Out: a ``Manifest``, as for IIIF, and the images of its pages. Names of images:

@@ -28,7 +28,9 @@ def parse_image_list(data: bytes) -> list[ListedPage] | None:
         return _parse_lines(text)
     if not isinstance(found, list):
         return None
-    if found and all(isinstance(entry, tuple) for entry in found):
+    if not found:
+        return []
+    if all(isinstance(entry, tuple) for entry in found):
         return None if _IIIF & {name for name, _ in found} else _read_pairs(found)
     return _read_urls(found) if any(isinstance(entry, str) for entry in found) else None
 

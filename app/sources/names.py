@@ -37,8 +37,8 @@ def claims_image(path: PurePosixPath) -> bool:
 
 
 def sort_naturally(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    """Sort paths as people number pages: ``page2`` comes before ``page10``."""
-    return sorted(paths, key=lambda path: ([_split(part) for part in path.parts], str(path)))
+    """Sort paths as people number pages: ``page2`` comes before ``page10``, and files before subfolders."""
+    return sorted(paths, key=lambda path: ([*map(_split, path.parent.parts)], _split(path.stem), str(path)))
 
 
 def _split(part: str) -> list[tuple[int, str]]:

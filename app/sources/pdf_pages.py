@@ -88,14 +88,15 @@ class PdfPages:
             questions.flush()
         answer = self._read_answer(process)
         if answer is None:
-            reason = "took too long" if self._stop() == -signal.SIGALRM else "could not be rendered"
-            raise FetchError(f"Page {place} of the PDF {reason}: save the PDF again.")
+            reason = "took too long" if self._stop() == -signal.SIGALRM else "needs too much memory or is damaged"
+            # Temporary, so that several such pages in a row stop the download.
+            raise FetchError(f"Page {place} of the PDF {reason}: save the PDF again.", temporary=True)
         if "error" in answer:
             raise NotAnImage(f"Page {place} of the PDF could not be rendered: {answer['error'].rstrip('.')}.")
         data = answers.read(min(answer["bytes"], _LARGEST_ANSWER))
         if len(data) < answer["bytes"]:
             self._stop()
-            raise FetchError(f"Page {place} of the PDF could not be rendered: save the PDF again.")
+            raise FetchError(f"Page {place} of the PDF could not be rendered: save the PDF again.", temporary=True)
         return data
 
     @staticmethod

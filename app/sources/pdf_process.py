@@ -19,15 +19,15 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from PIL import Image
 
-from app.images.formats import encode_image
+from app.images.formats import MAX_IMAGE_PIXELS, encode_image
 
 # Time limit of one page, in seconds.
 PAGE_SECONDS = 60
-# Address space. A page with MOST_PIXELS needs 1 GB.
-MEMORY_BYTES = 4 << 30
+# Address space. A page with MOST_PIXELS needs less than 1 GB.
+MEMORY_BYTES = 2 << 30
 # Resolution of a page that is not a scan: that of good scans.
 DPI = 300
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 80_000_000
 LONGEST_SIDE = 30_000
 # Part of a page, in both directions, that an image must cover to be a scan of the page.
 COVERED = 0.95
@@ -80,9 +80,9 @@ def _read_page(document: pdfium.PdfDocument, index: int) -> bytes:
 def _convert(page: pdfium.PdfPage) -> bytes:
     """Return a page as an image file.
 
-    one embedded scan, stored as JPEG    this JPEG file
-    another embedded scan                rendered with the scan's own number of pixels
-    any other page                       rendered with 300 dpi
+    * one embedded JPEG scan: this JPEG file
+    * another embedded scan: rendered with as many pixels as the scan
+    * any other page: rendered with 300 dpi
     """
     scan = _find_scan(page)
     if scan is None:
@@ -90,6 +90,7 @@ def _convert(page: pdfium.PdfPage) -> bytes:
         return _render(page, scale, scale)
     if data := _extract_jpeg(page, scan):
         return data
+    scan.get_bitmap().close()  # raises if the image is damaged; the page would be blank
     across, down = _measure_scale(page, scan)
     return _render(page, across, down, is_bitonal=scan.get_metadata().bits_per_pixel == 1)
 
@@ -104,12 +105,20 @@ def _find_scan(page: pdfium.PdfPage) -> pdfium.PdfImage | None:
         if count == _MOST_OBJECTS:
             return None
         if item.type == raw.FPDF_PAGEOBJ_IMAGE:
+            _check_pixels(item)
             if scan is not None:
                 return None
             scan = item
         elif scan is not None and item.type != raw.FPDF_PAGEOBJ_FORM and not _is_invisible(item):
             return None
     return scan if scan is not None and scan.level == 0 and _covers(page, scan) else None
+
+
+def _check_pixels(image: pdfium.PdfImage) -> None:
+    """Refuse an image for which PDFium has no memory. It would leave the page blank."""
+    width, height = image.get_px_size()
+    if width * height > MAX_IMAGE_PIXELS:
+        raise ValueError(f"an image has {width} x {height} pixels, but at most {MAX_IMAGE_PIXELS} are accepted")
 
 
 def _is_invisible(item: pdfium.PdfObject) -> bool:

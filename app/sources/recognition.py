@@ -127,7 +127,10 @@ def parse_text(data: bytes, origin: str, limits: Limits) -> list[ListedPage] | N
     """
     if not data.strip():
         raise ManifestError(f"{origin} is empty: it must be {WANTED}.")
-    if pages := parse_image_list(data):
+    pages = parse_image_list(data)
+    if pages is not None:
+        if not pages:
+            raise ManifestError(f"{origin} has no images: it must be {WANTED}.")
         if all(page.reason for page in pages):
             raise ManifestError(f"{origin} has no usable image; the first of {len(pages)}: {pages[0].reason}")
         return _check_count(pages, origin, limits)

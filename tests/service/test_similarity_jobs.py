@@ -350,3 +350,31 @@ def test_a_front_cancels_a_task(service: Service, library: Library) -> None:
     front.post(f"/{treatment.tracking_id}/cancel")
     status = requests.get(f"{service.api}/similarity/{treatment.tracking_id}/status", timeout=5).json()
     assert status["log"]["status"] == "CANCELLED"
+
+
+def test_a_front_compares_pages_and_crops_of_every_type(service: Service, library: Library) -> None:
+    pages = {f"wit1_man2_000{number}.jpg": draw(310 + number, (200, 160)) for number in (1, 2)}
+    urls = {name: library.answer(f"/pages/{name}", Answer(body=page)) for name, page in pages.items()}
+    sources = {
+        "zip": library.answer("/pages.zip", Answer(body=make_zip(pages).getvalue())),
+        "pdf": library.answer("/pages.pdf", Answer(body=make_pdf(pages.values()))),
+        "url_list": library.answer("/list", Answer(body=urls)),
+        "iiif": library.offer_manifest([Scan(300, 400)]),
+    }
+    documents = [{"type": kind, "src": src, "uid": f"doc_{kind}"} for kind, src in sources.items()]
+    front = Front(service)
+    found = front.wait(front.start("similarity", documents, feat_net=QUICK))
+    assert (found.status, found.output_error) == ("SUCCESS", [])
+    pairs = {pair: rows for (pair, _), rows in found.scores.items()}
+    assert len(pairs) == 10
+    best = {tuple(names) for score, *names in pairs["doc_url_list", "doc_zip"] if score > 0.99}
+    assert best == {(name, name) for name in pages}
+    crops = [
+        {"doc_uid": f"doc_{kind}", "source": name, "crops": [{"crop_id": f"wit1_{kind}", "bbox": [20, 10, 100, 90]}]}
+        for kind, name in (("zip", "wit1_man2_0001.jpg"), ("url_list", "wit1_man2_0001.jpg"))
+    ]
+    chosen = [document for document in documents if document["type"] in ("zip", "url_list")]
+    found = front.wait(front.start("similarity", chosen, feat_net=QUICK, crops=crops, algorithm="segswap"))
+    assert (found.status, found.output_error) == ("SUCCESS", [])
+    ((score, *names),) = next(rows for (pair, _), rows in found.scores.items() if pair[0] != pair[1])
+    assert (score, {*names}) == (1.0, {"wit1_zip.jpg", "wit1_url_list.jpg"})

@@ -36,8 +36,7 @@ ALLOWED = {
     "routes": "config database detection errors iiif images jobs monitoring server services similarity sources "
     "storage training",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
-    "setting_urls "
-    "similarity training",
+    "setting_urls similarity sources storage training",
     "aikon": "database delivery detection errors jobs net routes services similarity",
     "commands": "auth database errors services",
     "_": "aikon commands config routes server services workers",

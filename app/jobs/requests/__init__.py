@@ -7,6 +7,7 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
     fields                types of fields: URLs, names, labels, numbers
     detection_request     DetectionRequest, ManifestForm, and lists of manifests
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
+    crops                 Crop: a box on a page of a document
     search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
     aikon_task            AikonTask: a task of an AIKON front, whose parts are jobs

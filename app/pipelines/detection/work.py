@@ -45,7 +45,7 @@ from app.pipelines.detection.pages import (
 )
 from app.pipelines.image_cache import ImageCache
 from app.sources.documents import fetch_document
-from app.sources.open_source import open_source
+from app.sources.local_pages import LocalPages
 from app.sources.recognition import Limits
 from app.storage import JobFolder, write_atomic
 
@@ -127,7 +127,7 @@ def download(
     Raises:
         FetchError: No image at all could be fetched.
     """
-    with open_source(folder) as source:
+    with LocalPages(folder) as local:
         cache = ImageCache(
             images,
             fetcher,
@@ -135,7 +135,7 @@ def download(
             cap_to_host_size=not request.image_size,
             refresh=request.refresh,
             choose_grid=partial(choose_grid, side=plan.side),
-            source=source,
+            local=local,
         )
         pages = fetch_pages(cache, manifest, folder, fetcher, plan.retries, report, count)
     files = {page.file for page in pages if page.file}
