@@ -20,7 +20,9 @@ from app.errors import RequestError
 from app.jobs.requests.reading import show
 
 Box = tuple[int, int, int, int]
-_CORNERS = ("x1", "y1", "x2", "y2")
+Sides = tuple[float, float, float, float]
+# Largest coordinate in pixels.
+LONGEST = 10**9
 
 
 def read_crops(entries: Any) -> dict[str, list[dict[str, Any]]]:
@@ -53,37 +55,36 @@ def read_crops(entries: Any) -> dict[str, list[dict[str, Any]]]:
 def read_box(crop: Mapping[str, Any], page: Mapping[str, Any]) -> Box | None:
     """Return the box of a crop as ``x y w h`` in pixels; None if it has none that can be used."""
     for name in ("absolute", "bbox"):
-        if (found := _read_sides(crop.get(name), is_relative=False)) is not None:
+        if found := _read_sides(crop.get(name), LONGEST):
             return _round(found)
-    size = page.get("width"), page.get("height")
-    found = _read_sides(crop.get("relative"), is_relative=True)
-    if found is None or not all(isinstance(side, int) and side > 0 for side in size):
+    found, width, height = _read_sides(crop.get("relative"), 1), page.get("width"), page.get("height")
+    if not found or not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
         return None
-    width, height = size
-    x, y, w, h = found
-    return _round([x * width, y * height, w * width, h * height])
+    return _round((found[0] * width, found[1] * height, found[2] * width, found[3] * height))
 
 
-def _read_sides(value: Any, is_relative: bool) -> Sequence[float] | None:
-    """Return ``x y w h`` from a list or an object; None if it is neither."""
+def _read_sides(value: Any, longest: int) -> Sides | None:
+    """Return ``x y w h`` from a list or an object, each at most ``longest``; None if it is neither."""
     if isinstance(value, dict):
-        x, y, right, bottom = (value.get(name) for name in _CORNERS)
-        x, y = value.get("x") if x is None else x, value.get("y") if y is None else y
-        if not _are_numbers(x, y):
-            return None
-        w = right - x if _are_numbers(right) else value.get("width")
-        h = bottom - y if _are_numbers(bottom) else value.get("height")
-        value = [x, y, w, h]
-    if not isinstance(value, list) or len(value) != 4 or not _are_numbers(*value):
+        x, y = (value.get(f"{axis}1", value.get(axis)) for axis in "xy")
+        value = [x, y, _read_length(value, x, "x2", "width"), _read_length(value, y, "y2", "height")]
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
         return None
-    return value if all(0 <= side <= (1 if is_relative else 10**9) for side in value) else None
+    x, y, w, h = value
+    return (x, y, w, h) if min(value) >= 0 and max(value) <= longest else None
 
 
-def _are_numbers(*values: Any) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+def _read_length(box: Mapping[str, Any], start: Any, end: str, length: str) -> Any:
+    """Return the width or height of a box, which has its end or its length."""
+    is_known = _is_number(start) and _is_number(box.get(end))
+    return box[end] - start if is_known else box.get(length)
 
 
-def _round(box: Sequence[float]) -> Box:
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _round(box: Sides) -> Box:
     x, y, w, h = box
     return round(x), round(y), max(1, round(w)), max(1, round(h))
 

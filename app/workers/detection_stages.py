@@ -141,7 +141,7 @@ def _expand(services: Services, job: Job, collection: Collection) -> State:
     request = DetectionRequest(**job.request)
     if job.parent_id:
         raise ManifestError(
-            f"{request.manifest_url} is a collection inside another collection: send it in a request of its own."
+            f"{request.manifest_url} is a collection inside another request: send its manifests one by one."
         )
 
     def report(fetched: int) -> None:
