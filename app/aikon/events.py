@@ -84,6 +84,17 @@ def name_documents(task: Job) -> Mapping[str, str]:
     return {build_part_id(task.id, document["uid"]): document["uid"] for document in task.request["documents"]}
 
 
+def describe_progress(task: Job, parts: Sequence[Job]) -> list[str]:
+    """Return sentences about the parts of a task for its status: how many are done, which are at work, what failed."""
+    names = name_documents(task)
+    working = [
+        f"{names.get(part.id, 'All documents')}: {part.state}, {part.done} of {part.total}."
+        for part in parts
+        if part.total and not part.finished
+    ]
+    return [summarise(parts), *[*working, *_explain_failures(task, parts)][:MOST_SENTENCES]]
+
+
 def summarise(parts: Sequence[Job]) -> str:
     """Return a sentence about the states of the parts of a task."""
     done = sum(part.state == State.DONE for part in parts)

@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from app.aikon.answers import Cancelled, Deleted, EndStatus, FrontModels, Log, Progress, RunStatus, Started, TaskStatus
-from app.aikon.events import format_tracking_id, name_documents, summarise
+from app.aikon.events import describe_progress, format_tracking_id, name_documents
 from app.aikon.job_requests import build_indexing, build_query, build_regions, build_similarity
 from app.aikon.models import list_backbones, list_detection_models
 from app.aikon.start_request import StartRequest
@@ -87,15 +87,15 @@ def models(task: str) -> ResponseReturnValue:
 @answers(TaskStatus)
 def status(task: str, tracking_id: str) -> ResponseReturnValue:
     """Show the status of a task."""
-    parts = current_services.jobs.list_parts(find_task(tracking_id))
+    job = find_task(tracking_id)
+    parts = current_services.jobs.list_parts(job)
     states, done = {part.state for part in parts}, sum(part.finished is not None for part in parts)
     if done < len(parts):
         status: EndStatus | RunStatus = "PENDING" if states == {State.QUEUED} else "PROGRESS"
     else:
         status = next((name for state, name in ENDS.items() if state in states), "SUCCESS")
-    infos = [summarise(parts), *(part.error_message for part in parts if part.error_message)]
-    log = Log(status=status, infos=infos, progress=Progress(done=done, total=len(parts)))
-    return jsonify(TaskStatus(tracking_id=format_tracking_id(read_id(tracking_id)), log=log))
+    log = Log(status=status, infos=describe_progress(job, parts), progress=Progress(done=done, total=len(parts)))
+    return jsonify(TaskStatus(tracking_id=format_tracking_id(job.id), log=log))
 
 
 @routes.post(f"/{TASK}/<tracking_id>/cancel")
@@ -145,13 +145,13 @@ def find_task(tracking_id: str) -> Job:
     Raises:
         NotFound: The client app has no such task.
     """
-    job = current_services.jobs.find(read_id(tracking_id), g.client.id)
+    job = current_services.jobs.find(_read_id(tracking_id), g.client.id)
     if job.kind != AikonTask.kind:
         raise NotFound(f"Job {job.id} is a {job.kind}, not a task of a front.")
     return job
 
 
-def read_id(tracking_id: str) -> str:
+def _read_id(tracking_id: str) -> str:
     """Return the ID of the job of a task. Fronts send it with hyphens or without."""
     text = tracking_id.replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{32}", text):

@@ -39,7 +39,7 @@ INTRODUCTION = (
 )
 ERRORS = {
     400: "The API key is missing, or a part of the request is invalid. `message` says which.",
-    403: "The API key or the token is unknown.",
+    403: "The API key or the token is unknown, or requests without a key are not accepted from this network.",
     404: "The object does not exist, or it belongs to another client app.",
     413: "The request, or a file in it, exceeds a size limit.",
     429: "The rate limit is exceeded.",

@@ -9,7 +9,7 @@ from flask import g, request
 
 from app.auth import find_app, find_named_app
 from app.database.tables import ClientApp
-from app.errors import DatabaseUnavailable, Forbidden, RequestError
+from app.errors import DatabaseUnavailable, RequestError, WrongNetwork
 from app.server.proxies import read_client_address
 from app.services import current_services
 
@@ -51,19 +51,21 @@ def _find_front() -> ClientApp:
     because the network of a person who visits a site says nothing about that site.
 
     Raises:
-        Forbidden: The request comes from another network or from a browser, or there is no such client app.
+        WrongNetwork: The request comes from another network or from a browser, or there is no such client app.
     """
     settings = current_services.settings
     address = read_client_address(request.environ, settings.proxies)
     if address is None:
-        raise Forbidden("The address of this request is not certain: set PROXIES to the number of proxies.")
+        raise WrongNetwork("The address of this request is not certain: set PROXIES to the number of proxies.")
     if not _is_in(address, settings.aikon_networks):
-        raise Forbidden(f"{address} is not in AIKON_NETWORKS: send an API key in the header X-API-Key.")
+        raise WrongNetwork(f"{address} is not in AIKON_NETWORKS: send an API key in the header X-API-Key.")
     if "Origin" in request.headers:
-        raise Forbidden("This request comes from a web page: send an API key in the header X-API-Key.")
+        raise WrongNetwork("This request comes from a web page: send an API key in the header X-API-Key.")
     app = find_named_app(current_services.database, settings.aikon_app)
     if app is None:
-        raise Forbidden(f"AIKON_APP: there is no single client app named {settings.aikon_app}: add it on the server.")
+        raise WrongNetwork(
+            f"AIKON_APP: there is no single client app named {settings.aikon_app}: add it on the server."
+        )
     return app
 
 

@@ -29,7 +29,7 @@ def test_a_request_from_another_network_is_refused(client: FlaskClient, address:
     answer = ask(client, address)
     assert answer.status_code == 403
     assert answer.json["message"] == answer.json["error"]
-    assert answer.json["message"].count(". ") == 0
+    assert (answer.json["message"].count(". "), answer.json["code"]) == (0, "wrong_network")
 
 
 @pytest.mark.usefixtures("headers")

@@ -129,6 +129,12 @@ def test_the_status_follows_the_jobs(post: Post, get: Callable[[str], Any], serv
     for spelled in (tracking_id, tracking_id.replace("-", ""), tracking_id.upper()):
         found = get(f"/region_extraction/{spelled}/status").json
         assert (found["tracking_id"], found["log"]["status"]) == (tracking_id, "PENDING")
+    working = services.jobs.lease_next(STAGES[0])
+    assert working
+    services.jobs.record_progress(working, 3, 9, None)
+    log = get(f"/regions/{tracking_id}/status").json["log"]
+    assert (log["status"], log["infos"][1][1:]) == ("PROGRESS", ": downloading, 3 of 9.")
+    services.jobs.release([working.leased_by or ""])
     for done, status in ((1, "PROGRESS"), (2, "SUCCESS")):
         run_next(services)
         log = get(f"/regions/{tracking_id}/status").json["log"]
