@@ -56,6 +56,7 @@ class ZipPages:
     """
 
     def __init__(self, path: Path, shown: str, max_bytes: int) -> None:
+        self._shown = shown
         self._stack = ExitStack()
         try:
             file: IO[bytes] = self._stack.enter_context(path.open("rb"))
@@ -73,7 +74,7 @@ class ZipPages:
         """
         found = [path for path, member in self._members.items() if claims_image(path) or _holds_image(member)]
         if not found:
-            raise ManifestError(_explain_none(self._members))
+            raise ManifestError(f"{self._shown} {_explain_none(self._members)}")
         return _list_in_order(found)
 
     def read(self, place: str) -> FetchedImage:
@@ -150,10 +151,10 @@ def _list_in_order(found: list[PurePosixPath]) -> list[ListedPage]:
 
 
 def _explain_none(members: Mapping[PurePosixPath, Member]) -> str:
-    """Return why a zip file has no pages."""
+    """Return why a zip file has no pages, as the end of a sentence about it."""
     if not members:
-        return "The zip file is empty: send one with JPEG, PNG or TIFF files."
+        return "is an empty zip file: send one with JPEG, PNG or TIFF files."
     kind, count = Counter(path.suffix.lower() for path in members).most_common(1)[0]
     hint = " Send each of them alone." if kind in (".zip", ".pdf") else ""
     shown = f"{count} {kind} file{'s' * (count > 1)}" if kind else f"{count} other file{'s' * (count > 1)}"
-    return f"The zip file has no images but {shown}: send one with JPEG, PNG or TIFF files.{hint}"
+    return f"has no images but {shown}: send a zip file with JPEG, PNG or TIFF files.{hint}"

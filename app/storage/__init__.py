@@ -167,6 +167,27 @@ class Storage:
             JobFolder(folder).forget_training()
         return len(old)
 
+    def remove_old_sources(self, days: float, wanted: Collection[str] = ()) -> int:
+        """Remove the zip files and PDFs of jobs that were not used for some days. Their results and listings stay.
+
+        Args:
+            days: Days since the last use.
+            wanted: IDs of unfinished jobs; their files are kept.
+
+        Returns:
+            Number of files removed.
+        """
+        limit, removed = time.time() - days * 86400, 0
+        jobs = (folder for folder in (self.root / "jobs").glob("*") if folder.name not in wanted)
+        for path in (
+            path for job in jobs for place in ("", "documents/*/") for path in job.glob(f"{place}source.file")
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove cached images that were not used for some days.
 

@@ -197,9 +197,11 @@ def test_every_field_of_a_job_is_documented(
         check_documented(app, "jobs.show", client.get(f"/jobs/{job['job_id']}", headers=headers).json)
 
 
-def test_a_request_has_all_fields_of_its_record_except_refresh() -> None:
-    fields = DOCUMENT["components"]["schemas"]["DetectionRequest"]["properties"]
-    assert {*fields, "refresh"} == DetectionRequest(MANIFEST).as_json().keys()
+def test_a_request_has_all_fields_of_its_record_except_those_of_routes() -> None:
+    schemas, internal = DOCUMENT["components"]["schemas"], {"refresh", "file_name", "file_digest"}
+    record = DetectionRequest(MANIFEST).as_json().keys()
+    assert {*schemas["ManifestForm"]["properties"]} | internal == record
+    assert {*schemas["DetectionForm"]["properties"]} - {"file", "estimate"} | internal == record
 
 
 def test_a_new_job_links_to_all_operations_on_jobs() -> None:

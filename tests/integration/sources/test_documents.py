@@ -139,7 +139,7 @@ def encrypt(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (make_zip({}), "zip file is empty"),
+        (make_zip({}), "file.x is an empty zip file"),
         (make_zip({"a.zip": SCANS}), "no images but 1 .zip file"),
         (make_zip({"a.txt": b"x", "b.txt": b"y"}), "no images but 2 .txt files"),
         (make_zip({"../1.jpg": PAGE}), "'..'"),
