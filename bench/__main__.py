@@ -14,6 +14,7 @@ COMMANDS = {
     "detection": ("detection_speed", "pages a second, next to the library's own ways and the floor"),
     "jobs": ("whole_jobs", "seconds of whole detection jobs, next to a short script"),
     "similarity": ("similarity_speed", "images embedded a second, seconds to match two documents"),
+    "comparison": ("whole_comparison", "hours of a whole comparison with verification"),
     "search": ("search_speed", "seconds of a search among 100,000 images, next to the bare matrix product"),
     "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
     "long-pages": ("long_pages", "recall on scrolls, panoramas and large sheets, in one look and in parts"),

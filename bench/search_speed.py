@@ -102,13 +102,9 @@ class Measurement:
     def __init__(self, service: Service, arguments: argparse.Namespace) -> None:
         self._service, self._arguments = service, arguments
         folder = service.settings.backbones_folder
-        folder.mkdir(exist_ok=True)
-        backbone = find_backbone(arguments.model)
-        network: Any = timm.create_model(backbone.model, pretrained=False)
-        torch.save(network.state_dict(), folder / f"{backbone.name.replace(':', '-')}.pth")
-        self.dimension = int(network.num_features)
+        self.dimension = save_random_weights(arguments.model, folder)
         self._storage = service.storage
-        self._store = EmbeddingStore(self._storage.embeddings, identify(backbone, None, folder))
+        self._store = EmbeddingStore(self._storage.embeddings, identify(find_backbone(arguments.model), None, folder))
         page = Image.open(next(iter(sorted((ROOT / "iiif" / "sample").glob("*.jpg")))))
         self._size = page.resize((600, 800)).size
         body = io.BytesIO()
@@ -189,6 +185,15 @@ class Measurement:
     def _time_often(self, way: Callable[[], object]) -> str:
         taken = [measure(way) for _ in range(self._arguments.rounds)]
         return f"{statistics.median(taken):.3f}"
+
+
+def save_random_weights(model: str, folder: Path) -> int:
+    """Save weights for a network of timm, such as ``timm:resnet18``; return the length of its embeddings."""
+    backbone = find_backbone(model)
+    network: Any = timm.create_model(backbone.model, pretrained=False)
+    folder.mkdir(exist_ok=True)
+    torch.save(network.state_dict(), folder / f"{backbone.name.replace(':', '-')}.pth")
+    return int(network.num_features)
 
 
 def measure(way: Callable[[], object]) -> float:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from app.demo.service import choose_settings
-from bench import politeness, search_speed, soak, submit_latency, whole_jobs
+from bench import politeness, search_speed, soak, submit_latency, whole_comparison, whole_jobs
 from bench.__main__ import main
 from tests.support.service import Service, open_service
 
 RATE = 50
+SMALL_MODEL = "timm:test_vit.r160_in1k"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def _share_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         choose_settings(folder, **settings)
         yield service
 
-    for module in (politeness, search_speed, soak, submit_latency, whole_jobs):
+    for module in (politeness, search_speed, soak, submit_latency, whole_comparison, whole_jobs):
         monkeypatch.setattr(module, "open_service", share)
 
 
@@ -62,7 +63,7 @@ def test_jobs_are_timed_next_to_a_script(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_searches_are_timed_alone_and_as_whole_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--images", "60", "--documents", "2", "--rounds", "1", "--model", "timm:test_vit.r160_in1k"]
+    small = ["--images", "60", "--documents", "2", "--rounds", "1", "--model", SMALL_MODEL]
     main(["search", *small])
     rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     assert rows == [
@@ -73,6 +74,19 @@ def test_searches_are_timed_alone_and_as_whole_answers(capsys: pytest.CaptureFix
         "| `POST /search`, warm",
         "| `POST /search`, warm, `verify=0`",
     ]
+
+
+def test_a_comparison_is_measured_and_computed_for_more_documents(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search_speed.save_random_weights(SMALL_MODEL, service.settings.backbones_folder)
+    main(["comparison", "--documents", "2", "--images", "3", "--model", SMALL_MODEL])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [row[:3] for row in rows] == [["| measured", "2", "3"], ["| computed", "50", "200"]]
+    pairs = [int(row[3]) for row in rows]
+    # Three pairs of documents become 1275, each with 200 images instead of 3.
+    assert pairs[0] > 0
+    assert pairs[1] == round(pairs[0] * 1275 / 3 * 200 / 3)
 
 
 def test_submit_times_each_state_of_the_queue(capsys: pytest.CaptureFixture[str]) -> None:

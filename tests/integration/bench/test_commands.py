@@ -55,7 +55,7 @@ COMMAND_LINES = {
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
 # Commands that run a whole service; tests/service/test_bench_commands.py tests them, except for "workers".
-SERVICE_COMMANDS = {"jobs", "politeness", "search", "soak", "submit", "workers"}
+SERVICE_COMMANDS = {"comparison", "jobs", "politeness", "search", "soak", "submit", "workers"}
 # Command → packages that it needs and the project does not.
 EXTRA_PACKAGES = {"engines": engines.PACKAGES}
 # Command → a file that it writes.
