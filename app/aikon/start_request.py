@@ -110,7 +110,7 @@ def _read_postprocess(value: Any) -> Any:
             raise ValueError(f"has the {name} {show(margin)}; send a share of the box from 0 to {LARGEST_MARGIN:g}")
     if not isinstance(found.get("squarify", False), bool):
         raise ValueError("has a squarify that is not true or false")
-    return found
+    return {name: found[name] for name in ("squarify", "h_margin", "v_margin") if found.get(name)}
 
 
 Number = Annotated[int, Strict(), Field(ge=1, le=LARGEST_TOPK), FROM_TEXT]
