@@ -50,12 +50,14 @@ class CanvasImage:
         url: URL of the image resource.
         width, height: Size of the full-size image in pixels according to the manifest, or None.
         service: Image service, if there is one.
+        is_local: Whether it is a page of a file or a folder. The URL only names it, and cannot be requested.
     """
 
     url: str
     width: int | None
     height: int | None
     service: ImageService | None
+    is_local: bool = False
 
     @property
     def base(self) -> str:

@@ -18,6 +18,8 @@ _NO_URL = "The list has no URL for this image."
 
 def parse_image_list(data: bytes) -> list[ListedPage] | None:
     """Return the images of a list, or None if the document is something else. Invalid entries have a reason."""
+    if b'"@context"' in data:  # a IIIF document, which may be so large that parsing it twice takes long
+        return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -80,9 +80,10 @@ class Listing:
 
     def _build_canvas(self, number: int, page: ListedPage) -> Canvas:
         images: tuple[CanvasImage, ...] = ()
-        if not page.reason:
-            url = self.build_url(page) if self.is_local else page.place
-            images = (CanvasImage(url, None, None, None if self.is_local else derive_service(url)),)
+        if not page.reason and self.is_local:
+            images = (CanvasImage(self.build_url(page), None, None, None, is_local=True),)
+        elif not page.reason:
+            images = (CanvasImage(page.place, None, None, derive_service(page.place)),)
         return Canvas(number, "", images, page.reason, name=page.name or number_name(self.label, number))
 
     def build_url(self, page: ListedPage) -> str:

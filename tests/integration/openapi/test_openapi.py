@@ -325,9 +325,11 @@ def use_existing_objects(case: "Case", job_id: str) -> None:
         model = "timm:x" if "documents" in case.body else "illustrations"
         there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
-        there |= {"manifest_url": MANIFEST, "callback": "", "image_size": ""}
+        there |= {"manifest_url": MANIFEST, "callback": "", "image_size": "", "file": MANIFEST.encode()}
         if case.path == "/search":
             case.body = {"image_url": MANIFEST}
+        if case.path == "/run_detect" and "manifest_url" in case.body:
+            case.body.pop("file", None)
         if case.path == "/run_similarity":
             sources = {"a": MANIFEST, "b": {"url": MANIFEST}}
             there["documents"] = sources if case.media_type == "application/json" else json.dumps(sources)
