@@ -31,6 +31,7 @@ COMMANDS = {
     "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
     "sample": ("sample.document", "the sample document in iiif/sample"),
     "pictures": ("manual_pictures", "the pictures of docs/numbers.md"),
+    "formats": ("export_readers", "whether software of others reads the exports, with the same boxes"),
     "check-sample": ("check_sample", "an annotation file of the sample, compared with the true boxes"),
 }
 

@@ -7,31 +7,31 @@ would take them for pages without regions. The events name them.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.detection.annotations import PageStatus
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 
 Size = tuple[int, int]
 
 
 def format_regions(
-    canvases: Iterable[Mapping[str, Any]], doc_uid: str, postprocess: Mapping[str, Any]
+    pages: Iterable[AnnotatedPage], doc_uid: str, postprocess: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the pages of a document with their regions.
 
     Args:
-        canvases: Canvases with their detections, as in the annotations of a job.
+        pages: Pages with their detections.
         doc_uid: ID of the document.
         postprocess: Changes of the boxes, see :func:`adapt_box`.
     """
     return [
         {
-            "source": canvas["image_name"],
-            "width": canvas["width"],
-            "height": canvas["height"],
+            "source": page.image_name,
+            "width": page.width,
+            "height": page.height,
             "doc_uid": doc_uid,
-            "crops": [_format_crop(canvas, detection, postprocess) for detection in canvas["detections"]],
+            "crops": [_format_crop(page.image_name, (page.width, page.height), box, postprocess) for box in page.boxes],
         }
-        for canvas in canvases
-        if canvas["status"] != PageStatus.FAILED
+        for page in pages
+        if page.status is not PageStatus.FAILED and page.width and page.height
     ]
 
 
@@ -54,20 +54,17 @@ def adapt_box(xywh: Sequence[int], size: Size, postprocess: Mapping[str, Any]) -
     return int(x), int(y), int(w), int(h)
 
 
-def _format_crop(
-    canvas: Mapping[str, Any], detection: Mapping[str, Any], postprocess: Mapping[str, Any]
-) -> dict[str, Any]:
-    width, height = canvas["width"], canvas["height"]
-    x, y, w, h = adapt_box(detection["xywh"], (width, height), postprocess)
+def _format_crop(image_name: str, size: Size, box: BoxRecord, postprocess: Mapping[str, Any]) -> dict[str, Any]:
+    x, y, w, h = adapt_box(box.xywh, size, postprocess)
     corners = {"x1": x, "y1": y, "x2": x + w, "y2": y + h, "width": w, "height": h}
-    sides = {"x": width, "y": height, "w": width, "h": height}
+    sides = {"x": size[0], "y": size[1], "w": size[0], "h": size[1]}
     name = f"{x},{y},{w},{h}"
     return {
         "bbox": name,
-        "crop_id": f"{canvas['image_name']}-{name}",
-        "source": canvas["image_name"],
-        "confidence": detection["confidence"],
+        "crop_id": f"{image_name}-{name}",
+        "source": image_name,
+        "confidence": box.confidence,
         "absolute": corners,
         "relative": {key: round(value / sides[key[0]], 4) for key, value in corners.items()},
-        "class": {"id": detection["class_id"], "label": detection["class_name"]},
+        "class": {"id": box.class_id, "label": box.class_name},
     }

@@ -2,7 +2,7 @@
 
 import re
 
-from flask import current_app, g, jsonify
+from flask import g, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.aikon.answers import FrontIndex, FrontMatches, FrontScores, Page
@@ -13,6 +13,7 @@ from app.aikon.scores import format_scores
 from app.aikon.search import SearchResult
 from app.database.tables import Job
 from app.errors import NotFound
+from app.exports.annotation_files import parse_json
 from app.jobs import State
 from app.jobs.pairs import ComparisonResult, find_pairs
 from app.jobs.requests import AikonTask, DetectionRequest, SimilarityRequest
@@ -29,8 +30,8 @@ def regions(task: str, name: str) -> ResponseReturnValue:
     path = current_services.storage.job(part.id).annotations_json
     if not path.exists():
         raise NotFound(f"The regions {show(name)} are not on this server: the job is {part.state}.")
-    canvases = current_app.json.loads(path.read_bytes())
-    return jsonify(format_regions(canvases, name_documents(whole)[part.id], whole.request["parameters"]))
+    pages = parse_json(path.read_bytes())
+    return jsonify(format_regions(pages, name_documents(whole)[part.id], whole.request["parameters"]))
 
 
 @routes.get("/similarity/results/<name>")

@@ -25,6 +25,12 @@ def create_iiif_server(folder: Path, quality: int = 85) -> Flask:
     sizes = {name: size for name, path in found.items() if (size := _read_size(path))}
     images = {name: found[name] for name in sizes}
 
+    @app.after_request
+    def allow_viewers(response: Response) -> Response:
+        """Allow the scripts of all sites to read it: https://iiif.io/api/presentation/3.0/#63-responses"""
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
     @app.get("/manifest.json")
     def manifest() -> Response:
         base = request.host_url.rstrip("/")

@@ -11,7 +11,7 @@
     parts                cut pages into parts, for which the network sees enough pixels
     seams                merge the detections of overlapping parts
     boxes                ``Detections``: boxes, confidences, classes
-    annotations          the detections of a job, as annotation file and as JSON
+    annotations          records of a result: pages with their detections
 
     weights_files/       parse checkpoints without running their code, and build their networks
 

@@ -1,9 +1,9 @@
-"""The detections of a job in the formats for client apps: the annotation file and JSON."""
+"""The records of a result: pages with their detections. ``app/exports`` writes them in the formats for client apps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # imports numpy, which the web process does not need
     from app.detection.boxes import Detections
@@ -61,42 +61,3 @@ def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tu
         for (x, y, w, h), confidence, class_id in rows
     ]
     return tuple(sorted(boxes, key=lambda box: -box.confidence))
-
-
-def format_text(pages: Iterable[AnnotatedPage]) -> str:
-    """Return the annotation file: for each canvas a line ``number name``, then a line ``x y w h`` for each detection.
-
-    A failed canvas has no line; the other canvases keep their numbers.
-    """
-    lines: list[str] = []
-    for page in pages:
-        if page.status in (PageStatus.DETECTED, PageStatus.EMPTY):
-            lines.append(f"{page.number} {page.image_name}\n")
-            lines += [" ".join(map(str, box.xywh)) + "\n" for box in page.boxes]
-    return "".join(lines)
-
-
-def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
-    """Return all canvases with their status, and their boxes with class and confidence."""
-    return [
-        {
-            "number": page.number,
-            "canvas_id": page.canvas_id,
-            "image_name": page.image_name,
-            "width": page.width,
-            "height": page.height,
-            "status": page.status,
-            **({"reason": page.reason} if page.reason else {}),
-            **({"note": page.note} if page.note else {}),
-            "detections": [
-                {
-                    "xywh": list(box.xywh),
-                    "confidence": box.confidence,
-                    "class_id": box.class_id,
-                    "class_name": box.class_name,
-                }
-                for box in page.boxes
-            ],
-        }
-        for page in pages
-    ]

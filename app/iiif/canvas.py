@@ -5,12 +5,13 @@ https://iiif.io/api/presentation/2.1/#canvas, https://iiif.io/api/presentation/3
 Nothing here raises. If no image is found, :attr:`Canvas.reason` says why.
 """
 
+import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.iiif.image_api import ImageService, asks_for_less, derive_service, parse_service, strip_request
+from app.iiif.image_api import Box, ImageService, asks_for_less, derive_service, parse_service, strip_request
 from app.iiif.json_ld import (
     LONGEST_ID,
     is_web_address,
@@ -23,6 +24,7 @@ from app.iiif.json_ld import (
     read_path,
     read_size,
     read_strings,
+    read_texts,
 )
 
 _DEEPEST = 8
@@ -40,6 +42,8 @@ _CONTENTS = {
     **dict.fromkeys(("dataset",), "a data set"),
 }
 Services = Mapping[str, dict[str, Any]]
+# A region in pixels: https://www.w3.org/TR/media-frags/#naming-space
+_REGION = re.compile(r"xywh=(?:pixel:)?(\d{1,9})(?:\.\d*)?,(\d{1,9})(?:\.\d*)?,(\d{1,9})(?:\.\d*)?,(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class CanvasImage:
         url: URL of the image resource.
         width, height: Size of the full-size image in pixels according to the manifest, or None.
         service: Image service, if there is one.
+        place: Region of the canvas that the image covers, in canvas units; None if it covers the whole canvas.
         is_local: Whether it is a page of a file or a folder. The URL only names it, and cannot be requested.
     """
 
@@ -57,6 +62,7 @@ class CanvasImage:
     width: int | None
     height: int | None
     service: ImageService | None
+    place: Box | None = None
     is_local: bool = False
 
     @property
@@ -87,6 +93,7 @@ class Canvas:
             alternatives, the default first. A part of an image contributes the whole image.
         reason: Reason why there is no image, or "".
         width, height: Canvas size in canvas units, or None. This is not the image size in pixels.
+        label: Label of the canvas, such as "fol. 12r", by language.
         name: Name of the image that a source other than a manifest gives it, or "".
     """
 
@@ -96,6 +103,7 @@ class Canvas:
     reason: str = ""
     width: int | None = None
     height: int | None = None
+    label: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
     name: str = ""
 
     @property
@@ -120,15 +128,17 @@ def parse_canvas(number: int, entry: Any, services: Services, document: str = ""
     canvas = next(iter(read_nodes(entry)), {})
     resources = _find_resources(canvas)
     images: dict[str, CanvasImage] = {}
-    for image in filter(None, (_parse_image(resource, services, document) for resource in resources)):
-        images.setdefault(image.service.id if image.service else image.url, image)
+    for resource, place in resources:
+        if image := _parse_image(resource, services, document):
+            images.setdefault(image.service.id if image.service else image.url, replace(image, place=place))
     size = read_size(canvas.get("width")), read_size(canvas.get("height"))
-    reason = "" if images else _explain(canvas, resources)
-    return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size)
+    reason = "" if images else _explain(canvas, [resource for resource, _ in resources])
+    label = read_texts(canvas.get("label"))
+    return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size, label)
 
 
-def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
-    """Return the resources painted on a canvas (Presentation 2 or 3)."""
+def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[tuple[dict[str, Any], Box | None]]:
+    """Return the resources painted on a canvas (Presentation 2 or 3), with the region that each covers."""
     pages = read_objects(canvas.get("items"))
     annotations = [note for page in pages for note in read_objects(page.get("items")) or [page]]
     found = []
@@ -136,8 +146,20 @@ def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[dict[str, An
         purposes = read_ids(annotation.get("motivation"))
         if not purposes or any("painting" in purpose.lower() for purpose in purposes):
             bodies = read_nodes(annotation.get("resource") or annotation.get("body"))
-            found += [part for body in bodies for part in _unfold(body, depth)]
+            place = _find_place(annotation)
+            found += [(part, place) for body in bodies for part in _unfold(body, depth)]
     return found
+
+
+def _find_place(annotation: dict[str, Any]) -> Box | None:
+    """Return the region of the canvas that an annotation targets; None for the whole canvas."""
+    for target in read_nodes(annotation.get("on") or annotation.get("target")):
+        texts = [read_id(target)]
+        texts += [text for each in read_objects(target.get("selector")) for text in read_strings(each.get("value"))]
+        for found in filter(None, map(_REGION.search, texts)):
+            x, y, w, h = map(int, found.groups())
+            return (x, y, w, h) if w and h else None
+    return None
 
 
 def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
@@ -154,7 +176,7 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     if depth == _DEEPEST or kind.lower() in _CONTENTS:
         return [resource]
     if kind == "Canvas":
-        return _find_resources(resource, depth + 1)
+        return [part for part, _ in _find_resources(resource, depth + 1)]
     places = ("default", "item", "items", "source", "full")
     parts = [part for place in places for part in read_nodes(resource.get(place))]
     return [each for part in parts for each in _unfold(part, depth + 1)] or [resource]

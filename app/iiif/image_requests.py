@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from app.iiif.image_api import ImageService, build_image_url
-from app.iiif.image_info import ImageInfo, Size
+from app.iiif.canvas import CanvasImage
+from app.iiif.image_api import Box, ImageService, build_image_url, build_region_url
+from app.iiif.image_info import ImageInfo, Size, list_names
 
 
 @dataclass(frozen=True)
@@ -191,3 +192,20 @@ def parse_region(url: str) -> Region | None:
     if not found or not (int(found[2]) and int(found[3])):
         return None
     return Region(url, int(found[2]), int(found[3]), found[1], found[4])
+
+
+def build_crop_url(image: CanvasImage, box: Box, size: tuple[int | None, int | None]) -> str:
+    """Return the URL of a region of an image at full size; "" if no image service can be asked for it.
+
+    Image services of level 0 serve no regions. The regions of a service whose stated size lies on its side are not
+    those of the upright page.
+
+    Args:
+        image: Image of the canvas.
+        box: Region of the upright page.
+        size: (width, height) of the upright page in pixels, if they are known.
+    """
+    is_turned = image.width != image.height and (image.height, image.width) == size
+    if image.service is None or image.service.level == 0 or is_turned:
+        return ""
+    return build_region_url(image.service, box, name=list_names(image.service, image.url, None)[0])

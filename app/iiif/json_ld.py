@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 # Keywords that only wrap a value: https://www.w3.org/TR/json-ld11/#keywords
 _WRAPPERS = ("@set", "@list", "@graph", "@value")
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.I)
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z]{1,8})*")
 LONGEST_ID = 2000  # longer IDs are cut to this many characters
 _LARGEST_SIZE = 1_000_000_000  # larger numbers of pixels are mistakes and would overflow a float later
 
@@ -69,6 +70,23 @@ def read_strings(value: Any) -> list[str]:
     texts = [item for item in read_list(value) if isinstance(item, str)]
     # JSON may contain unpaired surrogates (\ud800), which cannot be encoded in a file or a URL.
     return [re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) for text in texts]
+
+
+def read_texts(value: Any) -> dict[str, list[str]]:
+    """Return a text as a language map of Presentation 3. Texts without a valid language have the key ``none``.
+
+    >>> read_texts([{"@value": "page", "@language": "en"}, "1r"])
+    {'en': ['page'], 'none': ['1r']}
+    """
+    texts: dict[str, list[str]] = {}
+    for item in value if isinstance(value, list) else [value]:
+        parts = item if isinstance(item, dict) else {"none": item}
+        if "@value" in parts:
+            parts = {str(parts.get("@language")): parts["@value"]}
+        for language, words in parts.items():
+            if found := read_strings(words):
+                texts.setdefault(language if _LANGUAGE.fullmatch(language) else "none", []).extend(found)
+    return texts
 
 
 def read_ids(value: Any) -> list[str]:

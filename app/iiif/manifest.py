@@ -7,7 +7,8 @@ returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or ra
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,26 +18,36 @@ from app.iiif.collection import Collection, is_collection, parse_collection
 from app.iiif.json_ld import LONGEST_ID, read_id, read_json, read_kind, read_list, read_objects, read_path
 
 LONGEST_NAME = 200
+# Properties that describe a document, in Presentation 2 or 3.
+_DESCRIPTIVE = (
+    *("label", "metadata", "summary", "description", "rights", "license", "requiredStatement", "attribution"),
+    "viewingDirection",
+)
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest: its URL, the ID that it states (or "") and its canvases in order.
+    """A manifest.
 
     Attributes:
-        label: Label of a document that is no IIIF manifest, or "".
+        url: URL from which it was fetched.
+        id: ID that it states, or "".
+        canvases: Canvases in order.
+        description: Label, metadata, rights and similar properties, as the manifest has them.
+        file_ref: Label of a document that is no IIIF manifest, or "".
     """
 
     url: str
     id: str
     canvases: tuple[Canvas, ...]
-    label: str = ""
+    description: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    file_ref: str = ""
 
     @property
     def ref(self) -> str:
         """The label by which client apps identify the document. It is not unique, so never use it as a cache key."""
-        return self.label or build_manifest_ref(self.id, self.url)
+        return self.file_ref or build_manifest_ref(self.id, self.url)
 
     def image_name(self, canvas: Canvas) -> str:
         """Return the name of the image of a canvas in the annotation file.
@@ -143,7 +154,8 @@ def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Ma
     # Version 3 may describe a shared service at the top level; canvases refer to it by its ID.
     services = {read_id(block): block for block in read_objects(document.get("services"))}
     canvases = (parse_canvas(number, entry, services, url) for number, entry in enumerate(entries, 1))
-    return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases))
+    description = {name: document[name] for name in _DESCRIPTIVE if name in document}
+    return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases), description)
 
 
 def _may_be_manifest(kind: str) -> bool:

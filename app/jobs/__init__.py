@@ -14,6 +14,7 @@
     pairs            pairs of documents, and their scores
     job_groups       groups of images that show the same block, over all documents
     pair_pictures    two images next to each other, with what they have in common
+    page_images      the cached image of a page of a detection job
     result_payloads  payloads of results, built from the files of a job
 
     requests/        validated requests

@@ -2,21 +2,23 @@
 
 In: requests that ``server`` accepted (API key, limits). Out: JSON of the types in ``answers``, and files.
 
-    operations     decorators that declare and read the input of a view and declare its responses
-    answers        types of the JSON responses
-    score_answers  types of the JSON responses about pairs of images
-    submissions    routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
-                   /test-model; /delete_similarity
-    search         /search, /jobs/<id>/matches
-    estimates      the answer of /run_detect with estimate=true
-    jobs           /jobs: list, show, cancel, retry, redeliver
-    results        /jobs/<id>/annotations, scores, files
-    image_groups   /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
-    large_bodies   receive large uploads
-    uploads        /send-data, /send-dataset, /datasets
-    models         /models, /models/default
-    probes         /healthz, /readyz, /metrics
-    openapi        /openapi.json
+    operations      decorators that declare and read the input of a view and declare its responses
+    answers         types of the JSON responses
+    export_answers  types of the JSON responses about exports
+    score_answers   types of the JSON responses about pairs of images
+    submissions     routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
+                    /test-model; /delete_similarity
+    search          /search, /jobs/<id>/matches
+    estimates       the answer of /run_detect with estimate=true
+    jobs            /jobs: list, show, cancel, retry, redeliver
+    results         /jobs/<id>/scores, files
+    exports         /jobs/<id>/annotations, manifest.json, pages/<number>.jpg, links
+    image_groups    /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
+    large_bodies    receive large uploads
+    uploads         /send-data, /send-dataset, /datasets
+    models          /models, /models/default
+    probes          /healthz, /readyz, /metrics
+    openapi         /openapi.json
 """
 
 import logging
@@ -32,10 +34,11 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Register the routes and the error handlers in an application."""
-    from app.routes import image_groups, jobs, models, openapi, probes, results, search, submissions, uploads
+    from app.routes import exports, image_groups, jobs, models, openapi, probes, results, search, submissions, uploads
 
-    for module in (submissions, search, jobs, results, image_groups, uploads, models, probes, openapi):
+    for module in (submissions, search, jobs, exports, results, image_groups, uploads, models, probes, openapi):
         app.register_blueprint(module.routes)
+    app.register_blueprint(exports.viewer_routes)
     app.register_blueprint(models.default_routes)
     app.register_error_handler(ExtractorError, answer_error)
     app.register_error_handler(HTTPException, answer_http_error)

@@ -13,6 +13,8 @@ from typing_extensions import TypedDict
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
+from app.exports.csv_table import escape_formula
+from app.exports.group_manifests import format_archive
 from app.jobs.job_answers import Count, JobId
 from app.jobs.job_groups import load_groups
 from app.jobs.job_kinds import SIMILARITY
@@ -37,7 +39,10 @@ COLUMNS = (
 class GroupsQuery:
     """The query of ``GET /jobs/<id>/groups``."""
 
-    format: Annotated[Literal["json", "csv"], Field(description="The format of the response.")] = "json"
+    format: Annotated[
+        Literal["json", "csv", "iiif"],
+        Field(description="The format of the response; iiif is a zip file with a manifest for each group."),
+    ] = "json"
     limit: Annotated[
         int, Strict(), Field(ge=1, le=MOST_GROUPS, description="The largest number of groups to list."), FROM_TEXT
     ] = 1000
@@ -113,11 +118,12 @@ class Groups(TypedDict):
 
 @routes.get("/jobs/<job_id>/groups")
 @takes_query(GroupsQuery)
-@answers(Groups, others={"text/csv": {"type": "string"}})
+@answers(Groups, others={"text/csv": {"type": "string"}, "application/zip": BINARY})
 def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     """List the groups of images that show the same block, over all documents of a similarity job.
 
-    The largest group comes first. CSV has a row for each image. The header `Link` has the URL of the next page.
+    The largest group comes first. CSV has a row for each image. `iiif` has a manifest for
+    each group, with a canvas for each image. The header `Link` has the URL of the next page.
     """
     job = find_job(job_id)
     found = _load_groups(job)
@@ -127,6 +133,9 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
         following = url_for("image_groups.groups", job_id=job.id, format=query.format, limit=query.limit, offset=end)
     if query.format == "csv":
         response = Response(_format_csv(page), mimetype="text/csv")
+    elif query.format == "iiif":
+        address = url_for("jobs.show", job_id=job.id, _external=True)
+        response = Response(format_archive(page, _load_sizes(job), address), mimetype="application/zip")
     else:
         for group in page:
             for member in group["members"]:
@@ -170,6 +179,18 @@ def _load_groups(job: Job) -> list[dict[str, Any]]:
     return found
 
 
+def _load_sizes(job: Job) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return the sizes of the images of a job, by document ID and name."""
+    result = ComparisonResult(current_services.storage.job(job.id), job.request["documents"])
+    found = (result.load_document(doc_id) for doc_id in job.request["documents"])
+    return {
+        (document.doc_id, name): (width, height)
+        for document in found
+        if document
+        for name, (width, height) in zip(document.names, document.sizes, strict=False)
+    }
+
+
 def _check_kind(job: Job, result: str) -> None:
     if job.kind != SIMILARITY.name:
         raise NotFound(f"Job {job.id} is a {job.kind}: it has no {result}.")
@@ -198,5 +219,6 @@ def _format_csv(groups: Iterable[dict[str, Any]]) -> str:
             partner = member["partner"]
             head = group["group"], group["size"], "no" if place else "yes"
             image = member["document"], member["name"], member["url"], *(member["region"] or [""] * 4)
-            writer.writerow([*head, *image, *partner.values(), member["verdict"], member["probability"]])
+            cells = [*head, *image, *partner.values(), member["verdict"], member["probability"]]
+            writer.writerow(map(escape_formula, cells))
     return content.getvalue()

@@ -26,7 +26,7 @@ from app.config import PRODUCT, VERSION
 from app.jobs.requests.reading import adapt, get_schema
 from app.routes.answers import Document, Error
 from app.routes.operations import FORMS, JSON, Operation, View, answers, get_operation
-from app.server.authentication import OPEN, PROBES
+from app.server.authentication import LINKED, OPEN, PROBES
 
 routes = Blueprint("openapi", __name__)
 
@@ -39,7 +39,7 @@ INTRODUCTION = (
 )
 ERRORS = {
     400: "The API key is missing, or a part of the request is invalid. `message` says which.",
-    403: "The API key or the token is unknown, or requests without a key are not accepted from this network.",
+    403: "The key or the token is unknown, the signed link is not valid, or your network may not omit the key.",
     404: "The object does not exist, or it belongs to another client app.",
     413: "The request, or a file in it, exceeds a size limit.",
     429: "The rate limit is exceeded.",
@@ -52,6 +52,7 @@ PARAMETERS = {
     "pair": "The IDs of two documents of the job, in either order: `<id>-<id>`.",
     "a": "The ID of a document of the job.",
     "b": "The ID of a document of the job; it may be the same one.",
+    "number": "The number of the page, from 1.",
     "path": "The name of a file, as listed by `GET /jobs/{job_id}/files`.",
     "aikon.task": "The task of the front.",
     "aikon.tracking_id": "The ID of the task.",
@@ -128,7 +129,8 @@ class Schemas:
         )
         self.components: dict[str, Any] = definitions["$defs"]
         self._schemas = {each: schema for (each, _), schema in found.items()}
-        self._queries = {query: self.components.pop(query.__name__) for _, query, *_ in used if query}
+        queries = dict.fromkeys(query for _, query, *_ in used if query)
+        self._queries = {query: self.components.pop(query.__name__) for query in queries}
 
     def refer(self, record: Any) -> dict[str, Any]:
         return self._schemas[record]
@@ -163,6 +165,8 @@ def _describe(rule: Rule, view: View, schemas: Schemas) -> dict[str, Any]:
         described["requestBody"] = {"required": True, "content": dict(_list_bodies(operation, schemas))}
     if blueprint in OPEN:
         described["security"] = []
+    if blueprint in LINKED:
+        described["security"] = [{"key": []}, {}]
     content = {kind: {"schema": schema} for kind, schema in operation.other_types.items()}
     if operation.answer:
         content[JSON] = {"schema": schemas.refer(operation.answer)}

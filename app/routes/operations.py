@@ -117,7 +117,8 @@ def _prepend_record(view: View, read_record: Callable[[], Any]) -> View:
 
 
 def _read_body(kinds: Sequence[str]) -> Mapping[str, Any]:
-    if JSON not in kinds or request.mimetype in FORMS:
+    is_absent = not request.mimetype and not request.content_length
+    if JSON not in kinds or request.mimetype in FORMS or is_absent:
         return CombinedMultiDict([request.files, request.form])
     try:
         fields = parse_json(request.get_data())

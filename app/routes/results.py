@@ -1,4 +1,4 @@
-"""``/jobs/<id>/annotations``, ``/scores/<a>-<b>``, ``/files``: the results of jobs."""
+"""``/jobs/<id>/scores/<a>-<b>``, ``/files``: the results of comparisons and trainings."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, send_from_directory, url_for
+from flask import Blueprint, Response, jsonify, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.requests.reading import show
-from app.routes.answers import Annotations, File, Files
+from app.routes.answers import File, Files
 from app.routes.jobs import find_job
 from app.routes.operations import BINARY, answers, takes_query
 from app.routes.score_answers import Scores
@@ -31,13 +31,6 @@ routes = Blueprint("results", __name__)
 
 # Not fewer than a pair of documents can have: 20,000 images with 1000 best matches each, in both directions.
 MOST_PAIRS = 40_000_000
-
-
-@dataclass(frozen=True)
-class AnnotationsQuery:
-    """The query of ``GET /jobs/<id>/annotations``."""
-
-    format: Annotated[Literal["text", "json"], Field(description="The format of the response.")] = "text"
 
 
 @dataclass(frozen=True)
@@ -61,28 +54,6 @@ class ScoresQuery:
     offset: Annotated[
         int, Strict(), Field(ge=0, le=MOST_PAIRS, description="The number of pairs to skip."), FROM_TEXT
     ] = 0
-
-
-@routes.get("/jobs/<job_id>/annotations")
-@takes_query(AnnotationsQuery)
-@answers(Annotations, others={"text/plain": {"type": "string"}})
-def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
-    """Return the boxes of a detection job.
-
-    The text is the annotation file that is also sent to the client app: for each canvas a line `number image_name`,
-    followed by a line `x y width height` per box. JSON adds confidence and class of each box, and canvases that failed.
-    Coordinates are in pixels of the full-size image.
-    """
-    job = find_job(job_id)
-    folder = current_services.storage.job(job.id)
-    path = folder.annotations if query.format == "text" else folder.annotations_json
-    if not path.exists():
-        raise RequestError(f"Job {job_id} is {job.state}: it has no annotations{_advise(job)}")
-    if query.format == "text":
-        return Response(path.read_bytes(), mimetype="text/plain")
-    canvases = current_app.json.loads(path.read_bytes())
-    manifest_url, model = job.request["manifest_url"], job.model_label
-    return jsonify(Annotations(job_id=job.id, manifest_url=manifest_url, model=model, canvases=canvases))
 
 
 @routes.get("/jobs/<job_id>/scores/<pair>")

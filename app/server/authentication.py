@@ -1,6 +1,7 @@
 """Authentication: finds the client app of a request and stores it in ``g.client``.
 
-The header ``X-API-Key`` names the client app. AIKON fronts send no key: see :func:`_find_front`.
+The header ``X-API-Key`` identifies it. A signed link (see ``signed_links``) takes its place on some routes;
+``g.is_linked`` is then true. AIKON fronts send no key: see :func:`_find_front`.
 """
 
 import ipaddress
@@ -11,10 +12,13 @@ from app.auth import find_app, find_named_app
 from app.database.tables import ClientApp
 from app.errors import DatabaseUnavailable, RequestError, WrongNetwork
 from app.server.proxies import read_client_address
+from app.server.signed_links import find_linked_app
 from app.services import current_services
 
 # Blueprints whose routes need no key. All other routes need one.
 OPEN = frozenset({"models", "openapi", "health"})
+# Blueprints whose routes accept a signed link in place of a key. Each of them is about one job, `job_id`.
+LINKED = frozenset({"viewer"})
 # Blueprints of probes, which need no key and have no rate limit.
 PROBES = frozenset({"health"})
 # Blueprint whose routes need no key in requests from AIKON_NETWORKS.
@@ -27,7 +31,7 @@ def find_client() -> None:
     An error is stored in ``g.auth_error`` and raised later by :func:`require_key`, because requests with a wrong key
     count towards the rate limit.
     """
-    g.client, g.auth_error = None, None
+    g.client, g.auth_error, g.is_linked = None, None, False
     if request.endpoint is None or request.blueprint in PROBES:
         return
     key = request.headers.get("X-API-Key")
@@ -39,9 +43,16 @@ def find_client() -> None:
 
 
 def require_key() -> None:
-    """Raise the authentication error of a request if its route needs a key. Its body has not been read yet."""
-    if g.auth_error and request.blueprint not in OPEN:
+    """Raise the authentication error of a request if its route needs a key. Its body has not been read yet.
+
+    Signatures are checked here, after the rate limiter: a request with a link counts for its IP address.
+    """
+    if g.auth_error is None or request.blueprint in OPEN:
+        return
+    if request.blueprint not in LINKED or "signature" not in request.args:
         raise g.auth_error
+    g.client = find_linked_app((request.view_args or {})["job_id"], request.args)
+    g.is_linked = True
 
 
 def _find_front() -> ClientApp:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app.exports.csv_table import escape_formula
 from app.similarity.scores import ComparedDocument, Scores
 from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair
 
@@ -117,7 +118,7 @@ def format_csv(
         one, two = each["image_1"], each["image_2"]
         writer.writerow(
             [
-                *(a.doc_id, one["name"], one["url"], b.doc_id, two["name"], two["url"]),
+                *map(escape_formula, (a.doc_id, one["name"], one["url"], b.doc_id, two["name"], two["url"])),
                 *(each[name] for name in CSV_COLUMNS[6:11]),
                 *(",".join(map(str, each[name] or ())) for name in CSV_COLUMNS[11:]),
             ]

@@ -76,7 +76,7 @@ class Listing:
         ``https://…/file.pdf#page=3``.
         """
         canvases = (self._build_canvas(number, page) for number, page in enumerate(self.pages, 1))
-        return Manifest(self.origin, "", tuple(canvases), self.label)
+        return Manifest(self.origin, "", tuple(canvases), file_ref=self.label)
 
     def _build_canvas(self, number: int, page: ListedPage) -> Canvas:
         images: tuple[CanvasImage, ...] = ()

@@ -28,6 +28,7 @@ class LocalPages:
         self._folder = folder
         self._lock = threading.Lock()
         self._files: PageFiles | None = None
+        self._is_closed = False
 
     @cached_property
     def _listing(self) -> Listing | None:
@@ -58,6 +59,8 @@ class LocalPages:
         """
         try:
             with self._lock:
+                if self._is_closed:
+                    raise FetchError("The file with this page was closed.")
                 self._files = self._files or self._open()
             return self._files.read(self._places[image.url])
         except ManifestError as error:
@@ -76,6 +79,7 @@ class LocalPages:
 
     def close(self) -> None:
         with self._lock:
+            self._is_closed = True
             if self._files:
                 self._files.close()
 

@@ -24,6 +24,7 @@
     data/jobs/<job id>/dataset/                                      the data set of a training or evaluation, a copy
     data/jobs/<job id>/training/weights/last.pt, best.pt             the checkpoints of a training
     data/jobs/<job id>/results/                                      metrics, curves and pictures of a training
+    data/link-secret                                                 the secret that signs the links for viewers
     data/default-model.json                                          the weights for requests without a model
     data/number-formats.json                                         the results of the trials of number formats
     data/embeddings/<content>/images                                 the digests of the images of a document
@@ -41,6 +42,7 @@ data set comes from outside; it contains only letters, digits, ``-``, ``_`` and 
 """
 
 import contextlib
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterable
@@ -89,6 +91,16 @@ class Storage:
     def default_model(self) -> Path:
         """File with the name of the weights for requests without a model."""
         return self.root / "default-model.json"
+
+    def load_link_secret(self) -> bytes:
+        """Return the secret that signs the links for viewers. The first process that needs it creates it."""
+        path = self.root / "link-secret"
+        if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with lock_folder(self.root):
+                if not path.exists():
+                    write_atomic(path, secrets.token_bytes(32))
+        return path.read_bytes()
 
     @property
     def trials(self) -> Path:

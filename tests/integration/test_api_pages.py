@@ -12,6 +12,7 @@ from werkzeug.datastructures import FileStorage
 from app import errors
 from app.delivery.kinds import Kind, Status
 from app.delivery.outbox import RETRY_DELAYS
+from app.exports import FORMATS
 from app.jobs.requests import read
 from app.jobs.requests.reading import adapt, get_schema, parse_json
 from app.jobs.states import State
@@ -152,6 +153,7 @@ def read_query(query: str) -> dict[str, str]:
     ("page", "head", "words"),
     [
         ("api", "`state`", State),
+        ("exports", "read by", FORMATS),
         ("webhooks", "`status`", Status),
         ("webhooks", "`type`", [kind for kind in Kind if kind is not Kind.RESULT]),
         ("similarity", "`model`", [*BACKBONES, "timm:<model name>"]),

@@ -72,6 +72,20 @@ def test_a_detection_delivers_an_annotation_file(service: Service, sample: str) 
     assert requests.get(f"{answer['status_url']}/annotations", headers=service.headers, timeout=5).text == text
 
 
+def test_a_link_opens_the_boxes_and_the_pages_without_a_key(service: Service, sample: str) -> None:
+    job_id = service.detect(sample)
+    service.wait_until_finished(job_id)
+    link = service.post(f"/jobs/{job_id}/links")["manifest_url"]
+    manifest = requests.get(link, timeout=5).json()
+    regions = [note["target"] for canvas in manifest["items"] for note in canvas["annotations"][0]["items"]]
+    url = link.partition("/manifest.json")[0]
+    text = requests.get(f"{url}/annotations", headers=service.headers, timeout=5).text
+    boxes = [line.replace(" ", ",") for line in text.splitlines() if line.count(" ") == 3]
+    assert [region.partition("#xywh=")[2] for region in regions] == boxes
+    page = requests.get(f"{url}/pages/1.jpg?{link.partition('?')[2]}", timeout=5)
+    assert (page.status_code, page.headers["Access-Control-Allow-Origin"]) == (200, "*")
+
+
 def test_the_illustrations_of_the_sample_are_detected(service: Service, sample: str) -> None:
     service.wait_until_finished(service.detect(sample))
     (received,) = service.wait_for_messages()

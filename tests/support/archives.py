@@ -25,6 +25,12 @@ def make_zip(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED
     return buffer
 
 
+def open_zip(data: bytes) -> dict[str, bytes]:
+    """Return the files of a zip file by name."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def make_pages(*stems: str, folder: str = "") -> tuple[io.BytesIO, io.BytesIO]:
     """Return a zip file of pages, and a zip file of their labels with one box per page."""
     prefix = f"{folder}/" if folder else ""

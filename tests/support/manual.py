@@ -12,7 +12,7 @@ from app.config import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*.md"), *ROOT.glob("bench/*.md")])
 # Pages for developers of client apps.
-CLIENT_PAGES = ("api", "detection", "similarity", "training", "webhooks")
+CLIENT_PAGES = ("api", "detection", "exports", "similarity", "training", "webhooks")
 CLIENT = ROOT / "docs" / "client.py"
 JOB_ID = "a" * 32
 VARIABLES = {"$API_KEY": "key", "$METRICS_TOKEN": "token", "$API": "", "$JOB": JOB_ID}
@@ -118,7 +118,7 @@ def parse_curl(words: list[str]) -> Curl:
     curl, rest = Curl(), iter(words[1:])
     for word in map(_expand, rest):
         match _OPTIONS.get(word, word):
-            case "-O":
+            case "-O" | "-OJ":
                 pass
             case "method":
                 curl.method = next(rest)

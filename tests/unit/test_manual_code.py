@@ -17,7 +17,8 @@ from werkzeug.wrappers import Request
 
 from app.config import ROOT
 from app.delivery.payloads import build_headers, format_event, make_secret
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_text
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.exports.annotation_files import format_text
 from app.similarity.scores import ComparedDocument, Scores, format_scores
 from tests.support.manual import CLIENT_PAGES, list_blocks, read_page
 

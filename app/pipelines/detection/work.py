@@ -22,10 +22,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes, format_json, format_text
+from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes
 from app.detection.boxes import Detections
 from app.detection.parts import choose_grid
 from app.errors import FetchError
+from app.exports.annotation_files import format_json, format_text
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest

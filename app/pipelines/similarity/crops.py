@@ -11,9 +11,8 @@ from PIL import Image
 from app.errors import FetchError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import Box, build_region_url, derive_service
-from app.iiif.image_info import list_names
-from app.iiif.image_requests import parse_region
+from app.iiif.image_api import Box, derive_service
+from app.iiif.image_requests import build_crop_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.regions import fetch_region
 from app.images.pixels import decode_image, needs_turn
@@ -21,25 +20,31 @@ from app.pipelines.image_cache import CachedImage, ImageCache, evict
 from app.pipelines.similarity.documents import ListedImage
 
 
-def list_crop(number: int, image_name: str, xywh: Sequence[int], image: CanvasImage, name: str = "") -> ListedImage:
+def list_crop(
+    number: int,
+    image_name: str,
+    xywh: Sequence[int],
+    image: CanvasImage,
+    name: str = "",
+    size: tuple[int | None, int | None] = (None, None),
+) -> ListedImage:
     """Return the list entry of a crop, by default with the name ``{image stem}_{x},{y},{w},{h}``.
 
-    The URL requests the region at full size. Image services of level 0 serve no regions. For their pages, and for pages
-    without a service, it is the URL of the page with a media fragment
-    (https://www.w3.org/TR/media-frags/#naming-space).
+    The URL requests the region at full size. For a page without such regions, it is the URL of the page with a media
+    fragment (https://www.w3.org/TR/media-frags/#naming-space).
 
     Args:
         number: Canvas number.
         image_name: Name of the image of the canvas.
         xywh: Box in pixels of the full-size image.
-        image: Image of the canvas. Without its service, no region is requested.
+        image: Image of the canvas.
         name: Name of the crop.
+        size: (width, height) of the upright page in pixels, if they are known.
     """
     x, y, w, h = xywh
     shown = f"{x},{y},{w},{h}"
-    url = f"{image.url}{'&' if '#' in image.url else '#'}xywh={shown}"
-    if image.service and image.service.level > 0:
-        url = build_region_url(image.service, (x, y, w, h), name=list_names(image.service, image.url, None)[0])
+    url = build_crop_url(image, (x, y, w, h), size)
+    url = url or f"{image.url}{'&' if '#' in image.url else '#'}xywh={shown}"
     return ListedImage(name or f"{PurePosixPath(image_name).stem}_{shown}", url, number, (x, y, w, h))
 
 

@@ -74,7 +74,7 @@ class DocumentSource:
         document = fetch_document(self._url, self._folder, self._fetcher, self._limits)
         if isinstance(document, Collection):
             raise ManifestError(f"{self._url} is a collection: send its manifests one by one.")
-        is_list = bool(document.label) and not self._local.is_local
+        is_list = bool(document.file_ref) and not self._local.is_local
         found = self._list_crops(document) if self._crops else _list_pages(document, is_list)
         return check_length(found, document.url, self._max_images)
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from app.errors import ExtractorError
@@ -151,11 +150,10 @@ class DetectionSource:
 def _list_illustration(canvas: Mapping[str, Any], xywh: Sequence[int], image: CanvasImage) -> ListedImage:
     """Return the list entry of an illustration.
 
-    The regions of a service whose stated size lies on its side are not those of the upright page.
+    Its URL requests the region at full size, unless the regions of the service are not those of the upright page.
     """
-    is_square, size = image.height == image.width, (canvas.get("width"), canvas.get("height"))
-    is_turned = not is_square and (image.height, image.width) == size
-    return list_crop(canvas["number"], canvas["image_name"], xywh, replace(image, service=None) if is_turned else image)
+    size = canvas.get("width"), canvas.get("height")
+    return list_crop(canvas["number"], canvas["image_name"], xywh, image, size=size)
 
 
 def map_images(manifest: Manifest) -> dict[int, CanvasImage]:

@@ -11,8 +11,9 @@ import pytest
 from app.database.sessions import Database
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.errors import ManifestError
+from app.exports.annotation_files import format_json
 from app.jobs import DetectionRequest, Jobs, State
 from app.jobs.description import JobEvents
 from app.jobs.requests import AikonDocument, AikonTask

@@ -52,6 +52,7 @@ COMMAND_LINES = {
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
     "pictures": ("--folder {out}", ["Written: "]),
+    "formats": ("", ["| `coco` | pycocotools |", "| `yolo` | ultralytics |", "| `csv` |"]),
     "check-sample": ("{annotations}", ["4 canvases, 4 illustrations: as drawn"]),
 }
 # Commands that run a whole service; tests/service/test_bench_commands.py tests them, except for "workers".

@@ -24,7 +24,8 @@ from app.delivery.kinds import Kind
 from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, format_json, format_text
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.exports.annotation_files import format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
 from app.jobs.requests.reading import adapt
@@ -126,6 +127,9 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     folder.path.mkdir(parents=True)
     folder.annotations.write_text(format_text(PAGES))
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
+    services = app.extensions["services"]
+    folder.save("pages", 1, {"file": "1.image"})
+    write_atomic(services.storage.images(MANIFEST) / "1.image", make_image())
     return [done, cancelled, *waiting, searched, compared]
 
 
@@ -318,7 +322,7 @@ def use_existing_objects(case: "Case", job_id: str) -> None:
         case.path_parameters["job_id"] = job_id
     if "name" in case.path_parameters:
         case.path_parameters["name"] = "eida" if "datasets" in case.path else "illustrations"
-    documents = {"pair": "b-a", "a": "a", "b": "b"}
+    documents = {"pair": "b-a", "a": "a", "b": "b", "number": "1"}
     case.path_parameters |= {name: value for name, value in documents.items() if name in case.path_parameters}
     case.query |= {name: "1" for name in ("image_1", "image_2") if name in case.query}
     if isinstance(case.body, dict):

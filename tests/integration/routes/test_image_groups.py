@@ -13,6 +13,7 @@ from app.auth import add_app
 from app.jobs.states import STAGES
 from app.similarity.verified_pairs import Verdict, Verification
 from app.storage import Storage
+from tests.support.archives import open_zip
 from tests.support.comparison_results import NONE, SAME, Verified, save_result, save_verified
 
 ODD = 'p "1" +&=?#%2F;é, 12,80,590,522'
@@ -114,6 +115,17 @@ def test_csv_has_a_row_for_each_image(client: FlaskClient, headers: dict[str, st
     assert [row["representative"] for row in rows] == ["yes", "no", "no", "yes", "no"]
     assert {row["image"] for row in rows} == {"1", "x", "y", ODD}
     assert (rows[1]["x"], rows[1]["y"], rows[1]["width"], rows[1]["height"]) == ("4", "2", "40", "24")
+
+
+def test_iiif_has_a_manifest_for_each_group(client: FlaskClient, headers: dict[str, str], verified: str) -> None:
+    answer = client.get(f"/jobs/{verified}/groups?format=iiif", headers=headers)
+    assert answer.mimetype == "application/zip"
+    files = open_zip(answer.data)
+    assert list(files) == ["group-00001.json", "group-00002.json"]
+    _, canvas, _ = json.loads(files["group-00001.json"])["items"]
+    assert (canvas["width"], canvas["height"]) == (60, 40)
+    assert canvas["items"][0]["items"][0]["body"]["id"] == "https://library.example/a/x"
+    assert canvas["annotations"][0]["items"][0]["target"].endswith("#xywh=4,2,40,24")
 
 
 def test_groups_follow_new_pairs_and_forgotten_documents(

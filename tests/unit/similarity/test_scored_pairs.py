@@ -48,6 +48,12 @@ def test_the_json_has_the_verification_or_null() -> None:
     assert {unverified[name] for name in ("verdict", "probability", "inliers", "region_1", "transform")} == {None}
 
 
+def test_the_csv_contains_no_formulas() -> None:
+    document = ComparedDocument("-a", "1", ["=1"], ["@x"])
+    _, row = csv.reader(format_csv(list_scored(Scores([0], [0], [0.5], [0]), []), document, B, ["none"]).splitlines())
+    assert row[:3] == ["'-a", "'=1", "'@x"]
+
+
 def test_the_csv_has_a_row_per_pair_and_empty_values() -> None:
     text = format_csv(list_scored(SCORES, VERIFIED), A, B, ["none", "hflip"])
     head, none, unverified, same, _ = csv.reader(text.splitlines())

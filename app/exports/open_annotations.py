@@ -1,0 +1,53 @@
+"""Annotation lists of IIIF Presentation 2 (https://iiif.io/api/presentation/2.1/#annotation-list), in canvas units."""
+
+import json
+from typing import Any
+
+from app.exports.document import ExportedDocument, ExportedPage
+from app.exports.web_annotations import build_bodies
+
+CONTEXT = "http://iiif.io/api/presentation/2/context.json"
+
+
+def format_layer(document: ExportedDocument) -> str:
+    """Return a layer with an annotation list for each canvas.
+
+    An empty page has a list without resources. A failed page has no list.
+    """
+    layer_id = f"{document.address}/annotations?format=iiif2"
+    layer = {
+        "@context": CONTEXT,
+        "@id": layer_id,
+        "@type": "sc:Layer",
+        "label": document.ref,
+        "otherContent": [_build_list(document, page, layer_id) for page in document.processed],
+    }
+    return json.dumps(layer)
+
+
+def _build_list(document: ExportedDocument, page: ExportedPage, layer_id: str) -> dict[str, Any]:
+    list_id = f"{document.address}/lists/{page.record.number}"
+    resources = []
+    for number, box in enumerate(page.boxes, 1):
+        tag, *texts = build_bodies(box)
+        fragment = ",".join(map(str, page.scale_to_canvas(box)))
+        resources.append(
+            {
+                "@id": f"{list_id}/{number}",
+                "@type": "oa:Annotation",
+                "motivation": ["oa:tagging"],
+                "resource": [
+                    {"@type": "oa:Tag", "chars": tag},
+                    *({"@type": "dctypes:Text", "format": "text/plain", "chars": text} for text in texts),
+                ],
+                "on": f"{page.canvas_url}#xywh={fragment}",
+            }
+        )
+    return {
+        "@context": CONTEXT,
+        "@id": list_id,
+        "@type": "sc:AnnotationList",
+        "label": page.record.image_name,
+        "within": layer_id,
+        "resources": resources,
+    }
