@@ -15,7 +15,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     """
     from flask import Flask
 
-    from app import aikon, commands, routes
+    from app import aikon, commands, routes, web
     from app.config import Settings
     from app.server import middleware
     from app.services import Services
@@ -34,4 +34,5 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     middleware.register(app, settings)
     routes.register(app)
     aikon.register(app)
+    web.register(app)
     return app

@@ -8,8 +8,10 @@ best pairs is wrong.
 import io
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,7 @@ def main() -> None:
             pairs = judge_pairs(answer["pairs"], *woodcuts)
             show_pairs(pairs, count_true_pairs(*woodcuts))
             show_verification(api, job["job_id"], pairs)
+            offer_pages(api, original_job, job["job_id"])
             say("The service stops")
 
 
@@ -164,6 +167,18 @@ def show_verification(api: ApiClient, job_id: str, pairs: Sequence[JudgedPair]) 
     say(f"Written: {relative(picture)}, a verified pair with the matched regions")
     if right < len(verified):
         sys.exit(f"{len(verified) - right} verified pairs are wrong.")
+
+
+def offer_pages(api: ApiClient, *job_ids: str) -> None:
+    """Print the addresses of the jobs as pages. On a terminal, the service runs until Ctrl-C, so that they open."""
+    say("The results as pages in a browser:")
+    for job_id in job_ids:
+        print(f"  {api.url}/ui/jobs/{job_id}")
+    print(f"  API key to sign in: {api.headers['X-API-Key']}")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        print("  Press Ctrl-C to stop the service.", flush=True)
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def build_card(rank: str, pair: JudgedPair, colour: tuple[int, int, int]) -> PairCard:

@@ -55,6 +55,30 @@ def draw_named_pair(storage: Storage, result: ComparisonResult, first: NamedImag
     return content.getvalue()
 
 
+def load_named_image(storage: Storage, result: ComparisonResult, image: NamedImage, longest: int) -> bytes:
+    """Return an image of a job as JPEG, reduced to a longer side in pixels.
+
+    Raises:
+        NotFound: There is no such image, or its file was removed.
+    """
+    picture = _load(storage, _find(result, image), None).picture
+    picture.thumbnail((longest, longest))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def find_verified(result: ComparisonResult, first: NamedImage, second: NamedImage) -> Verification | None:
+    """Return the verification of two images, from the first to the second; None if they were not verified.
+
+    Regions and transform are in pixels of the full-size images.
+
+    Raises:
+        NotFound: There is no such image.
+    """
+    return _find_verification(result, _find(result, first), _find(result, second))
+
+
 @dataclass(frozen=True)
 class _Found:
     """An image of a job: its document, and its place in the lists of the document."""
@@ -97,11 +121,12 @@ def _turn(found: Verification) -> Verification:
         found,
         region_1=found.region_2,
         region_2=found.region_1,
-        transform=found.transform and _invert(found.transform),
+        transform=found.transform and invert(found.transform),
     )
 
 
-def _invert(transform: Sequence[float]) -> tuple[float, ...]:
+def invert(transform: Sequence[float]) -> tuple[float, ...]:
+    """Return the inverse of an affine transform ``(a, b, tx, c, d, ty)``."""
     a, b, tx, c, d, ty = transform
     area = a * d - b * c
     return d / area, -b / area, (b * ty - d * tx) / area, -c / area, a / area, (c * tx - a * ty) / area

@@ -1,9 +1,11 @@
 """``/jobs``: list, show, cancel, retry and redeliver jobs. A client app can access only its own jobs."""
 
+import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
-from flask import Blueprint, g, jsonify
+from flask import Blueprint, Response, g, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -23,6 +25,8 @@ from app.services import current_services
 routes = Blueprint("jobs", __name__)
 
 MOST_JOBS = 1000
+# Milliseconds until a client of server-sent events connects again.
+RETRY_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,17 @@ def show(job_id: str) -> ResponseReturnValue:
     if find_kind(job.kind).has_parts:
         described["jobs"] = [describe_part(part) for part in current_services.jobs.list_parts(job)]
     return jsonify(described)
+
+
+@routes.get("/jobs/<job_id>/events")
+@answers(None, others={"text/event-stream": {"type": "string"}})
+def follow(job_id: str) -> ResponseReturnValue:
+    """Return the state of a job as a server-sent event named `job`, with the JSON of GET /jobs/{job_id}.
+
+    The stream ends after the event, and clients of server-sent events connect again after two seconds. An open
+    connection therefore holds no thread of the server.
+    """
+    return format_events([show(job_id).get_json()])
 
 
 @routes.post("/jobs/<job_id>/cancel")
@@ -129,6 +144,15 @@ def redeliver(job_id: str) -> ResponseReturnValue:
         raise RequestError(f"Job {job_id} has nothing to send: {_explain_missing_delivery(job)}.")
     current_services.queue.wake(DELIVER)
     return jsonify(Done(message="The result will be sent again.", job_id=job_id))
+
+
+def format_events(found: Iterable[dict[str, Any]]) -> Response:
+    """Return events named ``job``, and the time after which a client connects again.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    lines = [f"retry: {RETRY_MS}\n\n", *(f"event: job\ndata: {json.dumps(each)}\n\n" for each in found)]
+    return Response("".join(lines), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 def find_job(job_id: str) -> Job:

@@ -26,7 +26,7 @@ from app.config import PRODUCT, VERSION
 from app.jobs.requests.reading import adapt, get_schema
 from app.routes.answers import Document, Error
 from app.routes.operations import FORMS, JSON, Operation, View, answers, get_operation
-from app.server.authentication import LINKED, OPEN, PROBES
+from app.server.authentication import LINKED, OPEN, OPEN_PAGES, PAGES, PROBES
 
 routes = Blueprint("openapi", __name__)
 
@@ -84,9 +84,15 @@ def show_document() -> ResponseReturnValue:
     return jsonify(current_app.extensions["openapi"] | {"servers": [{"url": request.script_root or "/"}]})
 
 
+def list_api_rules(app: Flask) -> list[Rule]:
+    """Return the routes for programs, without the pages for people."""
+    rules = (rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] not in (PAGES, OPEN_PAGES))
+    return sorted(rules, key=lambda rule: rule.rule)
+
+
 def build_document(app: Flask) -> dict[str, Any]:
     """Return the OpenAPI document, version 3.1 (https://spec.openapis.org/oas/v3.1.1.html)."""
-    rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+    rules = list_api_rules(app)
     views = {rule.endpoint: app.view_functions[rule.endpoint] for rule in rules}
     schemas = Schemas(map(get_operation, views.values()))
     paths: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from flask import request
 from pydantic import InstanceOf, WithJsonSchema
-from werkzeug.datastructures import CombinedMultiDict, FileStorage
+from werkzeug.datastructures import CombinedMultiDict, FileStorage, MultiDict
 
 from app.errors import RequestError
 from app.jobs.requests import read
@@ -119,7 +119,8 @@ def _prepend_record(view: View, read_record: Callable[[], Any]) -> View:
 def _read_body(kinds: Sequence[str]) -> Mapping[str, Any]:
     is_absent = not request.mimetype and not request.content_length
     if JSON not in kinds or request.mimetype in FORMS or is_absent:
-        return CombinedMultiDict([request.files, request.form])
+        chosen = [(name, file) for name, file in request.files.items(multi=True) if file]  # a browser sends empty ones
+        return CombinedMultiDict([MultiDict(chosen), request.form])
     try:
         fields = parse_json(request.get_data())
     except ValueError as error:

@@ -8,7 +8,7 @@ from flask_limiter import RateLimitExceeded
 
 from app.config import Settings
 from app.database.connections import wait_at_most
-from app.server import authentication, rate_limiting
+from app.server import authentication, rate_limiting, sessions
 from app.server.proxies import TrustedProxies
 from app.server.request_limits import BoundedRequest, clear_deadline, set_request_deadline
 
@@ -28,6 +28,7 @@ def register(app: Flask, settings: Settings) -> None:
         wsgi_app = TrustedProxies(wsgi_app, settings.proxies)
     app.wsgi_app = ConcurrencyLimit(wsgi_app, MAX_CONCURRENT_REQUESTS)  # type: ignore[method-assign]
     app.before_request(lambda: set_request_deadline(settings.request_seconds))
+    sessions.register(app)
     app.before_request(authentication.find_client)
     rate_limiting.build_limiter(settings).init_app(app)
     app.register_error_handler(RateLimitExceeded, rate_limiting.answer_too_many)

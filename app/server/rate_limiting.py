@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.config import Settings
-from app.server.authentication import PROBES
+from app.server.authentication import PAGES, PROBES
 from app.services import current_services
 
 # Timeout of the broker. After a timeout, requests are counted in memory until the broker answers again.
@@ -41,7 +41,7 @@ def build_limiter(settings: Settings) -> Limiter:
         # If several requests find the broker unavailable at once, only the first is counted in memory; the others pass.
         swallow_errors=True,
     )
-    limiter.request_filter(lambda: request.blueprint in PROBES)
+    limiter.request_filter(lambda: request.blueprint in PROBES or _is_image_of_page())
     return limiter
 
 
@@ -76,6 +76,11 @@ def _seconds_left(breached: RequestLimit) -> int:
         return max(1, math.ceil(breached.reset_at - time.time()))
     except RedisError:
         return breached.limit.get_expiry()
+
+
+def _is_image_of_page() -> bool:
+    """Return whether a signed-in person asks for an image: a page for people has hundreds of them."""
+    return request.blueprint == PAGES and g.client is not None and request.path.endswith(".jpg")
 
 
 def _choose_limit() -> str:

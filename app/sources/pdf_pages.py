@@ -49,7 +49,9 @@ class PdfPages:
         if not self._pages:
             raise ManifestError(f"{self._shown} is a PDF without pages: check the file.")
         if self._pages > max_pages:
-            raise ManifestError(f"{self._shown} has {self._pages} pages; at most {max_pages} are accepted.")
+            raise ManifestError(
+                f"{self._shown} has {self._pages} pages; at most {max_pages} are accepted (MAX_CANVASES)."
+            )
         return [ListedPage(str(number)) for number in range(1, self._pages + 1)]
 
     def read(self, place: str) -> FetchedImage:

@@ -44,7 +44,8 @@ _PASSWORD = raw.FPDF_ERR_PASSWORD
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    with suppress(ValueError, OSError):  # a lower limit holds already, or the system has none
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     Image.MAX_IMAGE_PIXELS = None  # the page is limited here, and checked by the parent process
     signal.alarm(PAGE_SECONDS)
     try:

@@ -13,6 +13,7 @@
     data/jobs/<job id>/detections/0001.json                          the detections on a canvas
     data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections
     data/jobs/<job id>/ahead-<digest>/0001.json, ahead-marker        detections made during the download
+    data/jobs/<job id>/thumbnails/0001.jpg                           the reduced images of pages that were looked at
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
     data/jobs/<job id>/documents/0001.pages/                         its listing.json, source.file or manifest.json

@@ -48,6 +48,10 @@ class JobFolder:
     def annotations_json(self) -> Path:
         return self.path / "annotations.json"
 
+    def thumbnail(self, number: int) -> Path:
+        """Return the path of the reduced image of a page."""
+        return self.path / "thumbnails" / f"{number:04d}.jpg"
+
     @property
     def query(self) -> Path:
         """The image of a search."""

@@ -36,11 +36,12 @@ ALLOWED = {
     "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors exports iiif images jobs monitoring server services similarity sources "
     "storage training",
+    "web": "database detection errors exports images jobs routes server services similarity storage",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "aikon": "database delivery detection errors exports jobs net routes services similarity",
     "commands": "auth database errors services",
-    "_": "aikon commands config routes server services workers",
+    "_": "aikon commands config routes server services web workers",
     "app": "_ errors",
     "demo": "auth config database detection errors images",
 }
@@ -60,7 +61,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("aikon", "auth", "commands", "routes", "server", "services")
+WEB = ("aikon", "auth", "commands", "routes", "server", "services", "web")
 
 
 def find_package(path: Path) -> str:
@@ -172,6 +173,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
         "storage",
         "training",
         "training/label_formats",
+        "web",
         "workers",
     ],
 )

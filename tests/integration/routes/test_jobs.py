@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -224,3 +225,11 @@ def test_a_collection_lists_cancels_and_retries_its_jobs(
     assert (again.status_code, again.json["message"]) == (200, "2 parts of the job are tried again.")
     refused = client.post(f"/jobs/{job_id}/retry", headers=headers)
     assert (refused.status_code, refused.json["message"][-30:]) == (400, "there is nothing to try again.")
+
+
+def test_progress_is_a_server_sent_event(client: FlaskClient, headers: dict[str, str], job_id: str) -> None:
+    answer = client.get(f"/jobs/{job_id}/events", headers=headers)
+    assert answer.mimetype == "text/event-stream"
+    retry, event, rest = answer.text.split("\n\n")
+    assert (retry, rest) == ("retry: 2000", "")
+    assert json.loads(event.removeprefix("event: job\ndata: ")) == client.get(f"/jobs/{job_id}", headers=headers).json

@@ -1,0 +1,211 @@
+"""The pages of a detection job, one page, all illustrations, and their images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, g, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.database.tables import Job
+from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.errors import NotFound
+from app.exports import FORMATS
+from app.exports.document import ExportedPage, load_document
+from app.jobs.job_kinds import DETECTION
+from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
+from app.jobs.requests.detection_request import name_origin
+from app.routes import exports
+from app.routes.jobs import find_job
+from app.services import current_services
+from app.web.job_list import build_row
+from app.web.job_pages import load_pages
+from app.web.rendering import pages
+from app.web.search_page import list_models
+
+# Pages and illustrations on one page of the site.
+SHOWN_PAGES, SHOWN_CROPS = 300, 200
+IMAGE_SECONDS = 86_400
+WAITING = "waiting"
+# OpenSeadragon adds one style element to the page. This is the hash of its content, for the policy.
+OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A page of the document in the strip and in the grid.
+
+    Attributes:
+        number: Number of the page, from 1.
+        status: ``detected``, ``empty``, ``failed`` or ``waiting``.
+        page: Page with its detections; None while it waits.
+    """
+
+    number: int
+    status: str
+    page: AnnotatedPage | None
+
+    @property
+    def boxes(self) -> Sequence[BoxRecord]:
+        return self.page.boxes if self.page else ()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """An illustration on the contact sheet: its page, its position on it from 1, and its box."""
+
+    page: AnnotatedPage
+    index: int
+    box: BoxRecord
+
+
+def show_detection(job: Job, frame: dict[str, Any]) -> str:
+    """Show a detection job: which pages are done, and what was found on them."""
+    cells = _list_cells(job)
+    status = request.args.get("status", "")
+    chosen = [cell for cell in cells if status in ("", cell.status)]
+    offset = min(request.args.get("offset", 0, type=_parse_count), max(len(chosen) - 1, 0))
+    counts = {name: sum(cell.status == name for cell in cells) for name in (*PageStatus, WAITING)}
+    return render_template(
+        "detection.html",
+        **frame,
+        cells=cells,
+        shown=chosen[offset : offset + SHOWN_PAGES],
+        chosen_status=status,
+        counts=counts,
+        offset=offset,
+        step=SHOWN_PAGES,
+        matching=len(chosen),
+        failed_pages=[cell.page for cell in cells if cell.page and cell.status == PageStatus.FAILED],
+        formats=[*FORMATS],
+        threshold=current_services.settings.confidence,
+    )
+
+
+@pages.get("/jobs/<job_id>/pages/<int:number>")
+def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
+    """Show one page with its detections, and the page of the image at the library for a closer look."""
+    job = _find_detection(job_id)
+    cells = _list_cells(job)
+    if not 1 <= number <= len(cells):
+        raise NotFound(f"Job {job_id} has no page {number}: it has {len(cells)}.")
+    cell = cells[number - 1]
+    exported = _find_exported(job, number)
+    g.styles = [OPENSEADRAGON_STYLE]
+    service = exported.image.service if exported and exported.image else None
+    if (
+        service and service.level
+    ):  # the only page that asks the library for something: the full-size image, for the zoom
+        parts = urlsplit(service.id)
+        g.image_hosts = [f"{parts.scheme}://{parts.netloc}"]
+    others = [each.number for each in cells if each.boxes]
+    return render_template(
+        "page.html",
+        job=job,
+        row=build_row(job),
+        cell=cell,
+        count=len(cells),
+        next_found=next((other for other in others if other > number), None),
+        previous_found=next((other for other in reversed(others) if other < number), None),
+        service=service if service and service.level else None,
+        crop_urls=[exported.build_crop_url(box) for box in cell.boxes] if exported else [],
+        threshold=current_services.settings.confidence,
+        models=list_models(),
+    )
+
+
+@pages.get("/jobs/<job_id>/illustrations")
+def show_illustrations(job_id: str) -> ResponseReturnValue:
+    """Show all illustrations of a document on one sheet."""
+    job = _find_detection(job_id)
+    crops = [
+        Crop(cell.page, index, box)
+        for cell in _list_cells(job)
+        if cell.page
+        for index, box in enumerate(cell.page.boxes, 1)
+    ]
+    order = request.args.get("sort", "page")
+    if order == "confidence":
+        crops.sort(key=lambda crop: -crop.box.confidence)
+    offset = min(request.args.get("offset", 0, type=_parse_count), max(len(crops) - 1, 0))
+    return render_template(
+        "illustrations.html",
+        job=job,
+        row=build_row(job),
+        crops=crops[offset : offset + SHOWN_CROPS],
+        total=len(crops),
+        offset=offset,
+        step=SHOWN_CROPS,
+        sort=order,
+        threshold=current_services.settings.confidence,
+    )
+
+
+@pages.get("/jobs/<job_id>/annotations")
+def download_annotations(job_id: str) -> ResponseReturnValue:
+    """Return the result in a format, as ``GET /jobs/<id>/annotations`` does."""
+    response: Any = exports.annotations(job_id=job_id)
+    if "Content-Disposition" not in response.headers:
+        ending = FORMATS[request.args.get("format") or "text"].ending
+        name = f"{find_job(job_id).manifest_ref or job_id}{ending}"
+        response.headers.set("Content-Disposition", "attachment", filename=name)
+    return response
+
+
+@pages.get("/jobs/<job_id>/pages/<number>.jpg")
+def show_page_image(job_id: str, number: str) -> ResponseReturnValue:
+    job = _find_detection(job_id)
+    return _send(load_page_image(current_services.storage, job.id, name_origin(job.request), number))
+
+
+@pages.get("/jobs/<job_id>/thumbnails/<number>.jpg")
+def show_thumbnail(job_id: str, number: str) -> ResponseReturnValue:
+    job = _find_detection(job_id)
+    return _send(load_thumbnail(current_services.storage, job.id, name_origin(job.request), number))
+
+
+@pages.get("/jobs/<job_id>/illustrations/<int:number>-<int:index>.jpg")
+def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
+    """Return an illustration, cut from the cached image."""
+    job = _find_detection(job_id)
+    cells = _list_cells(job)
+    page = cells[number - 1].page if 1 <= number <= len(cells) else None
+    if page is None or not page.width or not page.height or not 1 <= index <= len(page.boxes):
+        raise NotFound(f"Job {job_id} has no illustration {index} on page {number}.")
+    size, box = (page.width, page.height), page.boxes[index - 1].xywh
+    source = name_origin(job.request)
+    return _send(load_crop(current_services.storage, job.id, source, str(number), box, size))
+
+
+def _find_detection(job_id: str) -> Job:
+    job = find_job(job_id)
+    if job.kind != DETECTION.name:
+        raise NotFound(f"Job {job_id} is a {job.kind}: it has no pages.")
+    return job
+
+
+def _list_cells(job: Job) -> list[Cell]:
+    found = load_pages(current_services.storage.job(job.id), job)
+    return [Cell(number, page.status if page else WAITING, page) for number, page in enumerate(found, 1)]
+
+
+def _find_exported(job: Job, number: int) -> ExportedPage | None:
+    """Return a page with its canvas; None before the job has a result."""
+    try:
+        storage = current_services.storage
+        images = storage.images(name_origin(job.request))
+        document = load_document(storage.job(job.id), job.request, images, "")
+    except FileNotFoundError:
+        return None
+    return next((page for page in document.pages if page.record.number == number), None)
+
+
+def _send(image: bytes) -> Response:
+    response = Response(image, mimetype="image/jpeg")
+    response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
+    return response
+
+
+def _parse_count(text: str) -> int:
+    return max(0, int(text[:9]))

@@ -1,0 +1,126 @@
+"""The list of all jobs, and the form that starts a detection."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app.database.tables import Job
+from app.errors import RequestError
+from app.jobs import State
+from app.jobs.description import count_failed
+from app.jobs.job_kinds import AIKON, COLLECTION, DETECTION, KINDS, SIMILARITY
+from app.jobs.states import FINISHED
+from app.routes import submissions
+from app.routes.jobs import format_events
+from app.services import current_services
+from app.web.rendering import load_texts, pages
+
+# Jobs on a page of the list.
+LISTED = 100
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job in the list.
+
+    Attributes:
+        job: Row of the database.
+        title: Label of the manifest, the documents or the data set.
+        summary: Result so far in a few words, or "".
+        failed: Number of failed canvases or images.
+    """
+
+    job: Job
+    title: str
+    summary: str
+    failed: int
+
+    @property
+    def is_finished(self) -> bool:
+        return self.job.state in FINISHED
+
+
+@pages.get("/jobs")
+def list_jobs() -> ResponseReturnValue:
+    """Show the jobs of the client app, newest first, and the form for a new one."""
+    state = request.args.get("state", "")
+    chosen = State(state) if state in [*State] else None
+    jobs = current_services.jobs.list_recent(g.client.id, chosen, LISTED)
+    kind = request.args.get("kind", "")
+    shown = [build_row(job) for job in jobs if not kind or job.kind == kind]
+    return render_template(
+        "jobs.html",
+        rows=shown,
+        states=[*State],
+        kinds=[*KINDS],
+        chosen={"state": state, "kind": kind},
+        models=[*current_services.models.list_weights()],
+        form=request.args,
+    )
+
+
+@pages.post("/jobs")
+def start_detection() -> ResponseReturnValue:
+    """Start a detection, or estimate it, as ``POST /run_detect`` does."""
+    try:
+        answer: Any = submissions.run_detect()
+    except RequestError as error:
+        flash(error.message, "error")
+        return redirect(url_for("pages.list_jobs", manifest_url=request.form.get("manifest_url") or None))
+    found = answer.get_json()
+    flash(found["message"], "done")
+    if "job_id" in found:
+        return redirect(url_for("pages.show_job", job_id=found["job_id"]))
+    return redirect(url_for("pages.list_jobs", manifest_url=request.form.get("manifest_url") or None))
+
+
+@pages.get("/jobs/events")
+def follow_jobs() -> ResponseReturnValue:
+    """Return the progress of the jobs as events."""
+    jobs = current_services.jobs.list_recent(g.client.id, None, LISTED)
+    return format_events([describe_progress(job) for job in jobs])
+
+
+def describe_progress(job: Job) -> dict[str, Any]:
+    """Return what a page shows of the progress of a job."""
+    row = build_row(job)
+    names = load_texts()["states"]
+    return {
+        "job_id": job.id,
+        "state": job.state,
+        "state_name": names[job.state],
+        "done": job.done,
+        "total": job.total,
+        "summary": row.summary,
+        "failed": row.failed,
+        "finished": row.is_finished,
+    }
+
+
+def build_row(job: Job) -> JobRow:
+    return JobRow(job, name_job(job), _summarise(job), count_failed(job))
+
+
+def name_job(job: Job) -> str:
+    """Return the title of a job."""
+    texts, request = load_texts()["jobs"], job.request
+    if job.kind in (DETECTION.name, COLLECTION.name):
+        return job.manifest_ref or str(request.get("manifest_url") or "")
+    if job.kind in (SIMILARITY.name, AIKON.name):
+        names = [each if isinstance(each, str) else each["uid"] for each in request["documents"]]
+        return " · ".join(names[:4]) + (texts["more"].format(count=len(names) - 4) if len(names) > 4 else "")
+    return str(request.get("data") or request.get("dataset") or request.get("image_url") or texts["upload"])
+
+
+def _summarise(job: Job) -> str:
+    texts, coverage = load_texts()["jobs"], job.coverage or {}
+    if job.kind == DETECTION.name and coverage:
+        failed = len(coverage["failed"])
+        text = str(texts["pages_found"]).format(detected=coverage["detected"], empty=coverage["empty"])
+        return text + (str(texts["pages_failed"]).format(failed=failed) if failed else "")
+    if job.kind == SIMILARITY.name and coverage:
+        images = sum(document["usable"] for document in coverage["documents"])
+        return str(texts["images_compared"]).format(images=images, documents=len(coverage["documents"]))
+    return ""

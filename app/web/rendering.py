@@ -1,0 +1,114 @@
+"""Templates, texts, error pages, and the headers of every page."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from app.errors import ExtractorError, NotFound, Unauthenticated
+from app.jobs.description import format_moment
+from app.server.authentication import OPEN_PAGES, PAGES
+from app.server.sessions import ROOT_PATH, check_token
+
+FOLDER = Path(__file__).parent
+# Pages that need a session, and those that do not.
+pages = Blueprint(PAGES, __name__, url_prefix=ROOT_PATH, template_folder="templates")
+open_pages = Blueprint(OPEN_PAGES, __name__, url_prefix=ROOT_PATH, static_folder="static", static_url_path="/static")
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; "
+    "img-src 'self'{hosts}; connect-src 'self'{hosts}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_STATIC_SECONDS = 365 * 86_400
+
+
+@cache
+def load_texts() -> Mapping[str, Any]:
+    """Return the texts of the pages, by page and name."""
+    return tomllib.loads((FOLDER / "texts" / "en.toml").read_text())
+
+
+@pages.app_template_filter("moment")
+def _format_moment(seconds: float) -> str:
+    return format_moment(seconds, "seconds")
+
+
+@pages.app_template_filter("when")
+def _format_when(seconds: float) -> str:
+    """Return a time in UTC for people."""
+    return format_moment(seconds, "minutes").replace("T", " ").replace("Z", " UTC")
+
+
+@pages.context_processor
+@open_pages.context_processor
+def _add_texts() -> dict[str, Any]:
+    return {"texts": load_texts(), "client": g.client, "csrf": session.get("csrf", ""), "asset": _build_asset_url}
+
+
+def _build_asset_url(name: str) -> str:
+    """Return the URL of a static file. It changes with the file, so that browsers may keep the file."""
+    return url_for(f"{OPEN_PAGES}.static", filename=name, v=_hash_asset(name))
+
+
+@cache
+def _hash_asset(name: str) -> str:
+    return hashlib.sha256((FOLDER / "static" / name).read_bytes()).hexdigest()[:12]
+
+
+@pages.before_request
+def _check_form() -> None:
+    """Reject a form without the token of the session. The sign-in form has no session yet."""
+    if request.method == "POST":
+        check_token(request.form.get("csrf", ""))
+
+
+@pages.after_request
+@open_pages.after_request
+def _add_headers(response: Response) -> Response:
+    """Add the headers of every page.
+
+    A page with a viewer sets ``g.image_hosts``, the servers whose images it may show, and ``g.styles``, hashes of style
+    elements.
+    """
+    hosts, styles = ("".join(f" {each}" for each in g.get(name, ())) for name in ("image_hosts", "styles"))
+    response.headers["Content-Security-Policy"] = _POLICY.format(hosts=hosts, styles=styles)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    if request.endpoint == f"{OPEN_PAGES}.static":
+        response.cache_control.public, response.cache_control.max_age = True, _STATIC_SECONDS
+    elif response.mimetype == "text/html":
+        response.cache_control.no_store = True
+    return response
+
+
+@pages.errorhandler(Unauthenticated)
+def _ask_to_sign_in(_: Unauthenticated) -> ResponseReturnValue:
+    target = request.full_path.removesuffix("?") if request.method == "GET" else None
+    return redirect(url_for("open_pages.sign_in", next=target))
+
+
+@pages.errorhandler(ExtractorError)
+@open_pages.errorhandler(ExtractorError)
+def _show_error(error: ExtractorError) -> ResponseReturnValue:
+    """Show an error as a page. A form shows it above its fields, where the person was."""
+    if request.method == "POST" and g.client and not isinstance(error, NotFound):
+        flash(error.message, "error")
+        return redirect(find_previous())
+    return render_template("error.html", error=error), error.status, dict(error.headers)
+
+
+def find_previous() -> str:
+    """Return the path of the page that sent a form: its field ``back``, if it is a path of these pages."""
+    back = request.form.get("back", "")
+    is_own = back.startswith(f"{ROOT_PATH}/") and "\\" not in back and not back.startswith("//")
+    return f"{request.script_root}{back}" if is_own else url_for("pages.list_jobs")
+
+
+@pages.get("/<path:path>")
+def _find_nothing(path: str) -> ResponseReturnValue:
+    raise NotFound(f"There is no page {path[:80]!r}.")

@@ -1,0 +1,108 @@
+"""Search for an image: the form, and the matches."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, flash, g, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from app.database.tables import Job
+from app.errors import NotFound, RequestError
+from app.images.pixels import decode_picture
+from app.jobs import SearchRequest
+from app.jobs.job_kinds import SIMILARITY
+from app.jobs.pairs import ComparisonResult
+from app.routes import search
+from app.routes.jobs import find_job
+from app.services import current_services
+from app.similarity.backbones import DEFAULT_BACKBONE
+from app.web.rendering import pages
+from app.web.similarity_page import THUMBNAIL
+
+# Comparisons whose backbones are offered.
+REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """A match.
+
+    Attributes:
+        match: Match as in ``GET /jobs/<id>/matches``.
+        job_id: ID of the similarity job whose cache has the image; "" if there is none any more.
+        size: (width, height) of the full-size image in pixels.
+    """
+
+    match: dict[str, Any]
+    job_id: str
+    size: tuple[int, int]
+
+
+@pages.get("/search")
+def show_search() -> ResponseReturnValue:
+    """Show the form."""
+    return render_template("search.html", models=list_models())
+
+
+@pages.post("/search")
+def start_search() -> ResponseReturnValue:
+    """Search as ``POST /search`` does, and lead to the matches."""
+    answer: Any = search.search()
+    found = answer.get_json()
+    if "matches" not in found:
+        flash(found["message"], "done")
+    return redirect(url_for("pages.show_job", job_id=found["job_id"]))
+
+
+@pages.get("/jobs/<job_id>/query.jpg")
+def show_query(job_id: str) -> ResponseReturnValue:
+    """Return the image of a search, reduced."""
+    path = current_services.storage.job(find_job(job_id).id).query
+    try:
+        with path.open("rb") as file:
+            picture, _ = decode_picture(file, 2 * THUMBNAIL)
+        picture.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+        content = io.BytesIO()
+        picture.save(content, "JPEG", quality=85)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NotFound(f"The image of search {job_id} is no longer on this server.") from error
+    return Response(content.getvalue(), mimetype="image/jpeg")
+
+
+def show_matches(job: Job, frame: dict[str, Any]) -> str:
+    """Show the matches of a search."""
+    found = search.matches(job_id=job.id).get_json() if job.state == "done" else None
+    matches = _locate(job, found["matches"]) if found else []
+    return render_template("matches.html", **frame, found=found, matches=matches)
+
+
+def list_models() -> list[str]:
+    """Return the backbones of the latest comparisons of the client app: only their documents can be searched."""
+    jobs = current_services.jobs.list_recent(g.client.id, None, REMEMBERED)
+    models = dict.fromkeys(job.request["model"] for job in jobs if job.kind == SIMILARITY.name)
+    return [*models] or [DEFAULT_BACKBONE]
+
+
+def _locate(job: Job, matches: list[dict[str, Any]]) -> list[FoundImage]:
+    """Find the similarity job that has the image of each match."""
+    try:
+        embedded = current_services.documents.list_embedded(job.app_id, SearchRequest.from_json(job.request))
+    except RequestError:  # the documents were forgotten meanwhile
+        embedded = []
+    jobs: dict[str, str] = {}
+    for row in embedded:
+        jobs.setdefault(row.doc_id, row.job_id)
+    return [_describe(match, jobs.get(match["document"], "")) for match in matches]
+
+
+def _describe(match: dict[str, Any], job_id: str) -> FoundImage:
+    if not job_id:
+        return FoundImage(match, "", (1, 1))
+    documents = current_services.jobs.find(job_id, g.client.id).request["documents"]
+    document = ComparisonResult(current_services.storage.job(job_id), documents).load_document(match["document"])
+    name = match["image"]["name"]
+    if document is None or name not in document.names or not document.sizes:
+        return FoundImage(match, "", (1, 1))
+    width, height = document.sizes[document.names.index(name)]
+    return FoundImage(match, job_id, (width, height))

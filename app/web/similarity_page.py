@@ -1,0 +1,214 @@
+"""The pairs of images of a similarity job, two images laid over each other, and the groups."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.database.tables import Job
+from app.errors import NotFound, RequestError
+from app.jobs.job_kinds import SIMILARITY
+from app.jobs.pair_pictures import NamedImage, find_verified, invert, load_named_image
+from app.jobs.pairs import ComparisonResult, Pair, find_pairs, list_pairs, name_pair
+from app.routes import image_groups, results
+from app.routes.jobs import find_job
+from app.services import current_services
+from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
+from app.similarity.scores import ComparedDocument
+from app.similarity.verified_pairs import Region, Verdict, Verification
+from app.web.job_list import build_row
+from app.web.rendering import pages
+
+SHOWN_PAIRS, SHOWN_GROUPS = 30, 20
+# The matrix of documents is left out for more documents: it would be too large to read.
+MOST_IN_MATRIX = 30
+THUMBNAIL, LARGE = 400, 1200
+IMAGE_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Side:
+    """An image of a pair: its document, name and address, its full size in pixels, and the matched region."""
+
+    document: str
+    name: str
+    url: str
+    size: Sequence[int]
+    region: Region | None
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """A pair of images with its score and its verification."""
+
+    sides: tuple[Side, Side]
+    score: float
+    transposition: str
+    found: Verification | None
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A document, and the number of verified pairs with each document; None where the pair is below the diagonal."""
+
+    document: str
+    counts: Sequence[tuple[str, int | None]]
+
+
+def show_comparison(job: Job, frame: dict[str, Any]) -> str:
+    """Show a similarity job: its documents, and the best pairs of two of them."""
+    documents = job.request["documents"]
+    result = ComparisonResult(current_services.storage.job(job.id), documents)
+    pair = _choose_pair(job)
+    cards, total = _list_cards(job, result, pair) if pair else ([], 0)
+    return render_template(
+        "similarity.html",
+        **frame,
+        documents=[*documents],
+        pairs=[(name_pair(each), each) for each in list_pairs(documents)] if len(documents) <= MOST_IN_MATRIX else [],
+        matrix=[*_build_matrix(result, sorted(documents))] if len(documents) <= MOST_IN_MATRIX else [],
+        pair=pair,
+        cards=cards,
+        total=total,
+        step=SHOWN_PAIRS,
+        offset=_read_offset(),
+        verdicts=[*Verdict],
+        chosen={"verdict": request.args.get("verdict", ""), "sort": request.args.get("sort", "")},
+    )
+
+
+@pages.get("/jobs/<job_id>/groups")
+def show_groups(job_id: str) -> ResponseReturnValue:
+    """Show the groups of images that show the same block, as contact sheets."""
+    job = _find_comparison(job_id)
+    if request.args.get("format") == "csv":
+        return image_groups.groups(job_id=job_id)
+    groups: Any = image_groups.groups(job_id=job_id).get_json()
+    offset = _read_offset()
+    return render_template(
+        "groups.html",
+        job=job,
+        row=build_row(job),
+        groups=groups["groups"][offset : offset + SHOWN_GROUPS],
+        total=groups["total"],
+        offset=offset,
+        step=SHOWN_GROUPS,
+    )
+
+
+@pages.get("/jobs/<job_id>/pair")
+def show_pair_of_images(job_id: str) -> ResponseReturnValue:
+    """Show two images next to each other, and laid over each other."""
+    job = _find_comparison(job_id)
+    result = ComparisonResult(current_services.storage.job(job.id), job.request["documents"])
+    first, second = _read_image("1", job), _read_image("2", job)
+    found = find_verified(result, first, second)
+    regions = (found.region_1, found.region_2) if found else (None, None)
+    sides = [_find_side(result, image, region) for image, region in zip((first, second), regions, strict=True)]
+    matrix = invert(found.transform) if found and found.transform else None
+    return render_template(
+        "pair.html",
+        job=job,
+        row=build_row(job),
+        card=PairCard((sides[0], sides[1]), 0.0, "", found),
+        matrix=matrix and " ".join(f"{matrix[place] + 0.0:.6g}" for place in (0, 3, 1, 4, 2, 5)),
+    )
+
+
+@pages.get("/jobs/<job_id>/scores/<pair>")
+def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
+    """Return the scores of two documents, as ``GET /jobs/<id>/scores/<pair>`` does."""
+    response: Any = results.scores(job_id=job_id, pair=pair)
+    response.headers.set("Content-Disposition", "attachment", filename=f"{pair}.{request.args.get('format') or 'npy'}")
+    return response
+
+
+@pages.get("/jobs/<job_id>/image.jpg")
+def show_image(job_id: str) -> ResponseReturnValue:
+    """Return an image of a document, reduced."""
+    job = _find_comparison(job_id)
+    result = ComparisonResult(current_services.storage.job(job.id), job.request["documents"])
+    longest = LARGE if request.args.get("size") == "large" else THUMBNAIL
+    image = load_named_image(current_services.storage, result, _read_image("", job), longest)
+    response = Response(image, mimetype="image/jpeg")
+    response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
+    return response
+
+
+def _find_comparison(job_id: str) -> Job:
+    job = find_job(job_id)
+    if job.kind != SIMILARITY.name:
+        raise NotFound(f"Job {job_id} is a {job.kind}: it has no pairs of images.")
+    return job
+
+
+def _choose_pair(job: Job) -> Pair | None:
+    """Return the pair of documents of the query, else the first pair of two different documents."""
+    documents = job.request["documents"]
+    if name := request.args.get("pair"):
+        return next(iter(find_pairs(name, documents)), None)
+    pairs = [*list_pairs(documents)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+
+
+def _list_cards(job: Job, result: ComparisonResult, pair: Pair) -> tuple[list[PairCard], int]:
+    """Return the pairs of images on this page, and the number of all."""
+    found = result.load_pair(pair)
+    if found is None:
+        return [], 0
+    verified = result.load_verified(pair)
+    scored = list_scored(found.scores, verified.pairs if verified else ())
+    verdict, sort = request.args.get("verdict", ""), request.args.get("sort", "")
+    order = Order(sort) if sort in [*Order] else (Order.PROBABILITY if verified else Order.SCORE)
+    chosen = select(scored, order, None, Verdict(verdict) if verdict in [*Verdict] else None)
+    offset = _read_offset()
+    transpositions = job.request["transpositions"]
+    return [_build_card(each, found.a, found.b, transpositions) for each in chosen[offset : offset + SHOWN_PAIRS]], len(
+        chosen
+    )
+
+
+def _build_card(pair: ScoredPair, a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]) -> PairCard:
+    found = pair.verification
+    sides = (
+        _build_side(a, pair.first, found.region_1 if found else None),
+        _build_side(b, pair.second, found.region_2 if found else None),
+    )
+    return PairCard(sides, pair.score, transpositions[pair.transposition], found)
+
+
+def _build_side(document: ComparedDocument, place: int, region: Region | None) -> Side:
+    size = document.sizes[place] if document.sizes else (1, 1)
+    return Side(document.doc_id, document.names[place], document.urls[place], size, region)
+
+
+def _find_side(result: ComparisonResult, image: NamedImage, region: Region | None) -> Side:
+    document = result.load_document(image.doc_id)
+    if document is None or image.name not in document.names:
+        raise NotFound(f"The job has no compared image {image.name[:80]!r}.")
+    return _build_side(document, document.names.index(image.name), region)
+
+
+def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterable[MatrixRow]:
+    """Yield a row for each document: the number of pairs of images that show the same block."""
+    counts: dict[Pair, int] = {}
+    for found in result.list_verified((Verdict.SAME, Verdict.PART)):
+        counts[found.a.doc_id, found.b.doc_id] = len(found.pairs)
+    for one in documents:
+        row = [(other, counts.get((one, other), 0) if one <= other else None) for other in documents]
+        yield MatrixRow(one, row)
+
+
+def _read_image(number: str, job: Job) -> NamedImage:
+    """Return an image of the query: its fields ``document`` and ``image``, followed by a number."""
+    image = NamedImage(request.args.get(f"document{number}", ""), request.args.get(f"image{number}", ""))
+    if image.doc_id not in job.request["documents"]:
+        raise RequestError(f"document{number}: the job has no document {image.doc_id[:80]!r}.")
+    return image
+
+
+def _read_offset() -> int:
+    text = request.args.get("offset", "0")
+    return int(text[:9]) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,120 @@
+"""The pages in a real browser, Debian's Chromium: scripts, keys, policy and accessibility."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.detection.annotations import AnnotatedPage, PageStatus
+from app.pipelines.detection.pages import save_annotated
+from app.services import Services
+from app.storage import write_atomic
+from tests.conftest import serve_on_loopback
+from tests.support.archives import make_image
+from tests.support.exported_results import SOURCE, WOODCUT
+from tests.support.rows import change_job
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: sudo apt-get install chromium")
+
+PAIR = "document1=a&image1=x&document2=b&image2=1"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, app: Flask, headers: dict[str, str]) -> Iterator[Any]:
+    """A tab in which ``front`` is signed in. The test fails if a script fails or the policy blocks something."""
+    problems: list[str] = []
+    with serve_on_loopback(app, threaded=True) as port:
+        context = chromium.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1200, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto("/ui")
+        page.fill("#key", headers["X-API-Key"])
+        page.click("button.main")
+        page.wait_for_url("**/ui/jobs")
+        yield page
+        context.close()
+    assert problems == []
+
+
+def test_the_slider_hides_boxes_below_the_threshold(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}")
+    slider = page.locator("#threshold")
+    first = page.locator("ol.pages > li").first
+    assert first.locator("rect:visible").count() == 2
+    slider.fill("0.6")
+    assert first.locator("rect:visible").count() == 1
+    assert "1 / 2" in first.inner_text()
+
+
+def test_keys_lead_to_other_pages_and_zoom(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    page.keyboard.press("n")
+    page.wait_for_url("**/pages/4")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**/pages/3")
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    page.keyboard.press("+")
+    page.wait_for_selector("#picture.zoomed canvas")
+    assert page.locator("#picture svg.boxes rect").count() == 2
+
+
+def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: Services) -> None:
+    page.goto(f"/ui/jobs/{waiting}")
+    write_atomic(services.storage.images(SOURCE) / "1.image", make_image(size=(500, 400)))
+    services.storage.job(waiting).save("pages", 1, {"number": 1, "file": "1.image"})
+    change_job(services.database, waiting, state="running", total=4, done=1)
+    page.wait_for_selector(".state.running")
+    assert page.locator("[data-live=count]").inner_text() == "1 / 4"
+    save_annotated(
+        services.storage.job(waiting), AnnotatedPage(1, "", "a.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))
+    )
+    change_job(services.database, waiting, done=2, coverage={"detected": 1, "empty": 0, "failed": []})
+    page.wait_for_selector("ol.strip li.detected")
+
+
+def test_two_prints_are_faded_into_each_other(page: Any, compared: str) -> None:
+    page.goto(f"/ui/jobs/{compared}/pair?{PAIR}")
+    page.locator("#fade").fill("0.2")
+    assert page.locator("#second").get_attribute("opacity") == "0.2"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_breaks_a_rule_of_accessibility(page: Any, detected: str, compared: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
+    detection, comparison = f"/ui/jobs/{detected}", f"/ui/jobs/{compared}"
+    views = ["/ui/jobs", detection, f"{detection}/pages/1", f"{detection}/illustrations", "/ui/search", "/ui/models"]
+    views += [comparison, f"{comparison}/pair?{PAIR}", f"{comparison}/groups", "/ui/models/illustrations.pt"]
+    for view in views:
+        page.goto(view)
+        found = Axe().run(page).response["violations"]
+        assert [(view, each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_no_page_is_wider_than_a_phone(page: Any, detected: str, compared: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    for view in (
+        "/ui/jobs",
+        f"/ui/jobs/{detected}",
+        f"/ui/jobs/{detected}/pages/1",
+        f"/ui/jobs/{compared}",
+        "/ui/search",
+    ):
+        page.goto(view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, view

@@ -1,0 +1,96 @@
+"""The pages of a similarity job, of searches and of models."""
+
+import io
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app.services import Services
+from app.storage import write_atomic
+from tests.integration.web.conftest import Browser
+from tests.support.archives import make_image
+
+PAIR = "document1=a&image1=x&document2=b&image2=1"
+
+
+def test_the_matrix_counts_the_pairs_of_the_same_block(browser: Browser, compared: str) -> None:
+    page = browser.get(f"/ui/jobs/{compared}").text
+    assert f'href="/ui/jobs/{compared}?pair=a-b" aria-current="page">1</a>' in page
+
+
+def test_pairs_are_sorted_by_probability_and_filtered_by_verdict(browser: Browser, compared: str) -> None:
+    page = browser.get(f"/ui/jobs/{compared}?pair=a-b&verdict=copy%3F").text
+    assert "No pair matches this choice." in page
+    page = browser.get(f"/ui/jobs/{compared}?pair=a-b&sort=score").text
+    assert "similarity 0.900" in page
+
+
+def test_a_pair_is_shown_with_its_regions_and_laid_over_each_other(browser: Browser, compared: str) -> None:
+    page = browser.get(f"/ui/jobs/{compared}/pair?{PAIR}").text
+    assert "same block" in page
+    assert '<rect x="4" y="2" width="40" height="24"/>' in page
+    # The transform shifts by (-2, 2) pixels of the full-size images; its inverse shifts back.
+    assert 'transform="matrix(1 0 0 1 2 -2)"' in page
+
+
+@pytest.mark.parametrize("query", ["", "document1=c&image1=x&document2=b&image2=1", PAIR.replace("=x", "=gone")])
+def test_a_pair_that_does_not_exist_is_explained(browser: Browser, compared: str, query: str) -> None:
+    answer = browser.get(f"/ui/jobs/{compared}/pair?{query}")
+    assert answer.status_code in (400, 404)
+    assert "This did not work" in answer.text
+
+
+def test_groups_are_contact_sheets_and_a_table(browser: Browser, compared: str) -> None:
+    page = browser.get(f"/ui/jobs/{compared}/groups").text
+    assert "Group 1: 2 images of 2 documents" in page
+    assert browser.get(f"/ui/jobs/{compared}/groups?format=csv").mimetype == "text/csv"
+
+
+def test_images_of_documents_are_reduced(browser: Browser, compared: str) -> None:
+    answer = browser.get(f"/ui/jobs/{compared}/image.jpg?document=a&image=x")
+    with Image.open(io.BytesIO(answer.data)) as image:
+        assert image.size == (30, 20)
+
+
+def test_scores_can_be_downloaded(browser: Browser, compared: str) -> None:
+    answer = browser.get(f"/ui/jobs/{compared}/scores/a-b?format=csv")
+    assert answer.headers["Content-Disposition"] == "attachment; filename=a-b.csv"
+
+
+def test_a_comparison_without_a_result_shows_its_progress(
+    browser: Browser, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    documents = {"a": "https://app.example/list"}
+    job_id = client.post("/run_similarity", headers=headers, json={"documents": documents}).json["job_id"]
+    assert "There are no scores of these documents yet." in browser.get(f"/ui/jobs/{job_id}").text
+    answer = browser.get(f"/ui/jobs/{job_id}/groups")
+    assert (answer.status_code, "no groups yet" in answer.text) == (400, True)
+
+
+def test_a_search_without_documents_is_explained_on_the_form(browser: Browser) -> None:
+    image = (io.BytesIO(make_image()), "a.png")
+    answer = browser.post("/ui/search", "/ui/search", image=image, back="/ui/search")
+    assert answer.location == "/ui/search"
+    assert 'class="message error"' in browser.get("/ui/search").text
+
+
+def test_an_empty_file_field_does_not_hide_the_address(browser: Browser) -> None:
+    browser.post("/ui/search", "/ui/search", image=(io.BytesIO(), ""), back="/ui/search")
+    assert "has no image" in browser.get("/ui/search").text
+
+
+def test_the_card_of_weights_is_rendered_without_html(browser: Browser, services: Services) -> None:
+    card = "# Title\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n<script>alert(1)</script> [x](javascript:alert(1))\n"
+    write_atomic(services.settings.models_folder / "illustrations.md", card.encode())
+    page = browser.get("/ui/models/illustrations.pt").text
+    assert "<h1>Title</h1>" in page
+    assert "<td>1</td>" in page
+    assert "<script>alert" not in page
+    assert 'href="javascript' not in page
+
+
+def test_models_name_the_default(browser: Browser) -> None:
+    page = browser.get("/ui/models").text
+    assert "illustrations.pt" in page
+    assert browser.get("/ui/models/gone.pt").status_code == 404
