@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings | None" = None) -> "Flask":
-    """Build the Flask application: settings, database, queue, services, commands, middleware and routes.
+    """Build the Flask application: settings, database, queue, services, commands, middleware and all routes.
 
     No other module connects these parts.
     """
     from flask import Flask
 
-    from app import routes, web
+    from app import aikon, routes, web
     from app.command_line import apps
     from app.config import Settings
     from app.server import middleware
@@ -34,5 +34,6 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.register_blueprint(apps.commands)
     middleware.register(app, settings)
     routes.register(app)
+    aikon.register(app)
     web.register(app)
     return app

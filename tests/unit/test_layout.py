@@ -41,7 +41,8 @@ ALLOWED = {
     "setting_urls similarity sources storage training",
     "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
     "similarity sources storage training",
-    "_": "command_line config routes server services web workers",
+    "aikon": "database delivery detection errors exports jobs net routes services similarity",
+    "_": "aikon command_line config routes server services web workers",
     "app": "_ errors",
     "__main__": "command_line",
     "demo": "auth config database detection errors images",
@@ -62,7 +63,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "routes", "server", "services", "web")
+WEB = ("aikon", "auth", "routes", "server", "services", "web")
 
 
 def find_package(path: Path) -> str:
@@ -151,6 +152,7 @@ def test_web_packages_do_not_import_model_libraries() -> None:
     "package",
     [
         "command_line",
+        "aikon",
         "database",
         "delivery",
         "detection",

@@ -214,3 +214,16 @@ def test_documents_are_compared_by_a_form(browser: Browser, detected: str, servi
 def test_a_comparison_without_documents_is_explained(browser: Browser, detected: str) -> None:
     browser.post("/ui/compare", "/ui/compare", back="/ui/compare")
     assert "Choose at least one document." in browser.get("/ui/compare").text
+
+
+@pytest.mark.parametrize(("task", "kind"), [("regions", "iiif"), ("similarity", "url_list")])
+def test_a_task_of_a_front_is_shown_with_its_jobs(
+    browser: Browser, client: FlaskClient, headers: dict[str, str], task: str, kind: str
+) -> None:
+    documents = [{"type": kind, "src": SOURCE, "uid": uid} for uid in ("wit1", "wit2")]
+    started = client.post(f"/{task}/start", headers=headers, json={"documents": documents})
+    job_id = started.json["tracking_id"].replace("-", "")
+    assert f'href="/ui/jobs/{job_id}">wit1 · wit2</a>' in browser.get("/ui/jobs?kind=aikon").text
+    page = browser.get(f"/ui/jobs/{job_id}").text
+    parts = page[page.index("Jobs of this collection or task") :]
+    assert parts.count('href="/ui/jobs/') == (2 if task == "regions" else 1)
