@@ -122,11 +122,11 @@ class Groups(TypedDict):
 def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     """List the groups of images that show the same block, over all documents of a similarity job.
 
-    The largest group comes first. CSV has a row for each image. `iiif` has a manifest for
-    each group, with a canvas for each image. The header `Link` has the URL of the next page.
+    The largest group comes first. CSV has a row for each image. `iiif` has a manifest for each group, with a
+    canvas for each image. The header `Link` has the URL of the next page.
     """
     job = find_job(job_id)
-    found = _load_groups(job)
+    found = find_groups(job)
     end, following = query.offset + query.limit, None
     page = found[query.offset : end]
     if end < len(found):
@@ -167,7 +167,13 @@ def show_pair(query: PictureQuery, job_id: str, a: str, b: str) -> ResponseRetur
     return Response(draw_named_pair(storage, result, *images), mimetype="image/jpeg")
 
 
-def _load_groups(job: Job) -> list[dict[str, Any]]:
+def find_groups(job: Job) -> list[dict[str, Any]]:
+    """Return the groups of a job, largest first.
+
+    Raises:
+        NotFound: The job is no similarity job, or was not verified.
+        RequestError: The job is not finished.
+    """
     _check_kind(job, "groups")
     if not job.finished:
         raise RequestError(f"Job {job.id} is {job.state}: it has no groups yet; ask again when it is done.")

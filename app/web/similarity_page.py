@@ -85,14 +85,14 @@ def show_groups(job_id: str) -> ResponseReturnValue:
     job = _find_comparison(job_id)
     if request.args.get("format") == "csv":
         return image_groups.groups(job_id=job_id)
-    groups: Any = image_groups.groups(job_id=job_id).get_json()
+    groups = image_groups.find_groups(job)
     offset = _read_offset()
     return render_template(
         "groups.html",
         job=job,
         row=build_row(job),
-        groups=groups["groups"][offset : offset + SHOWN_GROUPS],
-        total=groups["total"],
+        groups=groups[offset : offset + SHOWN_GROUPS],
+        total=len(groups),
         offset=offset,
         step=SHOWN_GROUPS,
     )

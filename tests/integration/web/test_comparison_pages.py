@@ -8,8 +8,9 @@ from PIL import Image
 
 from app.services import Services
 from app.storage import write_atomic
-from tests.integration.web.conftest import Browser
+from tests.integration.web.conftest import IMAGES, Browser
 from tests.support.archives import make_image
+from tests.support.comparison_results import SAME, save_verified
 
 PAIR = "document1=a&image1=x&document2=b&image2=1"
 
@@ -45,6 +46,12 @@ def test_groups_are_contact_sheets_and_a_table(browser: Browser, compared: str) 
     page = browser.get(f"/ui/jobs/{compared}/groups").text
     assert "Group 1: 2 images of 2 documents" in page
     assert browser.get(f"/ui/jobs/{compared}/groups?format=csv").mimetype == "text/csv"
+
+
+def test_groups_continue_on_further_pages(browser: Browser, services: Services, compared: str) -> None:
+    save_verified(services.storage, compared, IMAGES, {("a", 0, "b", 0): SAME, ("a", 1, "b", 1): SAME})
+    page = browser.get(f"/ui/jobs/{compared}/groups?offset=1").text
+    assert ("Group 1:" in page, "Group 2:" in page) == (False, True)
 
 
 def test_images_of_documents_are_reduced(browser: Browser, compared: str) -> None:
