@@ -11,7 +11,8 @@ from app.command_line.documents import Document
 from app.command_line.workspace import write_result
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.images.overlays import FOUND, DrawnBox, Layer, draw_layer
-from app.images.pixels import decode_picture
+from app.images.pixels import UNREADABLE
+from app.images.reduced import load_reduced
 
 # Longer side of an overlay, in pixels.
 _LONGEST = 1000
@@ -77,11 +78,9 @@ def _draw_page(page: AnnotatedPage, path: Path) -> Image.Image | None:
     if page.status is PageStatus.FAILED or not page.width or not page.height:
         return None
     try:
-        with path.open("rb") as file:
-            picture, _ = decode_picture(file, _LONGEST)
-    except (OSError, SyntaxError, ValueError):
+        picture = load_reduced(path, _LONGEST)
+    except UNREADABLE:
         return None
-    picture.thumbnail((_LONGEST, _LONGEST))
     across, down = picture.width / page.width, picture.height / page.height
     has_classes = len({box.class_name for box in page.boxes}) > 1
     boxes = []

@@ -171,7 +171,7 @@ def _draw(
     from PIL import Image
 
     from app.images.drawn_pairs import LabelledImage, draw_pair
-    from app.images.pixels import decode_picture
+    from app.images.reduced import load_reduced
     from app.jobs.pairs import ComparisonResult
 
     result = ComparisonResult(compared.folder, compared.coverage)
@@ -181,8 +181,7 @@ def _draw(
         if document is None:
             continue
         place = list(document.names).index(match["image"]["name"])
-        with workspace.storage.cached_image(document.files[place]).open("rb") as file:
-            picture, _ = decode_picture(file, _LONGEST)
+        picture = load_reduced(workspace.storage.cached_image(document.files[place]), _LONGEST)
         width, height = document.sizes[place]
         regions = [match[name] and tuple(match[name]) for name in ("region_1", "region_2")]
         yield draw_pair(

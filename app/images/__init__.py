@@ -5,6 +5,7 @@
     orientation  the EXIF orientation, and the coordinates of this service
     colours      convert any colours to RGB, transparent parts to white
     pixels       decode a file at a reduced size; load batches in advance
+    reduced      load an image at a reduced size, encode it as JPEG
     overlays     draw true and detected boxes on a page
     drawn_pairs  draw two images next to each other, with their matched regions
 

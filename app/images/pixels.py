@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
+# Exceptions for a file that is missing, is not an image, is truncated, or is a decompression bomb.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
 
 def map_ahead(
     work: Callable[[Item], Loaded], items: Iterable[Item], threads: int, start: Callable[[], object] = bool

@@ -1,13 +1,12 @@
 """Pictures of two images of a similarity job next to each other, with the matched regions."""
 
-import io
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.errors import NotFound
 from app.images.drawn_pairs import LabelledImage, describe_transform, draw_pair
-from app.images.pixels import decode_picture
+from app.images.pixels import UNREADABLE
+from app.images.reduced import format_jpeg, load_reduced
 from app.jobs.pairs import ComparisonResult
 from app.jobs.requests.reading import show
 from app.similarity.scores import ComparedDocument
@@ -22,8 +21,6 @@ _VERDICTS = {
     Verdict.COPY: "Perhaps a copy: the same design, but not the same block",
     Verdict.NONE: "No common block found",
 }
-# A scan may need 500 MB while it is decoded, so each process decodes one at a time.
-_DECODING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,7 @@ def draw_named_pair(storage: Storage, result: ComparisonResult, first: NamedImag
     found = _find_verification(result, one, other)
     regions = (found.region_1, found.region_2) if found else (None, None)
     images = [_load(storage, image, region) for image, region in zip((one, other), regions, strict=True)]
-    content = io.BytesIO()
-    picture = draw_pair(images[0], images[1], found.transform if found else None, _describe(found))
-    picture.save(content, "JPEG", quality=90)
-    return content.getvalue()
+    return format_jpeg(draw_pair(images[0], images[1], found.transform if found else None, _describe(found)))
 
 
 def load_named_image(storage: Storage, result: ComparisonResult, image: NamedImage, longest: int) -> bytes:
@@ -63,9 +57,7 @@ def load_named_image(storage: Storage, result: ComparisonResult, image: NamedIma
     """
     picture = _load(storage, _find(result, image), None).picture
     picture.thumbnail((longest, longest))
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=85)
-    return content.getvalue()
+    return format_jpeg(picture, quality=85)
 
 
 def find_verified(result: ComparisonResult, first: NamedImage, second: NamedImage) -> Verification | None:
@@ -135,11 +127,9 @@ def invert(transform: Sequence[float]) -> tuple[float, ...]:
 def _load(storage: Storage, image: _Found, region: Region | None) -> LabelledImage:
     try:
         width, height = image.document.sizes[image.place]
-        with _DECODING, storage.cached_image(image.document.files[image.place]).open("rb") as file:
-            picture, _ = decode_picture(file, _LONGEST)
-            picture.thumbnail((_LONGEST, _LONGEST))
+        picture = load_reduced(storage.cached_image(image.document.files[image.place]), _LONGEST)
     # An earlier version recorded no files. Other files were removed, or are damaged.
-    except (IndexError, OSError, SyntaxError, ValueError) as error:
+    except (IndexError, *UNREADABLE) as error:
         raise NotFound(
             f"The file of image {show(image.name)} is no longer cached: compare its document again."
         ) from error

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from app.images.overlays import DrawnBox, draw_comparison
+from app.images.pixels import UNREADABLE
 from app.storage import write_atomic
-from app.training.labelled_page import UNREADABLE, LabelledPage, load_page
+from app.training.labelled_page import LabelledPage, load_page
 from app.training.metrics import count_errors
 
 # Maximum number of pages that are drawn: those with most errors. 200 images take 100 MB, and nobody reviews more.

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.errors import RequestError
+from app.images.pixels import UNREADABLE
 from app.storage import write_atomic
 from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
-from app.training.labelled_page import UNREADABLE, LabelledPage, TrueBoxes, load_labels, load_page
+from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels, load_page
 from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
 # Average precision needs detections of every confidence.

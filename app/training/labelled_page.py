@@ -5,14 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.detection.boxes import Detections
 from app.images.pixels import decode_image
 from app.training.image_check import FORMATS
-
-# Exceptions of Pillow for a file that is not an image, is truncated, or is a decompression bomb.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, eq=False)

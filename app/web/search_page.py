@@ -1,6 +1,5 @@
 """Search for an image: the form, and the matches."""
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,8 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
-from app.images.pixels import decode_picture
+from app.images.pixels import UNREADABLE
+from app.images.reduced import format_jpeg, load_reduced
 from app.jobs import SearchRequest
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult
@@ -60,14 +60,10 @@ def show_query(job_id: str) -> ResponseReturnValue:
     """Return the image of a search, reduced."""
     path = current_services.storage.job(find_job(job_id).id).query
     try:
-        with path.open("rb") as file:
-            picture, _ = decode_picture(file, 2 * THUMBNAIL)
-        picture.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
-        content = io.BytesIO()
-        picture.save(content, "JPEG", quality=85)
-    except (OSError, SyntaxError, ValueError) as error:
+        image = format_jpeg(load_reduced(path, 2 * THUMBNAIL), quality=85)
+    except UNREADABLE as error:
         raise NotFound(f"The image of search {job_id} is no longer on this server.") from error
-    return Response(content.getvalue(), mimetype="image/jpeg")
+    return Response(image, mimetype="image/jpeg")
 
 
 def show_matches(job: Job, frame: dict[str, Any]) -> str:

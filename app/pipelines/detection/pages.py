@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.images.pixels import decode_image
+from app.images.pixels import UNREADABLE, decode_image
 from app.pipelines.image_cache import evict
 from app.storage import JobFolder, write_atomic
 
@@ -165,6 +165,6 @@ def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageI
             return PageImage(page, *decode_image(file, least))
     except FileNotFoundError:  # it may be fetched again at this moment
         return PageImage(page)
-    except (OSError, SyntaxError, ValueError):
+    except UNREADABLE:
         evict(path)
         return PageImage(page)

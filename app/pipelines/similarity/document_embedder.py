@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.images.pixels import decode_image
+from app.images.pixels import UNREADABLE, decode_image
 from app.pipelines.image_cache import evict
 from app.pipelines.similarity.documents import GONE, DocumentRecords
 from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
@@ -167,6 +167,6 @@ def _load_pixels(path: Path, least: int) -> Pixels | None:
     try:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]
-    except (OSError, SyntaxError, ValueError):
+    except UNREADABLE:
         evict(path)
         return None

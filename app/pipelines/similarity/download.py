@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.errors import ExtractorError, FetchError
-from app.images.pixels import read_size
+from app.images.pixels import UNREADABLE, read_size
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CircuitBreaker, evict
 from app.pipelines.similarity.documents import (
@@ -165,7 +165,7 @@ def _fetch_image(
     try:
         data = path.read_bytes()
         file_size = read_size(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError):
+    except UNREADABLE:
         evict(path)
         return records, ImageOutcome(image.name, reason=GONE, retries=retries)
     digest, size = hashlib.sha256(data).hexdigest(), find_full_size(image, cached)

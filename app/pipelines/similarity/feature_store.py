@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from app.images.pixels import decode_image, read_size
+from app.images.pixels import UNREADABLE, decode_image, read_size
 from app.pipelines.image_cache import evict
 from app.similarity.verification import LocalFeatures, extract_features
 from app.similarity.verification.local_features import SIDE, VERSION
@@ -58,7 +58,7 @@ def _extract(image: Path) -> LocalFeatures:
             size = read_size(file)
             # A JPEG is decoded at twice the needed size or more: closer to it, fine lines are lost.
             pixels, _ = decode_image(file, 2 * SIDE)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         evict(image)
         raise FileNotFoundError(image) from error
     return extract_features(pixels, size)
