@@ -127,8 +127,9 @@ def _list_pairs(
     result: "ComparisonResult", doc_ids: Sequence[str], transpositions: Sequence[str]
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the matches of different documents, or of the only document, best first; and the same as CSV."""
+    from app.exports.pair_tables import format_pairs
     from app.jobs.pairs import list_pairs
-    from app.similarity.scored_pairs import Order, format_csv, format_json, list_scored, select
+    from app.similarity.scored_pairs import Order, format_json, list_scored, select
 
     pairs: list[dict[str, Any]] = []
     tables = []
@@ -142,7 +143,7 @@ def _list_pairs(
         chosen = select(found, Order.PROBABILITY, None, None)
         rows = format_json(chosen, scored.a, scored.b, transpositions)
         pairs += ({"document_1": a, "document_2": b} | row for row in rows)
-        tables.append(format_csv(chosen, scored.a, scored.b, transpositions))
+        tables.append(format_pairs(chosen, scored.a, scored.b, transpositions))
     pairs.sort(key=_rank)
     return pairs, "".join(table if number == 0 else table.partition("\n")[2] for number, table in enumerate(tables))
 

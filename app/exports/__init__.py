@@ -1,4 +1,4 @@
-"""Exports: the result of a detection job in the formats of other software, one writer for each format.
+"""Exports: results in the formats of other software, one writer for each format.
 
     document          ``ExportedDocument``: the pages of a result with their canvases, loaded from the job's folder
     annotation_files  the annotation file and the JSON of the API
@@ -11,10 +11,11 @@
     coco              COCO JSON
     yolo              label files of YOLO
     csv_table         CSV: a line for each detection
+    pair_tables       CSV of similarity jobs: pairs of images, and groups
     archive           zip files, and the names of files in them
 
-In: the folder of a finished detection job. Out: the content of a file. Boxes are in pixels of the full-size image. In
-the IIIF formats, they are in canvas units.
+In: the folder of a finished detection job, or the pairs and groups of a similarity job. Out: the content of a file.
+Boxes are in pixels of the full-size image. In the IIIF formats, they are in canvas units.
 
 A new format is one module with a function that returns the content of the file, and one entry in ``FORMATS``.
 """

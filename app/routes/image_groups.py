@@ -1,8 +1,5 @@
 """``/jobs/<id>/groups``, ``/jobs/<id>/pairs/<a>/<b>.jpg``: which images of a similarity job show the same block."""
 
-import csv
-import io
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify, url_for
@@ -13,8 +10,8 @@ from typing_extensions import TypedDict
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
-from app.exports.csv_table import escape_formula
 from app.exports.group_manifests import format_archive
+from app.exports.pair_tables import format_groups
 from app.jobs.job_answers import Count, JobId
 from app.jobs.job_groups import load_groups
 from app.jobs.job_kinds import SIMILARITY
@@ -29,10 +26,6 @@ from app.services import current_services
 routes = Blueprint("image_groups", __name__)
 
 MOST_GROUPS, LARGEST_OFFSET = 10_000, 10_000_000
-COLUMNS = (
-    *("group", "size", "representative", "document", "image", "url", "x", "y", "width", "height"),
-    *("partner_document", "partner_image", "verdict", "probability"),
-)
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     if end < len(found):
         following = url_for("image_groups.groups", job_id=job.id, format=query.format, limit=query.limit, offset=end)
     if query.format == "csv":
-        response = Response(_format_csv(page), mimetype="text/csv")
+        response = Response(format_groups(page), mimetype="text/csv")
     elif query.format == "iiif":
         address = url_for("jobs.show", job_id=job.id, _external=True)
         response = Response(format_archive(page, _load_sizes(job), address), mimetype="application/zip")
@@ -214,17 +207,3 @@ def _build_picture_url(job_id: str, member: dict[str, Any]) -> str:
         image_1=names[0],
         image_2=names[1],
     )
-
-
-def _format_csv(groups: Iterable[dict[str, Any]]) -> str:
-    content = io.StringIO()
-    writer = csv.writer(content)
-    writer.writerow(COLUMNS)
-    for group in groups:
-        for place, member in enumerate(group["members"]):
-            partner = member["partner"]
-            head = group["group"], group["size"], "no" if place else "yes"
-            image = member["document"], member["name"], member["url"], *(member["region"] or [""] * 4)
-            cells = [*head, *image, *partner.values(), member["verdict"], member["probability"]]
-            writer.writerow(map(escape_formula, cells))
-    return content.getvalue()

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
+from app.exports.pair_tables import format_pairs
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
 from app.jobs.requests.fields import FROM_TEXT
@@ -23,7 +24,7 @@ from app.routes.jobs import find_job
 from app.routes.operations import BINARY, answers, takes_query
 from app.routes.score_answers import Scores
 from app.services import current_services
-from app.similarity.scored_pairs import Order, format_csv, format_json, list_scored, select
+from app.similarity.scored_pairs import Order, format_json, list_scored, select
 from app.similarity.scores import format_scores
 from app.similarity.verified_pairs import Verdict, VerifiedPair
 
@@ -80,7 +81,7 @@ def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
     page = pairs[query.offset : end], found.a, found.b, job.request["transpositions"]
     following = _link_next(job.id, pair, query, end) if end < len(pairs) else None
     if query.format == "csv":
-        response = Response(format_csv(*page), mimetype="text/csv")
+        response = Response(format_pairs(*page), mimetype="text/csv")
     else:
         head = {"job_id": job.id, "documents": [found.a.doc_id, found.b.doc_id], "model": job.request["model"]}
         response = jsonify(head | {"total": len(pairs), "next": following, "pairs": list(format_json(*page))})

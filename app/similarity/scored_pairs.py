@@ -1,16 +1,13 @@
-"""Pairs of images with score and verification: selected, and returned as JSON or CSV.
+"""Pairs of images with score and verification: selected, and returned as JSON.
 
 This module does not import numpy, because the web process uses it.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.exports.csv_table import escape_formula
 from app.similarity.scores import ComparedDocument, Scores
 from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair
 
@@ -99,28 +96,3 @@ def format_verification(found: Verification | None) -> Mapping[str, Any]:
         found.transform and [float(f"{value:.6g}") for value in found.transform],
     )
     return dict(zip(names, values, strict=True))
-
-
-CSV_COLUMNS = (
-    "document_1", "image_1", "url_1", "document_2", "image_2", "url_2", "score", "transposition",
-    "verdict", "probability", "inliers", "region_1", "region_2", "transform",
-)  # fmt: skip
-
-
-def format_csv(
-    pairs: Iterable[ScoredPair], a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]
-) -> str:
-    """Return the pairs as CSV, with a line of column names. The arguments are those of :func:`format_json`."""
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(CSV_COLUMNS)
-    for each in format_json(pairs, a, b, transpositions):
-        one, two = each["image_1"], each["image_2"]
-        writer.writerow(
-            [
-                *map(escape_formula, (a.doc_id, one["name"], one["url"], b.doc_id, two["name"], two["url"])),
-                *(each[name] for name in CSV_COLUMNS[6:11]),
-                *(",".join(map(str, each[name] or ())) for name in CSV_COLUMNS[11:]),
-            ]
-        )
-    return file.getvalue()

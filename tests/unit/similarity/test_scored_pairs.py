@@ -1,9 +1,8 @@
-import csv
 from typing import Any
 
 import pytest
 
-from app.similarity.scored_pairs import CSV_COLUMNS, Order, format_csv, format_json, list_scored, select
+from app.similarity.scored_pairs import Order, format_json, list_scored, select
 from app.similarity.scores import ComparedDocument, Scores
 from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair
 
@@ -46,18 +45,3 @@ def test_the_json_has_the_verification_or_null() -> None:
         "transform": [-1.0, 0.0, 100.0, 0.0, 1.0, 0.333333],
     }
     assert {unverified[name] for name in ("verdict", "probability", "inliers", "region_1", "transform")} == {None}
-
-
-def test_the_csv_contains_no_formulas() -> None:
-    document = ComparedDocument("-a", "1", ["=1"], ["@x"])
-    _, row = csv.reader(format_csv(list_scored(Scores([0], [0], [0.5], [0]), []), document, B, ["none"]).splitlines())
-    assert row[:3] == ["'-a", "'=1", "'@x"]
-
-
-def test_the_csv_has_a_row_per_pair_and_empty_values() -> None:
-    text = format_csv(list_scored(SCORES, VERIFIED), A, B, ["none", "hflip"])
-    head, none, unverified, same, _ = csv.reader(text.splitlines())
-    assert head == list(CSV_COLUMNS)
-    assert none[:9] == ["a", "a, 1", A.urls[0], "b", "b1", B.urls[0], "0.9", "hflip", "none"]
-    assert unverified[8:] == [""] * 6
-    assert same[8:] == ["same", "0.9877", "41", "0,0,90,50", "10,0,90,50", "-1.0,0.0,100.0,0.0,1.0,0.333333"]
