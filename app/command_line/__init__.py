@@ -1,6 +1,7 @@
 """The commands for a terminal: ``python -m app …``, which needs no server, and ``flask --app app.app apps …``.
 
-    program     the commands of ``python -m app``, their errors and exit codes
+    program     the commands of ``python -m app``, and their exit codes
+    options     options that several commands have
     outcome     the outcome of a command, as text and as JSON; progress bars
     workspace   the output folder of a command: results, and files that a later run reuses
     documents   the documents that a command names: fetched, and detected if needed

@@ -2,14 +2,21 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.command_line.options import (
+    backbone_option,
+    illustrations_model_option,
+    illustrations_option,
+    out_option,
+    transposition_option,
+    verify_option,
+)
 from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
-from app.similarity.backbones import BACKBONES
 from app.similarity.transpositions import Transposition
 
 if TYPE_CHECKING:
@@ -23,41 +30,16 @@ EXAMPLES = format_examples(
     "compare A/manifest.json B/manifest.json --illustrations --out compared",
     "compare scans/ --transposition hflip --top 50 --out compared --json",
 )
-BACKBONE = "illustrations"
-
-# Options of comparisons and searches.
-backbone_option = click.option(
-    "--backbone",
-    default=BACKBONE,
-    show_default=True,
-    help=f"Network that compares: {', '.join(BACKBONES)}, or timm:<model name>. `{BACKBONE}` needs no download.",
-)
-transposition_option = click.option(
-    "--transposition",
-    "transpositions",
-    multiple=True,
-    type=click.Choice([each.value for each in Transposition if each is not Transposition.NONE]),
-    help="Compare the first image also turned. Repeat it for several.",
-)
-illustrations_option = click.option(
-    "--illustrations", is_flag=True, help="Detect the illustrations, and compare these instead of whole pages."
-)
-model_option = click.option(
-    "--model", default="", metavar="NAME|FILE.pt", help="Detection weights for --illustrations."
-)
-out_option = click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results."
-)
 
 
 @click.command(epilog=EXAMPLES, short_help="Compare the images of documents.")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @out_option
 @illustrations_option
-@model_option
+@illustrations_model_option
 @backbone_option
 @transposition_option
-@click.option("--verify", type=click.IntRange(0, 100), default=10, show_default=True, help="Best matches to verify.")
+@verify_option
 @click.option("--topk", type=click.IntRange(1, 1000), default=20, show_default=True, help="Best matches to keep.")
 @click.option("--top", type=click.IntRange(1, 200), default=20, show_default=True, help="Pairs to print and draw.")
 @report_outcome
@@ -117,7 +99,7 @@ def compare(
     }
     lines = [
         *describe_coverage(compared.coverage),
-        *(f"{rank:>3}  {describe_pair(pair)}" for rank, pair in enumerate(pairs[:top], 1)),
+        *(f"{rank:>3}  {_describe(pair)}" for rank, pair in enumerate(pairs[:top], 1)),
         f"{len(pairs)} pairs, {len(groups)} groups: {out}/pairs.csv, pairs.json, groups.json, pairs.png",
     ]
     return Outcome(facts, lines, DONE if compared.is_complete else INCOMPLETE)
@@ -154,13 +136,21 @@ def _rank(pair: dict[str, Any]) -> tuple[float, float]:
     return 1.0 if probability is None else -probability, -pair["score"]
 
 
-def describe_pair(pair: dict[str, Any]) -> str:
-    """Return a line about a match."""
-    turned = "" if pair["transposition"] == "none" else f" ({pair['transposition']})"
-    verdict = pair["verdict"] or "–"
-    probability = "    " if pair["probability"] is None else f"{pair['probability']:.2f}"
-    images = "  ".join(f"{pair[f'document_{n}']}/{pair[f'image_{n}']['name']}" for n in (1, 2))
-    return f"{verdict:<5} {probability}  score {pair['score']:.2f}{turned}  {images}"
+def _describe(pair: Mapping[str, Any]) -> str:
+    return describe_match(pair, *(f"{pair[f'document_{n}']}/{pair[f'image_{n}']['name']}" for n in (1, 2)))
+
+
+def describe_match(match: Mapping[str, Any], *images: str) -> str:
+    """Return a line about a match of a comparison or a search.
+
+    Args:
+        match: Match with its score and its verification.
+        images: Names to show.
+    """
+    turned = "" if match["transposition"] == "none" else f" ({match['transposition']})"
+    probability = "    " if match["probability"] is None else f"{match['probability']:.2f}"
+    head = f"{match['verdict'] or '–':<5} {probability}  score {match['score']:.2f}{turned}"
+    return "  ".join((head, *images))
 
 
 def _draw(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.command_line.options import model_option, out_option
 from app.command_line.outcome import (
     DONE,
     FAILED,
@@ -31,15 +32,14 @@ EXAMPLES = format_examples(
     "detect iiif/sample --out results --json",
 )
 
-
 # Failed pages of a document that the summary lists.
 _MOST_FAILURES = 10
 
 
 @click.command(epilog=EXAMPLES, short_help="Detect the illustrations of documents.")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
-@click.option("--model", default="", metavar="NAME|FILE.pt", help="Detection weights: see `python -m app models`.")
+@out_option
+@model_option
 @click.option(
     "--format",
     "formats",

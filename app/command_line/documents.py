@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.command_line.outcome import show_progress
 from app.command_line.workspace import Workspace, build_config, choose_size
@@ -28,9 +27,6 @@ from app.sources.documents import store_path
 from app.sources.listing import Kind, ListedPage, Listing
 from app.sources.local_pages import LocalPages
 from app.storage import JobFolder, build_key, write_atomic
-
-if TYPE_CHECKING:
-    pass
 
 _HEAD = 1000
 

@@ -23,14 +23,11 @@ from app.pipelines.similarity.image_sources import LONGEST_RATIO, DetectionSourc
 from app.pipelines.similarity.pair_scores import PairScores
 from app.pipelines.similarity.pair_verifier import PairVerifier
 from app.similarity.backbone_weights import fetch_weights, identify
-from app.similarity.backbones import find_backbone
+from app.similarity.backbones import find_backbone, find_shortest
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig
 from app.similarity.transpositions import Transposition
 from app.storage import JobFolder, build_key
-
-# Ratio of the requested image size to the input size of the network, so that images are scaled down and never up.
-MARGIN = 1.25
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Comparer:
 
     def __post_init__(self) -> None:
         s, backbone = self.workspace.settings, find_backbone(self.options.backbone)
-        self._shortest = round(MARGIN * backbone.input_size)
+        self._shortest = find_shortest(self.options.backbone)
         fetch_weights(backbone, s.backbones_folder, s.ca_bundle)
         self._identity = identify(backbone, None, s.backbones_folder)
         self.store = EmbeddingStore(self.workspace.storage.embeddings, self._identity)

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from app.command_line.compare import out_option
+from app.command_line.options import model_option, out_option
 from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.errors import RequestError
 from app.sources.names import is_hidden
@@ -33,7 +33,7 @@ _FIGURES = ("precision", "recall", "ap50", "ap50_95")
 @click.command(epilog=EXAMPLES, short_help="Evaluate weights on a labelled data set.")
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @out_option
-@click.option("--model", default="", metavar="NAME|FILE.pt", help="Detection weights: see `python -m app models`.")
+@model_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: test, or val without test.")
 @click.option(
     "--yaml",

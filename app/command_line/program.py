@@ -1,11 +1,4 @@
-"""The program ``python -m app``: its commands, and what happens at their end.
-
-0    done
-1    failed: the reason is on stderr
-2    a wrong option or argument
-3    done, but some pages or images failed
-130  interrupted: the same command continues
-"""
+"""The program ``python -m app``: its commands and exit codes."""
 
 import os
 import sys

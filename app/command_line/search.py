@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.command_line.compare import (
+from app.command_line.compare import describe_match
+from app.command_line.options import (
     backbone_option,
+    illustrations_model_option,
     illustrations_option,
-    model_option,
     out_option,
     transposition_option,
+    verify_option,
 )
 from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.similarity.transpositions import Transposition
@@ -39,10 +41,10 @@ _LONGEST = 1200
 @out_option
 @click.option("--xywh", default="", metavar="X,Y,W,H", help="Region of the image, in pixels of the full-size image.")
 @illustrations_option
-@model_option
+@illustrations_model_option
 @backbone_option
 @transposition_option
-@click.option("--verify", type=click.IntRange(0, 100), default=10, show_default=True, help="Best matches to verify.")
+@verify_option
 @click.option("--top", "k", type=click.IntRange(1, 200), default=20, show_default=True, help="Matches to return.")
 @report_outcome
 def search(
@@ -107,21 +109,20 @@ def _store_query(
         NotAnImage: The file is not an image.
         RequestError: There is no such file, or the region lies outside of the image.
     """
-    from app.command_line.embedding import MARGIN
     from app.errors import RequestError
     from app.images.signatures import describe_content, find_format
     from app.jobs.requests.fields import check_url
     from app.pipelines.image_cache import ImageCache
     from app.pipelines.search.query_image import fetch_from_url, load_query
-    from app.similarity.backbones import find_backbone
+    from app.similarity.backbones import find_shortest
     from app.storage import build_key, write_atomic
 
     folder = workspace.storage.job(build_key(json.dumps(["query", image, box])))
     folder.remove()
     if "://" in image:
         caches = partial(ImageCache, workspace.storage.images("queries"), workspace.fetcher)
-        side = round(MARGIN * find_backbone(backbone).input_size)
-        fetch_from_url(folder, check_url("IMAGE", image), box, caches, workspace.fetcher, side)
+        shortest = find_shortest(backbone)
+        fetch_from_url(folder, check_url("IMAGE", image), box, caches, workspace.fetcher, shortest)
         return load_query(folder, box, is_upload=False)
     if not Path(image).is_file():
         raise RequestError(f"{image} does not exist or is no file: name a URL or an image file.")
@@ -158,10 +159,7 @@ def _search(
 
 
 def _describe(match: Mapping[str, Any]) -> str:
-    turned = "" if match["transposition"] == "none" else f" ({match['transposition']})"
-    probability = "    " if match["probability"] is None else f"{match['probability']:.2f}"
-    verdict, name = match["verdict"] or "–", f"{match['document']}/{match['image']['name']}"
-    return f"{verdict:<5} {probability}  score {match['score']:.2f}{turned}  {name}"
+    return describe_match(match, f"{match['document']}/{match['image']['name']}")
 
 
 def _draw(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # imports numpy, which the web process does not need
     from app.detection.boxes import Detections
@@ -51,6 +51,12 @@ class AnnotatedPage:
     boxes: tuple[BoxRecord, ...] = ()
     reason: str = ""
     note: str = ""
+
+
+def parse_page(record: Mapping[str, Any]) -> AnnotatedPage:
+    """Parse a page that was converted by :func:`dataclasses.asdict` and stored as JSON."""
+    boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record["boxes"])
+    return AnnotatedPage(**{**record, "boxes": boxes, "status": PageStatus(record["status"])})
 
 
 def format_boxes(detections: "Detections", class_names: Mapping[int, str]) -> tuple[BoxRecord, ...]:

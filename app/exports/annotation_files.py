@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 
 
 def format_text(pages: Iterable[AnnotatedPage]) -> str:
@@ -48,8 +48,7 @@ def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
 
 def parse_json(data: bytes) -> list[AnnotatedPage]:
     """Parse the output of :func:`format_json`."""
-    pages = []
-    for record in json.loads(data):
-        boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record.pop("detections"))
-        pages.append(AnnotatedPage(**(record | {"boxes": boxes, "status": PageStatus(record["status"])})))
-    return pages
+    records = json.loads(data)
+    for record in records:
+        record["boxes"] = record.pop("detections")
+    return [*map(parse_page, records)]

@@ -149,6 +149,14 @@ _TIMM_INPUT = 518
 _TIMM_NAME = re.compile(r"timm:[a-z0-9_]{1,80}(\.[a-z0-9_]{1,80})?")
 
 
+def find_shortest(name: str) -> int:
+    """Return the length that the shorter side of an image must have for a backbone, in pixels.
+
+    It is larger than the input of the network, so images are scaled down and never up.
+    """
+    return round(1.25 * find_backbone(name).input_size)
+
+
 def find_backbone(name: str) -> Backbone:
     """Return a backbone by name, or any timm model by ``timm:<model name>``, without checking that it exists.
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.database.tables import Job
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 from app.exports.annotation_files import parse_json
 from app.storage import JobFolder
 
@@ -21,15 +21,9 @@ def load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:
     if job.finished and folder.annotations_json.exists():
         return [*parse_json(folder.annotations_json.read_bytes())]
     outcomes = {record["number"]: _parse_fetched(record) for record in folder.load("pages") if not record["file"]}
-    outcomes |= {record["number"]: _parse_annotated(record) for record in folder.load("detections")}
+    outcomes |= {record["number"]: parse_page(record) for record in folder.load("detections")}
     count = max([*outcomes, job.total if job.coverage or outcomes else 0], default=0)
     return [outcomes.get(number) for number in range(1, count + 1)]
-
-
-def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
-    """Return the page of a record in the folder ``detections``."""
-    boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record["boxes"])
-    return AnnotatedPage(**(record | {"boxes": boxes, "status": PageStatus(record["status"])}))
 
 
 def _parse_fetched(record: dict[str, Any]) -> AnnotatedPage:

@@ -7,8 +7,8 @@ from app.jobs import SearchRequest, State
 from app.jobs.requests import Source
 from app.pipelines.image_cache import ImageCache
 from app.services import Services
-from app.similarity.backbones import Pooling, find_backbone
-from app.workers.similarity_stages import find_shortest, find_source
+from app.similarity.backbones import Pooling, find_backbone, find_shortest
+from app.workers.similarity_stages import find_source
 
 
 def download(services: Services, job: Job) -> State | None:

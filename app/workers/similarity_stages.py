@@ -22,13 +22,10 @@ from app.pipelines.similarity.image_sources import (
     MissingSource,
 )
 from app.services import Services
-from app.similarity.backbones import Pooling, find_backbone
+from app.similarity.backbones import Pooling, find_backbone, find_shortest
 from app.sources.local_pages import LocalPages
 from app.storage import JobFolder
 from app.workers.detection_stages import choose_image_size
-
-# Ratio of the requested image size to the input size of the network, so that images are scaled down and never up.
-MARGIN = 1.25
 
 
 def download(services: Services, job: Job) -> State | None:
@@ -111,11 +108,6 @@ def _read(job: Job) -> SimilarityRequest:
 
 def _read_pooling(request: SimilarityRequest) -> Pooling | None:
     return Pooling(request.pooling) if request.pooling else None
-
-
-def find_shortest(model: str) -> int:
-    """Return the required length of the shorter side of an image, in pixels."""
-    return round(MARGIN * find_backbone(model).input_size)
 
 
 def find_source(

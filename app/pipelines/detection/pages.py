@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 from app.images.pixels import UNREADABLE, decode_image
 from app.pipelines.image_cache import evict
 from app.storage import JobFolder, write_atomic
@@ -83,14 +83,9 @@ def save_annotated(folder: JobFolder, page: AnnotatedPage) -> None:
 
 def load_annotated(folder: JobFolder, fetched: list[FetchedPage]) -> list[AnnotatedPage]:
     """Return the detected pages and the pages that could not be fetched, in the order of the canvases."""
-    detected = [_parse_annotated(record) for record in folder.load("detections")]
+    detected = [parse_page(record) for record in folder.load("detections")]
     failed = [page.as_failed(page.reason) for page in fetched if page.file is None]
     return sorted([*detected, *failed], key=lambda page: page.number)
-
-
-def _parse_annotated(record: dict[str, Any]) -> AnnotatedPage:
-    boxes = tuple(BoxRecord(**(box | {"xywh": tuple(box["xywh"])})) for box in record["boxes"])
-    return AnnotatedPage(**(record | {"boxes": boxes, "status": PageStatus(record["status"])}))
 
 
 def discard_stale_detections(folder: JobFolder, digest: str) -> None:
@@ -121,7 +116,7 @@ def adopt_ahead(folder: JobFolder, fetched: Iterable[FetchedPage], digest: str) 
     """
     sizes = {page.number: (page.width, page.height, page.note) for page in fetched}
     detected = folder.list_numbers("detections")
-    for page in map(_parse_annotated, folder.load(name_ahead(digest))):
+    for page in map(parse_page, folder.load(name_ahead(digest))):
         if page.number not in detected and sizes.get(page.number) == (page.width, page.height, page.note):
             folder.move(page.number, name_ahead(digest), "detections")
             yield page
