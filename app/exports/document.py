@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.corrections import apply_corrections, load_corrections
 from app.errors import ManifestError
 from app.exports.annotation_files import parse_json
 from app.exports.archive import name_files
@@ -129,6 +130,7 @@ def load_document(
     ref: str = "",
     model: str = "",
     query: str = "",
+    corrected: bool = False,
 ) -> ExportedDocument:
     """Load the result of a detection job.
 
@@ -140,11 +142,14 @@ def load_document(
         ref: Label of the manifest.
         model: Label of the weights.
         query: Query of a signed link, see :attr:`ExportedDocument.query`.
+        corrected: Whether corrections replace the detections of their pages.
 
     Raises:
         FileNotFoundError: The job has no result (yet).
     """
     records = parse_json(folder.annotations_json.read_bytes())
+    if corrected:
+        records = apply_corrections(records, load_corrections(folder))
     created = datetime.fromtimestamp(folder.annotations_json.stat().st_mtime, UTC)
     canvases: Mapping[int, Canvas] = {}
     description: Mapping[str, Any] = {}
