@@ -10,15 +10,15 @@ from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.detection.corrections import apply_corrections, load_corrections
-from app.errors import ManifestError
+from app.errors import FetchError, ManifestError
 from app.exports.annotation_files import parse_json
 from app.exports.archive import name_files
 from app.iiif.canvas import Canvas, CanvasImage
 from app.iiif.image_api import Box, build_image_url
 from app.iiif.image_requests import build_crop_url
 from app.iiif.json_ld import is_web_address
-from app.iiif.manifest import parse_manifest
 from app.images.pixels import read_size
+from app.sources.documents import load_manifest
 from app.storage import JobFolder
 
 Size = tuple[int, int]
@@ -85,7 +85,7 @@ class ExportedDocument:
     Attributes:
         address: URL of the job on this server; the IDs in the IIIF formats start with it.
         query: Query of a signed link with its question mark, for URLs that a viewer opens without a key; or "".
-        source: URL of the manifest.
+        source: URL of the manifest; "" if the document is no IIIF manifest.
         ref: Label of the manifest for client apps, see :attr:`app.iiif.manifest.Manifest.ref`.
         model: Label of the weights.
         created: Time of the result, in UTC.
@@ -154,10 +154,11 @@ def load_document(
     canvases: Mapping[int, Canvas] = {}
     description: Mapping[str, Any] = {}
     # A job without a copy of its manifest has images only in the cache of this server.
-    with suppress(FileNotFoundError, ManifestError):
-        data = folder.manifest.read_bytes()
-        manifest = parse_manifest(data, request["manifest_url"], max_canvases=10**9)
+    source = request["manifest_url"]
+    with suppress(FetchError, ManifestError):
+        manifest = load_manifest(folder, source)
         canvases, description = {canvas.number: canvas for canvas in manifest.canvases}, manifest.description
+        source = "" if manifest.file_ref else source
     pages = [
         _join(record, canvases.get(record.number), f"{address}/pages/{record.number}.jpg{query}") for record in records
     ]
@@ -165,7 +166,7 @@ def load_document(
     return ExportedDocument(
         address,
         query,
-        request["manifest_url"],
+        source,
         ref or "document",
         model,
         created.replace(microsecond=0),
@@ -176,7 +177,8 @@ def load_document(
 
 def _join(record: AnnotatedPage, canvas: Canvas | None, own_url: str) -> ExportedPage:
     """Return a page with its canvas in the manifest. Without an image there, the page has the image at its own URL."""
-    image = canvas.image if canvas and canvas.image and is_web_address(canvas.image.base) else None
+    image = canvas.image if canvas and canvas.image and not canvas.image.is_local else None
+    image = image if image and is_web_address(image.base) else None
     size, label = _choose_size((record.width, record.height)), canvas.label if canvas else {}
     if canvas is None or image is None:
         return ExportedPage(record, "", size, record.image_name, own_url, size, (0, 0, *size), None, label)

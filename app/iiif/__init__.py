@@ -19,6 +19,7 @@
     tile_fetching   fetch the tiles of an image and join them
     regions         fetch a region of an image, or a whole image in regions
     fetch           HTTP client with limits, retries and clear errors
+    responses       read responses: status, and body in memory or in a file
     hosts           the rules of known hosts (``iiif/hosts.toml``)
     host_limits     rate limits for each host, shared by all workers
 

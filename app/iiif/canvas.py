@@ -55,6 +55,7 @@ class CanvasImage:
         width, height: Size of the full-size image in pixels according to the manifest, or None.
         service: Image service, if there is one.
         place: Region of the canvas that the image covers, in canvas units; None if it covers the whole canvas.
+        is_local: Whether it is a page of a file or a folder. The URL only names it, and cannot be requested.
     """
 
     url: str
@@ -62,6 +63,7 @@ class CanvasImage:
     height: int | None
     service: ImageService | None
     place: Box | None = None
+    is_local: bool = False
 
     @property
     def base(self) -> str:
@@ -92,6 +94,7 @@ class Canvas:
         reason: Reason why there is no image, or "".
         width, height: Canvas size in canvas units, or None. This is not the image size in pixels.
         label: Label of the canvas, such as "fol. 12r", by language.
+        name: Name of the image that a source other than a manifest gives it, or "".
     """
 
     number: int
@@ -101,6 +104,7 @@ class Canvas:
     width: int | None = None
     height: int | None = None
     label: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
+    name: str = ""
 
     @property
     def image(self) -> CanvasImage | None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from app.iiif.canvas import CanvasImage
 from app.iiif.collection import Collection
-from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule, HostRules
-from app.iiif.manifest import Manifest, parse_document
+from app.iiif.manifest import Manifest
 from app.iiif.stated_sizes import choose_sample
 from app.net.addresses import read_host
 
@@ -40,33 +39,20 @@ class DownloadEstimate:
     seconds: float | None = None
 
 
-def fetch_estimate(
-    fetcher: Fetcher, url: str, longest: int | None, max_canvases: int, cap_to_host_size: bool = True
+def estimate_download(
+    document: Manifest | Collection, rules: HostRules, longest: int | None, cap_to_host_size: bool = True
 ) -> DownloadEstimate:
-    """Fetch a manifest and estimate the download of its images.
+    """Estimate the download of the images of a manifest.
 
     Args:
-        fetcher: HTTP client.
-        url: URL of a manifest or a collection.
+        document: Manifest or collection.
+        rules: Rules of the hosts.
         longest: Longer side of the images to fetch, in pixels; None for the full size.
-        max_canvases: Largest number of canvases that is accepted.
         cap_to_host_size: Whether the ``image_size`` of a host's rule limits ``longest``.
-
-    Raises:
-        FetchError: The document could not be fetched.
-        ManifestError: The document is neither a manifest nor a collection.
     """
-    document = parse_document(fetcher.fetch_document(url), url, max_canvases)
     if isinstance(document, Collection):
         return DownloadEstimate(None, None, len(document.manifests))
-    return estimate_download(document, fetcher.rules, longest, cap_to_host_size)
-
-
-def estimate_download(
-    manifest: Manifest, rules: HostRules, longest: int | None, cap_to_host_size: bool = True
-) -> DownloadEstimate:
-    """Estimate the download of the images of a manifest, see :func:`fetch_estimate`."""
-    images = [*dict.fromkeys(canvas.image for canvas in manifest.canvases if canvas.image)]
+    images = [*dict.fromkeys(canvas.image for canvas in document.canvases if canvas.image)]
     by_host: dict[str, list[CanvasImage]] = {}
     for image in images:
         by_host.setdefault(read_host(image.base), []).append(image)
@@ -76,7 +62,7 @@ def estimate_download(
     size = sum(_estimate_bytes(image, longest) for image in images)
     # The hosts are used at the same time.
     return DownloadEstimate(
-        len(manifest.canvases), len(images), 1, requests.total() + 1, round(size), max(seconds, default=0.0)
+        len(document.canvases), len(images), 1, requests.total() + 1, round(size), max(seconds, default=0.0)
     )
 
 

@@ -20,19 +20,19 @@ from app.errors import FetchError
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRules
 from app.iiif.image_requests import ImageRequest
+from app.iiif.responses import RETRIABLE_STATUSES, Body, FileBody, MemoryBody, Retriable, build_late, check_status
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
 from app.net.addresses import LONGEST_URL, AddressGuard, read_host
-from app.net.transport import Deadline, GuardedSession, explain_certificate, parse_retry_after, read_reason
+from app.net.transport import Deadline, GuardedSession, explain_certificate
 from app.net.urls import make_requestable, resolve_location
 
-_RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 # The server is overloaded: pause all requests to the host, not only this one.
 _OVERLOAD = frozenset({429, 503, 509})
 # The server may not support this form of an image request, or may restrict it: try the next form.
-WRONG_FORM = frozenset({*range(400, 500), 501}) - _RETRIABLE_STATUSES
-_CHUNK = 1 << 16
+WRONG_FORM = frozenset({*range(400, 500), 501}) - RETRIABLE_STATUSES
 # Sessions that are kept for later requests, and the seconds for which: routers forget idle connections after minutes.
 _MOST_IDLE, _IDLE_SECONDS = 32, 60.0
+_JSON = "application/ld+json, application/json, */*;q=0.5"
 _NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
 
@@ -125,19 +125,49 @@ class Fetcher:
     def rules(self) -> HostRules:
         return self._limits.rules
 
-    def fetch_document(self, url: str) -> bytes:
+    def fetch_document(self, url: str, check: Callable[[bytes], None] = lambda _: None) -> bytes:
         """Fetch a JSON document, such as a manifest.
+
+        Args:
+            url: URL of the document.
+            check: Called with its first bytes; raises to stop.
 
         Raises:
             FetchError: The document could not be fetched.
         """
+        return self._fetch_document(url, MemoryBody(self.policy.max_document_bytes, check)).body
+
+    def fetch_file(
+        self,
+        url: str,
+        path: Path,
+        max_file_bytes: int,
+        is_file: Callable[[bytes], bool],
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Fetch a document or a large file to a path.
+
+        Args:
+            url: URL of the document.
+            path: Path of the file, which appears when it is complete.
+            max_file_bytes: Largest size of a large file. Other documents have the limit of the policy.
+            is_file: Function that recognises a large file by its first bytes.
+            tick: Called repeatedly; raises to stop.
+
+        Raises:
+            FetchError: The document could not be fetched.
+            NoSpace: The disk is full.
+        """
+        self._fetch_document(url, FileBody(path, self.policy.max_document_bytes, max_file_bytes, is_file, tick))
+
+    def _fetch_document(self, url: str, body: Body) -> Response:
         try:
-            return self.fetch_response(url).body
+            return self._fetch([ImageRequest(url, 0)], body, _JSON)
         except FetchError as error:
             if error.http_status not in (404, 406):
                 raise
         # Some resolvers know the address for browsers only, which accept everything.
-        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, "*/*").body
+        return self._fetch([ImageRequest(url, 0)], body, "*/*")
 
     def fetch_response(self, url: str, accepted: frozenset[int] = frozenset({200})) -> Response:
         """Fetch a JSON document. Each of the ``accepted`` statuses has a useful body.
@@ -145,8 +175,7 @@ class Fetcher:
         Raises:
             FetchError: The document could not be fetched.
         """
-        accept = "application/ld+json, application/json, */*;q=0.5"
-        return self._fetch([ImageRequest(url, 0)], self.policy.max_document_bytes, accept, accepted)
+        return self._fetch([ImageRequest(url, 0)], MemoryBody(self.policy.max_document_bytes), _JSON, accepted)
 
     def fetch_image(self, forms: Sequence[ImageRequest]) -> ImageFile:
         """Fetch an image file. It is decoded once to check it.
@@ -158,20 +187,20 @@ class Fetcher:
             FetchError: The image could not be fetched.
             NotAnImage: The response is not an image, is damaged, or has too many pixels.
         """
-        response = self._fetch(forms, self.policy.max_image_bytes, "image/jpeg, image/*;q=0.8")
+        response = self._fetch(forms, MemoryBody(self.policy.max_image_bytes), "image/jpeg, image/*;q=0.8")
         with self.decoders:
             size = check_image(response.body, response.request.url, self.policy.max_image_pixels)
         return ImageFile(response.request, response.body, *size)
 
     def _fetch(
-        self, forms: Sequence[ImageRequest], max_bytes: int, accept: str, accepted: frozenset[int] = frozenset({200})
+        self, forms: Sequence[ImageRequest], body: Body, accept: str, accepted: frozenset[int] = frozenset({200})
     ) -> Response:
         """Try the forms until one succeeds, the server rejects all, or no attempts are left."""
         waiting, attempt = deque(forms), 1
         while True:
             try:
-                return self._follow(waiting[0], max_bytes, accept, accepted)
-            except _Retriable as failure:
+                return self._follow(waiting[0], body, accept, accepted)
+            except Retriable as failure:
                 if attempt == self.policy.attempts:
                     message = f"{failure.error.message} Tried {attempt} times."
                     raise FetchError(message, failure.error.http_status, temporary=True) from failure
@@ -184,7 +213,7 @@ class Fetcher:
                     raise
                 waiting.popleft()
 
-    def _follow(self, request: ImageRequest, max_bytes: int, accept: str, accepted: frozenset[int]) -> Response:
+    def _follow(self, request: ImageRequest, body: Body, accept: str, accepted: frozenset[int]) -> Response:
         try:
             target = make_requestable(request.url)
         except ValueError as error:
@@ -193,7 +222,7 @@ class Fetcher:
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
             with self._limits.slot(read_host(target), request.longest):
-                answer = self._attempt(target, max_bytes, accept, accepted)
+                answer = self._attempt(target, body, accept, accepted)
             if not isinstance(answer, str):
                 return Response(request, target, *answer)
             try:
@@ -202,23 +231,22 @@ class Fetcher:
                 raise FetchError(f"{request.url} redirects to {answer[:200]}, which is not a web address.") from error
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
-    def _attempt(self, url: str, max_bytes: int, accept: str, accepted: frozenset[int]) -> tuple[int, bytes] | str:
+    def _attempt(self, url: str, body: Body, accept: str, accepted: frozenset[int]) -> tuple[int, bytes] | str:
         """Send one request. Return the status and the body, or the header ``Location`` of a redirect."""
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
-        late = _Retriable(url, f"{url} could not be downloaded completely within {self.policy.deadline:g} seconds.")
         with self._session() as session, Deadline(self.policy.deadline, session.transport.abort) as deadline:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):
                     if response.is_redirect:
                         return str(response.headers["Location"])
-                    _check_status(url, response, accepted)
-                    body = _read_body(url, response, max_bytes)
+                    check_status(url, response, accepted)
+                    content = body.receive(url, response, deadline)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-                raise late if deadline.expired else self._translate(url, error) from error
+                raise build_late(url, deadline) if deadline.expired else self._translate(url, error) from error
             if deadline.expired:
-                raise late
-            return response.status_code, body
+                raise build_late(url, deadline)
+            return response.status_code, content
 
     @contextlib.contextmanager
     def _counted(self, url: str, response: requests.Response) -> Iterator[None]:
@@ -230,14 +258,14 @@ class Fetcher:
     def _translate(self, url: str, error: Exception) -> Exception:
         """Translate an error of ``requests`` into a permanent or a retriable one."""
         if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-            return _Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
+            return Retriable(url, f"{url} did not answer within {self.policy.timeout:g} seconds.")
         if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, and similar errors of urllib3 and the codecs
             return FetchError(f"{url} {_NO_ADDRESS}")
         if fault := explain_certificate(error):
             return FetchError(f"{url} has {fault}.")
-        return _Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
+        return Retriable(url, f"{url} could not be fetched ({_first_line(error)}).")
 
-    def _wait(self, attempt: int, failure: "_Retriable") -> None:
+    def _wait(self, attempt: int, failure: "Retriable") -> None:
         # Jitter keeps clients that failed at the same time from retrying at the same time.
         wait = self.policy.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
         if failure.error.http_status not in _OVERLOAD and failure.retry_after is None:
@@ -259,36 +287,6 @@ class Fetcher:
             yield session
         finally:
             self._idle.append((time.monotonic() + _IDLE_SECONDS, session))
-
-
-class _Retriable(Exception):
-    """A failure after which another attempt may succeed."""
-
-    def __init__(self, url: str, message: str, status: int | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.url = url
-        self.error = FetchError(message, status)
-        self.retry_after = retry_after
-
-
-def _check_status(url: str, response: requests.Response, accepted: frozenset[int]) -> None:
-    status = response.status_code
-    if status in accepted:
-        return
-    message = f"{url} answered {status} {read_reason(response)}".rstrip() + "."
-    if status in _RETRIABLE_STATUSES:
-        raise _Retriable(url, message, status, parse_retry_after(response.headers.get("Retry-After")))
-    raise FetchError(message, status)
-
-
-def _read_body(url: str, response: requests.Response, max_bytes: int) -> bytes:
-    """Read a body of limited size. urllib3 raises if the body is shorter than its `Content-Length`."""
-    body = bytearray()
-    while chunk := response.raw.read1(_CHUNK, decode_content=True):
-        body += chunk
-        if len(body) > max_bytes:
-            raise FetchError(f"{url} is larger than {max_bytes / 1e6:.3g} MB, the limit of this service.")
-    return bytes(body)
 
 
 def _first_line(error: BaseException) -> str:

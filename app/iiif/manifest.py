@@ -9,6 +9,7 @@ returns a :class:`Manifest` or a :class:`~app.iiif.collection.Collection`, or ra
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from app.errors import ManifestError
@@ -34,25 +35,37 @@ class Manifest:
         id: ID that it states, or "".
         canvases: Canvases in order.
         description: Label, metadata, rights and similar properties, as the manifest has them.
+        file_ref: Label of a document that is no IIIF manifest, or "".
     """
 
     url: str
     id: str
     canvases: tuple[Canvas, ...]
     description: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    file_ref: str = ""
 
     @property
     def ref(self) -> str:
         """The label by which client apps identify the document. It is not unique, so never use it as a cache key."""
-        return build_manifest_ref(self.id, self.url)
+        return self.file_ref or build_manifest_ref(self.id, self.url)
 
     def image_name(self, canvas: Canvas) -> str:
-        """Return the name of the image of a canvas in the annotation file."""
+        """Return the name of the image of a canvas in the annotation file.
+
+        Other sources give names, see :mod:`app.sources`. The own name of a IIIF image counts if it contains ``.jpg``.
+        """
+        if canvas.name:
+            return canvas.name
         own = canvas.image.own_name if canvas.image else ""
         if ".jpg" in own and len(own) <= LONGEST_NAME and not _UNPRINTABLE.search(own):
             return own
-        number = f"_{canvas.number:04d}.jpg"
-        return self.ref[: LONGEST_NAME - len(number)] + number
+        return number_name(self.ref, canvas.number)
+
+
+def number_name(ref: str, number: int) -> str:
+    """Return the name of an image without a name of its own: ``<ref>_0001.jpg``."""
+    end = f"_{number:04d}.jpg"
+    return ref[: LONGEST_NAME - len(end)] + end
 
 
 def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
@@ -71,6 +84,15 @@ def build_manifest_ref(manifest_id: str, manifest_url: str) -> str:
     if not label or "manifest" in part:
         label = _strip_label(manifest_url.replace("manifest", "").replace("json", ""))
     return label[:LONGEST_NAME]
+
+
+def build_file_ref(name: str) -> str:
+    """Return the label of a document that is a file: its name without the extension, as in :func:`build_manifest_ref`.
+
+    >>> build_file_ref("Codex 12.pdf")
+    'Codex_12'
+    """
+    return _strip_label(PurePosixPath(name).stem)[:LONGEST_NAME]
 
 
 def _strip_label(text: str) -> str:

@@ -39,7 +39,7 @@ _OTHERS = {
     "an XBM file": rb"\s*#define",
     "an icon (ICO or ICNS)": rb"\0\0\x01\0|icns",
     "a Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
-    "a zip archive": rb"PK\x03\x04",
+    "a zip archive": rb"PK(\x03\x04|\x05\x06)",
     "a gzip archive": rb"\x1f\x8b",
     "a RAR archive": rb"Rar!\x1a",
     "a 7z archive": rb"7z\xbc\xaf",

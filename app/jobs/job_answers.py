@@ -107,7 +107,8 @@ class DetectionJob(JobAnswer):
     """A detection job, or a collection with a detection job for each manifest."""
 
     kind: Literal["detection", "collection"]
-    manifest_url: str
+    manifest_url: Annotated[str, Field(description="The URL of the document; empty for an uploaded file.")]
+    file: Annotated[str | None, Field(description="The name of the uploaded file.")]
     manifest_ref: Annotated[
         str | None, Field(description="A label made from the ID of the manifest. It is part of the callback URL.")
     ]
@@ -149,7 +150,8 @@ class SimilarityJob(JobAnswer):
 
     kind: Literal["similarity"]
     documents: Annotated[
-        dict[str, dict[str, str]], Field(description="The sources of the images, by the ID of the document.")
+        dict[str, dict[str, str | int | bool]],
+        Field(description="The sources of the images, by the ID of the document; crops is their number."),
     ]
     model: Annotated[str, Field(description="The network that embeds the images.")]
     topk: Annotated[Count, Field(description="The number of best matches per image.")]

@@ -13,7 +13,7 @@ kind             what it does                                 result
 ===============  ===========================================  =============================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
@@ -88,6 +88,7 @@ def find_kind(name: str) -> JobKind:
 def _describe_detection(job: Job) -> dict[str, Any]:
     return {
         "manifest_url": job.request["manifest_url"],
+        "file": job.request.get("file_name") or None,
         "manifest_ref": job.manifest_ref,
         "model": job.model_label or job.request["model"] or None,
         "coverage": job.coverage or {"detected": 0, "empty": 0, "failed": []},
@@ -96,7 +97,7 @@ def _describe_detection(job: Job) -> dict[str, Any]:
 
 def _describe_similarity(job: Job) -> dict[str, Any]:
     return {
-        "documents": job.request["documents"],
+        "documents": {doc_id: _describe_source(source) for doc_id, source in job.request["documents"].items()},
         "model": job.request["model"],
         "topk": job.request["topk"],
         "verify": job.request.get("verify", 0),
@@ -104,6 +105,10 @@ def _describe_similarity(job: Job) -> dict[str, Any]:
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},
     }
+
+
+def _describe_source(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: len(value) if name == "crops" else value for name, value in source.items()}
 
 
 def _describe_search(job: Job) -> dict[str, Any]:

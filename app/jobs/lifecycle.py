@@ -20,9 +20,15 @@ from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, RUN, UNFINISHED, State
 class Jobs(Leases):
     """The jobs of this service. Every change of a row is one method of this class."""
 
-    def submit(self, app_id: int, requests: Sequence[Request]) -> list[Job]:
-        """Add a job for each request, in one transaction, and wake the workers."""
-        jobs = [build_job(uuid.uuid4().hex, app_id, request) for request in requests]
+    def submit(self, app_id: int, requests: Sequence[Request], job_id: str = "") -> list[Job]:
+        """Add a job for each request, in one transaction, and wake the workers.
+
+        Args:
+            app_id: ID of the client app.
+            requests: Requests of the jobs.
+            job_id: ID of the only job, if the caller has stored a file under it.
+        """
+        jobs = [build_job(job_id or uuid.uuid4().hex, app_id, request) for request in requests]
         with self.database.session() as session:
             session.add_all(jobs)
         self._queue.wake(DOWNLOAD, len(jobs))

@@ -27,7 +27,7 @@ def load_page_image(storage: Storage, job_id: str, source: str, number: str) -> 
     Args:
         storage: Storage with the cached images.
         job_id: ID of a detection job.
-        source: Manifest URL of the job, which names the folder of its images.
+        source: Origin of the document of the job, which names the folder of its images.
         number: Number of the page, from 1.
 
     Raises:

@@ -9,6 +9,7 @@ from app.database.sessions import Database
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Status
 from app.errors import NotFound
+from app.jobs.requests.detection_request import name_origin
 from app.jobs.states import FINISHED, UNFINISHED, State
 
 # Number of jobs over which the duration of a page is averaged.
@@ -49,11 +50,11 @@ class JobQueries:
             return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
     def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
-        """Return the manifest URLs of all unfinished jobs except ``apart_from``."""
+        """Return the origins of the documents of all unfinished detection jobs except ``apart_from``."""
         with self.database.session() as session:
             others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
             requests = session.scalars(select(Job.request).where(others)).all()
-        return {request["manifest_url"] for request in requests if "manifest_url" in request}
+        return {name_origin(request) for request in requests if "manifest_url" in request}
 
     def list_unfinished(self, *kinds: str) -> set[str]:
         """Return the IDs of the unfinished jobs of some kinds."""

@@ -153,9 +153,23 @@ class Deadline:
 
     def __init__(self, seconds: float, end: Callable[[], None]) -> None:
         self.expired = False
+        self.seconds = seconds
         self._end = end
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
+        self._started = time.monotonic()
+        self._timer = self._build_timer()
+
+    def extend(self, seconds: float) -> None:
+        """Give the block more time: ``seconds`` since its start, unless it has more already."""
+        if seconds > self.seconds:
+            self._timer.cancel()
+            self.seconds = seconds
+            self._timer = self._build_timer()
+            self._timer.start()
+
+    def _build_timer(self) -> threading.Timer:
+        timer = threading.Timer(self._started + self.seconds - time.monotonic(), self._expire)
+        timer.daemon = True
+        return timer
 
     def _expire(self) -> None:
         self.expired = True

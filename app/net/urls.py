@@ -7,13 +7,14 @@ names in them, so libraries publish them. All requests and all checks of URLs us
 import re
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from app.net.addresses import spell_name
+from app.net.addresses import LONGEST_URL, spell_name
 
 # A % that starts no escape, and each character that https://www.rfc-editor.org/rfc/rfc3986#appendix-A excludes.
 _ENCODED = re.compile(r'%(?![0-9A-Fa-f]{2})|[^!-~]|["<>\[\\\]^`{|}]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r'(\[[0-9a-f:.%a-z]+\]|[^\x00-\x20\x7f-\U0010ffff"#%/<>?@\[\\\]^`{|}]+)')
 _LONGEST_LABEL = 63  # limit of the DNS
+_LONGEST_SHOWN = 60
 
 
 def make_requestable(url: str) -> str:
@@ -52,6 +53,21 @@ def _spell(url: str) -> str:
     port = "" if parts.port is None else f":{parts.port}"
     place = f"{_encode(user)}@{host}{port}" if user else f"{host}{port}"
     return urlunsplit((parts.scheme, place, _encode(_resolve_dots(parts.path)), _encode(parts.query), ""))
+
+
+def explain_address(url: str) -> str:
+    """Return why a URL from a request or a list is invalid, such as "is not a web address"; "" if it is valid."""
+    try:
+        requestable = make_requestable(url)
+    except ValueError:
+        shown = url if len(url) <= _LONGEST_SHOWN else url[:_LONGEST_SHOWN] + "…"
+        shown = repr(shown) if shown.isprintable() else ascii(shown)
+        # It may contain a password that is not percent-encoded.
+        named = "" if "@" in url else f": {shown}"
+        return f"is not a web address{named}; send one that starts with http:// or https://"
+    if len(requestable) > LONGEST_URL:
+        return f"is longer than {LONGEST_URL} characters when it is percent-encoded"
+    return "must not contain a user name or a password" if "@" in urlsplit(url).netloc else ""
 
 
 def resolve_location(url: str, location: str) -> str:

@@ -21,6 +21,7 @@ from app.iiif.known_servers import KnownServers
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import read_host
 from app.pipelines.part_images import fetch_for_parts
+from app.sources.local_pages import LocalPages
 from app.storage import build_key, write_atomic
 
 
@@ -56,6 +57,7 @@ class ImageCache:
         refresh: Whether to fetch images that are already cached.
         choose_grid: Function that chooses the parts of a page; ``longest`` is then the longer side of each part. A
             cached image that was requested for fewer parts is fetched again.
+        local: Pages of a file on this machine, which are kept at their full size.
 
     Attributes:
         servers: Facts about the servers of the images.
@@ -70,7 +72,9 @@ class ImageCache:
         cap_to_host_size: bool = True,
         refresh: bool = False,
         choose_grid: ChooseGrid = lambda width, height: Grid(),
+        local: LocalPages | None = None,
     ) -> None:
+        self._local = local
         self.folder = folder
         self._fetcher = fetcher
         self._longest = longest
@@ -78,6 +82,16 @@ class ImageCache:
         self._refresh = refresh
         self.servers = KnownServers()
         self._choose_grid = choose_grid
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the images are in a file or a folder on this machine."""
+        return self._local is not None and self._local.is_local
+
+    def close(self) -> None:
+        """Release the file with the images."""
+        if self._local:
+            self._local.close()
 
     def fetch(self, image: CanvasImage, sizes: StatedSizes | None = None) -> CachedImage:
         """Return an image from the cache; fetch it first if it is missing.
@@ -89,6 +103,8 @@ class ImageCache:
         Raises:
             FetchError: The image could not be fetched.
         """
+        if self._local and (name := self._local.identify(image)):
+            return self.find(name) or self.save(name, self._local.read(image))
         base = image.base
         longest = self._choose_longest(base)
         name = f"{base} {image.url} {longest}"

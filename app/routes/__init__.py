@@ -15,6 +15,7 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     exports         /jobs/<id>/annotations, manifest.json, pages/<number>.jpg, links
     corrections     /jobs/<id>/corrections
     image_groups    /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
+    large_bodies    receive large uploads
     uploads         /send-data, /send-dataset, /datasets, /jobs/<id>/dataset
     models          /models, /models/default
     probes          /healthz, /readyz, /metrics

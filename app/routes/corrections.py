@@ -26,6 +26,7 @@ from app.jobs.description import format_moment
 from app.jobs.job_answers import JobId, Time
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_page_image
+from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import Label
 from app.jobs.requests.reading import show
 from app.jobs.requests.similarity_request import parse_text
@@ -192,7 +193,7 @@ def _find_page(job_id: str, number: str) -> tuple[Job, AnnotatedPage, JobFolder]
     if not page.width or not page.height:
         raise RequestError(f"Page {wanted} of job {job_id} has failed and has no image: only a retry can help.")
     if page.status is PageStatus.FAILED:  # it must at least have its image
-        load_page_image(current_services.storage, job.id, job.request["manifest_url"], number)
+        load_page_image(current_services.storage, job.id, name_origin(job.request), number)
     return job, page, folder
 
 

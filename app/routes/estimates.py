@@ -38,23 +38,21 @@ def estimate(detection: DetectionRequest) -> Estimate:
     """Estimate the cost of a detection.
 
     Raises:
-        RequestError: The manifest could not be fetched, or it is neither a manifest nor a collection.
+        RequestError: The document could not be fetched, or it is not a manifest, a collection or a list of images.
     """
-    from app.iiif.estimate import fetch_estimate
+    from app.iiif.estimate import estimate_download
+    from app.sources.documents import fetch_without_pages
+    from app.sources.recognition import Limits
 
     services = current_services
     size = services.choose_model_size(services.models.find(detection.model))
     longest = detection.choose_longest(services.settings.choose_longest_image(size))
+    limits = Limits(services.settings.max_canvases)
     try:
-        found = fetch_estimate(
-            services.impatient_fetcher,
-            detection.manifest_url,
-            longest,
-            services.settings.max_canvases,
-            cap_to_host_size=not detection.image_size,
-        )
+        document = fetch_without_pages(detection.manifest_url, services.impatient_fetcher, limits)
     except (FetchError, ManifestError) as error:
         raise RequestError(f"manifest_url cannot be estimated: {error.message}") from error
+    found = estimate_download(document, services.host_rules, longest, cap_to_host_size=not detection.image_size)
     page_seconds = services.jobs.measure_page_seconds(DetectionRequest.kind)
     detection_seconds = page_seconds * found.images if page_seconds and found.images is not None else None
     if found.canvases is None:

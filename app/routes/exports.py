@@ -16,6 +16,7 @@ from app.exports.manifest import format_manifest
 from app.jobs.description import format_moment
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_page_image
+from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import FROM_TEXT
 from app.routes.answers import Annotations
 from app.routes.export_answers import Exported, Link
@@ -138,7 +139,7 @@ def show_page(_: LinkQuery, job_id: str, number: str) -> ResponseReturnValue:
     It may be smaller than the full-size image. It needs a key, or a link of `POST /jobs/{job_id}/links`.
     """
     job = _find_detection(job_id, "pages")
-    image = load_page_image(current_services.storage, job.id, job.request["manifest_url"], number)
+    image = load_page_image(current_services.storage, job.id, name_origin(job.request), number)
     response = Response(image, mimetype="image/jpeg")
     response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
     return response
@@ -174,7 +175,7 @@ def _check_result(job: Job) -> None:
 def _load_document(job: Job, query: str = "", *, corrected: bool = False) -> ExportedDocument:
     address = url_for("jobs.show", job_id=job.id, _external=True)
     storage, ref, model = current_services.storage, job.manifest_ref or "", job.model_label or ""
-    images = storage.images(job.request["manifest_url"])
+    images = storage.images(name_origin(job.request))
     return load_document(
         storage.job(job.id), job.request, images, address, ref=ref, model=model, query=query, corrected=corrected
     )

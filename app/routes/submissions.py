@@ -1,6 +1,7 @@
 """The routes that create jobs: detection, similarity, training and evaluation. Also the deletion of documents."""
 
-from dataclasses import fields as dataclass_fields
+import re
+import uuid
 from dataclasses import replace
 from typing import Annotated
 
@@ -8,20 +9,23 @@ from flask import Blueprint, g, jsonify, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from werkzeug.datastructures import FileStorage
 
 from app.database.tables import Job
 from app.detection.weights import Weights
-from app.errors import RequestError
+from app.errors import ManifestError, RequestError
 from app.jobs.requests import (
     DetectionOptions,
     DetectionRequest,
     EvaluationRequest,
     ForgetRequest,
+    ManifestForm,
     SimilarityRequest,
     TrainingRequest,
     read_list,
 )
-from app.jobs.requests.fields import OneOf
+from app.jobs.requests.detection_request import DOCUMENT_URL
+from app.jobs.requests.fields import LONGEST_NAME, OneOf, OptionalAddress
 from app.routes.answers import (
     Forgotten,
     Queued,
@@ -30,6 +34,7 @@ from app.routes.answers import (
     RefusedManifest,
 )
 from app.routes.estimates import QueuedOrEstimate, estimate
+from app.routes.large_bodies import receive_file
 from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
 from app.services import current_services
 
@@ -46,9 +51,14 @@ class ManifestList(DetectionOptions):
 
 
 @dataclass(frozen=True)
-class DetectionForm(DetectionRequest):
-    """Detect the illustrations on every canvas of a manifest. An empty field selects its default."""
+class DetectionForm(DetectionOptions):
+    """Detect the illustrations on every page of a document, at a URL or in a file. Empty fields select defaults."""
 
+    manifest_url: Annotated[OptionalAddress, Field(description=DOCUMENT_URL)] = ""
+    file: Annotated[
+        File | None,
+        Field(description="The document itself: a zip file of images, a PDF, or a list of image URLs."),
+    ] = None
     estimate: Annotated[
         str,
         OneOf(("true", "false")),
@@ -57,15 +67,23 @@ class DetectionForm(DetectionRequest):
 
 
 @routes.post("/run_detect")
+@receive_file()
 @takes_body(DetectionForm)
-@answers(QueuedOrEstimate)
+@answers(QueuedOrEstimate, errors=[507])
 def run_detect(body: DetectionForm) -> ResponseReturnValue:
-    """Detect the illustrations of a manifest, or estimate how long this takes.
+    """Detect the illustrations of a document, or estimate how long this takes.
 
-    A collection is expanded: each of its manifests gets its own job, which GET /jobs/{job_id} of the collection lists.
+    The document is a IIIF manifest, a zip file of images, a PDF, or a list of image URLs. It is at a URL or uploaded.
+    A IIIF collection is expanded: each of its manifests gets its own job, which GET /jobs/{job_id} of the collection
+    lists.
     """
-    fields = {field.name: getattr(body, field.name) for field in dataclass_fields(DetectionRequest)}
-    detection = DetectionRequest(**fields)
+    if body.manifest_url and body.file:
+        raise RequestError("The request has both manifest_url and file: send one of them.")
+    if body.file:
+        return jsonify(_describe(_submit_file(body, body.file), "The file is queued for detection."))
+    if not body.manifest_url:
+        raise RequestError("manifest_url is missing: send the URL of a document, or the document itself as file.")
+    detection = DetectionRequest.from_form(body, manifest_url=body.manifest_url)
     if body.estimate == "true":
         return jsonify(estimate(detection))
     (job,) = _submit_detections([detection])
@@ -73,14 +91,14 @@ def run_detect(body: DetectionForm) -> ResponseReturnValue:
 
 
 @routes.post("/delete_detect")
-@takes_body(DetectionRequest)
+@takes_body(ManifestForm)
 @answers(Queued)
-def delete_detect(body: DetectionRequest) -> ResponseReturnValue:
+def delete_detect(body: ManifestForm) -> ResponseReturnValue:
     """Detect the illustrations of a manifest on newly fetched images.
 
     Like POST /run_detect, but all images are fetched again instead of read from the cache.
     """
-    (job,) = _submit_detections([replace(body, refresh=True)])
+    (job,) = _submit_detections([DetectionRequest.from_form(body, manifest_url=body.manifest_url, refresh=True)])
     return jsonify(_describe(job, "The manifest is queued for detection on newly fetched images."))
 
 
@@ -179,6 +197,41 @@ def _read_text(manifests: ManifestList) -> str:
         return manifests.url_file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RequestError("url_file is not text: send a UTF-8 text file with one manifest URL per line.") from error
+
+
+def _submit_file(body: DetectionForm, file: FileStorage) -> Job:
+    """Store an uploaded document in the folder of a new job, then add the job.
+
+    Raises:
+        RequestError: The file cannot be used. Nothing is left of it.
+    """
+    from app.sources.documents import store_file
+    from app.sources.recognition import Limits, check_stored
+
+    if body.estimate == "true":
+        raise RequestError("estimate needs manifest_url: the pages of a file are not downloaded.")
+    weights, settings = _find_weights(body.model), current_services.settings
+    limits = Limits(settings.max_canvases, MOST_MANIFESTS, int(settings.max_dataset_mb * 1e6))
+    job_id, name = uuid.uuid4().hex, _clean_name(file.filename or "")
+    folder = current_services.storage.job(job_id)
+    try:
+        stored = store_file(file.stream, name, folder)
+        check_stored(folder, name, limits)
+        named = DetectionRequest.from_form(replace(body, model=weights.name), file_name=name, file_digest=stored.digest)
+        (job,) = current_services.jobs.submit(g.client.id, [named], job_id)
+    except ManifestError as error:
+        folder.remove()
+        raise RequestError(f"file: {error.message}") from error
+    except BaseException:
+        folder.remove()
+        raise
+    return job
+
+
+def _clean_name(name: str) -> str:
+    """Return the name of an uploaded file for people. Some browsers send a path."""
+    name = "".join(filter(str.isprintable, re.split(r"[/\\]", name)[-1])).strip()
+    return name[-LONGEST_NAME:] or "file"
 
 
 def _submit_detections(detections: list[DetectionRequest]) -> list[Job]:

@@ -1,38 +1,29 @@
-"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``, ``/jobs/<id>/dataset``.
+"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``, ``/jobs/<id>/dataset``."""
 
-Uploads are larger and take longer than other requests, so the number of concurrent uploads is limited.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from app.detection.corrections import apply_corrections, load_corrections
-from app.errors import Busy, NotFound, RequestError
+from app.errors import NotFound, RequestError
 from app.jobs.description import format_moment
 from app.jobs.page_images import load_page_image
+from app.jobs.requests.detection_request import name_origin
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
 from app.routes.corrections import find_result
+from app.routes.large_bodies import receive_upload
 from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
-from app.server.request_limits import set_request_deadline
 from app.services import current_services
-from app.storage import check_space, translate_disk_full
 from app.training.corrected_pages import add_corrected_pages
 from app.training.dataset_records import SPLITS
 from app.training.dataset_yaml import MOST_BYTES, check_dataset_name
 from app.training.datasets import Dataset, DatasetStore
 
 routes = Blueprint("datasets", __name__)
-
-# Largest number of concurrent uploads, over all processes.
-MOST_UPLOADS = 4
 
 Yaml = Annotated[File, Field(description="A YAML file with the names of the classes, such as `names: [illustration]`.")]
 Name = Annotated[str, Field(description="The name of the data set. Default: the name of yaml_file.")]
@@ -77,35 +68,8 @@ class CorrectedDataset:
     ]
 
 
-@contextmanager
-def _receive() -> Iterator[None]:
-    """Set the size limit and the deadline of an upload for the current request.
-
-    At this point, the API key has been checked and none of the body has been read.
-
-    Raises:
-        Busy: Too many uploads are in progress.
-    """
-    limits, parts = _store().limits, _store().parts
-    parts.mkdir(parents=True, exist_ok=True)
-    with _acquire_upload_lock(parts), translate_disk_full():
-        request.max_content_length = limits.upload_bytes
-        check_space(parts, min(request.content_length or 0, request.max_content_length))
-        request.spool = parts  # type: ignore[attr-defined]
-        set_request_deadline(limits.seconds, idle_timeout=current_services.settings.request_seconds)
-        yield
-
-
-def _acquire_upload_lock(folder: Path) -> AcquireReturnProxy:
-    """Acquire one of the upload locks, which all processes of the API share."""
-    for number in range(MOST_UPLOADS):
-        with suppress(Timeout):
-            return FileLock(folder / f"turn-{number}").acquire(blocking=False)
-    raise Busy(f"{MOST_UPLOADS} uploads are in progress already: try again in a minute.")
-
-
 @routes.post("/send-data")
-@_receive()
+@receive_upload()
 @takes_body(DataUpload, [MULTIPART])
 @answers(DatasetDone, errors=[507])
 def send_data(upload: DataUpload) -> ResponseReturnValue:
@@ -121,7 +85,7 @@ def send_data(upload: DataUpload) -> ResponseReturnValue:
 
 
 @routes.post("/send-dataset")
-@_receive()
+@receive_upload()
 @takes_body(DatasetUpload, [MULTIPART])
 @answers(DatasetDone, errors=[507])
 def send_dataset(upload: DatasetUpload) -> ResponseReturnValue:
@@ -148,13 +112,11 @@ def make_dataset(body: CorrectedDataset, job_id: str) -> ResponseReturnValue:
     corrected = [page for page in apply_corrections(pages, corrections) if page.number in corrections]
 
     def load_image(number: int) -> bytes:
-        return load_page_image(current_services.storage, job.id, job.request["manifest_url"], str(number))
+        return load_page_image(current_services.storage, job.id, name_origin(job.request), str(number))
 
     store = _store()
     name = check_dataset_name(body.name)
-    store.parts.mkdir(parents=True, exist_ok=True)
-    with _acquire_upload_lock(store.parts), translate_disk_full():
-        set_request_deadline(store.limits.seconds, idle_timeout=current_services.settings.request_seconds)
+    with receive_upload():  # writes and decodes as much as an upload
         dataset = add_corrected_pages(store, g.client.id, name, corrected, load_image)
     counts = " and ".join(_count_images(dataset, split) for split in dataset.splits)
     left_out = len(corrected) - sum(split.images for split in dataset.splits.values())

@@ -2,11 +2,13 @@
 
     files       keys, atomic writes, free space, locks of folders
     job_folder  ``JobFolder``: the files of a job
+    archives    open zip files from outside, which may be malicious
 
 ``Storage``, in this module, is the data folder:
 
     data/images/<key of the manifest URL>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
+    data/jobs/<job id>/listing.json, source.file                     the pages of another source; its zip file or PDF
     data/jobs/<job id>/pages/0001.json                               the outcome of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          the detections on a canvas
     data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections
@@ -15,6 +17,7 @@
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/corrections/0001.json                         the boxes that a person has drawn on a page
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
+    data/jobs/<job id>/documents/0001.pages/                         its listing.json, source.file or manifest.json
     data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores
     data/jobs/<job id>/scores/0001-0002-<key>.scores                 the scores of a pair: a hard link into data/scores
     data/jobs/<job id>/scores/0001-0002-<key>.verified               their verified pairs of images, likewise
@@ -177,6 +180,27 @@ class Storage:
         for folder in old:
             JobFolder(folder).forget_training()
         return len(old)
+
+    def remove_old_sources(self, days: float, wanted: Collection[str] = ()) -> int:
+        """Remove the zip files and PDFs of jobs that were not used for some days. Their results and listings stay.
+
+        Args:
+            days: Days since the last use.
+            wanted: IDs of unfinished jobs; their files are kept.
+
+        Returns:
+            Number of files removed.
+        """
+        limit, removed = time.time() - days * 86400, 0
+        jobs = (folder for folder in (self.root / "jobs").glob("*") if folder.name not in wanted)
+        for path in (
+            path for job in jobs for place in ("", "documents/*/") for path in job.glob(f"{place}source.file")
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def remove_old_images(self, days: float, wanted: Iterable[str] = ()) -> int:
         """Remove cached images that were not used for some days.

@@ -23,6 +23,16 @@ class JobFolder:
         return self.path / "manifest.json"
 
     @property
+    def listing(self) -> Path:
+        """The pages of a document that is no manifest."""
+        return self.path / "listing.json"
+
+    @property
+    def source(self) -> Path:
+        """The zip file or the PDF with the pages, or a file that is not recognised yet."""
+        return self.path / "source.file"
+
+    @property
     def detected_by(self) -> Path:
         return self.path / "detected-by.json"
 
@@ -137,6 +147,10 @@ class JobFolder:
         """Return the path of a file about a document; ``suffix`` is ``.json``, ``.jsonl`` or ``.compared``."""
         return self.path / "documents" / f"{number:04d}{suffix}"
 
+    def document_folder(self, number: int) -> "JobFolder":
+        """Return the folder of the pages of a document, with the files that the folder of a detection job has."""
+        return JobFolder(self.path / "documents" / f"{number:04d}.pages")
+
     def scores(self, first: int, second: int, name: str) -> Path:
         """Return the path of the scores of two documents; ``name`` is from :func:`~app.storage.files.name_scores`."""
         return self.path / "scores" / f"{first:04d}-{second:04d}-{name}.scores"
@@ -159,7 +173,7 @@ class JobFolder:
             self.path.glob(f"scores/*-{name}-*"),
         ]
         for path in {path for paths in found for path in paths}:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _record(self, kind: str, number: int) -> Path:
         return self.path / kind / f"{number:04d}.json"

@@ -3,7 +3,6 @@
 Data sets (run in the API process, without numpy):
 
     datasets         ``DatasetStore``: the data sets of each client app
-    archives         validate and open an uploaded zip file
     corrected_pages  a data set of the corrected pages of a detection job
     dataset_pages    sort the files of an archive into pages by split, and write them
     layouts          what the paths of files tell about pages, labels and splits

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.errors import RequestError
-from app.training.archives import Archive, Member
+from app.storage.archives import Archive, Member
 from app.training.dataset_yaml import MOST_BYTES, parse_classes, parse_keypoints
 from app.training.label_formats.yolo import ClassList
 from app.training.layouts import count_common_start, is_leftover

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.errors import RequestError, TooLarge
 from app.images.signatures import describe_content
-from app.training.archives import LONGEST_NAME_BYTES, Archive, Member
+from app.storage.archives import LONGEST_NAME_BYTES, Archive, Member
 from app.training.class_names import match_ids
 from app.training.dataset_records import SPLITS, Split
 from app.training.image_check import find_suffix

@@ -22,7 +22,7 @@ from filelock import FileLock
 from app.errors import RequestError
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from app.storage import check_space, lock_folder
-from app.training.archives import open_archive
+from app.storage.archives import open_archive
 from app.training.dataset_pages import Page, find_ids, match_pages, sort_pages, unpack_pages
 from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
 from app.training.dataset_yaml import check_dataset_name, parse_classes, parse_keypoints, strip_suffix

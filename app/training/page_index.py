@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.errors import RequestError
-from app.training.archives import Member
+from app.storage.archives import Member
 from app.training.label_formats.yolo import LabelledBox
 from app.training.layouts import LAYOUT, count_common_start, find_group, is_image
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.errors import RequestError, TooLarge
-from app.training.archives import Archive, Member
+from app.storage.archives import Archive, Member
 from app.training.class_names import ClassLists, is_class_list
 from app.training.label_formats.coco import is_coco, parse_coco
 from app.training.label_formats.label_xml import parse_xml

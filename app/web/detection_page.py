@@ -16,6 +16,7 @@ from app.exports import FORMATS
 from app.exports.document import ExportedPage, load_document
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
+from app.jobs.requests.detection_request import name_origin
 from app.routes import exports
 from app.routes.jobs import find_job
 from app.services import current_services
@@ -165,13 +166,13 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
 @pages.get("/jobs/<job_id>/pages/<number>.jpg")
 def show_page_image(job_id: str, number: str) -> ResponseReturnValue:
     job = _find_detection(job_id)
-    return _send(load_page_image(current_services.storage, job.id, job.request["manifest_url"], number))
+    return _send(load_page_image(current_services.storage, job.id, name_origin(job.request), number))
 
 
 @pages.get("/jobs/<job_id>/thumbnails/<number>.jpg")
 def show_thumbnail(job_id: str, number: str) -> ResponseReturnValue:
     job = _find_detection(job_id)
-    return _send(load_thumbnail(current_services.storage, job.id, job.request["manifest_url"], number))
+    return _send(load_thumbnail(current_services.storage, job.id, name_origin(job.request), number))
 
 
 @pages.get("/jobs/<job_id>/illustrations/<int:number>-<int:index>.jpg")
@@ -183,7 +184,7 @@ def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
     if page is None or not page.width or not page.height or not 1 <= index <= len(page.boxes):
         raise NotFound(f"Job {job_id} has no illustration {index} on page {number}.")
     size, box = (page.width, page.height), page.boxes[index - 1].xywh
-    source = job.request["manifest_url"]
+    source = name_origin(job.request)
     return _send(load_crop(current_services.storage, job.id, source, str(number), box, size))
 
 
@@ -209,7 +210,7 @@ def _find_exported(job: Job, number: int) -> ExportedPage | None:
     """Return a page with its canvas; None before the job has a result."""
     try:
         storage = current_services.storage
-        images = storage.images(job.request["manifest_url"])
+        images = storage.images(name_origin(job.request))
         document = load_document(storage.job(job.id), job.request, images, "")
     except FileNotFoundError:
         return None

@@ -28,17 +28,33 @@ def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
     request, s = DetectionRequest(**job.request), services.settings
     folder, (longest, side) = services.storage.job(job.id), choose_image_size(services, request)
-    in_use = request.refresh and request.manifest_url in services.jobs.list_unfinished_manifests(apart_from=job.id)
-    plan = detection.DownloadPlan(longest, s.max_canvases, retries=job.retries, evict_unfetched=not in_use, side=side)
+    in_use = request.refresh and request.origin in services.jobs.list_unfinished_manifests(apart_from=job.id)
+    plan = detection.DownloadPlan(
+        longest,
+        s.max_canvases,
+        retries=job.retries,
+        evict_unfetched=not in_use,
+        side=side,
+        max_file_bytes=int(s.max_dataset_mb * 1e6),
+    )
     if job.retries:
         with suppress(RequestError, WeightsError):  # ``run`` needs the weights and reports the error
             discard_stale_detections(folder, services.models.find(request.model).digest())
-    document = detection.fetch_manifest(request, folder, services.fetcher, plan)
+    report = _build_report(services, job, is_download=True)
+    document = detection.fetch_manifest(request, folder, services.fetcher, plan, report)
     if isinstance(document, Collection):
         return _expand(services, job, document)
     services.jobs.record_manifest(job, document.ref)
-    images, report = services.storage.images(request.manifest_url), _build_report(services, job, is_download=True)
-    detection.download(request, document, images, folder, services.fetcher, plan, report, services.count_page)
+    detection.download(
+        request,
+        document,
+        services.storage.images(request.origin),
+        folder,
+        services.fetcher,
+        plan,
+        report,
+        services.count_page,
+    )
     return None
 
 
@@ -68,7 +84,7 @@ def detect_ahead(services: Services) -> bool:
         with suppress(RequestError, WeightsError), ahead.claim(folder) as is_claimed:  # ``run`` reports the error
             if is_claimed:
                 detector = _load_detector(services, services.models.find(request.model))
-                if ahead.detect(request, services.storage.images(request.manifest_url), folder, detector):
+                if ahead.detect(request, services.storage.images(request.origin), folder, detector):
                     return True
     return False
 
@@ -80,7 +96,7 @@ def run(services: Services, job: Job) -> State | None:
     services.jobs.record_model(job, weights.label)
     detector = _load_detector(services, weights)
     services.jobs.record_start(job)
-    images, report = services.storage.images(request.manifest_url), _build_report(services, job)
+    images, report = services.storage.images(request.origin), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None
 

@@ -17,7 +17,7 @@ def download(services: Services, job: Job) -> State | None:
 
     request, folder = _read(job), services.storage.job(job.id)
     if request.job_id:
-        source = find_source(services, job.app_id, request.model, "", Source(job_id=request.job_id))
+        source = find_source(services, job.app_id, request.model, "", Source(job_id=request.job_id), folder)
         fetch_detection(folder, source, request.canvas_number, request.index, request.box)
     elif request.image_url:
         images = services.storage.images(f"searches of {job.app_id}")

@@ -1,6 +1,7 @@
 """Stages of similarity jobs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,18 @@ from app.jobs import DetectionRequest, SimilarityRequest, State
 from app.jobs.pairs import ComparisonResult, name_pair
 from app.jobs.requests import Source
 from app.pipelines.image_cache import ImageCache
+from app.pipelines.similarity.document_source import DEFAULT_LIMITS, DocumentSource
 from app.pipelines.similarity.documents import Coverage
 from app.pipelines.similarity.image_sources import (
     LONGEST_RATIO,
     DetectionSource,
     ImageSource,
-    ListSource,
     MissingSource,
 )
 from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone
+from app.sources.local_pages import LocalPages
+from app.storage import JobFolder
 from app.workers.detection_stages import choose_image_size
 
 # Ratio of the requested image size to the input size of the network, so that images are scaled down and never up.
@@ -33,15 +36,16 @@ def download(services: Services, job: Job) -> State | None:
     from app.pipelines.similarity import download as similarity
 
     request, documents = _read(job), services.documents
-    find = partial(find_source, services, job.app_id, request.model)
-    sources = {doc_id: find(doc_id, each) for doc_id, each in request.documents.items()}
+    folder, find = services.storage.job(job.id), partial(find_source, services, job.app_id, request.model)
+    sources = {
+        doc_id: find(doc_id, each, folder.document_folder(number))
+        for number, (doc_id, each) in enumerate(request.documents.items(), 1)
+    }
     documents.record(job, {doc_id: source.name for doc_id, source in sources.items()})
     plan = similarity.DownloadPlan(
         services.settings.host_connections, job.retries, _find_embedded(services, job, request)
     )
-    similarity.download(
-        sources, services.storage.job(job.id), plan, _build_report(services, job), services.count_comparison
-    )
+    similarity.download(sources, folder, plan, _build_report(services, job), services.count_comparison)
     return None
 
 
@@ -112,31 +116,48 @@ def find_shortest(model: str) -> int:
     return round(MARGIN * find_backbone(model).input_size)
 
 
-def find_source(services: Services, app_id: int, model: str, doc_id: str, source: Source) -> ImageSource:
-    """Return the source of a document's images, with their cache."""
+def find_source(
+    services: Services, app_id: int, model: str, doc_id: str, source: Source, folder: JobFolder
+) -> ImageSource:
+    """Return the source of a document's images, with their cache.
+
+    Args:
+        services: Services of the process.
+        app_id: ID of the client app.
+        model: Name of the backbone.
+        doc_id: ID of the document; "" in a search.
+        source: Source in the request.
+        folder: Folder for the pages of a document at a URL.
+    """
     shortest = find_shortest(model)
 
-    def open_cache(name: str) -> ImageCache:
-        return ImageCache(services.storage.images(name), services.fetcher, LONGEST_RATIO * shortest)
+    def open_document(url: str, folder: JobFolder, origin: str) -> ImageSource:
+        limits = replace(DEFAULT_LIMITS, max_file_bytes=int(services.settings.max_dataset_mb * 1e6))
+        images, fetcher = services.storage.images, services.fetcher
+        return DocumentSource(url, folder, origin, images, fetcher, shortest, crops=source.crops, limits=limits)
 
     if source.url:
-        return ListSource(source.url, open_cache(source.url), services.fetcher, shortest)
+        return open_document(source.url, folder, source.url)
+    longest = LONGEST_RATIO * shortest
     try:
         detection = services.documents.find_detection(app_id, doc_id, source)
     except RequestError as error:
         name = source.job_id or source.manifest_url
-        return MissingSource(name, open_cache(name), error)
-    found = DetectionRequest.from_json(detection.request)
-    url, (longest, side) = found.manifest_url, choose_image_size(services, found)
+        return MissingSource(name, ImageCache(services.storage.images(name), services.fetcher, longest), error)
+    found, folder = DetectionRequest.from_json(detection.request), services.storage.job(detection.id)
+    if source.is_document:
+        return open_document(found.manifest_url, folder, found.origin)
+    origin, (size, side) = found.origin, choose_image_size(services, found)
     pages = ImageCache(
-        services.storage.images(url),
+        services.storage.images(origin),
         services.fetcher,
-        longest,
+        size,
         cap_to_host_size=not found.image_size,
         choose_grid=partial(choose_grid, side=side),
+        local=LocalPages(folder),
     )
-    illustrations = open_cache(f"{url} illustrations")
-    return DetectionSource(services.storage.job(detection.id), url, illustrations, pages, services.fetcher, shortest)
+    illustrations = ImageCache(services.storage.images(f"{origin} illustrations"), services.fetcher, longest)
+    return DetectionSource(folder, origin, illustrations, pages, services.fetcher, shortest)
 
 
 def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:

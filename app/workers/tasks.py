@@ -24,7 +24,7 @@ from app.database.tables import Job
 from app.devices import is_device_lost
 from app.errors import DatabaseUnavailable, ExtractorError, LeaseLost
 from app.jobs import EvaluationRequest, Stage, State, TrainingRequest
-from app.jobs.job_kinds import find_kind
+from app.jobs.job_kinds import KINDS, find_kind
 from app.jobs.processes import name_process
 from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.logs import set_job
@@ -140,9 +140,10 @@ def tidy(self: JobTask) -> None:
     wanted = services.jobs.list_unfinished_manifests() | services.documents.list_sources_in_use()
     images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
     storage.remove_old_trainings(days, services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind))
+    files = storage.remove_old_sources(days, services.jobs.list_unfinished(*KINDS))
     leftovers = services.datasets.remove_leftovers()
-    removed = "removed %d images and the embeddings of %d documents (unused for %g days), and %d incomplete uploads"
-    log.info(removed, images, embeddings, days, leftovers)
+    removed = "removed %d images, %d files of pages and the embeddings of %d documents (unused for %g days), and %d "
+    log.info(removed + "incomplete uploads", images, files, embeddings, days, leftovers)
     log.info("removed %d old records of delivery attempts", services.outbox.remove_old_attempts())
     if services.settings.result_days:
         log.info("removed %d old jobs", remove_expired_jobs(services, services.settings.result_days))

@@ -110,7 +110,7 @@ def test_the_nginx_block_agrees_with_the_defaults() -> None:
     assert set(re.findall(r"proxy_pass http://(.*);", block)) == {f"{defaults['API_HOST']}:{defaults['API_PORT']}"}
     sizes = [defaults["MAX_DATASET_MB"], defaults["MAX_REQUEST_MB"]]
     assert re.findall(r"client_max_body_size (\d+)m;", block) == sizes
-    (uploads,) = re.findall(r"location ~ \^/send-\S* \{(.*?)\}", block, re.DOTALL)
+    (uploads,) = re.findall(r"location ~ \^/\(send-\S* \{(.*?)\}", block, re.DOTALL)
     assert "proxy_request_buffering off;" in uploads, "nginx would store an upload before the API checks the key"
     passed = set(re.findall(r"^proxy_set_header (\S+)", block, re.MULTILINE))
     assert passed == {"Host", *(f"X-Forwarded-{name}" for name in ("For", "Host", "Prefix", "Proto"))}

@@ -3,6 +3,7 @@
 The client of the manual, ``docs/client.py``, requests some of the jobs: it polls, or receives signed events.
 """
 
+import io
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 from sqlalchemy import update
 from standardwebhooks import Webhook
 
@@ -28,7 +31,7 @@ from app.demo.contact_sheet import parse_annotations
 from app.demo.service import find_free_port
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
-from tests.support.library import Library, Scan
+from tests.support.library import Answer, Library, Scan
 from tests.support.manual import CLIENT, import_client
 from tests.support.service import Document, Service, kill, open_service, unblock_page
 
@@ -91,6 +94,29 @@ def test_the_illustrations_of_the_sample_are_detected(service: Service, sample: 
         assert len(found[name]) == len(true), name
         if true:
             assert compute_iou(corners(true), corners(found[name])).max(axis=1).min() > 0.6, name
+
+
+def test_an_uploaded_pdf_and_a_zip_at_a_url_give_the_same_boxes(service: Service, library: Library) -> None:
+    pages = sorted(SAMPLE.glob("*.jpg"))
+    first, *others = [Image.open(io.BytesIO(page.read_bytes())) for page in pages]
+    pdf, archive = io.BytesIO(), io.BytesIO()
+    first.save(pdf, "PDF", save_all=True, append_images=others, quality=95)
+    with zipfile.ZipFile(archive, "w") as file:
+        for page in pages:
+            file.writestr(page.name, page.read_bytes())
+    url = library.answer("/sample.zip", Answer(body=archive.getvalue()))
+    jobs = [
+        service.post("/run_detect", files={"file": ("Sample 1.pdf", pdf.getvalue())})["job_id"],
+        service.detect(url),
+    ]
+    assert [service.wait_until_finished(job_id)["coverage"]["detected"] for job_id in jobs] == [3, 3]
+    found = {each.path: each.files["annotation_file"][1].decode() for each in service.wait_for_messages(2)}
+    assert found.keys() == {"/annotate/Sample_1", "/annotate/sample"}
+    by_pdf, by_zip = (parse_annotations(found[path]) for path in sorted(found))
+    assert [*by_pdf] == [f"Sample_1_{number:04d}.jpg" for number in range(1, 5)]
+    assert [*by_zip] == [page.name for page in pages]
+    for (name, boxes), others_boxes in zip(by_zip.items(), by_pdf.values(), strict=True):
+        assert np.array(boxes) == pytest.approx(np.array(others_boxes), abs=10), name
 
 
 def corners(xywh: Any) -> np.ndarray:

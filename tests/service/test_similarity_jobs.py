@@ -1,6 +1,7 @@
 """Run similarity jobs end to end in real processes: from image lists at a library to score files at a client app."""
 
 import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,31 @@ def test_detected_illustrations_are_compared(service: Service, sample: str) -> N
         for detection in canvas["detections"]
     }
     assert {one for _, one, _ in rows} == names
+
+
+def test_pages_and_crops_of_files_are_compared(service: Service, library: Library) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"p{number}.png", draw(number, (90, 80)))
+    uploaded = service.post("/run_detect", files={"file": ("ms.zip", content.getvalue())})["job_id"]
+    assert service.wait_until_finished(uploaded)["state"] == "done"
+    service.wait_for_messages()
+    service.receiver.received.clear()
+    crop = {"image_name": "p1", "xywh": [0, 0, 90, 80]}
+    documents = {
+        "zip": library.answer("/ms.zip", Answer(body=content.getvalue())),
+        "pages": {"job_id": uploaded, "pages": True},
+        "crops": {"job_id": uploaded, "crops": [crop, {"canvas_number": 9, "xywh": [0, 0, 9, 9]}]},
+    }
+    job = service.wait_until_finished(run(service, documents)["job_id"])
+    assert job["state"] == "done", job["error"]
+    assert [(each["images"], each["usable"]) for each in job["coverage"]["documents"]] == [(3, 3), (3, 3), (2, 1)]
+    assert job["documents"]["crops"] == {"job_id": uploaded, "crops": 2}
+    found = read_all(service, 6)
+    same = [{(one, two) for score, one, two in found[pair] if float(score) > 0.999} for pair in sorted(found)]
+    assert same[1] == {("p1_0,0,90,80", "p1.png")}
+    assert same[4] == {(f"p{number}.png", f"p{number}.png") for number in range(3)}
 
 
 def test_deleted_documents_lose_scores_but_keep_shared_embeddings(service: Service, library: Library) -> None:

@@ -13,14 +13,14 @@ from PIL import Image, ImageDraw
 
 from app.iiif.fetch import Fetcher
 from app.jobs.pairs import ComparisonResult, PairResult, name_pair
-from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.comparison import compare
 from app.pipelines.similarity.document_embedder import DocumentEmbedder
+from app.pipelines.similarity.document_source import DocumentSource
 from app.pipelines.similarity.documents import Coverage
 from app.pipelines.similarity.download import DownloadPlan, download
 from app.pipelines.similarity.embedding_store import EmbeddingStore
 from app.pipelines.similarity.feature_store import FeatureStore
-from app.pipelines.similarity.image_sources import ImageSource, ListSource
+from app.pipelines.similarity.image_sources import ImageSource
 from app.pipelines.similarity.pair_scores import PairScores
 from app.pipelines.similarity.pair_verifier import PairVerifier
 from app.similarity.matching import MatchConfig
@@ -119,8 +119,8 @@ class Comparing:
         self.list_at(doc_id, self.library.answer(f"/{doc_id}.json", Answer(body=urls)))
 
     def list_at(self, doc_id: str, url: str) -> None:
-        cache = ImageCache(self.storage.images(url), self.fetcher, 3 * SHORTEST)
-        self.sources[doc_id] = ListSource(url, cache, self.fetcher, SHORTEST, max_images=1000)
+        place, images = self.folder.document_folder(len(self.sources) + 1), self.storage.images
+        self.sources[doc_id] = DocumentSource(url, place, url, images, self.fetcher, SHORTEST, max_images=1000)
 
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.training.archives import open_archive
+from app.storage.archives import open_archive
 from app.training.dataset_pages import Page, match_pages, sort_pages
 from app.training.label_formats.yolo import ClassList
 from tests.support.archives import make_image, make_zip

@@ -5,13 +5,20 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
 
     reading               fields → record or error message; JSON; the base class of the records
     fields                types of fields: URLs, names, labels, numbers
-    detection_request     DetectionRequest, and lists of manifests
+    detection_request     DetectionRequest, ManifestForm, and lists of manifests
     similarity_request    SimilarityRequest with its Sources, ForgetRequest
+    crops                 Crop: a box on a page of a document
     search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
 """
 
-from app.jobs.requests.detection_request import DetectionOptions, DetectionRequest, RefusedLine, read_list
+from app.jobs.requests.detection_request import (
+    DetectionOptions,
+    DetectionRequest,
+    ManifestForm,
+    RefusedLine,
+    read_list,
+)
 from app.jobs.requests.reading import Request, read
 from app.jobs.requests.search_request import SearchRequest
 from app.jobs.requests.similarity_request import ForgetRequest, SimilarityRequest, Source
@@ -22,6 +29,7 @@ __all__ = [
     "DetectionRequest",
     "EvaluationRequest",
     "ForgetRequest",
+    "ManifestForm",
     "RefusedLine",
     "Request",
     "SearchRequest",

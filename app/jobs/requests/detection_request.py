@@ -1,9 +1,9 @@
 """Requests to detect illustrations: on one manifest, or on each manifest of a list."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -15,6 +15,7 @@ from app.net.addresses import read_host
 
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 100_000
 TILES = ("auto", "off")
+DOCUMENT_URL = "The URL of a IIIF manifest or collection, a zip file of images, a PDF, or a list of image URLs."
 _SIZES = f"a number of pixels from {SMALLEST_IMAGE} to {LARGEST_IMAGE}, or «full»"
 
 
@@ -60,18 +61,39 @@ class DetectionOptions:
 
 
 @dataclass(frozen=True)
-class DetectionRequest(DetectionOptions, Request):
-    """Detect the illustrations on every canvas of a manifest. An empty field selects its default."""
+class ManifestForm(DetectionOptions):
+    """Detect the illustrations on every page of a document at a URL. An empty field selects its default."""
 
-    manifest_url: Annotated[Address, Field(description="The URL of a IIIF manifest or of a IIIF collection.")]
-    # Whether to fetch all images again instead of using the cache. Set by the route, not by clients.
+    manifest_url: Annotated[Address, Field(description=DOCUMENT_URL)]
+
+
+@dataclass(frozen=True)
+class DetectionRequest(DetectionOptions, Request):
+    """Detect the illustrations on every page of a document: one at a URL, or an uploaded file.
+
+    Attributes:
+        manifest_url: URL of the document; "" for an uploaded file.
+        refresh: Whether to fetch all images again instead of using the cache.
+        file_name: Name of the uploaded file.
+        file_digest: Digest that identifies the content of the file.
+    """
+
+    manifest_url: Annotated[OptionalAddress, Field(description=DOCUMENT_URL)] = ""
+    # Set by the route, not by clients.
     refresh: SkipJsonSchema[bool] = False
+    file_name: SkipJsonSchema[str] = ""
+    file_digest: SkipJsonSchema[str] = ""
 
     kind: ClassVar[str] = "detection"
 
     @property
     def host(self) -> str:
         return read_host(self.manifest_url)
+
+    @property
+    def origin(self) -> str:
+        """The URL of the document, or a text that identifies an uploaded file: the key of its cached images."""
+        return self.manifest_url or f"file {self.file_digest}"
 
     def choose_longest(self, default: int) -> int | None:
         """Return the longer side of the images to fetch, or of each part of a page; None for the full size."""
@@ -83,10 +105,25 @@ class DetectionRequest(DetectionOptions, Request):
         bad: dict[str, str] = {}
         for url in urls:
             try:
-                good.append(replace(self, manifest_url=url.strip()))
+                good.append(replace(self, manifest_url=url.strip(), file_name="", file_digest=""))
             except ValidationError as error:
-                bad[url] = explain(error, DetectionRequest)
+                bad[url] = explain(error, ManifestForm)
         return good, bad
+
+    @classmethod
+    def from_form(cls, form: DetectionOptions, **values: Any) -> "DetectionRequest":
+        """Return a request with the options of a form.
+
+        Args:
+            form: Form with the options.
+            values: The other fields of the request.
+        """
+        return cls(**{field.name: getattr(form, field.name) for field in fields(DetectionOptions)}, **values)
+
+
+def name_origin(request: Mapping[str, Any]) -> str:
+    """Return the origin of a detection request in the row of its job: see :attr:`DetectionRequest.origin`."""
+    return str(request["manifest_url"] or f"file {request['file_digest']}")
 
 
 @dataclass(frozen=True)
@@ -109,13 +146,12 @@ def read_list(text: str, options: DetectionOptions) -> tuple[list[DetectionReque
 
     Blank lines are ignored; repeated lines count once.
     """
-    shared = {field.name: getattr(options, field.name) for field in fields(DetectionOptions)}
     good: dict[str, DetectionRequest] = {}
     bad: list[RefusedLine] = []
     for number, line in enumerate(text.splitlines(), 1):
         if url := line.strip():
             try:
-                good.setdefault(url, DetectionRequest(manifest_url=url, **shared))
+                good.setdefault(url, DetectionRequest.from_form(options, manifest_url=url))
             except ValidationError as error:
-                bad.append(RefusedLine(number, url[:200], explain(error, DetectionRequest)))
+                bad.append(RefusedLine(number, url[:200], explain(error, ManifestForm)))
     return list(good.values()), bad

@@ -6,7 +6,6 @@ Validators raise ``ValueError`` with a message that continues the name of the fi
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,25 +20,12 @@ from pydantic_core import CoreSchema, core_schema
 from app.errors import RequestError
 from app.jobs.requests.reading import adapt, describe_fault, show
 from app.net.addresses import LONGEST_URL
-from app.net.urls import make_requestable
+from app.net.urls import explain_address
+from app.sources.names import LONGEST_NAME, explain_name
 
 LONGEST_LABEL = 200
-LONGEST_NAME = 200
 # For the schema only. _check_address is slightly stricter.
 _ADDRESS = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?([/?#][^\x00-\x1f\x7f]*)?"
-
-
-def explain_name(name: str) -> str:
-    """Return why the name of a document or an image is invalid, such as "is a path"; "" if it is valid."""
-    if not name.strip():
-        return "is empty"
-    if len(name) > LONGEST_NAME:
-        return f"has more than {LONGEST_NAME} characters"
-    if not name.isprintable():
-        return "contains unprintable characters"
-    if "/" in name or "\\" in name or name in (".", ".."):
-        return "is a path"
-    return "begins or ends with a space" if name != name.strip() else ""
 
 
 def _check_name(name: str) -> str:
@@ -50,16 +36,8 @@ def _check_name(name: str) -> str:
 
 def _check_address(value: str) -> str:
     """Check a URL. It is kept as the client sent it, because clients compare it; requests encode it."""
-    try:
-        requestable = make_requestable(value)
-    except ValueError as error:
-        shown = "" if "@" in value else f": {show(value)}"  # it may contain a password that is not percent-encoded
-        message = f"is not a web address{shown}; send one that starts with http:// or https://"
-        raise ValueError(message) from error
-    if len(requestable) > LONGEST_URL:
-        raise ValueError(f"is longer than {LONGEST_URL} characters when it is percent-encoded")
-    if "@" in urlsplit(value).netloc:
-        raise ValueError("must not contain a user name or a password")
+    if fault := explain_address(value):
+        raise ValueError(fault)
     return value
 
 

@@ -22,6 +22,7 @@ FAULTS = {
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
     "int_type": _NUMBER,
+    "bool_type": "must be true or false",
     "float_parsing": "must be a number",
     "finite_number": "must be a number",
     "greater_than_equal": _NUMBER,

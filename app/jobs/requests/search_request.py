@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from app.errors import RequestError
+from app.jobs.requests.crops import LARGEST_NUMBER
 from app.jobs.requests.fields import FROM_TEXT, Name, OptionalAddress, OptionalJobId
 from app.jobs.requests.reading import Request
 from app.jobs.requests.similarity_request import (
@@ -22,7 +23,6 @@ from app.similarity.backbones import DEFAULT_BACKBONE
 from app.similarity.transpositions import Transposition
 
 DEFAULT_K, LARGEST_K = 20, 1000
-_LARGEST_NUMBER = 1_000_000
 _BOX = r"\d{1,9},\d{1,9},0*[1-9]\d{0,8},0*[1-9]\d{0,8}"
 
 
@@ -61,13 +61,13 @@ class SearchRequest(Request):
     canvas_number: Annotated[
         int,
         Strict(),
-        Field(description="The number of the canvas of the detection, from 1.", ge=0, le=_LARGEST_NUMBER),
+        Field(description="The number of the canvas of the detection, from 1.", ge=0, le=LARGEST_NUMBER),
         FROM_TEXT,
     ] = 0
     index: Annotated[
         int,
         Strict(),
-        Field(description="The position of the detection on its canvas, from 1.", ge=0, le=_LARGEST_NUMBER),
+        Field(description="The position of the detection on its canvas, from 1.", ge=0, le=LARGEST_NUMBER),
         FROM_TEXT,
     ] = 0
     model: BackboneName = DEFAULT_BACKBONE

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSe
 from pydantic.dataclasses import dataclass
 
 from app.jobs.pairs import find_ambiguous, name_pair
+from app.jobs.requests.crops import Crop, read_crops
 from app.jobs.requests.fields import (
     FROM_TEXT,
     Address,
@@ -28,15 +29,22 @@ from app.similarity.transpositions import Transposition
 # n documents make n (n + 1) / 2 pairs, each with its own delivery.
 MOST_DOCUMENTS = 200
 MOST_FORGOTTEN = 1000
+MOST_CROPS = 20_000
 DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
 DEFAULT_VERIFY, LARGEST_VERIFY = 10, 100
 
 
-@dataclass(frozen=True, config=ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1}))
+@dataclass(frozen=True, config=ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 2}))
 class Source:
-    """The source of the images of a document. Exactly one field is set."""
+    """The source of the images of a document: one of url, job_id and manifest_url, and the part of it."""
 
-    url: Annotated[Address, Field(description="The URL of a JSON object that maps image names to image URLs.")] = ""
+    url: Annotated[
+        Address,
+        Field(
+            description="The URL of a document, whose pages are the images: an object that maps image names to image "
+            "URLs, another list of image URLs, a zip file, a PDF, or a IIIF manifest."
+        ),
+    ] = ""
     job_id: Annotated[
         JobId, Field(description="The ID of your detection job, in state done. Its illustrations are the images.")
     ] = ""
@@ -47,24 +55,54 @@ class Source:
             "for it in state done."
         ),
     ] = ""
+    crops: Annotated[
+        tuple[Crop, ...],
+        Field(
+            description="With url or job_id: boxes on the pages of the document. They are the images.",
+            max_length=MOST_CROPS,
+        ),
+        BeforeValidator(read_crops),
+    ] = ()
+    pages: Annotated[
+        bool, Strict(), Field(description="With job_id: whether its whole pages are the images. Default: false.")
+    ] = False
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the images are pages or crops, not the illustrations that a job detected."""
+        return bool(self.url or self.crops or self.pages)
 
 
 def _read_source(value: Any) -> Any:
-    """Return the one field of a source that is set. A plain text is the URL of an image list."""
+    """Return the fields of a source that are set. A plain text is the URL of a document."""
     if isinstance(value, Source):
         return value
     sent = {"url": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
-    known = {name: text for name, text in sent.items() if name in SOURCES}
+    known = {name: text.strip() if isinstance(text, str) else text for name, text in sent.items() if name in SOURCES}
     if len(known) != 1:
-        raise ValueError(f"must be the URL of an image list, or an object with one of {', '.join(SOURCES)}")
-    return {name: text.strip() if isinstance(text, str) else text for name, text in known.items()}
+        raise ValueError(f"must be the URL of a document, or an object with one of {', '.join(SOURCES)}")
+    parts = {name: sent[name] for name in PARTS if sent.get(name)}
+    if len(parts) > 1:
+        raise ValueError("has both crops and pages; send one of them")
+    if "manifest_url" in known and parts:
+        raise ValueError(f"has {next(iter(parts))} with manifest_url; send it with url or job_id")
+    if "url" in known and "pages" in parts:
+        raise ValueError("has pages with url, whose pages are the images anyway; send url alone")
+    return known | parts
 
 
-def _write_source(source: Source) -> dict[str, str]:
-    return {name: value for name in SOURCES if (value := getattr(source, name))}
+def _write_source(source: Source) -> dict[str, Any]:
+    found: dict[str, Any] = {name: value for name in SOURCES if (value := getattr(source, name))}
+    if source.crops:
+        found["crops"] = [
+            {name: value for name, value in vars(crop).items() if value and not name.startswith("_")}
+            for crop in source.crops
+        ]
+    return found | ({"pages": True} if source.pages else {})
 
 
 SOURCES = ("url", "job_id", "manifest_url")
+PARTS = ("crops", "pages")
 AnySource = Annotated[
     Source, BeforeValidator(_read_source, json_schema_input_type=Address | Source), PlainSerializer(_write_source)
 ]

@@ -1,6 +1,6 @@
 """The steps of a detection job, in this order:
 
-    1. fetch_manifest  fetch the manifest and keep a copy in the job's folder
+    1. fetch_manifest  fetch the manifest, or another source of pages, and keep it in the job's folder
     2. download        fetch the image of every canvas into the image cache
     3. detect          run the detector page by page, then write the annotation files
 
@@ -14,10 +14,9 @@ Each step skips what is already in the job's folder, so it can be repeated after
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,17 +27,14 @@ from app.detection.boxes import Detections
 from app.detection.parts import choose_grid
 from app.errors import FetchError
 from app.exports.annotation_files import format_json, format_text
-from app.iiif.canvas import Canvas
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
-from app.iiif.manifest import Manifest, parse_document
-from app.iiif.stated_sizes import StatedSizes
+from app.iiif.manifest import Manifest
 from app.jobs import DetectionRequest
-from app.net.addresses import read_host
 from app.pipelines.detection.cutting import PageCutter
 from app.pipelines.detection.expansion import MAX_MANIFESTS
+from app.pipelines.detection.page_fetching import REPORT_SECONDS, Count, Report, fetch_pages
 from app.pipelines.detection.pages import (
-    Coverage,
     FetchedPage,
     PageImage,
     adopt_ahead,
@@ -47,20 +43,15 @@ from app.pipelines.detection.pages import (
     load_annotated,
     load_fetched,
     save_annotated,
-    save_fetched,
 )
-from app.pipelines.image_cache import CircuitBreaker, ImageCache, evict
+from app.pipelines.image_cache import ImageCache
+from app.sources.documents import fetch_document
+from app.sources.local_pages import LocalPages
+from app.sources.recognition import Limits
 from app.storage import JobFolder, write_atomic
 
 if TYPE_CHECKING:
     from app.detection.detector import Detector
-
-# Interval at which a download reports its progress, and stops if the job was cancelled.
-REPORT_SECONDS = 0.5
-LONGEST_REASON = 500
-
-Report = Callable[[int, int, Coverage | None], None]
-Count = Callable[[PageStatus], None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,7 @@ class DownloadPlan:
         evict_unfetched: Whether a refresh removes cached images that this job did not fetch; False if another job uses
             them.
         side: Longest side of a part, see :func:`~app.detection.parts.choose_grid`.
+        max_file_bytes: Largest zip file or PDF, and largest unpacked size of a zip file.
     """
 
     longest: int | None = 800
@@ -83,23 +75,32 @@ class DownloadPlan:
     retries: int = 0
     evict_unfetched: bool = True
     side: int | None = None
+    max_file_bytes: int = 2_000_000_000
 
 
 def fetch_manifest(
-    request: DetectionRequest, folder: JobFolder, fetcher: Fetcher, plan: DownloadPlan
+    request: DetectionRequest,
+    folder: JobFolder,
+    fetcher: Fetcher,
+    plan: DownloadPlan,
+    report: Report = lambda *_: None,
 ) -> Manifest | Collection:
-    """Fetch and parse the manifest. A resumed job uses the copy that it fetched first.
+    """Return the manifest, or the pages of another source as a manifest. A resumed job uses what it fetched first.
 
     Raises:
-        FetchError: The manifest could not be fetched.
-        ManifestError: The document is neither a manifest nor a collection.
+        FetchError: The document could not be fetched.
+        ManifestError: The document cannot be used.
     """
-    is_new = not folder.manifest.exists()
-    data = fetcher.fetch_document(request.manifest_url) if is_new else folder.manifest.read_bytes()
-    document = parse_document(data, request.manifest_url, plan.max_canvases, plan.max_manifests)
-    if is_new:
-        write_atomic(folder.manifest, data)
-    return document
+    limits = Limits(plan.max_canvases, plan.max_manifests, plan.max_file_bytes)
+    reported = 0.0
+
+    def tick() -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_SECONDS:
+            reported = time.monotonic()
+            report(0, 0, None)
+
+    return fetch_document(request.manifest_url, folder, fetcher, limits, name=request.file_name, tick=tick)
 
 
 def download(
@@ -127,99 +128,25 @@ def download(
     Raises:
         FetchError: No image at all could be fetched.
     """
-    cache = ImageCache(
-        images,
-        fetcher,
-        plan.longest,
-        cap_to_host_size=not request.image_size,
-        refresh=request.refresh,
-        choose_grid=partial(choose_grid, side=plan.side),
-    )
-    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, plan.retries)}
-    seen = count_coverage(load_annotated(folder, []))
-    breaker = CircuitBreaker()
-    missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
-    sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), cache.fetch_info)
-    executor = ThreadPoolExecutor(_count_threads(fetcher, missing), thread_name_prefix="fetch")
-
-    def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
-        # Each task runs in a copy of the context of this thread, so its log lines name the same job.
-        fetch = partial(_fetch_page, cache, sizes, manifest, breaker, plan.retries)
-        return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
-
-    try:
-        waiting = submit(missing)
-        while True:
-            # Report even if no image has arrived: this call raises if the job was cancelled.
-            report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
-            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, images))):
-                break
-            for page in _take_finished(waiting, REPORT_SECONDS):
-                save_fetched(folder, page)
-                pages[page.number] = page
-                if page.file is None:
-                    count(PageStatus.FAILED)
-    finally:
-        # A cancelled job does not wait for a slow library.
-        executor.shutdown(wait=False, cancel_futures=True)
-    files = {page.file for page in pages.values() if page.file}
+    with LocalPages(folder) as local:
+        cache = ImageCache(
+            images,
+            fetcher,
+            plan.longest,
+            cap_to_host_size=not request.image_size,
+            refresh=request.refresh,
+            choose_grid=partial(choose_grid, side=plan.side),
+            local=local,
+        )
+        pages = fetch_pages(cache, manifest, folder, fetcher, plan.retries, report, count)
+    files = {page.file for page in pages if page.file}
     if request.refresh and plan.evict_unfetched:
         cache.evict_all_except(files)
     if not files:
+        reason = min(pages, key=lambda page: page.number).reason
         raise FetchError(
-            f"None of the {len(pages)} images of {request.manifest_url} could be fetched; "
-            f"the first error: {pages[min(pages)].reason}"
+            f"None of the {len(pages)} images of {manifest.url} could be fetched; the first error: {reason}"
         )
-
-
-def _take_finished(waiting: set[Future[FetchedPage]], seconds: float) -> list[FetchedPage]:
-    """Remove finished futures from ``waiting`` and return their results, after at most some seconds."""
-    finished, _ = wait(waiting, timeout=seconds)
-    waiting -= finished
-    return [future.result() for future in finished]
-
-
-def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries: int) -> bool:
-    """Return whether a canvas needs no fetch: it is detected, its image is cached, or it failed in this try."""
-    if page.file is None:
-        return page.retries == retries
-    return folder.has("detections", page.number) or cache.holds(page.file)
-
-
-def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
-    """Return the number of download threads: the largest connection limit among the hosts of the images."""
-    hosts = {read_host(canvas.image.base) for canvas in canvases if canvas.image}
-    return max((fetcher.rules.find(host).connections for host in hosts), default=1)
-
-
-def _evict_doubtful(
-    sizes: StatedSizes, canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path
-) -> list[Canvas]:
-    """Remove images from the cache if their stated size is doubtful. Return their canvases, to be fetched again."""
-    doubtful = {*sizes.list_doubtful()}
-    found = [canvas for canvas in canvases if canvas.image in doubtful and pages[canvas.number].file]
-    for canvas in found:
-        evict(images / str(pages[canvas.number].file))
-    return found
-
-
-def _fetch_page(
-    cache: ImageCache, sizes: StatedSizes, manifest: Manifest, breaker: CircuitBreaker, retries: int, canvas: Canvas
-) -> FetchedPage:
-    page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
-    if canvas.image is None or breaker.reason:
-        return replace(page, reason=canvas.reason or breaker.reason)
-    try:
-        cached = cache.fetch(canvas.image, sizes)
-    except FetchError as error:
-        breaker.record(error)
-        return replace(page, reason=error.message[:LONGEST_REASON])
-    breaker.record(None)
-    return replace(page, file=cached.file, width=cached.width, height=cached.height, note=cached.note)
-
-
-def _list_failures(pages: Iterable[FetchedPage]) -> tuple[tuple[int, str], ...]:
-    return tuple(sorted((page.number, page.reason) for page in pages if page.file is None))
 
 
 def detect(

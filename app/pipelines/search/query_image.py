@@ -18,8 +18,9 @@ from app.iiif.image_api import Box, build_region_url, derive_service
 from app.images.formats import MAX_IMAGE_PIXELS, check_image
 from app.images.pixels import decode_picture, needs_turn, read_size
 from app.pipelines.image_cache import CachedImage, ImageCache
+from app.pipelines.similarity.crops import crop, fetch_at_address
 from app.pipelines.similarity.documents import ListedImage
-from app.pipelines.similarity.image_sources import ImageSource, crop, fetch_at_address, find_full_size
+from app.pipelines.similarity.image_sources import ImageSource, find_full_size
 from app.storage import JobFolder, link, write_atomic
 
 Size = tuple[int, int]
@@ -167,7 +168,10 @@ def fetch_detection(folder: JobFolder, source: ImageSource, canvas_number: int, 
     if not found:
         wanted = f"detection {index}" if index else f"detection at {','.join(map(str, box or ()))}"
         raise RequestError(f"Canvas {canvas_number} of the job has no {wanted}: it has {len(there)} detections.")
-    cached = source.fetch(found[0])
+    try:
+        cached = source.fetch(found[0])
+    finally:
+        source.close()
     _store(folder, source.cache, cached, find_full_size(found[0], cached))
 
 

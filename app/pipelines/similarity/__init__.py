@@ -2,8 +2,9 @@
 
     download           fetch the lists and the images of all documents
     comparison         embed the images, compare every pair of documents, verify the best matches
-    image_sources      sources of the images of a document: a list, or the result of a detection job
-    image_lists        parse the list ``{image name: image URL}`` of a client app
+    image_sources      sources of the images of a document; the illustrations of a detection job
+    document_source    the whole pages of a document, or crops of them
+    crops              fetch a crop from the image service, or cut it from the page
     host_pools         a thread pool for each host, so that a slow host does not delay the others
     documents          the records of each document and its images, in the job's folder
     document_embedder  images of a document → embeddings, each computed once

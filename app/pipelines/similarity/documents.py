@@ -26,8 +26,8 @@ class ListedImage:
     Attributes:
         name: Name of the image in the client app.
         url: URL of the image.
-        canvas_number: Canvas number of a detected illustration; 0 for other images.
-        xywh: Box of a detected illustration, in pixels of the full-size image; empty for other images.
+        canvas_number: Canvas number of an illustration, a crop or a page; 0 for an image of a list.
+        xywh: Box of an illustration or a crop, in pixels of the full-size image; empty for other images.
     """
 
     name: str

@@ -89,6 +89,7 @@ def download(
     finally:
         for records in documents:
             records.close()
+            sources[records.doc_id].close()
     check_usable(documents)
 
 

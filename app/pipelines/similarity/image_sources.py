@@ -1,33 +1,26 @@
-"""Sources of the images of a document: a list that its client app serves, or the result of a detection job."""
+"""Sources of the images of a document: the protocol, and the illustrations of a detection job."""
 
-import io
 import json
-import math
-from collections.abc import Mapping
-from functools import cached_property
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from PIL import Image
-
-from app.errors import ExtractorError, FetchError
+from app.errors import ExtractorError
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
-from app.iiif.image_api import Box, derive_service
-from app.iiif.image_requests import build_crop_url, parse_region
-from app.iiif.images import FetchedImage
-from app.iiif.manifest import parse_manifest
-from app.iiif.regions import fetch_region
-from app.images.pixels import decode_image, needs_turn
-from app.net.addresses import read_host
-from app.pipelines.image_cache import CachedImage, ImageCache, evict
+from app.iiif.image_requests import parse_region
+from app.iiif.manifest import Manifest
+from app.jobs.requests.reading import show
+from app.pipelines.image_cache import CachedImage, ImageCache
+from app.pipelines.similarity.crops import Cropper, list_crop
 from app.pipelines.similarity.documents import ImageList, ListedImage
-from app.pipelines.similarity.image_lists import MAX_IMAGES, check_length, parse_image_list
+from app.sources.documents import load_manifest
 from app.storage import JobFolder
 
 # Longer side of a requested whole image, as a multiple of the required shorter side. The proportions of the image are
 # unknown before it is fetched.
 LONGEST_RATIO = 3
+# Largest number of images of a document. Comparing two such documents computes 400 million scores.
+MAX_IMAGES = 20_000
 
 
 class ImageSource(Protocol):
@@ -55,35 +48,8 @@ class ImageSource(Protocol):
             FetchError: The image could not be fetched.
         """
 
-
-class ListSource:
-    """A list of images at a URL.
-
-    Args:
-        url: URL of the list.
-        cache: Cache of its images, which requests whole images at a sufficient size.
-        fetcher: HTTP client.
-        shortest: Required length of the shorter side of an image, in pixels.
-        max_images: Largest number of images in a list.
-    """
-
-    may_grow = False
-
-    def __init__(
-        self, url: str, cache: ImageCache, fetcher: Fetcher, shortest: int, max_images: int = MAX_IMAGES
-    ) -> None:
-        self.name = url
-        self.cache = cache
-        self.host = read_host(url)
-        self._fetcher = fetcher
-        self._shortest = shortest
-        self._max_images = max_images
-
-    def list_images(self) -> ImageList:
-        return parse_image_list(self._fetcher.fetch_document(self.name), self.name, self._max_images)
-
-    def fetch(self, image: ListedImage) -> CachedImage:
-        return fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
+    def close(self) -> None:
+        """Release the file with the pages."""
 
 
 class MissingSource:
@@ -109,16 +75,16 @@ class MissingSource:
     def fetch(self, image: ListedImage) -> CachedImage:
         raise self._error
 
+    def close(self) -> None:
+        return None
+
 
 class DetectionSource:
     """The illustrations that a detection job found.
 
-    An illustration is requested as a region from the image service of its page. Without such a service, it is cropped
-    from the cached page.
-
     Args:
         folder: Folder of the detection job.
-        manifest_url: URL of the manifest of that job.
+        manifest_url: URL of the manifest of that job, or the key of an uploaded file.
         cache: Cache of the illustrations.
         pages: Cache of the pages of the manifest.
         fetcher: HTTP client.
@@ -144,15 +110,14 @@ class DetectionSource:
         self._folder = folder
         self._manifest_url = manifest_url
         self._pages = pages
-        self._fetcher = fetcher
-        self._shortest = shortest
         self._max_images = max_images
+        self._cropper = Cropper(manifest_url, cache, pages, fetcher, shortest, self._load_images)
 
     def list_images(self) -> ImageList:
         """List the illustrations as ``{image stem}_{x},{y},{w},{h}``. Pages without a detection are failed entries."""
         try:
             canvases = json.loads(self._folder.annotations_json.read_bytes())
-            known = self._images
+            known = self._cropper.images
         except FileNotFoundError:
             return ImageList(
                 error=f"The illustrations of {self._manifest_url} were removed from this server: detect them again."
@@ -173,66 +138,40 @@ class DetectionSource:
         return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
-        if known := self.cache.find(self._name_crop(image)):
-            return known
-        if "#" in image.url or self.cache.servers.find_regions(image.url).refuses_all:
-            return self._crop(image)
-        try:
-            region = fetch_at_address(self.cache, self._fetcher, image.url, self._shortest)
-        except FetchError as error:
-            if error.temporary:
-                raise
-            return self._crop(image)  # the service does not serve regions: crop from the page
-        with (self.cache.folder / region.file).open("rb") as file:
-            # A service that leaves the rotation to the viewer cuts regions from the page as it is stored.
-            return self._crop(image) if needs_turn(file) else region
+        return self._cropper.fetch(image)
 
-    def _crop(self, image: ListedImage) -> CachedImage:
-        page = self._pages.fetch(self._images[image.canvas_number])
-        x, y, w, h = image.xywh
-        return self.cache.save(self._name_crop(image), crop(self._pages, page, (x, y, w, h)))
+    def close(self) -> None:
+        self._pages.close()
 
-    def _name_crop(self, image: ListedImage) -> str:
-        return f"{self._manifest_url} {image.canvas_number} {image.xywh}"
-
-    @cached_property
-    def _images(self) -> dict[int, CanvasImage]:
-        """The images of the canvases of the manifest, by canvas number."""
-        manifest = parse_manifest(self._folder.manifest.read_bytes(), self._manifest_url, max_canvases=10**9)
-        return {canvas.number: canvas.image for canvas in manifest.canvases if canvas.image}
+    def _load_images(self) -> Mapping[int, CanvasImage]:
+        return map_images(load_manifest(self._folder, self._manifest_url))
 
 
-def _list_illustration(canvas: Mapping[str, Any], xywh: list[int], image: CanvasImage) -> ListedImage:
+def _list_illustration(canvas: Mapping[str, Any], xywh: Sequence[int], image: CanvasImage) -> ListedImage:
     """Return the list entry of an illustration.
 
-    The URL requests the region at full size. For a page without such regions, it is the URL of the page with a media
-    fragment (https://www.w3.org/TR/media-frags/#naming-space).
+    Its URL requests the region at full size, unless the regions of the service are not those of the upright page.
     """
-    x, y, w, h = xywh
-    shown = f"{x},{y},{w},{h}"
-    url = build_crop_url(image, (x, y, w, h), (canvas.get("width"), canvas.get("height")))
-    url = url or f"{image.url}#xywh={shown}"
-    return ListedImage(f"{PurePosixPath(canvas['image_name']).stem}_{shown}", url, canvas["number"], (x, y, w, h))
+    size = canvas.get("width"), canvas.get("height")
+    return list_crop(canvas["number"], canvas["image_name"], xywh, image, size=size)
 
 
-def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: int) -> CachedImage:
-    """Fetch the image at a URL into the cache.
+def map_images(manifest: Manifest) -> dict[int, CanvasImage]:
+    return {canvas.number: canvas.image for canvas in manifest.canvases if canvas.image}
 
-    A URL that requests a region or a whole image from an image service is fetched at a sufficient, smaller size.
 
-    Args:
-        cache: Cache of the image.
-        fetcher: HTTP client.
-        url: URL of the image.
-        shortest: Required length of the shorter side, in pixels.
-
-    Raises:
-        FetchError: The image could not be fetched.
-    """
-    if region := parse_region(url):
-        name = f"{url} {shortest}"
-        return cache.find(name) or cache.save(name, fetch_region(fetcher, region, shortest, cache.servers))
-    return cache.fetch(CanvasImage(url, None, None, derive_service(url)))
+def check_length(images: ImageList, origin: str, max_images: int) -> ImageList:
+    """Return the list, or a list with an error if it has too many images or no usable one."""
+    count = len(images.images) + len(images.failed)
+    if count > max_images:
+        return ImageList(error=f"{origin} has {count} images; at most {max_images} are accepted: split the document.")
+    if images.images:
+        return images
+    if not images.failed:
+        return ImageList(error=f"{origin} has no images.")
+    name, reason = images.failed[0]
+    error = f"{origin} has no usable image; the first of {count}, {show(name)}: {reason}"
+    return ImageList(failed=images.failed, error=error)
 
 
 def find_full_size(image: ListedImage, cached: CachedImage) -> tuple[int, int]:
@@ -247,36 +186,3 @@ def find_full_size(image: ListedImage, cached: CachedImage) -> tuple[int, int]:
         return cached.width, cached.height
     is_turned = region.end.startswith(("90/", "!90/", "270/", "!270/"))
     return (region.height, region.width) if is_turned else (region.width, region.height)
-
-
-def crop(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
-    """Crop a box from a cached page, as a PNG file.
-
-    Args:
-        pages: Cache with the page.
-        page: Cached page, possibly at a reduced size.
-        box: ``x y w h`` in pixels of the full-size image.
-
-    Raises:
-        FetchError: The page is no longer in the cache or is damaged; it is then removed from the cache.
-    """
-    path = pages.folder / page.file
-    try:
-        with path.open("rb") as file:
-            pixels, (width, height) = decode_image(file, None)
-    except (OSError, SyntaxError, ValueError) as error:
-        evict(path)
-        message = "The cached page was removed or damaged while the job ran: retry the job."
-        raise FetchError(message, temporary=True) from error
-    x, y, w, h = box
-    left, right = _scale_edge(x, x + w, width / page.width, pixels.shape[1])
-    top, bottom = _scale_edge(y, y + h, height / page.height, pixels.shape[0])
-    content = io.BytesIO()
-    Image.fromarray(pixels[top:bottom, left:right]).save(content, "PNG")
-    return FetchedImage(content.getvalue(), right - left, bottom - top)
-
-
-def _scale_edge(start: int, end: int, factor: float, length: int) -> tuple[int, int]:
-    """Scale a range of pixels, and clip it to the image. The result contains at least one pixel."""
-    first = min(max(0, math.floor(start * factor + 0.5)), length - 1)
-    return first, min(max(first + 1, math.floor(end * factor + 0.5)), length)

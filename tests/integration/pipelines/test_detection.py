@@ -51,7 +51,7 @@ class Run:
     ) -> Manifest:
         manifest = fetch_manifest(self.request, self.folder, self.fetcher, plan)
         assert isinstance(manifest, Manifest)
-        images = self.storage.images(self.request.manifest_url)
+        images = self.storage.images(self.request.origin)
         download(
             self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report, self.counted.append
         )
@@ -61,7 +61,7 @@ class Run:
         return load_annotated(self.folder, load_fetched(self.folder))
 
     def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
-        images = self.storage.images(self.request.manifest_url)
+        images = self.storage.images(self.request.origin)
         detect(self.request, images, self.folder, self.detector, report or self.report, self.counted.append)
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from app.errors import FetchError
 from app.iiif.fetch import Fetcher
 from app.pipelines.image_cache import CachedImage, ImageCache
+from app.pipelines.similarity.document_source import DocumentSource
 from app.pipelines.similarity.documents import ListedImage
-from app.pipelines.similarity.image_sources import DetectionSource, ListSource, find_full_size
+from app.pipelines.similarity.image_sources import DetectionSource, find_full_size
 from app.storage import Storage, write_atomic
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library, Scan, build_manifest_3, draw_image
@@ -34,9 +35,10 @@ class Shelf:
     def open_cache(self, name: str, longest: int | None = 3 * SHORTEST) -> ImageCache:
         return ImageCache(self.storage.images(name), self.fetcher, longest)
 
-    def list_source(self) -> ListSource:
+    def list_source(self) -> DocumentSource:
         url = f"{self.library.url}/list.json"
-        return ListSource(url, self.open_cache(url), self.fetcher, SHORTEST, max_images=100)
+        place = self.storage.job("comparison").document_folder(1)
+        return DocumentSource(url, place, url, self.storage.images, self.fetcher, SHORTEST, max_images=100)
 
     def detect(self, scans: Sequence[Scan], canvases: list[dict[str, Any]] | None = None) -> DetectionSource:
         """Return the source of a detection job that found BOX on each page, or the given canvases."""
@@ -65,7 +67,7 @@ def library(open_library: Library) -> Library:
     return open_library
 
 
-def fetch(source: ListSource | DetectionSource, image: ListedImage) -> Image.Image:
+def fetch(source: DocumentSource | DetectionSource, image: ListedImage) -> Image.Image:
     return Image.open(io.BytesIO((source.cache.folder / source.fetch(image).file).read_bytes()))
 
 

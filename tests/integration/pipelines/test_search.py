@@ -281,6 +281,9 @@ class Illustrations:
     def fetch(self, image: ListedImage) -> Any:
         return self._source.fetch(image)
 
+    def close(self) -> None:
+        return None
+
 
 @pytest.mark.parametrize(("index", "box"), [(2, None), (0, (50, 50, 120, 120))])
 def test_a_detection_is_found_by_its_position_or_its_box(searching: Searching, index: int, box: Any) -> None:

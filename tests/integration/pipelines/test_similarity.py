@@ -122,10 +122,10 @@ def test_a_failed_image_is_named_and_never_compared(run: Comparing) -> None:
     ("body", "reason"),
     [
         (b"<html>", "HTML page"),
-        (b"\xff\xfe", "not JSON"),
+        (b"\xff\xfe", "unsupported format"),
         (b"{", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        ([], "not a list of images"),
+        ([], "has no images"),
         ({}, "has no images"),
         ({"x": 1}, "no URL"),
         ({"x": "nowhere"}, "not a web address"),

@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.auth import add_app
-from app.routes.uploads import MOST_UPLOADS
+from app.routes.large_bodies import MOST_UPLOADS
 from tests.support.api import Api, open_api
 from tests.support.archives import BOX, YAML, make_image, make_pages, make_zip
 from tests.support.sorted_pages import make_coco

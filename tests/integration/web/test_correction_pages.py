@@ -55,7 +55,7 @@ def test_strip_tabs_and_downloads_know_corrected_pages(browser: Browser, detecte
     assert "With the corrections" not in before
     correct(browser, detected, 2)
     page = browser.get(f"/ui/jobs/{detected}").text
-    assert page.count('class="corrected"') == 1
+    assert page.count('class="corrected" title') == 1
     assert "Make a data set of 1 corrected page" in page
     shown = browser.get(f"/ui/jobs/{detected}?status=corrected").text
     assert shown.count('class="picture"') == 1

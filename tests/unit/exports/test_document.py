@@ -10,7 +10,8 @@ from app.exports.annotation_files import format_json, format_text, parse_json
 from app.exports.archive import format_zip, name_files
 from app.exports.document import ExportedDocument
 from app.exports.manifest import format_manifest
-from app.storage import JobFolder
+from app.sources.listing import Kind, ListedPage, Listing
+from app.storage import JobFolder, write_atomic
 from tests.support.exported_results import ADDRESS, BASE, PAGES, WOODCUT, build_canvas, load_result, save_result
 
 
@@ -94,3 +95,14 @@ def test_the_same_result_gives_the_same_zip_file() -> None:
     assert format_zip(files) == format_zip(files)
     with zipfile.ZipFile(BytesIO(format_zip(files))) as archive:
         assert {info.filename: archive.read(info) for info in archive.infolist()} == dict(files)
+
+
+def test_pages_of_a_file_have_the_images_of_this_server(folder: JobFolder) -> None:
+    pages = [ListedPage("1.jpg", "1.jpg"), ListedPage("2.jpg", "2.jpg")]
+    listing = Listing(Kind.ZIP, "https://library.example/ms.zip", "ms", "", pages)
+    folder.manifest.unlink()
+    write_atomic(folder.listing, listing.format())
+    document = load_result(folder)
+    assert document.source == ""
+    assert document.pages[0].image_url == f"{ADDRESS}/pages/1.jpg"
+    assert document.pages[0].image is None

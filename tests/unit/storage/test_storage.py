@@ -143,3 +143,25 @@ def test_unused_features_are_removed(tmp_path: Path) -> None:
         os.utime(path, (time.time() - days * 86400,) * 2)
     storage.remove_old_comparisons(7)
     assert [old.exists(), recent.exists()] == [False, True]
+
+
+def test_files_of_pages_are_removed_unless_their_job_is_unfinished(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    old, unfinished, new = (storage.job(name) for name in ("old", "unfinished", "new"))
+    files = [old.source, old.document_folder(1).source, unfinished.source, new.source]
+    for path in (*files, old.listing):
+        write_atomic(path, b"x")
+    for path in (*files[:3], old.listing):
+        os.utime(path, (0, 0))
+    assert storage.remove_old_sources(7, ["unfinished"]) == 2
+    assert [path.exists() for path in files] == [False, False, True, True]
+    assert old.listing.exists()
+
+
+def test_a_forgotten_document_takes_its_pages_along(tmp_path: Path) -> None:
+    folder = Storage(tmp_path).job("job")
+    for number in (1, 2):
+        write_atomic(folder.document_folder(number).source, b"x")
+        write_atomic(folder.document(number, ".json"), b"{}")
+    folder.forget_document(1)
+    assert [path.name for path in sorted((folder.path / "documents").iterdir())] == ["0002.json", "0002.pages"]

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import RequestError
-from app.jobs.requests import DetectionOptions, DetectionRequest, read, read_list
+from app.jobs.requests import DetectionOptions, DetectionRequest, ManifestForm, read, read_list
 from app.jobs.requests.fields import check_url
 
 MANIFEST = "https://example.org/manifest.json"
@@ -44,7 +44,7 @@ def test_what_only_a_route_decides_is_no_field() -> None:
 )
 def test_an_unusable_manifest_url_is_named(url: str) -> None:
     with pytest.raises(RequestError, match="manifest_url"):
-        read(DetectionRequest, {"manifest_url": url})
+        read(ManifestForm, {"manifest_url": url})
 
 
 # URLs that must be encoded before they are requested (app/net/urls.py).
@@ -73,7 +73,7 @@ def test_lines_and_members_with_spaces_or_accents_get_requests() -> None:
 )
 def test_an_unusable_field_is_named(field: str, value: str) -> None:
     with pytest.raises(RequestError, match=field):
-        read(DetectionRequest, {"manifest_url": MANIFEST, field: value})
+        read(ManifestForm, {"manifest_url": MANIFEST, field: value})
 
 
 def test_a_request_survives_the_database() -> None:
@@ -88,13 +88,19 @@ def test_a_request_survives_the_database() -> None:
         "tiles": "",
         "notify_url": "",
         "refresh": True,
+        "file_name": "",
+        "file_digest": "",
     }
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "manifest_url is missing: send the URL of a IIIF manifest or of a IIIF collection."),
+        (
+            {},
+            "manifest_url is missing: send the URL of a IIIF manifest or collection, a zip file of images, a PDF, "
+            "or a list of image URLs.",
+        ),
         (
             {"manifest_url": "x"},
             "manifest_url is not a web address: 'x'; send one that starts with http:// or https://.",
@@ -107,7 +113,7 @@ def test_a_request_survives_the_database() -> None:
 def test_a_refusal_is_one_sentence_with_field_value_and_limit(fields: dict[str, str], sentence: str) -> None:
     form = ({"manifest_url": MANIFEST} | fields) if fields else {}
     with pytest.raises(RequestError) as caught:
-        read(DetectionRequest, form)
+        read(ManifestForm, form)
     assert caught.value.message == sentence
 
 

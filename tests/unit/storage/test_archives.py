@@ -13,8 +13,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from app.errors import RequestError, TooLarge
-from app.training import archives
-from app.training.archives import open_archive
+from app.storage import archives
+from app.storage.archives import open_archive
 from tests.support.archives import make_image, make_zip
 
 MEGABYTE = 1_000_000

@@ -1,0 +1,145 @@
+"""Recognise a document by its bytes, not by its name or the header of its server, and list its pages."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from app.errors import ManifestError
+from app.iiif.json_ld import read_path
+from app.iiif.manifest import build_file_ref, build_manifest_ref, parse_document
+from app.images.signatures import describe_content, find_format
+from app.sources.image_lists import parse_image_list
+from app.sources.listing import Kind, ListedPage, Listing
+from app.sources.page_files import ZipPages
+from app.sources.pdf_pages import PdfPages
+from app.storage import JobFolder, write_atomic
+
+WANTED = "a IIIF manifest, a zip file of images, a PDF or a list of image URLs"
+_HEAD = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a document.
+
+    Attributes:
+        max_pages: Largest number of pages or canvases.
+        max_members: Number of members after which parsing a collection stops.
+        max_file_bytes: Largest zip file or PDF, and largest unpacked size of a zip file.
+        max_text_bytes: Largest list or manifest in a file.
+    """
+
+    max_pages: int = 5000
+    max_members: int | None = None
+    max_file_bytes: int = 2_000_000_000
+    max_text_bytes: int = 64_000_000
+
+
+def find_kind(head: bytes) -> Kind | None:
+    """Return the kind of a large file by its first bytes; None for all other documents."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return Kind.ZIP
+    return Kind.PDF if head.lstrip(b"\xef\xbb\xbf\0 \t\r\n").startswith(b"%PDF-") else None
+
+
+def check_stored(folder: JobFolder, name: str, limits: Limits) -> None:
+    """Check a stored file before its job is added, as far as this needs no time and no other process.
+
+    Raises:
+        ManifestError: The file cannot be used.
+    """
+    with folder.source.open("rb") as file:
+        head = file.read(_HEAD)
+    if find_kind(head) is Kind.ZIP:
+        _list_zip(folder.source, name, limits)
+    elif find_kind(head) is None:
+        _read_text(folder.source, name, limits)
+
+
+def recognise(origin: str, folder: JobFolder, limits: Limits) -> None:
+    """Write ``listing.json`` or ``manifest.json`` from the file that was fetched or stored."""
+    with folder.source.open("rb") as file:
+        head = file.read(_HEAD)
+        file.seek(0)
+        key = hashlib.file_digest(file, "sha256").hexdigest()
+    kind = find_kind(head)
+    if kind is Kind.ZIP:
+        pages = _list_zip(folder.source, origin, limits)
+    elif kind is Kind.PDF:
+        pages = _list_pdf(folder.source, origin, limits)
+    else:
+        data, found = _read_text(folder.source, origin, limits)
+        if found is None:
+            write_atomic(folder.manifest, data)
+            folder.source.unlink()
+            return
+        kind, pages = Kind.LIST, found
+    write_atomic(folder.listing, Listing(kind, origin, build_label(origin), key, pages).format())
+    if kind is Kind.LIST:
+        folder.source.unlink()
+
+
+def build_label(origin: str) -> str:
+    """Return the label of a document for client apps: the file name without the extension, else the whole URL."""
+    is_url = origin.startswith(("http://", "https://"))
+    name = PurePosixPath(read_path(origin)).name if is_url else origin
+    return build_file_ref(name) or build_manifest_ref("", origin) or "document"
+
+
+def _list_zip(path: Path, origin: str, limits: Limits) -> list[ListedPage]:
+    files = ZipPages(path, origin, limits.max_file_bytes)
+    try:
+        return _check_count(files.list_pages(), origin, limits)
+    finally:
+        files.close()
+
+
+def _list_pdf(path: Path, origin: str, limits: Limits) -> list[ListedPage]:
+    files = PdfPages(path, origin)
+    try:
+        return files.list_pages(limits.max_pages)
+    finally:
+        files.close()
+
+
+def _read_text(path: Path, origin: str, limits: Limits) -> tuple[bytes, list[ListedPage] | None]:
+    """Read a list or a manifest; return its content, and the pages of a list.
+
+    Raises:
+        ManifestError: It is neither.
+    """
+    if path.stat().st_size > limits.max_text_bytes:
+        raise ManifestError(
+            f"{origin} is larger than {limits.max_text_bytes / 1e6:.3g} MB, but no zip file and no PDF."
+        )
+    data = path.read_bytes()
+    pages = parse_text(data, origin, limits)
+    if pages is None:
+        parse_document(data, origin, limits.max_pages, limits.max_members)
+    return data, pages
+
+
+def parse_text(data: bytes, origin: str, limits: Limits) -> list[ListedPage] | None:
+    """Return the pages of a list, or None if the document is JSON and may be a manifest.
+
+    Raises:
+        ManifestError: It is something else, or has no usable image.
+    """
+    if not data.strip():
+        raise ManifestError(f"{origin} is empty: it must be {WANTED}.")
+    pages = parse_image_list(data)
+    if pages is not None:
+        if not pages:
+            raise ManifestError(f"{origin} has no images: it must be {WANTED}.")
+        if all(page.reason for page in pages):
+            raise ManifestError(f"{origin} has no usable image; the first of {len(pages)}: {pages[0].reason}")
+        return _check_count(pages, origin, limits)
+    if find_format(data) or not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        raise ManifestError(f"{origin} is {describe_content(data)}: it must be {WANTED}.")
+    return None
+
+
+def _check_count(pages: list[ListedPage], origin: str, limits: Limits) -> list[ListedPage]:
+    if len(pages) > limits.max_pages:
+        raise ManifestError(f"{origin} has {len(pages)} pages; at most {limits.max_pages} are accepted (MAX_CANVASES).")
+    return pages
