@@ -37,7 +37,7 @@ from tests.support.manual import (
 
 API = read_page("docs/api.md")
 SECTIONS = split_sections(API)
-METHODS = ("GET", "POST", "DELETE")
+METHODS = ("GET", "POST", "PUT", "DELETE")
 FIELDS = ("field", "query parameter")
 UNITS = {"s": 1, "min": 60, "h": 3600}
 

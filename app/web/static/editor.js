@@ -15,7 +15,7 @@ const find = (id) => document.getElementById(id);
 let boxes = JSON.parse(picture.dataset.boxes).map((box) => clip(...box.xywh, box.class_name));
 let selected = -1;
 let drag = null;
-let zoom = 1;
+let zoom = 0;
 let history = [JSON.stringify(boxes)]; // states of the page; `place` is the present one
 let place = 0;
 let isSaving = false;
@@ -218,11 +218,11 @@ function press(event) {
   event.preventDefault();
 }
 
+// At zoom 0, the whole page is visible.
 function enlarge(step) {
-  picture.classList.remove(`zoom-${zoom}`);
-  zoom = clamp(zoom + step, 1, MOST_ZOOM);
-  picture.classList.add(`zoom-${zoom}`);
-  boxes[selected] && layer.children[selected].scrollIntoView({ block: "center", inline: "center" });
+  zoom = clamp(zoom + step, 0, MOST_ZOOM);
+  picture.style.width = `calc(${1.5 ** zoom} * min(100%, ${(84 * width) / height}vh))`;
+  if (boxes[selected]) layer.children[selected].scrollIntoView({ block: "center", inline: "center" });
 }
 
 // A reload ends the viewer for the zoom, and the mode of the page.
@@ -236,9 +236,10 @@ function start() {
   picture.append(svg);
   form.hidden = false;
   addEventListener("keydown", press);
+  enlarge(0);
   show();
-  svg.scrollIntoView({ block: "nearest" });
   if (boxes.length) select(0);
+  document.querySelector(".viewer").scrollIntoView();
 }
 
 find("correct").hidden = false;

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
-PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses
-# No worker runs here, the jobs have no files (schemathesis would not close them), the weights are not a model, and one
+PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses.
+# No worker runs here. The jobs have no files, which schemathesis would not close. The weights are not a model. One
 # corrected page is too few.
 UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default", "/jobs/{job_id}/dataset")
 OF_COMPARISONS = [f"/jobs/{{job_id}}/{rest}" for rest in ("scores/{pair}", "groups", "pairs/{a}/{b}.jpg")]

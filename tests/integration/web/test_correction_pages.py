@@ -114,7 +114,7 @@ def test_corrected_pages_become_a_data_set_and_train_weights(browser: Browser, s
     answer = browser.post(f"{page}/dataset", page, name="ms-b", back=page)
     assert answer.location == "/ui/datasets#ms-b"
     shown = browser.get("/ui/datasets").text
-    assert "train: 5 pages, 5 illustrations; val: 1 pages, 1 illustrations" in shown
+    assert "pages for train: 5 (illustrations: 5); pages for val: 1 (illustrations: 1)" in shown
     fields = {"data": "ms-b", "dataset": "ms-b", "split": "val", "epochs": "30", "model": "", "name": "learned"}
     answer = browser.post("/ui/datasets/train", "/ui/datasets", **fields)
     evaluation, training = services.jobs.list_recent(1, None, 2)

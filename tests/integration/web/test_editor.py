@@ -48,7 +48,7 @@ def is_near(found: list[int], wanted: list[int]) -> bool:
 def test_the_editor_begins_with_the_boxes_inside_of_the_page(editor: Any) -> None:
     assert read_boxes(editor) == [FIRST, [900, 700, 100, 100]]
     assert editor.locator("svg.boxes").is_hidden()
-    assert editor.locator("#edited").inner_text() == "2 boxes"
+    assert editor.locator("#edited").inner_text() == "Boxes: 2"
 
 
 def test_a_box_is_moved_by_the_mouse_and_stays_on_the_page(editor: Any) -> None:
@@ -56,7 +56,7 @@ def test_a_box_is_moved_by_the_mouse_and_stays_on_the_page(editor: Any) -> None:
     assert is_near(read_boxes(editor)[0], [200, 250, 300, 400])
     drag(editor, (350, 450), (0, 0))
     assert read_boxes(editor)[0] == [0, 0, 300, 400]
-    assert editor.locator("#edited").inner_text() == "2 boxes, not saved"
+    assert editor.locator("#edited").inner_text() == "Boxes: 2, not saved"
 
 
 @pytest.mark.parametrize(
