@@ -9,13 +9,14 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings | None" = None) -> "Flask":
-    """Build the Flask application: settings, database, queue, services, commands, middleware and routes.
+    """Build the Flask application: settings, database, queue, services, commands, middleware and all routes.
 
     No other module connects these parts.
     """
     from flask import Flask
 
-    from app import commands, routes, web
+    from app import aikon, routes, web
+    from app.command_line import apps
     from app.config import Settings
     from app.server import middleware
     from app.services import Services
@@ -30,8 +31,9 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"services": services, "queue": queue}
-    app.register_blueprint(commands.commands)
+    app.register_blueprint(apps.commands)
     middleware.register(app, settings)
     routes.register(app)
+    aikon.register(app)
     web.register(app)
     return app

@@ -56,6 +56,13 @@ def find_app(database: Database, key: str | None) -> ClientApp:
     return owner
 
 
+def find_named_app(database: Database, name: str) -> ClientApp | None:
+    """Return the client app with a name; None if there is none, or several."""
+    with database.session() as session:
+        apps = session.scalars(select(ClientApp).where(_is_named(name)).limit(2)).all()
+    return apps[0] if len(apps) == 1 else None
+
+
 def add_app(database: Database, name: str) -> str:
     """Register a client app and return its new key. Only the digest of the key is stored.
 

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
-from app.setting_urls import BrokerAddress, check_client_app_url, check_database_url
+from app.setting_urls import BrokerAddress, check_client_app_url, check_database_url, check_networks
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "extractorAPI"
@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     proxies: int = Field(0, ge=0, le=9)
     debug: bool = False
     client_app_url: Annotated[str, AfterValidator(check_client_app_url)] = ""
+    aikon_networks: Annotated[Words, AfterValidator(check_networks)] = ()
+    aikon_app: str = "aikon"
 
     # Storage
     db_name: str = Field("extractor", pattern=r"^[A-Za-z0-9_.-]+$")

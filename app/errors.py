@@ -5,6 +5,7 @@
     ├── RequestError                400  the request cannot be accepted
     │   ├── Unauthenticated         400  the API key is missing (400 instead of 401: existing clients rely on it)
     │   ├── Forbidden               403  the API key or token is unknown
+    │   │   └── WrongNetwork        403  a request without a key comes from a network that is not let in
     │   ├── NotFound                404  the object does not exist or belongs to another client app
     │   └── TooLarge                413  the request exceeds a limit
     ├── Unavailable                 503  the service cannot handle the request at the moment
@@ -64,6 +65,10 @@ class Unauthenticated(RequestError):
 class Forbidden(RequestError):
     status = 403
     code = "wrong_key"
+
+
+class WrongNetwork(Forbidden):
+    code = "wrong_network"
 
 
 class NotFound(RequestError):

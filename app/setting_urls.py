@@ -14,6 +14,7 @@ If a special character of a password is not percent-encoded, a part of the passw
 Messages therefore quote nothing of a URL.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -135,6 +136,22 @@ def check_client_app_url(url: str) -> str:
     if url and ("@" in url or not whole):
         raise ValueError("must be a complete URL such as https://app.example.org, without user name and password")
     return url.rstrip("/")
+
+
+def check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return addresses and networks, such as ``10.1.2.3`` and ``10.1.0.0/16``, after a check.
+
+    Raises:
+        ValueError: An entry is neither, or it contains all addresses.
+    """
+    for entry in networks:
+        try:
+            everyone = ipaddress.ip_network(entry).prefixlen == 0
+        except ValueError:
+            raise ValueError("must be addresses or networks such as 10.1.0.0/16, separated by spaces") from None
+        if everyone:
+            raise ValueError("must not contain all addresses, because these networks need no API key")
+    return networks
 
 
 def _read_port(port: str | None) -> int | None:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.database.tables import Attempt, Delivery, Job
-from app.delivery.kinds import Kind
+from app.delivery.kinds import END_EVENTS, Kind
 from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination, format_event
 from app.jobs.job_kinds import find_kind
@@ -57,8 +57,9 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
 
 
 def describe_part(part: Job) -> dict[str, Any]:
-    """Return the short JSON of a job that belongs to a collection."""
-    return {"job_id": part.id, "manifest_url": part.request["manifest_url"], "state": part.state}
+    """Return the short JSON of a job that is a part of another."""
+    about = {name: part.request[name] for name in ("manifest_url",) if name in part.request}
+    return {"job_id": part.id, **about, "state": part.state}
 
 
 def format_time(seconds: float | None) -> str | None:
@@ -100,19 +101,52 @@ class JobEvents:
 
         A progress event replaces the previous one, and the end of the job removes it. A run of the job
         (see ``states.py``) has at most one event of every other kind.
+
+        The events about the parts of some kinds of jobs belong to the whole job: see :meth:`_report_part`.
         """
         job = session.get(Job, job_id, populate_existing=True)
         if job is None or not wants_events(job) or (kind is Kind.PROGRESS and self._sent_lately(session, job)):
             return False
+        if job.parent_id and _reports_parts(session, job.parent_id):
+            return self._report_part(session, kind, job)
         url = job.request["notify_url"]
         if kind is not Kind.STARTED:
             session.execute(delete(Delivery).where(_is_progress(job)))
         event = format_event(kind, format_moment(time.time()), describe(job))
         return enqueue(session, job, kind, Destination(url, url), event)
 
+    def _report_part(self, session: Session, kind: Kind, part: Job) -> bool:
+        """Enqueue an event of a whole job about one of its parts; return whether a delivery was added.
+
+        The end of a part is progress of the whole, and the end of the last one is its end. The lock on the row of the
+        whole ensures that one of two parts that end at the same time is the last.
+        """
+        if kind is Kind.PROGRESS:
+            return False
+        whole = session.get_one(Job, part.parent_id, with_for_update=True, populate_existing=True)
+        parts = select(Job).where(Job.parent_id == whole.id).order_by(Job.created, Job.id)
+        is_last = kind in END_EVENTS and not session.scalars(parts.where(Job.finished.is_(None)).limit(1)).first()
+        ends = (Delivery.job_id == whole.id) & (Delivery.result == whole.retries) & Delivery.kind.in_(END_EVENTS)
+        if is_last and session.scalar(select(Delivery.id).where(ends).limit(1)):
+            return False  # all parts were cancelled at once
+        ended = session.scalars(parts).all() if is_last else []
+        event = find_kind(whole.kind).import_event_builder()(kind, whole, part, ended)
+        if event is None:
+            return False
+        if ended:  # its event repeats the results that progress events have reported
+            session.execute(delete(Delivery).where(_is_progress(whole)))
+        url = whole.request["notify_url"]
+        return enqueue(session, whole, event[0], Destination(url, url), event[1])
+
     def _sent_lately(self, session: Session, job: Job) -> bool:
         last = session.scalar(select(func.max(Delivery.created)).where(_is_progress(job)))
         return last is not None and last > time.time() - self._progress_seconds
+
+
+def _reports_parts(session: Session, job_id: str) -> bool:
+    """Return whether the events about the parts of a job belong to the whole job."""
+    kind = session.scalar(select(Job.kind).where(Job.id == job_id))
+    return kind is not None and bool(find_kind(kind).event)
 
 
 def _is_progress(job: Job) -> ColumnElement[bool]:

@@ -249,3 +249,33 @@ class EvaluationJob(JobAnswer):
     model: Annotated[str | None, Field(description="The evaluated weights.")]
     figures: Annotated[Evaluation | None, Field(description="The metrics of the weights.")]
     deliveries: list[DeliveryAnswer]
+
+
+class AikonDocument(TypedDict):
+    """A document of a task of an AIKON front."""
+
+    uid: Annotated[str, Field(description="The ID of the document in the front.")]
+    type: Literal["iiif", "zip", "pdf", "url_list"]
+    src: Annotated[str, Field(description="The URL of the source.")]
+
+
+class AikonPart(TypedDict):
+    """A job that works for a task of an AIKON front."""
+
+    job_id: JobId
+    manifest_url: NotRequired[Annotated[str, Field(description="Only in detection jobs.")]]
+    state: State
+
+
+class AikonJob(JobAnswer):
+    """A task of an AIKON front. It is done at once: the jobs of its documents have the states."""
+
+    kind: Literal["aikon"]
+    task: Annotated[
+        Literal["regions", "similarity", "indexing", "query"], Field(description="The name of the task in the front.")
+    ]
+    experiment_id: Annotated[str, Field(description="The ID of the treatment in the front.")]
+    documents: list[AikonDocument]
+    parameters: Annotated[dict[str, Any], Field(description="The parameters that the results repeat or apply.")]
+    jobs: NotRequired[Annotated[list[AikonPart], Field(description="The jobs of the task. Only in GET /jobs/<id>.")]]
+    deliveries: list[DeliveryAnswer]

@@ -10,6 +10,8 @@ kind             what it does                                 result
 ``search``       search for an image in embedded documents    matches in the job's folder
 ``training``     train detection weights on a data set        published weights
 ``test``         evaluate weights on a data set               figures in the job
+``aikon``        nothing: its parts, a job per document or    none: each part has its own
+                 for all, work for a task of an AIKON front
 ===============  ===========================================  =============================
 """
 
@@ -19,8 +21,9 @@ from pkgutil import resolve_name
 from typing import Any
 
 from app.database.tables import Job
-from app.jobs.job_answers import DetectionJob, EvaluationJob, SearchJob, SimilarityJob, TrainingJob
+from app.jobs.job_answers import AikonJob, DetectionJob, EvaluationJob, SearchJob, SimilarityJob, TrainingJob
 from app.jobs.requests import (
+    AikonTask,
     DetectionRequest,
     EvaluationRequest,
     Request,
@@ -52,12 +55,15 @@ class JobKind:
         request: Class of the request.
         answer: Type of the JSON of such a job, for ``/openapi.json``.
         describe: Function that returns the fields of this JSON that only this kind has.
-        stages: Name of the module with the stages (protocol ``Stages`` of ``app/workers/tasks.py``), for workers only.
+        stages: Name of the module with the stages (protocol ``Stages`` of ``app/workers/tasks.py``), for workers only;
+            "" for a kind without stages.
         payload: Function that builds the payload of a result, as ``module:function``; "" for kinds that send none.
         part: Part that a retry of a done job repeats if it failed; None for kinds whose done jobs cannot be retried.
         many_deliveries: Whether a result consists of several deliveries. Lists of jobs then contain only their number.
         urgent: Whether it comes before other kinds on every queue.
         yields: Whether other kinds come first on the GPU queue, and the job pauses for them between two steps.
+        has_parts: Whether the work is done by other jobs, its parts. A cancellation or retry concerns these.
+        event: Function that builds the events about the parts, as ``module:function``; "" if parts send their own.
     """
 
     name: str
@@ -70,6 +76,8 @@ class JobKind:
     many_deliveries: bool = False
     urgent: bool = False
     yields: bool = False
+    has_parts: bool = False
+    event: str = ""
 
     def load_stages(self) -> Any:
         """Import the module of the stages."""
@@ -78,6 +86,10 @@ class JobKind:
     def import_payload_loader(self) -> Any:
         """Import the function that builds the payload of a result."""
         return resolve_name(self.payload)
+
+    def import_event_builder(self) -> Any:
+        """Import the function that builds the events about the parts."""
+        return resolve_name(self.event)
 
 
 def find_kind(name: str) -> JobKind:
@@ -141,6 +153,11 @@ def _describe_evaluation(job: Job) -> dict[str, Any]:
     }
 
 
+def _describe_aikon(job: Job) -> dict[str, Any]:
+    names = ("task", "experiment_id", "documents", "parameters")
+    return {name: job.request[name] for name in names}
+
+
 DETECTION = JobKind(
     "detection",
     DetectionRequest,
@@ -156,6 +173,7 @@ COLLECTION = JobKind(
     DetectionJob,
     _describe_detection,
     stages="app.workers.detection_stages",
+    has_parts=True,
 )
 SIMILARITY = JobKind(
     "similarity",
@@ -190,8 +208,17 @@ EVALUATION = JobKind(
     _describe_evaluation,
     stages="app.workers.evaluation_stages",
 )
+AIKON = JobKind(
+    "aikon",
+    AikonTask,
+    AikonJob,
+    _describe_aikon,
+    stages="",
+    has_parts=True,
+    event="app.aikon.events:build_event",
+)
 
-KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, SEARCH, TRAINING, EVALUATION)}
+KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, SEARCH, TRAINING, EVALUATION, AIKON)}
 # Names of the kinds that come first, and of those that yield to others, for the scheduler.
 URGENT = frozenset(kind.name for kind in KINDS.values() if kind.urgent)
 YIELDING = frozenset(kind.name for kind in KINDS.values() if kind.yields)

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,18 @@ from sqlalchemy import delete, select, update
 from app.database.tables import Attempt, Delivery, Document, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
-from app.jobs.job_kinds import COLLECTION
+from app.jobs.job_kinds import AIKON, COLLECTION
 from app.jobs.leases import Leases
 from app.jobs.requests import DetectionRequest, Request, SearchRequest
-from app.jobs.rows import build_ending, build_job, build_parts, can_be_retried, reschedule_results, update_job
+from app.jobs.rows import (
+    build_ending,
+    build_job,
+    build_part_id,
+    build_parts,
+    can_be_retried,
+    reschedule_results,
+    update_job,
+)
 from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, RUN, UNFINISHED, State
 
 
@@ -42,10 +51,32 @@ class Jobs(Leases):
         self._queue.wake(DOWNLOAD if request.needs_download else RUN)
         return job
 
-    def cancel(self, job: Job) -> int:
-        """Cancel an unfinished job and the unfinished parts of a collection; return the number of cancelled jobs.
+    def submit_parts(self, app_id: int, whole: Request, parts: Mapping[str, Request]) -> Job:
+        """Add a job that consists of its parts, and a job for each part, in one transaction; wake the workers.
+
+        Args:
+            app_id: ID of the client app.
+            whole: Request of the job. The job is done at once.
+            parts: Requests of the parts, each by a name that is unique among them.
+        """
+        job = build_job(uuid.uuid4().hex, app_id, whole)
+        for name, value in build_ending(State.DONE, done=len(parts), total=len(parts)).items():
+            setattr(job, name, value)
+        rows = [build_job(build_part_id(job.id, name), app_id, request, job.id) for name, request in parts.items()]
+        with self.database.session() as session:
+            session.add_all([job, *rows])
+        for stage, count in Counter(DOWNLOAD if each.needs_download else RUN for each in parts.values()).items():
+            self._queue.wake(stage, count)
+        return job
+
+    def cancel(self, job: Job, notify: bool = True) -> int:
+        """Cancel an unfinished job, or the unfinished parts of a job; return the number of cancelled jobs.
 
         A running stage stops at its next heartbeat or progress report. Pending deliveries are cancelled.
+
+        Args:
+            job: Job to cancel.
+            notify: Whether to send events. A client app that expects none has its pending events cancelled, too.
         """
         ending = build_ending(State.CANCELLED, updated=time.time())
         end = update(Job).where(Job.state.in_(UNFINISHED)).values(**ending).returning(Job.id)
@@ -53,9 +84,10 @@ class Jobs(Leases):
             # The collection first, so that no part can be added after the parts are selected.
             cancelled = [*session.scalars(end.where(Job.id == job.id))]
             cancelled += session.scalars(end.where(Job.parent_id == job.id))
-            pending = Delivery.job_id.in_(cancelled) & (Delivery.status == Status.PENDING)
+            quiet = cancelled if notify else [*cancelled, job.id]
+            pending = Delivery.job_id.in_(quiet) & (Delivery.status == Status.PENDING)
             session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
-            enqueued = [self._events.enqueue(session, Kind.CANCELLED, job_id) for job_id in cancelled]
+            enqueued = [notify and self._events.enqueue(session, Kind.CANCELLED, job_id) for job_id in cancelled]
         if any(enqueued):
             self._queue.wake(DELIVER)
         return len(cancelled)
@@ -73,6 +105,8 @@ class Jobs(Leases):
             if not update_job(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
                 return False
             reschedule_results(session, job.id, None)
+            whole = (Job.id == job.parent_id) & (Job.kind == AIKON.name)  # its end is reported again
+            session.execute(update(Job).where(whole).values(retries=Job.retries + 1))
         self._queue.wake(DOWNLOAD)
         return True
 

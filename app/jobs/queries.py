@@ -49,6 +49,18 @@ class JobQueries:
         with self.database.session() as session:
             return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
+    def is_part_of(self, job: Job, kind: str) -> bool:
+        """Return whether a job is a part of a job of a kind."""
+        if job.parent_id is None:
+            return False
+        with self.database.session() as session:
+            return session.scalar(select(Job.kind).where(Job.id == job.parent_id)) == kind
+
+    def list_of_kind(self, app_id: int, kind: str) -> Sequence[Job]:
+        """Return the jobs of a kind of a client app."""
+        with self.database.session() as session:
+            return session.scalars(select(Job).where(Job.app_id == app_id, Job.kind == kind)).all()
+
     def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
         """Return the origins of the documents of all unfinished detection jobs except ``apart_from``."""
         with self.database.session() as session:

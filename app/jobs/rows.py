@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import RequestError
+from app.jobs.description import count_failed
 from app.jobs.requests import DetectionRequest, Request
 from app.jobs.states import State
 
@@ -65,10 +66,10 @@ def build_parts(job: Job, requests: Sequence[DetectionRequest], refused: Mapping
         refused: Reason for each unusable URL.
     """
     for request in requests:
-        yield build_job(_build_part_id(job, request.manifest_url), job.app_id, request, job.id)
+        yield build_job(build_part_id(job.id, request.manifest_url), job.app_id, request, job.id)
     for url, reason in refused.items():
         yield Job(
-            id=_build_part_id(job, url),
+            id=build_part_id(job.id, url),
             app_id=job.app_id,
             kind=DetectionRequest.kind,
             request=job.request | {"manifest_url": url[:200]},
@@ -78,12 +79,17 @@ def build_parts(job: Job, requests: Sequence[DetectionRequest], refused: Mapping
 
 
 def can_be_retried(part: Job) -> bool:
-    """Return whether a part was cancelled, failed, or has failed canvases. A refused URL cannot be retried."""
+    """Return whether a part was cancelled, failed, or has parts that failed. A refused URL cannot be retried."""
     if part.state == State.DONE:
-        return bool(part.coverage and part.coverage["failed"])
+        return count_failed(part) > 0
     return part.finished is not None and part.error_code != RequestError.code
 
 
-def _build_part_id(job: Job, url: str) -> str:
-    """Return the job ID of a manifest. It is always the same, so that a repeated expansion adds no duplicates."""
-    return uuid.uuid5(uuid.UUID(job.id), url).hex
+def build_part_id(job_id: str, name: str) -> str:
+    """Return the ID of a part of a job. It is always the same, so that a repeated expansion adds no duplicates.
+
+    Args:
+        job_id: ID of the job.
+        name: Name that is unique among its parts, such as the URL of a manifest.
+    """
+    return uuid.uuid5(uuid.UUID(job_id), name).hex

@@ -14,7 +14,7 @@ from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import State
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
-from app.jobs.job_kinds import COLLECTION, find_kind
+from app.jobs.job_kinds import find_kind
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.states import DELIVER
 from app.routes.answers import Done, Jobs
@@ -66,7 +66,7 @@ def show(job_id: str) -> ResponseReturnValue:
     """Show a job: state, progress, coverage and deliveries."""
     job = find_job(job_id)
     described = _describe(job, current_services.jobs.deliveries([job])[job_id])
-    if job.kind == COLLECTION.name:
+    if find_kind(job.kind).has_parts:
         described["jobs"] = [describe_part(part) for part in current_services.jobs.list_parts(job)]
     return jsonify(described)
 
@@ -87,13 +87,13 @@ def follow(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel a job.
 
-    On a collection, this cancels the unfinished jobs of its manifests.
+    On a collection, this cancels the unfinished jobs of its manifests; on a task of a front, its unfinished jobs.
     """
     job = find_job(job_id)
     cancelled = current_services.jobs.cancel(job)
     if not cancelled:
         raise RequestError(f"Job {job_id} is {find_job(job_id).state} already: there is nothing to cancel.")
-    message = "The job is cancelled." if job.kind != COLLECTION.name else f"{cancelled} jobs are cancelled."
+    message = "The job is cancelled." if not find_kind(job.kind).has_parts else f"{cancelled} jobs are cancelled."
     return jsonify(Done(message=message, job_id=job_id))
 
 
@@ -103,13 +103,13 @@ def retry(job_id: str) -> ResponseReturnValue:
     """Retry the failed parts of a finished job.
 
     On a job in state done, this repeats only the canvases or images that failed, and sends the completed result.
-    A job that failed or was cancelled continues where it stopped. On a collection, this retries the jobs of its
-    manifests that failed, were cancelled, or have failed canvases.
+    A job that failed or was cancelled continues where it stopped. On a collection or a task of a front, this retries
+    the jobs that failed, were cancelled, or have failed parts.
     """
     job = find_job(job_id)
     if not job.finished:
         raise RequestError(f"Job {job_id} is {job.state}: only a finished job can be tried again.")
-    if job.kind == COLLECTION.name:
+    if find_kind(job.kind).has_parts:
         return _retry_parts(job)
     part, failed = find_kind(job.kind).part, count_failed(job)
     if job.state == State.DONE and part is None:
@@ -125,8 +125,8 @@ def retry(job_id: str) -> ResponseReturnValue:
 def _retry_parts(job: Job) -> ResponseReturnValue:
     again = current_services.jobs.retry_parts(job)
     if not again:
-        raise RequestError(f"Job {job.id} has no manifest that failed or was cancelled: there is nothing to try again.")
-    which = "1 job of the collection is" if again == 1 else f"{again} jobs of the collection are"
+        raise RequestError(f"Job {job.id} has no part that failed or was cancelled: there is nothing to try again.")
+    which = "1 part of the job is" if again == 1 else f"{again} parts of the job are"
     return jsonify(Done(message=f"{which} tried again.", job_id=job.id))
 
 

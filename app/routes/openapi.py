@@ -39,7 +39,7 @@ INTRODUCTION = (
 )
 ERRORS = {
     400: "The API key is missing, or a part of the request is invalid. `message` says which.",
-    403: "The API key or the token is unknown, or the signed link is not valid.",
+    403: "The key or the token is unknown, the signed link is not valid, or your network may not omit the key.",
     404: "The object does not exist, or it belongs to another client app.",
     413: "The request, or a file in it, exceeds a size limit.",
     429: "The rate limit is exceeded.",
@@ -54,6 +54,10 @@ PARAMETERS = {
     "b": "The ID of a document of the job; it may be the same one.",
     "number": "The number of the page, from 1.",
     "path": "The name of a file, as listed by `GET /jobs/{job_id}/files`.",
+    "aikon.task": "The task of the front.",
+    "aikon.tracking_id": "The ID of the task.",
+    "aikon.doc_id": "The ID of the document in the front.",
+    "aikon.name": "The last part of a `result_url`.",
     "datasets.name": "The name of the data set.",
     "models.name": "The name of the weights, with or without `.pt`.",
     "default_model.name": "The name of the weights, with or without `.pt`.",
@@ -185,7 +189,10 @@ def _list_parameters(rule: Rule, operation: Operation, schemas: Schemas) -> Iter
     blueprint = rule.endpoint.partition(".")[0]
     for name in sorted(rule.arguments):
         description = PARAMETERS.get(f"{blueprint}.{name}") or PARAMETERS[name]
-        yield {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+        schema: dict[str, Any] = {"type": "string"}
+        if choices := getattr(rule._converters[name], "items", None):
+            schema["enum"] = sorted(choices)
+        yield {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
     if operation.query:
         for name, field in schemas.list_fields(operation.query).items():
             schema = {key: value for key, value in field.items() if key not in ("description", "required")}
@@ -230,4 +237,4 @@ def _describe_error(status: int, schemas: Schemas) -> dict[str, Any]:
 
 
 def _name_path(rule: Rule) -> str:
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+    return re.sub(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>", r"{\1}", rule.rule)

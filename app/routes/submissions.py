@@ -57,7 +57,7 @@ class DetectionForm(DetectionOptions):
     manifest_url: Annotated[OptionalAddress, Field(description=DOCUMENT_URL)] = ""
     file: Annotated[
         File | None,
-        Field(description="The document itself: a zip file of images, a PDF, or a list of image URLs."),
+        Field(description="The document itself: a zip file of images, a PDF, a list of image URLs or a manifest."),
     ] = None
     estimate: Annotated[
         str,
@@ -140,11 +140,7 @@ def run_similarity(body: SimilarityRequest) -> ResponseReturnValue:
 
     Every image is compared with all images of the other documents and with the other images of its own document.
     """
-    current_services.documents.check(g.client.id, body)
-    (job,) = current_services.jobs.submit(g.client.id, [body])
-    count = len(body.documents)
-    which = "The document is" if count == 1 else f"{count} documents are"
-    return jsonify(_describe(job, f"{which} queued for comparison."))
+    return jsonify(submit_comparison(body))
 
 
 @routes.post("/delete_similarity")
@@ -173,7 +169,7 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 
     The new weights are added to GET /models.
     """
-    body = replace(body, model=_find_weights(body.model).name)
+    body = replace(body, model=find_weights(body.model).name)
     if f"{body.name}.pt" in current_services.models.list_weights():
         raise RequestError(f"name: weights {body.name}.pt already exist; choose another name.")
     body.check_splits(current_services.datasets.find(g.client.id, body.data).splits)
@@ -186,10 +182,19 @@ def train_model(body: TrainingRequest) -> ResponseReturnValue:
 @answers(Queued)
 def test_model(body: EvaluationRequest) -> ResponseReturnValue:
     """Evaluate detection weights on the labelled pages of a data set."""
-    body = replace(body, model=_find_weights(body.model).name)
+    body = replace(body, model=find_weights(body.model).name)
     split = body.choose_split(current_services.datasets.find(g.client.id, body.dataset).splits)
     (job,) = current_services.jobs.submit(g.client.id, [body])
     return jsonify(_describe(job, f"The evaluation is queued: pages for {split} of the data set {body.dataset}."))
+
+
+def submit_comparison(body: SimilarityRequest) -> Queued:
+    """Create a similarity job; return the answer to its request."""
+    current_services.documents.check(g.client.id, body)
+    (job,) = current_services.jobs.submit(g.client.id, [body])
+    count = len(body.documents)
+    which = "The document is" if count == 1 else f"{count} documents are"
+    return _describe(job, f"{which} queued for comparison.")
 
 
 def _read_text(manifests: ManifestList) -> str:
@@ -210,7 +215,7 @@ def _submit_file(body: DetectionForm, file: FileStorage) -> Job:
 
     if body.estimate == "true":
         raise RequestError("estimate needs manifest_url: the pages of a file are not downloaded.")
-    weights, settings = _find_weights(body.model), current_services.settings
+    weights, settings = find_weights(body.model), current_services.settings
     limits = Limits(settings.max_canvases, MOST_MANIFESTS, int(settings.max_dataset_mb * 1e6))
     job_id, name = uuid.uuid4().hex, _clean_name(file.filename or "")
     folder = current_services.storage.job(job_id)
@@ -236,12 +241,12 @@ def _clean_name(name: str) -> str:
 
 def _submit_detections(detections: list[DetectionRequest]) -> list[Job]:
     # The name of the default model is stored too, so that a later change of the default does not affect the job.
-    weights = _find_weights(detections[0].model)
+    weights = find_weights(detections[0].model)
     named = [replace(each, model=weights.name) for each in detections]
     return current_services.jobs.submit(g.client.id, named)
 
 
-def _find_weights(name: str) -> Weights:
+def find_weights(name: str) -> Weights:
     """Return the weights of a request; the default for an empty name.
 
     Raises:

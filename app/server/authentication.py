@@ -1,13 +1,15 @@
 """Authentication: finds the client app of a request and stores it in ``g.client``.
 
 The header ``X-API-Key`` identifies it. A signed link (see ``signed_links``) takes its place on some routes;
-``g.is_linked`` is then true. Pages for people have a session instead (see ``sessions``).
+``g.is_linked`` is then true. Pages for people have a session instead (see ``sessions``). AIKON fronts send no key (see
+``fronts``).
 """
 
 from flask import g, request
 
 from app.auth import find_app
 from app.errors import DatabaseUnavailable, RequestError
+from app.server.fronts import find_front
 from app.server.sessions import find_signed_in
 from app.server.signed_links import find_linked_app
 from app.services import current_services
@@ -20,6 +22,8 @@ LINKED = frozenset({"viewer"})
 PAGES, OPEN_PAGES = "pages", "open_pages"
 # Blueprints of probes, which need no key and have no rate limit.
 PROBES = frozenset({"health"})
+# Blueprint whose routes need no key in requests from AIKON_NETWORKS.
+AIKON = "aikon"
 
 
 def find_client() -> None:
@@ -31,11 +35,14 @@ def find_client() -> None:
     g.client, g.auth_error, g.is_linked = None, None, False
     if request.endpoint is None or request.blueprint in PROBES:
         return
+    key = request.headers.get("X-API-Key")
     try:
         if request.blueprint == PAGES:
             g.client = find_signed_in()
+        elif request.blueprint == AIKON and not key and current_services.settings.aikon_networks:
+            g.client = find_front()
         else:
-            g.client = find_app(current_services.database, request.headers.get("X-API-Key"))
+            g.client = find_app(current_services.database, key)
     except (RequestError, DatabaseUnavailable) as error:
         g.auth_error = error
 

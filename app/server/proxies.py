@@ -13,6 +13,7 @@ header                     trusted with ``PROXIES``
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -55,6 +56,22 @@ class TrustedProxies:
             if re.fullmatch("[0-9]{1,5}", port) and not (forwarded and forwarded["port"]):
                 environ["HTTP_X_FORWARDED_PORT"] = port
         return self._fixed(environ, start_response)
+
+
+def read_client_address(environ: Mapping[str, Any], count: int) -> str | None:
+    """Return the IP address of a client, for decisions about access; None if the client may have forged it.
+
+    Without trusted proxies, a forwarded request comes from a proxy that ``PROXIES`` does not count: its address is that
+    of the proxy. A header with fewer values than proxies has not passed all of them.
+
+    Args:
+        environ: WSGI environment, after ``TrustedProxies``.
+        count: Number of trusted proxies.
+    """
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
+    passed = len(forwarded.split(",")) if forwarded else 0
+    is_certain = not passed or 0 < count <= passed
+    return environ.get("REMOTE_ADDR") or None if is_certain and "HTTP_FORWARDED" not in environ else None
 
 
 def _pop_last(environ: dict[str, Any], name: str) -> str:

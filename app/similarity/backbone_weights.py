@@ -58,6 +58,11 @@ def find_weights(backbone: Backbone, folder: Path) -> Path:
     return found
 
 
+def is_available(backbone: Backbone, folder: Path) -> bool:
+    """Return whether the weights of a backbone are in the folder, or can be downloaded and checked."""
+    return bool(backbone.checksum) or _look_in_folder(backbone, folder) is not None
+
+
 def identify(backbone: Backbone, pooling: Pooling | None, folder: Path) -> str:
     """Return a cache key for embeddings: backbone, digest of its weights file, pooling and preprocessing.
 
@@ -69,13 +74,14 @@ def identify(backbone: Backbone, pooling: Pooling | None, folder: Path) -> str:
 
 
 def _look_for(backbone: Backbone, folder: Path) -> Path | None:
-    if backbone.source == "detection":
-        path = folder.parent / f"{backbone.model}.pt"
-        return path if path.is_file() else None
-    for file in _list_files(backbone):
-        if (folder / file).is_file():
-            return folder / file
-    return _look_in_hub_cache(backbone) if backbone.source in ("timm", "clip") else None
+    found = _look_in_folder(backbone, folder)
+    return found or (_look_in_hub_cache(backbone) if backbone.source in ("timm", "clip") else None)
+
+
+def _look_in_folder(backbone: Backbone, folder: Path) -> Path | None:
+    is_detection = backbone.source == "detection"
+    paths = [folder.parent / f"{backbone.model}.pt"] if is_detection else map(folder.joinpath, _list_files(backbone))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _look_in_hub_cache(backbone: Backbone) -> Path | None:

@@ -3,6 +3,7 @@
     rendering         templates, texts, error pages, and the headers of every page
     sign_in           sign in with an API key, sign out
     job_list          all jobs, with a form that starts a detection
+    compare_page      the form that compares documents
     job_page          one job of any kind: its progress, cancel, retry, deliver again
     detection_page    the pages of a detection job, one page, all illustrations, and their images
     correction_page   correct the boxes of a page, make a data set of the corrected pages
@@ -25,7 +26,7 @@ from flask import Flask
 
 def register(app: Flask) -> None:
     """Register the pages in an application."""
-    from app.web import dataset_page, detection_page, job_list, job_page, model_page, sign_in  # noqa: F401  (they add views)
+    from app.web import compare_page, dataset_page, job_list, job_page, model_page, sign_in  # noqa: F401  (they add views)
     from app.web.rendering import open_pages, pages
 
     app.register_blueprint(pages)

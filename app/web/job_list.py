@@ -10,7 +10,7 @@ from app.database.tables import Job
 from app.errors import RequestError
 from app.jobs import State
 from app.jobs.description import count_failed
-from app.jobs.job_kinds import COLLECTION, DETECTION, KINDS, SIMILARITY
+from app.jobs.job_kinds import AIKON, COLLECTION, DETECTION, KINDS, SIMILARITY
 from app.jobs.states import FINISHED
 from app.routes import submissions
 from app.routes.jobs import format_events
@@ -107,9 +107,9 @@ def name_job(job: Job) -> str:
     """Return the title of a job."""
     texts, request = load_texts()["jobs"], job.request
     if job.kind in (DETECTION.name, COLLECTION.name):
-        return job.manifest_ref or str(request.get("manifest_url") or "")
-    if job.kind == SIMILARITY.name:
-        names = [*request["documents"]]
+        return job.manifest_ref or str(request.get("manifest_url") or request.get("file_name") or "")
+    if job.kind in (SIMILARITY.name, AIKON.name):
+        names = [each if isinstance(each, str) else each["uid"] for each in request["documents"]]
         return " · ".join(names[:4]) + (texts["more"].format(count=len(names) - 4) if len(names) > 4 else "")
     return str(request.get("data") or request.get("dataset") or request.get("image_url") or texts["upload"])
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.jobs.description import describe_delivery, describe_part
-from app.jobs.job_kinds import COLLECTION, DETECTION, SEARCH, SIMILARITY
+from app.jobs.job_kinds import DETECTION, SEARCH, SIMILARITY, find_kind
 from app.routes import exports, jobs, results
 from app.services import current_services
 from app.web import detection_page, search_page, similarity_page
@@ -25,7 +25,7 @@ def show_job(job_id: str) -> ResponseReturnValue:
         return similarity_page.show_comparison(job, describe_frame(job))
     if job.kind == SEARCH.name:
         return search_page.show_matches(job, describe_frame(job))
-    parts = current_services.jobs.list_parts(job) if job.kind == COLLECTION.name else []
+    parts = current_services.jobs.list_parts(job) if find_kind(job.kind).has_parts else []
     files = results.list_files(job_id).get_json()["files"]
     return render_template("job.html", **describe_frame(job), parts_of_job=[*map(describe_part, parts)], files=files)
 

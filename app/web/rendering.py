@@ -9,9 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.errors import ExtractorError, NotFound, Unauthenticated
+from app.errors import ExtractorError, NotFound, TooLarge, Unauthenticated
 from app.jobs.description import format_moment
+from app.routes import answer_too_large
 from app.server.authentication import OPEN_PAGES, PAGES
 from app.server.sessions import ROOT_PATH, check_token
 
@@ -62,9 +64,17 @@ def _hash_asset(name: str) -> str:
 
 @pages.before_request
 def _check_form() -> None:
-    """Reject a form without the token of the session. The sign-in form has no session yet."""
+    """Reject a form without the token of the session. The sign-in form has no session yet.
+
+    A form with a file has its token in the query, so that the view receives the body within its own limits.
+    """
     if request.method == "POST":
-        check_token(request.form.get("csrf", ""))
+        check_token(_read_field("csrf"))
+
+
+def _read_field(name: str) -> str:
+    """Return a field of the query, or of the form if the query does not have it."""
+    return request.args[name] if name in request.args else request.form.get(name, "")
 
 
 @pages.after_request
@@ -102,9 +112,16 @@ def _show_error(error: ExtractorError) -> ResponseReturnValue:
     return render_template("error.html", error=error), error.status, dict(error.headers)
 
 
+@pages.errorhandler(RequestEntityTooLarge)
+@open_pages.errorhandler(RequestEntityTooLarge)
+def _show_too_large(error: RequestEntityTooLarge) -> ResponseReturnValue:
+    answer: Any = answer_too_large(error)
+    return render_template("error.html", error=TooLarge(answer[0].get_json()["message"])), TooLarge.status
+
+
 def find_previous() -> str:
     """Return the path of the page that sent a form: its field ``back``, if it is a path of these pages."""
-    back = request.form.get("back", "")
+    back = _read_field("back")
     is_own = back.startswith(f"{ROOT_PATH}/") and "\\" not in back and not back.startswith("//")
     return f"{request.script_root}{back}" if is_own else url_for("pages.list_jobs")
 

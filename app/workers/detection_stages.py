@@ -13,6 +13,7 @@ from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
+from app.jobs.requests import AikonTask
 from app.logs import set_job
 from app.pipelines.detection import ahead
 from app.pipelines.detection import work as detection
@@ -126,6 +127,8 @@ def build_config(settings: Settings, size: int) -> "DetectorConfig":
 
 def deliver(services: Services, job: Job) -> State | None:
     """Put the annotation file in the outbox."""
+    if services.jobs.is_part_of(job, AikonTask.kind):
+        return None  # the events name the result, and the front fetches it
     callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
@@ -138,7 +141,7 @@ def _expand(services: Services, job: Job, collection: Collection) -> State:
     request = DetectionRequest(**job.request)
     if job.parent_id:
         raise ManifestError(
-            f"{request.manifest_url} is a collection inside another collection: send it in a request of its own."
+            f"{request.manifest_url} is a collection inside another request: send its manifests one by one."
         )
 
     def report(fetched: int) -> None:

@@ -11,7 +11,7 @@ from app.detection.parts import choose_grid
 from app.errors import BackboneError, RequestError
 from app.jobs import DetectionRequest, SimilarityRequest, State
 from app.jobs.pairs import ComparisonResult, name_pair
-from app.jobs.requests import Source
+from app.jobs.requests import AikonTask, Source
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.document_source import DEFAULT_LIMITS, DocumentSource
 from app.pipelines.similarity.documents import Coverage
@@ -94,6 +94,8 @@ def run(services: Services, job: Job) -> State | None:
 
 def deliver(services: Services, job: Job) -> State | None:
     """Put the scores of every pair in the outbox."""
+    if services.jobs.is_part_of(job, AikonTask.kind):
+        return None  # the events name the result, and the front fetches it
     request = _read(job)
     to = find_scores_destination(request.callback, services.settings.client_app_url)
     if to:

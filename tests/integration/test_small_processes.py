@@ -16,6 +16,14 @@ def test_the_api_imports_no_large_package(tmp_path: Path) -> None:
     assert run.stdout.strip() == "[]", run.stderr
 
 
+def test_the_command_line_starts_without_large_packages() -> None:
+    code = (
+        "import sys, app.command_line.program; print([m for m in ('torch', 'numpy', 'sqlalchemy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
 def test_publishing_weights_imports_no_torch() -> None:
     code = "import sys, app.pipelines.training.publishing; print([m for m in ('torch', 'cv2') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

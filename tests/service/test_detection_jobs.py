@@ -1,12 +1,13 @@
 """Run detection jobs end to end in real processes: API, broker, workers, schedule, a library and a client app.
 
-The client of the manual, ``docs/client.py``, requests some of the jobs: it polls, or receives signed events.
+The client of the manual, ``docs/client.py``, and its example request some of the jobs.
 """
 
 import io
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -32,11 +33,13 @@ from app.demo.service import find_free_port
 from app.detection.boxes import compute_iou
 from tests.support.hostile_requests import Harm
 from tests.support.library import Answer, Library, Scan
-from tests.support.manual import CLIENT, import_client
+from tests.support.manual import CLIENT_EXAMPLE, NOT_RUN, import_client, list_blocks, read_page
 from tests.support.service import Document, Service, kill, open_service, unblock_page
 
 SAMPLE = ROOT / "iiif" / "sample"
 SMALL = Scan(300, 400)
+# The manifest that the manual names.
+MANIFEST = "https://iiif.io/api/cookbook/recipe/0009-book-1/manifest.json"
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +271,7 @@ def run_client(service: Service, secret: str, *arguments: str) -> list[str]:
         "EXTRACTOR_KEY": service.headers["X-API-Key"],
         "EXTRACTOR_SECRET": secret,
     }
-    command = [sys.executable, str(CLIENT), *arguments]
+    command = [sys.executable, str(CLIENT_EXAMPLE), *arguments]
     run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
@@ -295,12 +298,55 @@ def test_the_client_receives_the_event_and_prints_the_boxes(service: Service, se
     assert len(lines) == 4
 
 
-def test_the_client_waits_for_a_failed_job_too(service: Service, sample: str) -> None:
-    api = import_client().Client(service.api, service.headers["X-API-Key"])
-    job = api.wait(api.detect(sample.replace("manifest", "nowhere"), experiment_id="17"))
-    assert (job["state"], job["error"]["code"]) == ("failed", "fetch_failed")
+def open_client(service: Service) -> Any:
+    return import_client().Client(service.api, service.headers["X-API-Key"])
+
+
+def test_the_client_raises_the_error_of_a_failed_job(service: Service, sample: str) -> None:
+    api = open_client(service)
+    with pytest.raises(import_client().JobFailed, match="404") as caught:
+        api.wait(api.detect(sample.replace("manifest", "nowhere"), experiment_id="17"))
+    assert caught.value.job["error"]["code"] == "fetch_failed"
 
 
 def test_the_client_reports_a_refused_request(service: Service) -> None:
-    with pytest.raises(RuntimeError, match="manifest_url"):
-        import_client().Client(service.api, service.headers["X-API-Key"]).detect("nowhere")
+    with pytest.raises(import_client().ApiError, match="manifest_url") as caught:
+        open_client(service).detect("nowhere")
+    assert (caught.value.status, caught.value.code) == (400, "bad_request")
+
+
+def test_the_client_sends_a_list_and_fetches_every_result(service: Service, sample: str) -> None:
+    api = open_client(service)
+    answer = api.detect_all([sample, "nowhere"])
+    assert [each["line"] for each in answer["refused"]] == [2]
+    (job,) = [api.wait(each["job_id"]) for each in answer["jobs"]]
+    assert job in api.list_jobs(limit=1)
+    assert parse_annotations(api.fetch_file(job["job_id"], "annotations", format="text").decode()) == {
+        canvas["image_name"]: [tuple(each["xywh"]) for each in canvas["detections"]]
+        for canvas in api.fetch_annotations(job["job_id"])["canvases"]
+    }
+    assert "illustrations.pt" in api.list_models()
+
+
+def test_the_code_of_the_client_page_runs(
+    service: Service, sample: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = re.sub(
+        rf"{re.escape(NOT_RUN)}\n+```.*?^```$", "", read_page("docs/client.md"), flags=re.DOTALL | re.MULTILINE
+    )
+    code = "\n".join(list_blocks(page, "python"))
+    for shown, real in (("http://127.0.0.1:5000", service.api), (MANIFEST, sample)):
+        assert shown in code
+        code = code.replace(shown, real)
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/api.key").write_text(f"{service.headers['X-API-Key']}\n")
+    with Image.open(SAMPLE / "page_0001.jpg") as image:
+        image.save("codex.pdf")
+        image.crop((351, 618, 1427, 1916)).save("woodcut.png")
+    import_client()
+    exec(code, {})  # noqa: S102
+    said = capsys.readouterr().out
+    assert "page_0001.jpg [[" in said
+    assert "same" in said
+    assert len(parse_annotations(Path("codex.txt").read_text())["codex_0001.jpg"]) == 1

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ import requests
 import timm
 import torch
 import torchvision
+from PIL import Image
 
 from app.auth import remove_secret, renew_secret
+from app.config import ROOT
 from app.database.sessions import Database
 from app.delivery.payloads import build_headers
 from app.demo.client_app import Received
+from tests.support.aikon_front import Front, hash_parameters
+from tests.support.archives import make_zip
 from tests.support.comparing import draw
-from tests.support.library import Answer, Library
+from tests.support.library import Answer, Library, Scan
+from tests.support.manual import import_client
 from tests.support.service import Service, kill, open_service
 
 MODEL = "resnet34"
@@ -38,7 +43,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         backbones / f"{QUICK.replace(':', '-')}.pth",
     )
     (folder / "models" / "illustrations.pt").symlink_to(Path("models/illustrations.pt").absolute())
-    with open_service(folder / "data", models_folder=folder / "models") as service:
+    front = {"aikon_networks": ("127.0.0.1",), "aikon_app": "front"}
+    with open_service(folder / "data", models_folder=folder / "models", **front) as service:
         yield service
 
 
@@ -303,3 +309,119 @@ def test_a_search_finds_an_image_in_all_documents_of_its_client_app(service: Ser
         f"{app.api}/search", headers=app.headers, json={"image_url": url, "model": "timm:x"}, timeout=30
     )
     assert (bad.status_code, "no documents" in bad.json()["message"]) == (400, True)
+
+
+def test_the_client_compares_and_searches(service: Service, library: Library, tmp_path: Path) -> None:
+    app = service.as_new_client_app("client")
+    api = import_client().Client(app.api, app.headers["X-API-Key"])
+    pictures = {str(number): draw(300 + number, (240, 240)) for number in range(3)}
+    documents = {"one": offer(library, "c1", pictures), "two": offer(library, "c2", {"twin": pictures["2"]})}
+    job = api.wait(api.compare(documents, model=QUICK, verify=10))
+    (best, *_) = api.list_scores(job["job_id"], "one", "two", verdict="same")
+    assert (best["image_1"]["name"], best["image_2"]["name"]) == ("2", "twin")
+    (group,) = api.list_groups(job["job_id"])
+    assert {member["name"] for member in group["members"]} == {"2", "twin"}
+    file = np.load(io.BytesIO(api.fetch_file(job["job_id"], "scores/one-two")), allow_pickle=False)
+    assert file[0].tolist()[1:] == ["2", "twin"]
+    query = tmp_path / "query.png"
+    query.write_bytes(pictures["1"])
+    (match,) = api.search(query, model=QUICK, documents=["one", "two"], transpositions=["hflip", "rot90"], k=1)
+    assert (match["document"], match["image"]["name"], match["verdict"]) == ("one", "1", "same")
+    (twin,) = api.search(library.answer("/q.png", Answer(body=pictures["2"])), model=QUICK, documents=["two"])
+    assert twin["image"]["name"] == "twin"
+
+
+def find_sample() -> dict[str, bytes]:
+    """Return the first two pages of the sample document, by file name."""
+    return {path.name: path.read_bytes() for path in sorted((ROOT / "iiif" / "sample").glob("*.jpg"))[:2]}
+
+
+def make_pdf(pages: Iterable[bytes]) -> bytes:
+    first, *others = [Image.open(io.BytesIO(page)) for page in pages]
+    file = io.BytesIO()
+    first.save(file, "PDF", save_all=True, append_images=others)
+    return file.getvalue()
+
+
+def test_a_front_gets_the_regions_of_every_type_of_document(service: Service, library: Library) -> None:
+    pages = find_sample()
+    urls = {
+        f"wit1_man2_{number}": library.answer(f"/{name}", Answer(body=pages[name])) for number, name in enumerate(pages)
+    }
+    sources = {
+        "zip": library.answer("/pages.zip", Answer(body=make_zip(pages).getvalue())),
+        "pdf": library.answer("/pages.pdf", Answer(body=make_pdf(pages.values()))),
+        "url_list": library.answer("/list", Answer(body=urls)),
+        "iiif": library.offer_manifest([Scan(300, 400)]),
+    }
+    documents = [{"type": kind, "src": src, "uid": f"wit1_{kind}"} for kind, src in sources.items()]
+    documents.append({"type": "iiif", "src": library.answer("/gone", Answer(404)), "uid": "gone"})
+    front = Front(service)
+    service.receiver.answers = [500]  # to the first event, which is sent again
+    found = front.wait(front.start("regions", documents, model="illustrations.pt", postprocess={"squarify": True}))
+    assert found.status == "SUCCESS"
+    assert {uid for uid, _ in found.regions} == {f"wit1_{kind}" for kind in sources}
+    assert {model for _, model in found.regions} == {"illustrations"}
+    (failure,) = found.output_error
+    assert failure.startswith("gone: ")
+    counts = {uid: [len(page["crops"]) for page in pages] for (uid, _), pages in found.regions.items()}
+    assert counts["wit1_zip"] == counts["wit1_url_list"] == counts["wit1_pdf"]
+    assert sum(counts["wit1_zip"]) > 0
+    assert [page["source"] for page in found.regions["wit1_zip", "illustrations"]] == list(pages)
+    boxes = [crop["absolute"] for page in found.regions["wit1_zip", "illustrations"] for crop in page["crops"]]
+    assert all(box["width"] == box["height"] for box in boxes)
+    status = requests.get(f"{service.api}/region_extraction/{found.tracking_id}/status", timeout=5).json()
+    assert status["log"]["status"] == "SUCCESS"
+    assert front.post("/regions/wit1_zip/delete?model_name=illustrations")["cleared_document"] == 1
+
+
+def test_a_front_gets_the_scores_of_the_pairs_that_it_lacks(service: Service, library: Library) -> None:
+    twin = draw(300, (90, 80))
+    lists = {"wit1_anno1": {"wit1_0001_1,2,3,4": twin}, "wit2_anno2": {"x": twin, "y": draw(301, (90, 80))}}
+    documents = [{"type": "url_list", "src": offer(library, uid, images), "uid": uid} for uid, images in lists.items()]
+    front = Front(service)
+    names = {"algorithm": "segswap", "feat_net": QUICK, "segswap_n": 2}
+    parameters = {"topk": 20, "segswap_prefilter": True, "raw_transpositions": ["none"], **names}
+    found = front.wait(front.start("similarity", documents, **names, skip_pairs=["wit1_anno1-wit1_anno1"]))
+    assert (found.status, found.error, found.output_error) == ("SUCCESS", "", [])
+    pairs = {pair: rows for (pair, name), rows in found.scores.items() if name == hash_parameters(parameters)}
+    assert pairs.keys() == {("wit1_anno1", "wit2_anno2"), ("wit2_anno2", "wit2_anno2")}
+    assert pairs["wit1_anno1", "wit2_anno2"] == [(1.0, "wit1_0001_1,2,3,4.jpg", "wit2_anno2_x.jpg")]
+    assert front.post("/similarity/wit1_anno1/delete?algorithm=segswap")["cleared_document"] == 1
+
+
+def test_a_front_cancels_a_task(service: Service, library: Library) -> None:
+    url = offer(library, "slow", {str(number): Answer(hang=True) for number in range(2)})
+    front = Front(service)
+    treatment = front.start("similarity", [{"type": "url_list", "src": url, "uid": "slow"}], feat_net=QUICK)
+    front.post(f"/{treatment.tracking_id}/cancel")
+    status = requests.get(f"{service.api}/similarity/{treatment.tracking_id}/status", timeout=5).json()
+    assert status["log"]["status"] == "CANCELLED"
+
+
+def test_a_front_compares_pages_and_crops_of_every_type(service: Service, library: Library) -> None:
+    pages = {f"wit1_man2_000{number}.jpg": draw(310 + number, (200, 160)) for number in (1, 2)}
+    urls = {name: library.answer(f"/pages/{name}", Answer(body=page)) for name, page in pages.items()}
+    sources = {
+        "zip": library.answer("/pages.zip", Answer(body=make_zip(pages).getvalue())),
+        "pdf": library.answer("/pages.pdf", Answer(body=make_pdf(pages.values()))),
+        "url_list": library.answer("/list", Answer(body=urls)),
+        "iiif": library.offer_manifest([Scan(300, 400)]),
+    }
+    documents = [{"type": kind, "src": src, "uid": f"doc_{kind}"} for kind, src in sources.items()]
+    front = Front(service)
+    found = front.wait(front.start("similarity", documents, feat_net=QUICK))
+    assert (found.status, found.output_error) == ("SUCCESS", [])
+    pairs = {pair: rows for (pair, _), rows in found.scores.items()}
+    assert len(pairs) == 10
+    best = {tuple(names) for score, *names in pairs["doc_url_list", "doc_zip"] if score > 0.99}
+    assert best == {(name, name) for name in pages}
+    crops = [
+        {"doc_uid": f"doc_{kind}", "source": name, "crops": [{"crop_id": f"wit1_{kind}", "bbox": [20, 10, 100, 90]}]}
+        for kind, name in (("zip", "wit1_man2_0001.jpg"), ("url_list", "wit1_man2_0001.jpg"))
+    ]
+    chosen = [document for document in documents if document["type"] in ("zip", "url_list")]
+    found = front.wait(front.start("similarity", chosen, feat_net=QUICK, crops=crops, algorithm="segswap"))
+    assert (found.status, found.output_error) == ("SUCCESS", [])
+    ((score, *names),) = next(rows for (pair, _), rows in found.scores.items() if pair[0] != pair[1])
+    assert (score, {*names}) == (1.0, {"wit1_zip.jpg", "wit1_url_list.jpg"})

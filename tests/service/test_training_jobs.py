@@ -15,6 +15,7 @@ from app.training.history import load_history
 from tests.support.comparing import draw
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.library import Answer, Library
+from tests.support.manual import import_client
 from tests.support.service import Service, kill, open_service
 from tests.support.small_networks import make_yolo, save_checkpoint
 
@@ -146,3 +147,19 @@ def test_a_test_job_evaluates_weights_on_labelled_pages(service: Service) -> Non
     assert {"report.json", "curve.png"} <= names
     assert len([name for name in names if name.startswith("images/")]) == 4
     assert len([name for name in names if name.startswith("images-without-truth/")]) == 2
+
+
+def test_the_client_uploads_a_data_set_trains_and_evaluates(service: Service, tmp_path: Path) -> None:
+    api = import_client().Client(service.api, service.headers["X-API-Key"])
+    dataset, yaml = tmp_path / "pages.zip", tmp_path / "pages.yaml"
+    dataset.write_bytes(pack(draw_dataset(tmp_path / "pages").folder)[1])
+    yaml.write_bytes(YAML)
+    uploaded = api.upload_dataset(dataset, yaml, name="sent")
+    assert (uploaded["name"], uploaded["classes"]) == ("sent", ["illustration"])
+    trained = api.wait(api.train("sent", 1, name="sent-1"))
+    assert trained["weights"] == "sent-1.pt"
+    assert "sent-1.pt" in api.list_models()
+    evaluated = api.wait(api.evaluate("sent", model="sent-1.pt"))
+    assert evaluated["figures"]["overall"]["illustrations"] == 4
+    assert "curve.png" in api.list_files(evaluated["job_id"])
+    assert api.fetch_file(evaluated["job_id"], "files/curve.png").startswith(b"\x89PNG")

@@ -237,7 +237,11 @@ def build_key_cases() -> Iterator[Case]:
         for method, operation in methods.items():
             if "security" in operation:
                 continue
-            place = path.replace("{job_id}", "{job}").replace("{pair}", "a-b")
+            place = (
+                path.replace("{job_id}", "{job}")
+                .replace("{pair}", "a-b")
+                .replace("{task}", "query" if "search" in path else "regions")
+            )
             if path.endswith("/pairs/{a}/{b}.jpg"):
                 place = "/jobs/{job}/pairs/a/b.jpg?image_1=x&image_2=y"
             for key, status in refused.items():

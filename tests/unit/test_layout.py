@@ -39,9 +39,12 @@ ALLOWED = {
     "web": "database detection errors exports images jobs routes server services similarity storage",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
-    "commands": "auth database errors services",
-    "_": "commands config routes server services web workers",
+    "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "
+    "similarity sources storage training",
+    "aikon": "database delivery detection errors exports jobs net routes services similarity",
+    "_": "aikon command_line config routes server services web workers",
     "app": "_ errors",
+    "__main__": "command_line",
     "demo": "auth config database detection errors images",
 }
 # Packages that work without Flask and Celery.
@@ -60,7 +63,7 @@ INDEPENDENT = (
     "training",
 )
 # Packages of the web application.
-WEB = ("auth", "commands", "routes", "server", "services", "web")
+WEB = ("aikon", "auth", "routes", "server", "services", "web")
 
 
 def find_package(path: Path) -> str:
@@ -148,6 +151,8 @@ def test_web_packages_do_not_import_model_libraries() -> None:
 @pytest.mark.parametrize(
     "package",
     [
+        "command_line",
+        "aikon",
         "database",
         "delivery",
         "detection",

@@ -10,8 +10,10 @@ as JSON. In: the fields of a request. Out: a record, or a :class:`~app.errors.Re
     crops                 Crop: a box on a page of a document
     search_request        SearchRequest
     training_requests     TrainingRequest, EvaluationRequest
+    aikon_task            AikonTask: a task of an AIKON front, whose parts are jobs
 """
 
+from app.jobs.requests.aikon_task import AikonDocument, AikonTask
 from app.jobs.requests.detection_request import (
     DetectionOptions,
     DetectionRequest,
@@ -25,6 +27,8 @@ from app.jobs.requests.similarity_request import ForgetRequest, SimilarityReques
 from app.jobs.requests.training_requests import EvaluationRequest, TrainingRequest
 
 __all__ = [
+    "AikonDocument",
+    "AikonTask",
     "DetectionOptions",
     "DetectionRequest",
     "EvaluationRequest",

@@ -27,6 +27,7 @@ FAULTS = {
     "finite_number": "must be a number",
     "greater_than_equal": _NUMBER,
     "less_than_equal": _NUMBER,
+    "bool_parsing": "must be true or false",
     "enum": _WORD,
     "literal_error": _WORD,
     "is_instance_of": "must be a file",

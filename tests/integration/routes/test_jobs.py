@@ -222,7 +222,7 @@ def test_a_collection_lists_cancels_and_retries_its_jobs(
     shown = client.get(f"/jobs/{job_id}", headers=headers).json
     assert {part["state"] for part in shown["jobs"]} == {"cancelled"}
     again = client.post(f"/jobs/{job_id}/retry", headers=headers)
-    assert (again.status_code, again.json["message"]) == (200, "2 jobs of the collection are tried again.")
+    assert (again.status_code, again.json["message"]) == (200, "2 parts of the job are tried again.")
     refused = client.post(f"/jobs/{job_id}/retry", headers=headers)
     assert (refused.status_code, refused.json["message"][-30:]) == (400, "there is nothing to try again.")
 

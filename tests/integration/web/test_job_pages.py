@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from flask import Flask
@@ -14,6 +15,7 @@ from app.exports import FORMATS
 from app.pipelines.detection.pages import FetchedPage, save_annotated, save_fetched
 from app.services import Services
 from tests.integration.web.conftest import Browser
+from tests.support.archives import make_image, make_zip
 from tests.support.exported_results import HOSTILE_CLASS, HOSTILE_NAME, SOURCE, WOODCUT
 from tests.support.rows import change_job
 
@@ -179,3 +181,49 @@ def test_a_link_for_viewers_opens_without_a_session(browser: Browser, client: Fl
 def test_only_the_page_with_the_zoom_names_the_library(browser: Browser, detected: str) -> None:
     assert "https://library.example" in browser.get(f"/ui/jobs/{detected}/pages/1").headers["Content-Security-Policy"]
     assert "library.example" not in browser.get(f"/ui/jobs/{detected}").headers["Content-Security-Policy"]
+
+
+def test_a_file_starts_a_job(browser: Browser, services: Services) -> None:
+    token = re.search('csrf=([^&"]+)', browser.get("/ui/jobs").text)
+    assert token
+    form = {"file": (make_zip({"a.jpg": make_image()}), "book.zip")}
+    answer = browser.client.post(f"/ui/jobs?csrf={token[1]}&back=/ui/jobs", data=form)
+    (job,) = services.jobs.list_recent(1)
+    assert answer.location == f"/ui/jobs/{job.id}"
+    assert job.request["file_name"] == "book.zip"
+    assert "book" in browser.get(answer.location).text
+
+
+def test_a_file_that_is_too_large_is_a_page_with_a_sentence(app: Flask, browser: Browser) -> None:
+    token = re.search('csrf=([^&"]+)', browser.get("/ui/jobs").text)
+    app.config["MAX_CONTENT_LENGTH"] = 100
+    answer = browser.client.post("/ui/sign-out", data={"csrf": token[1] if token else "", "filler": "x" * 200})
+    assert answer.status_code == 413
+    assert "This did not work" in answer.text
+
+
+def test_documents_are_compared_by_a_form(browser: Browser, detected: str, services: Services) -> None:
+    assert f'name="job" value="{detected}"' in browser.get("/ui/compare").text
+    answer = browser.post("/ui/compare", "/ui/compare", job=[detected, detected], transpositions="hflip")
+    job = services.jobs.list_recent(1)[0]
+    assert answer.location == f"/ui/jobs/{job.id}"
+    assert job.request["documents"] == {"ms_b": {"job_id": detected}, "ms_b_2": {"job_id": detected}}
+    assert job.request["transpositions"] == ["none", "hflip"]
+
+
+def test_a_comparison_without_documents_is_explained(browser: Browser, detected: str) -> None:
+    browser.post("/ui/compare", "/ui/compare", back="/ui/compare")
+    assert "Choose at least one document." in browser.get("/ui/compare").text
+
+
+@pytest.mark.parametrize(("task", "kind"), [("regions", "iiif"), ("similarity", "url_list")])
+def test_a_task_of_a_front_is_shown_with_its_jobs(
+    browser: Browser, client: FlaskClient, headers: dict[str, str], task: str, kind: str
+) -> None:
+    documents = [{"type": kind, "src": SOURCE, "uid": uid} for uid in ("wit1", "wit2")]
+    started = client.post(f"/{task}/start", headers=headers, json={"documents": documents})
+    job_id = started.json["tracking_id"].replace("-", "")
+    assert f'href="/ui/jobs/{job_id}">wit1 · wit2</a>' in browser.get("/ui/jobs?kind=aikon").text
+    page = browser.get(f"/ui/jobs/{job_id}").text
+    parts = page[page.index("Jobs of this collection or task") :]
+    assert parts.count('href="/ui/jobs/') == (2 if task == "regions" else 1)

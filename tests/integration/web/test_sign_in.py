@@ -1,5 +1,6 @@
 """Sessions of the pages for people: sign in, sign out, expiry, forged forms, and headers."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -101,6 +102,17 @@ def test_every_page_has_a_strict_policy(browser: Browser, stranger: Browser) -> 
 def test_static_files_are_kept_and_need_no_session(stranger: Browser) -> None:
     with stranger.get("/ui/static/style.css") as answer:
         assert (answer.status_code, answer.cache_control.max_age) == (200, 365 * 86_400)
+
+
+def test_every_page_needs_a_session(app: Flask, stranger: Browser) -> None:
+    pages = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("pages.")]
+    assert len(pages) > 20
+    for rule in pages:
+        path = re.sub("<int:[a-z]+>", "1", rule.rule)
+        path = re.sub("<[a-z_:]+>", "x", path)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            answer = stranger.client.open(path, method=method)
+            assert (answer.status_code, answer.location.partition("?")[0]) == (302, "/ui/sign-in"), path
 
 
 def test_a_key_in_the_header_does_not_open_pages(client: FlaskClient, headers: dict[str, str]) -> None:

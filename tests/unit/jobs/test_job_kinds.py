@@ -5,9 +5,14 @@ from app.jobs.job_kinds import KINDS, YIELDING, JobKind, Part, find_kind
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_modules_of_a_kind_exist(kind: JobKind) -> None:
-    stages = kind.load_stages()
-    assert all(callable(getattr(stages, name)) for name in ("download", "run", "deliver"))
+    stages = kind.load_stages() if kind.stages else None
+    assert not stages or all(callable(getattr(stages, name)) for name in ("download", "run", "deliver"))
     assert not kind.payload or callable(kind.import_payload_loader())
+    assert not kind.event or callable(kind.import_event_builder())
+
+
+def test_only_a_kind_that_consists_of_its_parts_has_no_stages() -> None:
+    assert [(kind.name, kind.has_parts) for kind in KINDS.values() if not kind.stages] == [("aikon", True)]
 
 
 def test_only_trainings_yield() -> None:
