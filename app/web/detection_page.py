@@ -57,11 +57,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Crop:
-    """An illustration on the contact sheet: its page, its position on it from 1, and its box."""
+    """An illustration on the contact sheet.
+
+    Attributes:
+        page: Its page.
+        index: Its position on the page, from 1.
+        box: Its box.
+        version: Time of the correction of the page, if there is one. The URL of the image changes with it.
+    """
 
     page: AnnotatedPage
     index: int
     box: BoxRecord
+    version: float | None
 
 
 def show_detection(job: Job, frame: dict[str, Any]) -> str:
@@ -130,7 +138,7 @@ def show_illustrations(job_id: str) -> ResponseReturnValue:
     """Show all illustrations of a document on one sheet."""
     job = _find_detection(job_id)
     crops = [
-        Crop(cell.page, index, box)
+        Crop(cell.page, index, box, cell.correction.at if cell.correction else None)
         for cell in _list_cells(job)
         if cell.page
         for index, box in enumerate(cell.page.boxes, 1)

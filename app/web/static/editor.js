@@ -113,19 +113,22 @@ function locate(event) {
   return { x: Math.round(clamp(point[0], 0, 1) * width), y: Math.round(clamp(point[1], 0, 1) * height), reach };
 }
 
-// Return the box at a point and its edges that are near: those of the selected box first, else of the smallest box.
-function pick({ x, y, reach }) {
+// Return the box at a point and its edges that are near. Edges of the selected box come first, then the smallest box.
+function pick(at) {
+  const own = touch(selected, at);
+  if (own && (own.across || own.down)) return own;
   const order = boxes.map((_, index) => index).sort((a, b) => boxes[a].w * boxes[a].h - boxes[b].w * boxes[b].h);
-  for (const index of [selected, ...order]) {
-    const box = boxes[index];
-    if (!box || x < box.x - reach || x > box.x + box.w + reach || y < box.y - reach || y > box.y + box.h + reach) continue;
-    const nearer = (start, length, at) => {
-      const most = Math.min(reach, length / 3 + 1);
-      return at - start < most ? -1 : start + length - at < most ? 1 : 0;
-    };
-    return { index, across: nearer(box.x, box.w, x), down: nearer(box.y, box.h, y) };
-  }
-  return null;
+  return order.map((index) => touch(index, at)).find(Boolean) ?? null;
+}
+
+function touch(index, { x, y, reach }) {
+  const box = boxes[index];
+  if (!box || x < box.x - reach || x > box.x + box.w + reach || y < box.y - reach || y > box.y + box.h + reach) return null;
+  const nearer = (start, length, value) => {
+    const most = Math.min(reach, length / 3 + 1);
+    return value - start < most ? -1 : start + length - value < most ? 1 : 0;
+  };
+  return { index, across: nearer(box.x, box.w, x), down: nearer(box.y, box.h, y) };
 }
 
 // Return a box with its edge at another place. It does not cross the opposite edge, and stays on the page.
@@ -146,7 +149,7 @@ svg.addEventListener("pointerdown", (event) => {
   if (event.button !== 0 || drag) return;
   event.preventDefault();
   const from = locate(event);
-  const found = pick(from);
+  const found = event.shiftKey ? null : pick(from); // with Shift, a box is drawn inside of another one
   svg.setPointerCapture(event.pointerId);
   select(found ? found.index : -1);
   drag = { from, found, pointer: event.pointerId, box: found && boxes[found.index] };
@@ -211,7 +214,7 @@ function press(event) {
     record(event.repeat);
   } else if (["Delete", "Backspace"].includes(event.key)) remove();
   else if (event.key === "Escape") select(-1);
-  else if (event.key === "a") addInTheMiddle();
+  else if (event.key.toLowerCase() === "a") addInTheMiddle();
   else if (event.key === "+") enlarge(1);
   else if (event.key === "-") enlarge(-1);
   else return;

@@ -48,6 +48,9 @@ def test_a_corrected_page_says_by_whom_and_when(browser: Browser, detected: str)
     assert "<b>" not in page
     assert 'width="300"' not in page
     assert "Search for this" not in page
+    sheet = browser.get(f"/ui/jobs/{detected}/illustrations").text
+    assert re.search(r"/illustrations/1-1\.jpg\?v=\d", sheet), "a browser would show the image that it has kept"
+    assert ">corrected</span>" in sheet
 
 
 def test_strip_tabs_and_downloads_know_corrected_pages(browser: Browser, detected: str) -> None:

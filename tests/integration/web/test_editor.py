@@ -83,6 +83,16 @@ def test_a_box_is_drawn_on_empty_space(editor: Any) -> None:
     assert len(read_boxes(editor)) == 3
 
 
+def test_a_box_is_drawn_and_selected_inside_of_another_one(editor: Any) -> None:
+    editor.keyboard.down("Shift")
+    drag(editor, (200, 300), (300, 400))
+    editor.keyboard.up("Shift")
+    assert is_near(read_boxes(editor)[2], [200, 300, 100, 100])
+    drag(editor, (350, 550), (360, 560))
+    drag(editor, (250, 350), (270, 370))
+    assert is_near(read_boxes(editor)[2], [220, 320, 100, 100])
+
+
 def test_keys_select_move_resize_add_and_delete(editor: Any) -> None:
     press = editor.keyboard.press
     press("ArrowRight")
