@@ -147,10 +147,10 @@ def load_document(
     Raises:
         FileNotFoundError: The job has no result (yet).
     """
-    records = parse_json(folder.annotations_json.read_bytes())
-    if corrected:
-        records = apply_corrections(records, load_corrections(folder))
-    created = datetime.fromtimestamp(folder.annotations_json.stat().st_mtime, UTC)
+    corrections = load_corrections(folder) if corrected else {}
+    records = apply_corrections(parse_json(folder.annotations_json.read_bytes()), corrections)
+    changes = [folder.annotations_json.stat().st_mtime, *(each.at for each in corrections.values())]
+    created = datetime.fromtimestamp(max(changes), UTC)
     canvases: Mapping[int, Canvas] = {}
     description: Mapping[str, Any] = {}
     # A job without a copy of its manifest has images only in the cache of this server.

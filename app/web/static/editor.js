@@ -255,6 +255,7 @@ find("larger").addEventListener("click", () => enlarge(1));
 find("smaller").addEventListener("click", () => enlarge(-1));
 find("stop").addEventListener("click", () => {
   isSaving = true; // the person has said so
+  sessionStorage.removeItem("draft");
   window.history.replaceState(null, "", location.pathname);
   location.reload();
 });
@@ -274,9 +275,16 @@ form.addEventListener("keydown", (event) => {
 form.addEventListener("submit", () => {
   isSaving = true;
   localStorage.setItem("corrector", find("corrector").value);
+  sessionStorage.setItem("draft", JSON.stringify({ path: location.pathname, boxes }));
   form.elements.boxes.value = JSON.stringify(boxes.map(({ x, y, w, h, name }) => ({ xywh: [x, y, w, h], class_name: name })));
 });
 addEventListener("beforeunload", (event) => {
   if (hasChanged() && !isSaving) event.preventDefault();
 });
-if (location.hash === "#correct") start();
+
+// Boxes that were sent but not saved, because the session had ended or the server was away, are shown again.
+const draft = JSON.parse(sessionStorage.getItem("draft"));
+if (document.querySelector(".message.done")) sessionStorage.removeItem("draft");
+else if (draft?.path === location.pathname) boxes = draft.boxes;
+record();
+if (location.hash === "#correct" || hasChanged()) start();

@@ -103,6 +103,18 @@ def test_pages_without_an_image_have_no_editor(browser: Browser, detected: str, 
     assert "editor.js" not in browser.get(f"/ui/jobs/{detected}/pages/{number}").text
 
 
+def test_a_failed_page_with_an_image_can_be_corrected(browser: Browser, services: Services, long: str) -> None:
+    failed = AnnotatedPage(1, "", "1.jpg", 500, 400, PageStatus.FAILED, reason="The memory is full.")
+    save_result(services.storage.job(long), [failed], None)
+    page = browser.get(f"/ui/jobs/{long}/pages/1").text
+    assert "The memory is full." in page
+    assert "editor.js" in page
+    correct(browser, long, 1)
+    page = browser.get(f"/ui/jobs/{long}/pages/1").text
+    assert "The memory is full." not in page
+    assert '<rect x="10"' in page
+
+
 def test_an_unfinished_job_has_no_editor(browser: Browser, services: Services, detected: str) -> None:
     assert "editor.js" in browser.get(f"/ui/jobs/{detected}/pages/1").text
     change_job(services.database, detected, state="running", finished=None)

@@ -160,6 +160,22 @@ def test_saving_leads_to_the_editor_of_the_next_page(editor: Any, detected: str,
     assert [*load_corrections(services.storage.job(detected))] == [1]
 
 
+def test_changes_survive_the_end_of_the_session(editor: Any, headers: dict[str, str], detected: str) -> None:
+    editor.keyboard.press("ArrowRight")
+    editor.context.clear_cookies()
+    editor.click("form.editor button.main")
+    editor.fill("#key", headers["X-API-Key"])
+    editor.click("button.main")
+    editor.wait_for_url("**/ui/jobs")
+    editor.goto(f"/ui/jobs/{detected}/pages/1")
+    editor.wait_for_selector("body.editing")
+    assert read_boxes(editor)[0] == [101, 200, 300, 400]
+    editor.click("form.editor button.main")
+    editor.wait_for_selector("form.corrected")
+    editor.reload()
+    assert editor.locator("body.editing").count() == 0
+
+
 def test_discarded_changes_are_gone(editor: Any, detected: str, services: Services) -> None:
     editor.keyboard.press("Delete")
     editor.click("#stop")
