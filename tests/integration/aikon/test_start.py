@@ -163,7 +163,7 @@ def test_both_addresses_cancel_a_task_without_an_event(
     assert [each.status for each in services.jobs.deliveries([job])[job.id]] == ["cancelled"]
 
 
-@pytest.mark.parametrize("tracking_id", ["x", "0" * 32, str(uuid.uuid4()), "é", "a" * 5000, "%00"])
+@pytest.mark.parametrize("tracking_id", ["x", "0" * 32, "31efa73d-f7c3-4926-b9aa-202df80752f4", "é", "a" * 5000, "%00"])
 def test_a_task_that_does_not_exist_is_404(post: Post, get: Callable[[str], Any], tracking_id: str) -> None:
     for answer in (post(f"/{tracking_id}/cancel"), get(f"/regions/{tracking_id}/status")):
         assert (answer.status_code, "error" in answer.json) == (404, True)
