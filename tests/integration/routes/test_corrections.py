@@ -196,6 +196,16 @@ def test_corrected_pages_replace_the_detections_in_an_export(corrector: Correcto
     assert "100 200 300 400" in corrector.get("annotations").text
 
 
+def test_an_export_names_the_people_and_the_time_of_the_last_correction(corrector: Corrector) -> None:
+    before = corrector.get("annotations?format=coco").json["info"]
+    for number, name in ((1, "Grace"), (4, "Ada"), (5, "Ada")):
+        corrector.put(number, [NEW], by=name)
+    after = corrector.get("annotations?format=coco&corrected=true").json["info"]
+    assert "corrected by Ada, Grace" in after["description"]
+    assert after["date_created"] >= before["date_created"]
+    assert corrector.get("annotations?format=coco").json["info"] == before
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_every_format_has_the_corrections(corrector: Corrector, format_name: str) -> None:
     path = f"annotations?format={format_name}"
