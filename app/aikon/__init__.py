@@ -1,4 +1,6 @@
-"""The dialect of AIKON fronts: their addresses, requests, events and results, over the same jobs as all other routes.
+"""The dialect of AIKON fronts: their routes, requests, events and results, over the same jobs as all other routes.
+
+A front is a web application of the AIKON platform, such as AIKON, EIDA or VHS. It expects the API of that platform.
 
     routes         the routes of all tasks: start, models, status, cancel, delete
     results        the routes of results

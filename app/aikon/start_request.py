@@ -22,8 +22,8 @@ from app.jobs.requests.fields import (
     NotifyUrl,
     explain_name,
 )
-from app.jobs.requests.reading import show
-from app.jobs.requests.similarity_request import LARGEST_TOPK, parse_text
+from app.jobs.requests.reading import parse_text, show
+from app.jobs.requests.similarity_request import LARGEST_TOPK
 from app.similarity.backbones import BACKBONES, find_backbone
 from app.similarity.transpositions import Transposition
 

@@ -11,7 +11,7 @@ from app.database.tables import Attempt, Delivery, Job
 from app.delivery.kinds import END_EVENTS, Kind
 from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination, format_event
-from app.jobs.job_kinds import find_kind
+from app.jobs.job_kinds import REPORTING, find_kind
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -145,8 +145,7 @@ class JobEvents:
 
 def _reports_parts(session: Session, job_id: str) -> bool:
     """Return whether the events about the parts of a job belong to the whole job."""
-    kind = session.scalar(select(Job.kind).where(Job.id == job_id))
-    return kind is not None and bool(find_kind(kind).event)
+    return session.scalar(select(Job.kind).where(Job.id == job_id)) in REPORTING
 
 
 def _is_progress(job: Job) -> ColumnElement[bool]:

@@ -222,3 +222,5 @@ KINDS = {kind.name: kind for kind in (DETECTION, COLLECTION, SIMILARITY, SEARCH,
 # Names of the kinds that come first, and of those that yield to others, for the scheduler.
 URGENT = frozenset(kind.name for kind in KINDS.values() if kind.urgent)
 YIELDING = frozenset(kind.name for kind in KINDS.values() if kind.yields)
+# Names of the kinds that report the events of their parts as their own.
+REPORTING = frozenset(kind.name for kind in KINDS.values() if kind.event)

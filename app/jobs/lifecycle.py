@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from app.database.tables import Attempt, Delivery, Document, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
-from app.jobs.job_kinds import AIKON, COLLECTION
+from app.jobs.job_kinds import COLLECTION, REPORTING
 from app.jobs.leases import Leases
 from app.jobs.requests import DetectionRequest, Request, SearchRequest
 from app.jobs.rows import (
@@ -105,7 +105,7 @@ class Jobs(Leases):
             if not update_job(session, job.id, (Job.state == job.state) & (Job.retries == job.retries), **values):
                 return False
             reschedule_results(session, job.id, None)
-            whole = (Job.id == job.parent_id) & (Job.kind == AIKON.name)  # its end is reported again
+            whole = (Job.id == job.parent_id) & Job.kind.in_(REPORTING)  # its end is reported again
             session.execute(update(Job).where(whole).values(retries=Job.retries + 1))
         self._queue.wake(DOWNLOAD)
         return True

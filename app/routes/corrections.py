@@ -28,8 +28,7 @@ from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_page_image
 from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import Label
-from app.jobs.requests.reading import show
-from app.jobs.requests.similarity_request import parse_text
+from app.jobs.requests.reading import parse_text, show
 from app.routes.answers import Done, Message
 from app.routes.jobs import find_job
 from app.routes.operations import FORMS, JSON, answers, takes_body

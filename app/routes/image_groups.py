@@ -119,7 +119,7 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     canvas for each image. The header `Link` has the URL of the next page.
     """
     job = find_job(job_id)
-    found = find_groups(job)
+    found = list_groups(job)
     end, following = query.offset + query.limit, None
     page = found[query.offset : end]
     if end < len(found):
@@ -160,12 +160,12 @@ def show_pair(query: PictureQuery, job_id: str, a: str, b: str) -> ResponseRetur
     return Response(draw_named_pair(storage, result, *images), mimetype="image/jpeg")
 
 
-def find_groups(job: Job) -> list[dict[str, Any]]:
-    """Return the groups of a job, largest first.
+def list_groups(job: Job) -> list[dict[str, Any]]:
+    """Return all groups of a job, without the URLs of their pictures.
 
     Raises:
-        NotFound: The job is no similarity job, or was not verified.
-        RequestError: The job is not finished.
+        NotFound: The job has no groups.
+        RequestError: It has none yet.
     """
     _check_kind(job, "groups")
     if not job.finished:

@@ -55,5 +55,5 @@ def _acquire_upload_lock(folder: Path) -> AcquireReturnProxy:
     """Acquire one of the upload locks, which all processes of the API share."""
     for number in range(MOST_UPLOADS):
         with suppress(Timeout):
-            return FileLock(folder / f"turn-{number}").acquire(blocking=False)
+            return FileLock(folder / f"lock-{number}").acquire(blocking=False)
     raise Busy(f"{MOST_UPLOADS} uploads are in progress already: try again in a minute.")

@@ -6,14 +6,14 @@
 
 ``Storage``, in this module, is the data folder:
 
-    data/images/<key of the manifest URL>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
+    data/images/<key of the origin>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/listing.json, source.file                     the pages of another source; its zip file or PDF
     data/jobs/<job id>/pages/0001.json                               the outcome of fetching a canvas
     data/jobs/<job id>/detections/0001.json                          the detections on a canvas
     data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections
     data/jobs/<job id>/ahead-<digest>/0001.json, ahead-marker        detections made during the download
-    data/jobs/<job id>/thumbnails/0001.jpg                           the reduced images of pages that were looked at
+    data/jobs/<job id>/thumbnails/0001.jpg                           the reduced images of pages, after a request
     data/jobs/<job id>/annotations.txt, annotations.json             the result
     data/jobs/<job id>/corrections/0001.json                         the boxes that a person has drawn on a page
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
@@ -85,9 +85,13 @@ class Storage:
     def job(self, job_id: str) -> JobFolder:
         return JobFolder(self.root / "jobs" / job_id)
 
-    def images(self, manifest_url: str) -> Path:
-        """Return the folder of a manifest's cached images."""
-        return self.root / "images" / build_key(manifest_url)
+    def images(self, origin: str) -> Path:
+        """Return the folder with the cached images of a document.
+
+        Args:
+            origin: URL of the document, or a text that identifies an uploaded file.
+        """
+        return self.root / "images" / build_key(origin)
 
     @property
     def default_model(self) -> Path:
@@ -129,9 +133,9 @@ class Storage:
     def datasets(self) -> Path:
         return self.root / "datasets"
 
-    def forget_images(self, source: str) -> None:
-        """Remove the cached images of a manifest or a document."""
-        shutil.rmtree(self.images(source), ignore_errors=True)
+    def forget_images(self, origin: str) -> None:
+        """Remove the cached images of a document."""
+        shutil.rmtree(self.images(origin), ignore_errors=True)
 
     def forget_content(self, content: str) -> None:
         """Remove the embeddings and the cached scores of a content, and the local features of its images.

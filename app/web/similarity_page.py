@@ -85,7 +85,7 @@ def show_groups(job_id: str) -> ResponseReturnValue:
     job = _find_comparison(job_id)
     if request.args.get("format") == "csv":
         return image_groups.groups(job_id=job_id)
-    groups = image_groups.find_groups(job)
+    groups = image_groups.list_groups(job)
     offset = _read_offset()
     return render_template(
         "groups.html",

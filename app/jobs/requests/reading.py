@@ -156,6 +156,16 @@ def parse_json(document: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def parse_text(value: Any) -> Any:
+    """Parse the JSON text of a form field. A value that is no text is already parsed."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError as error:
+        raise ValueError("is not JSON") from error
+
+
 def _strip(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from app.errors import RequestError
 from app.jobs.requests.crops import LARGEST_NUMBER
 from app.jobs.requests.fields import FROM_TEXT, Name, OptionalAddress, OptionalJobId
-from app.jobs.requests.reading import Request
+from app.jobs.requests.reading import Request, parse_text
 from app.jobs.requests.similarity_request import (
     DEFAULT_VERIFY,
     LARGEST_VERIFY,
@@ -17,7 +17,6 @@ from app.jobs.requests.similarity_request import (
     BackboneName,
     PoolingName,
     Transpositions,
-    parse_text,
 )
 from app.similarity.backbones import DEFAULT_BACKBONE
 from app.similarity.transpositions import Transposition

@@ -21,7 +21,7 @@ from app.jobs.requests.fields import (
     OneOf,
     OptionalAddress,
 )
-from app.jobs.requests.reading import JsonObject, Request, parse_json, show
+from app.jobs.requests.reading import JsonObject, Request, parse_text, show
 from app.net.addresses import read_host
 from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE, Pooling, find_backbone
 from app.similarity.transpositions import Transposition
@@ -106,16 +106,6 @@ PARTS = ("crops", "pages")
 AnySource = Annotated[
     Source, BeforeValidator(_read_source, json_schema_input_type=Address | Source), PlainSerializer(_write_source)
 ]
-
-
-def parse_text(value: Any) -> Any:
-    """Parse the JSON text of a form field."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value)
-    except ValueError as error:
-        raise ValueError("is not JSON") from error
 
 
 def _check_documents(value: Any) -> Any:

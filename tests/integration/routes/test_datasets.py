@@ -128,7 +128,7 @@ def test_too_many_concurrent_uploads_are_503(app: Flask, client: FlaskClient, he
     parts.mkdir(parents=True)
     with ExitStack() as stack:
         for number in range(MOST_UPLOADS):
-            fcntl.flock(stack.enter_context((parts / f"turn-{number}").open("wb")), fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context((parts / f"lock-{number}").open("wb")), fcntl.LOCK_EX)
         answer = client.post("/send-data", headers=headers, data=fill_data())
         assert (answer.status_code, answer.json["code"]) == (503, "busy")
         assert answer.headers["Retry-After"]

@@ -230,9 +230,9 @@ def test_only_leftovers_older_than_a_day_are_removed(store: DatasetStore) -> Non
     old, new = store.parts / "old", store.parts / "new"
     for part in (old, new):
         (part / "images").mkdir(parents=True)
-    (store.parts / "turn-0").touch()
+    (store.parts / "lock-0").touch()
     yesterday = time.time() - LEFTOVER_SECONDS - 1
-    for path in (old, superseded, dataset.folder, store.parts / "turn-0"):
+    for path in (old, superseded, dataset.folder, store.parts / "lock-0"):
         os.utime(path, (yesterday, yesterday))
     assert store.list(OURS) == [dataset]
     assert store.remove_leftovers() == 2

@@ -104,7 +104,7 @@ def test_a_running_job_shows_the_pages_that_are_done(browser: Browser, waiting: 
         "failed",
         "waiting",
     ]
-    assert "This page has not been looked at yet." in browser.get(f"/ui/jobs/{waiting}/pages/1").text
+    assert "This page has not been processed yet." in browser.get(f"/ui/jobs/{waiting}/pages/1").text
 
 
 def test_progress_is_an_event_that_names_the_job(browser: Browser, waiting: str) -> None:
