@@ -24,6 +24,7 @@ from app.config import Settings
 from app.database.sessions import Database
 from app.demo.client_app import RecordingClientApp, serve
 from app.demo.service import choose_settings
+from app.services import Services
 from tests.support.broker import run_broker
 from tests.support.checkpoints import make_module, save_records
 from tests.support.library import Library
@@ -127,6 +128,12 @@ def app(settings: Settings) -> Iterator[Flask]:
     yield app
     app.extensions["queue"].close()
     app.extensions["services"].database.close()
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    found: Services = app.extensions["services"]
+    return found
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Cropper:
     cached page.
 
     Args:
-        document: URL of the document, or a text that identifies it.
+        origin: Origin of the document: its URL, or a text that identifies an uploaded file.
         cache: Cache of the crops.
         pages: Cache of the pages.
         fetcher: HTTP client.
@@ -65,14 +65,14 @@ class Cropper:
 
     def __init__(
         self,
-        document: str,
+        origin: str,
         cache: ImageCache,
         pages: ImageCache,
         fetcher: Fetcher,
         shortest: int,
         load_images: Callable[[], Mapping[int, CanvasImage]],
     ) -> None:
-        self._document = document
+        self._origin = origin
         self._cache = cache
         self._pages = pages
         self._fetcher = fetcher
@@ -113,7 +113,7 @@ class Cropper:
         return self._cache.save(self._name(image), crop(self._pages, page, (x, y, w, h)))
 
     def _name(self, image: ListedImage) -> str:
-        return f"{self._document} {image.canvas_number} {image.xywh}"
+        return f"{self._origin} {image.canvas_number} {image.xywh}"
 
 
 def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: int) -> CachedImage:

@@ -1,10 +1,11 @@
 """Sources of the images of a document: the protocol, and the illustrations of a detection job."""
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
+from app.detection.annotations import PageStatus
 from app.errors import ExtractorError
+from app.exports.annotation_files import parse_json
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_requests import parse_region
@@ -84,7 +85,7 @@ class DetectionSource:
 
     Args:
         folder: Folder of the detection job.
-        manifest_url: URL of the manifest of that job, or the key of an uploaded file.
+        origin: Origin of the document of that job: its URL, or a text that identifies an uploaded file.
         cache: Cache of the illustrations.
         pages: Cache of the pages of the manifest.
         fetcher: HTTP client.
@@ -98,44 +99,43 @@ class DetectionSource:
     def __init__(
         self,
         folder: JobFolder,
-        manifest_url: str,
+        origin: str,
         cache: ImageCache,
         pages: ImageCache,
         fetcher: Fetcher,
         shortest: int,
         max_images: int = MAX_IMAGES,
     ) -> None:
-        self.name = f"{manifest_url} illustrations"
+        self.name = f"{origin} illustrations"
         self.cache = cache
         self._folder = folder
-        self._manifest_url = manifest_url
+        self._origin = origin
         self._pages = pages
         self._max_images = max_images
-        self._cropper = Cropper(manifest_url, cache, pages, fetcher, shortest, self._load_images)
+        self._cropper = Cropper(origin, cache, pages, fetcher, shortest, self._load_images)
 
     def list_images(self) -> ImageList:
         """List the illustrations as ``{image stem}_{x},{y},{w},{h}``. Pages without a detection are failed entries."""
         try:
-            canvases = json.loads(self._folder.annotations_json.read_bytes())
+            pages = parse_json(self._folder.annotations_json.read_bytes())
             known = self._cropper.images
         except FileNotFoundError:
             return ImageList(
-                error=f"The illustrations of {self._manifest_url} were removed from this server: detect them again."
+                error=f"The illustrations of {self._origin} were removed from this server: detect them again."
             )
         images: dict[str, ListedImage] = {}
         failed = []
-        for canvas in canvases:
-            if canvas["status"] == "failed":
-                reason = f"Detection failed on canvas {canvas['number']}: {canvas.get('reason', '')}"
-                failed.append((canvas["image_name"], reason.strip()))
-            for detection in canvas["detections"]:
-                image = _list_illustration(canvas, detection["xywh"], known[canvas["number"]])
+        for page in pages:
+            if page.status is PageStatus.FAILED:
+                failed.append((page.image_name, f"Detection failed on canvas {page.number}: {page.reason}".strip()))
+            for box in page.boxes:
+                # Its URL requests the region, unless the regions of the service are not those of the upright page.
+                size = page.width, page.height
+                image = list_crop(page.number, page.image_name, box.xywh, known[page.number], size=size)
                 if image.name in images:
-                    failed.append(
-                        (image.name, f"Canvas {canvas['number']} and another canvas have images with this name.")
-                    )
+                    failed.append((image.name, f"Canvas {page.number} and another canvas have images with this name."))
                 images.setdefault(image.name, image)
-        return check_length(ImageList(tuple(images.values()), tuple(failed)), self._manifest_url, self._max_images)
+        return check_length(ImageList(tuple(images.values()), tuple(failed)), self._origin, self._max_images)
 
     def fetch(self, image: ListedImage) -> CachedImage:
         return self._cropper.fetch(image)
@@ -144,16 +144,7 @@ class DetectionSource:
         self._pages.close()
 
     def _load_images(self) -> Mapping[int, CanvasImage]:
-        return map_images(load_manifest(self._folder, self._manifest_url))
-
-
-def _list_illustration(canvas: Mapping[str, Any], xywh: Sequence[int], image: CanvasImage) -> ListedImage:
-    """Return the list entry of an illustration.
-
-    Its URL requests the region at full size, unless the regions of the service are not those of the upright page.
-    """
-    size = canvas.get("width"), canvas.get("height")
-    return list_crop(canvas["number"], canvas["image_name"], xywh, image, size=size)
+        return map_images(load_manifest(self._folder, self._origin))
 
 
 def map_images(manifest: Manifest) -> dict[int, CanvasImage]:

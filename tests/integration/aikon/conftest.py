@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from app.config import Settings
-from app.services import Services
 
 FRONT = "10.1.2.3"
 NOTIFY_URL = "https://front.example/regions/notify"
@@ -19,12 +17,6 @@ Post = Callable[..., Any]
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"aikon_networks": ("10.1.0.0/16", "2001:db8::/32"), "aikon_app": "front"})
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 @pytest.fixture

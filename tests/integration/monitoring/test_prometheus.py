@@ -2,7 +2,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from flask import Flask
 from prometheus_client import CollectorRegistry
 
 from app import create_app
@@ -13,12 +12,6 @@ from app.monitoring.prometheus import MOST_HOSTS, ServiceCollector
 from app.services import Services
 
 Read = Callable[..., float | None]
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import json
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -22,12 +21,6 @@ PAGES = [
     AnnotatedPage(3, "", "3.jpg", 1000, 800, PageStatus.FAILED, reason="The memory is full."),
     *(AnnotatedPage(number, "", f"{number}.jpg", 1000, 800, PageStatus.EMPTY) for number in range(4, 13)),
 ]
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 @pytest.fixture

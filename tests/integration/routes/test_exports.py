@@ -29,12 +29,6 @@ CORS = "Access-Control-Allow-Origin"
 
 
 @pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
-
-
-@pytest.fixture
 def waiting(client: FlaskClient, headers: dict[str, str]) -> str:
     """A detection job in state queued."""
     job_id: str = client.post("/run_detect", headers=headers, data={"manifest_url": SOURCE}).json["job_id"]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from app.auth import add_app
@@ -33,11 +32,6 @@ MATCH = {
     "transform": [2.0, 0.0, 5.0, 0.0, 2.0, 5.0],
 }
 UNVERIFIED = MATCH | dict.fromkeys(("verdict", "probability", "inliers", "region_1", "region_2", "transform"))
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    return app.extensions["services"]
 
 
 def embed(services: Services, client: FlaskClient, headers: dict[str, str], *doc_ids: str, **fields: Any) -> str:

@@ -45,12 +45,6 @@ class Browser:
 
 
 @pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
-
-
-@pytest.fixture
 def stranger(app: Flask) -> Browser:
     """A browser in which nobody is signed in."""
     return Browser(app.test_client())

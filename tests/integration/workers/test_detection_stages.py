@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -19,11 +18,6 @@ from app.pipelines.detection import work as pipeline
 from app.services import Services
 from app.workers import detection_stages as detection
 from tests.support.yolov5_networks import make_network, save
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    return app.extensions["services"]
 
 
 @pytest.fixture

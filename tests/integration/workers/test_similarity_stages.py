@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from app.database.tables import Job
@@ -15,11 +14,6 @@ from app.similarity.backbones import Backbone
 from app.workers import similarity_stages as similarity
 from tests.support.comparing import draw
 from tests.support.library import Answer, Library
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    return app.extensions["services"]
 
 
 @pytest.fixture
