@@ -28,6 +28,7 @@ from app.routes.jobs import find_job
 from app.routes.operations import FORMS, JSON, File, answers, takes_body
 from app.routes.score_answers import Image, Verified
 from app.services import current_services
+from app.similarity.backbones import check_pooling
 from app.similarity.transpositions import Transposition
 from app.storage import write_atomic
 
@@ -88,6 +89,7 @@ def search(body: SearchForm) -> ResponseReturnValue:
     """
     request = SearchRequest(**{field.name: getattr(body, field.name) for field in dataclass_fields(SearchRequest)})
     request.check_image(body.image is not None)
+    check_pooling(request.model, request.pooling)
     current_services.documents.list_embedded(g.client.id, request)
     if request.job_id:
         current_services.documents.find_detection(g.client.id, "", Source(job_id=request.job_id))
