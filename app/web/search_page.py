@@ -18,7 +18,7 @@ from app.routes.jobs import find_job
 from app.services import current_services
 from app.similarity.backbones import DEFAULT_BACKBONE
 from app.web.rendering import pages
-from app.web.similarity_page import THUMBNAIL
+from app.web.similarity_page import THUMBNAIL, Side
 
 # Comparisons whose backbones are offered.
 REMEMBERED = 1000
@@ -31,12 +31,12 @@ class FoundImage:
     Attributes:
         match: Match as in ``GET /jobs/<id>/matches``.
         job_id: ID of the similarity job whose cache has the image; "" if there is none any more.
-        size: (width, height) of the full-size image in pixels.
+        side: Image and its matched region; None without a job.
     """
 
     match: dict[str, Any]
     job_id: str
-    size: tuple[int, int]
+    side: Side | None
 
 
 @pages.get("/search")
@@ -94,11 +94,12 @@ def _locate(job: Job, matches: list[dict[str, Any]]) -> list[FoundImage]:
 
 def _describe(match: dict[str, Any], job_id: str) -> FoundImage:
     if not job_id:
-        return FoundImage(match, "", (1, 1))
+        return FoundImage(match, "", None)
     documents = current_services.jobs.find(job_id, g.client.id).request["documents"]
     document = ComparisonResult(current_services.storage.job(job_id), documents).load_document(match["document"])
     name = match["image"]["name"]
     if document is None or name not in document.names or not document.sizes:
-        return FoundImage(match, "", (1, 1))
-    width, height = document.sizes[document.names.index(name)]
-    return FoundImage(match, job_id, (width, height))
+        return FoundImage(match, "", None)
+    size = document.sizes[document.names.index(name)]
+    side = Side(document.doc_id, name, match["image"]["url"], size, match["region_2"])
+    return FoundImage(match, job_id, side)

@@ -1,6 +1,7 @@
 """The pages of a similarity job, of searches and of models."""
 
 import io
+import json
 
 import pytest
 from flask.testing import FlaskClient
@@ -11,6 +12,7 @@ from app.storage import write_atomic
 from tests.integration.web.conftest import IMAGES, Browser
 from tests.support.archives import make_image
 from tests.support.comparison_results import SAME, save_verified
+from tests.support.rows import change_job
 
 PAIR = "document1=a&image1=x&document2=b&image2=1"
 
@@ -73,6 +75,25 @@ def test_a_comparison_without_a_result_shows_its_progress(
     assert "There are no scores of these documents yet." in browser.get(f"/ui/jobs/{job_id}").text
     answer = browser.get(f"/ui/jobs/{job_id}/groups")
     assert (answer.status_code, "no groups yet" in answer.text) == (400, True)
+
+
+def test_matches_are_shown_with_their_regions(
+    browser: Browser, client: FlaskClient, headers: dict[str, str], services: Services, compared: str
+) -> None:
+    job = services.jobs.find(compared)
+    services.documents.record(job, {"a": "a"})
+    services.documents.record_content(job, "a", "content of a")
+    query = {"image_url": "https://library.example/query.jpg", "model": job.request["model"]}
+    job_id = client.post("/search", headers=headers, json=query).json["job_id"]
+    image = {"document": "a", "image": {"name": "x", "url": "https://library.example/a/x"}}
+    found = {"score": 0.9, "transposition": "none", "verdict": "same", "probability": 0.96, "region_2": [2, 1, 20, 12]}
+    content = {"documents": 1, "images": 2, "matches": [image | found]}
+    write_atomic(services.storage.job(job_id).matches, json.dumps(content).encode())
+    change_job(services.database, job_id, state="done")
+    page = browser.get(f"/ui/jobs/{job_id}").text
+    assert f'src="/ui/jobs/{compared}/image.jpg?document=a&amp;image=x"' in page
+    assert '<rect x="2" y="1" width="20" height="12"/>' in page
+    assert ("same block" in page, "probability 0.96" in page) == (True, True)
 
 
 def test_a_search_without_documents_is_explained_on_the_form(browser: Browser) -> None:
