@@ -30,7 +30,7 @@ from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import Label
 from app.jobs.requests.reading import parse_text, show
 from app.routes.answers import Done, Message
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job_of_kind
 from app.routes.operations import FORMS, JSON, answers, takes_body
 from app.services import current_services
 from app.storage import JobFolder, translate_disk_full
@@ -173,9 +173,7 @@ def find_result(job_id: str) -> tuple[Job, list[AnnotatedPage], JobFolder]:
         NotFound: There is no such job, or it is of another kind.
         RequestError: The job has no result, or it is not finished.
     """
-    job = find_job(job_id)
-    if job.kind != DETECTION.name:
-        raise NotFound(f"Job {job_id} is a {job.kind}: it has no pages to correct.")
+    job = find_job_of_kind(job_id, DETECTION, "pages to correct")
     folder = current_services.storage.job(job.id)
     if not job.finished or not folder.annotations_json.exists():
         raise RequestError(f"Job {job_id} is {job.state}: only the pages of a finished detection can be corrected.")

@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from app.database.tables import Job
-from app.errors import NotFound, RequestError
+from app.errors import RequestError
 from app.exports import FORMATS, JSON_LD
 from app.exports.document import ExportedDocument, load_document
 from app.exports.manifest import format_manifest
@@ -20,7 +20,7 @@ from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import FROM_TEXT
 from app.routes.answers import Annotations
 from app.routes.export_answers import Exported, Link
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job, find_job_of_kind
 from app.routes.operations import BINARY, FORMS, JSON, answers, takes_body, takes_query
 from app.server.signed_links import DEFAULT_DAYS, MOST_DAYS, build_query, choose_expiry
 from app.services import current_services
@@ -106,7 +106,7 @@ def add_link(body: LinkRequest, job_id: str) -> ResponseReturnValue:
 
     Anyone who has the link can read the manifest, the boxes and the cached page images of this job until it expires.
     """
-    job = _find_detection(job_id, "manifest")
+    job = find_job_of_kind(job_id, DETECTION, "manifest")
     expires = choose_expiry(body.days)
     address = url_for("viewer.show_manifest", job_id=job.id, _external=True)
     manifest_url = f"{address}{build_query(job.id, g.client, expires)}"
@@ -124,7 +124,7 @@ def show_manifest(query: LinkQuery, job_id: str) -> ResponseReturnValue:
 
     It needs a key, or a link of `POST /jobs/{job_id}/links`.
     """
-    job = _find_detection(job_id, "manifest")
+    job = find_job_of_kind(job_id, DETECTION, "manifest")
     _check_result(job)
     expires = int(query.expires) if g.is_linked else choose_expiry()
     return Response(format_manifest(_load_document(job, build_query(job.id, g.client, expires))), mimetype=JSON_LD)
@@ -138,7 +138,7 @@ def show_page(_: LinkQuery, job_id: str, number: str) -> ResponseReturnValue:
 
     It may be smaller than the full-size image. It needs a key, or a link of `POST /jobs/{job_id}/links`.
     """
-    job = _find_detection(job_id, "pages")
+    job = find_job_of_kind(job_id, DETECTION, "pages")
     image = load_page_image(current_services.storage, job.id, name_origin(job.request), number)
     response = Response(image, mimetype="image/jpeg")
     response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
@@ -151,13 +151,6 @@ def allow_other_sites(response: Response) -> Response:
     if g.is_linked and response.status_code == 200:
         response.headers["Access-Control-Allow-Origin"] = "*"
     return response
-
-
-def _find_detection(job_id: str, result: str) -> Job:
-    job = find_job(job_id)
-    if job.kind != DETECTION.name:
-        raise NotFound(f"Job {job_id} is a {job.kind}: it has no {result}.")
-    return job
 
 
 def _check_result(job: Job) -> None:

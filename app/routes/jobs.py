@@ -14,7 +14,7 @@ from app.database.tables import Delivery, Job
 from app.errors import NotFound, RequestError
 from app.jobs import State
 from app.jobs.description import count_failed, describe, describe_delivery, describe_part
-from app.jobs.job_kinds import find_kind
+from app.jobs.job_kinds import JobKind, find_kind
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.states import DELIVER
 from app.routes.answers import Done, Jobs
@@ -173,6 +173,23 @@ def find_job(job_id: str) -> Job:
     if not re.fullmatch("[0-9a-f]{32}", job_id):  # PostgreSQL rejects text with NUL
         raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
     return current_services.jobs.find(job_id, g.client.id)
+
+
+def find_job_of_kind(job_id: str, kind: JobKind, result: str) -> Job:
+    """Return a job of a kind of the client app of the current request.
+
+    Args:
+        job_id: ID of the job.
+        kind: Kind of the job.
+        result: Result of such jobs, for the error message, such as "pages".
+
+    Raises:
+        NotFound: The client app has no job with this ID, or it is of another kind.
+    """
+    job = find_job(job_id)
+    if job.kind != kind.name:
+        raise NotFound(f"Job {job_id} is a {job.kind}: it has no {result}.")
+    return job
 
 
 def _describe(job: Job, deliveries: list[Delivery]) -> dict[str, Any]:

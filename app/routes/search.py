@@ -21,10 +21,11 @@ from app.errors import AddressRefused, FetchError, NotAnImage, NotFound, Request
 from app.images.signatures import describe_content, find_format
 from app.jobs import SearchRequest, State
 from app.jobs.job_answers import Count, JobId
+from app.jobs.job_kinds import SEARCH
 from app.jobs.requests import Source
 from app.jobs.states import RUN
 from app.routes.answers import Queued
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job_of_kind
 from app.routes.operations import FORMS, JSON, File, answers, takes_body
 from app.routes.score_answers import Image, Verified
 from app.services import current_services
@@ -104,9 +105,7 @@ def search(body: SearchForm) -> ResponseReturnValue:
 @answers(Matches)
 def matches(job_id: str) -> ResponseReturnValue:
     """Return the matches of a search."""
-    job = find_job(job_id)
-    if job.kind != SearchRequest.kind:
-        raise NotFound(f"Job {job_id} is a {job.kind}: it has no matches.")
+    job = find_job_of_kind(job_id, SEARCH, "matches")
     if job.state != State.DONE:
         missing = f"Job {job_id} is {job.state}: it has no matches"
         raise NotFound(f"{missing}.") if job.finished else RequestError(f"{missing} yet; ask again when it is done.")

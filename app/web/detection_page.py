@@ -18,7 +18,7 @@ from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
 from app.jobs.requests.detection_request import name_origin
 from app.routes import exports
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job, find_job_of_kind
 from app.services import current_services
 from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
@@ -197,10 +197,7 @@ def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
 
 
 def _find_detection(job_id: str) -> Job:
-    job = find_job(job_id)
-    if job.kind != DETECTION.name:
-        raise NotFound(f"Job {job_id} is a {job.kind}: it has no pages.")
-    return job
+    return find_job_of_kind(job_id, DETECTION, "pages")
 
 
 def _list_cells(job: Job) -> list[Cell]:

@@ -13,7 +13,7 @@ from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pair_pictures import NamedImage, find_verified, invert, load_named_image
 from app.jobs.pairs import ComparisonResult, Pair, find_pairs, list_pairs, name_pair
 from app.routes import image_groups, results
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job_of_kind
 from app.services import current_services
 from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
@@ -138,10 +138,7 @@ def show_image(job_id: str) -> ResponseReturnValue:
 
 
 def _find_comparison(job_id: str) -> Job:
-    job = find_job(job_id)
-    if job.kind != SIMILARITY.name:
-        raise NotFound(f"Job {job_id} is a {job.kind}: it has no pairs of images.")
-    return job
+    return find_job_of_kind(job_id, SIMILARITY, "pairs of images")
 
 
 def _choose_pair(job: Job) -> Pair | None:
