@@ -89,7 +89,7 @@ def search(body: SearchForm) -> ResponseReturnValue:
     """
     request = SearchRequest(**{field.name: getattr(body, field.name) for field in dataclass_fields(SearchRequest)})
     request.check_image(body.image is not None)
-    return jsonify(submit_search(request, body.image and body.image.read()))
+    return jsonify(submit_search(request, None if body.image is None else body.image.read()))
 
 
 @routes.get("/jobs/<job_id>/matches")
