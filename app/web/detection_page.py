@@ -1,7 +1,7 @@
 """The pages of a detection job, one page, all illustrations, and their images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,20 +11,23 @@ from flask.typing import ResponseReturnValue
 from app.database.tables import Job
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.detection.corrections import Correction, apply_corrections, load_corrections
-from app.errors import NotFound
+from app.errors import NotFound, RequestError
 from app.exports import FORMATS
 from app.exports.document import ExportedPage, load_document
+from app.jobs import SearchRequest
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
+from app.jobs.requests import read
 from app.jobs.requests.detection_request import name_origin
 from app.routes import exports
 from app.routes.jobs import find_job, find_job_of_kind
+from app.routes.search import submit_search
 from app.services import current_services
 from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
 from app.web.job_pages import load_pages
-from app.web.rendering import pages
-from app.web.search_page import list_models
+from app.web.rendering import load_texts, pages
+from app.web.search_page import lead_to_matches, list_models
 
 # Pages and illustrations on one page of the site.
 SHOWN_PAGES, SHOWN_CROPS = 300, 200
@@ -109,9 +112,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
     exported = _find_exported(job, number)
     g.styles = [OPENSEADRAGON_STYLE]
     service = exported.image.service if exported and exported.image else None
-    if (
-        service and service.level
-    ):  # the only page that asks the library for something: the full-size image, for the zoom
+    if service and service.level:  # no other page asks the library for anything
         parts = urlsplit(service.id)
         g.image_hosts = [f"{parts.scheme}://{parts.netloc}"]
     others = [each.number for each in cells if each.boxes]
@@ -194,6 +195,26 @@ def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
     size, box = (page.width, page.height), page.boxes[index - 1].xywh
     source = name_origin(job.request)
     return _send(load_crop(current_services.storage, job.id, source, str(number), box, size))
+
+
+@pages.post("/jobs/<job_id>/pages/<int:number>/search")
+def search_region(job_id: str, number: int) -> ResponseReturnValue:
+    """Search for a region of a page, which is cut from the cached image. Its field ``xywh`` is in full-size pixels."""
+    job = _find_detection(job_id)
+    cells = _list_cells(job)
+    page = cells[number - 1].page if 1 <= number <= len(cells) else None
+    if page is None or not page.width or not page.height:
+        raise NotFound(f"Job {job_id} has no page {number} with an image.")
+    search = read(SearchRequest, {"model": request.form.get("model"), "xywh": request.form.get("xywh")})
+    if search.box is None:
+        raise RequestError(load_texts()["page"]["region_missing"])
+    left, top, width, height = search.box
+    right, bottom = min(left + width, page.width), min(top + height, page.height)
+    if left >= right or top >= bottom:
+        raise RequestError(load_texts()["page"]["region_outside"].format(width=page.width, height=page.height))
+    box, size = (left, top, right - left, bottom - top), (page.width, page.height)
+    image = load_crop(current_services.storage, job.id, name_origin(job.request), str(number), box, size)
+    return lead_to_matches(submit_search(replace(search, xywh=""), image))
 
 
 def _find_detection(job_id: str) -> Job:

@@ -85,3 +85,16 @@ def test_no_page_is_wider_than_a_phone(page: Any, detected: str, compared: str) 
     ):
         page.goto(view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
+
+
+def test_a_rectangle_is_drawn_to_search_for_it(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    page.click("details.region summary")
+    box = page.locator("#picture").bounding_box()
+    scale = box["width"] / 1000
+    page.mouse.move(box["x"] + 100 * scale, box["y"] + 50 * scale)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300 * scale, box["y"] + 250 * scale)
+    page.mouse.up()
+    drawn = [int(number) for number in page.input_value("#region").split(",")]
+    assert drawn == pytest.approx([100, 50, 200, 200], abs=3)
