@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.exports import FORMATS, JSON_LD
+from app.exports.archive import clean_name
 from app.exports.document import ExportedDocument, load_document
 from app.exports.manifest import format_manifest
 from app.jobs.description import format_moment
@@ -83,7 +84,7 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
     chosen = FORMATS[query.format]
     content = chosen.write(_load_document(job))
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    name = f"{job.manifest_ref or job.id}{chosen.ending}"
+    name = f"{clean_name(job.manifest_ref or job.id)}{chosen.ending}"
     return send_file(io.BytesIO(data), chosen.mimetype, as_attachment=True, download_name=name)
 
 

@@ -126,7 +126,7 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     each group, with a canvas for each image. The header `Link` has the URL of the next page.
     """
     job = find_job(job_id)
-    found = _load_groups(job)
+    found = list_groups(job)
     end, following = query.offset + query.limit, None
     page = found[query.offset : end]
     if end < len(found):
@@ -167,7 +167,13 @@ def show_pair(query: PictureQuery, job_id: str, a: str, b: str) -> ResponseRetur
     return Response(draw_named_pair(storage, result, *images), mimetype="image/jpeg")
 
 
-def _load_groups(job: Job) -> list[dict[str, Any]]:
+def list_groups(job: Job) -> list[dict[str, Any]]:
+    """Return all groups of a job, without the URLs of their pictures.
+
+    Raises:
+        NotFound: The job has no groups.
+        RequestError: It has none yet.
+    """
     _check_kind(job, "groups")
     if not job.finished:
         raise RequestError(f"Job {job.id} is {job.state}: it has no groups yet; ask again when it is done.")

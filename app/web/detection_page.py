@@ -1,9 +1,9 @@
 """The pages of a detection job, one page, all illustrations, and their images."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Response, g, render_template, request
 from flask.typing import ResponseReturnValue
@@ -16,12 +16,13 @@ from app.exports.document import ExportedPage, load_document
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
 from app.jobs.requests.detection_request import name_origin
+from app.net.urls import make_requestable
 from app.routes import exports
 from app.routes.jobs import find_job
 from app.services import current_services
 from app.web.job_list import build_row
 from app.web.job_pages import load_pages
-from app.web.rendering import pages
+from app.web.rendering import pages, send_as
 from app.web.search_page import list_models
 
 # Pages and illustrations on one page of the site.
@@ -97,8 +98,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
     if (
         service and service.level
     ):  # the only page that asks the library for something: the full-size image, for the zoom
-        parts = urlsplit(service.id)
-        g.image_hosts = [f"{parts.scheme}://{parts.netloc}"]
+        g.image_hosts = [host] if (host := _find_origin(service.id)) else []
     others = [each.number for each in cells if each.boxes]
     return render_template(
         "page.html",
@@ -148,8 +148,7 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
     response: Any = exports.annotations(job_id=job_id)
     if "Content-Disposition" not in response.headers:
         ending = FORMATS[request.args.get("format") or "text"].ending
-        name = f"{find_job(job_id).manifest_ref or job_id}{ending}"
-        response.headers.set("Content-Disposition", "attachment", filename=name)
+        return send_as(response, f"{find_job(job_id).manifest_ref or job_id}", ending)
     return response
 
 
@@ -199,6 +198,18 @@ def _find_exported(job: Job, number: int) -> ExportedPage | None:
     except FileNotFoundError:
         return None
     return next((page for page in document.pages if page.record.number == number), None)
+
+
+def _find_origin(url: str) -> str:
+    """Return scheme, host and port of a URL for the policy of a page; "" if its host is not plain.
+
+    The URL comes from the manifest. Its host could end the directive and add others.
+    """
+    try:
+        found = re.match(r"https?://([A-Za-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(?=[/?#]|$)", make_requestable(url))
+    except ValueError:
+        return ""
+    return found[0] if found else ""
 
 
 def _send(image: bytes) -> Response:

@@ -19,7 +19,7 @@ from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
 from app.similarity.verified_pairs import Region, Verdict, Verification
 from app.web.job_list import build_row
-from app.web.rendering import pages
+from app.web.rendering import pages, send_as
 
 SHOWN_PAIRS, SHOWN_GROUPS = 30, 20
 # The matrix of documents is left out for more documents: it would be too large to read.
@@ -85,14 +85,14 @@ def show_groups(job_id: str) -> ResponseReturnValue:
     job = _find_comparison(job_id)
     if request.args.get("format") == "csv":
         return image_groups.groups(job_id=job_id)
-    groups: Any = image_groups.groups(job_id=job_id).get_json()
+    groups = image_groups.list_groups(job)
     offset = _read_offset()
     return render_template(
         "groups.html",
         job=job,
         row=build_row(job),
-        groups=groups["groups"][offset : offset + SHOWN_GROUPS],
-        total=groups["total"],
+        groups=groups[offset : offset + SHOWN_GROUPS],
+        total=len(groups),
         offset=offset,
         step=SHOWN_GROUPS,
     )
@@ -121,8 +121,7 @@ def show_pair_of_images(job_id: str) -> ResponseReturnValue:
 def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
     """Return the scores of two documents, as ``GET /jobs/<id>/scores/<pair>`` does."""
     response: Any = results.scores(job_id=job_id, pair=pair)
-    response.headers.set("Content-Disposition", "attachment", filename=f"{pair}.{request.args.get('format') or 'npy'}")
-    return response
+    return send_as(response, pair, f".{request.args.get('format') or 'npy'}")
 
 
 @pages.get("/jobs/<job_id>/image.jpg")
