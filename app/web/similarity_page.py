@@ -67,7 +67,6 @@ def show_comparison(job: Job, frame: dict[str, Any]) -> str:
         "similarity.html",
         **frame,
         documents=[*documents],
-        pairs=[(name_pair(each), each) for each in list_pairs(documents)] if len(documents) <= MOST_IN_MATRIX else [],
         matrix=[*_build_matrix(result, sorted(documents))] if len(documents) <= MOST_IN_MATRIX else [],
         pair=pair,
         cards=cards,
@@ -146,7 +145,10 @@ def _find_comparison(job_id: str) -> Job:
 def _choose_pair(job: Job) -> Pair | None:
     """Return the pair of documents of the query, else the first pair of two different documents."""
     documents = job.request["documents"]
-    if name := request.args.get("pair"):
+    name = request.args.get("pair")
+    if not name and "one" in request.args:  # the two lists of a form
+        name = name_pair((request.args["one"], request.args.get("other", "")))
+    if name:
         return next(iter(find_pairs(name, documents)), None)
     pairs = [*list_pairs(documents)]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
@@ -192,9 +194,7 @@ def _find_side(result: ComparisonResult, image: NamedImage, region: Region | Non
 
 def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterable[MatrixRow]:
     """Yield a row for each document: the number of pairs of images that show the same block."""
-    counts: dict[Pair, int] = {}
-    for found in result.list_verified((Verdict.SAME, Verdict.PART)):
-        counts[found.a.doc_id, found.b.doc_id] = len(found.pairs)
+    counts = result.count_verified((Verdict.SAME, Verdict.PART))
     for one in documents:
         row = [(other, counts.get((one, other), 0) if one <= other else None) for other in documents]
         yield MatrixRow(one, row)
