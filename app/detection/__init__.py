@@ -12,6 +12,7 @@
     seams                merge the detections of overlapping parts
     boxes                ``Detections``: boxes, confidences, classes
     annotations          records of a result: pages with their detections
+    corrections          boxes that a person has drawn in place of the detections
 
     weights_files/       parse checkpoints without running their code, and build their networks
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.corrections import apply_corrections, load_corrections
 from app.errors import FetchError, ManifestError
 from app.exports.annotation_files import parse_json
 from app.exports.archive import name_files
@@ -86,8 +87,8 @@ class ExportedDocument:
         query: Query of a signed link with its question mark, for URLs that a viewer opens without a key; or "".
         source: URL of the manifest; "" if the document is no IIIF manifest.
         ref: Label of the manifest for client apps, see :attr:`app.iiif.manifest.Manifest.ref`.
-        model: Label of the weights.
-        created: Time of the result, in UTC.
+        model: Label of the weights, followed by the people who have corrected pages.
+        created: Time of the result or of the last correction, in UTC.
         pages: All pages in order, with the failed ones.
         description: Label, rights and other descriptive properties of the manifest, as they are.
     """
@@ -129,6 +130,7 @@ def load_document(
     ref: str = "",
     model: str = "",
     query: str = "",
+    corrected: bool = False,
 ) -> ExportedDocument:
     """Load the result of a detection job.
 
@@ -140,12 +142,17 @@ def load_document(
         ref: Label of the manifest.
         model: Label of the weights.
         query: Query of a signed link, see :attr:`ExportedDocument.query`.
+        corrected: Whether corrections replace the detections of their pages.
 
     Raises:
         FileNotFoundError: The job has no result (yet).
     """
-    records = parse_json(folder.annotations_json.read_bytes())
-    created = datetime.fromtimestamp(folder.annotations_json.stat().st_mtime, UTC)
+    corrections = load_corrections(folder) if corrected else {}
+    records = apply_corrections(parse_json(folder.annotations_json.read_bytes()), corrections)
+    changes = [folder.annotations_json.stat().st_mtime, *(each.at for each in corrections.values())]
+    created = datetime.fromtimestamp(max(changes), UTC)
+    if people := sorted({each.by for each in corrections.values()}):
+        model = f"{model}, corrected by {', '.join(people)}".removeprefix(", ")
     canvases: Mapping[int, Canvas] = {}
     description: Mapping[str, Any] = {}
     # A job without a copy of its manifest has images only in the cache of this server.

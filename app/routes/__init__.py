@@ -13,9 +13,10 @@ In: requests that ``server`` accepted (API key, limits). Out: JSON of the types 
     jobs            /jobs: list, show, cancel, retry, redeliver
     results         /jobs/<id>/scores, files
     exports         /jobs/<id>/annotations, manifest.json, pages/<number>.jpg, links
+    corrections     /jobs/<id>/corrections
     image_groups    /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
     large_bodies    receive large uploads
-    uploads         /send-data, /send-dataset, /datasets
+    uploads         /send-data, /send-dataset, /datasets, /jobs/<id>/dataset
     models          /models, /models/default
     probes          /healthz, /readyz, /metrics
     openapi         /openapi.json
@@ -34,9 +35,22 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask) -> None:
     """Register the routes and the error handlers in an application."""
-    from app.routes import exports, image_groups, jobs, models, openapi, probes, results, search, submissions, uploads
+    from app.routes import (
+        corrections,
+        exports,
+        image_groups,
+        jobs,
+        models,
+        openapi,
+        probes,
+        results,
+        search,
+        submissions,
+        uploads,
+    )
 
-    for module in (submissions, search, jobs, exports, results, image_groups, uploads, models, probes, openapi):
+    of_jobs = (submissions, search, jobs, exports, corrections, results, image_groups)
+    for module in (*of_jobs, uploads, models, probes, openapi):
         app.register_blueprint(module.routes)
     app.register_blueprint(exports.viewer_routes)
     app.register_blueprint(models.default_routes)

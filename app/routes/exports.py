@@ -42,6 +42,10 @@ class AnnotationsQuery:
         Literal["text", "json", "iiif", "iiif2", "page", "alto", "coco", "yolo", "csv"],
         Field(description="The format of the response; page, alto and yolo are zip files."),
     ] = "text"
+    corrected: Annotated[
+        Literal["true", "false"],
+        Field(description="Whether the boxes of GET /jobs/<id>/corrections replace the detections of their pages."),
+    ] = "false"
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,29 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
     The text is the annotation file that is also sent to the client app: for each canvas a line `number image_name`,
     followed by a line `x y width height` per box. JSON adds confidence and class of each box, and canvases that failed.
     The other formats are for other software. Coordinates are in pixels of the full-size image; in iiif and iiif2, they
-    are in canvas units.
+    are in canvas units. Corrected boxes have the confidence 1.
     """
     job = find_job(job_id)
     folder = current_services.storage.job(job.id)
     _check_result(job)
+    chosen, corrected = FORMATS[query.format], query.corrected == "true"
     if query.format == "text":
-        return Response(folder.annotations.read_bytes(), mimetype="text/plain")
+        text = chosen.write(_load_document(job, corrected=True)) if corrected else folder.annotations.read_bytes()
+        return Response(text, mimetype="text/plain")
     if query.format == "json":
-        canvases = current_app.json.loads(folder.annotations_json.read_bytes())
+        stored = folder.annotations_json.read_bytes()
+        canvases = current_app.json.loads(chosen.write(_load_document(job, corrected=True)) if corrected else stored)
         manifest_url, model = job.request["manifest_url"], job.model_label
         return jsonify(Annotations(job_id=job.id, manifest_url=manifest_url, model=model, canvases=canvases))
-    chosen = FORMATS[query.format]
-    content = chosen.write(_load_document(job))
+    content = chosen.write(_load_document(job, corrected=corrected))
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    name = f"{clean_name(job.manifest_ref or job.id)}{chosen.ending}"
+    name = name_file(job, query.format, corrected)
     return send_file(io.BytesIO(data), chosen.mimetype, as_attachment=True, download_name=name)
+
+
+def name_file(job: Job, format_name: str, corrected: bool) -> str:
+    """Return the name of the file of a result."""
+    return f"{clean_name(job.manifest_ref or job.id)}{'-corrected' * corrected}{FORMATS[format_name].ending}"
 
 
 @routes.post("/jobs/<job_id>/links")
@@ -162,8 +173,10 @@ def _check_result(job: Job) -> None:
         raise RequestError(f"Job {job.id} is {job.state}: it has no annotations{advice}")
 
 
-def _load_document(job: Job, query: str = "") -> ExportedDocument:
+def _load_document(job: Job, query: str = "", *, corrected: bool = False) -> ExportedDocument:
     address = url_for("jobs.show", job_id=job.id, _external=True)
     storage, ref, model = current_services.storage, job.manifest_ref or "", job.model_label or ""
     images = storage.images(name_origin(job.request))
-    return load_document(storage.job(job.id), job.request, images, address, ref=ref, model=model, query=query)
+    return load_document(
+        storage.job(job.id), job.request, images, address, ref=ref, model=model, query=query, corrected=corrected
+    )

@@ -27,6 +27,15 @@ routes = Blueprint("jobs", __name__)
 MOST_JOBS = 1000
 # Milliseconds until a client of server-sent events connects again.
 RETRY_MS = 2000
+# Schema of an event.
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"const": "job"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def show(job_id: str) -> ResponseReturnValue:
 
 
 @routes.get("/jobs/<job_id>/events")
-@answers(None, others={"text/event-stream": {"type": "string"}})
+@answers(None, others={"text/event-stream": EVENT})
 def follow(job_id: str) -> ResponseReturnValue:
     """Return the state of a job as a server-sent event named `job`, with the JSON of GET /jobs/{job_id}.
 

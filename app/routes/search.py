@@ -28,6 +28,7 @@ from app.routes.jobs import find_job
 from app.routes.operations import FORMS, JSON, File, answers, takes_body
 from app.routes.score_answers import Image, Verified
 from app.services import current_services
+from app.similarity.backbones import check_pooling
 from app.similarity.transpositions import Transposition
 from app.storage import write_atomic
 
@@ -88,14 +89,7 @@ def search(body: SearchForm) -> ResponseReturnValue:
     """
     request = SearchRequest(**{field.name: getattr(body, field.name) for field in dataclass_fields(SearchRequest)})
     request.check_image(body.image is not None)
-    current_services.documents.list_embedded(g.client.id, request)
-    if request.job_id:
-        current_services.documents.find_detection(g.client.id, "", Source(job_id=request.job_id))
-    job_id = uuid.uuid4().hex
-    if body.image is not None:
-        write_atomic(current_services.storage.job(job_id).query, _read_image(body.image.read()))
-    job = current_services.jobs.submit_search(g.client.id, request, job_id)
-    return jsonify(_answer(_wait(lambda: current_services.jobs.find(job_id), job)))
+    return jsonify(submit_search(request, None if body.image is None else body.image.read()))
 
 
 @routes.get("/jobs/<job_id>/matches")
@@ -109,6 +103,27 @@ def matches(job_id: str) -> ResponseReturnValue:
         missing = f"Job {job_id} is {job.state}: it has no matches"
         raise NotFound(f"{missing}.") if job.finished else RequestError(f"{missing} yet; ask again when it is done.")
     return jsonify(_load_matches(job))
+
+
+def submit_search(request: SearchRequest, image: bytes | None) -> Found | Queued:
+    """Search, and return the answer.
+
+    Args:
+        request: Request with exactly one image, or none if ``image`` has it.
+        image: File with the image; None if the request names it.
+
+    Raises:
+        RequestError: The image or the documents cannot be used.
+    """
+    check_pooling(request.model, request.pooling)
+    current_services.documents.list_embedded(g.client.id, request)
+    if request.job_id:
+        current_services.documents.find_detection(g.client.id, "", Source(job_id=request.job_id))
+    job_id = uuid.uuid4().hex
+    if image is not None:
+        write_atomic(current_services.storage.job(job_id).query, _read_image(image))
+    job = current_services.jobs.submit_search(g.client.id, request, job_id)
+    return _answer(_wait(lambda: current_services.jobs.find(job_id), job))
 
 
 def _read_image(data: bytes) -> bytes:

@@ -37,6 +37,7 @@ from app.routes.estimates import QueuedOrEstimate, estimate
 from app.routes.large_bodies import receive_file
 from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
 from app.services import current_services
+from app.similarity.backbones import check_pooling
 
 routes = Blueprint("submissions", __name__)
 
@@ -190,6 +191,7 @@ def test_model(body: EvaluationRequest) -> ResponseReturnValue:
 
 def submit_comparison(body: SimilarityRequest) -> Queued:
     """Create a similarity job; return the answer to its request."""
+    check_pooling(body.model, body.pooling)
     current_services.documents.check(g.client.id, body)
     (job,) = current_services.jobs.submit(g.client.id, [body])
     count = len(body.documents)

@@ -1,4 +1,4 @@
-"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``."""
+"""Data sets for training and evaluation: ``/send-data``, ``/send-dataset``, ``/datasets``, ``/jobs/<id>/dataset``."""
 
 from pathlib import PurePath
 from typing import Annotated
@@ -8,14 +8,19 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from app.detection.corrections import apply_corrections, load_corrections
 from app.errors import NotFound, RequestError
 from app.jobs.description import format_moment
+from app.jobs.page_images import load_page_image
+from app.jobs.requests.detection_request import name_origin
 from app.routes.answers import DatasetAnswer, DatasetDone, Datasets, SplitAnswer
+from app.routes.corrections import find_result
 from app.routes.large_bodies import receive_upload
-from app.routes.operations import MULTIPART, File, answers, takes_body
+from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
 from app.services import current_services
+from app.training.corrected_pages import add_corrected_pages
 from app.training.dataset_records import SPLITS
-from app.training.dataset_yaml import MOST_BYTES
+from app.training.dataset_yaml import MOST_BYTES, check_dataset_name
 from app.training.datasets import Dataset, DatasetStore
 
 routes = Blueprint("datasets", __name__)
@@ -54,6 +59,15 @@ class DatasetUpload:
     name: Name = ""
 
 
+@dataclass(frozen=True)
+class CorrectedDataset:
+    """The name of a data set that is made of corrected pages."""
+
+    name: Annotated[
+        str, Field(description="The name of the data set: letters, digits, `-`, `_` and `.`.", min_length=1)
+    ]
+
+
 @routes.post("/send-data")
 @receive_upload()
 @takes_body(DataUpload, [MULTIPART])
@@ -83,6 +97,32 @@ def send_dataset(upload: DatasetUpload) -> ResponseReturnValue:
     dataset = _store().add(g.client.id, name, upload.dataset_zip.stream, yaml, upload.action)
     counts = ", ".join(_count_images(dataset, split) for split in dataset.splits)
     return jsonify(DatasetDone(message=f"The data set {dataset.name} has {counts}.", dataset=_describe(dataset)))
+
+
+@routes.post("/jobs/<job_id>/dataset")
+@takes_body(CorrectedDataset, [*FORMS, JSON])
+@answers(DatasetDone, errors=[507])
+def make_dataset(body: CorrectedDataset, job_id: str) -> ResponseReturnValue:
+    """Make a data set of the corrected pages of a detection job.
+
+    Four fifths of the pages are for train, one fifth is for val. It replaces an existing data set with the same name.
+    """
+    job, pages, folder = find_result(job_id)
+    corrections = load_corrections(folder)
+    corrected = [page for page in apply_corrections(pages, corrections) if page.number in corrections]
+
+    def load_image(number: int) -> bytes:
+        return load_page_image(current_services.storage, job.id, name_origin(job.request), str(number))
+
+    store = _store()
+    name = check_dataset_name(body.name)
+    with receive_upload():  # writes and decodes as much as an upload
+        dataset = add_corrected_pages(store, g.client.id, name, corrected, load_image)
+    counts = " and ".join(_count_images(dataset, split) for split in dataset.splits)
+    left_out = len(corrected) - sum(split.images for split in dataset.splits.values())
+    gone = f" Corrected pages without their image in the cache: {left_out}." if left_out else ""
+    message = f"The data set {dataset.name} has {counts}.{gone}"
+    return jsonify(DatasetDone(message=message, dataset=_describe(dataset)))
 
 
 @routes.get("/datasets")

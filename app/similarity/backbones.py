@@ -161,3 +161,13 @@ def find_backbone(name: str) -> Backbone:
         return Backbone(name, name, input_size=_TIMM_INPUT)
     known = ", ".join(BACKBONES)
     raise RequestError(f"model {name[:100]!r} is not among the backbones: {known}, or timm:<model name>.")
+
+
+def check_pooling(name: str, pooling: str) -> None:
+    """Check that a backbone has features to pool.
+
+    Raises:
+        RequestError: The weights contain their own pooling.
+    """
+    if pooling and find_backbone(name).source == "sscd":
+        raise RequestError(f"pooling: {name} has a single embedding for each image; leave the field empty.")

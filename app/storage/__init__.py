@@ -15,6 +15,7 @@
     data/jobs/<job id>/ahead-<digest>/0001.json, ahead-marker        detections made during the download
     data/jobs/<job id>/thumbnails/0001.jpg                           the reduced images of pages that were looked at
     data/jobs/<job id>/annotations.txt, annotations.json             the result
+    data/jobs/<job id>/corrections/0001.json                         the boxes that a person has drawn on a page
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
     data/jobs/<job id>/documents/0001.pages/                         its listing.json, source.file or manifest.json
     data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores

@@ -131,6 +131,14 @@ class JobFolder:
         (self.path / new_kind).mkdir(exist_ok=True)
         os.replace(self._record(kind, number), self._record(new_kind, number))
 
+    def remove_record(self, kind: str, number: int) -> bool:
+        """Remove the record of a canvas; return whether there was one."""
+        try:
+            self._record(kind, number).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def remove_records(self, kind: str) -> None:
         """Remove the records of a kind."""
         shutil.rmtree(self.path / kind, ignore_errors=True)

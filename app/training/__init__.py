@@ -3,6 +3,7 @@
 Data sets (run in the API process, without numpy):
 
     datasets         ``DatasetStore``: the data sets of each client app
+    corrected_pages  a data set of the corrected pages of a detection job
     dataset_pages    sort the files of an archive into pages by split, and write them
     layouts          what the paths of files tell about pages, labels and splits
     page_index       find the page that a label file or an entry means

@@ -6,6 +6,8 @@
     compare_page      the form that compares documents
     job_page          one job of any kind: its progress, cancel, retry, deliver again
     detection_page    the pages of a detection job, one page, all illustrations, and their images
+    correction_page   correct the boxes of a page, make a data set of the corrected pages
+    dataset_page      the data sets, trainings on them, and the figures of weights on their held-out pages
     similarity_page   the pairs of images of a similarity job, and the groups
     search_page       search for an image, and the matches
     model_page        the detection weights with their cards
@@ -24,7 +26,7 @@ from flask import Flask
 
 def register(app: Flask) -> None:
     """Register the pages in an application."""
-    from app.web import compare_page, job_list, job_page, model_page, sign_in  # noqa: F401  (they add views)
+    from app.web import compare_page, dataset_page, job_list, job_page, model_page, sign_in  # noqa: F401  (they add views)
     from app.web.rendering import open_pages, pages
 
     app.register_blueprint(pages)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Response, g, render_template, request
@@ -10,25 +10,30 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.errors import NotFound
+from app.detection.corrections import Correction, apply_corrections, load_corrections
+from app.errors import NotFound, RequestError
 from app.exports import FORMATS
 from app.exports.document import ExportedPage, load_document
+from app.jobs import SearchRequest
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
+from app.jobs.requests import read
 from app.jobs.requests.detection_request import name_origin
 from app.net.urls import make_requestable
 from app.routes import exports
 from app.routes.jobs import find_job
+from app.routes.search import submit_search
 from app.services import current_services
+from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
 from app.web.job_pages import load_pages
-from app.web.rendering import pages, send_as
-from app.web.search_page import list_models
+from app.web.rendering import load_texts, pages, send_as
+from app.web.search_page import lead_to_matches, list_models
 
 # Pages and illustrations on one page of the site.
 SHOWN_PAGES, SHOWN_CROPS = 300, 200
 IMAGE_SECONDS = 86_400
-WAITING = "waiting"
+WAITING, CORRECTED = "waiting", "corrected"
 # OpenSeadragon adds one style element to the page. This is the hash of its content, for the policy.
 OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 
@@ -40,12 +45,14 @@ class Cell:
     Attributes:
         number: Number of the page, from 1.
         status: ``detected``, ``empty``, ``failed`` or ``waiting``.
-        page: Page with its detections; None while it waits.
+        page: Page with its detections, or with its correction; None while it waits.
+        correction: Correction of the page, if there is one.
     """
 
     number: int
     status: str
     page: AnnotatedPage | None
+    correction: Correction | None = None
 
     @property
     def boxes(self) -> Sequence[BoxRecord]:
@@ -54,20 +61,30 @@ class Cell:
 
 @dataclass(frozen=True)
 class Crop:
-    """An illustration on the contact sheet: its page, its position on it from 1, and its box."""
+    """An illustration on the contact sheet.
+
+    Attributes:
+        page: Its page.
+        index: Its position on the page, from 1.
+        box: Its box.
+        version: Time of the correction of the page, if there is one. The URL of the image changes with it.
+    """
 
     page: AnnotatedPage
     index: int
     box: BoxRecord
+    version: float | None
 
 
 def show_detection(job: Job, frame: dict[str, Any]) -> str:
     """Show a detection job: which pages are done, and what was found on them."""
     cells = _list_cells(job)
     status = request.args.get("status", "")
-    chosen = [cell for cell in cells if status in ("", cell.status)]
+    corrected = [cell for cell in cells if cell.correction]
+    chosen = corrected if status == CORRECTED else [cell for cell in cells if status in ("", cell.status)]
     offset = min(request.args.get("offset", 0, type=_parse_count), max(len(chosen) - 1, 0))
     counts = {name: sum(cell.status == name for cell in cells) for name in (*PageStatus, WAITING)}
+    counts[CORRECTED] = len(corrected)
     return render_template(
         "detection.html",
         **frame,
@@ -80,6 +97,7 @@ def show_detection(job: Job, frame: dict[str, Any]) -> str:
         matching=len(chosen),
         failed_pages=[cell.page for cell in cells if cell.page and cell.status == PageStatus.FAILED],
         formats=[*FORMATS],
+        dataset_name=propose_name(job),
         threshold=current_services.settings.confidence,
     )
 
@@ -95,9 +113,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
     exported = _find_exported(job, number)
     g.styles = [OPENSEADRAGON_STYLE]
     service = exported.image.service if exported and exported.image else None
-    if (
-        service and service.level
-    ):  # the only page that asks the library for something: the full-size image, for the zoom
+    if service and service.level:  # no other page asks the library for anything
         g.image_hosts = [host] if (host := _find_origin(service.id)) else []
     others = [each.number for each in cells if each.boxes]
     return render_template(
@@ -112,6 +128,9 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
         crop_urls=[exported.build_crop_url(box) for box in cell.boxes] if exported else [],
         threshold=current_services.settings.confidence,
         models=list_models(),
+        boxes=[{"xywh": box.xywh, "class_name": box.class_name} for box in cell.boxes],
+        can_correct=cell.page is not None and can_correct(job, cell.page),
+        classes=list_classes(each.page for each in cells if each.page),
     )
 
 
@@ -120,7 +139,7 @@ def show_illustrations(job_id: str) -> ResponseReturnValue:
     """Show all illustrations of a document on one sheet."""
     job = _find_detection(job_id)
     crops = [
-        Crop(cell.page, index, box)
+        Crop(cell.page, index, box, cell.correction.at if cell.correction else None)
         for cell in _list_cells(job)
         if cell.page
         for index, box in enumerate(cell.page.boxes, 1)
@@ -147,8 +166,10 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
     """Return the result in a format, as ``GET /jobs/<id>/annotations`` does."""
     response: Any = exports.annotations(job_id=job_id)
     if "Content-Disposition" not in response.headers:
-        ending = FORMATS[request.args.get("format") or "text"].ending
-        return send_as(response, f"{find_job(job_id).manifest_ref or job_id}", ending)
+        is_corrected = request.args.get("corrected") == "true"
+        return send_as(
+            response, exports.name_file(find_job(job_id), request.args.get("format") or "text", is_corrected)
+        )
     return response
 
 
@@ -177,6 +198,26 @@ def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
     return _send(load_crop(current_services.storage, job.id, source, str(number), box, size))
 
 
+@pages.post("/jobs/<job_id>/pages/<int:number>/search")
+def search_region(job_id: str, number: int) -> ResponseReturnValue:
+    """Search for a region of a page, which is cut from the cached image. Its field ``xywh`` is in full-size pixels."""
+    job = _find_detection(job_id)
+    cells = _list_cells(job)
+    page = cells[number - 1].page if 1 <= number <= len(cells) else None
+    if page is None or not page.width or not page.height:
+        raise NotFound(f"Job {job_id} has no page {number} with an image.")
+    search = read(SearchRequest, {"model": request.form.get("model"), "xywh": request.form.get("xywh")})
+    if search.box is None:
+        raise RequestError(load_texts()["page"]["region_missing"])
+    left, top, width, height = search.box
+    right, bottom = min(left + width, page.width), min(top + height, page.height)
+    if left >= right or top >= bottom:
+        raise RequestError(load_texts()["page"]["region_outside"].format(width=page.width, height=page.height))
+    box, size = (left, top, right - left, bottom - top), (page.width, page.height)
+    image = load_crop(current_services.storage, job.id, name_origin(job.request), str(number), box, size)
+    return lead_to_matches(submit_search(replace(search, xywh=""), image))
+
+
 def _find_detection(job_id: str) -> Job:
     job = find_job(job_id)
     if job.kind != DETECTION.name:
@@ -185,8 +226,14 @@ def _find_detection(job_id: str) -> Job:
 
 
 def _list_cells(job: Job) -> list[Cell]:
-    found = load_pages(current_services.storage.job(job.id), job)
-    return [Cell(number, page.status if page else WAITING, page) for number, page in enumerate(found, 1)]
+    folder = current_services.storage.job(job.id)
+    corrections = load_corrections(folder) if job.finished else {}
+    found = load_pages(folder, job)
+    pages = {page.number: page for page in apply_corrections(filter(None, found), corrections)}
+    return [
+        Cell(number, pages[number].status if page else WAITING, pages.get(number), corrections.get(number))
+        for number, page in enumerate(found, 1)
+    ]
 
 
 def _find_exported(job: Job, number: int) -> ExportedPage | None:

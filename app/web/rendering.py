@@ -123,16 +123,10 @@ def _show_too_large(error: RequestEntityTooLarge) -> ResponseReturnValue:
     return render_template("error.html", error=TooLarge(answer[0].get_json()["message"])), TooLarge.status
 
 
-def send_as(response: Response, name: str, ending: str) -> Response:
-    """Return an answer of the API as a download.
-
-    Args:
-        response: Answer of the API.
-        name: Name of the file, which may have any characters.
-        ending: Ending of the file name.
-    """
-    content, name = io.BytesIO(response.get_data()), f"{clean_name(name)}{ending}"
-    return send_file(content, response.mimetype, as_attachment=True, download_name=name)
+def send_as(response: Response, name: str) -> Response:
+    """Return an answer of the API as a download with a file name, which may have any characters."""
+    content = io.BytesIO(response.get_data())
+    return send_file(content, response.mimetype, as_attachment=True, download_name=clean_name(name))
 
 
 def find_previous() -> str:

@@ -1,6 +1,7 @@
 """Search for an image: the form, and the matches."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +50,14 @@ def show_search() -> ResponseReturnValue:
 def start_search() -> ResponseReturnValue:
     """Search as ``POST /search`` does, and lead to the matches."""
     answer: Any = search.search()
-    found = answer.get_json()
-    if "matches" not in found:
-        flash(found["message"], "done")
-    return redirect(url_for("pages.show_job", job_id=found["job_id"]))
+    return lead_to_matches(answer.get_json())
+
+
+def lead_to_matches(answer: Mapping[str, Any]) -> ResponseReturnValue:
+    """Lead to the page of a search, from the answer of ``POST /search``."""
+    if "matches" not in answer:
+        flash(answer["message"], "done")
+    return redirect(url_for("pages.show_job", job_id=answer["job_id"]))
 
 
 @pages.get("/jobs/<job_id>/query.jpg")

@@ -120,7 +120,7 @@ def show_pair_of_images(job_id: str) -> ResponseReturnValue:
 def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
     """Return the scores of two documents, as ``GET /jobs/<id>/scores/<pair>`` does."""
     response: Any = results.scores(job_id=job_id, pair=pair)
-    return send_as(response, pair, f".{request.args.get('format') or 'npy'}")
+    return send_as(response, f"{pair}.{request.args.get('format') or 'npy'}")
 
 
 @pages.get("/jobs/<job_id>/image.jpg")

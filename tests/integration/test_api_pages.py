@@ -39,7 +39,7 @@ from tests.support.manual import (
 API = read_page("docs/api.md")
 OWN_SECTIONS = split_sections(API)
 SECTIONS = split_sections(read_page("docs/aikon.md")) | OWN_SECTIONS
-METHODS = ("GET", "POST", "DELETE")
+METHODS = ("GET", "POST", "PUT", "DELETE")
 FIELDS = ("field", "query parameter")
 UNITS = {"s": 1, "min": 60, "h": 3600}
 

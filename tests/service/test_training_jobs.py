@@ -10,6 +10,8 @@ import pytest
 import requests
 from PIL import Image
 
+from app.demo.client_app import serve
+from app.demo.iiif_server import create_iiif_server
 from app.detection.weights import load_network
 from app.training.history import load_history
 from tests.support.comparing import draw
@@ -163,3 +165,26 @@ def test_the_client_uploads_a_data_set_trains_and_evaluates(service: Service, tm
     assert evaluated["figures"]["overall"]["illustrations"] == 4
     assert "curve.png" in api.list_files(evaluated["job_id"])
     assert api.fetch_file(evaluated["job_id"], "files/curve.png").startswith(b"\x89PNG")
+
+
+def test_corrected_pages_train_weights_that_are_compared(service: Service, tmp_path: Path) -> None:
+    for number in range(1, 7):
+        page = Image.new("RGB", (200, 240), "white")
+        page.paste("black", (40, 60, 140, 160))
+        page.save(tmp_path / f"{number}.jpg")
+    with serve(create_iiif_server(tmp_path)) as library:
+        detection = service.detect(f"{library}/manifest.json")
+        assert service.wait_until_finished(detection)["state"] == "done"
+    for number in range(1, 7):
+        url = f"{service.api}/jobs/{detection}/corrections/{number}"
+        body = {"boxes": [{"xywh": [40, 60, 100, 100]}], "by": "Ada"}
+        assert requests.put(url, headers=service.headers, json=body, timeout=10).status_code == 200
+    dataset = service.post(f"/jobs/{detection}/dataset", data={"name": "corrected"})["dataset"]
+    assert [split["images"] for split in dataset["splits"].values()] == [5, 1]
+    before = service.post("/test-model", data={"dataset": "corrected", "split": "val"})["job_id"]
+    after = train(service, data="corrected", epochs=1, name="learned")
+    for job_id in (before, after):
+        job = service.wait_until_finished(job_id)
+        assert job["state"] == "done", job["error"]
+        figures = job["figures"] if job_id == before else job["figures"]["val"]
+        assert figures["overall"]["illustrations"] == 1

@@ -18,7 +18,7 @@ BY_VALUE = {
     "formats": {*FORMATS},
     "verdicts": {*Verdict},
 }
-OUTCOMES = {("detection", status) for status in (*PageStatus, "waiting")}
+OUTCOMES = {("detection", status) for status in (*PageStatus, "waiting", "corrected")}
 ORDERS = {("similarity", "score"), ("similarity", "probability")}
 
 

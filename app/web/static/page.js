@@ -2,6 +2,7 @@
 
 addEventListener("keydown", (event) => {
   const isTyping = event.target.closest("input, select, textarea") && event.target.type !== "range";
+  if (document.body.classList.contains("editing")) return; // editor.js has its own keys
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
   document.querySelector(`[data-key="${CSS.escape(event.key)}"]`)?.click();

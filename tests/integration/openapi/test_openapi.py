@@ -25,6 +25,7 @@ from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
+from app.detection.corrections import CorrectedBox, Correction, save_correction
 from app.exports.annotation_files import format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
@@ -47,9 +48,10 @@ if TYPE_CHECKING:
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
-PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses
-# No worker runs here, the jobs have no files (schemathesis would not close them), and the weights are not a model.
-UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default")
+PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses.
+# No worker runs here. The jobs have no files, which schemathesis would not close. The weights are not a model. One
+# corrected page is too few.
+UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default", "/jobs/{job_id}/dataset")
 OF_COMPARISONS = [f"/jobs/{{job_id}}/{rest}" for rest in ("scores/{pair}", "groups", "pairs/{a}/{b}.jpg")]
 MANIFEST = "https://library.example/manifest.json"
 BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
@@ -129,6 +131,7 @@ def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: 
     folder.annotations.write_text(format_text(PAGES))
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
     services = app.extensions["services"]
+    save_correction(folder, 1, Correction((CorrectedBox((1, 2, 3, 4), "initial"),), "somebody", 1.0))
     folder.save("pages", 1, {"file": "1.image"})
     write_atomic(services.storage.images(MANIFEST) / "1.image", make_image())
     return [done, cancelled, *waiting, searched, compared]
@@ -331,6 +334,8 @@ def use_existing_objects(case: "Case", job_id: str) -> None:
         there: dict[str, Any] = {"model": model, "url_file": f"{MANIFEST}\nnowhere\n".encode()}
         there |= dict.fromkeys(("name", "data", "dataset"), "eida") | {"epochs": "3", "split": "val"}
         there |= {"manifest_url": MANIFEST, "callback": "", "image_size": "", "file": MANIFEST.encode()}
+        boxes = [{"xywh": [1, 2, 3, 4]}]
+        there["boxes"] = boxes if case.media_type == "application/json" else json.dumps(boxes)
         if case.path == "/search":
             case.body = {"image_url": MANIFEST}
         if case.path == "/run_detect" and "manifest_url" in case.body:

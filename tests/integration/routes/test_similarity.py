@@ -397,3 +397,13 @@ def test_a_document_of_an_unfinished_job_is_not_forgotten(
 def test_invalid_document_ids_are_400(client: FlaskClient, headers: dict[str, str], documents: Any) -> None:
     answer = client.post("/delete_similarity", headers=headers, json={"documents": documents})
     assert (answer.status_code, answer.json["message"].startswith("documents")) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["/run_similarity", "/search"])
+def test_a_backbone_with_its_own_pooling_takes_no_other(
+    client: FlaskClient, headers: dict[str, str], path: str
+) -> None:
+    body = {"model": "sscd_disc_mixup", "pooling": "gem", "documents": {"a": "https://app.example/list"}}
+    body |= {"image_url": "https://app.example/a.jpg", "documents": ["a"]} if path == "/search" else {}
+    answer = client.post(path, headers=headers, json=body)
+    assert (answer.status_code, answer.json["message"].split(":")[0]) == (400, "pooling")

@@ -1,7 +1,8 @@
 """Fixtures: a signed-in browser, a finished detection job, and a finished similarity job."""
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,15 @@ from werkzeug.test import TestResponse
 from app.jobs.states import STAGES
 from app.services import Services
 from app.storage import write_atomic
+from tests.conftest import serve_on_loopback
 from tests.support.archives import make_image
 from tests.support.comparison_results import NONE, SAME, save_verified
 from tests.support.comparison_results import save_result as save_comparison
 from tests.support.exported_results import PAGES, SOURCE, save_result
 from tests.support.rows import change_job
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: sudo apt-get install chromium")
 IMAGES = {"b": ["1", "2"], "a": ["x", "y"]}
 
 
@@ -109,3 +113,32 @@ def compared(client: FlaskClient, headers: dict[str, str], services: Services, f
     save_comparison(services.storage.job(job_id), [*IMAGES])
     save_verified(services.storage, job_id, IMAGES, {("a", 0, "b", 0): SAME, ("a", 0, "b", 1): NONE})
     return job_id
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, app: Flask, headers: dict[str, str]) -> Iterator[Any]:
+    """A tab in which ``front`` is signed in. The test fails if a script fails or the policy blocks something."""
+    problems: list[str] = []
+    with serve_on_loopback(app, threaded=True) as port:
+        context = chromium.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1200, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto("/ui")
+        page.fill("#key", headers["X-API-Key"])
+        page.click("button.main")
+        page.wait_for_url("**/ui/jobs")
+        yield page
+        context.close()
+    assert problems == []

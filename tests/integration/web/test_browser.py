@@ -1,54 +1,21 @@
 """The pages in a real browser, Debian's Chromium: scripts, keys, policy and accessibility."""
 
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.pipelines.detection.pages import save_annotated
 from app.services import Services
 from app.storage import write_atomic
-from tests.conftest import serve_on_loopback
+from tests.integration.web.conftest import NEEDS_CHROMIUM
 from tests.support.archives import make_image
 from tests.support.exported_results import SOURCE, WOODCUT
 from tests.support.rows import change_job
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: sudo apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 
 PAIR = "document1=a&image1=x&document2=b&image2=1"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Any, app: Flask, headers: dict[str, str]) -> Iterator[Any]:
-    """A tab in which ``front`` is signed in. The test fails if a script fails or the policy blocks something."""
-    problems: list[str] = []
-    with serve_on_loopback(app, threaded=True) as port:
-        context = chromium.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1200, "height": 900})
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto("/ui")
-        page.fill("#key", headers["X-API-Key"])
-        page.click("button.main")
-        page.wait_for_url("**/ui/jobs")
-        yield page
-        context.close()
-    assert problems == []
 
 
 def test_the_slider_hides_boxes_below_the_threshold(page: Any, detected: str) -> None:
@@ -118,3 +85,16 @@ def test_no_page_is_wider_than_a_phone(page: Any, detected: str, compared: str) 
     ):
         page.goto(view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
+
+
+def test_a_rectangle_is_drawn_to_search_for_it(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    page.click("details.region summary")
+    box = page.locator("#picture").bounding_box()
+    scale = box["width"] / 1000
+    page.mouse.move(box["x"] + 100 * scale, box["y"] + 50 * scale)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300 * scale, box["y"] + 250 * scale)
+    page.mouse.up()
+    drawn = [int(number) for number in page.input_value("#region").split(",")]
+    assert drawn == pytest.approx([100, 50, 200, 200], abs=3)

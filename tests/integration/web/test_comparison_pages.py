@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from app.database.tables import Document
 from app.services import Services
 from app.storage import write_atomic
 from app.web import similarity_page
@@ -137,3 +138,33 @@ def test_models_name_the_default(browser: Browser) -> None:
     page = browser.get("/ui/models").text
     assert "illustrations.pt" in page
     assert browser.get("/ui/models/gone.pt").status_code == 404
+
+
+@pytest.fixture
+def embedded(services: Services, compared: str) -> None:
+    """Documents that a search can find: those of the comparison."""
+    with services.database.session() as session:
+        for number, doc_id in enumerate(("b", "a"), 1):
+            ids = {"job_id": compared, "number": number, "doc_id": doc_id, "content": f"content of {doc_id}"}
+            session.add(Document(app_id=1, source="x", **ids))
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_region_of_a_page_is_searched(browser: Browser, detected: str, services: Services) -> None:
+    page = f"/ui/jobs/{detected}/pages/1"
+    answer = browser.post(f"{page}/search", page, xywh="900,700,200,200")
+    job = services.jobs.list_recent(1)[0]
+    assert (job.kind, answer.location) == ("search", f"/ui/jobs/{job.id}")
+    with Image.open(services.storage.job(job.id).query) as image:  # cut at the edge of the page, in half its size
+        assert image.size == (51, 51)
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(
+    ("xywh", "reason"),
+    [("", "Draw a rectangle"), ("1000,0,5,5", "outside of the page"), ("1,2", "must be x,y,width")],
+)
+def test_a_wrong_region_is_explained(browser: Browser, detected: str, xywh: str, reason: str) -> None:
+    page = f"/ui/jobs/{detected}/pages/1"
+    browser.post(f"{page}/search", page, xywh=xywh, back=page)
+    assert reason in browser.get(page).text

@@ -1,0 +1,75 @@
+"""The data sets: their pages, a form that starts a training, and the figures of weights on their held-out pages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import flash, g, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from app.database.tables import Job
+from app.jobs.job_kinds import EVALUATION, TRAINING
+from app.routes import submissions, uploads
+from app.services import current_services
+from app.web.rendering import pages
+
+DEFAULT_EPOCHS = 30
+# The split that a training evaluates on.
+HELD_OUT = "val"
+# Jobs among which the trainings and evaluations of a data set are found.
+REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of weights on the held-out pages of a data set.
+
+    Attributes:
+        job: Training or evaluation.
+        weights: Name of the weights.
+        figures: Figures over all classes; empty while there are none.
+    """
+
+    job: Job
+    weights: str
+    figures: Mapping[str, Any]
+
+
+@pages.get("/datasets")
+def list_datasets() -> ResponseReturnValue:
+    """Show the data sets of the client app."""
+    answer: Any = uploads.list_datasets()
+    datasets, services = answer.get_json()["datasets"], current_services
+    jobs = services.jobs.list_recent(g.client.id, None, REMEMBERED)
+    rows = {each["name"]: [row for job in jobs if (row := _find_row(job, each["name"]))] for each in datasets}
+    return render_template(
+        "datasets.html",
+        datasets=datasets,
+        rows=rows,
+        models=[*services.models.list_weights()],
+        epochs=DEFAULT_EPOCHS,
+        held_out=HELD_OUT,
+    )
+
+
+@pages.post("/datasets/train")
+def start_training() -> ResponseReturnValue:
+    """Start a training as ``POST /train-model`` does, and evaluate its start weights as ``POST /test-model`` does."""
+    answer: Any = submissions.train_model()
+    flash(answer.get_json()["message"], "done")
+    submissions.test_model()
+    return redirect(url_for("pages.show_job", job_id=answer.get_json()["job_id"]))
+
+
+def _find_row(job: Job, dataset: str) -> Row | None:
+    """Return the figures of a job on the held-out pages of a data set; None for other jobs."""
+    found = (job.coverage or {}).get("figures") or {}
+    if job.kind == TRAINING.name and job.request["data"] == dataset:
+        weights = (job.coverage or {}).get("weights") or job.request["name"] or job.id[:8]
+        return Row(job, weights, found.get(HELD_OUT, {}).get("overall", {}))
+    is_evaluation = job.kind == EVALUATION.name and job.request["dataset"] == dataset
+    return (
+        Row(job, job.request["model"], found.get("overall", {}))
+        if is_evaluation and job.request["split"] == HELD_OUT
+        else None
+    )
