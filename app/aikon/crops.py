@@ -11,7 +11,6 @@ box           coordinates
 A box as shares of a page of unknown size is refused: the page is fetched after the answer.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +57,7 @@ def read_box(crop: Mapping[str, Any], page: Mapping[str, Any]) -> Box | None:
         if found := _read_sides(crop.get(name), LONGEST):
             return _round(found)
     found, width, height = _read_sides(crop.get("relative"), 1), page.get("width"), page.get("height")
-    if not found or not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
+    if not found or not all(type(side) is int and 0 < side <= LONGEST for side in (width, height)):
         return None
     return _round((found[0] * width, found[1] * height, found[2] * width, found[3] * height))
 
@@ -81,7 +80,7 @@ def _read_length(box: Mapping[str, Any], start: Any, end: str, length: str) -> A
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= LONGEST  # neither NaN nor infinite
 
 
 def _round(box: Sides) -> Box:

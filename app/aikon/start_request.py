@@ -1,6 +1,5 @@
 """The request that starts a task of a front."""
 
-import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -106,7 +105,7 @@ def _read_postprocess(value: Any) -> Any:
     found = value or {}
     for name in ("h_margin", "v_margin"):
         margin = found.get(name) or 0
-        if type(margin) not in (int, float) or not (math.isfinite(margin) and 0 <= margin <= LARGEST_MARGIN):
+        if type(margin) not in (int, float) or not 0 <= margin <= LARGEST_MARGIN:
             raise ValueError(f"has the {name} {show(margin)}; send a share of the box from 0 to {LARGEST_MARGIN:g}")
     if not isinstance(found.get("squarify", False), bool):
         raise ValueError("has a squarify that is not true or false")

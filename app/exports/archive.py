@@ -27,13 +27,14 @@ def name_files(images: Sequence[tuple[int, str]]) -> list[str]:
     The names are safe on all common systems. If two of them differ only in case or ending, their label files would
     overwrite each other. Then all names start with the page number.
     """
-    names = [_clean_name(name) for _, name in images]
+    names = [clean_name(name) for _, name in images]
     if len({PurePosixPath(name).stem.casefold() for name in names}) == len(names):
         return names
     return [f"{number:04d}_{name}" for (number, _), name in zip(images, names, strict=True)]
 
 
-def _clean_name(name: str) -> str:
+def clean_name(name: str) -> str:
+    """Return a file name that is safe on every system and in a header, from any text."""
     path = PurePosixPath(_UNSAFE.sub("_", name).strip(" .") or "page.jpg")
     if len(path.name) <= _LONGEST_NAME:
         return path.name

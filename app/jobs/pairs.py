@@ -13,7 +13,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 from app.similarity.scores import ComparedDocument, Scores, unpack_scores
-from app.similarity.verified_pairs import RELATED, Verdict, VerifiedPair, enlarge, unpack_verified
+from app.similarity.verified_pairs import RELATED, Verdict, VerifiedPair, count_verified, enlarge, unpack_verified
 from app.storage import JobFolder, name_scores
 
 Pair = tuple[str, str]
@@ -122,17 +122,30 @@ class ComparisonResult:
         Args:
             verdicts: Verdicts of the wanted pairs of images.
         """
-        documents = {doc_id: found for doc_id in self._numbers if (found := self.load_document(doc_id))}
-        for first, second in list_pairs(documents):
-            if verified := self._load_verified(documents[first], documents[second], verdicts):
+        for a, b in self._list_compared():
+            if verified := self._load_verified(a, b, verdicts):
                 yield verified
+
+    def count_verified(self, verdicts: Collection[Verdict]) -> dict[Pair, int]:
+        """Return the number of pairs of images with some verdicts, by pair of documents that has been verified."""
+        found = ((a, b, self._read_verified(a, b)) for a, b in self._list_compared())
+        return {(a.doc_id, b.doc_id): count_verified(data, verdicts) for a, b, data in found if data is not None}
+
+    def _list_compared(self) -> Iterator[tuple[ComparedDocument, ComparedDocument]]:
+        documents = {doc_id: found for doc_id in self._numbers if (found := self.load_document(doc_id))}
+        return ((documents[first], documents[second]) for first, second in list_pairs(documents))
+
+    def _read_verified(self, a: ComparedDocument, b: ComparedDocument) -> bytes | None:
+        try:
+            return self._folder.verified(*self._place(a, b)).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _load_verified(
         self, a: ComparedDocument, b: ComparedDocument, verdicts: Collection[Verdict]
     ) -> VerifiedDocuments | None:
-        try:
-            data = self._folder.verified(*self._place(a, b)).read_bytes()
-        except FileNotFoundError:
+        data = self._read_verified(a, b)
+        if data is None:
             return None
         pairs = []
         for pair in unpack_verified(data, verdicts):

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from app.database.tables import Job
 from app.errors import RequestError
 from app.exports import FORMATS, JSON_LD
+from app.exports.archive import clean_name
 from app.exports.document import ExportedDocument, load_document
 from app.exports.manifest import format_manifest
 from app.jobs.description import format_moment
@@ -95,7 +96,7 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
 
 def name_file(job: Job, format_name: str, corrected: bool) -> str:
     """Return the name of the file of a result."""
-    return f"{job.manifest_ref or job.id}{'-corrected' * corrected}{FORMATS[format_name].ending}"
+    return f"{clean_name(job.manifest_ref or job.id)}{'-corrected' * corrected}{FORMATS[format_name].ending}"
 
 
 @routes.post("/jobs/<job_id>/links")

@@ -57,6 +57,11 @@ def register(app: Flask) -> None:
     )
 
 
+def add_token() -> None:
+    """Give the sign-in form a token. Without one, another site could sign a person in to a client app of its own."""
+    session.setdefault("csrf", secrets.token_urlsafe(24))
+
+
 def sign_in(key: str) -> ClientApp:
     """Begin a session for the client app with an API key.
 

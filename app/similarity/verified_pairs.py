@@ -86,11 +86,23 @@ def unpack_verified(data: bytes, verdicts: Collection[Verdict] = tuple(Verdict))
         verdicts: Verdicts of the wanted pairs. Most pairs have the verdict ``none``; without them it is much faster.
     """
     body = memoryview(data)[len(MAGIC) :]
-    codes = bytes(body[_VERDICT_OFFSET::ROW_BYTES])[: len(body) // ROW_BYTES]
-    wanted = {code for code, verdict in enumerate(_VERDICTS) if verdict in verdicts}
+    wanted = {_VERDICTS.index(verdict) for verdict in verdicts}
     return [
-        _unpack_row(_ROW.unpack_from(body, place * ROW_BYTES)) for place, code in enumerate(codes) if code in wanted
+        _unpack_row(_ROW.unpack_from(body, place * ROW_BYTES))
+        for place, code in enumerate(_read_codes(body))
+        if code in wanted
     ]
+
+
+def count_verified(data: bytes, verdicts: Collection[Verdict]) -> int:
+    """Return the number of pairs with some verdicts in the content of a file, without reading the pairs."""
+    codes = _read_codes(memoryview(data)[len(MAGIC) :])
+    return sum(codes.count(_VERDICTS.index(verdict)) for verdict in verdicts)
+
+
+def _read_codes(body: memoryview) -> bytes:
+    """Return the code of the verdict of each complete row."""
+    return bytes(body[_VERDICT_OFFSET::ROW_BYTES])[: len(body) // ROW_BYTES]
 
 
 def enlarge(pair: VerifiedPair, sizes: Sequence[Size], file_sizes: Sequence[Size]) -> VerifiedPair:

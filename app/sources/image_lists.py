@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.iiif.canvas import CanvasImage
@@ -16,8 +16,13 @@ _IIIF = frozenset({"@context", "@type", "type", "sequences", "items", "manifests
 _NO_URL = "The list has no URL for this image."
 
 
-def parse_image_list(data: bytes) -> list[ListedPage] | None:
-    """Return the images of a list, or None if the document is something else. Invalid entries have a reason."""
+def parse_image_list(data: bytes, check_count: Callable[[int], None] = lambda _: None) -> list[ListedPage] | None:
+    """Return the images of a list, or None if the document is something else. Invalid entries have a reason.
+
+    Args:
+        data: Content of the document.
+        check_count: Called with the number of entries before they are read, which takes long; raises to stop.
+    """
     if b'"@context"' in data:  # a IIIF document, which may be so large that parsing it twice takes long
         return None
     try:
@@ -27,20 +32,28 @@ def parse_image_list(data: bytes) -> list[ListedPage] | None:
     try:
         found = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError):
-        return _parse_lines(text)
+        return _parse_lines(text, check_count)
     if not isinstance(found, list):
         return None
     if not found:
         return []
     if all(isinstance(entry, tuple) for entry in found):
-        return None if _IIIF & {name for name, _ in found} else _read_pairs(found)
-    return _read_urls(found) if any(isinstance(entry, str) for entry in found) else None
+        if _IIIF & {name for name, _ in found}:
+            return None
+        check_count(len(found))
+        return _read_pairs(found)
+    if not any(isinstance(entry, str) for entry in found):
+        return None
+    check_count(len(found))
+    return _read_urls(found)
 
 
-def _parse_lines(text: str) -> list[ListedPage] | None:
+def _parse_lines(text: str, check_count: Callable[[int], None]) -> list[ListedPage] | None:
+    if not text.lstrip()[:8].lower().startswith(("http://", "https://")):
+        return None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    is_list = bool(lines) and lines[0].lower().startswith(("http://", "https://"))
-    return _read_urls(lines) if is_list else None
+    check_count(len(lines))
+    return _read_urls(lines)
 
 
 def _read_pairs(pairs: Sequence[tuple[str, Any]]) -> list[ListedPage]:
@@ -78,7 +91,3 @@ def _read_url(value: Any) -> ListedPage:
     url = value.strip()
     fault = explain_address(url)
     return ListedPage("" if fault else url, reason=fault and f"Its URL {fault}.")
-
-
-def _read_own_name(url: str) -> str:
-    return CanvasImage(url, None, None, derive_service(url)).own_name

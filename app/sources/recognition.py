@@ -16,6 +16,9 @@ from app.storage import JobFolder, write_atomic
 
 WANTED = "a IIIF manifest, a zip file of images, a PDF or a list of image URLs"
 _HEAD = 1024
+_SPACE = b"\xef\xbb\xbf \t\r\n"
+# Largest list or manifest that is parsed before its job is added. Hostile JSON may need 40 times its size in memory.
+_CHECKED_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,18 @@ def check_stored(folder: JobFolder, name: str, limits: Limits) -> None:
     Raises:
         ManifestError: The file cannot be used.
     """
+    size = folder.source.stat().st_size
     with folder.source.open("rb") as file:
         head = file.read(_HEAD)
     if find_kind(head) is Kind.ZIP:
         _list_zip(folder.source, name, limits)
-    elif find_kind(head) is None:
+    elif find_kind(head) is None and not (_claims_text(head) and _CHECKED_BYTES < size <= limits.max_text_bytes):
         _read_text(folder.source, name, limits)
+
+
+def _claims_text(head: bytes) -> bool:
+    """Return whether a document starts like a list or a manifest."""
+    return head.lstrip(_SPACE).lower().startswith((b"{", b"[", b"http://", b"https://"))
 
 
 def recognise(origin: str, folder: JobFolder, limits: Limits) -> None:
@@ -89,7 +98,9 @@ def build_label(origin: str) -> str:
 def _list_zip(path: Path, origin: str, limits: Limits) -> list[ListedPage]:
     files = ZipPages(path, origin, limits.max_file_bytes)
     try:
-        return _check_count(files.list_pages(), origin, limits)
+        pages = files.list_pages()
+        _check_count(len(pages), origin, limits)
+        return pages
     finally:
         files.close()
 
@@ -127,19 +138,18 @@ def parse_text(data: bytes, origin: str, limits: Limits) -> list[ListedPage] | N
     """
     if not data.strip():
         raise ManifestError(f"{origin} is empty: it must be {WANTED}.")
-    pages = parse_image_list(data)
+    pages = parse_image_list(data, lambda count: _check_count(count, origin, limits))
     if pages is not None:
         if not pages:
             raise ManifestError(f"{origin} has no images: it must be {WANTED}.")
         if all(page.reason for page in pages):
             raise ManifestError(f"{origin} has no usable image; the first of {len(pages)}: {pages[0].reason}")
-        return _check_count(pages, origin, limits)
-    if find_format(data) or not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return pages
+    if find_format(data) or not data.lstrip(_SPACE).startswith((b"{", b"[")):
         raise ManifestError(f"{origin} is {describe_content(data)}: it must be {WANTED}.")
     return None
 
 
-def _check_count(pages: list[ListedPage], origin: str, limits: Limits) -> list[ListedPage]:
-    if len(pages) > limits.max_pages:
-        raise ManifestError(f"{origin} has {len(pages)} pages; at most {limits.max_pages} are accepted (MAX_CANVASES).")
-    return pages
+def _check_count(count: int, origin: str, limits: Limits) -> None:
+    if count > limits.max_pages:
+        raise ManifestError(f"{origin} has {count} pages; at most {limits.max_pages} are accepted (MAX_CANVASES).")

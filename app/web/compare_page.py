@@ -31,6 +31,8 @@ def start_comparison() -> ResponseReturnValue:
     job_ids = request.form.getlist("job")
     if not job_ids:
         raise RequestError(load_texts()["compare"]["choose"])
+    if len(job_ids) > LISTED:
+        raise RequestError(load_texts()["compare"]["too_many"].format(most=LISTED))
     fields = {
         "documents": name_documents(job_ids),
         "model": request.form.get("model"),

@@ -1,9 +1,9 @@
 """The pages of a detection job, one page, all illustrations, and their images."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Response, g, render_template, request
 from flask.typing import ResponseReturnValue
@@ -19,6 +19,7 @@ from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
 from app.jobs.requests import read
 from app.jobs.requests.detection_request import name_origin
+from app.net.urls import make_requestable
 from app.routes import exports
 from app.routes.jobs import find_job, find_job_of_kind
 from app.routes.search import submit_search
@@ -26,7 +27,7 @@ from app.services import current_services
 from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
 from app.web.job_pages import load_pages
-from app.web.rendering import load_texts, pages
+from app.web.rendering import load_texts, pages, send_as
 from app.web.search_page import lead_to_matches, list_models
 
 # Pages and illustrations on one page of the site.
@@ -113,8 +114,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
     g.styles = [OPENSEADRAGON_STYLE]
     service = exported.image.service if exported and exported.image else None
     if service and service.level:  # no other page asks the library for anything
-        parts = urlsplit(service.id)
-        g.image_hosts = [f"{parts.scheme}://{parts.netloc}"]
+        g.image_hosts = [host] if (host := _find_origin(service.id)) else []
     others = [each.number for each in cells if each.boxes]
     return render_template(
         "page.html",
@@ -167,8 +167,9 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
     response: Any = exports.annotations(job_id=job_id)
     if "Content-Disposition" not in response.headers:
         is_corrected = request.args.get("corrected") == "true"
-        name = exports.name_file(find_job(job_id), request.args.get("format") or "text", is_corrected)
-        response.headers.set("Content-Disposition", "attachment", filename=name)
+        return send_as(
+            response, exports.name_file(find_job(job_id), request.args.get("format") or "text", is_corrected)
+        )
     return response
 
 
@@ -241,6 +242,18 @@ def _find_exported(job: Job, number: int) -> ExportedPage | None:
     except FileNotFoundError:
         return None
     return next((page for page in document.pages if page.record.number == number), None)
+
+
+def _find_origin(url: str) -> str:
+    """Return scheme, host and port of a URL for the policy of a page; "" if its host is not plain.
+
+    The URL comes from the manifest. Its host could end the directive and add others.
+    """
+    try:
+        found = re.match(r"https?://([A-Za-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(?=[/?#]|$)", make_requestable(url))
+    except ValueError:
+        return ""
+    return found[0] if found else ""
 
 
 def _send(image: bytes) -> Response:

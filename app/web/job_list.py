@@ -19,6 +19,8 @@ from app.web.rendering import load_texts, pages
 
 # Jobs on a page of the list.
 LISTED = 100
+# Longest URL that is kept in the form after an error. Each character may take 12 in an address of 4000.
+LONGEST_KEPT = 300
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,18 @@ def start_detection() -> ResponseReturnValue:
         answer: Any = submissions.run_detect()
     except RequestError as error:
         flash(error.message, "error")
-        return redirect(url_for("pages.list_jobs", manifest_url=request.form.get("manifest_url") or None))
+        return _keep_form()
     found = answer.get_json()
     flash(found["message"], "done")
     if "job_id" in found:
         return redirect(url_for("pages.show_job", job_id=found["job_id"]))
-    return redirect(url_for("pages.list_jobs", manifest_url=request.form.get("manifest_url") or None))
+    return _keep_form()
+
+
+def _keep_form() -> ResponseReturnValue:
+    """Lead back to the form with the URL that was sent, unless it is too long for an address."""
+    url = request.form.get("manifest_url", "")
+    return redirect(url_for("pages.list_jobs", manifest_url=url if 0 < len(url) <= LONGEST_KEPT else None))
 
 
 @pages.get("/jobs/events")

@@ -1,17 +1,19 @@
 """Templates, texts, error pages, and the headers of every page."""
 
 import hashlib
+import io
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, send_file, session, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import ExtractorError, NotFound, TooLarge, Unauthenticated
+from app.exports.archive import clean_name
 from app.jobs.description import format_moment
 from app.routes import answer_too_large
 from app.server.authentication import OPEN_PAGES, PAGES
@@ -27,6 +29,8 @@ _POLICY = (
     "img-src 'self'{hosts}; connect-src 'self'{hosts}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _STATIC_SECONDS = 365 * 86_400
+# Longest path in a redirect. The server accepts addresses of 4000 characters.
+LONGEST_PATH = 3000
 
 
 @cache
@@ -64,7 +68,7 @@ def _hash_asset(name: str) -> str:
 
 @pages.before_request
 def _check_form() -> None:
-    """Reject a form without the token of the session. The sign-in form has no session yet.
+    """Reject a form without the token of the session. The view of the sign-in form does this itself.
 
     A form with a file has its token in the query, so that the view receives the body within its own limits.
     """
@@ -119,11 +123,21 @@ def _show_too_large(error: RequestEntityTooLarge) -> ResponseReturnValue:
     return render_template("error.html", error=TooLarge(answer[0].get_json()["message"])), TooLarge.status
 
 
+def send_as(response: Response, name: str) -> Response:
+    """Return an answer of the API as a download with a file name, which may have any characters."""
+    content = io.BytesIO(response.get_data())
+    return send_file(content, response.mimetype, as_attachment=True, download_name=clean_name(name))
+
+
 def find_previous() -> str:
-    """Return the path of the page that sent a form: its field ``back``, if it is a path of these pages."""
-    back = _read_field("back")
-    is_own = back.startswith(f"{ROOT_PATH}/") and "\\" not in back and not back.startswith("//")
-    return f"{request.script_root}{back}" if is_own else url_for("pages.list_jobs")
+    """Return the path of the page that sent a form, from its field ``back``."""
+    return find_own(_read_field("back"))
+
+
+def find_own(path: str) -> str:
+    """Return a path to lead to if it is one of these pages, else that of the jobs. A full URL could be another site."""
+    is_own = path.startswith(f"{ROOT_PATH}/") and path.isprintable() and "\\" not in path
+    return f"{request.script_root}{path}" if is_own and len(path) <= LONGEST_PATH else url_for("pages.list_jobs")
 
 
 @pages.get("/<path:path>")

@@ -5,8 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from app.errors import RequestError
 from app.server import sessions
-from app.server.sessions import ROOT_PATH
-from app.web.rendering import load_texts, open_pages, pages
+from app.web.rendering import find_own, load_texts, open_pages, pages
 
 
 @open_pages.get("")
@@ -18,6 +17,7 @@ def show_start() -> ResponseReturnValue:
 @open_pages.get("/sign-in")
 def sign_in() -> ResponseReturnValue:
     """Show the form that asks for a key."""
+    sessions.add_token()
     return render_template("sign_in.html", target=request.args.get("next", ""))
 
 
@@ -26,12 +26,12 @@ def begin_session() -> ResponseReturnValue:
     """Begin a session, and lead to the page that was asked for."""
     target = request.form.get("next", "")
     try:
+        sessions.check_token(request.form.get("csrf", ""))
         sessions.sign_in(request.form.get("key", "").strip())
     except RequestError as error:
+        sessions.add_token()
         return render_template("sign_in.html", target=target, error=error.message), error.status
-    # Only a path of these pages: a full URL would lead to another site.
-    is_own = target.startswith(f"{ROOT_PATH}/") and "\\" not in target
-    return redirect(f"{request.script_root}{target}" if is_own else url_for("pages.list_jobs"))
+    return redirect(find_own(target))
 
 
 @pages.post("/sign-out")

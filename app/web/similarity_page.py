@@ -19,7 +19,7 @@ from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
 from app.similarity.verified_pairs import Region, Verdict, Verification
 from app.web.job_list import build_row
-from app.web.rendering import pages
+from app.web.rendering import pages, send_as
 
 SHOWN_PAIRS, SHOWN_GROUPS = 30, 20
 # The matrix of documents is left out for more documents: it would be too large to read.
@@ -67,7 +67,6 @@ def show_comparison(job: Job, frame: dict[str, Any]) -> str:
         "similarity.html",
         **frame,
         documents=[*documents],
-        pairs=[(name_pair(each), each) for each in list_pairs(documents)] if len(documents) <= MOST_IN_MATRIX else [],
         matrix=[*_build_matrix(result, sorted(documents))] if len(documents) <= MOST_IN_MATRIX else [],
         pair=pair,
         cards=cards,
@@ -121,8 +120,7 @@ def show_pair_of_images(job_id: str) -> ResponseReturnValue:
 def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
     """Return the scores of two documents, as ``GET /jobs/<id>/scores/<pair>`` does."""
     response: Any = results.scores(job_id=job_id, pair=pair)
-    response.headers.set("Content-Disposition", "attachment", filename=f"{pair}.{request.args.get('format') or 'npy'}")
-    return response
+    return send_as(response, f"{pair}.{request.args.get('format') or 'npy'}")
 
 
 @pages.get("/jobs/<job_id>/image.jpg")
@@ -144,7 +142,10 @@ def _find_comparison(job_id: str) -> Job:
 def _choose_pair(job: Job) -> Pair | None:
     """Return the pair of documents of the query, else the first pair of two different documents."""
     documents = job.request["documents"]
-    if name := request.args.get("pair"):
+    name = request.args.get("pair")
+    if not name and "one" in request.args:  # the two lists of a form
+        name = name_pair((request.args["one"], request.args.get("other", "")))
+    if name:
         return next(iter(find_pairs(name, documents)), None)
     pairs = [*list_pairs(documents)]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
@@ -190,9 +191,7 @@ def _find_side(result: ComparisonResult, image: NamedImage, region: Region | Non
 
 def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterable[MatrixRow]:
     """Yield a row for each document: the number of pairs of images that show the same block."""
-    counts: dict[Pair, int] = {}
-    for found in result.list_verified((Verdict.SAME, Verdict.PART)):
-        counts[found.a.doc_id, found.b.doc_id] = len(found.pairs)
+    counts = result.count_verified((Verdict.SAME, Verdict.PART))
     for one in documents:
         row = [(other, counts.get((one, other), 0) if one <= other else None) for other in documents]
         yield MatrixRow(one, row)

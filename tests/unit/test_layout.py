@@ -36,7 +36,7 @@ ALLOWED = {
     "server": "auth config database errors logs services setting_urls",
     "routes": "config database detection errors exports iiif images jobs monitoring server services similarity sources "
     "storage training",
-    "web": "database detection errors exports images jobs routes server services similarity storage",
+    "web": "database detection errors exports images jobs net routes server services similarity storage",
     "workers": "config database delivery detection devices errors iiif jobs logs monitoring pipelines services "
     "setting_urls similarity sources storage training",
     "command_line": "auth config database detection devices errors exports iiif images jobs net pipelines services "

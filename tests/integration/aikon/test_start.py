@@ -85,6 +85,7 @@ def test_unknown_fields_and_empty_options_are_ignored(post: Post) -> None:
         ("regions", {"notify_url": "http://[fe80::1]:8000/"}, "notify_url: fe80::1 has the private address"),
         ("regions", {"postprocess": "sharpen"}, "postprocess is 'sharpen'"),
         ("regions", {"postprocess": {"h_margin": 1e9}}, "h_margin"),
+        ("regions", {"postprocess": {"h_margin": 10**400}}, "h_margin"),
         ("regions", {"postprocess": {"v_margin": "wide"}}, "v_margin 'wide'"),
         ("regions", {"postprocess": {"squarify": "yes"}}, "squarify"),
         ("regions", {"dataset": "d1"}, "dataset is not supported"),

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.sources import recognition
 from tests.integration.sources.test_documents import SCANS, make_zip
 from tests.support.drawn_pdfs import build_page
 from tests.support.library import Answer, Library
@@ -110,6 +111,16 @@ def test_the_name_of_a_file_is_never_a_path(
     answer = send(client, headers, SCANS, name)
     assert answer.status_code == 200
     assert client.get(answer.json["status_url"], headers=headers).json["file"] == shown
+
+
+def test_a_long_text_is_left_to_the_worker_but_no_other_file(
+    client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "_CHECKED_BYTES", 1000)
+    long = b" " * 1000
+    assert send(client, headers, b"[" + long, "list.json").status_code == 200
+    answer = send(client, headers, b"<!DOCTYPE html>" + long, "list.json")
+    assert (answer.status_code, "is an HTML page" in answer.json["message"]) == (400, True)
 
 
 def test_a_file_may_be_larger_than_other_requests(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:

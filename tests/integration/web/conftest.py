@@ -37,11 +37,15 @@ class Browser:
 
     def post(self, path: str, page: str = "/ui/jobs", **fields: Any) -> TestResponse:
         """Send a form, as the page at ``page`` has it."""
-        token = re.search('name="csrf" value="([^"]+)"', self.get(page).text)
-        return self.client.post(path, data={"csrf": token[1] if token else "", **fields})
+        return self.client.post(path, data={"csrf": self.find_token(page), **fields})
 
-    def sign_in(self, key: str) -> TestResponse:
-        return self.client.post("/ui/sign-in", data={"key": key})
+    def find_token(self, page: str, **options: Any) -> str:
+        token = re.search('name="csrf" value="([^"]+)"', self.get(page, **options).text)
+        return token[1] if token else ""
+
+    def sign_in(self, key: str, target: str = "", **options: Any) -> TestResponse:
+        form = {"csrf": self.find_token("/ui/sign-in", **options), "key": key, "next": target}
+        return self.client.post("/ui/sign-in", data=form, **options)
 
 
 @pytest.fixture

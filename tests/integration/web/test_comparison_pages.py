@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,9 +12,10 @@ from PIL import Image
 from app.database.tables import Document
 from app.services import Services
 from app.storage import write_atomic
-from tests.integration.web.conftest import IMAGES, Browser
+from app.web import similarity_page
+from tests.integration.web.conftest import Browser
 from tests.support.archives import make_image
-from tests.support.comparison_results import SAME, save_verified
+from tests.support.comparison_results import SAME, save_result, save_verified
 from tests.support.rows import change_job
 
 PAIR = "document1=a&image1=x&document2=b&image2=1"
@@ -51,10 +54,31 @@ def test_groups_are_contact_sheets_and_a_table(browser: Browser, compared: str) 
     assert browser.get(f"/ui/jobs/{compared}/groups?format=csv").mimetype == "text/csv"
 
 
-def test_groups_continue_on_further_pages(browser: Browser, services: Services, compared: str) -> None:
-    save_verified(services.storage, compared, IMAGES, {("a", 0, "b", 0): SAME, ("a", 1, "b", 1): SAME})
-    page = browser.get(f"/ui/jobs/{compared}/groups?offset=1").text
-    assert ("Group 1:" in page, "Group 2:" in page) == (False, True)
+@pytest.mark.parametrize("query", ["format=iiif", "limit=1", "offset=0"])
+def test_groups_ignore_the_query_of_the_api(browser: Browser, compared: str, query: str) -> None:
+    answer = browser.get(f"/ui/jobs/{compared}/groups?{query}")
+    assert (answer.status_code, "Group 1: 2 images" in answer.text) == (200, True)
+
+
+def test_groups_are_listed_page_by_page(
+    browser: Browser, services: Services, compared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity_page, "SHOWN_GROUPS", 1)
+    verified = {("a", 0, "b", 0): SAME, ("a", 1, "b", 1): SAME}
+    save_verified(services.storage, compared, {"b": ["1", "2"], "a": ["x", "y"]}, verified)
+    for offset in (0, 1):
+        found = re.findall("Group ([0-9]+):", browser.get(f"/ui/jobs/{compared}/groups?offset={offset}").text)
+        assert found == [str(offset + 1)]
+
+
+def test_many_documents_are_chosen_from_two_lists(
+    browser: Browser, compared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity_page, "MOST_IN_MATRIX", 1)
+    page = browser.get(f"/ui/jobs/{compared}?one=b&other=a").text
+    assert "Pairs of a and b" in page
+    assert re.findall("<option selected>(.)<", page) == ["a", "b"]
+    assert "Pairs of" not in browser.get(f"/ui/jobs/{compared}?one=b&other=gone").text
 
 
 def test_images_of_documents_are_reduced(browser: Browser, compared: str) -> None:
@@ -66,6 +90,18 @@ def test_images_of_documents_are_reduced(browser: Browser, compared: str) -> Non
 def test_scores_can_be_downloaded(browser: Browser, compared: str) -> None:
     answer = browser.get(f"/ui/jobs/{compared}/scores/a-b?format=csv")
     assert answer.headers["Content-Disposition"] == "attachment; filename=a-b.csv"
+
+
+def test_scores_of_documents_with_any_id_can_be_downloaded(
+    browser: Browser, client: FlaskClient, headers: dict[str, str], services: Services, finish: Callable[[str], None]
+) -> None:
+    request = {"documents": {"日本": "https://app.example/list"}, "transpositions": ["hflip"]}
+    job_id = client.post("/run_similarity", headers=headers, json=request).json["job_id"]
+    finish(job_id)
+    save_result(services.storage.job(job_id), ["日本"])
+    answer = browser.get(f"/ui/jobs/{job_id}/scores/日本-日本?format=csv")
+    assert answer.status_code == 200
+    assert "%E6%97%A5" in answer.headers["Content-Disposition"].encode("ascii").decode()
 
 
 def test_a_comparison_without_a_result_shows_its_progress(

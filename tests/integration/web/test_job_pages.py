@@ -14,9 +14,19 @@ from app.detection.annotations import AnnotatedPage, PageStatus
 from app.exports import FORMATS
 from app.pipelines.detection.pages import FetchedPage, save_annotated, save_fetched
 from app.services import Services
+from app.web.detection_page import OPENSEADRAGON_STYLE
 from tests.integration.web.conftest import Browser
 from tests.support.archives import make_image, make_zip
-from tests.support.exported_results import HOSTILE_CLASS, HOSTILE_NAME, SOURCE, WOODCUT
+from tests.support.exported_results import (
+    HOSTILE_CLASS,
+    HOSTILE_NAME,
+    MANIFEST,
+    PAGES,
+    SOURCE,
+    WOODCUT,
+    build_canvas,
+    save_result,
+)
 from tests.support.rows import change_job
 
 PATHS = (
@@ -155,6 +165,18 @@ def test_every_format_can_be_downloaded(browser: Browser, detected: str) -> None
         assert (answer.status_code, answer.headers["Content-Disposition"].split(";")[0]) == (200, "attachment"), name
 
 
+@pytest.mark.parametrize("ref", ["日本é😀", "a\x00\x1fb", 'a";b', "x" * 5000])
+def test_the_name_of_a_download_may_have_any_characters(
+    browser: Browser, services: Services, client: FlaskClient, headers: dict[str, str], detected: str, ref: str
+) -> None:
+    change_job(services.database, detected, manifest_ref=ref)
+    for name in ("text", "json", "csv"):
+        answer = browser.get(f"/ui/jobs/{detected}/annotations?format={name}")
+        content = answer.headers["Content-Disposition"].encode("ascii")
+        assert (answer.status_code, len(content) < 1000, b"\x00" in content) == (200, True, False)
+    assert client.get(f"/jobs/{detected}/annotations?format=csv", headers=headers).status_code == 200
+
+
 def test_a_job_is_cancelled_and_retried_by_buttons(browser: Browser, waiting: str) -> None:
     page = f"/ui/jobs/{waiting}"
     answer = browser.post(f"{page}/cancel", page, back=page)
@@ -181,6 +203,30 @@ def test_a_link_for_viewers_opens_without_a_session(browser: Browser, client: Fl
 def test_only_the_page_with_the_zoom_names_the_library(browser: Browser, detected: str) -> None:
     assert "https://library.example" in browser.get(f"/ui/jobs/{detected}/pages/1").headers["Content-Security-Policy"]
     assert "library.example" not in browser.get(f"/ui/jobs/{detected}").headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("例え.example", " https://xn--r8jz45g.example"),
+        ("a.example:8080", " https://a.example:8080"),
+        ("a.example;script-src-elem *", ""),
+        ("a.example,x", ""),
+        ("me:pw@a.example", ""),
+        ("[::1", ""),
+    ],
+)
+def test_the_host_of_a_service_adds_nothing_else_to_the_policy(
+    browser: Browser, services: Services, detected: str, host: str, allowed: str
+) -> None:
+    canvas = build_canvas(1, 500, 400)
+    canvas["items"][0]["items"][0]["body"]["service"][0]["id"] = f"https://{host}/iiif/1"
+    save_result(services.storage.job(detected), PAGES, MANIFEST | {"items": [canvas]})
+    answer = browser.get(f"/ui/jobs/{detected}/pages/1")
+    policy = "default-src 'none'; script-src 'self'; style-src 'self' {style}; img-src 'self'{allowed}; connect-src"
+    assert answer.headers["Content-Security-Policy"].startswith(
+        policy.format(style=OPENSEADRAGON_STYLE, allowed=allowed)
+    )
 
 
 def test_a_file_starts_a_job(browser: Browser, services: Services) -> None:
@@ -214,6 +260,16 @@ def test_documents_are_compared_by_a_form(browser: Browser, detected: str, servi
 def test_a_comparison_without_documents_is_explained(browser: Browser, detected: str) -> None:
     browser.post("/ui/compare", "/ui/compare", back="/ui/compare")
     assert "Choose at least one document." in browser.get("/ui/compare").text
+
+
+def test_more_documents_than_the_form_lists_are_refused(browser: Browser, detected: str, services: Services) -> None:
+    browser.post("/ui/compare", "/ui/compare", job=[detected] * 101, back="/ui/compare")
+    assert "Choose at most 100 documents." in browser.get("/ui/compare").text
+    assert [job.id for job in services.jobs.list_recent(1)] == [detected]
+
+
+def test_a_long_address_is_not_sent_back_in_a_redirect(browser: Browser) -> None:
+    assert browser.post("/ui/jobs", manifest_url="é" * 100_000).location == "/ui/jobs"
 
 
 @pytest.mark.parametrize(("task", "kind"), [("regions", "iiif"), ("similarity", "url_list")])

@@ -18,17 +18,20 @@ COOKIE = "extractor_session"
 def test_a_page_leads_to_the_sign_in_form_and_back(stranger: Browser, headers: dict[str, str]) -> None:
     answer = stranger.get("/ui/jobs?state=done")
     assert (answer.status_code, answer.location) == (302, "/ui/sign-in?next=/ui/jobs?state%3Ddone")
-    form = {"key": headers["X-API-Key"], "next": "/ui/jobs?state=done"}
-    answer = stranger.client.post("/ui/sign-in", data=form)
+    answer = stranger.sign_in(headers["X-API-Key"], "/ui/jobs?state=done")
     assert (answer.status_code, answer.location) == (302, "/ui/jobs?state=done")
     assert "Signed in as front" in stranger.get(answer.location).text
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example/", "//evil.example", "/ui/\\evil.example", "/jobs", "ui/jobs"]
+    "target",
+    [
+        *("https://evil.example/", "//evil.example", "/ui/\\evil.example", "/jobs", "ui/jobs"),
+        *("/ui/\r\nSet-Cookie: a=b", "/ui/\n", "/ui/\x00", "/ui/" + "a" * 5000),
+    ],
 )
 def test_signing_in_leads_to_no_other_site(stranger: Browser, headers: dict[str, str], target: str) -> None:
-    answer = stranger.client.post("/ui/sign-in", data={"key": headers["X-API-Key"], "next": target})
+    answer = stranger.sign_in(headers["X-API-Key"], target)
     assert answer.location == "/ui/jobs"
 
 
@@ -48,7 +51,7 @@ def test_the_cookie_is_protected_and_never_sent_to_the_api(stranger: Browser, he
 
 
 def test_the_cookie_needs_https_where_the_page_has_it(stranger: Browser, headers: dict[str, str]) -> None:
-    answer = stranger.client.post("/ui/sign-in", base_url="https://api.example", data={"key": headers["X-API-Key"]})
+    answer = stranger.sign_in(headers["X-API-Key"], base_url="https://api.example")
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
@@ -85,8 +88,23 @@ def test_a_form_without_the_token_of_the_session_is_refused(browser: Browser, wa
     assert "queued" in browser.get(f"/ui/jobs/{waiting}").text
 
 
-def test_a_form_leads_back_to_no_other_site(browser: Browser, waiting: str) -> None:
-    answer = browser.post(f"/ui/jobs/{waiting}/cancel", back="//evil.example")
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_another_site_cannot_sign_a_person_in(stranger: Browser, headers: dict[str, str], token: str) -> None:
+    stranger.get("/ui/sign-in")
+    answer = stranger.client.post("/ui/sign-in", data={"key": headers["X-API-Key"], "csrf": token})
+    assert (answer.status_code, "load the page again" in answer.text) == (403, True)
+    assert stranger.get("/ui/jobs").status_code == 302
+
+
+def test_signing_in_replaces_the_token_of_the_form(stranger: Browser, headers: dict[str, str]) -> None:
+    token = stranger.find_token("/ui/sign-in")
+    stranger.sign_in(headers["X-API-Key"])
+    assert stranger.find_token("/ui/jobs") not in ("", token)
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "/ui/\r\nSet-Cookie: a=b"])
+def test_a_form_leads_back_to_no_other_site(browser: Browser, waiting: str, back: str) -> None:
+    answer = browser.post(f"/ui/jobs/{waiting}/cancel", back=back)
     assert answer.location == "/ui/jobs"
 
 

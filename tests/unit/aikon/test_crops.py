@@ -38,6 +38,8 @@ def test_a_box_is_read_in_every_form(crop: dict[str, Any], page: dict[str, Any])
         [PAGE | {"bbox": [1, 2, 3]}],
         [PAGE | {"bbox": [-1, 2, 3, 4]}],
         [PAGE | {"bbox": [1, 2, 3, 10**30]}],
+        [PAGE | {"bbox": [1, 2, 3, 10**400]}],  # no float is as large
+        [PAGE | {"relative": [0.1, 0.1, 0.3, 0.2], "width": 10**400, "height": 100}],
         [PAGE | {"bbox": [1, 2, 3, "4"]}],
         [PAGE | {"bbox": [1, 2, 3, float("nan")]}],
         [PAGE | {"absolute": {"x1": 5, "y1": 5, "x2": 1, "y2": 9}}],

@@ -6,7 +6,9 @@ from app.similarity.verified_pairs import (
     Verdict,
     Verification,
     VerifiedPair,
+    count_verified,
     enlarge,
+    pack_row,
     pack_verified,
     unpack_verified,
 )
@@ -34,6 +36,10 @@ def test_an_incomplete_last_row_is_ignored(kept: int) -> None:
 
 def test_only_the_wanted_verdicts_are_unpacked() -> None:
     assert unpack_verified(pack_verified(PAIRS), [Verdict.COPY, Verdict.SAME]) == [PAIRS[0], PAIRS[2]]
+
+
+def test_pairs_are_counted_without_an_incomplete_last_row() -> None:
+    assert count_verified(pack_verified(PAIRS) + pack_row(PAIRS[0])[:-1], [Verdict.COPY, Verdict.SAME]) == 2
 
 
 def test_regions_and_transforms_are_enlarged_to_the_full_size() -> None:

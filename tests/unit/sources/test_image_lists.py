@@ -3,8 +3,11 @@ from typing import Any
 
 import pytest
 
+from app.errors import ManifestError
+from app.sources import image_lists
 from app.sources.image_lists import parse_image_list
 from app.sources.listing import Kind, ListedPage, Listing
+from app.sources.recognition import Limits, parse_text
 
 A = "https://a.example"
 
@@ -78,6 +81,13 @@ def test_other_documents_are_no_lists(document: Any) -> None:
 @pytest.mark.parametrize("document", [{}, []])
 def test_an_empty_list_is_a_list(document: Any) -> None:
     assert parse(document) == []
+
+
+@pytest.mark.parametrize("data", [b"https://a.example/1\n" * 9, b'["https://a.example/1"' + b', ""' * 8 + b"]"])
+def test_entries_are_counted_before_they_are_read(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_lists, "explain_address", None)
+    with pytest.raises(ManifestError, match="has 9 pages; at most 8 are accepted"):
+        parse_text(data, "list", Limits(max_pages=8))
 
 
 def test_a_listing_survives_the_disk() -> None:
