@@ -57,7 +57,9 @@ def read_box(crop: Mapping[str, Any], page: Mapping[str, Any]) -> Box | None:
         if found := _read_sides(crop.get(name), LONGEST):
             return _round(found)
     found, width, height = _read_sides(crop.get("relative"), 1), page.get("width"), page.get("height")
-    if not found or not all(type(side) is int and 0 < side <= LONGEST for side in (width, height)):
+    if not found or not isinstance(width, int) or not isinstance(height, int):
+        return None
+    if min(width, height) < 1 or max(width, height) > LONGEST:
         return None
     return _round((found[0] * width, found[1] * height, found[2] * width, found[3] * height))
 
