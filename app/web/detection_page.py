@@ -1,22 +1,20 @@
-"""The pages of a detection job, one page, all illustrations, and their images."""
+"""The pages of a detection job, one page, and all illustrations."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Response, g, render_template, request
+from flask import g, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.detection.corrections import Correction, apply_corrections, load_corrections
 from app.errors import NotFound, RequestError
 from app.exports import FORMATS
 from app.exports.document import ExportedPage, load_document
 from app.jobs import SearchRequest
 from app.jobs.job_kinds import DETECTION
-from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
+from app.jobs.page_images import load_crop
 from app.jobs.requests import read
 from app.jobs.requests.detection_request import name_origin
 from app.net.urls import make_requestable
@@ -26,37 +24,15 @@ from app.routes.search import submit_search
 from app.services import current_services
 from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
-from app.web.job_pages import load_pages
-from app.web.rendering import load_texts, pages, send_as
-from app.web.search_page import lead_to_matches, list_models
+from app.web.page_cells import WAITING, list_cells
+from app.web.rendering import load_texts, pages, read_offset, send_as
+from app.web.search_page import lead_to_matches, list_backbones
 
 # Pages and illustrations on one page of the site.
 SHOWN_PAGES, SHOWN_CROPS = 300, 200
-IMAGE_SECONDS = 86_400
-WAITING, CORRECTED = "waiting", "corrected"
+CORRECTED = "corrected"
 # OpenSeadragon adds one style element to the page. This is the hash of its content, for the policy.
 OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A page of the document in the strip and in the grid.
-
-    Attributes:
-        number: Number of the page, from 1.
-        status: ``detected``, ``empty``, ``failed`` or ``waiting``.
-        page: Page with its detections, or with its correction; None while it waits.
-        correction: Correction of the page, if there is one.
-    """
-
-    number: int
-    status: str
-    page: AnnotatedPage | None
-    correction: Correction | None = None
-
-    @property
-    def boxes(self) -> Sequence[BoxRecord]:
-        return self.page.boxes if self.page else ()
 
 
 @dataclass(frozen=True)
@@ -78,11 +54,11 @@ class Crop:
 
 def show_detection(job: Job, frame: dict[str, Any]) -> str:
     """Show a detection job: which pages are done, and what was found on them."""
-    cells = _list_cells(job)
+    cells = list_cells(job)
     status = request.args.get("status", "")
     corrected = [cell for cell in cells if cell.correction]
     chosen = corrected if status == CORRECTED else [cell for cell in cells if status in ("", cell.status)]
-    offset = min(request.args.get("offset", 0, type=_parse_count), max(len(chosen) - 1, 0))
+    offset = min(read_offset(), max(len(chosen) - 1, 0))
     counts = {name: sum(cell.status == name for cell in cells) for name in (*PageStatus, WAITING)}
     counts[CORRECTED] = len(corrected)
     return render_template(
@@ -106,7 +82,7 @@ def show_detection(job: Job, frame: dict[str, Any]) -> str:
 def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
     """Show one page with its detections, and the page of the image at the library for a closer look."""
     job = _find_detection(job_id)
-    cells = _list_cells(job)
+    cells = list_cells(job)
     if not 1 <= number <= len(cells):
         raise NotFound(f"Job {job_id} has no page {number}: it has {len(cells)}.")
     cell = cells[number - 1]
@@ -127,7 +103,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
         service=service if service and service.level else None,
         crop_urls=[exported.build_crop_url(box) for box in cell.boxes] if exported else [],
         threshold=current_services.settings.confidence,
-        models=list_models(),
+        models=list_backbones(),
         boxes=[{"xywh": box.xywh, "class_name": box.class_name} for box in cell.boxes],
         can_correct=cell.page is not None and can_correct(job, cell.page),
         classes=list_classes(each.page for each in cells if each.page),
@@ -140,14 +116,14 @@ def show_illustrations(job_id: str) -> ResponseReturnValue:
     job = _find_detection(job_id)
     crops = [
         Crop(cell.page, index, box, cell.correction.at if cell.correction else None)
-        for cell in _list_cells(job)
+        for cell in list_cells(job)
         if cell.page
         for index, box in enumerate(cell.page.boxes, 1)
     ]
     order = request.args.get("sort", "page")
     if order == "confidence":
         crops.sort(key=lambda crop: -crop.box.confidence)
-    offset = min(request.args.get("offset", 0, type=_parse_count), max(len(crops) - 1, 0))
+    offset = min(read_offset(), max(len(crops) - 1, 0))
     return render_template(
         "illustrations.html",
         job=job,
@@ -173,36 +149,11 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
     return response
 
 
-@pages.get("/jobs/<job_id>/pages/<number>.jpg")
-def show_page_image(job_id: str, number: str) -> ResponseReturnValue:
-    job = _find_detection(job_id)
-    return _send(load_page_image(current_services.storage, job.id, name_origin(job.request), number))
-
-
-@pages.get("/jobs/<job_id>/thumbnails/<number>.jpg")
-def show_thumbnail(job_id: str, number: str) -> ResponseReturnValue:
-    job = _find_detection(job_id)
-    return _send(load_thumbnail(current_services.storage, job.id, name_origin(job.request), number))
-
-
-@pages.get("/jobs/<job_id>/illustrations/<int:number>-<int:index>.jpg")
-def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
-    """Return an illustration, cut from the cached image."""
-    job = _find_detection(job_id)
-    cells = _list_cells(job)
-    page = cells[number - 1].page if 1 <= number <= len(cells) else None
-    if page is None or not page.width or not page.height or not 1 <= index <= len(page.boxes):
-        raise NotFound(f"Job {job_id} has no illustration {index} on page {number}.")
-    size, box = (page.width, page.height), page.boxes[index - 1].xywh
-    source = name_origin(job.request)
-    return _send(load_crop(current_services.storage, job.id, source, str(number), box, size))
-
-
 @pages.post("/jobs/<job_id>/pages/<int:number>/search")
 def search_region(job_id: str, number: int) -> ResponseReturnValue:
     """Search for a region of a page, which is cut from the cached image. Its field ``xywh`` is in full-size pixels."""
     job = _find_detection(job_id)
-    cells = _list_cells(job)
+    cells = list_cells(job)
     page = cells[number - 1].page if 1 <= number <= len(cells) else None
     if page is None or not page.width or not page.height:
         raise NotFound(f"Job {job_id} has no page {number} with an image.")
@@ -220,17 +171,6 @@ def search_region(job_id: str, number: int) -> ResponseReturnValue:
 
 def _find_detection(job_id: str) -> Job:
     return find_job_of_kind(job_id, DETECTION, "pages")
-
-
-def _list_cells(job: Job) -> list[Cell]:
-    folder = current_services.storage.job(job.id)
-    corrections = load_corrections(folder) if job.finished else {}
-    found = load_pages(folder, job)
-    pages = {page.number: page for page in apply_corrections(filter(None, found), corrections)}
-    return [
-        Cell(number, pages[number].status if page else WAITING, pages.get(number), corrections.get(number))
-        for number, page in enumerate(found, 1)
-    ]
 
 
 def _find_exported(job: Job, number: int) -> ExportedPage | None:
@@ -254,13 +194,3 @@ def _find_origin(url: str) -> str:
     except ValueError:
         return ""
     return found[0] if found else ""
-
-
-def _send(image: bytes) -> Response:
-    response = Response(image, mimetype="image/jpeg")
-    response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
-    return response
-
-
-def _parse_count(text: str) -> int:
-    return max(0, int(text[:9]))

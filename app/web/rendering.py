@@ -129,6 +129,12 @@ def send_as(response: Response, name: str) -> Response:
     return send_file(content, response.mimetype, as_attachment=True, download_name=clean_name(name))
 
 
+def read_offset() -> int:
+    """Return the field ``offset`` of the query; 0 if it is not a number."""
+    text = request.args.get("offset", "0")
+    return int(text[:9]) if text.isascii() and text.isdigit() else 0
+
+
 def find_previous() -> str:
     """Return the path of the page that sent a form, from its field ``back``."""
     return find_own(_read_field("back"))

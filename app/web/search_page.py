@@ -4,22 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, flash, g, redirect, render_template, url_for
+from flask import flash, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
-from app.errors import NotFound, RequestError
-from app.images.pixels import UNREADABLE
-from app.images.reduced import format_jpeg, load_reduced
+from app.errors import RequestError
 from app.jobs import SearchRequest
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult
 from app.routes import search
-from app.routes.jobs import find_job
 from app.services import current_services
 from app.similarity.backbones import DEFAULT_BACKBONE
 from app.web.rendering import pages
-from app.web.similarity_page import THUMBNAIL, Side
+from app.web.similarity_page import Side
 
 # Comparisons whose backbones are offered.
 REMEMBERED = 1000
@@ -43,7 +40,7 @@ class FoundImage:
 @pages.get("/search")
 def show_search() -> ResponseReturnValue:
     """Show the form."""
-    return render_template("search.html", models=list_models())
+    return render_template("search.html", models=list_backbones())
 
 
 @pages.post("/search")
@@ -60,17 +57,6 @@ def lead_to_matches(answer: Mapping[str, Any]) -> ResponseReturnValue:
     return redirect(url_for("pages.show_job", job_id=answer["job_id"]))
 
 
-@pages.get("/jobs/<job_id>/query.jpg")
-def show_query(job_id: str) -> ResponseReturnValue:
-    """Return the image of a search, reduced."""
-    path = current_services.storage.job(find_job(job_id).id).query
-    try:
-        image = format_jpeg(load_reduced(path, 2 * THUMBNAIL), quality=85)
-    except UNREADABLE as error:
-        raise NotFound(f"The image of search {job_id} is no longer on this server.") from error
-    return Response(image, mimetype="image/jpeg")
-
-
 def show_matches(job: Job, frame: dict[str, Any]) -> str:
     """Show the matches of a search."""
     found = search.matches(job_id=job.id).get_json() if job.state == "done" else None
@@ -78,7 +64,7 @@ def show_matches(job: Job, frame: dict[str, Any]) -> str:
     return render_template("matches.html", **frame, found=found, matches=matches)
 
 
-def list_models() -> list[str]:
+def list_backbones() -> list[str]:
     """Return the backbones of the latest comparisons of the client app: only their documents can be searched."""
     jobs = current_services.jobs.list_recent(g.client.id, None, REMEMBERED)
     models = dict.fromkeys(job.request["model"] for job in jobs if job.kind == SIMILARITY.name)

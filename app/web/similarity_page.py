@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.jobs.job_kinds import SIMILARITY
-from app.jobs.pair_pictures import NamedImage, find_verified, invert, load_named_image
+from app.jobs.pair_pictures import NamedImage, find_verified, invert
 from app.jobs.pairs import ComparisonResult, Pair, find_pairs, list_pairs, name_pair
 from app.routes import image_groups, results
 from app.routes.jobs import find_job_of_kind
@@ -19,13 +19,11 @@ from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
 from app.similarity.verified_pairs import Region, Verdict, Verification
 from app.web.job_list import build_row
-from app.web.rendering import pages, send_as
+from app.web.rendering import pages, read_offset, send_as
 
 SHOWN_PAIRS, SHOWN_GROUPS = 30, 20
 # The matrix of documents is left out for more documents: it would be too large to read.
 MOST_IN_MATRIX = 30
-THUMBNAIL, LARGE = 400, 1200
-IMAGE_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def show_comparison(job: Job, frame: dict[str, Any]) -> str:
         cards=cards,
         total=total,
         step=SHOWN_PAIRS,
-        offset=_read_offset(),
+        offset=read_offset(),
         verdicts=[*Verdict],
         chosen={"verdict": request.args.get("verdict", ""), "sort": request.args.get("sort", "")},
     )
@@ -85,7 +83,7 @@ def show_groups(job_id: str) -> ResponseReturnValue:
     if request.args.get("format") == "csv":
         return image_groups.groups(job_id=job_id)
     groups = image_groups.list_groups(job)
-    offset = _read_offset()
+    offset = read_offset()
     return render_template(
         "groups.html",
         job=job,
@@ -102,7 +100,7 @@ def show_pair_of_images(job_id: str) -> ResponseReturnValue:
     """Show two images next to each other, and laid over each other."""
     job = _find_comparison(job_id)
     result = ComparisonResult(current_services.storage.job(job.id), job.request["documents"])
-    first, second = _read_image("1", job), _read_image("2", job)
+    first, second = read_image("1", job), read_image("2", job)
     found = find_verified(result, first, second)
     regions = (found.region_1, found.region_2) if found else (None, None)
     sides = [_find_side(result, image, region) for image, region in zip((first, second), regions, strict=True)]
@@ -121,18 +119,6 @@ def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
     """Return the scores of two documents, as ``GET /jobs/<id>/scores/<pair>`` does."""
     response: Any = results.scores(job_id=job_id, pair=pair)
     return send_as(response, f"{pair}.{request.args.get('format') or 'npy'}")
-
-
-@pages.get("/jobs/<job_id>/image.jpg")
-def show_image(job_id: str) -> ResponseReturnValue:
-    """Return an image of a document, reduced."""
-    job = _find_comparison(job_id)
-    result = ComparisonResult(current_services.storage.job(job.id), job.request["documents"])
-    longest = LARGE if request.args.get("size") == "large" else THUMBNAIL
-    image = load_named_image(current_services.storage, result, _read_image("", job), longest)
-    response = Response(image, mimetype="image/jpeg")
-    response.cache_control.private, response.cache_control.max_age = True, IMAGE_SECONDS
-    return response
 
 
 def _find_comparison(job_id: str) -> Job:
@@ -161,7 +147,7 @@ def _list_cards(job: Job, result: ComparisonResult, pair: Pair) -> tuple[list[Pa
     verdict, sort = request.args.get("verdict", ""), request.args.get("sort", "")
     order = Order(sort) if sort in [*Order] else (Order.PROBABILITY if verified else Order.SCORE)
     chosen = select(scored, order, None, Verdict(verdict) if verdict in [*Verdict] else None)
-    offset = _read_offset()
+    offset = read_offset()
     transpositions = job.request["transpositions"]
     return [_build_card(each, found.a, found.b, transpositions) for each in chosen[offset : offset + SHOWN_PAIRS]], len(
         chosen
@@ -197,14 +183,9 @@ def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterabl
         yield MatrixRow(one, row)
 
 
-def _read_image(number: str, job: Job) -> NamedImage:
+def read_image(number: str, job: Job) -> NamedImage:
     """Return an image of the query: its fields ``document`` and ``image``, followed by a number."""
     image = NamedImage(request.args.get(f"document{number}", ""), request.args.get(f"image{number}", ""))
     if image.doc_id not in job.request["documents"]:
         raise RequestError(f"document{number}: the job has no document {image.doc_id[:80]!r}.")
     return image
-
-
-def _read_offset() -> int:
-    text = request.args.get("offset", "0")
-    return int(text[:9]) if text.isascii() and text.isdigit() else 0
