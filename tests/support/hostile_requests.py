@@ -247,9 +247,10 @@ def build_key_cases() -> Iterator[Case]:
             for key, status in refused.items():
                 yield Case(f"{method} {path} with the key {key}", method.upper(), place, key=key, status=status)
             if "{job_id}" in path:
-                # A correction without boxes is rejected before its job is found.
-                form = {"manifest_url": MANIFEST, "boxes": "[]"}
-                yield Case(f"{method} {path} of another", method.upper(), place, form, key="stranger", status=404)
+                # Required fields are checked before the job is found.
+                body, name = b'{"boxes": [], "name": "x"}', f"{method} {path} of another"
+                kind = "application/json"
+                yield Case(name, method.upper(), place, body=body, kind=kind, key="stranger", status=404)
     for text in HOSTILE:
         if text.isascii() and text.isprintable():
             yield Case(f"key {text[:30]!r}", "GET", "/jobs", headers={"X-API-Key": text}, key="none", status=403)
