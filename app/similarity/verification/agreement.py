@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.similarity.verification.pictures import Matrix, Values
+from app.similarity.verification.pictures import Matrix, Values, build_scaling
 
 # Longer side of the pictures that are compared, in pixels.
 SIDE = 384
@@ -42,7 +42,7 @@ class Agreement:
         matrix: ``(2, 3)`` refined transform, from pixels of the first picture to pixels of the second.
         share: Share of the compared cells that agree.
         correlation: Median correlation of the cells.
-        cells: ``(m, 2)`` centres of the agreeing cells, in pixels of the second picture.
+        cells: ``(m, 2)`` centres of the agreeing cells, in pixels of the second picture from its edges.
         cell: Side of a cell, in pixels of the second picture.
     """
 
@@ -68,7 +68,7 @@ def measure_agreement(first: Values, second: Values, matrix: Matrix) -> Agreemen
     current = _compose(after, matrix, np.linalg.inv(before))
     for reduction, stride, reach in STEPS:
         reduced = [_shrink(each, reduction) for each in (one, two)]
-        shrink = np.diag([1 / reduction, 1 / reduction, 1.0])
+        shrink = build_scaling(1 / reduction, 1 / reduction)
         small = _compose(shrink, current, np.linalg.inv(shrink))
         shape = reduced[1].shape
         fitted = _fit_smooth(_compare_cells(reduced[0], reduced[1], small, stride, reach), shape, degree=1)
@@ -97,7 +97,7 @@ def _reduce(picture: Values, factor: float) -> tuple[Values, Matrix]:
     height, width = picture.shape
     target = max(1, round(width * factor)), max(1, round(height * factor))
     reduced = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-    return np.asarray(reduced, np.float32), np.diag([target[0] / width, target[1] / height, 1.0])
+    return np.asarray(reduced, np.float32), build_scaling(target[0] / width, target[1] / height)
 
 
 def _shrink(values: Values, factor: int) -> Values:

@@ -19,6 +19,15 @@ THUMBNAIL = 64
 THUMBNAIL_RADIUS = 5.0
 
 
+def build_scaling(horizontal: float, vertical: float) -> Matrix:
+    """Return the ``(3, 3)`` transform of positions when a picture is resized by two factors.
+
+    Positions are those of OpenCV: (0, 0) is the centre of the first pixel. Resizing keeps the edges of the picture, so
+    the centres move.
+    """
+    return np.array([[horizontal, 0.0, (horizontal - 1) / 2], [0.0, vertical, (vertical - 1) / 2], [0.0, 0.0, 1.0]])
+
+
 @dataclass(frozen=True)
 class Thumbnail:
     """A small picture with local contrast normalised.

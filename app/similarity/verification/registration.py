@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.similarity.verification.local_features import LocalFeatures
-from app.similarity.verification.pictures import THUMBNAIL, Matrix, Thumbnail, Values
+from app.similarity.verification.pictures import THUMBNAIL, Matrix, Thumbnail, Values, build_scaling
 
 # A match must be this much nearer than the second nearest (Lowe 2004), and mutual.
 RATIO = 0.85
@@ -121,11 +121,12 @@ def register_pictures(first: Thumbnail, second: Thumbnail, orientation: Matrix) 
         _, value, _, (x, y) = cv2.minMaxLoc(correlations)
         if value > best:
             best = value
-            placed = np.array([[scale, 0, x - margin - scale * left], [0, scale, y - margin - scale * top], [0, 0, 1]])
+            placed = build_scaling(scale, scale)
+            placed[:2, 2] += x - margin - scale * left, y - margin - scale * top
     if placed is None:
         return None
-    enlarge = np.diag([1 / second.scale[0], 1 / second.scale[1], 1.0])
-    reduce = np.diag([first.scale[0], first.scale[1], 1.0])
+    enlarge = build_scaling(1 / second.scale[0], 1 / second.scale[1])
+    reduce = build_scaling(*first.scale)
     return (enlarge @ placed @ turn @ reduce)[:2]
 
 

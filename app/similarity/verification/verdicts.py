@@ -6,7 +6,6 @@ verification).
 
 import math
 
-import cv2
 import numpy as np
 
 from app.similarity.verification.agreement import Agreement
@@ -22,6 +21,8 @@ LEAST_PROBABILITY = 0.6
 LEAST_COVERAGE = 0.6
 # `copy?`: the cells correlate at least this well. Less than 1 % of unrelated woodcuts do.
 LEAST_COPY_CORRELATION = 0.33
+# From positions of pixel centres, as OpenCV counts them, to positions from the edges of the picture, as regions have.
+_FROM_EDGES = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 
 
 def decide(agreement: Agreement, inliers: int, first: LocalFeatures, second: LocalFeatures) -> Verification:
@@ -39,12 +40,13 @@ def decide(agreement: Agreement, inliers: int, first: LocalFeatures, second: Loc
     half = agreement.cell / 2
     (left, top), (right, bottom) = agreement.cells.min(axis=0) - half, agreement.cells.max(axis=0) + half
     corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
-    back = cv2.invertAffineTransform(agreement.matrix)
-    region_1, region_2 = _bound(corners @ back[:, :2].T + back[:, 2], first), _bound(corners, second)
+    matrix = _FROM_EDGES @ np.vstack([agreement.matrix, [0, 0, 1]]) @ np.linalg.inv(_FROM_EDGES)
+    back = np.linalg.inv(matrix)
+    region_1, region_2 = _bound(corners @ back[:2, :2].T + back[:2, 2], first), _bound(corners, second)
     covered = min(_share(region_1, first), _share(region_2, second))
     verdict = Verdict.COPY if not is_same else Verdict.SAME if covered >= LEAST_COVERAGE else Verdict.PART
     enlarge, reduce = np.diag([*second.scale, 1.0]), np.diag([1 / first.scale[0], 1 / first.scale[1], 1.0])
-    whole = enlarge @ np.vstack([agreement.matrix, [0, 0, 1]]) @ reduce
+    whole = enlarge @ matrix @ reduce
     return Verification(verdict, probability, inliers, region_1, region_2, tuple(whole[:2].ravel().tolist()))
 
 

@@ -12,7 +12,7 @@ from app.similarity.verification.verdicts import decide
 from app.similarity.verified_pairs import Verdict, Verification
 
 # Part of the cache key of stored results. Change it whenever results change.
-VERSION = "lines 2"
+VERSION = "lines 3"
 # Mirroring and quarter turns of the first picture, as matrices of (x, y) with y downwards.
 ORIENTATIONS: tuple[Matrix, ...] = (
     np.eye(2),

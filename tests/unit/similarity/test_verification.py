@@ -129,6 +129,17 @@ def test_regions_and_transform_are_in_pixels_of_the_full_size_images() -> None:
     assert find_corners(found, (0, 0, 3000, 2400)) == pytest.approx(np.array([[0, 0], [600, 480]]), abs=3)
 
 
+@pytest.mark.parametrize(
+    ("axis", "corner"), [(1, (1500, 0)), (0, (0, 1200)), ((0, 1), (1500, 1200))], ids=["mirrored", "flipped", "turned"]
+)
+def test_the_transform_of_a_mirrored_scan_is_exact(axis: int | tuple[int, int], corner: tuple[int, int]) -> None:
+    """The scan is four times as large as the picture in which its features are found."""
+    scan = np.asarray(cv2.resize(print_block(draw_block(9), 1), (1500, 1200), interpolation=cv2.INTER_CUBIC), np.uint8)
+    found = compare(scan, np.ascontiguousarray(np.flip(scan, axis)))
+    opposite = (1500 - corner[0], 1200 - corner[1])
+    assert find_corners(found, (0, 0, 1500, 1200)) == pytest.approx(np.array([corner, opposite]), abs=1.5)
+
+
 def test_an_image_is_the_same_as_itself() -> None:
     image = print_block(draw_block(8), 1)
     found = compare(image, image)
