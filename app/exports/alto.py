@@ -4,16 +4,14 @@ Each detection is an ``Illustration``, in pixels of the full-size image. It has 
 vocabulary (https://segmonto.github.io/), and its class in the attribute ``TYPE``.
 """
 
-from pathlib import PurePosixPath
 from xml.etree import ElementTree as Tree
 
 from app.config import PRODUCT, VERSION
-from app.exports.archive import clean_text, format_xml, format_zip, list_failed
+from app.exports.archive import XSI, clean_text, format_page_files, format_xml
 from app.exports.document import ExportedDocument, ExportedPage
 
 NAMESPACE = "http://www.loc.gov/standards/alto/ns-v4#"
 _SCHEMA = f"{NAMESPACE} http://www.loc.gov/standards/alto/v4/alto-4-4.xsd"
-_XSI = "http://www.w3.org/2001/XMLSchema-instance"
 # Zone of a class whose name contains a word. Every other class is a GraphicZone.
 _ZONES = {
     "initial": "DropCapitalZone",
@@ -28,9 +26,8 @@ DEFAULT_ZONE = "GraphicZone"
 
 
 def format_archive(document: ExportedDocument) -> bytes:
-    """Return a zip with an ALTO file for each page. A failed page has no file; ``failed.txt`` lists it."""
-    files = ((f"{PurePosixPath(page.file_name).stem}.xml", _format_page(document, page)) for page in document.processed)
-    return format_zip([*files, *list_failed(document)])
+    """Return a zip with an ALTO file for each page."""
+    return format_page_files(document, _format_page)
 
 
 def find_zone(class_name: str) -> str:
@@ -39,7 +36,7 @@ def find_zone(class_name: str) -> str:
 
 
 def _format_page(document: ExportedDocument, page: ExportedPage) -> bytes:
-    root = Tree.Element("alto", {"xmlns": NAMESPACE, "xmlns:xsi": _XSI, "xsi:schemaLocation": _SCHEMA})
+    root = Tree.Element("alto", {"xmlns": NAMESPACE, "xmlns:xsi": XSI, "xsi:schemaLocation": _SCHEMA})
     _describe(Tree.SubElement(root, "Description"), document, page)
     zones = {zone: f"zone{n}" for n, zone in enumerate(sorted({find_zone(b.class_name) for b in page.boxes}), 1)}
     if zones:

@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Tree
@@ -11,12 +11,14 @@ from xml.etree import ElementTree as Tree
 from app.detection.annotations import AnnotatedPage
 
 if TYPE_CHECKING:
-    from app.exports.document import ExportedDocument
+    from app.exports.document import ExportedDocument, ExportedPage
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 _LONGEST_NAME = 120
 # Every time stamp is the same, so that the same result always gives the same file.
 _DATE = (2000, 1, 1, 0, 0, 0)
+# Namespace of the attribute that names the schema of an XML file.
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
 # Characters that XML 1.0 does not permit: https://www.w3.org/TR/xml/#charsets
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -61,6 +63,14 @@ def format_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
             info.external_attr = 0o644 << 16
             archive.writestr(info, data, zipfile.ZIP_DEFLATED)
     return content.getvalue()
+
+
+def format_page_files(
+    document: "ExportedDocument", format_page: Callable[["ExportedDocument", "ExportedPage"], bytes]
+) -> bytes:
+    """Return a zip with an XML file for each page. A failed page has no file; ``failed.txt`` lists it."""
+    pages = ((f"{PurePosixPath(page.file_name).stem}.xml", format_page(document, page)) for page in document.processed)
+    return format_zip([*pages, *list_failed(document)])
 
 
 def list_failed(document: "ExportedDocument") -> list[tuple[str, bytes]]:

@@ -5,27 +5,24 @@ Transkribus, eScriptorium and kraken write and read it.
 """
 
 import re
-from pathlib import PurePosixPath
 from xml.etree import ElementTree as Tree
 
 from app.config import PRODUCT, VERSION
 from app.detection.annotations import BoxRecord
-from app.exports.archive import clean_text, format_xml, format_zip, list_failed
+from app.exports.archive import XSI, clean_text, format_page_files, format_xml
 from app.exports.document import ExportedDocument, ExportedPage
 
 NAMESPACE = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
 _SCHEMA = f"{NAMESPACE} {NAMESPACE}/pagecontent.xsd"
-_XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
 
 def format_archive(document: ExportedDocument) -> bytes:
-    """Return a zip with a PAGE file for each page. A failed page has no file; ``failed.txt`` lists it."""
-    files = ((f"{PurePosixPath(page.file_name).stem}.xml", _format_page(document, page)) for page in document.processed)
-    return format_zip([*files, *list_failed(document)])
+    """Return a zip with a PAGE file for each page."""
+    return format_page_files(document, _format_page)
 
 
 def _format_page(document: ExportedDocument, page: ExportedPage) -> bytes:
-    root = Tree.Element("PcGts", {"xmlns": NAMESPACE, "xmlns:xsi": _XSI, "xsi:schemaLocation": _SCHEMA})
+    root = Tree.Element("PcGts", {"xmlns": NAMESPACE, "xmlns:xsi": XSI, "xsi:schemaLocation": _SCHEMA})
     metadata = Tree.SubElement(root, "Metadata")
     Tree.SubElement(metadata, "Creator").text = clean_text(f"{PRODUCT} {VERSION} {document.model}".strip())
     for name in ("Created", "LastChange"):

@@ -81,14 +81,14 @@ def annotations(query: AnnotationsQuery, job_id: str) -> ResponseReturnValue:
     _check_result(job)
     chosen, corrected = FORMATS[query.format], query.corrected == "true"
     if query.format == "text":
-        text = chosen.write(_load_document(job, corrected=True)) if corrected else folder.annotations.read_bytes()
+        text = chosen.write(load_result(job, corrected=True)) if corrected else folder.annotations.read_bytes()
         return Response(text, mimetype="text/plain")
     if query.format == "json":
         stored = folder.annotations_json.read_bytes()
-        canvases = current_app.json.loads(chosen.write(_load_document(job, corrected=True)) if corrected else stored)
+        canvases = current_app.json.loads(chosen.write(load_result(job, corrected=True)) if corrected else stored)
         manifest_url, model = job.request["manifest_url"], job.model_label
         return jsonify(Annotations(job_id=job.id, manifest_url=manifest_url, model=model, canvases=canvases))
-    content = chosen.write(_load_document(job, corrected=corrected))
+    content = chosen.write(load_result(job, corrected=corrected))
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     name = name_file(job, query.format, corrected)
     return send_file(io.BytesIO(data), chosen.mimetype, as_attachment=True, download_name=name)
@@ -128,7 +128,7 @@ def show_manifest(query: LinkQuery, job_id: str) -> ResponseReturnValue:
     job = find_job_of_kind(job_id, DETECTION, "manifest")
     _check_result(job)
     expires = int(query.expires) if g.is_linked else choose_expiry()
-    return Response(format_manifest(_load_document(job, build_query(job.id, g.client, expires))), mimetype=JSON_LD)
+    return Response(format_manifest(load_result(job, build_query(job.id, g.client, expires))), mimetype=JSON_LD)
 
 
 @viewer_routes.get("/jobs/<job_id>/pages/<number>.jpg")
@@ -166,7 +166,17 @@ def _check_result(job: Job) -> None:
         raise RequestError(f"Job {job.id} is {job.state}: it has no annotations{advice}")
 
 
-def _load_document(job: Job, query: str = "", *, corrected: bool = False) -> ExportedDocument:
+def load_result(job: Job, query: str = "", *, corrected: bool = False) -> ExportedDocument:
+    """Return the result of a detection job with its canvases.
+
+    Args:
+        job: Detection job.
+        query: Query of a signed link, for the URLs in the result.
+        corrected: Whether corrections replace the detections.
+
+    Raises:
+        FileNotFoundError: The job has no result (yet).
+    """
     address = url_for("jobs.show", job_id=job.id, _external=True)
     storage, ref, model = current_services.storage, job.manifest_ref or "", job.model_label or ""
     images = storage.images(name_origin(job.request))

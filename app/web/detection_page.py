@@ -11,7 +11,7 @@ from app.database.tables import Job
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.errors import NotFound, RequestError
 from app.exports import FORMATS
-from app.exports.document import ExportedPage, load_document
+from app.exports.document import ExportedPage
 from app.jobs import SearchRequest
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_crop
@@ -176,12 +176,10 @@ def _find_detection(job_id: str) -> Job:
 def _find_exported(job: Job, number: int) -> ExportedPage | None:
     """Return a page with its canvas; None before the job has a result."""
     try:
-        storage = current_services.storage
-        images = storage.images(name_origin(job.request))
-        document = load_document(storage.job(job.id), job.request, images, "")
+        pages_of_job = exports.load_result(job).pages
     except FileNotFoundError:
         return None
-    return next((page for page in document.pages if page.record.number == number), None)
+    return next((page for page in pages_of_job if page.record.number == number), None)
 
 
 def _find_origin(url: str) -> str:

@@ -149,9 +149,8 @@ def _list_cards(job: Job, result: ComparisonResult, pair: Pair) -> tuple[list[Pa
     chosen = select(scored, order, None, Verdict(verdict) if verdict in [*Verdict] else None)
     offset = read_offset()
     transpositions = job.request["transpositions"]
-    return [_build_card(each, found.a, found.b, transpositions) for each in chosen[offset : offset + SHOWN_PAIRS]], len(
-        chosen
-    )
+    shown = chosen[offset : offset + SHOWN_PAIRS]
+    return [_build_card(each, found.a, found.b, transpositions) for each in shown], len(chosen)
 
 
 def _build_card(pair: ScoredPair, a: ComparedDocument, b: ComparedDocument, transpositions: Sequence[str]) -> PairCard:

@@ -50,7 +50,7 @@ def test_a_manifest_becomes_a_data_set_of_corrected_pages(service: Service, docu
     page.click(f"text=Make a data set of {CORRECTED} corrected pages")
     page.wait_for_url("**/ui/datasets*")
     datasets = requests.get(f"{service.api}/datasets", headers=service.headers, timeout=10).json()
-    assert "corrected" in str(datasets)
+    assert [each["name"] for each in datasets["datasets"]] == ["corrected"]
     exported = requests.get(
         f"{job.replace('/ui', '')}/annotations?corrected=true", headers=service.headers, timeout=10
     ).text
