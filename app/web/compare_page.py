@@ -12,9 +12,10 @@ from app.jobs.requests import read
 from app.routes.jobs import find_job
 from app.routes.submissions import submit_comparison
 from app.services import current_services
-from app.similarity.backbones import BACKBONES, DEFAULT_BACKBONE
+from app.similarity.backbones import BACKBONES
 from app.web.job_list import LISTED, build_row, name_job
 from app.web.rendering import load_texts, pages
+from app.web.search_page import list_backbones
 
 
 @pages.get("/compare")
@@ -22,7 +23,8 @@ def show_comparison_form() -> ResponseReturnValue:
     """Show the finished detections to choose from."""
     jobs = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED)
     rows = [build_row(job) for job in jobs if job.kind == DETECTION.name]
-    return render_template("compare.html", rows=rows, models=[*BACKBONES], default=DEFAULT_BACKBONE)
+    # The documents of the latest comparison can then be searched together with the new ones.
+    return render_template("compare.html", rows=rows, models=[*BACKBONES], default=list_backbones()[0])
 
 
 @pages.post("/compare")
