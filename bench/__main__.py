@@ -19,7 +19,10 @@ COMMANDS = {
     "request-size": ("request_size", "bytes, seconds and average precision at each request size"),
     "long-pages": ("long_pages", "recall on scrolls, panoramas and large sheets, in one look and in parts"),
     "engines": ("engines", "speed and accuracy of the default weights in torch and OpenVINO"),
-    "evaluate": ("evaluate_weights", "precision, recall and average precision by kind of document"),
+    "accuracy": (
+        "accuracy",
+        "precision, recall, average precision and calibration, with intervals, by kind of document",
+    ),
     "retrieval": ("retrieval", "whether prints of a block and altered copies are found, and what verification adds"),
     "politeness": ("politeness", "requests that a library counts, next to what the limit allows"),
     "workers": ("workers", "the rate of one and of two workers of a queue"),

@@ -29,8 +29,8 @@ from app.detection.precision import Precision
 from app.detection.streams import count_cores
 from app.detection.weights import load_network
 from app.training.evaluate import EVALUATION_CONFIG
+from bench.accuracy import detect_pages
 from bench.detection_speed import forward
-from bench.evaluate_weights import detect_pages
 from bench.labelled_pages import FIGURES, WEIGHTS, add_pages_argument, format_figures, list_images, open_detector
 from bench.tables import describe_machine, print_table
 from bench.timing import Way, add_timing_arguments, print_speeds, take_turns

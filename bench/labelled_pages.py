@@ -23,6 +23,7 @@ from app.detection.weights import ModelStore, isolate_ultralytics
 from app.images.pixels import read_size as read_image_size
 from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels
 from app.training.metrics import evaluate_pages
+from bench.label_faults import find_faults, is_excluded
 
 WEIGHTS = ROOT / "models" / "illustrations.pt"
 FIGURES = ("precision", "recall", "AP50", "AP50-95")
@@ -40,19 +41,23 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
 def list_images(folder: Path, *splits: str) -> list[Path]:
     """Return the JPEG images of a folder, ordered by name; exit with a message if there are none.
 
+    Pages whose labels are wrong are left out, see :mod:`bench.label_faults`.
     The images are those of the first place that has any: ``images/<split>`` for the given splits, ``images``, or the
     folder itself.
     """
     parts = [folder.resolve() / "images" / split for split in splits]
     for group in (parts, [folder.resolve() / "images"], [folder.resolve()]):
         if paths := [path for part in group for path in sorted(part.glob("*.jpg"))]:
-            return paths
+            return [path for path in paths if not is_excluded(path.name)]
     searched = ", ".join([*(f"images/{split}" for split in splits), "images"])
     sys.exit(f"{folder} has no JPEG images; searched {searched} and the folder itself.")
 
 
 def load_true_boxes(images: Sequence[Path]) -> list[TrueBoxes]:
-    """Return the true boxes of each image, in pixels of the image; exit with a message if the folder has no labels."""
+    """Return the true boxes of each image, in pixels of the image; exit with a message if the folder has no labels.
+
+    Labels that contradict the definition are left out, see :mod:`bench.label_faults`.
+    """
     folder = next((parent for parent in images[0].parents if parent.name == "images"), images[0])
     listed, labels = folder.with_name("illustrations.json"), folder.with_name("labels")
     if listed.exists():
@@ -62,7 +67,16 @@ def load_true_boxes(images: Sequence[Path]) -> list[TrueBoxes]:
     if not labels.is_dir():
         sys.exit(f"{folder.parent} has neither labels nor illustrations.json; one of them must hold the true boxes.")
     files = [labels / image.relative_to(folder).with_suffix(".txt") for image in images]
-    return [load_labels(file, read_size(image)) for file, image in zip(files, images, strict=True)]
+    return [_load_true(image, file) for image, file in zip(images, files, strict=True)]
+
+
+def _load_true(image: Path, file: Path) -> TrueBoxes:
+    size = read_size(image)
+    true = load_labels(file, size)
+    corners = true.xyxy / np.array([*size, *size])
+    centred = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+    right = ~find_faults(image.name, centred)
+    return TrueBoxes(true.xyxy[right], true.class_id[right])
 
 
 def to_corners(boxes: Sequence[Sequence[int]]) -> NDArray[np.float64]:

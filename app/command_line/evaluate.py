@@ -27,7 +27,7 @@ EXAMPLES = format_examples(
 )
 # A data set of this machine has no limits but the disk. 1 TB.
 _MOST_BYTES = 10**12
-_FIGURES = ("precision", "recall", "ap50", "ap50_95")
+_FIGURES = ("precision", "recall", "ap50", "ap75", "ap50_95")
 
 
 @click.command(epilog=EXAMPLES, short_help="Evaluate weights on a labelled data set.")
@@ -42,7 +42,7 @@ _FIGURES = ("precision", "recall", "ap50", "ap50_95")
 )
 @report_outcome
 def evaluate(dataset: Path, out: Path, model: str, split: str | None, yaml: Path | None) -> Outcome:
-    """Evaluate weights on a labelled data set: precision, recall, AP50 and AP50-95.
+    """Evaluate weights on a labelled data set: precision, recall, AP50, AP75 and AP50-95.
 
     DATASET is a folder or a zip file with pages and labels, in YOLO, COCO or another format of docs/training.md.
 
@@ -122,11 +122,15 @@ def _read_classes(packed: IO[bytes], yaml: Path | None) -> bytes:
 def _describe(facts: Mapping[str, Any], out: Path) -> Iterator[str]:
     """Yield the lines of the summary."""
     yield f"{facts['model']} on {facts['pages']} pages for {facts['split']}, at confidence {facts['confidence']:g}:"
-    yield "  class                 illustrations  precision  recall   AP50  AP50-95"
+    yield "  class                 illustrations  precision  recall   AP50   AP75  AP50-95"
     for each in (facts["overall"], *facts["classes"]):
         shown = ("–" if each[name] is None else f"{each[name]:.3f}" for name in _FIGURES)
-        columns = "  ".join(f"{text:>{width}}" for text, width in zip(shown, (9, 6, 5, 7), strict=True))
+        columns = "  ".join(f"{text:>{width}}" for text, width in zip(shown, (9, 6, 5, 5, 7), strict=True))
         yield f"  {each['name'][:20]:<20}  {each['illustrations']:>13}  {columns}"
+    if intervals := facts["overall"]["intervals"]:
+        bounds = (f"{low:.2f} to {high:.2f}" for low, high in (intervals[name] for name in ("ap50", "ap75")))
+        drawn = f"{facts['documents']} documents" if facts["documents"] else "pages of one document"
+        yield f"  95 % intervals, from resampled {drawn}: AP50 {next(bounds)}, AP75 {next(bounds)}"
     for page in facts["unreadable"][:10]:
         yield f"  {page['image_name']} failed: {page['reason']}"
     yield f"  {out}: report.json, curve.png, images/"

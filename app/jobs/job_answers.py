@@ -196,7 +196,12 @@ class ClassFigures(TypedDict):
     precision: Annotated[float | None, Field(description="The share of detections that are correct.")]
     recall: Annotated[float | None, Field(description="The share of labelled boxes that were detected.")]
     ap50: Annotated[float | None, Field(description="The average precision at IoU 0.5.")]
+    ap75: Annotated[float | None, Field(description="The average precision at IoU 0.75.")]
     ap50_95: Annotated[float | None, Field(description="The mean of the average precisions at IoU 0.5, 0.55 … 0.95.")]
+    intervals: Annotated[
+        dict[str, list[float]],
+        Field(description="The 95 % interval of each metric by name; empty when there are too few pages."),
+    ]
 
 
 class Evaluation(TypedDict):
@@ -216,6 +221,12 @@ class Evaluation(TypedDict):
     ignored_classes: Annotated[list[str], Field(description="Classes of the weights that are missing in the data set.")]
     missing_classes: Annotated[list[str], Field(description="Classes of the data set that are missing in the weights.")]
     drawn: NotRequired[Annotated[Count, Field(description="The number of pages with a comparison image.")]]
+    documents: Annotated[
+        Count, Field(description="The number of documents that the intervals compare; 0 if they compare pages.")
+    ]
+    calibration_error: Annotated[
+        float | None, Field(description="The mean difference between confidences and the share of correct detections.")
+    ]
 
 
 class TrainingJob(JobAnswer):
@@ -233,6 +244,10 @@ class TrainingJob(JobAnswer):
     ]
     figures: Annotated[
         dict[str, Evaluation] | None, Field(description="The metrics of the new weights, by split of the data set.")
+    ]
+    figures_before: Annotated[
+        dict[str, Evaluation] | None,
+        Field(description="The metrics of the initial weights on the same pages; null if the classes differ."),
     ]
     deliveries: list[DeliveryAnswer]
 

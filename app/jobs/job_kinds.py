@@ -140,6 +140,7 @@ def _describe_training(job: Job) -> dict[str, Any]:
         "weights": learned.get("weights"),
         "last_epoch": learned.get("last_epoch"),
         "figures": learned.get("figures"),
+        "figures_before": learned.get("figures_before"),
     }
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from app.detection.weights_description import Description
 from app.training.datasets import Dataset, Split
+from app.training.metrics import METRICS
 
-_HEAD = "| class | illustrations | precision | recall | AP50 | AP50-95 |"
+_HEAD = "| class | illustrations | precision | recall | AP50 | AP75 | AP50-95 |"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class TrainingRun:
         epochs: Number of epochs.
         size: Longer side of the network's input, in pixels.
         figures: Metrics of the new weights by split, as :meth:`~app.training.metrics.Evaluation.as_json` returns them.
+        figures_before: Metrics of the start weights on the same pages; None if they have other classes.
         finished: End of the training, in seconds since the Unix epoch.
     """
 
@@ -29,6 +31,7 @@ class TrainingRun:
     epochs: int
     size: int
     figures: Mapping[str, Mapping[str, Any]]
+    figures_before: Mapping[str, Mapping[str, Any]] | None
     finished: float
 
 
@@ -46,12 +49,15 @@ def format_card(name: str, weights: Description, run: TrainingRun) -> str:
     }
     head = [f"# {name}", "", "| | |", "| --- | --- |", *(f"| {row} | {_cell(text)} |" for row, text in rows.items())]
     data = ["", "## Data", "", _describe_data(run.dataset), ""]
-    return "\n".join([*head, *data, "## Results", *_format_reports(run.figures)]) + "\n"
+    results = ["## Results", *_format_reports(run.figures)]
+    if run.figures_before:
+        results += ["", "## The start weights on the same pages", *_format_reports(run.figures_before)]
+    return "\n".join([*head, *data, *results]) + "\n"
 
 
 def _describe_data(dataset: Dataset) -> str:
     splits = "; ".join(f"{name}: {_count(split)}" for name, split in dataset.splits.items())
-    kept = "The network was trained on `train`; the epoch with the best metrics on `val` was kept."
+    kept = "The network was trained on `train`. The epoch with the best metrics on `val` was kept and calibrated there."
     return f"Data set `{dataset.name}`. {splits}. {kept}"
 
 
@@ -63,18 +69,32 @@ def _format_reports(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for split, report in reports.items():
         measured = f"at confidence {report['confidence']:g} and IoU {report['iou']:g}"
-        lines += ["", f"{report['pages']} pages of `{split}`, {measured}:", "", _HEAD, "| --- " * 6 + "|"]
+        lines += ["", f"{report['pages']} pages of `{split}`, {measured}:", "", _HEAD, "| --- " * 7 + "|"]
         lines += [_format_class(each) for each in (report["overall"], *report["classes"])]
+        lines += _explain(report)
     return lines
 
 
 def _format_class(figures: Mapping[str, Any]) -> str:
-    shown = [_number(figures[name]) for name in ("precision", "recall", "ap50", "ap50_95")]
+    shown = [_format_figure(figures, name) for name in METRICS]
     return f"| {_cell(figures['name'])} | {figures['illustrations']} | {' | '.join(shown)} |"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _explain(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if report["overall"]["intervals"]:
+        drawn = f"{report['documents']} documents" if report["documents"] else "pages, which are all of one document"
+        lines += ["", f"In brackets: 95 % intervals, from resampled {drawn}."]
+    if report["calibration_error"] is not None:
+        lines += ["", f"Expected calibration error of the confidences: {report['calibration_error']:.3f}."]
+    return lines
+
+
+def _format_figure(figures: Mapping[str, Any], name: str) -> str:
+    if figures[name] is None:
+        return "–"
+    low_high = figures["intervals"].get(name)
+    return f"{figures[name]:.3f}" + (f" ({low_high[0]:.2f}–{low_high[1]:.2f})" if low_high else "")
 
 
 def _cell(text: str) -> str:

@@ -24,9 +24,11 @@ from app.detection.detector import Detector, DetectorConfig
 from app.errors import RequestError
 from app.images.pixels import UNREADABLE
 from app.storage import write_atomic
+from app.training.calibration import measure_calibration_error
 from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
+from app.training.intervals import add_intervals
 from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels, load_page
 from app.training.metrics import Evaluation, UnreadablePage, evaluate_pages
 
@@ -66,9 +68,10 @@ def evaluate(
         RequestError: If the data set has no such split, or shares no class with the weights.
     """
     paths, class_map = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
-    pages, unreadable = _detect_pages(detector, paths, class_map, report)
+    pages, unreadable = detect_pages(detector, paths, class_map, report)
     evaluation = replace(
-        evaluate_pages(pages, dataset.classes, confidence),
+        add_intervals(evaluate_pages(pages, dataset.classes, confidence), pages),
+        calibration_error=measure_calibration_error(pages),
         unreadable=tuple(unreadable),
         ignored_classes=tuple(name for class_id, name in detector.class_names.items() if class_id not in class_map),
         missing_classes=tuple(name for place, name in enumerate(dataset.classes) if place not in class_map.values()),
@@ -81,10 +84,20 @@ def evaluate(
     return evaluation
 
 
-def _detect_pages(
+def detect_pages(
     detector: Detector, paths: Sequence[tuple[Path, Path]], class_map: Mapping[int, int], report: Report
 ) -> tuple[list[LabelledPage], list[UnreadablePage]]:
-    """Detect on every readable page, several batches at the same time."""
+    """Detect on every readable page, several batches at the same time.
+
+    Args:
+        detector: Detector with the settings of :data:`EVALUATION_CONFIG`.
+        paths: Image and label file of each page.
+        class_map: The data set's class id for each class id of the weights, see :func:`match_classes`.
+        report: Callback after each batch, with the number of pages done and of all pages.
+
+    Returns:
+        The pages that could be read, and those that could not.
+    """
     detected: list[LabelledPage] = []
     unreadable: list[UnreadablePage] = []
     # Detection jobs request images 1.25 times larger than the network's input.

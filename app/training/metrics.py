@@ -1,11 +1,13 @@
 """Metrics of detections against the ground truth: precision, recall and average precision, per class and overall.
 
+    evaluation = evaluate_pages(pages, class_names, confidence)
+
 A detection is correct if its IoU with an unmatched true box of its class reaches the threshold. Detections are matched
 in order of confidence, highest first. Average precision is computed by ultralytics, as in the epochs of a training.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +18,10 @@ from app.detection.boxes import Detections, compute_iou
 from app.training.labelled_page import LabelledPage
 
 _DIGITS = 4
+# The metrics of a class, by name.
+METRICS = ("precision", "recall", "ap50", "ap75", "ap50_95")
+# Low and high bound of a metric.
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class ClassFigures:
         right: Number of correct detections among them, at IoU 0.5.
         average_precisions: Average precision at IoU 0.5, 0.55 … 0.95; empty without true boxes.
         precision_at_recall: Interpolated precision at recall 0, 0.01 … 1, at IoU 0.5; empty without true boxes.
+        intervals: 95 % interval of each metric by name, see :mod:`app.training.intervals`; empty where unknown.
     """
 
     name: str
@@ -37,6 +44,7 @@ class ClassFigures:
     right: int
     average_precisions: Sequence[float] = ()
     precision_at_recall: Sequence[float] = field(default=(), repr=False)
+    intervals: Mapping[str, Interval] = field(default_factory=dict, repr=False)
 
     @property
     def precision(self) -> float | None:
@@ -51,13 +59,19 @@ class ClassFigures:
         return self.average_precisions[0] if self.average_precisions else None
 
     @property
+    def ap75(self) -> float | None:
+        return self.average_precisions[5] if self.average_precisions else None
+
+    @property
     def ap50_95(self) -> float | None:
         return sum(self.average_precisions) / len(self.average_precisions) if self.average_precisions else None
 
     def as_json(self) -> dict[str, Any]:
-        figures = {name: _round(getattr(self, name)) for name in ("precision", "recall", "ap50", "ap50_95")}
         counts = {"name": self.name, "illustrations": self.illustrations, "found": self.found, "right": self.right}
-        return {**counts, **figures, "precision_at_recall": [_round(value) for value in self.precision_at_recall]}
+        intervals = {name: [_round(bound) for bound in interval] for name, interval in self.intervals.items()}
+        curve = [_round(value) for value in self.precision_at_recall]
+        figures = {name: _round(getattr(self, name)) for name in METRICS}
+        return {**counts, **figures, "intervals": intervals, "precision_at_recall": curve}
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,8 @@ class Evaluation:
         ignored_classes: Classes of the weights that are not in the data set; their detections are not counted.
         missing_classes: Classes of the data set that the weights do not have; all their boxes count as missed.
         drawn: Number of pages with a comparison image.
+        documents: Number of documents that the intervals compare; 0 if they compare pages, or without intervals.
+        calibration_error: Expected calibration error of the detections, see :mod:`app.training.calibration`.
     """
 
     pages: int
@@ -108,6 +124,8 @@ class Evaluation:
     ignored_classes: tuple[str, ...] = ()
     missing_classes: tuple[str, ...] = ()
     drawn: int = 0
+    documents: int = 0
+    calibration_error: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of ``report.json``; None where a metric is undefined."""
@@ -129,6 +147,8 @@ class Evaluation:
             "ignored_classes": list(self.ignored_classes),
             "missing_classes": list(self.missing_classes),
             "drawn": self.drawn,
+            "documents": self.documents,
+            "calibration_error": _round(self.calibration_error),
         }
 
 
@@ -143,19 +163,37 @@ _STEPS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
-class _Matches:
-    """The detections of all pages, highest confidence first, and whether each is correct at each threshold."""
+class Matches:
+    """The detections of pages, highest confidence first, and the true boxes.
+
+    Attributes:
+        confidence: ``(n,)`` confidences of the detections.
+        class_id: ``(n,)`` class ids of the detections.
+        correct: ``(n, 10)``: whether a detection is correct at each of ``THRESHOLDS``.
+        true_ids: ``(m,)`` class ids of the true boxes.
+    """
 
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int64]
     correct: NDArray[np.bool_]
+    true_ids: NDArray[np.int64]
 
-    def count(self, confidence: float, classes: int) -> tuple[list[int], list[int]]:
-        """Return the number of detections at a confidence and of correct ones among them, each by class id."""
+    @classmethod
+    def join(cls, pages: Sequence["Matches"]) -> "Matches":
+        """Return the matches of several pages as one."""
+        confidence = np.concatenate([np.zeros(0, np.float32), *(page.confidence for page in pages)])
+        class_id = np.concatenate([np.zeros(0, np.int64), *(page.class_id for page in pages)])
+        correct = np.concatenate([np.zeros((0, len(THRESHOLDS)), np.bool_), *(page.correct for page in pages)])
+        true_ids = np.concatenate([np.zeros(0, np.int64), *(page.true_ids for page in pages)])
+        order = np.argsort(-confidence, kind="stable")
+        return cls(confidence[order], class_id[order], correct[order], true_ids)
+
+    def count(self, confidence: float, classes: int) -> tuple[list[int], list[int], list[int]]:
+        """Return, by class id, the true boxes, the detections at a confidence, and the correct ones among them."""
         sure = self.confidence >= np.float32(confidence)
-        chosen = sure, sure & self.correct[:, 0]
-        found, right = (np.bincount(self.class_id[each], minlength=classes).tolist() for each in chosen)
-        return found, right
+        chosen = self.true_ids, self.class_id[sure], self.class_id[sure & self.correct[:, 0]]
+        true, found, right = (np.bincount(each, minlength=classes).tolist() for each in chosen)
+        return true, found, right
 
 
 def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], confidence: float) -> Evaluation:
@@ -166,44 +204,47 @@ def evaluate_pages(pages: Sequence[LabelledPage], class_names: Sequence[str], co
         class_names: Class names by class id.
         confidence: Least confidence for precision and recall; average precision uses every detection.
     """
-    matches = _match(pages)
-    true_ids = np.concatenate([np.zeros(0, np.int64), *(page.true.class_id for page in pages)])
-    true = np.bincount(true_ids, minlength=len(class_names)).tolist()
-    found, right = matches.count(confidence, len(class_names))
-    precisions = _measure_precisions(matches, true_ids)
-    means = [np.mean(each, axis=0).tolist() for each in zip(*precisions.values(), strict=True)]
+    matches = Matches.join([match_page(page) for page in pages])
+    overall, *classes = measure_classes(matches, class_names, confidence)
     return Evaluation(
         pages=len(pages),
         empty_pages=sum(not len(page.true) for page in pages),
         confidence=confidence,
         iou=float(THRESHOLDS[0]),
-        overall=ClassFigures("all", sum(true), sum(found), sum(right), *means),
-        classes=tuple(
-            ClassFigures(name, *counts, *precisions.get(class_id, ()))
-            for class_id, (name, *counts) in enumerate(zip(class_names, true, found, right, strict=True))
-        ),
-        best_confidence=_find_best_confidence(matches, len(true_ids)),
-        curve=tuple(_build_curve(matches, len(true_ids))),
+        overall=overall,
+        classes=tuple(classes),
+        best_confidence=_find_best_confidence(matches),
+        curve=tuple(_build_curve(matches)),
     )
+
+
+def measure_classes(matches: Matches, class_names: Sequence[str], confidence: float) -> list[ClassFigures]:
+    """Return the metrics over all classes, then those of each class."""
+    counts = matches.count(confidence, len(class_names))
+    precisions = _measure_precisions(matches)
+    means = [np.mean(each, axis=0).tolist() for each in zip(*precisions.values(), strict=True)]
+    true, found, right = counts
+    return [ClassFigures("all", sum(true), sum(found), sum(right), *means)] + [
+        ClassFigures(name, true[row], found[row], right[row], *precisions.get(row, ()))
+        for row, name in enumerate(class_names)
+    ]
 
 
 def count_errors(page: LabelledPage, confidence: float) -> int:
     """Return the number of false positives and missed true boxes of a page at a confidence."""
     sure = page.found.confidence >= np.float32(confidence)
     found = Detections(page.found.xyxy[sure], page.found.confidence[sure], page.found.class_id[sure])
-    right = int(_match_page(replace(page, found=found))[:, 0].sum())
+    right = int(match_page(replace(page, found=found)).correct[:, 0].sum())
     return len(found) - right + len(page.true) - right
 
 
-def _match(pages: Sequence[LabelledPage]) -> _Matches:
-    confidence = np.concatenate([np.zeros(0, np.float32), *(page.found.confidence for page in pages)])
-    class_id = np.concatenate([np.zeros(0, np.int64), *(page.found.class_id for page in pages)])
-    correct = np.concatenate([np.zeros((0, len(THRESHOLDS)), np.bool_), *map(_match_page, pages)])
-    order = np.argsort(-confidence, kind="stable")
-    return _Matches(confidence[order], class_id[order], correct[order])
+def match_page(page: LabelledPage) -> Matches:
+    """Match the detections of a page with its true boxes."""
+    found = page.found
+    return Matches(found.confidence, found.class_id, _find_correct(page), page.true.class_id)
 
 
-def _match_page(page: LabelledPage) -> NDArray[np.bool_]:
+def _find_correct(page: LabelledPage) -> NDArray[np.bool_]:
     """Return whether each detection is correct at each threshold, ``(n, 10)``."""
     correct = np.zeros((len(page.found), len(THRESHOLDS)), dtype=bool)
     if not len(page.true):
@@ -217,14 +258,14 @@ def _match_page(page: LabelledPage) -> NDArray[np.bool_]:
     return correct
 
 
-def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[int, tuple[list[float], list[float]]]:
+def _measure_precisions(matches: Matches) -> dict[int, tuple[list[float], list[float]]]:
     """Return average precisions by threshold and precisions by recall, for each class with true boxes."""
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics()
     from ultralytics.utils.metrics import ap_per_class  # imports torch, which workers of other queues do not need
 
-    results = ap_per_class(matches.correct, matches.confidence, matches.class_id, true_ids)
+    results = ap_per_class(matches.correct, matches.confidence, matches.class_id, matches.true_ids)
     averages, class_ids, recalls, precisions = results[5], results[6], results[10], results[11]
     return {
         class_id: (averages[row].tolist(), np.interp(_STEPS, recalls, precisions[row]).tolist())
@@ -232,17 +273,18 @@ def _measure_precisions(matches: _Matches, true_ids: NDArray[np.int64]) -> dict[
     }
 
 
-def _find_best_confidence(matches: _Matches, true: int) -> float | None:
+def _find_best_confidence(matches: Matches) -> float | None:
     """Return the confidence with the highest F1; None if no detection is correct."""
     found = np.arange(1, len(matches.confidence) + 1)
-    f1 = 2 * matches.correct[:, 0].cumsum() / (found + true)
+    f1 = 2 * matches.correct[:, 0].cumsum() / (found + len(matches.true_ids))
     # Detections with equal confidence are counted together.
     f1[:-1][matches.confidence[:-1] == matches.confidence[1:]] = 0
     return float(matches.confidence[f1.argmax()]) if f1.any() else None
 
 
-def _build_curve(matches: _Matches, true: int) -> Iterator[CurvePoint]:
+def _build_curve(matches: Matches) -> Iterator[CurvePoint]:
     """Yield precision and recall of all detections at 101 confidences."""
+    true = len(matches.true_ids)
     hits = np.append(0, matches.correct[:, 0].cumsum()).tolist()
     counts = np.searchsorted(-matches.confidence, -_STEPS.astype(np.float32), side="right").tolist()
     for confidence, found in zip(_STEPS.tolist(), counts, strict=True):

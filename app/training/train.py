@@ -18,6 +18,7 @@ from app.detection.weights import isolate_ultralytics, load_checkpoint, load_net
 from app.devices import shrink_to_memory
 from app.errors import TrainingError, WeightsError
 from app.storage import write_atomic
+from app.training.calibration import Calibration, calibrate
 from app.training.datasets import Dataset
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ def count_epochs(folder: Path) -> int:
     return load_checkpoint(find_checkpoint(folder))["epoch"] + 1 if find_checkpoint(folder).exists() else 0
 
 
-def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
+def save_weights(folder: Path, path: Path, config: TrainingConfig, calibration: Calibration | None = None) -> None:
     """Write the best weights of a training to a file for the model store, in half precision.
+
+    Their confidences are calibrated, if the kind of network allows it.
 
     Optimizer state and paths of this server, which a checkpoint of ultralytics contains, are left out. The bytes are
     the same on every call, so repeating the call after an interruption is safe.
@@ -134,6 +137,8 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig) -> None:
     best = folder / "weights" / "best.pt"
     learned = load_checkpoint(best if best.exists() else find_checkpoint(folder))
     network = learned["ema"]
+    if calibration:
+        calibrate(network, calibration)
     network.args = {"task": "detect", "imgsz": config.size}
     content = BytesIO()
     record = {

@@ -41,35 +41,37 @@ def list_datasets() -> ResponseReturnValue:
     answer: Any = uploads.list_datasets()
     datasets, services = answer.get_json()["datasets"], current_services
     jobs = services.jobs.list_recent(g.client.id, None, REMEMBERED)
-    rows = {each["name"]: [row for job in jobs if (row := _find_row(job, each["name"]))] for each in datasets}
+    rows = {each["name"]: [row for job in jobs for row in _list_rows(job, each["name"])] for each in datasets}
     return render_template(
         "datasets.html",
         datasets=datasets,
         rows=rows,
         models=[*services.models.list_weights()],
         epochs=DEFAULT_EPOCHS,
-        held_out=HELD_OUT,
     )
 
 
 @pages.post("/datasets/train")
 def start_training() -> ResponseReturnValue:
-    """Start a training as ``POST /train-model`` does, and evaluate its start weights as ``POST /test-model`` does."""
+    """Start a training as ``POST /train-model`` does."""
     answer: Any = submissions.train_model()
     flash(answer.get_json()["message"], "done")
-    submissions.test_model()
     return redirect(url_for("pages.show_job", job_id=answer.get_json()["job_id"]))
 
 
-def _find_row(job: Job, dataset: str) -> Row | None:
-    """Return the figures of a job on the held-out pages of a data set; None for other jobs."""
-    found = (job.coverage or {}).get("figures") or {}
+def _list_rows(job: Job, dataset: str) -> list[Row]:
+    """Return the figures of a job on the held-out pages of a data set, before and after a training."""
+    learned = job.coverage or {}
+    found = learned.get("figures") or {}
     if job.kind == TRAINING.name and job.request["data"] == dataset:
-        weights = (job.coverage or {}).get("weights") or job.request["name"] or job.id[:8]
-        return Row(job, weights, found.get(HELD_OUT, {}).get("overall", {}))
+        weights = learned.get("weights") or job.request["name"] or job.id[:8]
+        rows = [Row(job, weights, found.get(HELD_OUT, {}).get("overall", {}))]
+        if before := learned.get("figures_before"):
+            rows.append(Row(job, job.model_label or job.request["model"], before[HELD_OUT]["overall"]))
+        return rows
     is_evaluation = job.kind == EVALUATION.name and job.request["dataset"] == dataset
     return (
-        Row(job, job.request["model"], found.get("overall", {}))
+        [Row(job, job.request["model"], found.get("overall", {}))]
         if is_evaluation and job.request["split"] == HELD_OUT
-        else None
+        else []
     )

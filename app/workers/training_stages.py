@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.database.tables import Job
 from app.detection.weights import Weights
 from app.detection.weights_description import DEFAULT_SIZE
-from app.errors import DatabaseUnavailable, LeaseLost
+from app.errors import DatabaseUnavailable, LeaseLost, RequestError
 from app.jobs import State, TrainingRequest
 from app.jobs.states import RUN
 from app.services import Services
@@ -41,18 +42,28 @@ def run(services: Services, job: Job) -> State | None:
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.pipelines.training import work as training
+    from app.training.datasets import load_dataset
     from app.training.evaluate import EVALUATION_CONFIG
-    from app.training.train import TrainingConfig
+    from app.training.train import TrainingConfig, count_epochs
 
     start = _find_start(services, job)
     services.jobs.record_start(job)
     monitor = _JobMonitor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, services.choose_model_size(start), s.training_batch_size, s.device)
+    evaluation_config = replace(EVALUATION_CONFIG, size=config.size, batch_size=s.batch_size, device=s.device)
+
+    dataset = load_dataset(folder.dataset)
+
+    def evaluate(weights: Path, out: Path) -> dict[str, Any]:
+        return training.evaluate_splits(dataset, weights, out, evaluation_config, s.confidence, monitor.heartbeat)
+
+    if not count_epochs(folder.training):
+        with suppress(RequestError):  # the start weights have other classes
+            monitor.report(0, {"figures_before": evaluate(start.path, folder.results / "before")})
     if not training.run_training(folder, start.path, config, monitor, _open_tracker(services, job)):
         return State.RUNNING
-    evaluation_config = replace(EVALUATION_CONFIG, size=config.size, batch_size=s.batch_size, device=s.device)
-    figures = training.evaluate_weights(folder, evaluation_config, s.confidence, monitor.heartbeat)
-    monitor.record(request.epochs, {"figures": figures})
+    training.calibrate_weights(folder, config, evaluation_config, monitor.heartbeat)
+    monitor.record(request.epochs, {"figures": evaluate(folder.weights, folder.results)})
     return None
 
 
@@ -118,7 +129,8 @@ def deliver(services: Services, job: Job) -> State | None:
     if "weights" not in known:  # otherwise an earlier try has published them
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
-        run = TrainingRun(start, dataset, request.epochs, size, known["figures"], time.time())
+        figures, before = known["figures"], known.get("figures_before")
+        run = TrainingRun(start, dataset, request.epochs, size, figures, before, time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})

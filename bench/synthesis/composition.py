@@ -6,11 +6,13 @@ import numpy as np
 
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
-from bench.synthesis.ink import Array, draw_ink, resize
+from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
+from bench.synthesis.ink import Array, draw_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
 from bench.synthesis.setting import Box, Place, Setting
-from bench.synthesis.sheets import Cut, Sheet
+from bench.synthesis.sheets import Cut, Sheet, choose_cut
 from bench.synthesis.wear import age
+from bench.synthesis.whole_pages import set_newspaper, set_title_page
 
 MANUSCRIPTS = ("cremma", "mss15", "incunable15")
 Step = Callable[[Setting, Sequence[Cut]], None]
@@ -23,24 +25,6 @@ def set_cut(s: Setting, cuts: Sequence[Cut]) -> None:
     flat = ink.shape[1] > 3 * ink.shape[0]
     places: tuple[Place, ...] = (s.at_head, s.at_head, s.in_text) if flat else (s.anywhere, s.in_text, s.below)
     s.place(s.fit(ink, wide), places[s.rng.integers(3)])
-
-
-def choose_cut(rng: np.random.Generator, cuts: Sequence[Cut]) -> tuple[Array, float]:
-    """Choose an illustration at random, each kind of document with the same probability.
-
-    The illustration may be mirrored, stretched, lightened or darkened.
-
-    Returns:
-        Its ink, and its original width as a share of its page's width.
-    """
-    kinds = sorted({cut.kind for cut in cuts})
-    kind = kinds[rng.integers(len(kinds))]
-    chosen = [cut for cut in cuts if cut.kind == kind]
-    cut = chosen[rng.integers(len(chosen))]
-    ink = cut.ink[:, ::-1] if rng.random() < 0.5 else cut.ink
-    if rng.random() < 0.3:
-        ink = resize(ink, max(8, round(ink.shape[1] * rng.uniform(0.75, 1.3))), ink.shape[0])
-    return np.power(ink, rng.uniform(0.6, 1.2)), cut.share
 
 
 def set_diagram(s: Setting, cuts: Sequence[Cut]) -> None:
@@ -60,6 +44,31 @@ def set_band(s: Setting, cuts: Sequence[Cut]) -> None:
 def set_tailpiece(s: Setting, cuts: Sequence[Cut]) -> None:
     """Place a tailpiece below the text or in its lower half."""
     s.place(s.fit(draw_tailpiece(s.rng), s.size[0] * s.rng.uniform(0.06, 0.35)), s.below)
+
+
+def set_plant(s: Setting, cuts: Sequence[Cut]) -> None:
+    """Place a plant, often as high as the page."""
+    s.place(
+        s.fit(draw_plant(s.rng), s.size[0] * s.rng.uniform(0.2, 0.85)), s.in_text, margin=int(s.rng.integers(0, 10))
+    )
+
+
+def set_survey(s: Setting, cuts: Sequence[Cut]) -> None:
+    """Place a survey in thin lines."""
+    where = s.in_text if s.rng.random() < 0.7 else s.anywhere
+    s.place(s.fit(draw_survey(s.rng), s.size[0] * s.rng.uniform(0.2, 0.8)), where, margin=int(s.rng.integers(0, 8)))
+
+
+def set_roundel(s: Setting, cuts: Sequence[Cut]) -> None:
+    """Place one to four roundels of the same size."""
+    wide = s.size[0] * s.rng.uniform(0.08, 0.4)
+    for _ in range(s.rng.choice([1, 1, 2, 4])):
+        s.place(s.fit(draw_roundel(s.rng, choose_cut(s.rng, cuts)[0]), wide), s.in_text)
+
+
+def set_photograph(s: Setting, cuts: Sequence[Cut]) -> None:
+    """Place a photograph in print."""
+    s.place(s.fit(draw_photograph(s.rng), s.size[0] * s.rng.uniform(0.15, 0.9)), s.in_text)
 
 
 def set_fleuron(s: Setting, cuts: Sequence[Cut]) -> None:
@@ -86,29 +95,6 @@ def set_title(s: Setting, cuts: Sequence[Cut]) -> None:
         s.place(ornament, lambda wide, high: (x, y), margin=0)
 
 
-def set_title_page(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Clear the page and make it a title page: centred lines of several sizes, and a vignette or a plate."""
-    width, height = s.size
-    left, top, right, bottom = s.block
-    plate = s.rng.random() < 0.3
-    if s.is_taken((0, 0, width, height)):
-        return
-    s.wipe((max(0, left - width // 12), max(0, top - height // 12), right + width // 12, bottom + height // 12))
-    ink, _ = choose_cut(s.rng, cuts) if s.rng.random() < 0.7 else (draw_fleuron(s.rng), 0)
-    share = s.rng.uniform(0.5, 0.95) if plate else s.rng.uniform(0.08, 0.5)
-    ink = s.fit(ink, share * width)
-    picture = int(height * (s.rng.uniform(0.08, 0.2) if plate else s.rng.uniform(0.3, 0.7)))
-    s.place(ink, lambda wide, high: ((left + right - wide) // 2, min(picture, height - high - 3)))
-    y = int(height * s.rng.uniform(0.06, 0.15))
-    while y < height * 0.88:
-        line = draw_line(s.rng, int(height * s.rng.choice([0.014, 0.018, 0.025, 0.04])))
-        line = line[:, : int(0.8 * width)]
-        x = max(3, (left + right - line.shape[1]) // 2)
-        if not s.is_taken((x, y, x + line.shape[1], y + line.shape[0])) and s.rng.random() < (0.2 if plate else 0.9):
-            draw_ink(s.page, line, x, y)
-        y += int(line.shape[0] * s.rng.uniform(1.4, 3))
-
-
 # Relative frequency of each step: on prints, and on manuscripts and illuminated incunables (`MANUSCRIPTS`).
 STEPS: dict[Step, tuple[float, float]] = {
     set_cut: (0.33, 0.42),
@@ -117,7 +103,12 @@ STEPS: dict[Step, tuple[float, float]] = {
     set_title: (0.12, 0.04),
     set_tailpiece: (0.08, 0.03),
     set_fleuron: (0.09, 0.03),
-    set_title_page: (0.08, 0.04),
+    set_title_page: (0.1, 0.04),
+    set_plant: (0.06, 0.16),
+    set_survey: (0.05, 0.08),
+    set_roundel: (0.05, 0.1),
+    set_photograph: (0.02, 0.0),
+    set_newspaper: (0.08, 0.0),
 }
 
 
@@ -146,5 +137,5 @@ def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Gene
 def is_visible(page: Array, box: Box) -> bool:
     """Return whether a box still has visible contrast: faint lines may vanish in a two-tone scan."""
     x1, y1, x2, y2 = box
-    dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (2, 90))
+    dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (0.3, 90))
     return bool(light - dark > 18)

@@ -9,27 +9,27 @@ from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, c
 from bench.synthesis.letters import draw_letters, make_words
 
 FINE = 3  # lines are drawn at this scale and then reduced, so that they can be thinner than a pixel
-SIDE = 320  # pixels
 
-Pen = Callable[[np.ndarray, bool], None]  # (points, closed)
+Draw = Callable[[np.ndarray, np.ndarray], None]  # (mask, corners in pixels of the mask)
 
 
 class Drawing:
-    """A square canvas of ``SIDE`` pixels, with two ink colours.
+    """A square canvas with two ink colours.
 
     Lines have the first colour unless ``second`` is set; letters have the second. Coordinates are between 0 and 1.
 
     Attributes:
         rng: Random generator.
-        ink: Ink drawn so far, ``(SIDE, SIDE, 3)``.
+        side: Width and height, in pixels.
+        ink: Ink drawn so far, ``(side, side, 3)``.
         inks: The two colours.
         strength: Opacity of the ink, from 0 to 1.
         width: Width of the lines, in pixels at the scale ``FINE``.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.ink = np.ones((SIDE, SIDE, 3), np.float32)
+    def __init__(self, rng: np.random.Generator, side: int = 320) -> None:
+        self.rng, self.side = rng, side
+        self.ink = np.ones((side, side, 3), np.float32)
         inks = [BLACK, BROWN, RED, BLUE]
         first, second = rng.choice(4, 2, p=(0.35, 0.25, 0.3, 0.1))
         self.inks = (inks[first], inks[second])
@@ -38,37 +38,49 @@ class Drawing:
 
     def line(self, points: np.ndarray, closed: bool = False, second: bool = False) -> None:
         """Draw a line through ``(n, 2)`` points."""
-        mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
-        corners = (np.asarray(points) * SIDE * FINE).round().astype(np.int32)
-        cv2.polylines(mask, [corners], closed, 255, self.width, cv2.LINE_AA)
-        self._draw(mask, self.inks[second], self.strength)
+
+        def draw(mask: np.ndarray, corners: np.ndarray) -> None:
+            cv2.polylines(mask, [corners], closed, 255, self.width, cv2.LINE_AA)
+
+        self._draw(draw, points, self.inks[second], self.strength)
 
     def circle(self, x: float, y: float, radius: float, second: bool = False) -> None:
         self.line(on_circle(x, y, radius, np.linspace(0, 2 * np.pi, 90)), closed=True, second=second)
 
     def wash(self, points: np.ndarray) -> None:
         """Fill an outline with a translucent colour."""
-        mask = np.zeros((SIDE * FINE, SIDE * FINE), np.uint8)
-        cv2.fillPoly(mask, [(np.asarray(points) * SIDE * FINE).round().astype(np.int32)], 255)
+
+        def fill(mask: np.ndarray, corners: np.ndarray) -> None:
+            cv2.fillPoly(mask, [corners], 255)
+
         colour = (RED, BLUE, GREEN, YELLOW)[self.rng.integers(4)]
-        self._draw(mask, colour, self.rng.uniform(0.2, 0.7))
+        self._draw(fill, points, colour, self.rng.uniform(0.2, 0.7))
 
     def write(self, x: float, y: float, words: int = 1, turn: float = 0) -> None:
         """Write small letters centred at a point, rotated by ``turn`` degrees."""
         text = make_words(self.rng, words, capitals=self.rng.random() < 0.3)[: int(self.rng.integers(1, 14))]
         word = draw_letters(text, int(self.rng.integers(9, 15)), "STIXGeneral.ttf")
-        mask = np.zeros((SIDE, SIDE), np.float32)
-        top, left = int(y * SIDE - word.shape[0] / 2), int(x * SIDE - word.shape[1] / 2)
+        mask = np.zeros((self.side, self.side), np.float32)
+        top, left = int(y * self.side - word.shape[0] / 2), int(x * self.side - word.shape[1] / 2)
         if top < 0 or left < 0:
             return
         spot = mask[top : top + word.shape[0], left : left + word.shape[1]]
         spot[:] = word[: spot.shape[0], : spot.shape[1]]
-        middle = cv2.getRotationMatrix2D((x * SIDE, y * SIDE), turn, 1)
-        self.ink *= colour_mask(cv2.warpAffine(mask, middle, (SIDE, SIDE)), self.inks[1], self.strength)
+        middle = cv2.getRotationMatrix2D((x * self.side, y * self.side), turn, 1)
+        self.ink *= colour_mask(cv2.warpAffine(mask, middle, (self.side, self.side)), self.inks[1], self.strength)
 
-    def _draw(self, mask: np.ndarray, colour: tuple[float, float, float], strength: float) -> None:
-        reduced = cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        self.ink *= colour_mask(reduced, colour, strength)
+    def _draw(self, draw: Draw, points: np.ndarray, colour: tuple[float, float, float], strength: float) -> None:
+        """Draw in the part of the canvas that the points cover."""
+        corners = (np.asarray(points) * self.side * FINE).round().astype(np.int32)
+        reach = self.width // FINE + 2  # half a line and its soft edge
+        x1, y1 = np.clip(corners.min(axis=0) // FINE - reach, 0, self.side - 1).tolist()
+        x2, y2 = np.clip(corners.max(axis=0) // FINE + reach, 1, self.side).tolist()
+        if x2 <= x1 or y2 <= y1:
+            return
+        mask = np.zeros(((y2 - y1) * FINE, (x2 - x1) * FINE), np.uint8)
+        draw(mask, corners - np.array([x1, y1]) * FINE)
+        reduced = cv2.resize(mask, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        self.ink[y1:y2, x1:x2] *= colour_mask(reduced, colour, strength)
 
 
 def on_circle(x: float, y: float, radius: float, angles: np.ndarray) -> np.ndarray:

@@ -1,16 +1,14 @@
 """Load the labelled pages that synthetic pages are made from, and cut out their illustrations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import Array, extract_ink
-
-# In these manuscripts, and in no others, the ground truth counts line fillers as illustrations.
-FILLED = "cremma"
-LOWEST = 0.03  # Share of the page's height. Lower labels of these manuscripts are line fillers.
+from bench.label_faults import find_faults
+from bench.synthesis.ink import Array, extract_ink, resize
 
 # Limits for illustrations that are cut out.
 LEAST = 0.015  # Least length of the shorter side, as a share of the page's height.
@@ -53,7 +51,7 @@ class Cut:
 
 
 def load_labels(page: Path) -> np.ndarray:
-    """Return the labels of an image file ``images/<split>/<stem>.jpg``, without line fillers (see ``FILLED``).
+    """Return the labels of an image file ``images/<split>/<stem>.jpg``, without those that contradict the definition.
 
     Returns:
         ``(n, 4)`` centres and sizes, relative to the size of the page.
@@ -61,7 +59,7 @@ def load_labels(page: Path) -> np.ndarray:
     path = page.parents[2] / "labels" / page.parent.name / f"{page.stem}.txt"
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
     boxes = np.array(rows, dtype=np.float64).reshape(-1, 5)[:, 1:]
-    return boxes[boxes[:, 3] >= LOWEST] if page.name.startswith(FILLED) else boxes
+    return boxes[~find_faults(page.name, boxes)]
 
 
 def format_labels(boxes: np.ndarray) -> str:
@@ -95,3 +93,21 @@ def cut_illustrations(sheet: Sheet) -> list[Cut]:
         if not small and high * wide <= 0.6 * width * height and wide <= FLATTEST * high:
             cuts.append(Cut(sheet.kind, extract_ink(sheet.pixels[y1:y2, x1:x2], paper), wide / width))
     return cuts
+
+
+def choose_cut(rng: np.random.Generator, cuts: Sequence[Cut]) -> tuple[Array, float]:
+    """Choose an illustration at random, each kind of document with the same probability.
+
+    The illustration may be mirrored, stretched, lightened or darkened.
+
+    Returns:
+        Its ink, and its original width as a share of its page's width.
+    """
+    kinds = sorted({cut.kind for cut in cuts})
+    kind = kinds[rng.integers(len(kinds))]
+    chosen = [cut for cut in cuts if cut.kind == kind]
+    cut = chosen[rng.integers(len(chosen))]
+    ink = cut.ink[:, ::-1] if rng.random() < 0.5 else cut.ink
+    if rng.random() < 0.3:
+        ink = resize(ink, max(8, round(ink.shape[1] * rng.uniform(0.75, 1.3))), ink.shape[0])
+    return np.power(ink, rng.uniform(0.6, 1.2)), cut.share

@@ -1,7 +1,9 @@
 """The steps of a training job, in this order:
 
-    1. run_training      train epoch by epoch; can be interrupted after each epoch and resumed
-    2. evaluate_weights  compute the metrics of the new weights on the validation and test pages
+    1. evaluate_splits    compute the metrics of the start weights on the validation and test pages
+    2. run_training       train epoch by epoch; can be interrupted after each epoch and resumed
+    3. calibrate_weights  calibrate the confidences of the new weights on the validation pages
+    4. evaluate_splits    compute the metrics of the new weights on the same pages
 
 In: a data set in the job's folder, start weights. Out: new weights, ``history.jsonl``, curves, metrics, pictures.
 ``publishing`` then copies the weights to the models folder.
@@ -16,9 +18,10 @@ from typing import Any, Protocol
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.weights import load_network
 from app.storage import JobFolder
+from app.training.calibration import fit_calibration
 from app.training.curves import draw_history
-from app.training.datasets import load_dataset
-from app.training.evaluate import evaluate
+from app.training.datasets import Dataset, load_dataset
+from app.training.evaluate import detect_pages, evaluate, match_classes
 from app.training.history import EpochRecord, append_epoch, load_history
 from app.training.metrics import Evaluation
 from app.training.tracking import Tracker
@@ -102,17 +105,29 @@ def run_training(
     return True
 
 
-def evaluate_weights(
-    folder: JobFolder, config: DetectorConfig, confidence: float, heartbeat: Callable[[], None]
+def calibrate_weights(
+    folder: JobFolder, training: TrainingConfig, config: DetectorConfig, heartbeat: Callable[[], None]
+) -> None:
+    """Fit the confidences of the new weights to the ``val`` pages, and write the weights again."""
+    dataset = load_dataset(folder.dataset)
+    save_weights(folder.training, folder.weights, training)  # not calibrated by an earlier try
+    detector = Detector(load_network(folder.weights), config)
+    class_map = match_classes(detector.class_names, dataset.classes)
+    pages, _ = detect_pages(detector, dataset.list_pages("val"), class_map, lambda *_: heartbeat())
+    save_weights(folder.training, folder.weights, training, fit_calibration(pages))
+
+
+def evaluate_splits(
+    dataset: Dataset, weights: Path, out: Path, config: DetectorConfig, confidence: float, heartbeat: Callable[[], None]
 ) -> dict[str, Any]:
-    """Evaluate the new weights on the ``val`` and ``test`` pages. Return the metrics by split."""
-    dataset, detector = load_dataset(folder.dataset), Detector(load_network(folder.weights), config)
+    """Evaluate weights on the ``val`` and ``test`` pages of a data set. Return the metrics by split.
 
-    def report(*_: int) -> None:
-        heartbeat()
-
+    Raises:
+        RequestError: If the weights and the data set share no class.
+    """
+    detector = Detector(load_network(weights), config)
     return {
-        split: summarise(evaluate(detector, dataset, split, folder.results / split, report, confidence))
+        split: summarise(evaluate(detector, dataset, split, out / split, lambda *_: heartbeat(), confidence))
         for split in ("val", "test")
         if split in dataset.splits
     }

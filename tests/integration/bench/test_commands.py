@@ -38,7 +38,7 @@ COMMAND_LINES = {
         f"--pages {{pages}} --batches 1 --calibration 1 {TIMING}",
         ["| torch, float32 |", "| OpenVINO, INT8 |", "| OpenVINO, INT8 and bfloat16 |"],
     ),
-    "evaluate": ("--pages {pages}", ["| all | 1 | 1 |", "| print17 | 1 | 1 |"]),
+    "accuracy": ("--pages {pages}", ["| all | 1 | 1 | 1 |", "| print17 | 1 | 1 | 1 |", "Expected calibration"]),
     "retrieval": (
         f"--pages {{pages}} --backbone {BACKBONE} --folder {{backbones}} --sheets {{out}}",
         ["| mirrored |", "| mirrored and narrower |"],
@@ -191,15 +191,15 @@ def test_readme_lists_the_same_commands_as_the_command_line(capsys: pytest.Captu
     ("line", "message"),
     [
         ("nothing", "`nothing` is not a command"),
-        ("evaluate --pages {out}", "has no JPEG images"),
-        ("evaluate --pages {document}/images", "neither labels nor illustrations.json"),
+        ("accuracy --pages {out}", "has no JPEG images"),
+        ("accuracy --pages {document}/images", "neither labels nor illustrations.json"),
         ("retrieval --pages {pages} --folder {backbones}", "weights"),
         ("retrieval --blocks {out}", "has no labelled prints"),
         ("sample --out {out} --font {out}/none.otf", "There is no font"),
     ],
 )
 def test_command_exits_with_a_message_when_data_is_missing(line: str, message: str, paths: dict[str, Path]) -> None:
-    if line.startswith("evaluate --pages {document}"):
+    if line.startswith("accuracy --pages {document}"):
         (paths["document"] / "illustrations.json").unlink()
     with pytest.raises(SystemExit, match=message):
         run(line, paths)

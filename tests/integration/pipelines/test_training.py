@@ -60,7 +60,8 @@ def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> Tr
 
 
 def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "start") -> str:
-    return publish(folder, models, names, TrainingRun(start, load_dataset(folder.dataset), 2, 64, {}, time.time()))
+    run = TrainingRun(start, load_dataset(folder.dataset), 2, 64, {}, None, time.time())
+    return publish(folder, models, names, run)
 
 
 def test_a_new_training_reports_no_epochs_of_an_earlier_try(tmp_path: Path, start: Path) -> None:

@@ -10,11 +10,13 @@ from app.detection.boxes import compute_iou
 from bench.synthesis.composition import STEPS, is_visible, set_page
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
+from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
 from bench.synthesis.wear import age
+from bench.synthesis.whole_pages import set_newspaper
 from bench.synthesis.writing import synthesise
 
 PAPER = (230, 220, 200)
@@ -38,22 +40,22 @@ def draw_sheet(picture: bool = False, name: str = "print16_a") -> Sheet:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """A folder with three training pages: two of a print, one of them with a picture, and a manuscript page.
+    """A folder with three training pages: two of a print, one of them with a picture, and a third.
 
-    The manuscript page has a picture and a line filler that is labelled as an illustration.
+    The third is of an incunable, and has a picture and an initial that is labelled as an illustration.
     """
     for part in ("images", "labels"):
         (tmp_path / part / "train").mkdir(parents=True)
     rows = {"print16_a": "", "print16_b": "0 0.5 0.71875 0.4 0.1875\n"}
-    rows["cremma_c"] = "0 0.5 0.71875 0.4 0.1875\n0 0.5 0.2 0.3 0.02\n"
+    rows["incunable15_btv1b8626772v_c"] = "0 0.5 0.71875 0.4 0.1875\n0 0.5 0.2 0.03 0.02\n"
     for name, text in rows.items():
         cv2.imwrite(str(tmp_path / "images" / "train" / f"{name}.jpg"), draw_page(bool(text))[..., ::-1])
         (tmp_path / "labels" / "train" / f"{name}.txt").write_text(text)
     return tmp_path
 
 
-def test_labels_of_line_fillers_are_left_out(pages: Path) -> None:
-    assert len(load_labels(pages / "images" / "train" / "cremma_c.jpg")) == 1
+def test_labels_of_initials_are_left_out(pages: Path) -> None:
+    assert len(load_labels(pages / "images" / "train" / "incunable15_btv1b8626772v_c.jpg")) == 1
     assert len(load_labels(pages / "images" / "train" / "print16_a.jpg")) == 0
 
 
@@ -85,7 +87,8 @@ def test_estimated_paper_has_the_colour_of_the_page_without_text() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_drawings_are_valid_ink(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    for ink in (draw_diagram(rng), draw_fleuron(rng), draw_tailpiece(rng), draw_band(rng, [])):
+    drawings = draw_diagram, draw_fleuron, draw_tailpiece, draw_plant, draw_survey, draw_photograph
+    for ink in (*(draw(rng) for draw in drawings), draw_band(rng, []), draw_roundel(rng, draw_diagram(rng))):
         assert ink.dtype == np.float32
         assert ink.shape[2] == 3
         assert ink.min() >= 0
@@ -96,14 +99,14 @@ def test_drawings_are_valid_ink(seed: int) -> None:
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
 def test_drawn_ink_lies_within_its_box(step) -> None:
     cuts = cut_illustrations(draw_sheet(picture=True))
-    for seed in range(12):
+    for seed in range(3 if step is set_newspaper else 12):
         s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(seed))
         step(s, cuts)
         outside = extract_ink(s.page, s.paper).min(axis=2) < 0.8
         for x1, y1, x2, y2 in s.boxes:
             assert is_visible(s.page, (x1, y1, x2, y2))
             outside[y1:y2, x1:x2] = False
-        if step.__name__ not in ("set_title", "set_title_page"):  # these two also draw text
+        if step.__name__ not in ("set_title", "set_title_page", "set_newspaper"):  # these also draw text
             assert not outside.any()
 
 

@@ -1,0 +1,3 @@
+"""Torch is imported before the first test: its import starts a process, which a unit test may not do."""
+
+import torch  # noqa: F401
