@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from app.detection.boxes import Detections
 from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
 from app.detection.streams import StreamedNetwork, choose_device
+from app.detection.voting import asks_for_voting, vote
 from app.detection.weights import isolate_ultralytics
 from app.detection.weights_files.library import load_library
 from app.devices import Batches, shrink_to_memory
@@ -90,6 +91,7 @@ class Detector(StreamedNetwork):
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
+        self._votes = asks_for_voting(network)
         self._batches = Batches(config.batch_size, ADVICE)
         with _blame_weights():
             fused: Any = network.fuse(verbose=False)
@@ -169,7 +171,10 @@ class Detector(StreamedNetwork):
             max_time_img=10.0,
             end2end=self._stretches or end2end,
         )
-        return [rows[:, :6].cpu().numpy() for rows in kept]
+        found = [rows[:, :6].cpu().numpy() for rows in kept]
+        if not self._votes:
+            return found
+        return [vote(rows, each.float().cpu().numpy()) for rows, each in zip(found, output, strict=True)]
 
     def _compute(self, batch: NDArray[np.uint8]) -> tuple[torch.dtype, torch.Tensor, bool]:
         """Run the network on a batch. Return its number format, its output, and whether the output needs no NMS."""

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.detection.voting import BOX_VOTING, needs_nms
 from app.detection.weights import isolate_ultralytics, load_checkpoint, load_network
 from app.devices import shrink_to_memory
 from app.errors import TrainingError, WeightsError
@@ -139,7 +140,7 @@ def save_weights(folder: Path, path: Path, config: TrainingConfig, calibration: 
     network = learned["ema"]
     if calibration:
         calibrate(network, calibration)
-    network.args = {"task": "detect", "imgsz": config.size}
+    network.args = {"task": "detect", "imgsz": config.size, BOX_VOTING: needs_nms(network)}
     content = BytesIO()
     record = {
         "epoch": -1,

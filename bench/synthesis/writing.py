@@ -4,12 +4,13 @@ The output folder has the same two subfolders. A page depends only on its number
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from bench.labelled_pages import add_pages_argument, list_images
+from bench.labelled_pages import list_images
 from bench.synthesis.composition import set_page
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_sheet
 
@@ -26,11 +27,11 @@ def write(sheet: Sheet, folder: Path, stem: str, quality: int) -> None:
     (folder / "labels" / "train" / f"{stem}.txt").write_text(format_labels(labels))
 
 
-def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) -> None:
+def synthesise(pages: Sequence[Path], out: Path, count: int, seed: int, first: int = 0) -> None:
     """Write synthetic pages. The same number, seed and training pages give the same bytes.
 
     Args:
-        pages: Folder of the training pages.
+        pages: Folders of the training pages.
         out: Output folder.
         count: Number of pages to write.
         seed: Seed of the random generator.
@@ -38,7 +39,7 @@ def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) ->
     """
     for part in ("images", "labels"):
         (out / part / "train").mkdir(parents=True, exist_ok=True)
-    sheets = [load_sheet(path, LONGER) for path in list_images(pages, "train")]
+    sheets = [load_sheet(path, LONGER) for folder in pages for path in list_images(folder, "train")]
     cuts = [cut for sheet in sheets for cut in cut_illustrations(sheet)]
     kinds = sorted({sheet.kind for sheet in sheets})
     for number in range(first, first + count):
@@ -51,7 +52,8 @@ def synthesise(pages: Path, out: Path, count: int, seed: int, first: int = 0) ->
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_pages_argument(parser)
+    text = "folders with images/train and labels/train in YOLO format"
+    parser.add_argument("--pages", type=Path, required=True, nargs="+", metavar="DIR", help=text)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--count", type=int, default=3000, help="number of pages (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first page (default: %(default)s)")

@@ -123,6 +123,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the recipes: one training stage on tiny images, and only a corner of each sample page."""
     stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
     monkeypatch.setattr(train_default_weights, "STAGES", (stage,))
+    monkeypatch.setattr(train_default_weights, "AVERAGED", {0: 1.0})
     monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
     monkeypatch.setattr(bench.sample.page, "HEIGHT", 250)
     monkeypatch.setattr(bench.sample.woodcut, "CUT", 1)

@@ -152,8 +152,8 @@ def test_aged_pages_keep_their_shape_and_value_range() -> None:
 
 
 def test_the_same_number_and_seed_give_the_same_page(pages: Path, tmp_path: Path) -> None:
-    synthesise(pages, tmp_path / "one", 4, seed=5)
-    synthesise(pages, tmp_path / "two", 1, seed=5, first=3)
+    synthesise([pages], tmp_path / "one", 4, seed=5)
+    synthesise([pages], tmp_path / "two", 1, seed=5, first=3)
     for part in ("images/train/synthetic_00003.jpg", "labels/train/synthetic_00003.txt"):
         assert (tmp_path / "one" / part).read_bytes() == (tmp_path / "two" / part).read_bytes()
     assert len(list((tmp_path / "one" / "images" / "train").iterdir())) == 4
