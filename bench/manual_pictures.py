@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/numbers.md from the sample document and the default weights.
+"""Draw the pictures of docs/numbers.md from the sample document and the default weights, and that of their model card.
 
-Writes ``box.png``, ``confidence.png`` and ``coverage.png``.
+Writes ``box.png``, ``confidence.png``, ``coverage.png`` and ``rule.png``.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from app.detection.boxes import Detections
 from app.detection.detector import DetectorConfig
 from app.images.overlays import FOUND, DrawnBox, Layer, draw_layer
 from bench.labelled_pages import add_weights_argument, list_images, open_detector
+from bench.rule_picture import draw_rule
 
 INK, GREY, LIGHT = (30, 30, 30), (110, 110, 110), (225, 225, 225)
 WIDTH, MARGIN = 1000, 90
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         "box": draw_box(page, boxes, name.name, paths.index(name) + 1),
         "confidence": draw_confidence(pages, found),
         "coverage": draw_coverage(pages, found),
+        "rule": draw_rule(),
     }.items():
         path = arguments.folder / f"{file}.png"
         picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -4,6 +4,7 @@
     weights_description  metadata of a weights file, read without torch
     trial                load weights in a subprocess and detect on a test page
     detector             ``Detector``: detect in batches, in several threads
+    voting               the mean of overlapping boxes, for weights that ask for it
     loading              load a detector, try its number format, keep it loaded
     precision            number formats of networks
     format_trials        trials of number formats: sample pages, stored results

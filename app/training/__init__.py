@@ -28,6 +28,8 @@ Evaluation:
     evaluate         detect on the pages of a split; write metrics, curve and comparison images
     labelled_page    one page: its pixels, its ground truth, its detections
     metrics          precision, recall and average precision
+    intervals        95 % intervals of the metrics, over documents
+    calibration      fit the confidences of new weights to the validation pages
     curves           precision-recall curve and training curves, as PNG
     comparison       images with the ground truth next to the detections
 

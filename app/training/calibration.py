@@ -1,7 +1,7 @@
 """Calibration of confidences: of the detections with confidence 0.8, eight in ten should be right.
 
 Platt's method: the logit of the confidence is scaled and shifted, so that the confidences of the validation pages fit
-best. In a YOLO, both can be multiplied into the last convolution of the head, so the weights themselves are calibrated
+best. In a YOLO, both are multiplied into the last convolution of the head. So the weights themselves are calibrated,
 for every program that reads them. The order of the detections, and so the average precision, stays the same.
 
 J. Platt, Probabilistic Outputs for Support Vector Machines, 1999; C. Guo et al., On Calibration of Modern Neural

@@ -130,20 +130,22 @@ def test_corrected_pages_become_a_data_set_and_train_weights(browser: Browser, s
     assert answer.location == "/ui/datasets#ms-b"
     shown = browser.get("/ui/datasets").text
     assert "pages for train: 5 (illustrations: 5); pages for val: 1 (illustrations: 1)" in shown
-    fields = {"data": "ms-b", "dataset": "ms-b", "split": "val", "epochs": "30", "model": "", "name": "learned"}
+    fields = {"data": "ms-b", "epochs": "30", "model": "", "name": "learned"}
     answer = browser.post("/ui/datasets/train", "/ui/datasets", **fields)
-    evaluation, training = services.jobs.list_recent(1, None, 2)
+    (training,) = services.jobs.list_recent(1, None, 1)
     assert answer.location == f"/ui/jobs/{training.id}"
-    assert (training.request["epochs"], evaluation.kind, evaluation.request["split"]) == (30, "test", "val")
-    figures = {"precision": 0.5, "recall": 0.75, "ap50": None, "ap50_95": 0.25}
-    change_job(services.database, evaluation.id, coverage={"figures": {"overall": figures}})
-    change_job(services.database, training.id, coverage={"figures": {"val": {"overall": figures | {"recall": 0.9}}}})
+    assert (training.kind, training.request["epochs"]) == ("training", 30)
+    figures = {"precision": 0.5, "recall": 0.75, "ap50": None, "ap75": 0.4, "ap50_95": 0.25}
+    after = figures | {"recall": 0.9, "intervals": {"recall": [0.8, 0.95]}}
+    found = {"figures_before": {"val": {"overall": figures}}, "figures": {"val": {"overall": after}}}
+    change_job(services.database, training.id, coverage=found, model_label="illustrations_11_2026")
     shown = browser.get("/ui/datasets").text
     rows = [re.findall(r"<t[hd][^>]*>([^<]+)", row) for row in shown.split("<tr>")[2:]]
-    assert [row[:5] for row in rows] == [
-        ["illustrations.pt", "0.500", "0.750", "–", "0.250"],
-        ["learned", "0.500", "0.900", "–", "0.250"],
+    assert [[cell.strip() for cell in row[:6]] for row in rows] == [
+        ["learned", "0.500", "0.900", "–", "0.400", "0.250"],
+        ["illustrations_11_2026", "0.500", "0.750", "–", "0.400", "0.250"],
     ]
+    assert "0.80–0.95" in shown
 
 
 def test_too_few_corrected_pages_are_explained(browser: Browser, detected: str) -> None:
