@@ -23,7 +23,7 @@ from app import create_app
 from app.auth import add_app
 from app.config import Settings
 from app.database.sessions import Database
-from app.demo.client_app import RecordingClientApp, serve
+from app.demo.client_app import STOPS_WITHIN, RecordingClientApp, serve
 from app.demo.service import choose_settings
 from app.services import Services
 from tests.support.broker import run_broker
@@ -255,7 +255,7 @@ def serve_tls(certificate: Path) -> Iterator[int]:
 def serve_on_loopback(app: Any, **options: Any) -> Iterator[int]:
     """Serve an application with werkzeug's server; yield its port on loopback."""
     server = make_server("127.0.0.1", 0, app, **options)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOPS_WITHIN,), daemon=True)
     thread.start()
     yield server.server_port
     server.shutdown()
