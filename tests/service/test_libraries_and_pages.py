@@ -1,6 +1,6 @@
 """Run detections in real processes against libraries that are slow, busy, or fail on a page.
 
-The last test goes from the address of a manifest to a data set of corrected pages, in a real browser. It is in this file
+The last test goes from the address of a manifest to a data set of corrected pages, in a real browser. It is here
 because starting a service takes longer than the test.
 """
 
