@@ -6,10 +6,24 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.config import Settings
+    from app.workers.queue import JobQueue
+
+
+def create_queue(settings: "Settings | None" = None) -> "JobQueue":
+    """Build the Celery application: settings, services, database and queue, without the routes."""
+    from app.config import Settings
+    from app.services import Services
+    from app.workers.queue import JobQueue
+
+    settings = settings or Settings.load()
+    queue = JobQueue(settings)
+    queue.services = Services(settings, queue)
+    queue.services.database.upgrade()
+    return queue
 
 
 def create_app(settings: "Settings | None" = None) -> "Flask":
-    """Build the Flask application: settings, database, queue, services, commands, middleware and all routes.
+    """Build the Flask application: services and queue, commands, middleware and all routes.
 
     No other module connects these parts.
     """
@@ -17,22 +31,17 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     from app import aikon, routes, web
     from app.command_line import apps
-    from app.config import Settings
     from app.server import middleware
-    from app.services import Services
-    from app.workers.queue import JobQueue
 
-    settings = settings or Settings.load()
-    queue = JobQueue(settings)
-    services = queue.services = Services(settings, queue)
-    services.database.upgrade()
+    queue = create_queue(settings)
+    services = queue.services
 
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"services": services, "queue": queue}
     app.register_blueprint(apps.commands)
-    middleware.register(app, settings)
+    middleware.register(app, services.settings)
     routes.register(app)
     aikon.register(app)
     web.register(app)

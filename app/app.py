@@ -1,12 +1,21 @@
-"""The ``app`` and ``celery`` objects of the commands ``flask --app app.app`` and ``celery -A app.app.celery``."""
+"""The ``app`` and ``celery`` objects of the commands ``flask --app app.app`` and ``celery -A app.app.celery``.
+
+Each object is built when it is first used: the workers and the schedule need no routes and no pages.
+"""
 
 import sys
+from typing import Any
 
-from app import create_app
+from app import create_app, create_queue
 from app.errors import ExtractorError
 
-try:
-    app = create_app()
-except ExtractorError as error:
-    sys.exit(error.message)
-celery = app.extensions["queue"]
+
+def __getattr__(name: str) -> Any:
+    builders = {"app": create_app, "celery": create_queue}
+    if name not in builders:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = globals()[name] = builders[name]()
+    except ExtractorError as error:
+        sys.exit(error.message)
+    return found

@@ -1,6 +1,6 @@
 """The stores and clients that all parts of a process use, in one object built from the settings.
 
-``create_app`` builds it. Views access it as ``current_services``, tasks as ``self.app.services``.
+``create_queue`` builds it. Views access it as ``current_services``, tasks as ``self.app.services``.
 """
 
 from functools import cached_property, partial

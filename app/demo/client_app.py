@@ -75,11 +75,15 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
+# Seconds in which a server notices that it must stop. The default of werkzeug is half a second.
+STOPS_WITHIN = 0.05
+
+
 @contextmanager
 def serve(app: Flask, port: int = 0) -> Iterator[str]:
     """Serve an application on loopback from a thread; yield its URL."""
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOPS_WITHIN,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -19,7 +19,6 @@ import redis
 from app.config import Settings
 from app.errors import ExtractorError, SettingsError
 from app.setting_urls import BrokerAddress
-from app.workers.broker_rights import check_rights
 
 USUAL_PORT = 6379
 
@@ -30,6 +29,8 @@ def is_running(settings: Settings) -> bool:
     Raises:
         SettingsError: The broker does not permit what the service needs, or one on another machine does not answer.
     """
+    from app.workers.broker_rights import check_rights  # imports the database, which ``serve`` does not need
+
     address = settings.broker
     client = redis.Redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
     try:

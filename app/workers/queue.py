@@ -49,7 +49,7 @@ class JobQueue(Celery):
         settings: Settings of the process.
 
     Attributes:
-        services: Services of the process, used by the tasks; set by ``create_app``.
+        services: Services of the process, used by the tasks; set by ``create_queue``.
     """
 
     services: "Services"

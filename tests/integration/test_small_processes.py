@@ -10,9 +10,20 @@ DEFAULT = ROOT / "models" / "illustrations.pt"
 
 
 def test_the_api_imports_no_large_package(tmp_path: Path) -> None:
-    code = "import sys, app.app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
-    environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DATA_FOLDER": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    code = "from app.app import app; print([m for m in ('torch', 'numpy', 'ultralytics', 'cv2') if m in sys.modules])"
+    check_imports(code, tmp_path)
+
+
+def test_the_workers_and_the_schedule_import_no_routes(tmp_path: Path) -> None:
+    names = ("app.routes", "app.web", "app.aikon", "flask_limiter")
+    check_imports(f"from app.app import celery; print([m for m in {names} if m in sys.modules])", tmp_path)
+
+
+def check_imports(code: str, folder: Path) -> None:
+    """Check that a program, which makes its database in a folder, prints an empty list."""
+    environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{folder}/x.db", "DATA_FOLDER": str(folder)}
+    command = [sys.executable, "-c", f"import sys; {code}"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 
 

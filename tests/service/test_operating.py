@@ -125,6 +125,7 @@ def test_a_job_longer_than_ready_seconds_leaves_the_service_ready(service: Servi
         while time.monotonic() < end:
             answer = get_readyz(service)
             assert answer.json()["queues"]["gpu"] < limit, answer.text
+            time.sleep(0.1)
         assert service.get_job(job_id)["state"] == "running"
         unblock_page(page)
         service.wait_until_finished(job_id)

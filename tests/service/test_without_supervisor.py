@@ -57,6 +57,7 @@ def test_a_single_worker_stays_ready_while_it_runs_a_long_stage(
             end = time.monotonic() + 1.5 * service.settings.ready_seconds
             while time.monotonic() < end:
                 assert is_ready()
+                time.sleep(0.1)
             assert not service.get_job(blocked)["finished"]
             unblock_page(page)
             service.wait_until_finished(blocked)

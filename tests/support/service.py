@@ -70,16 +70,19 @@ class Service:
         return job
 
     def poll(self, read: Callable[[], Any], until: Callable[[Any], Any]) -> Any:
-        """Call ``read`` until its result satisfies ``until``; return that result. Trigger a sweep every second."""
-        end = time.monotonic() + TIMEOUT_SECONDS
-        next_sweep = time.monotonic() + SWEEP_SECONDS
+        """Call ``read`` until its result satisfies ``until``; return that result. Trigger a sweep every second.
+
+        A long wait has longer pauses, because the calls take processor time from the service.
+        """
+        start = time.monotonic()
+        end, next_sweep = start + TIMEOUT_SECONDS, start + SWEEP_SECONDS
         while not until(found := read()):
             now = time.monotonic()
             assert now < end, f"The condition was not met within {TIMEOUT_SECONDS} seconds; last value: {found}"
             if now >= next_sweep:
                 self.sweep()
                 next_sweep = now + SWEEP_SECONDS
-            time.sleep(0.03)
+            time.sleep(min(0.1, 0.02 + (now - start) / 20))
         return found
 
     def sweep(self) -> None:

@@ -22,12 +22,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
 
 from app.database.journal import choose_journal
 from app.errors import DatabaseUnavailable
 from app.storage import lock_folder
 
+FOLDER = Path(__file__).parent
 # Key of the PostgreSQL advisory lock. Versions without Alembic use the same key.
 ADVISORY_LOCK = 1
 
@@ -38,20 +39,37 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     Raises:
         DatabaseUnavailable: A later version of this program has upgraded the database.
     """
+    with lock_schema(engine) as connection:
+        if revision != "head" or not _is_current(connection):
+            _run_alembic(connection, revision)
+
+
+def _is_current(connection: Connection) -> bool:
+    """Return whether a database has the last revision: nearly every start of a process then needs no Alembic."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.scalars(text("SELECT version_num FROM alembic_version")).all() == [find_last_revision()]
+
+
+def find_last_revision() -> str:
+    """Return the number of the last file in ``versions/``."""
+    return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("[0-9]*_*.py"))
+
+
+def _run_alembic(connection: Connection, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    with lock_schema(engine) as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, revision)
-        except CommandError as error:
-            raise DatabaseUnavailable(
-                f"The database was upgraded by a later version: install that version, or restore a backup ({error})."
-            ) from error
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise DatabaseUnavailable(
+            f"The database was upgraded by a later version: install that version, or restore a backup ({error})."
+        ) from error
 
 
 def lock_schema(engine: Engine) -> AbstractContextManager[Connection]:

@@ -15,7 +15,7 @@ import torch
 import bench.sample.page
 import bench.sample.woodcut
 from app.config import ROOT
-from bench import engines, train_default_weights
+from bench import engines, request_size, scale, train_default_weights
 from bench.__main__ import COMMANDS, list_commands, main
 from bench.tables import format_row
 from bench.train_default_weights import Stage
@@ -120,13 +120,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the recipes: one training stage on tiny images, and only a corner of each sample page."""
+    """Shorten the recipes: one training stage, a corner of each sample page, few repetitions of a measurement."""
     stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
     monkeypatch.setattr(train_default_weights, "STAGES", (stage,))
     monkeypatch.setattr(train_default_weights, "AVERAGED", {0: 1.0})
     monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
     monkeypatch.setattr(bench.sample.page, "HEIGHT", 250)
     monkeypatch.setattr(bench.sample.woodcut, "CUT", 1)
+    monkeypatch.setattr(scale, "ROUNDS", 2)
+    monkeypatch.setattr(request_size, "RESAMPLES", 10)
 
 
 def run(line: str, paths: dict[str, Path]) -> None:

@@ -188,7 +188,8 @@ def test_a_worker_waits_longer_than_a_request() -> None:
 def test_a_missing_database_server_is_reported_at_start(settings: Settings) -> None:
     away = f"postgresql+psycopg://x:s3cret@127.0.0.1:{find_free_port()}/x"
     environment = build_environment(settings.model_copy(update={"database_url": away}))
-    run = subprocess.run([sys.executable, "-c", "import app.app"], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", "from app.app import app"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 1
     assert "The database cannot be used now" in run.stderr
     assert "Traceback" not in run.stderr

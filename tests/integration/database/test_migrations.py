@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError
 
 from app.auth import find_app
@@ -113,6 +115,12 @@ def test_the_migrated_schema_equals_the_tables(make: Callable[[Path], None], fil
         database.upgrade()
     with database.engine.connect() as connection:
         assert find_differences(connection) == []
+
+
+def test_the_last_file_is_the_last_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.FOLDER))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.find_last_revision()
 
 
 def test_the_rows_of_an_earlier_version_are_kept(file: Path, database: Database) -> None:

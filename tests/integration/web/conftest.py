@@ -109,7 +109,7 @@ def compared(client: FlaskClient, headers: dict[str, str], services: Services, f
     return job_id
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 

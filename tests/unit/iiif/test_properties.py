@@ -1,6 +1,6 @@
 """Property tests of the parsers with mutated and damaged documents.
 
-Each test runs some hundreds of examples, or 10,000 with ``HYPOTHESIS_PROFILE=nightly``.
+Each test runs 200 examples, or 10,000 with ``HYPOTHESIS_PROFILE=nightly``.
 """
 
 import json
@@ -22,7 +22,7 @@ from app.iiif.manifest import Manifest, parse_document
 from tests.support.library import Scan, build_manifest_2, build_manifest_3
 
 NORMAL = settings(
-    max_examples=500,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     print_blob=True,

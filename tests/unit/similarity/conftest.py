@@ -1,10 +1,9 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from app.similarity.backbones import BACKBONES
 from tests.support.published_backbones import save_published
 
 
@@ -18,9 +17,13 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with weights files for every published backbone."""
+def publish(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that returns a folder with the weights file of a published backbone. It writes each file once."""
     folder = tmp_path_factory.mktemp("backbones")
-    for name in BACKBONES:
-        save_published(name, folder)
-    return folder
+
+    def find_or_write(name: str) -> Path:
+        if not (folder / f"{name}.pth").exists():
+            save_published(name, folder)
+        return folder
+
+    return find_or_write

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,18 +63,19 @@ def test_a_file_without_weights_is_rejected(tmp_path: Path, content: object) -> 
         load_network(RESNET34, tmp_path / "resnet34.pth")
 
 
-def test_weights_of_another_architecture_are_rejected(tmp_path: Path, published: Path) -> None:
+def test_weights_of_another_architecture_are_rejected(tmp_path: Path, publish: Callable[[str], Path]) -> None:
     for backbone, other in ((RESNET34, "dino_deitsmall16_pretrain"), (MOCO, "resnet34")):
         with pytest.raises(BackboneError, match=f"{other}.pth contains the weights of another network"):
-            load_network(backbone, published / f"{other}.pth")
+            load_network(backbone, publish(other) / f"{other}.pth")
     torch.save(format_moco(build_resnet("resnet34").state_dict()), tmp_path / "moco.pth")
     with pytest.raises(BackboneError, match="another network"):
         load_network(MOCO, tmp_path / "moco.pth")
 
 
-def test_a_transformer_with_larger_patches_is_rejected(published: Path) -> None:
+def test_a_transformer_with_larger_patches_is_rejected(publish: Callable[[str], Path]) -> None:
+    path = publish("dino_deitsmall16_pretrain") / "dino_deitsmall16_pretrain.pth"
     with pytest.raises(BackboneError, match="another network"):
-        load_network(find_backbone("dino_vitbase8_pretrain"), published / "dino_deitsmall16_pretrain.pth")
+        load_network(find_backbone("dino_vitbase8_pretrain"), path)
 
 
 def test_missing_and_surplus_weights_are_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
