@@ -39,7 +39,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, Update, select, update
 from sqlalchemy.orm import load_only
 
 from app.database.sessions import Database
@@ -52,7 +52,17 @@ from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
 from app.jobs.description import JobEvents, wants_events
 from app.jobs.processes import has_ended, name_process
 from app.jobs.queries import JobQueries
-from app.jobs.rows import build_ending, reschedule_results, update_job
+from app.jobs.rows import (
+    ACTIVITY,
+    BEAT,
+    END_OF_STAGE,
+    PROGRESS,
+    START,
+    build_ending,
+    change_leased,
+    reschedule_results,
+    update_job,
+)
 from app.jobs.scheduling import HOST_JOBS, Scheduler
 from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
 
@@ -124,19 +134,20 @@ class Leases(JobQueries):
 
     def record_activity(self, job: Job) -> None:
         """Keep the lease alive, and reset ``stalled`` for work that ``done`` does not count."""
-        self._record(job, stalled=0.0)
+        self._record(job, ACTIVITY)
 
-    def record_start(self, job: Job) -> None:
-        """Count a start of work on the images. If the process dies after this, an image is a possible cause."""
-        self._record(job, starts=Job.starts + 1)
+    def record_start(self, job: Job, model_label: str = "") -> None:
+        """Count a start of work on the images. If the process dies after this, an image is a possible cause.
 
-    def record_manifest(self, job: Job, manifest_ref: str) -> None:
-        """Record the label of the job's manifest."""
-        self._record(job, manifest_ref=manifest_ref)
+        Args:
+            job: Leased job.
+            model_label: Label of the weights that the job uses; "" to keep the recorded one.
+        """
+        self._record(job, START, **({"model_label": model_label} if model_label else {}))
 
-    def record_model(self, job: Job, model_label: str) -> None:
-        """Record the label of the weights that the job uses."""
-        self._record(job, model_label=model_label)
+    def record_manifest(self, job: Job, manifest_ref: str, total: int) -> None:
+        """Record the label of the job's manifest, and the number of its canvases."""
+        self._record(job, manifest_ref=manifest_ref, total=total)
 
     def record_progress(self, job: Job, done: int, total: int, coverage: Mapping[str, Any] | None) -> None:
         """Record the progress of the stage.
@@ -145,12 +156,7 @@ class Leases(JobQueries):
         lease. A stage that resumes may count from 0 again, and would otherwise retry a harmful image without end.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
-        progress = Job.done < done
-        values["starts"] = case((progress & (Job.starts > 0), 1), else_=Job.starts)
-        values["tries"] = case((progress, 1), else_=Job.tries)
-        values["stalled"] = case((progress, 0.0), else_=Job.stalled + self._since_heartbeat())
-        values["done"] = case((progress, done), else_=Job.done)
-        self._record(job, event=Kind.PROGRESS, total=total, **values)
+        self._record(job, PROGRESS, event=Kind.PROGRESS, reached=done, total=total, **values)
 
     def enqueue_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
         """Put the result of a job in the outbox: as one delivery, or as one for each part.
@@ -181,12 +187,12 @@ class Leases(JobQueries):
         state = next_state or stage.leads_to
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
         values: dict[str, Any] = {"state": state, "lease": None, "heartbeat": None, "waiting_since": time.time()}
-        values |= {"starts": 0, "tries": 0, "worked": 0.0, "timings": timings}
+        values |= {"starts": 0, "tries": 0, "timings": timings}
         if stage is DOWNLOAD and state is State.RUNNING:
             values["done"] = 0  # the images are counted again
         if state is State.DONE:
             values |= build_ending(State.DONE)
-        self._record(job, event=Kind.DONE if state is State.DONE else None, **values)
+        self._record(job, END_OF_STAGE, event=Kind.DONE if state is State.DONE else None, **values)
         if following := stage_of(state):
             self._queue.wake(following)
 
@@ -259,23 +265,20 @@ class Leases(JobQueries):
         # The absolute value also frees jobs whose heartbeat lies in the future, after a clock was set back.
         return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds
 
-    def _since_heartbeat(self) -> ColumnElement[float]:
-        """Return the seconds of work since a job's last heartbeat; 0 if the clock was set meanwhile."""
-        now = time.time()
-        return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
-
-    def _record(self, job: Job, *, event: Kind | None = None, touch: bool = True, **values: Any) -> None:
-        """Change the row of a leased job, and record a heartbeat.
+    def _record(
+        self, job: Job, change: Update = BEAT, *, event: Kind | None = None, touch: bool = True, **values: Any
+    ) -> None:
+        """Change the row of a leased job, record a heartbeat, and enqueue an event.
 
         Raises:
             LeaseLost: The job was cancelled, ended or freed.
         """
-        since = self._since_heartbeat()
-        beat = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()}
-        if not wants_events(job):
-            event = None  # saves a query
-        if not self._change(job.id, Job.lease == job.lease, event=event, touch=touch, **(beat | values)):
-            raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
+        with self.database.session() as session:
+            if not change_leased(session, job, change, self._stale_seconds, touch=touch, **values):
+                raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
+            enqueued = event and wants_events(job) and self._events.enqueue(session, event, job.id)
+        if enqueued:
+            self._queue.wake(DELIVER)
 
     def _fail(self, job_id: str, condition: ColumnElement[bool], error: ExtractorError) -> bool:
         """End a job with an error if a condition holds. Deliveries that a retry held back are due again."""
@@ -288,13 +291,7 @@ class Leases(JobQueries):
         self._queue.wake(DELIVER)
         return True
 
-    def _change(
-        self, job_id: str, condition: Any, *, event: Kind | None = None, touch: bool = True, **values: Any
-    ) -> bool:
-        """Change a job's row if a condition holds, and enqueue an event; return whether the condition held."""
+    def _change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+        """Change a job's row if a condition holds; return whether it held."""
         with self.database.session() as session:
-            changed = update_job(session, job_id, condition, touch=touch, **values)
-            enqueued = changed and event is not None and self._events.enqueue(session, event, job_id)
-        if enqueued:
-            self._queue.wake(DELIVER)
-        return changed
+            return update_job(session, job_id, condition, touch=touch, **values)

@@ -44,8 +44,8 @@ def run(services: Services, job: Job) -> State | None:
     from app.training.evaluate import EVALUATION_CONFIG
     from app.training.train import TrainingConfig
 
-    start = _find_start(services, job)
-    services.jobs.record_start(job)
+    start, label = _find_start(services, job)
+    services.jobs.record_start(job, label)
     monitor = _JobMonitor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, services.choose_model_size(start), s.training_batch_size, s.device)
     if not training.run_training(folder, start.path, config, monitor, _open_tracker(services, job)):
@@ -56,16 +56,15 @@ def run(services: Services, job: Job) -> State | None:
     return None
 
 
-def _find_start(services: Services, job: Job) -> Weights:
-    """Return the initial weights; the last checkpoint for a resumed training."""
+def _find_start(services: Services, job: Job) -> tuple[Weights, str]:
+    """Return the initial weights and their label. For a resumed training: the last checkpoint, and no label."""
     from app.training.train import count_epochs, find_checkpoint
 
     training = services.storage.job(job.id).training
     if count_epochs(training):
-        return Weights.at(find_checkpoint(training))
+        return Weights.at(find_checkpoint(training)), ""
     weights = services.models.find(job.request["model"])
-    services.jobs.record_model(job, weights.label)
-    return weights
+    return weights, weights.label
 
 
 def _open_tracker(services: Services, job: Job) -> "Tracker":
