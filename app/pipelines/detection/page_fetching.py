@@ -72,7 +72,7 @@ def fetch_pages(
         report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
 
     try:
-        if retries:  # the row has the coverage of the run before
+        if retries and missing:  # the row has the coverage of the run before
             tell()
         waiting = submit(missing)
         while True:
