@@ -39,8 +39,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Update, select, update
-from sqlalchemy.orm import load_only
+from sqlalchemy import ColumnElement, Update, select
+from sqlalchemy.orm import Session, load_only
 
 from app.database.sessions import Database
 from app.database.tables import Job
@@ -59,12 +59,13 @@ from app.jobs.rows import (
     PROGRESS,
     START,
     build_ending,
+    build_lease,
     change_leased,
     reschedule_results,
     update_job,
 )
 from app.jobs.scheduling import HOST_JOBS, Scheduler
-from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
+from app.jobs.states import DELIVER, DOWNLOAD, STAGES, UNFINISHED, Stage, State, stage_of
 
 # Limit of ``starts``. One killed worker may be chance; after two, an image is probably the cause.
 MOST_STARTS = 2
@@ -99,34 +100,34 @@ class Leases(JobQueries):
         self._queue = queue
         self._events = JobEvents()
         self._stale_seconds = stale_seconds
+        self._leases = {stage: build_lease(stage, self.scheduler.may_be_taken(stage) & ~EXHAUSTED) for stage in STAGES}
 
     def lease_next(self, stage: Stage) -> Job | None:
         """Lease the job that the scheduler chooses for a stage; return None when no job waits.
 
         A job that has used up its starts or tries fails instead, because it would probably kill the worker again.
         """
-        while job := self.scheduler.find_next(stage):
-            free = self.scheduler.may_be_taken(stage)
-            if leased := self._lease(job, stage, free & ~EXHAUSTED):
-                self.scheduler.record_served(leased, stage)
+        while True:
+            with self.database.session() as session:
+                job = self.scheduler.find_next(session, stage)
+                if job is None:
+                    return None
+                leased = self._lease(session, job.id, stage)
+                enqueued = leased and wants_events(leased) and self._events.enqueue(session, Kind.STARTED, job.id)
+                if leased:
+                    self.scheduler.record_served(session, leased, stage)
+            if enqueued:
+                self._queue.wake(DELIVER)
+            if leased:
                 return leased
             times = job.starts if job.starts >= MOST_STARTS else job.tries
             error = WorkerLost(f"The worker of the {stage.state} stage died {times} times: the server may lack memory.")
-            self._fail(job.id, free & EXHAUSTED, error)
-        return None
+            self._fail(job.id, self.scheduler.may_be_taken(stage) & EXHAUSTED, error)
 
-    def _lease(self, job: Job, stage: Stage, condition: ColumnElement[bool]) -> Job | None:
-        """Lease a job if a condition holds; return its new row, or None."""
-        now = time.time()
-        values: dict[str, Any] = {"state": stage.state, "lease": secrets.token_hex(16), "leased_by": name_process()}
-        values |= {"heartbeat": now, "updated": now, "tries": Job.tries + 1, "stalled": 0.0}
-        lease = update(Job).where(Job.id == job.id, condition).values(**values).returning(Job)
-        with self.database.session() as session:
-            leased = session.scalars(lease, execution_options={"synchronize_session": False}).one_or_none()
-            enqueued = leased and wants_events(leased) and self._events.enqueue(session, Kind.STARTED, job.id)
-        if enqueued:
-            self._queue.wake(DELIVER)
-        return leased
+    def _lease(self, session: Session, job_id: str, stage: Stage) -> Job | None:
+        """Lease a job if it may be leased; return its new row, or None."""
+        values = {"job_id": job_id, "token": secrets.token_hex(16), "process": name_process(), "now": time.time()}
+        return session.scalars(self._leases[stage], values).one_or_none()
 
     def heartbeat(self, job: Job) -> None:
         """Keep the lease alive."""
@@ -167,7 +168,7 @@ class Leases(JobQueries):
             parts: Digest of the content of each part, by name; None for a single delivery.
         """
         with self.database.session() as session:
-            if not update_job(session, job.id, Job.lease == job.lease):
+            if not change_leased(session, job, BEAT, self._stale_seconds):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             if parts is None:
                 enqueue(session, job, Kind.RESULT, to)

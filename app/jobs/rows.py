@@ -5,15 +5,16 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Float, Update, bindparam, case, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Update, bindparam, case, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import RequestError
 from app.jobs.description import count_failed
 from app.jobs.requests import DetectionRequest, Request
-from app.jobs.states import State
+from app.jobs.states import Stage, State
 
 # Statements on the table, because those on the class take half as long again.
 _JOBS: Any = Job.__table__
@@ -36,6 +37,17 @@ PROGRESS = BEAT.values(
     stalled=case((_IS_PROGRESS, 0.0), else_=Job.stalled + _SINCE),
     done=case((_IS_PROGRESS, _REACHED), else_=Job.done),
 )
+
+
+def build_lease(stage: Stage, may_be_leased: ColumnElement[bool]) -> ReturningUpdate[Job]:
+    """Return the statement that leases a job if a condition holds, and returns its new row.
+
+    Its parameters are `job_id`, `token`, `process` and `now`.
+    """
+    values: dict[str, Any] = {"state": stage.state, "lease": bindparam("token"), "leased_by": bindparam("process")}
+    values |= {"heartbeat": _NOW, "updated": _NOW, "tries": Job.tries + 1, "stalled": 0.0}
+    lease = update(Job).where(Job.id == bindparam("job_id"), may_be_leased).values(**values)
+    return lease.returning(Job).execution_options(synchronize_session=False)
 
 
 def build_job(job_id: str, app_id: int, request: Request, parent_id: str | None = None) -> Job:
