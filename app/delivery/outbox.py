@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Float, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Integer, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.database.sessions import Database
@@ -39,7 +39,7 @@ APP_DELIVERIES = 4
 ALL_DELIVERIES = 12
 
 # Statements are built once, because this takes longer than the database.
-_NOW, _UNTIL, _APP = bindparam("now", type_=Float), bindparam("until", type_=Float), bindparam("app")
+_NOW, _UNTIL, _APP = bindparam("now", type_=Float), bindparam("until", type_=Float), bindparam("app", type_=Integer)
 _IS_DUE = (Delivery.status == Status.PENDING) & (Delivery.next_attempt <= _NOW) & (Delivery.leased_until <= _NOW)
 _DUE = select(Delivery.id).where(_IS_DUE)
 _COUNT_DUE = select(func.count()).select_from(_DUE.limit(bindparam("most")).subquery())

@@ -144,7 +144,8 @@ class Leases(JobQueries):
             job: Leased job.
             model_label: Label of the weights that the job uses; "" to keep the recorded one.
         """
-        self._record(job, START, **({"model_label": model_label} if model_label else {}))
+        values: dict[str, Any] = {"model_label": model_label} if model_label else {}
+        self._record(job, START, **values)
 
     def record_manifest(self, job: Job, manifest_ref: str, total: int) -> None:
         """Record the label of the job's manifest, and the number of its canvases."""
@@ -174,7 +175,7 @@ class Leases(JobQueries):
                 enqueue(session, job, Kind.RESULT, to)
             else:
                 enqueue_parts(session, job, to, parts)
-        self._queue.wake(DELIVER, len(parts or {}) or 1)
+        self._queue.wake(DELIVER, len(parts or {}) - 1)  # the task of the stage sends one itself
 
     def finish_stage(self, job: Job, stage: Stage, seconds: float, next_state: State | None = None) -> None:
         """Finish a stage, and wake a worker for the next one.

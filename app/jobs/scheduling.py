@@ -13,7 +13,6 @@ Three rules modify this order:
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, Float, Row, Select, and_, bindparam, case, false, func, select, text
 from sqlalchemy.orm import Session
@@ -51,11 +50,11 @@ class Scheduler:
         self._next = {stage: self._select_next(stage) for stage in STAGES}
         self._counts = {stage: self._select_count(stage) for stage in STAGES}
 
-    def find_next(self, session: Session, stage: Stage) -> Row[Any] | None:
+    def find_next(self, session: Session, stage: Stage) -> Row[str, int, int] | None:
         """Return `id`, `starts` and `tries` of the next job of a stage; None when no job may be taken."""
         return session.execute(self._next[stage], {"long_ago": time.time() - LONGEST_WAIT}).first()
 
-    def _select_next(self, stage: Stage) -> Select[Any]:
+    def _select_next(self, stage: Stage) -> Select[str, int, int]:
         same_app = and_(RoundRobin.app_id == Job.app_id, RoundRobin.queue == stage.queue)
         order = (_rank(stage), func.coalesce(RoundRobin.served, 0.0), Job.created, Job.id)
         waiting = select(Job.id, Job.starts, Job.tries).outerjoin(RoundRobin, same_app).where(self.may_be_taken(stage))
@@ -73,7 +72,7 @@ class Scheduler:
         with self._database.session() as session:
             return session.scalar(self._counts[stage], {"most": limit}) or 0
 
-    def _select_count(self, stage: Stage) -> Select[Any]:
+    def _select_count(self, stage: Stage) -> Select[int]:
         waiting = select(Job.id).where(self.may_be_taken(stage)).limit(bindparam("most"))
         return select(func.count()).select_from(waiting.subquery())
 
