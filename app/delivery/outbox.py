@@ -40,6 +40,8 @@ ALL_DELIVERIES = 12
 
 # Statements are built once, because this takes longer than the database.
 _NOW, _UNTIL, _APP = bindparam("now", type_=Float), bindparam("until", type_=Float), bindparam("app", type_=Integer)
+_SAME_JOB = (Delivery.job_id == bindparam("job")) & (Delivery.result == bindparam("run"))
+_FIND_SAME = select(Delivery.id).where(_SAME_JOB, Delivery.kind == bindparam("kind"), Delivery.url == bindparam("url"))
 _IS_DUE = (Delivery.status == Status.PENDING) & (Delivery.next_attempt <= _NOW) & (Delivery.leased_until <= _NOW)
 _DUE = select(Delivery.id).where(_IS_DUE)
 _COUNT_DUE = select(func.count()).select_from(_DUE.limit(bindparam("most")).subquery())
@@ -62,6 +64,15 @@ _LEASE = (
     .returning(Delivery)
     .execution_options(synchronize_session=False)
 )
+# The end of an attempt, if the delivery is still leased for it.
+_RECORD = (
+    update(Delivery)
+    .where(Delivery.id == bindparam("delivery"), Delivery.leased_until == _UNTIL)
+    .values(attempts=bindparam("tried"), http_status=bindparam("answer"), error=bindparam("fault"), leased_until=0.0)
+    .returning(Delivery)
+    .execution_options(synchronize_session=False)
+)
+_RECORD_SUCCESS = _RECORD.values(status=Status.DELIVERED, next_attempt=None)
 
 
 @dataclass(frozen=True)
@@ -103,16 +114,14 @@ def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str |
     message_id = (
         uuid.uuid4() if is_progress else uuid.uuid5(uuid.NAMESPACE_URL, f"{job.id} {job.retries} {kind} {to.url}")
     )
-    existing = Delivery.id == message_id.hex
-    if kind is Kind.RESULT:  # version 1.0 used random IDs
-        same_run = (Delivery.job_id == job.id) & (Delivery.result == job.retries)
-        existing |= same_run & (Delivery.kind == kind) & (Delivery.url == to.url)
     if kind in REDELIVERABLE and job.retries:
         same_group = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(END_EVENTS)
         older = (Delivery.job_id == job.id) & same_group & (Delivery.result < job.retries)
         older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    if session.scalar(select(Delivery.id).where(existing)) is not None:
+    # By its columns, because version 1.0 used random IDs.
+    same = {"job": job.id, "run": job.retries, "kind": kind, "url": to.url}
+    if not is_progress and session.scalar(_FIND_SAME, same) is not None:
         return False
     endpoint = find_suspended(session, job.app_id, to.endpoint)
     if endpoint and endpoint.closed and is_progress:
@@ -164,19 +173,15 @@ class Outbox:
         A success always counts, even if the job was cancelled or retried meanwhile. After a failure, a delivery stays
         cancelled, superseded or held back.
         """
-        now, attempts = time.time(), delivery.attempts + 1
-        ours = (Delivery.id == delivery.id) & (Delivery.leased_until == delivery.leased_until)
-        values = {"attempts": attempts, "http_status": outcome.http_status, "error": outcome.error, "leased_until": 0.0}
-        if outcome.error is None:
-            values |= {"status": Status.DELIVERED, "next_attempt": None}
-        change = update(Delivery).where(ours).values(**values).returning(Delivery)
+        values = {"delivery": delivery.id, "until": delivery.leased_until, "tried": delivery.attempts + 1}
+        values |= {"answer": outcome.http_status, "fault": outcome.error}
         with self._database.session() as session:
             # The write comes first, because it locks the row.
-            row = session.scalars(change, execution_options={"synchronize_session": False}).one_or_none()
+            row = session.scalars(_RECORD if outcome.error else _RECORD_SUCCESS, values).one_or_none()
             if row is None and session.get(Delivery, delivery.id) is None:  # a newer progress event replaced it
                 return
-            attempt = Attempt(delivery_id=delivery.id, at=now - outcome.seconds, http_status=outcome.http_status)
-            attempt.error, attempt.seconds = outcome.error, round(outcome.seconds, 3)
+            attempt = Attempt(delivery_id=delivery.id, http_status=outcome.http_status, error=outcome.error)
+            attempt.at, attempt.seconds = time.time() - outcome.seconds, round(outcome.seconds, 3)
             session.add(attempt)
             if row is None:  # it was redelivered meanwhile, or leased again
                 return
