@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Float, Update, bindparam, case, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Integer, Update, bindparam, case, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -21,7 +21,7 @@ _JOBS: Any = Job.__table__
 _NOW, _EARLIEST = bindparam("now", type_=Float), bindparam("earliest", type_=Float)
 # Seconds of work since the last heartbeat of a job; 0 if the clock was set meanwhile.
 _SINCE = case((Job.heartbeat.between(_EARLIEST, _NOW), _NOW - Job.heartbeat), else_=0.0)
-_REACHED: Any = bindparam("reached")
+_REACHED = bindparam("reached", type_=Integer)
 _IS_PROGRESS = Job.done < _REACHED
 
 # Changes of a leased job, see :func:`change_leased`. They are built once, because this takes longer than the database.
