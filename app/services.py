@@ -141,8 +141,7 @@ class Services:
         self.counters.add({"image": IMAGES, "pair": PAIRS, "image_pair": IMAGE_PAIRS}[thing], status, number)
 
     def _count_answer(self, host: str, size: int) -> None:
-        self.counters.add(ANSWERS, host)
-        self.counters.add(BYTES, host, size)
+        self.counters.add_each(host, {ANSWERS: 1, BYTES: size})
 
 
 # The services of the application that handles the current request or command.

@@ -113,7 +113,7 @@ def measure_queries(worker: "Worker") -> Row:
     (job_id,) = worker.submit([request])
     queries: dict[str, Callable[[], object]] = {
         "submit": lambda: worker.submit([request]),
-        "lease": lambda: jobs.lease_next(DELIVER) or jobs.scheduler.find_next(DOWNLOAD),
+        "lease": lambda: jobs.lease_next(DELIVER) or find_next(worker),
         "GET /jobs/<id>": lambda: worker.ask(f"/jobs/{job_id}"),
         "GET /jobs": lambda: worker.ask("/jobs"),
         "GET /metrics": lambda: worker.ask("/metrics"),
@@ -121,6 +121,11 @@ def measure_queries(worker: "Worker") -> Row:
         "expired jobs": lambda: jobs.list_expired(0.0, 500),
     }
     return {f"{name}, ms": time_median(query) for name, query in queries.items()}
+
+
+def find_next(worker: "Worker") -> object:
+    with worker.services.database.session() as session:
+        return worker.services.jobs.scheduler.find_next(session, DOWNLOAD)
 
 
 def time_median(work: Callable[[], object]) -> float:

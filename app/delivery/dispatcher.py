@@ -70,11 +70,16 @@ class Dispatcher:
         self._timeout = timeout
         self._ca_bundle = ca_bundle
 
-    def deliver_next(self) -> bool:
-        """Make one attempt at the next due delivery; return whether there was one."""
+    def deliver_next(self, begin: Callable[[Delivery], None] = lambda _: None) -> bool:
+        """Make one attempt at the next due delivery; return whether there was one.
+
+        Args:
+            begin: Called with the delivery before the attempt.
+        """
         delivery = self._outbox.lease_next(self._timeout + LEASE_MARGIN)
         if delivery is None:
             return False
+        begin(delivery)
         set_job(delivery.job_id)
         started = time.monotonic()
         try:

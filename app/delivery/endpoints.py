@@ -27,6 +27,11 @@ def find_suspended(session: Session, app_id: int, url: str) -> Endpoint | None:
     return endpoint if endpoint and (endpoint.closed or endpoint.paused_until > time.time()) else None
 
 
+def is_listed(session: Session, app_id: int, url: str) -> bool:
+    """Return whether an endpoint has a row: it is suspended, or was until its pause ended."""
+    return session.get(Endpoint, _build_id(app_id, url)) is not None
+
+
 def suspend_endpoint(
     session: Session, app_id: int, url: str, paused_until: float = 0.0, closed: str | None = None
 ) -> None:
@@ -46,7 +51,7 @@ def suspend_endpoint(
 
 def resume_endpoint(session: Session, app_id: int, url: str) -> None:
     """Open an endpoint again."""
-    if session.get(Endpoint, _build_id(app_id, url)):  # avoids a write after every delivery that succeeds
+    if is_listed(session, app_id, url):  # avoids a write after every delivery that succeeds
         session.execute(delete(Endpoint).where(Endpoint.id == _build_id(app_id, url)))
 
 

@@ -10,16 +10,15 @@ Due deliveries are leased round robin by client app, and by due time within one 
 
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Integer, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.database.sessions import Database
 from app.database.tables import Attempt, Delivery, Endpoint, Job, Secret
-from app.delivery.endpoints import find_suspended, postpone_deliveries, resume_endpoint, suspend_endpoint
+from app.delivery.endpoints import find_suspended, is_listed, postpone_deliveries, resume_endpoint, suspend_endpoint
 from app.delivery.kinds import END_EVENTS, REDELIVERABLE, Kind, Status
 from app.delivery.payloads import Destination
 
@@ -38,6 +37,42 @@ ATTEMPT_DAYS = 30
 APP_DELIVERIES = 4
 # Attempts in progress for all client apps: the other threads run the tasks of the same queue.
 ALL_DELIVERIES = 12
+
+# Statements are built once, because this takes longer than the database.
+_NOW, _UNTIL, _APP = bindparam("now", type_=Float), bindparam("until", type_=Float), bindparam("app", type_=Integer)
+_SAME_JOB = (Delivery.job_id == bindparam("job")) & (Delivery.result == bindparam("run"))
+_FIND_SAME = select(Delivery.id).where(_SAME_JOB, Delivery.kind == bindparam("kind"), Delivery.url == bindparam("url"))
+_IS_DUE = (Delivery.status == Status.PENDING) & (Delivery.next_attempt <= _NOW) & (Delivery.leased_until <= _NOW)
+_DUE = select(Delivery.id).where(_IS_DUE)
+_COUNT_DUE = select(func.count()).select_from(_DUE.limit(bindparam("most")).subquery())
+_APPS = select(Delivery.app_id).where(_IS_DUE).distinct().subquery()
+_SERVED = select(func.max(Delivery.attempted)).where(Delivery.app_id == _APPS.c.app_id).scalar_subquery()
+# Client apps with due deliveries, the least recently served first.
+_LIST_APPS_DUE = select(_APPS.c.app_id).order_by(_SERVED)
+_FIRST_DUE = _DUE.where(Delivery.app_id == _APP).order_by(Delivery.next_attempt, Delivery.created).limit(1)
+# A lease that ends later than a new one was taken before the clock was set back: it does not count.
+_COUNT_LEASED = select(func.count(Delivery.id)).where(Delivery.leased_until > _NOW, Delivery.leased_until <= _UNTIL)
+_LEASE = (
+    update(Delivery)
+    .where(
+        Delivery.id == _FIRST_DUE.correlate(None).with_for_update(skip_locked=True).scalar_subquery(),
+        _IS_DUE,
+        _COUNT_LEASED.where(Delivery.app_id == _APP).correlate(None).scalar_subquery() < APP_DELIVERIES,
+        _COUNT_LEASED.correlate(None).scalar_subquery() < ALL_DELIVERIES,
+    )
+    .values(leased_until=_UNTIL, attempted=_NOW)
+    .returning(Delivery)
+    .execution_options(synchronize_session=False)
+)
+# The end of an attempt, if the delivery is still leased for it.
+_RECORD = (
+    update(Delivery)
+    .where(Delivery.id == bindparam("delivery"), Delivery.leased_until == _UNTIL)
+    .values(attempts=bindparam("tried"), http_status=bindparam("answer"), error=bindparam("fault"), leased_until=0.0)
+    .returning(Delivery)
+    .execution_options(synchronize_session=False)
+)
+_RECORD_SUCCESS = _RECORD.values(status=Status.DELIVERED, next_attempt=None)
 
 
 @dataclass(frozen=True)
@@ -79,16 +114,14 @@ def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str |
     message_id = (
         uuid.uuid4() if is_progress else uuid.uuid5(uuid.NAMESPACE_URL, f"{job.id} {job.retries} {kind} {to.url}")
     )
-    existing = Delivery.id == message_id.hex
-    if kind is Kind.RESULT:  # version 1.0 used random IDs
-        same_run = (Delivery.job_id == job.id) & (Delivery.result == job.retries)
-        existing |= same_run & (Delivery.kind == kind) & (Delivery.url == to.url)
     if kind in REDELIVERABLE and job.retries:
         same_group = (Delivery.kind == Kind.RESULT) if kind is Kind.RESULT else Delivery.kind.in_(END_EVENTS)
         older = (Delivery.job_id == job.id) & same_group & (Delivery.result < job.retries)
         older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    if session.scalar(select(Delivery.id).where(existing)) is not None:
+    # By its columns, because version 1.0 used random IDs.
+    same = {"job": job.id, "run": job.retries, "kind": kind, "url": to.url}
+    if not is_progress and session.scalar(_FIND_SAME, same) is not None:
         return False
     endpoint = find_suspended(session, job.app_id, to.endpoint)
     if endpoint and endpoint.closed and is_progress:
@@ -125,11 +158,14 @@ class Outbox:
         Args:
             seconds: Duration of the lease. The delivery is due again when it ends without an outcome.
         """
-        for app_id in self._list_apps_due():
-            while delivery := self._lease(app_id, seconds):
-                if not self._postpone_if_suspended(delivery):
+        while True:
+            with self._database.session() as session:
+                delivery = _lease_first(session, seconds)
+                if delivery is None or not find_suspended(session, delivery.app_id, delivery.endpoint):
                     return delivery
-        return None
+                session.execute(update(Delivery).where(_is_leased(delivery)).values(leased_until=0.0))
+            with self._database.session() as session:
+                postpone_deliveries(session, delivery.app_id, delivery.endpoint)
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:
         """Record the outcome of an attempt and schedule the next one.
@@ -137,24 +173,22 @@ class Outbox:
         A success always counts, even if the job was cancelled or retried meanwhile. After a failure, a delivery stays
         cancelled, superseded or held back.
         """
-        now, attempts = time.time(), delivery.attempts + 1
-        ours = (Delivery.id == delivery.id) & (Delivery.leased_until == delivery.leased_until)
-        values = {"attempts": attempts, "http_status": outcome.http_status, "error": outcome.error, "leased_until": 0.0}
-        if outcome.error is None:
-            values |= {"status": Status.DELIVERED, "next_attempt": None}
-        change = update(Delivery).where(ours).values(**values).returning(Delivery)
+        values = {"delivery": delivery.id, "until": delivery.leased_until, "tried": delivery.attempts + 1}
+        values |= {"answer": outcome.http_status, "fault": outcome.error}
         with self._database.session() as session:
             # The write comes first, because it locks the row.
-            row = session.scalars(change, execution_options={"synchronize_session": False}).one_or_none()
+            row = session.scalars(_RECORD if outcome.error else _RECORD_SUCCESS, values).one_or_none()
             if row is None and session.get(Delivery, delivery.id) is None:  # a newer progress event replaced it
                 return
-            attempt = Attempt(delivery_id=delivery.id, at=now - outcome.seconds, http_status=outcome.http_status)
-            attempt.error, attempt.seconds = outcome.error, round(outcome.seconds, 3)
+            attempt = Attempt(delivery_id=delivery.id, http_status=outcome.http_status, error=outcome.error)
+            attempt.at, attempt.seconds = time.time() - outcome.seconds, round(outcome.seconds, 3)
             session.add(attempt)
             if row is None:  # it was redelivered meanwhile, or leased again
                 return
             delay = _schedule_retry(row, delivery.next_attempt, outcome) if outcome.error else None
-        self._update_endpoint(delivery, outcome, delay)
+            is_open = not outcome.error and not is_listed(session, delivery.app_id, delivery.endpoint)
+        if not is_open:
+            self._update_endpoint(delivery, outcome, delay)
 
     def _update_endpoint(self, delivery: Delivery, outcome: Outcome, delay: float | None) -> None:
         """Resume, pause or close the endpoint of a delivery after an attempt."""
@@ -188,9 +222,8 @@ class Outbox:
 
     def count_due(self, limit: int) -> int:
         """Return the number of due deliveries, counted up to a limit."""
-        due = select(Delivery.id).where(_is_due()).limit(limit).subquery()
         with self._database.session() as session:
-            return session.scalar(select(func.count()).select_from(due)) or 0
+            return session.scalar(_COUNT_DUE, {"now": time.time(), "most": limit}) or 0
 
     def remove_old_attempts(self) -> int:
         """Remove records of attempts that are older than ``ATTEMPT_DAYS``; return their number."""
@@ -202,41 +235,15 @@ class Outbox:
         with self._database.session() as session:
             return session.scalar(select(Secret.secret).where(Secret.app_id == app_id))
 
-    def _list_apps_due(self) -> Sequence[int]:
-        """Return the IDs of client apps with due deliveries, the least recently served first."""
-        apps = select(Delivery.app_id).where(_is_due()).distinct().subquery()
-        served = select(func.max(Delivery.attempted)).where(Delivery.app_id == apps.c.app_id)
-        with self._database.session() as session:
-            return session.scalars(select(apps.c.app_id).order_by(served.scalar_subquery())).all()
 
-    def _lease(self, app_id: int, seconds: float) -> Delivery | None:
-        """Lease the next due delivery of a client app, within the limits of attempts in progress."""
+def _lease_first(session: Session, seconds: float) -> Delivery | None:
+    """Lease the first due delivery, within the limits of attempts in progress."""
+    for app_id in session.scalars(_LIST_APPS_DUE, {"now": time.time()}).all():
         now = time.time()
-        due = select(Delivery.id).where(Delivery.app_id == app_id, _is_due()).correlate(None)
-        due = due.order_by(Delivery.next_attempt, Delivery.created)
-        # A lease that ends later than now + seconds was taken before the clock was set back: it does not count.
-        leased = select(func.count(Delivery.id)).correlate(None)
-        leased = leased.where(Delivery.leased_until > now, Delivery.leased_until <= now + seconds)
-        lease = update(Delivery).where(
-            Delivery.id == due.limit(1).with_for_update(skip_locked=True).scalar_subquery(),
-            _is_due(),
-            leased.where(Delivery.app_id == app_id).scalar_subquery() < APP_DELIVERIES,
-            leased.scalar_subquery() < ALL_DELIVERIES,
-        )
-        lease = lease.values(leased_until=now + seconds, attempted=now)
-        with self._database.session() as session:
-            options = {"synchronize_session": False}
-            return session.scalars(lease.returning(Delivery), execution_options=options).one_or_none()
-
-    def _postpone_if_suspended(self, delivery: Delivery) -> bool:
-        """Release a leased delivery whose endpoint is suspended, and postpone all deliveries of that endpoint."""
-        with self._database.session() as session:
-            if find_suspended(session, delivery.app_id, delivery.endpoint) is None:
-                return False
-            session.execute(update(Delivery).where(_is_leased(delivery)).values(leased_until=0.0))
-        with self._database.session() as session:
-            postpone_deliveries(session, delivery.app_id, delivery.endpoint)
-        return True
+        found = session.scalars(_LEASE, {"app": app_id, "now": now, "until": now + seconds}).one_or_none()
+        if found:
+            return found
+    return None
 
 
 def _schedule_retry(row: Delivery, due: float | None, outcome: Outcome) -> float | None:
@@ -253,11 +260,6 @@ def _schedule_retry(row: Delivery, due: float | None, outcome: Outcome) -> float
         row.status = Status.FAILED if delay is None else Status.PENDING
         row.next_attempt = None if delay is None else time.time() + delay
     return delay
-
-
-def _is_due() -> ColumnElement[bool]:
-    now = time.time()
-    return (Delivery.status == Status.PENDING) & (Delivery.next_attempt <= now) & (Delivery.leased_until <= now)
 
 
 def _is_leased(delivery: Delivery) -> ColumnElement[bool]:

@@ -39,8 +39,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, case, select, update
-from sqlalchemy.orm import load_only
+from sqlalchemy import ColumnElement, Update, select
+from sqlalchemy.orm import Session, load_only
 
 from app.database.sessions import Database
 from app.database.tables import Job
@@ -52,9 +52,20 @@ from app.errors import ExtractorError, LeaseLost, TimeLimit, WorkerLost
 from app.jobs.description import JobEvents, wants_events
 from app.jobs.processes import has_ended, name_process
 from app.jobs.queries import JobQueries
-from app.jobs.rows import build_ending, reschedule_results, update_job
+from app.jobs.rows import (
+    ACTIVITY,
+    BEAT,
+    END_OF_STAGE,
+    PROGRESS,
+    START,
+    build_ending,
+    build_lease,
+    change_leased,
+    reschedule_results,
+    update_job,
+)
 from app.jobs.scheduling import HOST_JOBS, Scheduler
-from app.jobs.states import DELIVER, DOWNLOAD, UNFINISHED, Stage, State, stage_of
+from app.jobs.states import DELIVER, DOWNLOAD, STAGES, UNFINISHED, Stage, State, stage_of
 
 # Limit of ``starts``. One killed worker may be chance; after two, an image is probably the cause.
 MOST_STARTS = 2
@@ -89,34 +100,34 @@ class Leases(JobQueries):
         self._queue = queue
         self._events = JobEvents()
         self._stale_seconds = stale_seconds
+        self._leases = {stage: build_lease(stage, self.scheduler.may_be_taken(stage) & ~EXHAUSTED) for stage in STAGES}
 
     def lease_next(self, stage: Stage) -> Job | None:
         """Lease the job that the scheduler chooses for a stage; return None when no job waits.
 
         A job that has used up its starts or tries fails instead, because it would probably kill the worker again.
         """
-        while job := self.scheduler.find_next(stage):
-            free = self.scheduler.may_be_taken(stage)
-            if leased := self._lease(job, stage, free & ~EXHAUSTED):
-                self.scheduler.record_served(leased, stage)
+        while True:
+            with self.database.session() as session:
+                job = self.scheduler.find_next(session, stage)
+                if job is None:
+                    return None
+                leased = self._lease(session, job.id, stage)
+                enqueued = leased and wants_events(leased) and self._events.enqueue(session, Kind.STARTED, job.id)
+                if leased:
+                    self.scheduler.record_served(session, leased, stage)
+            if enqueued:
+                self._queue.wake(DELIVER)
+            if leased:
                 return leased
             times = job.starts if job.starts >= MOST_STARTS else job.tries
             error = WorkerLost(f"The worker of the {stage.state} stage died {times} times: the server may lack memory.")
-            self._fail(job.id, free & EXHAUSTED, error)
-        return None
+            self._fail(job.id, self.scheduler.may_be_taken(stage) & EXHAUSTED, error)
 
-    def _lease(self, job: Job, stage: Stage, condition: ColumnElement[bool]) -> Job | None:
-        """Lease a job if a condition holds; return its new row, or None."""
-        now = time.time()
-        values: dict[str, Any] = {"state": stage.state, "lease": secrets.token_hex(16), "leased_by": name_process()}
-        values |= {"heartbeat": now, "updated": now, "tries": Job.tries + 1, "stalled": 0.0}
-        lease = update(Job).where(Job.id == job.id, condition).values(**values).returning(Job)
-        with self.database.session() as session:
-            leased = session.scalars(lease, execution_options={"synchronize_session": False}).one_or_none()
-            enqueued = leased and wants_events(leased) and self._events.enqueue(session, Kind.STARTED, job.id)
-        if enqueued:
-            self._queue.wake(DELIVER)
-        return leased
+    def _lease(self, session: Session, job_id: str, stage: Stage) -> Job | None:
+        """Lease a job if it may be leased; return its new row, or None."""
+        values = {"job_id": job_id, "token": secrets.token_hex(16), "process": name_process(), "now": time.time()}
+        return session.scalars(self._leases[stage], values).one_or_none()
 
     def heartbeat(self, job: Job) -> None:
         """Keep the lease alive."""
@@ -124,19 +135,21 @@ class Leases(JobQueries):
 
     def record_activity(self, job: Job) -> None:
         """Keep the lease alive, and reset ``stalled`` for work that ``done`` does not count."""
-        self._record(job, stalled=0.0)
+        self._record(job, ACTIVITY)
 
-    def record_start(self, job: Job) -> None:
-        """Count a start of work on the images. If the process dies after this, an image is a possible cause."""
-        self._record(job, starts=Job.starts + 1)
+    def record_start(self, job: Job, model_label: str = "") -> None:
+        """Count a start of work on the images. If the process dies after this, an image is a possible cause.
 
-    def record_manifest(self, job: Job, manifest_ref: str) -> None:
-        """Record the label of the job's manifest."""
-        self._record(job, manifest_ref=manifest_ref)
+        Args:
+            job: Leased job.
+            model_label: Label of the weights that the job uses; "" to keep the recorded one.
+        """
+        values: dict[str, Any] = {"model_label": model_label} if model_label else {}
+        self._record(job, START, **values)
 
-    def record_model(self, job: Job, model_label: str) -> None:
-        """Record the label of the weights that the job uses."""
-        self._record(job, model_label=model_label)
+    def record_manifest(self, job: Job, manifest_ref: str, total: int) -> None:
+        """Record the label of the job's manifest, and the number of its canvases."""
+        self._record(job, manifest_ref=manifest_ref, total=total)
 
     def record_progress(self, job: Job, done: int, total: int, coverage: Mapping[str, Any] | None) -> None:
         """Record the progress of the stage.
@@ -145,12 +158,7 @@ class Leases(JobQueries):
         lease. A stage that resumes may count from 0 again, and would otherwise retry a harmful image without end.
         """
         values: dict[str, Any] = {"coverage": coverage} if coverage is not None else {}
-        progress = Job.done < done
-        values["starts"] = case((progress & (Job.starts > 0), 1), else_=Job.starts)
-        values["tries"] = case((progress, 1), else_=Job.tries)
-        values["stalled"] = case((progress, 0.0), else_=Job.stalled + self._since_heartbeat())
-        values["done"] = case((progress, done), else_=Job.done)
-        self._record(job, event=Kind.PROGRESS, total=total, **values)
+        self._record(job, PROGRESS, event=Kind.PROGRESS, reached=done, total=total, **values)
 
     def enqueue_result(self, job: Job, to: Destination, parts: Mapping[str, str] | None = None) -> None:
         """Put the result of a job in the outbox: as one delivery, or as one for each part.
@@ -161,13 +169,13 @@ class Leases(JobQueries):
             parts: Digest of the content of each part, by name; None for a single delivery.
         """
         with self.database.session() as session:
-            if not update_job(session, job.id, Job.lease == job.lease):
+            if not change_leased(session, job, BEAT, self._stale_seconds):
                 raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
             if parts is None:
                 enqueue(session, job, Kind.RESULT, to)
             else:
                 enqueue_parts(session, job, to, parts)
-        self._queue.wake(DELIVER, len(parts or {}) or 1)
+        self._queue.wake(DELIVER, len(parts or {}) - 1)  # the task of the stage sends one itself
 
     def finish_stage(self, job: Job, stage: Stage, seconds: float, next_state: State | None = None) -> None:
         """Finish a stage, and wake a worker for the next one.
@@ -181,12 +189,12 @@ class Leases(JobQueries):
         state = next_state or stage.leads_to
         timings = job.timings | {stage.state: round(job.timings.get(stage.state, 0) + seconds, 3)}
         values: dict[str, Any] = {"state": state, "lease": None, "heartbeat": None, "waiting_since": time.time()}
-        values |= {"starts": 0, "tries": 0, "worked": 0.0, "timings": timings}
+        values |= {"starts": 0, "tries": 0, "timings": timings}
         if stage is DOWNLOAD and state is State.RUNNING:
             values["done"] = 0  # the images are counted again
         if state is State.DONE:
             values |= build_ending(State.DONE)
-        self._record(job, event=Kind.DONE if state is State.DONE else None, **values)
+        self._record(job, END_OF_STAGE, event=Kind.DONE if state is State.DONE else None, **values)
         if following := stage_of(state):
             self._queue.wake(following)
 
@@ -259,23 +267,20 @@ class Leases(JobQueries):
         # The absolute value also frees jobs whose heartbeat lies in the future, after a clock was set back.
         return abs(now - (job.heartbeat or 0.0)) > self._stale_seconds
 
-    def _since_heartbeat(self) -> ColumnElement[float]:
-        """Return the seconds of work since a job's last heartbeat; 0 if the clock was set meanwhile."""
-        now = time.time()
-        return case((Job.heartbeat.between(now - self._stale_seconds, now), now - Job.heartbeat), else_=0.0)
-
-    def _record(self, job: Job, *, event: Kind | None = None, touch: bool = True, **values: Any) -> None:
-        """Change the row of a leased job, and record a heartbeat.
+    def _record(
+        self, job: Job, change: Update = BEAT, *, event: Kind | None = None, touch: bool = True, **values: Any
+    ) -> None:
+        """Change the row of a leased job, record a heartbeat, and enqueue an event.
 
         Raises:
             LeaseLost: The job was cancelled, ended or freed.
         """
-        since = self._since_heartbeat()
-        beat = {"worked": Job.worked + since, "stalled": Job.stalled + since, "heartbeat": time.time()}
-        if not wants_events(job):
-            event = None  # saves a query
-        if not self._change(job.id, Job.lease == job.lease, event=event, touch=touch, **(beat | values)):
-            raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
+        with self.database.session() as session:
+            if not change_leased(session, job, change, self._stale_seconds, touch=touch, **values):
+                raise LeaseLost(f"Job {job.id} is no longer leased by this worker.")
+            enqueued = event and wants_events(job) and self._events.enqueue(session, event, job.id)
+        if enqueued:
+            self._queue.wake(DELIVER)
 
     def _fail(self, job_id: str, condition: ColumnElement[bool], error: ExtractorError) -> bool:
         """End a job with an error if a condition holds. Deliveries that a retry held back are due again."""
@@ -288,13 +293,7 @@ class Leases(JobQueries):
         self._queue.wake(DELIVER)
         return True
 
-    def _change(
-        self, job_id: str, condition: Any, *, event: Kind | None = None, touch: bool = True, **values: Any
-    ) -> bool:
-        """Change a job's row if a condition holds, and enqueue an event; return whether the condition held."""
+    def _change(self, job_id: str, condition: Any, *, touch: bool = True, **values: Any) -> bool:
+        """Change a job's row if a condition holds; return whether it held."""
         with self.database.session() as session:
-            changed = update_job(session, job_id, condition, touch=touch, **values)
-            enqueued = changed and event is not None and self._events.enqueue(session, event, job_id)
-        if enqueued:
-            self._queue.wake(DELIVER)
-        return changed
+            return update_job(session, job_id, condition, touch=touch, **values)

@@ -5,15 +5,49 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Integer, Update, bindparam, case, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind, Status
 from app.errors import RequestError
 from app.jobs.description import count_failed
 from app.jobs.requests import DetectionRequest, Request
-from app.jobs.states import State
+from app.jobs.states import Stage, State
+
+# Statements on the table, because those on the class take half as long again.
+_JOBS: Any = Job.__table__
+_NOW, _EARLIEST = bindparam("now", type_=Float), bindparam("earliest", type_=Float)
+# Seconds of work since the last heartbeat of a job; 0 if the clock was set meanwhile.
+_SINCE = case((Job.heartbeat.between(_EARLIEST, _NOW), _NOW - Job.heartbeat), else_=0.0)
+_REACHED = bindparam("reached", type_=Integer)
+_IS_PROGRESS = Job.done < _REACHED
+
+# Changes of a leased job, see :func:`change_leased`. They are built once, because this takes longer than the database.
+BEAT = update(_JOBS).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.lease == bindparam("held"))
+BEAT = BEAT.values(worked=Job.worked + _SINCE, stalled=Job.stalled + _SINCE)
+ACTIVITY = BEAT.values(stalled=0.0)
+START = BEAT.values(starts=Job.starts + 1)
+END_OF_STAGE = BEAT.values(worked=0.0)
+# Only a new maximum of ``done`` is progress.
+PROGRESS = BEAT.values(
+    starts=case((_IS_PROGRESS & (Job.starts > 0), 1), else_=Job.starts),
+    tries=case((_IS_PROGRESS, 1), else_=Job.tries),
+    stalled=case((_IS_PROGRESS, 0.0), else_=Job.stalled + _SINCE),
+    done=case((_IS_PROGRESS, _REACHED), else_=Job.done),
+)
+
+
+def build_lease(stage: Stage, may_be_leased: ColumnElement[bool]) -> ReturningUpdate[Job]:
+    """Return the statement that leases a job if a condition holds, and returns its new row.
+
+    Its parameters are `job_id`, `token`, `process` and `now`.
+    """
+    values: dict[str, Any] = {"state": stage.state, "lease": bindparam("token"), "leased_by": bindparam("process")}
+    values |= {"heartbeat": _NOW, "updated": _NOW, "tries": Job.tries + 1, "stalled": 0.0}
+    lease = update(Job).where(Job.id == bindparam("job_id"), may_be_leased).values(**values)
+    return lease.returning(Job).execution_options(synchronize_session=False)
 
 
 def build_job(job_id: str, app_id: int, request: Request, parent_id: str | None = None) -> Job:
@@ -46,9 +80,27 @@ def update_job(session: Session, job_id: str, condition: Any, *, touch: bool = T
     """
     if touch:
         values |= {"updated": time.time()}
-    # A statement on the table, because one on the class takes half as long again.
-    change = update(cast(Any, Job.__table__)).where(Job.id == job_id, condition).values(**values)
+    change = update(_JOBS).where(Job.id == job_id, condition).values(**values)
     return cast(CursorResult[Any], session.execute(change)).rowcount == 1
+
+
+def change_leased(
+    session: Session, job: Job, change: Update, stale_seconds: float, *, touch: bool = True, **values: Any
+) -> bool:
+    """Change the row of a leased job, and record a heartbeat; return False if the lease is lost.
+
+    Args:
+        session: Session of the transaction.
+        job: Leased job.
+        change: One of the statements above.
+        stale_seconds: Longest time between two heartbeats that counts as work.
+        touch: Whether to set the time of the last update.
+        values: New column values, and other parameters of the statement.
+    """
+    now = time.time()
+    values = {"heartbeat": now, **({"updated": now} if touch else {}), **values}
+    values |= {"job_id": job.id, "held": job.lease, "now": now, "earliest": now - stale_seconds}
+    return cast(CursorResult[Any], session.execute(change, values)).rowcount == 1
 
 
 def reschedule_results(session: Session, job_id: str, next_attempt: float | None) -> None:

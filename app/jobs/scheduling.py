@@ -13,22 +13,26 @@ Three rules modify this order:
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, false, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Float, Row, Select, and_, bindparam, case, false, func, select, text
+from sqlalchemy.orm import Session
 
 from app.database.sessions import Database
 from app.database.tables import Job, RoundRobin
 from app.jobs.job_kinds import URGENT, YIELDING
-from app.jobs.states import DOWNLOAD, RUN, Stage, State
+from app.jobs.states import DOWNLOAD, RUN, STAGES, Stage, State
 
 # Jobs that download from one host at a time. With two, the next job begins while the first waits for its last pages.
 # More jobs would occupy threads without being faster, because the requests to a host are limited.
 HOST_JOBS = 2
 # Seconds of waiting after which a training comes before all other kinds.
 LONGEST_WAIT = 3600.0
+
+# SQLite and PostgreSQL share this syntax.
+_SERVE = text(
+    "INSERT INTO round_robin (app_id, queue, served) VALUES (:app_id, :queue, :served) "
+    "ON CONFLICT (app_id, queue) DO UPDATE SET served = excluded.served"
+)
 
 
 class Scheduler:
@@ -42,14 +46,19 @@ class Scheduler:
     def __init__(self, database: Database, host_jobs: int) -> None:
         self._database = database
         self._host_jobs = host_jobs
+        # Built once, because this takes longer than the database.
+        self._next = {stage: self._select_next(stage) for stage in STAGES}
+        self._counts = {stage: self._select_count(stage) for stage in STAGES}
 
-    def find_next(self, stage: Stage) -> Job | None:
-        """Return the next job of a stage; None when no job may be taken."""
+    def find_next(self, session: Session, stage: Stage) -> Row[str, int, int] | None:
+        """Return `id`, `starts` and `tries` of the next job of a stage; None when no job may be taken."""
+        return session.execute(self._next[stage], {"long_ago": time.time() - LONGEST_WAIT}).first()
+
+    def _select_next(self, stage: Stage) -> Select[str, int, int]:
         same_app = and_(RoundRobin.app_id == Job.app_id, RoundRobin.queue == stage.queue)
         order = (_rank(stage), func.coalesce(RoundRobin.served, 0.0), Job.created, Job.id)
-        waiting = select(Job).outerjoin(RoundRobin, same_app).where(self.may_be_taken(stage)).order_by(*order)
-        with self._database.session() as session:
-            return session.scalars(waiting.limit(1)).first()
+        waiting = select(Job.id, Job.starts, Job.tries).outerjoin(RoundRobin, same_app).where(self.may_be_taken(stage))
+        return waiting.order_by(*order).limit(1)
 
     def may_be_taken(self, stage: Stage) -> ColumnElement[bool]:
         """Return the condition that a job waits for a stage and its host is below the limit."""
@@ -60,9 +69,12 @@ class Scheduler:
 
     def count_waiting(self, stage: Stage, limit: int) -> int:
         """Return the number of jobs that may be taken for a stage, counted up to a limit."""
-        waiting = select(Job.id).where(self.may_be_taken(stage)).limit(limit).subquery()
         with self._database.session() as session:
-            return session.scalar(select(func.count()).select_from(waiting)) or 0
+            return session.scalar(self._counts[stage], {"most": limit}) or 0
+
+    def _select_count(self, stage: Stage) -> Select[int]:
+        waiting = select(Job.id).where(self.may_be_taken(stage)).limit(bindparam("most"))
+        return select(func.count()).select_from(waiting.subquery())
 
     def list_downloading(self, kind: str) -> Sequence[Job]:
         """Return the jobs of a kind whose download runs, in the order of their submission."""
@@ -76,14 +88,9 @@ class Scheduler:
         with self._database.session() as session:
             return session.scalars(waiting.limit(1)).first() is not None
 
-    def record_served(self, job: Job, stage: Stage) -> None:
+    def record_served(self, session: Session, job: Job, stage: Stage) -> None:
         """Record that a queue serves the client app of a job now, so that other apps come first."""
-        now, mine = time.time(), (RoundRobin.app_id == job.app_id) & (RoundRobin.queue == stage.queue)
-        with self._database.session() as session:
-            result = session.execute(update(RoundRobin).where(mine).values(served=now))
-        if not cast(CursorResult[Any], result).rowcount:
-            with suppress(IntegrityError), self._database.session() as session:  # another worker was first
-                session.add(RoundRobin(app_id=job.app_id, queue=stage.queue, served=now))
+        session.execute(_SERVE, {"app_id": job.app_id, "queue": stage.queue, "served": time.time()})
 
     def _find_full_hosts(self) -> Select[str]:
         """Select the hosts from which the maximum number of jobs download."""
@@ -93,6 +100,6 @@ class Scheduler:
 
 
 def _rank(stage: Stage) -> ColumnElement[int]:
-    waited = Job.waiting_since < time.time() - LONGEST_WAIT
+    waited = Job.waiting_since < bindparam("long_ago", type_=Float)
     yielding = Job.kind.in_(YIELDING) if stage is RUN else false()
     return case((Job.kind.in_(URGENT), -2), (yielding & waited, -1), (yielding, 1), else_=0)

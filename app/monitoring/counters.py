@@ -35,7 +35,11 @@ class Counters:
 
     def add(self, name: str, label: str, amount: int = 1) -> None:
         """Add an amount to a counter."""
-        self._try(lambda: self._add(PREFIX + name, label, amount))
+        self.add_each(label, {name: amount})
+
+    def add_each(self, label: str, amounts: Mapping[str, int]) -> None:
+        """Add an amount to each of some counters, in one request to the broker."""
+        self._try(lambda: self._add(label, amounts))
 
     def set_gauge(self, name: str, values: Mapping[str, int], seconds: int) -> None:
         """Set the values of a gauge by label. They expire after some seconds."""
@@ -50,10 +54,14 @@ class Counters:
         values: Any = self._broker.hgetall(PREFIX + name)
         return {label.decode(): int(value) for label, value in values.items()}
 
-    def _add(self, key: str, label: str, amount: int) -> None:
-        label_is_new = self._broker.hincrby(key, label, amount) == amount
-        if label_is_new and self._broker.hlen(key) > MOST_LABELS:
-            self._broker.delete(key)
+    def _add(self, label: str, amounts: Mapping[str, int]) -> None:
+        with self._broker.pipeline(transaction=False) as pipeline:
+            for name, amount in amounts.items():
+                pipeline.hincrby(PREFIX + name, label, amount)
+            totals = pipeline.execute()
+        for (name, amount), total in zip(amounts.items(), totals, strict=True):
+            if total == amount and self._broker.hlen(PREFIX + name) > MOST_LABELS:  # the label is new
+                self._broker.delete(PREFIX + name)
 
     def _replace(self, key: str, values: dict[Any, Any], seconds: int) -> None:
         with self._broker.pipeline() as pipeline:

@@ -141,7 +141,8 @@ class ImageCache:
         path, size = self._place(name), (fetched.full_width, fetched.full_height)
         cached = CachedImage(path.name, *size, fetched.note, self._choose_grid(*size).count)
         write_atomic(path, fetched.data)
-        write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode())
+        # If a power cut empties the record, the image is fetched again.
+        write_atomic(path.with_suffix(".json"), json.dumps(asdict(cached)).encode(), sync=False)
         return cached
 
     def _place(self, name: str) -> Path:

@@ -99,7 +99,8 @@ def fetch_document(
         fetcher.fetch_file(url, folder.source, limits.max_file_bytes, lambda head: find_kind(head) is not None, tick)
     if folder.source.exists() and not folder.listing.exists():
         try:
-            recognise(url or name, folder, limits)
+            if document := recognise(url or name, folder, limits):
+                return document
         except ManifestError:
             if url:  # a retry fetches it again
                 folder.source.unlink()

@@ -1,12 +1,14 @@
 """Recognise a document by its bytes, not by its name or the header of its server, and list its pages."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from app.errors import ManifestError
+from app.iiif.collection import Collection
 from app.iiif.json_ld import read_path
-from app.iiif.manifest import build_file_ref, build_manifest_ref, parse_document
+from app.iiif.manifest import Manifest, build_file_ref, build_manifest_ref, parse_document
 from app.images.signatures import describe_content, find_format
 from app.sources.image_lists import parse_image_list
 from app.sources.listing import Kind, ListedPage, Listing
@@ -65,8 +67,8 @@ def _claims_text(head: bytes) -> bool:
     return head.lstrip(_SPACE).lower().startswith((b"{", b"[", b"http://", b"https://"))
 
 
-def recognise(origin: str, folder: JobFolder, limits: Limits) -> None:
-    """Write ``listing.json`` or ``manifest.json`` from the file that was fetched or stored."""
+def recognise(origin: str, folder: JobFolder, limits: Limits) -> Manifest | Collection | None:
+    """Make ``listing.json`` or ``manifest.json`` from the file that was fetched or stored; return a parsed manifest."""
     with folder.source.open("rb") as file:
         head = file.read(_HEAD)
         file.seek(0)
@@ -77,15 +79,15 @@ def recognise(origin: str, folder: JobFolder, limits: Limits) -> None:
     elif kind is Kind.PDF:
         pages = _list_pdf(folder.source, origin, limits)
     else:
-        data, found = _read_text(folder.source, origin, limits)
-        if found is None:
-            write_atomic(folder.manifest, data)
-            folder.source.unlink()
-            return
+        found = _read_text(folder.source, origin, limits)
+        if not isinstance(found, list):
+            os.replace(folder.source, folder.manifest)
+            return found
         kind, pages = Kind.LIST, found
     write_atomic(folder.listing, Listing(kind, origin, build_label(origin), key, pages).format())
     if kind is Kind.LIST:
         folder.source.unlink()
+    return None
 
 
 def build_label(origin: str) -> str:
@@ -113,8 +115,8 @@ def _list_pdf(path: Path, origin: str, limits: Limits) -> list[ListedPage]:
         files.close()
 
 
-def _read_text(path: Path, origin: str, limits: Limits) -> tuple[bytes, list[ListedPage] | None]:
-    """Read a list or a manifest; return its content, and the pages of a list.
+def _read_text(path: Path, origin: str, limits: Limits) -> list[ListedPage] | Manifest | Collection:
+    """Parse a list or a manifest.
 
     Raises:
         ManifestError: It is neither.
@@ -125,9 +127,7 @@ def _read_text(path: Path, origin: str, limits: Limits) -> tuple[bytes, list[Lis
         )
     data = path.read_bytes()
     pages = parse_text(data, origin, limits)
-    if pages is None:
-        parse_document(data, origin, limits.max_pages, limits.max_members)
-    return data, pages
+    return parse_document(data, origin, limits.max_pages, limits.max_members) if pages is None else pages
 
 
 def parse_text(data: bytes, origin: str, limits: Limits) -> list[ListedPage] | None:

@@ -29,21 +29,29 @@ def name_scores(first: str, second: str) -> str:
     return build_key(f"{first} {second}")[:16]
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file atomically: other processes see the complete file or none, even after a crash."""
-    with open_atomic(path) as file:
+def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file atomically: other processes see the complete file or none.
+
+    Args:
+        path: Path of the file.
+        content: Content of the file.
+        sync: Whether this also holds after a power cut. Otherwise the file may be empty then; its reader must expect
+            this.
+    """
+    with open_atomic(path, sync=sync) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file for an atomic write. It appears under its path when the block ends without an exception."""
     descriptor, temporary = _open_part(path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

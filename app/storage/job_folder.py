@@ -111,7 +111,8 @@ class JobFolder:
 
     def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
         """Write the record of a canvas; ``kind`` is the name of its folder."""
-        write_atomic(self._record(kind, number), json.dumps(record, ensure_ascii=False).encode())
+        content = json.dumps(record, ensure_ascii=False).encode()
+        write_atomic(self._record(kind, number), content, sync=not _is_repeatable(kind))
 
     def has(self, kind: str, number: int) -> bool:
         """Return whether there is a record of a canvas."""
@@ -122,9 +123,18 @@ class JobFolder:
         return {int(path.stem) for path in (self.path / kind).glob("*.json")}
 
     def load(self, kind: str, numbers: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records of a kind, in the order of the canvases; all of them, or those of some canvases."""
+        """Yield the records of a kind, in the order of the canvases; all of them, or those of some canvases.
+
+        Detections that a power cut has emptied or damaged are left out.
+        """
         for number in sorted(self.list_numbers(kind) if numbers is None else numbers):
-            yield json.loads(self._record(kind, number).read_bytes())
+            try:
+                record = json.loads(self._record(kind, number).read_bytes())
+            except ValueError:
+                if not _is_repeatable(kind):
+                    raise
+            else:
+                yield record
 
     def move(self, number: int, kind: str, new_kind: str) -> None:
         """Move the record of a canvas to another kind."""
@@ -177,3 +187,8 @@ class JobFolder:
 
     def _record(self, kind: str, number: int) -> Path:
         return self.path / kind / f"{number:04d}.json"
+
+
+def _is_repeatable(kind: str) -> bool:
+    """Return whether the records of a kind can be made again from cached images."""
+    return kind == "detections" or kind.startswith("ahead-")

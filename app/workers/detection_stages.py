@@ -45,7 +45,7 @@ def download(services: Services, job: Job) -> State | None:
     document = detection.fetch_manifest(request, folder, services.fetcher, plan, report)
     if isinstance(document, Collection):
         return _expand(services, job, document)
-    services.jobs.record_manifest(job, document.ref)
+    services.jobs.record_manifest(job, document.ref, len(document.canvases))
     detection.download(
         request,
         document,
@@ -94,9 +94,8 @@ def run(services: Services, job: Job) -> State | None:
     """Detect the illustrations on the images."""
     request = DetectionRequest(**job.request)
     weights = services.models.find(request.model)
-    services.jobs.record_model(job, weights.label)
     detector = _load_detector(services, weights)
-    services.jobs.record_start(job)
+    services.jobs.record_start(job, weights.label)
     images, report = services.storage.images(request.origin), _build_report(services, job)
     detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
     return None

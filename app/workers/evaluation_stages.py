@@ -29,11 +29,10 @@ def run(services: Services, job: Job) -> State | None:
     from app.training.evaluate import EVALUATION_CONFIG, evaluate
 
     weights = services.models.find(request.model)
-    services.jobs.record_model(job, weights.label)
     size = services.choose_model_size(weights)
     config = replace(EVALUATION_CONFIG, size=size, batch_size=s.batch_size, device=s.device)
     detector = load_detector(weights, config)
-    services.jobs.record_start(job)
+    services.jobs.record_start(job, weights.label)
     dataset = load_dataset(folder.dataset)
 
     def report(done: int, total: int) -> None:

@@ -13,6 +13,7 @@ Each queue also gets canaries (``signals.py``).
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -83,16 +84,18 @@ class JobQueue(Celery):
             if not self.services.broker.llen(RUN.queue):
                 self.send_task(AHEAD, queue=RUN.queue, retry=False)
 
-    def send_missing(self, stage: Stage, waiting: int) -> None:
-        """Send the messages that are missing in the queue of a stage.
+    def send_missing(self, stage: Stage, count: Callable[[int], int], most: int = 1) -> None:
+        """Send the messages that are missing in the queue of a stage, up to a number of messages in the queue.
 
         Args:
             stage: Stage for which jobs wait.
-            waiting: Number of waiting jobs and due deliveries.
+            count: Function that counts the waiting jobs and due deliveries, up to a limit.
+            most: Number of messages in the queue that is enough.
         """
         with suppress(RedisError):
-            if waiting:
-                self.wake(stage, waiting - int(self.services.broker.llen(stage.queue)))
+            sent = int(self.services.broker.llen(stage.queue))
+            if sent < most:
+                self.wake(stage, count(most) - sent)
 
     def connection_for_write(self, *arguments: Any, transport_options: Any = None, **options: Any) -> Any:
         """Return a connection for sending, with short time-outs: requests do not wait for a broker that is down."""

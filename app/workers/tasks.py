@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Protocol, cast
 
 from billiard.exceptions import WorkerLostError
@@ -20,13 +21,13 @@ from celery import Task, current_app, shared_task
 from celery.signals import task_failure, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker import state as worker_state
 
-from app.database.tables import Job
+from app.database.tables import Delivery, Job
 from app.devices import is_device_lost
 from app.errors import DatabaseUnavailable, ExtractorError, LeaseLost
 from app.jobs import EvaluationRequest, Stage, State, TrainingRequest
 from app.jobs.job_kinds import KINDS, find_kind
 from app.jobs.processes import name_process
-from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
+from app.jobs.states import DELIVER, DOWNLOAD, RUN
 from app.logs import set_job
 from app.services import Services
 from app.workers.failures import explain, leave_device
@@ -97,19 +98,23 @@ def detect_ahead(self: JobTask) -> None:
     """Detect pages of a job that still downloads, unless a job waits for the stage ``run``."""
     from app.workers import detection_stages
 
-    if waiting := self.app.services.jobs.scheduler.count_waiting(RUN, 1):
-        self.app.send_missing(RUN, waiting)
+    if self.app.services.jobs.scheduler.count_waiting(RUN, 1):
+        self.app.send_missing(RUN, lambda _: 1)
     elif detection_stages.detect_ahead(self.app.services):
         self.app.wake_ahead()
 
 
 @shared_task(bind=True, base=JobTask, name="deliver")
 def deliver(self: JobTask) -> None:
-    """Put the result of a job in the outbox. If no job waits for this, send one due delivery."""
-    if run_stage(self.app, DELIVER, lambda services, job: load_stages(job).deliver(services, job)):
-        return
-    if self.app.services.dispatcher.deliver_next():
-        self.app.send_missing(DELIVER, self.app.services.outbox.count_due(1))
+    """Put the result of a job in the outbox, if a job waits for this. Then send one due delivery."""
+    job = run_stage(self.app, DELIVER, lambda services, job: load_stages(job).deliver(services, job))
+
+    def begin(delivery: Delivery) -> None:
+        if job and delivery.job_id != job.id:  # then no message is left for a delivery of this job
+            self.app.wake(DELIVER)
+
+    if self.app.services.dispatcher.deliver_next(begin):
+        self.app.send_missing(DELIVER, self.app.services.outbox.count_due)
 
 
 @shared_task(bind=True, base=JobTask, name="sweep")
@@ -120,10 +125,10 @@ def sweep(self: JobTask) -> None:
         for job in services.jobs.end_overdue(stage, hours, STALL_MINUTES):
             log.warning("job %s: the %s stage took too long and was ended", job.id, stage.name)
     free_abandoned_jobs(services)
-    for stage in STAGES:
-        waiting = services.jobs.scheduler.count_waiting(stage, MOST_MESSAGES)
-        due = services.outbox.count_due(MOST_MESSAGES) if stage is DELIVER else 0
-        self.app.send_missing(stage, waiting + due)
+    count_waiting, count_due = services.jobs.scheduler.count_waiting, services.outbox.count_due
+    for stage in (DOWNLOAD, RUN):
+        self.app.send_missing(stage, partial(count_waiting, stage), MOST_MESSAGES)
+    self.app.send_missing(DELIVER, lambda most: count_waiting(DELIVER, most) + count_due(most), MOST_MESSAGES)
 
 
 def free_abandoned_jobs(services: Services) -> None:
@@ -160,8 +165,8 @@ def remove_expired_jobs(services: Services, days: float) -> int:
     return removed
 
 
-def run_stage(app: JobQueue, stage: Stage, work: Work) -> bool:
-    """Lease the next job of a stage and work on it; return whether there was one.
+def run_stage(app: JobQueue, stage: Stage, work: Work) -> Job | None:
+    """Lease the next job of a stage and work on it; return the job, or None if there was none.
 
     Args:
         app: Celery application of the process.
@@ -170,12 +175,11 @@ def run_stage(app: JobQueue, stage: Stage, work: Work) -> bool:
     """
     services = app.services
     job = services.jobs.lease_next(stage)
-    if job is None:
-        return False
-    set_job(job.id)
-    _work_on(app, job, stage, work)
-    app.send_missing(stage, services.jobs.scheduler.count_waiting(stage, 1))
-    return True
+    if job:
+        set_job(job.id)
+        _work_on(app, job, stage, work)
+        app.send_missing(stage, partial(services.jobs.scheduler.count_waiting, stage))
+    return job
 
 
 def _work_on(app: JobQueue, job: Job, stage: Stage, work: Work) -> None:

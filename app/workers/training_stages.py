@@ -46,8 +46,8 @@ def run(services: Services, job: Job) -> State | None:
     from app.training.evaluate import EVALUATION_CONFIG
     from app.training.train import TrainingConfig, count_epochs
 
-    start = _find_start(services, job)
-    services.jobs.record_start(job)
+    start, label = _find_start(services, job)
+    services.jobs.record_start(job, label)
     monitor = _JobMonitor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, services.choose_model_size(start), s.training_batch_size, s.device)
     evaluation_config = replace(EVALUATION_CONFIG, size=config.size, batch_size=s.batch_size, device=s.device)
@@ -67,16 +67,15 @@ def run(services: Services, job: Job) -> State | None:
     return None
 
 
-def _find_start(services: Services, job: Job) -> Weights:
-    """Return the initial weights; the last checkpoint for a resumed training."""
+def _find_start(services: Services, job: Job) -> tuple[Weights, str]:
+    """Return the initial weights and their label. For a resumed training: the last checkpoint, and no label."""
     from app.training.train import count_epochs, find_checkpoint
 
     training = services.storage.job(job.id).training
     if count_epochs(training):
-        return Weights.at(find_checkpoint(training))
+        return Weights.at(find_checkpoint(training)), ""
     weights = services.models.find(job.request["model"])
-    services.jobs.record_model(job, weights.label)
-    return weights
+    return weights, weights.label
 
 
 def _open_tracker(services: Services, job: Job) -> "Tracker":

@@ -10,7 +10,7 @@ class RecordingQueue:
         self.sent: list[str] = []
 
     def wake(self, stage: Stage, count: int = 1) -> None:
-        self.sent += [stage.queue] * count
+        self.sent += [stage.queue] * count  # none for a negative number, like the queue of the service
 
     def wake_ahead(self) -> None:
         self.sent.append("ahead")

@@ -68,18 +68,22 @@ def fetch_pages(
         fetch = partial(_fetch_page, cache, sizes, manifest, breaker, retries)
         return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
 
+    def tell() -> None:
+        report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
+
     try:
+        if retries and missing:  # the row has the coverage of the run before
+            tell()
         waiting = submit(missing)
         while True:
-            # Report even if no image has arrived: this call raises if the job was cancelled.
-            report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
-            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
-                break
             for page in _take_finished(waiting, REPORT_SECONDS):
                 save_fetched(folder, page)
                 pages[page.number] = page
                 if page.file is None:
                     count(PageStatus.FAILED)
+            tell()  # even if no image has arrived: this raises if the job was cancelled
+            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
+                break
     finally:
         # A cancelled job does not wait for a slow library.
         executor.shutdown(wait=False, cancel_futures=True)

@@ -98,10 +98,18 @@ def discard_stale_detections(folder: JobFolder, digest: str) -> None:
         digest: SHA-256 of the current weights.
     """
     with suppress(FileNotFoundError):
-        if json.loads(folder.detected_by.read_bytes())["sha256"] == digest:
+        if _load_digest(folder) == digest:
             return
         folder.remove_records("detections")
-    write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode())
+    write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode(), sync=False)
+
+
+def _load_digest(folder: JobFolder) -> str | None:
+    """Return the digest of the weights of the detections; None if a power cut has emptied the file."""
+    try:
+        return str(json.loads(folder.detected_by.read_bytes())["sha256"])
+    except ValueError:
+        return None
 
 
 def name_ahead(digest: str) -> str:

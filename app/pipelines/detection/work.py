@@ -92,7 +92,7 @@ def fetch_manifest(
         ManifestError: The document cannot be used.
     """
     limits = Limits(plan.max_canvases, plan.max_manifests, plan.max_file_bytes)
-    reported = 0.0
+    reported = time.monotonic()
 
     def tick() -> None:
         nonlocal reported
@@ -174,7 +174,8 @@ def detect(
         count(adopted.status)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
-    report(len(annotated), len(fetched), count_coverage(annotated.values()))
+    if annotated:
+        report(len(annotated), len(fetched), count_coverage(annotated.values()))
     for batch in detect_pages(request, images, detector, waiting):
         for page in batch:
             if page.status is not PageStatus.FAILED:

@@ -251,7 +251,7 @@ def test_progress_is_reported_page_by_page(run: Run) -> None:
     run.download()
     run.reports.clear()
     run.detect()
-    assert sorted({done for done, _, _ in run.reports}) == [0, 1, 2, 3, 4]
+    assert sorted({done for done, _, _ in run.reports}) == [1, 2, 3, 4]
     assert {total for _, total, _ in run.reports} == {4}
 
 
@@ -352,6 +352,17 @@ def test_a_retry_counts_detected_pages_from_its_start(run: Run, document: Path) 
     first, last = run.reports[0][2], run.reports[-1][2]
     assert first == Coverage(3, 0, ())
     assert last == Coverage(3, 0, ((2, last.failed[0][1]),))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("file", ["detected-by.json", "detections/0001.json"])
+def test_a_record_that_a_power_cut_emptied_is_made_again(run: Run, file: str) -> None:
+    run.download()
+    run.detect()
+    result = run.folder.annotations_json.read_bytes()
+    (run.folder.path / file).write_bytes(b"")
+    run.detect()
+    assert run.folder.annotations_json.read_bytes() == result
+    assert json.loads((run.folder.path / file).read_bytes())
 
 
 def test_a_refresh_keeps_images_that_other_jobs_need(run: Run) -> None:

@@ -230,16 +230,33 @@ def test_the_sweep_frees_the_job_of_a_dead_worker(
 
 
 def test_the_last_stage_enqueues_the_result_once_and_the_job_is_done(
-    queue: JobQueue, client: FlaskClient, headers: dict[str, str]
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str], client_app: tuple[RecordingClientApp, str]
 ) -> None:
-    job_id = submit(client, headers, callback="https://app.example/in")
+    receiver, url = client_app
+    job_id = submit(client, headers, callback=f"{url}/in")
+    write_atomic(queue.services.storage.job(job_id).annotations, b"1 a.jpg\n")
     for _ in range(2):  # the second run is as after a kill at the end of the stage
         change_job(queue.services.database, job_id, state=State.DELIVERING, manifest_ref="m")
         queue.tasks["deliver"]()
     job = queue.services.jobs.find(job_id)
     (delivery,) = queue.services.jobs.deliveries([job])[job_id]
-    assert (job.state, delivery.url, delivery.status) == (State.DONE, "https://app.example/in/m", "pending")
-    assert delivery.endpoint == "https://app.example/in"
+    assert (job.state, delivery.url, delivery.status) == (State.DONE, f"{url}/in/m", "delivered")
+    assert (delivery.endpoint, len(receiver.received)) == (f"{url}/in", 1)
+
+
+def test_a_result_waits_for_no_attempt_of_another_job(
+    queue: JobQueue, client: FlaskClient, headers: dict[str, str], client_app: tuple[RecordingClientApp, str]
+) -> None:
+    receiver, url = client_app
+    enqueue_results(queue, url)
+    write_atomic(queue.services.storage.job("job0").annotations, b"1 a.jpg\n")
+    job_id = submit(client, headers, callback=url)
+    change_job(queue.services.database, job_id, state=State.DELIVERING, manifest_ref="m")
+    empty_queues(queue)
+    messages: list[int] = []
+    receiver.on_receive = lambda: messages.append(count_messages(queue))
+    queue.tasks["deliver"]()
+    assert ([received.path for received in receiver.received], messages) == (["/0"], [1])
 
 
 def test_a_job_is_accepted_while_the_broker_is_down(app: Flask, settings: Settings, headers: dict[str, str]) -> None:

@@ -78,17 +78,17 @@ def test_a_database_outage_costs_no_epoch(
 ) -> None:
     job_id = send(client, headers)
     copy_dataset(services)
-    job, record = claim(services, RUN), services.jobs._record
+    job, record = claim(services, RUN), services.jobs.record_progress
 
     def fail(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("away")
 
-    def fail_while_learning(job: Job, *given: Any, **values: Any) -> None:
-        learning = "starts" in values and "figures" not in values.get("coverage", {"figures": 1})
-        fail() if learning or values == {"stalled": 0.0} else record(job, *given, **values)
+    def fail_while_learning(job: Job, done: int, total: int, coverage: dict[str, Any]) -> None:
+        record(job, done, total, coverage) if "figures" in coverage else fail()
 
     monkeypatch.setattr("app.pipelines.training.work.HEARTBEAT_SECONDS", 0)
-    monkeypatch.setattr(services.jobs, "_record", fail_while_learning)
+    monkeypatch.setattr(services.jobs, "record_activity", fail)
+    monkeypatch.setattr(services.jobs, "record_progress", fail_while_learning)
     monkeypatch.setattr(services.jobs.scheduler, "must_yield", fail)
     assert training.run(services, job) is None
     job = services.jobs.find(job_id)
