@@ -1,7 +1,8 @@
 """Faults of the labels in the pages that the default weights are trained on and measured with.
 
 The rule, which tells illustrations from other things, is in models/illustrations.md. Labels that contradict it were
-found by looking at the pages on which the weights and the labels disagree. Such pages or labels are left out, in training and in figures.
+found by looking at the pages on which the weights and the labels disagree. Such pages or labels are left out, in
+training and in figures.
 """
 
 from collections.abc import Mapping

@@ -7,8 +7,8 @@ in its working folder.
 
 The result is the mean of the weights after the stages of ``AVERAGED``: on documents of other kinds, it is better than
 each of them (Wortsman et al., Robust fine-tuning of zero-shot models, 2022, https://arxiv.org/abs/2109.01903). The
-weights of a stage are those of its last epoch, not of the best. The validation documents determine the shares of the
-mean, and the calibration.
+weights of a stage are those of its last epoch, not of the best. The validation documents determine which stages the
+mean has, and the calibration.
 """
 
 import argparse
@@ -88,7 +88,7 @@ STAGES = (
     Stage(1000, epochs=2, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21),
 )
 # The stages whose weights are averaged, from 0, and the share of each.
-AVERAGED: Mapping[int, float] = {1: 0.4, 3: 0.6}
+AVERAGED: Mapping[int, float] = {1: 1 / 3, 2: 1 / 3, 3: 1 / 3}
 
 
 class Printer:
