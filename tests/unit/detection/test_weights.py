@@ -9,6 +9,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from app.config import ROOT
+from app.detection.boxes import compute_iou
 from app.detection.detector import DetectorConfig
 from app.detection.loading import load_detector
 from app.detection.weights import ModelStore, isolate_ultralytics, load_network
@@ -142,14 +143,20 @@ def test_a_missing_default_is_not_replaced(store: ModelStore) -> None:
     assert store.find("best_eida").name == "best_eida.pt"
 
 
-def test_boxes_equal_those_of_ultralytics_predict() -> None:
+def test_boxes_equal_those_of_ultralytics_predict(tmp_path: Path) -> None:
     from ultralytics import YOLO
 
+    network = load_network(DEFAULT)
+    network.args = {"imgsz": 640}  # without box voting
+    torch.save({"model": network}, tmp_path / "plain.pt")
     with Image.open(ROOT / "iiif" / "sample" / "page_0001.jpg") as page:
         image = np.asarray(page.convert("RGB"))
-    detector = load_detector(ModelStore(DEFAULT.parent, DEFAULT.name).find(), DetectorConfig(device="cpu"))
-    (found,) = detector.detect([image])
+    config = DetectorConfig(device="cpu")
+    (found,) = load_detector(ModelStore(tmp_path, "plain.pt").find(), config).detect([image])
+    (voted,) = load_detector(ModelStore(DEFAULT.parent, DEFAULT.name).find(), config).detect([image])
     (expected,) = YOLO(DEFAULT).predict(image[..., ::-1], imgsz=640, conf=0.25, iou=0.45, verbose=False, device="cpu")
     assert len(found) == len(expected.boxes) > 0
     assert np.abs(found.xyxy - expected.boxes.xyxy.numpy()).max() < 1
     assert np.abs(found.confidence - expected.boxes.conf.numpy()).max() < 0.01
+    assert np.array_equal(voted.confidence, found.confidence)
+    assert np.diagonal(compute_iou(voted.xyxy, found.xyxy)).min() > 0.8
