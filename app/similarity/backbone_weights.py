@@ -79,8 +79,10 @@ def _look_for(backbone: Backbone, folder: Path) -> Path | None:
 
 
 def _look_in_folder(backbone: Backbone, folder: Path) -> Path | None:
-    is_detection = backbone.source == "detection"
-    paths = [folder.parent / f"{backbone.model}.pt"] if is_detection else map(folder.joinpath, _list_files(backbone))
+    names = [f"{backbone.model}.pt"] if backbone.source == "detection" else _list_files(backbone)
+    paths = [folder / name for name in names]
+    if backbone.source == "detection":  # otherwise the detection weights of that name
+        paths += [folder.parent / name for name in names]
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -109,7 +111,7 @@ def _list_files(backbone: Backbone) -> list[str]:
 
 def _advise(backbone: Backbone, folder: Path) -> str:
     if backbone.source == "detection":
-        return f"put them there as {folder.parent.name}/{backbone.model}.pt"
+        return f"put them there as {Path(*folder.parts[-2:], backbone.model)}.pt"
     shown = [str(Path(*folder.parts[-2:], file)) for file in _list_files(backbone)]
     return f"download {backbone.url} to {shown[-1]}" if backbone.url else f"save them as {' or '.join(shown)}"
 

@@ -138,7 +138,8 @@ _AIKON = (
     ),
 )
 # This backbone needs no download. Its network was trained to detect illustrations, not to compare them. It recognises
-# prints of the same block. To find illustrations that are only similar, use a published backbone.
+# prints of the same block. To find illustrations that are only similar, use a published backbone. It has a file of its
+# own, so that new detection weights do not change embeddings.
 _INCLUDED = (Backbone("illustrations", "detection:illustrations"),)
 BACKBONES: Mapping[str, Backbone] = {backbone.name: backbone for backbone in (*_PUBLISHED, *_AIKON, *_INCLUDED)}
 DEFAULT_BACKBONE = "moco_v2_800ep_pretrain"

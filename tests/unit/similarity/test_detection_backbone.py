@@ -1,4 +1,4 @@
-"""The backbone that is part of the project: the first layers of the default detection weights."""
+"""The backbone that is part of the project: the first layers of detection weights, in a file of their own."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.similarity.embedder import EmbedderConfig, load_embedder
 
 BACKBONE = find_backbone("illustrations")
 FOLDER = ROOT / "models" / "backbones"
+FILE = FOLDER / "illustrations.pt"
 
 
 @pytest.mark.parametrize("pooling", [None, Pooling.NONE, Pooling.AVG])
@@ -28,7 +29,7 @@ def test_embeddings_are_the_map_of_stride_16(pooling: Pooling | None) -> None:
         if output.ndim == 4 and output.shape[-1] == 14:
             maps.append(output)
 
-    network = load_network(ROOT / "models" / "illustrations.pt")
+    network = load_network(FILE)
     for layer in network.model[:9]:
         layer.register_forward_hook(keep)
     with torch.inference_mode():
@@ -41,8 +42,17 @@ def test_embeddings_are_the_map_of_stride_16(pooling: Pooling | None) -> None:
 
 
 def test_absent_weights_are_named_with_their_place(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"illustrations are not on this server: put them there as models/illustr"):
+    with pytest.raises(BackboneError, match=r"put them there as models/backbones/illustrations\.pt"):
         find_weights(BACKBONE, tmp_path / "models" / "backbones")
+
+
+def test_detection_weights_of_that_name_are_used_only_without_a_file_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "backbones"
+    folder.mkdir()
+    (tmp_path / "illustrations.pt").touch()
+    assert find_weights(BACKBONE, folder) == tmp_path / "illustrations.pt"
+    (folder / "illustrations.pt").touch()
+    assert find_weights(BACKBONE, folder) == folder / "illustrations.pt"
 
 
 def test_a_damaged_weights_file_is_rejected(tmp_path: Path) -> None:
