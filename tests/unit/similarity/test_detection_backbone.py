@@ -46,7 +46,7 @@ def test_absent_weights_are_named_with_their_place(tmp_path: Path) -> None:
         find_weights(BACKBONE, tmp_path / "models" / "backbones")
 
 
-def test_detection_weights_of_that_name_are_used_only_without_a_file_of_their_own(tmp_path: Path) -> None:
+def test_a_file_of_its_own_goes_before_detection_weights(tmp_path: Path) -> None:
     folder = tmp_path / "backbones"
     folder.mkdir()
     (tmp_path / "illustrations.pt").touch()
