@@ -5,7 +5,7 @@ from typing import Any
 from flask import flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.routes import models
 from app.services import current_services
@@ -23,8 +23,10 @@ def list_weights() -> ResponseReturnValue:
 def show_weights(name: str) -> ResponseReturnValue:
     """Show weights with their card."""
     found: Any = models.show(name).get_json()
-    # HTML in a card is shown as text. Its relative links lead nowhere on these pages, so they have no target.
-    card = Markup(MarkdownIt("js-default", {"html": False}).render(found["card"] or ""))  # noqa: S704
+    # HTML in a card is shown as text. Its relative links and pictures lead nowhere on these pages: the words stay.
+    markdown = MarkdownIt("js-default", {"html": False})
+    markdown.add_render_rule("image", lambda _, tokens, place, *__: str(escape(tokens[place].content)))
+    card = Markup(markdown.render(found["card"] or ""))  # noqa: S704
     return render_template("model.html", model=found, card=card)
 
 

@@ -147,12 +147,15 @@ def test_an_empty_file_field_does_not_hide_the_address(browser: Browser) -> None
 
 def test_the_card_of_weights_is_rendered_without_html(browser: Browser, services: Services) -> None:
     card = "# Title\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n<script>alert(1)</script> [x](javascript:alert(1))\n"
+    card += "![The rule & <b>more</b>](../docs/rule.png)\n"
     write_atomic(services.settings.models_folder / "illustrations.md", card.encode())
     page = browser.get("/ui/models/illustrations.pt").text
     assert "<h1>Title</h1>" in page
     assert "<td>1</td>" in page
     assert "<script>alert" not in page
     assert 'href="javascript' not in page
+    assert "The rule &amp; &lt;b&gt;more&lt;/b&gt;" in page
+    assert "rule.png" not in page
 
 
 def test_models_name_the_default(browser: Browser) -> None:
