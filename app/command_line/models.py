@@ -14,6 +14,8 @@ EXAMPLES = format_examples(
 )
 # Columns of the table of results in a model card.
 _FIGURES = ("precision", "recall", "AP50", "AP50-95")
+# A figure, and mostly its interval: ``0.914 (0.80–0.98)``.
+_FIGURE = re.compile(r"([01](?:\.\d+)?)(?: \(.*\))?")
 
 
 @click.command(epilog=EXAMPLES, short_help="List the detection weights.")
@@ -51,7 +53,8 @@ def read_figures(card: str) -> dict[str, float]:
     for head, _, row in zip(rows, rows[1:], rows[2:], strict=False):
         if set(_FIGURES) <= set(head) and len(row) == len(head):
             cells = dict(zip(head, row, strict=True))
-            return {name: float(cells[name]) for name in _FIGURES if re.fullmatch(r"[01](\.\d+)?", cells[name])}
+            found = {name: _FIGURE.fullmatch(cells[name]) for name in _FIGURES}
+            return {name: float(figure[1]) for name, figure in found.items() if figure}
     return {}
 
 
