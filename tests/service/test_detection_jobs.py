@@ -320,7 +320,7 @@ def test_the_client_sends_a_list_and_fetches_every_result(service: Service, samp
     answer = api.detect_all([sample, "nowhere"])
     assert [each["line"] for each in answer["refused"]] == [2]
     (job,) = [api.wait(each["job_id"]) for each in answer["jobs"]]
-    assert job in api.list_jobs(limit=1)
+    assert [each["job_id"] for each in api.list_jobs(limit=1)] == [job["job_id"]]
     assert parse_annotations(api.fetch_file(job["job_id"], "annotations", format="text").decode()) == {
         canvas["image_name"]: [tuple(each["xywh"]) for each in canvas["detections"]]
         for canvas in api.fetch_annotations(job["job_id"])["canvases"]
