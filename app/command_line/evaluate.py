@@ -127,10 +127,10 @@ def _describe(facts: Mapping[str, Any], out: Path) -> Iterator[str]:
         shown = ("–" if each[name] is None else f"{each[name]:.3f}" for name in _FIGURES)
         columns = "  ".join(f"{text:>{width}}" for text, width in zip(shown, (9, 6, 5, 5, 7), strict=True))
         yield f"  {each['name'][:20]:<20}  {each['illustrations']:>13}  {columns}"
-    if intervals := facts["overall"]["intervals"]:
-        bounds = (f"{low:.2f} to {high:.2f}" for low, high in (intervals[name] for name in ("ap50", "ap75")))
+    if "ap50" in (intervals := facts["overall"]["intervals"]):  # undefined without labelled illustrations
+        ap50, ap75 = (f"{low:.2f} to {high:.2f}" for low, high in (intervals["ap50"], intervals["ap75"]))
         drawn = f"{facts['documents']} documents" if facts["documents"] else "pages of one document"
-        yield f"  95 % intervals, from resampled {drawn}: AP50 {next(bounds)}, AP75 {next(bounds)}"
+        yield f"  95 % intervals, from resampled {drawn}: AP50 {ap50}, AP75 {ap75}"
     for page in facts["unreadable"][:10]:
         yield f"  {page['image_name']} failed: {page['reason']}"
     yield f"  {out}: report.json, curve.png, images/"

@@ -30,9 +30,9 @@ def needs_nms(network: Any) -> bool:
 
 
 def asks_for_voting(network: Any) -> bool:
-    """Return whether weights ask for box voting."""
+    """Return whether weights ask for box voting, and have boxes that could vote."""
     arguments = getattr(network, "args", None)
-    return isinstance(arguments, Mapping) and arguments.get(BOX_VOTING) is True
+    return isinstance(arguments, Mapping) and arguments.get(BOX_VOTING) is True and needs_nms(network)
 
 
 def vote(kept: NDArray[np.float32], output: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -51,7 +51,6 @@ def run(services: Services, job: Job) -> State | None:
     monitor = _JobMonitor(services, job, request.epochs)
     config = TrainingConfig(request.epochs, services.choose_model_size(start), s.training_batch_size, s.device)
     evaluation_config = replace(EVALUATION_CONFIG, size=config.size, batch_size=s.batch_size, device=s.device)
-
     dataset = load_dataset(folder.dataset)
 
     def evaluate(weights: Path, out: Path) -> dict[str, Any]:

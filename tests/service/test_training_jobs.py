@@ -73,14 +73,17 @@ def test_a_training_publishes_weights_with_a_card(service: Service) -> None:
     assert job["progress"]["done"] == job["progress"]["total"] == 3
     assert job["last_epoch"]["epoch"] == 3
     assert job["figures"]["val"]["overall"]["illustrations"] == 4
+    assert job["figures_before"]["val"]["overall"]["illustrations"] == 4
     assert "mine.pt" in get(service, "/models").json()
     network = load_network(service.settings.models_folder / "mine.pt")
     assert network.names == {0: "illustration"}
+    assert network.args["box_voting"] is True
     card = (service.settings.models_folder / "mine.md").read_text()
     assert "12 pages, 8 illustrations, 4 pages without illustrations" in card
-    assert "| all | 4 |" in card
+    assert card.count("| all | 4 |") == 2
+    assert "## The start weights on the same pages" in card
     files = {file["name"]: file["url"] for file in get(service, f"/jobs/{job_id}/files").json()["files"]}
-    assert {"history.jsonl", "training.png", "weights.pt", "val/report.json", "val/curve.png"} <= files.keys()
+    assert {"history.jsonl", "training.png", "weights.pt", "val/report.json", "before/val/curve.png"} <= files.keys()
     curve = Image.open(io.BytesIO(get(service, files["training.png"]).content))
     assert curve.format == "PNG"
     folder = service.storage.job(job_id)

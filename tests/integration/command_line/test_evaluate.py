@@ -26,8 +26,21 @@ def test_weights_are_evaluated_on_a_folder(command: Run, dataset: Path, tmp_path
     assert done.facts["overall"]["illustrations"] == 2
     assert {"report.json", "curve.png", "images"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert not (tmp_path / "out" / ".extractor" / "datasets").exists()
+    said = command("evaluate", dataset, "--out", tmp_path / "out").stdout
+    assert "  95 % intervals, from resampled pages of one document: AP50 " in said
     said = command("evaluate", dataset, "--split", "train", "--out", tmp_path / "out").stdout
     assert "on 1 pages for train, at confidence 0.25" in said
+    assert "intervals" not in said
+
+
+def test_pages_without_illustrations_have_no_average_precision(command: Run, dataset: Path, tmp_path: Path) -> None:
+    for image in (dataset / "images" / "val").iterdir():
+        shutil.copy(SAMPLE / "page_0002.jpg", image)  # the default weights find an illustration on it
+    for label in (dataset / "labels" / "val").iterdir():
+        label.write_text("")
+    done = command("evaluate", dataset, "--out", tmp_path / "out")
+    assert done.code == 0, done.stderr
+    assert "0.000       –      –      –        –" in done.stdout
 
 
 def test_a_data_set_that_cannot_be_used_is_explained(command: Run, dataset: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from app.detection.weights import Weights
-from app.pipelines.training import publishing
+from app.pipelines.training import publishing, work
 from app.pipelines.training.publishing import publish
-from app.pipelines.training.work import run_training
+from app.pipelines.training.work import calibrate_weights, run_training
 from app.storage import JobFolder
+from app.training.calibration import Calibration
 from app.training.card import TrainingRun
 from app.training.datasets import load_dataset
+from app.training.evaluate import EVALUATION_CONFIG
 from app.training.history import load_history
 from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig, save_weights
@@ -85,6 +88,20 @@ def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start
     assert put(folder, models, ["mine.pt", "mine_job.pt"]) == "mine.pt"
     assert Weights.at(models / "mine.pt") == before
     assert sorted(path.name for path in models.iterdir()) == [".lock", "mine.md", "mine.pt"]
+
+
+def test_weights_that_are_calibrated_again_stay_the_same(
+    tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, config = draw_job(tmp_path / "job"), replace(EVALUATION_CONFIG, size=64, device="cpu")
+    train(folder, start)
+    raw = folder.weights.read_bytes()
+    monkeypatch.setattr(work, "fit_calibration", lambda pages: Calibration(2.0, 0.5))
+    calibrate_weights(folder, CONFIG, config, lambda: None)
+    calibrated = folder.weights.read_bytes()
+    assert calibrated != raw
+    calibrate_weights(folder, CONFIG, config, lambda: None)
+    assert folder.weights.read_bytes() == calibrated
 
 
 def test_a_job_overwrites_weights_under_its_own_name(tmp_path: Path, start: Path) -> None:

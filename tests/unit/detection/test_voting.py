@@ -52,3 +52,4 @@ def test_only_weights_that_ask_for_it_vote() -> None:
     assert not asks_for_voting(SimpleNamespace(args={"imgsz": 640}))
     assert not asks_for_voting(SimpleNamespace(args={BOX_VOTING: "yes"}))
     assert not asks_for_voting(SimpleNamespace())
+    assert not asks_for_voting(SimpleNamespace(args={BOX_VOTING: True}, end2end=True))
