@@ -8,7 +8,7 @@ nothing about other documents.
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
 
 import numpy as np
@@ -21,14 +21,6 @@ RESAMPLES = 400
 MOST_CLASSES = 50
 # The number of a page at the end of a file name, such as ``_f12``, ``-page-006`` or ``.3``, and what follows it.
 _PAGE_NUMBER = re.compile(r"([^0-9A-Za-z]+(page|[A-Za-z]{1,2})?[^0-9A-Za-z]*|^(page|[A-Za-z]{0,2}))\d+\D*$")
-
-
-@dataclass(frozen=True, eq=False)
-class _Groups:
-    """The pages of an evaluation, in groups that are drawn as a whole."""
-
-    groups: Sequence[Sequence[Matches]]
-    documents: int
 
 
 def name_document(image_name: str) -> str:
@@ -45,30 +37,30 @@ def add_intervals(evaluation: Evaluation, pages: Sequence[LabelledPage]) -> Eval
         evaluation: Metrics of the pages.
         pages: The same pages. Their file names tell to which document they belong.
     """
-    names = [each.name for each in evaluation.classes]
-    drawn = _group(pages)
-    if len(drawn.groups) < 2 or len(names) > MOST_CLASSES:
+    names, (groups, documents) = [each.name for each in evaluation.classes], _group(pages)
+    if len(groups) < 2 or len(names) > MOST_CLASSES:
         return evaluation
     rng = np.random.default_rng(0)
     samples = []
     for _ in range(RESAMPLES):
-        picked = rng.integers(0, len(drawn.groups), len(drawn.groups)).tolist()
-        matches = Matches.join([page for place in picked for page in drawn.groups[place]])
+        picked = rng.integers(0, len(groups), len(groups)).tolist()
+        matches = Matches.join([page for place in picked for page in groups[place]])
         samples.append(measure_classes(matches, names, evaluation.confidence))
     overall, *classes = (
         replace(figures, intervals=_find_intervals([sample[row] for sample in samples]))
         for row, figures in enumerate((evaluation.overall, *evaluation.classes))
     )
-    return replace(evaluation, overall=overall, classes=tuple(classes), documents=drawn.documents)
+    return replace(evaluation, overall=overall, classes=tuple(classes), documents=documents)
 
 
-def _group(pages: Sequence[LabelledPage]) -> _Groups:
+def _group(pages: Sequence[LabelledPage]) -> tuple[list[list[Matches]], int]:
+    """Return the pages in groups that are drawn as a whole, and the number of documents; 0 if pages are drawn."""
     documents: dict[str, list[Matches]] = defaultdict(list)
     for page in pages:
         documents[name_document(page.image_name)].append(match_page(page))
     if len(documents) > 1:
-        return _Groups(list(documents.values()), len(documents))
-    return _Groups([[page] for group in documents.values() for page in group], 0)
+        return list(documents.values()), len(documents)
+    return [[page] for group in documents.values() for page in group], 0
 
 
 def _find_intervals(samples: Sequence[ClassFigures]) -> dict[str, Interval]:
