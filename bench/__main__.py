@@ -30,6 +30,7 @@ COMMANDS = {
     "submit": ("submit_latency", "how long a request takes while a thousand jobs are queued"),
     "scale": ("scale", "the cost of a page, a pair and a query while pages, documents and history grow"),
     "training": ("training_speed", "seconds of an epoch, next to the library's own trainer and the floor"),
+    "new-kind": ("new_kind", "what a training on a few pages of a new kind changes on old and new kinds"),
     "train-weights": ("train_default_weights", "the recipe of the default weights"),
     "synthesis": ("synthesis.writing", "synthetic pages, made of training pages, for that recipe"),
     "sample": ("sample.document", "the sample document in iiif/sample"),

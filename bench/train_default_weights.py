@@ -23,6 +23,7 @@ from app.config import ROOT
 from app.detection.detector import Detector
 from app.detection.voting import BOX_VOTING
 from app.detection.weights import isolate_ultralytics, load_network
+from app.training.averaging import average
 from app.training.calibration import calibrate, fit_calibration
 from app.training.dataset_records import Dataset
 from app.training.evaluate import EVALUATION_CONFIG
@@ -155,23 +156,6 @@ def train(stage: Stage, pages: Sequence[Path], start: Path | None, folder: Path)
     return find_checkpoint(folder / "training")
 
 
-def average(weights: Mapping[Path, float]) -> Any:
-    """Return a network whose parameters are the weighted mean of several weights of the same architecture.
-
-    Args:
-        weights: Weights files and their shares, which sum to 1.
-    """
-    networks: list[Any] = [load_network(path).float() for path in weights]
-    states = [network.state_dict() for network in networks]
-    mean = {
-        name: sum(share * state[name] for share, state in zip(weights.values(), states, strict=True))
-        for name, values in states[0].items()
-        if values.is_floating_point()
-    }
-    networks[-1].load_state_dict(states[-1] | mean)
-    return networks[-1]
-
-
 def write_weights(network: Any, pages: Sequence[Path], out: Path) -> None:
     """Calibrate a network on the validation pages and write it, in half precision.
 
@@ -211,5 +195,6 @@ def run(arguments: argparse.Namespace) -> None:
     for number, stage in enumerate(STAGES, 1):
         weights = train(stage, pages, weights, arguments.work.resolve() / f"stage_{number}")
         trained.append(weights)
-    write_weights(average({trained[stage]: share for stage, share in AVERAGED.items()}), pages, arguments.out)
+    networks = [load_network(trained[stage]).float() for stage in AVERAGED]
+    write_weights(average(networks, list(AVERAGED.values())), pages, arguments.out)
     print(f"written: {arguments.out}")

@@ -199,6 +199,10 @@ class TrainingJob(JobAnswer):
         dict[str, Evaluation] | None,
         Field(description="The metrics of the initial weights on the same pages; null if the classes differ."),
     ]
+    share: Annotated[
+        float | None,
+        Field(description="The share of the new weights in their mean with the initial weights; null before the end."),
+    ]
     deliveries: list[DeliveryAnswer]
 
 

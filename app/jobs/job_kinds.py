@@ -141,6 +141,7 @@ def _describe_training(job: Job) -> dict[str, Any]:
         "last_epoch": learned.get("last_epoch"),
         "figures": learned.get("figures"),
         "figures_before": learned.get("figures_before"),
+        "share": learned.get("share"),
     }
 
 

@@ -29,6 +29,7 @@ Evaluation:
     labelled_page    one page: its pixels, its ground truth, its detections
     metrics          precision, recall and average precision
     intervals        95 % intervals of the metrics, over documents
+    averaging        the mean of the start weights and the new weights
     calibration      fit the confidences of new weights to the validation pages
     curves           precision-recall curve and training curves, as PNG
     comparison       images with the ground truth next to the detections

@@ -21,6 +21,7 @@ class TrainingRun:
         dataset: Data set of the training.
         epochs: Number of epochs.
         size: Longer side of the network's input, in pixels.
+        share: Share of the new weights in the mean with the start weights; 1 if they were not averaged.
         figures: Metrics of the new weights by split, as :meth:`~app.training.metrics.Evaluation.as_json` returns them.
         figures_before: Metrics of the start weights on the same pages; None if they have other classes.
         finished: End of the training, in seconds since the Unix epoch.
@@ -30,6 +31,7 @@ class TrainingRun:
     dataset: Dataset
     epochs: int
     size: int
+    share: float
     figures: Mapping[str, Mapping[str, Any]]
     figures_before: Mapping[str, Mapping[str, Any]] | None
     finished: float
@@ -43,6 +45,7 @@ def format_card(name: str, weights: Description, run: TrainingRun) -> str:
         "classes": ", ".join(run.dataset.classes),
         "start weights": run.start,
         "epochs": str(run.epochs),
+        "mean": f"{run.share:.0%} new weights, {1 - run.share:.0%} start weights" if run.share < 1 else "no",
         "sha256": f"`{weights.sha256}`",
         "date": date,
         "licence": "AGPL-3.0, the licence of the network's code",

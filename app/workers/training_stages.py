@@ -61,8 +61,8 @@ def run(services: Services, job: Job) -> State | None:
             monitor.report(0, {"figures_before": evaluate(start.path, folder.results / "before")})
     if not training.run_training(folder, start.path, config, monitor, _open_tracker(services, job)):
         return State.RUNNING
-    training.calibrate_weights(folder, config, evaluation_config, monitor.heartbeat)
-    monitor.record(request.epochs, {"figures": evaluate(folder.weights, folder.results)})
+    share = training.finish_weights(folder, config, evaluation_config, monitor.heartbeat)
+    monitor.record(request.epochs, {"figures": evaluate(folder.weights, folder.results), "share": share})
     return None
 
 
@@ -128,7 +128,7 @@ def deliver(services: Services, job: Job) -> State | None:
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
         figures, before = known["figures"], known.get("figures_before")
-        run = TrainingRun(start, dataset, request.epochs, size, figures, before, time.time())
+        run = TrainingRun(start, dataset, request.epochs, size, known.get("share", 1.0), figures, before, time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})

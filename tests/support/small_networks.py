@@ -22,11 +22,12 @@ LAYERS: dict[str, Any] = {
 }
 
 
-def make_yolo() -> DetectionModel:
-    """Return a small network of YOLOv8 modules with three classes."""
+def make_yolo(*names: str) -> DetectionModel:
+    """Return a small network of YOLOv8 modules with some classes, by default three."""
     torch.manual_seed(0)
-    network = DetectionModel(LAYERS, verbose=False)
-    network.names = {0: "initial", 1: "illustration", 2: "ornament"}
+    names = names or ("initial", "illustration", "ornament")
+    network = DetectionModel(LAYERS, nc=len(names), verbose=False)
+    network.names = dict(enumerate(names))
     return network
 
 

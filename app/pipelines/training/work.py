@@ -2,7 +2,8 @@
 
     1. evaluate_splits    compute the metrics of the start weights on the validation and test pages
     2. run_training       train epoch by epoch; can be interrupted after each epoch and resumed
-    3. calibrate_weights  calibrate the confidences of the new weights on the validation pages
+    3. finish_weights     choose on the validation pages whether the new weights are averaged with the start weights,
+                          and calibrate the confidences
     4. evaluate_splits    compute the metrics of the new weights on the same pages
 
 In: a data set in the job's folder, start weights. Out: new weights, ``history.jsonl``, curves, metrics, pictures.
@@ -18,14 +19,16 @@ from typing import Any, Protocol
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.weights import load_network
 from app.storage import JobFolder
+from app.training.averaging import choose_share
 from app.training.calibration import fit_calibration
 from app.training.curves import draw_history
 from app.training.datasets import Dataset, load_dataset
 from app.training.evaluate import detect_pages, evaluate, match_classes
 from app.training.history import EpochRecord, append_epoch, load_history
-from app.training.metrics import Evaluation
+from app.training.labelled_page import LabelledPage
+from app.training.metrics import Evaluation, evaluate_pages
 from app.training.tracking import Tracker
-from app.training.train import TrainingConfig, count_epochs, save_weights, train
+from app.training.train import TrainingConfig, count_epochs, list_shares, save_weights, train
 
 # Interval between two heartbeats.
 HEARTBEAT_SECONDS = 1.0
@@ -105,16 +108,30 @@ def run_training(
     return True
 
 
-def calibrate_weights(
+def finish_weights(
     folder: JobFolder, training: TrainingConfig, config: DetectorConfig, heartbeat: Callable[[], None]
-) -> None:
-    """Fit the confidences of the new weights to the ``val`` pages, and write the weights again."""
+) -> float:
+    """Write the weights with the share and the calibration that fit the ``val`` pages best; return the share.
+
+    Args:
+        folder: Folder of the job.
+        training: Parameters of the training.
+        config: Settings of the evaluation.
+        heartbeat: Called after every batch.
+    """
     dataset = load_dataset(folder.dataset)
-    save_weights(folder.training, folder.weights, training)  # not calibrated by an earlier try
-    detector = Detector(load_network(folder.weights), config)
-    class_map = match_classes(detector.class_names, dataset.classes)
-    pages, _ = detect_pages(detector, dataset.list_pages("val"), class_map, lambda *_: heartbeat())
-    save_weights(folder.training, folder.weights, training, fit_calibration(pages))
+
+    def detect(share: float) -> list[LabelledPage]:
+        save_weights(folder.training, folder.weights, training, share)
+        detector = Detector(load_network(folder.weights), config)
+        class_map = match_classes(detector.class_names, dataset.classes)
+        return detect_pages(detector, dataset.list_pages("val"), class_map, lambda *_: heartbeat())[0]
+
+    pages = {share: detect(share) for share in list_shares(folder.training)}
+    evaluations = {share: evaluate_pages(each, dataset.classes, 0.25) for share, each in pages.items()}
+    share = choose_share({share: each.overall.ap50_95 for share, each in evaluations.items()})
+    save_weights(folder.training, folder.weights, training, share, fit_calibration(pages[share]))
+    return share
 
 
 def evaluate_splits(

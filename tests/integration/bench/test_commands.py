@@ -48,6 +48,10 @@ COMMAND_LINES = {
         ["| 2 | 1 |", "| 2 | 3 |", "| 5 |"],
     ),
     "training": ("--pages {pages} --size 64 --rounds 1 --device cpu", ["| this project |", "| library |", "| floor: "]),
+    "new-kind": (
+        "--pages {pages} --kind p --epochs 1 --size 64",
+        ["| start weights |", "| trained |", "| published"],
+    ),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),

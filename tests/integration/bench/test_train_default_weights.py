@@ -9,7 +9,7 @@ import torch
 
 from app.detection.weights import isolate_ultralytics, load_network
 from app.detection.weights_description import describe
-from bench.train_default_weights import INPUT_SIZE, REPEAT, Stage, average, link_pages, train, write_weights
+from bench.train_default_weights import INPUT_SIZE, REPEAT, Stage, link_pages, train, write_weights
 from tests.support.checkpoints import find_weights
 
 SMALL = Stage(3, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
@@ -70,16 +70,6 @@ def test_pages_of_chapbooks_are_linked_once(pages: Path, tmp_path: Path) -> None
     dataset = link_pages([pages], tmp_path / "work")
     links = sorted((dataset.folder / "images" / "train").iterdir())
     assert [link.stem for link in links] == ["nls-chapbooks__1_0", "print16_b_0"]
-
-
-def test_the_average_has_the_mean_parameters(tmp_path: Path) -> None:
-    network = build_network()
-    for name, value in (("one", 1.0), ("two", 2.0)):
-        for parameter in network.parameters():
-            torch.nn.init.constant_(parameter, value)
-        torch.save({"model": network}, tmp_path / f"{name}.pt")
-    mean = average({tmp_path / "one.pt": 0.25, tmp_path / "two.pt": 0.75})
-    assert all(torch.allclose(parameter, torch.tensor(1.75)) for parameter in mean.parameters())
 
 
 def test_written_weights_keep_the_boxes_and_no_paths(pages: Path, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
+import torch
 
-from app.detection.weights import Weights
+from app.detection.weights import Weights, load_network
 from app.pipelines.training import publishing, work
 from app.pipelines.training.publishing import publish
-from app.pipelines.training.work import calibrate_weights, run_training
+from app.pipelines.training.work import finish_weights, run_training
 from app.storage import JobFolder
+from app.training.averaging import SHARES
 from app.training.calibration import Calibration
 from app.training.card import TrainingRun
 from app.training.datasets import load_dataset
@@ -63,7 +65,7 @@ def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> Tr
 
 
 def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "start") -> str:
-    run = TrainingRun(start, load_dataset(folder.dataset), 2, 64, {}, None, time.time())
+    run = TrainingRun(start, load_dataset(folder.dataset), 2, 64, 1.0, {}, None, time.time())
     return publish(folder, models, names, run)
 
 
@@ -97,11 +99,33 @@ def test_weights_that_are_calibrated_again_stay_the_same(
     train(folder, start)
     raw = folder.weights.read_bytes()
     monkeypatch.setattr(work, "fit_calibration", lambda pages: Calibration(2.0, 0.5))
-    calibrate_weights(folder, CONFIG, config, lambda: None)
+    finish_weights(folder, CONFIG, config, lambda: None)
     calibrated = folder.weights.read_bytes()
     assert calibrated != raw
-    calibrate_weights(folder, CONFIG, config, lambda: None)
+    finish_weights(folder, CONFIG, config, lambda: None)
     assert folder.weights.read_bytes() == calibrated
+
+
+def test_finished_weights_are_the_mean_with_start_weights_of_the_same_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.train.LOW_LEARNING_RATE", 0.5)  # the few steps must change the weights
+    start = save_checkpoint(tmp_path / "start.pt", make_yolo("illustration"))
+    folder, config = draw_job(tmp_path / "job"), replace(EVALUATION_CONFIG, size=64, device="cpu")
+    train(folder, start)
+    new = load_network(folder.weights).float().state_dict()
+    share = finish_weights(folder, CONFIG, config, lambda: None)
+    assert share == min(SHARES)  # after two epochs, the accuracy on the pages is the same
+    old, mean = load_network(start).float().state_dict(), load_network(folder.weights).float().state_dict()
+    name = "model.0.conv.weight"  # the calibration changes only the head
+    assert not torch.allclose(new[name], old[name], rtol=0, atol=1e-3)
+    assert torch.allclose(mean[name], share * new[name] + (1 - share) * old[name], rtol=1e-2, atol=1e-4)
+
+
+def test_start_weights_with_other_classes_are_not_averaged(tmp_path: Path, start: Path) -> None:
+    folder, config = draw_job(tmp_path / "job"), replace(EVALUATION_CONFIG, size=64, device="cpu")
+    train(folder, start)
+    assert finish_weights(folder, CONFIG, config, lambda: None) == 1
 
 
 def test_a_job_overwrites_weights_under_its_own_name(tmp_path: Path, start: Path) -> None:
