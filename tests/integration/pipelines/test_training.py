@@ -106,7 +106,7 @@ def test_weights_that_are_calibrated_again_stay_the_same(
     assert folder.weights.read_bytes() == calibrated
 
 
-def test_finished_weights_are_the_mean_with_start_weights_of_the_same_classes(
+def test_weights_are_averaged_with_start_weights_of_the_same_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.training.train.LOW_LEARNING_RATE", 0.5)  # the few steps must change the weights
