@@ -53,10 +53,17 @@ def lay_on_bed(page: Array, boxes: np.ndarray, rng: np.random.Generator) -> tupl
     x1, y1, x2, y2 = int(left * width), int(top * height), int((1 - right) * width), int((1 - bottom) * height)
     shade = rng.choice([15, 40, 70, 120, 190]) * rng.uniform(0.6, 1.2) * (1 + rng.normal(0, 0.08, 3))
     scan = np.clip(rng.normal(shade, rng.uniform(1, 6), page.shape), 0, 255)
-    leaves = int(rng.choice([0, 0, 2, 4, 8])) if right else 0
-    for leaf in range(leaves):  # the edges of the leaves below
-        x = x2 + leaf * int(rng.integers(1, 5))
-        scan[y1 + leaf : y2 - leaf, x : x + 3] = rng.uniform(90, 210) * np.array([1, 0.95, 0.85])
+    for _ in range(rng.integers(0, 4)):  # the edges of a cradle, a cover or another bed
+        x, y = int(rng.integers(-width // 4, width)), int(rng.integers(-height // 4, height))
+        area = scan[max(0, y) : y + int(rng.integers(8, height)), max(0, x) : x + int(rng.integers(8, width))]
+        area *= rng.uniform(0.5, 1.7)
+    leaf, step, tone = 3, int(rng.integers(1, 5)), rng.uniform(60, 210)
+    for number in range(rng.choice([0, 0, 3, 6, 12])):  # the edges of the leaves below, at the right and at the top
+        x, y = x2 + number * step, y1 - (number + 1) * step
+        colour = tone * rng.uniform(0.6, 1.1) * np.array([1, 0.95, 0.85])
+        scan[max(0, y) : y2, x : x + leaf] = colour
+        scan[max(0, y) : max(0, y + leaf), x1 + number : x + leaf] = colour
+    scan = np.clip(scan, 0, 255)
     if rng.random() < 0.15 and bottom:  # a scale or a line of text of the library
         for x in range(x1, x2, max(4, width // 40)):
             scan[y2 + 3 : y2 + 3 + height // 80, x : x + width // 90] = rng.uniform(0, 255)
