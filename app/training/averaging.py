@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Shares of the new weights that are tried on the validation pages.
 SHARES = (0.3, 0.5, 1.0)
-# Loss of AP50-95 on the validation pages that is accepted for a smaller share.
-ACCEPTED_LOSS = 0.02
+# Standard deviation of what one illustration contributes to AP50-95, between 0 and 1.
+_SPREAD = 0.35
 
 
 def can_average(first: "nn.Module", second: "nn.Module") -> bool:
@@ -41,12 +41,19 @@ def average(networks: Sequence["nn.Module"], shares: Sequence[float]) -> "nn.Mod
     return networks[-1]
 
 
-def choose_share(accuracies: Mapping[float, float | None]) -> float:
-    """Return the smallest share whose accuracy is close to the best one; 1 if there is no accuracy.
+def choose_share(accuracies: Mapping[float, float | None], illustrations: int) -> float:
+    """Return the smallest share whose accuracy is at most one standard error below the best one.
+
+    A difference within the standard error may be chance (Hastie, Tibshirani, Friedman, The Elements of Statistical
+    Learning, 2nd edition, section 7.10). Then the share that changes the start weights least is the safest.
 
     Args:
         accuracies: AP50-95 on the validation pages by share of the new weights; None without labelled illustrations.
+        illustrations: Number of illustrations on the validation pages.
+
+    Returns:
+        The share; 1 if there is no accuracy.
     """
     known = {share: accuracy for share, accuracy in accuracies.items() if accuracy is not None}
-    least = max(known.values(), default=0.0) - ACCEPTED_LOSS
+    least = max(known.values(), default=0.0) - _SPREAD / max(illustrations, 1) ** 0.5
     return min((share for share, accuracy in known.items() if accuracy >= least), default=1.0)

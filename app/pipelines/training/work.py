@@ -128,8 +128,8 @@ def finish_weights(
         return detect_pages(detector, dataset.list_pages("val"), class_map, lambda *_: heartbeat())[0]
 
     pages = {share: detect(share) for share in list_shares(folder.training)}
-    evaluations = {share: evaluate_pages(each, dataset.classes, 0.25) for share, each in pages.items()}
-    share = choose_share({share: each.overall.ap50_95 for share, each in evaluations.items()})
+    figures = {share: evaluate_pages(each, dataset.classes, 0.25).overall for share, each in pages.items()}
+    share = choose_share({share: each.ap50_95 for share, each in figures.items()}, figures[1.0].illustrations)
     save_weights(folder.training, folder.weights, training, share, fit_calibration(pages[share]))
     return share
 
