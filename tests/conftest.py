@@ -98,10 +98,14 @@ def _compile_each_rule_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_settings(monkeypatch)
+
+
+def hide_settings(patch: pytest.MonkeyPatch) -> None:
     """Hide the settings of this machine from the tests."""
-    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    patch.setitem(Settings.model_config, "env_file", None)
     for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+        patch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture(scope="session")
