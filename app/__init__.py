@@ -19,7 +19,6 @@ def create_queue(settings: "Settings | None" = None) -> "JobQueue":
     queue = JobQueue(settings)
     queue.services = Services(settings, queue)
     queue.services.database.upgrade()
-    queue.services.database.close()  # gunicorn forks this process: the others must not share its connections
     return queue
 
 

@@ -76,6 +76,7 @@ def pytest_collection_finish() -> None:
 
         isolate_ultralytics()
     gc.enable()
+    gc.set_threshold(10_000)
     gc.freeze()
 
 
