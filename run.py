@@ -12,6 +12,7 @@ from app.server.proxies import read_prefix
 GUNICORN_OPTIONS = [
     "--worker-class",
     "app.server.gunicorn_worker.TimeLimitWorker",
+    "--preload",
     "--workers",
     "2",
     # Most threads only wait for slow clients: MAX_CONCURRENT_REQUESTS (app/server/middleware.py) limits the others.

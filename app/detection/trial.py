@@ -7,6 +7,7 @@ This needs torch, which the web process does not import. A file that crashes the
 The subprocess prints the reason if FILE does not work. Ultralytics keeps its settings in FOLDER.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def detect_on_test_page(path: Path) -> None:
 
 
 def main() -> None:
+    gc.disable()  # a client waits: to search for garbage takes a third of the time
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics(Path(sys.argv[2]) if sys.argv[2:] else None)
@@ -81,6 +83,8 @@ def main() -> None:
     except WeightsError as error:
         print(error.message)
         sys.exit(1)
+    finally:
+        gc.freeze()  # also at the end
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ LINGER_SECONDS = 2.0
 class TimeLimitWorker(gthread.ThreadWorker):
     """Assigns a thread to each connection with incoming data, and drops the connection at its deadline."""
 
+    def init_process(self) -> None:
+        """Begin the work of a new process, which was forked from one that has loaded the application."""
+        self.app.wsgi().extensions["services"].database.discard_connections()
+        super().init_process()
+
     def notify(self) -> None:
         """Report to gunicorn that this process is alive. The main loop calls this at least once a second."""
         super().notify()

@@ -6,7 +6,7 @@
     queue              the Celery application: queues, schedule, messages
     tasks              one task for each stage, and the periodic tasks
     failures           errors of stages, and the end of a process that lost its GPU
-    signals            rights on the broker, heartbeats of queues, job IDs in log lines, the GPU's memory
+    signals            rights on the broker, import of torch, heartbeats of queues, job IDs in log lines, GPU memory
     detection_stages   stages of detection jobs: download, run, deliver
     similarity_stages  stages of similarity jobs
     search_stages      stages of searches

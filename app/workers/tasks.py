@@ -1,8 +1,8 @@
 """Celery tasks: one for each stage, and the periodic tasks.
 
 A message only wakes a worker; the database decides which job it runs (see ``app/jobs/leases.py``). The work of a stage
-is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it when they run, so that the web process and the
-parent of the ``gpu`` worker do not load torch and CUDA.
+is in ``app/workers/*_stages.py`` and ``app/pipelines``. Tasks import it when they run, so that only the ``gpu`` worker
+loads torch. Its parent imports it, and only its child uses it and CUDA.
 """
 
 import logging

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.config import ROOT
 
 DEFAULT = ROOT / "models" / "illustrations.pt"
@@ -19,10 +21,23 @@ def test_the_workers_and_the_schedule_import_no_routes(tmp_path: Path) -> None:
     check_imports(f"from app.app import celery; print([m for m in {names} if m in sys.modules])", tmp_path)
 
 
+@pytest.mark.parametrize(("queues", "models"), [("gpu", "none"), ("io post", DEFAULT.parent)])
+def test_a_worker_that_detects_nothing_imports_no_torch(tmp_path: Path, queues: str, models: Path | str) -> None:
+    code = f"""
+from app.app import celery
+from celery.signals import worker_init
+celery.services.models.folder = __import__("pathlib").Path({str(models)!r})
+celery.amqp.queues.select({queues.split()})
+celery.loader.import_default_modules()
+worker_init.send(sender=None)
+print([m for m in ("torch", "numpy") if m in sys.modules])"""
+    check_imports(code, tmp_path)
+
+
 def check_imports(code: str, folder: Path) -> None:
     """Check that a program, which makes its database in a folder, prints an empty list."""
     environment = {"PATH": "", "DATABASE_URL": f"sqlite:///{folder}/x.db", "DATA_FOLDER": str(folder)}
-    command = [sys.executable, "-c", f"import sys; {code}"]
+    command = [sys.executable, "-c", f"import sys\n{code}"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr
 

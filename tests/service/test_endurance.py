@@ -37,6 +37,9 @@ def test_a_killed_detection_resumes_at_the_next_page(service: Service, document:
         service.wait_for_job(job_id, lambda job: job["progress"]["done"] == 2)
         before = service.read_detection_inodes(job_id)
         processes = service.find_processes("gpu@")
+        assert [file for file in processes[0].memory_maps() if "libtorch" in file.path], (
+            "a new child imports torch again"
+        )
         kill(processes[-1:] if child_only else processes)
     job = service.wait_until_finished(job_id)
     after = service.read_detection_inodes(job_id)

@@ -3,11 +3,9 @@
 A normal run sends some hundreds of requests; ``HYPOTHESIS_PROFILE=nightly`` sends more than 10,000.
 """
 
-import io
 import json
 import os
 import re
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +16,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from app.config import Settings
-from app.database.tables import Job
-from app.delivery.kinds import Kind
-from app.delivery.outbox import enqueue
-from app.delivery.payloads import Destination
-from app.delivery.result_parts import enqueue_parts
-from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.detection.corrections import CorrectedBox, Correction, save_correction
-from app.exports.annotation_files import format_json, format_text
 from app.jobs.job_kinds import KINDS
 from app.jobs.requests import DetectionRequest, EvaluationRequest, TrainingRequest
 from app.jobs.requests.reading import adapt
-from app.jobs.states import DOWNLOAD, STAGES
+from app.jobs.states import DOWNLOAD
 from app.routes.openapi import list_api_rules
 from app.routes.operations import get_operation
 from app.server.authentication import OPEN
-from app.storage import write_atomic
-from app.training.dataset_records import SPLITS
-from tests.support.archives import BOX as BOX_ROW
-from tests.support.archives import YAML, make_image, make_zip
-from tests.support.comparison_results import SAME, save_result, save_verified
+from tests.integration.openapi.conftest import MANIFEST, UPLOADS
 from tests.support.openapi_document import DOCUMENT, PATHS
 from tests.support.rows import change_job
 
@@ -53,95 +38,6 @@ PROBES = ("/healthz", "/readyz")  # 503 is one of their documented responses.
 # corrected page is too few.
 UNUSABLE = ("/readyz", "/jobs/{job_id}/files/{path}", "/models/{name}/default", "/jobs/{job_id}/dataset")
 OF_COMPARISONS = [f"/jobs/{{job_id}}/{rest}" for rest in ("scores/{pair}", "groups", "pairs/{a}/{b}.jpg")]
-MANIFEST = "https://library.example/manifest.json"
-BOX = BoxRecord((1, 2, 3, 4), 0.9, 0, "illustration")
-PAGE_FILES = [("images", "jpg", make_image()), ("labels", "txt", BOX_ROW)]
-UPLOADS = {
-    "img_zip": make_zip({"a.jpg": make_image()}).getvalue(),
-    "anno_zip": make_zip({"a.txt": BOX_ROW}).getvalue(),
-    "dataset_zip": make_zip(
-        {f"{folder}/{split}/a.{ending}": content for split in SPLITS for folder, ending, content in PAGE_FILES}
-    ).getvalue(),
-    "yaml_file": YAML,
-}
-PAGES = [
-    AnnotatedPage(1, "https://library.example/1", "1.jpg", 800, 600, PageStatus.DETECTED, (BOX,)),
-    AnnotatedPage(2, "", "2.jpg", None, None, PageStatus.FAILED, reason="It is gone."),
-]
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Disable the rate limits."""
-    return settings.model_copy(update={"rate_limit": "off", "rate_limit_address": "off"})
-
-
-@pytest.fixture
-def compared(app: Flask, client: FlaskClient, headers: dict[str, str]) -> str:
-    """A similarity job in state done, with failed images."""
-    body = {"documents": {"a": MANIFEST, "b": MANIFEST}, "transpositions": ["hflip"]}
-    job_id: str = client.post("/run_similarity", headers=headers, json=body).json["job_id"]
-    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(job_id)
-    for stage in STAGES:
-        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
-    failed = [{"image_name": "x", "reason": "It is gone."}]
-    documents = [{"doc_id": each, "images": 2, "usable": 1, "failed": failed, "error": None} for each in ("a", "b")]
-    change_job(app.extensions["services"].database, job_id, coverage={"documents": documents})
-    with app.extensions["services"].database.session() as session:
-        to = Destination("https://app.example/similarity", "https://app.example")
-        enqueue_parts(session, session.get(Job, job_id), to, {"a-a": "1", "a-b": "2", "b-b": "3"})
-    save_result(folder, ["a", "b"])
-    images, verified = {"a": ["1", "2"], "b": ["1", "2"]}, {("a", 0, "b", 1): SAME}
-    save_verified(app.extensions["services"].storage, job_id, images, verified)
-    services, job = app.extensions["services"], jobs.find(job_id)
-    services.documents.record(job, {"a": MANIFEST, "b": MANIFEST})
-    services.documents.record_content(job, "a", "content of a")
-    return job_id
-
-
-@pytest.fixture
-def searched(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str) -> str:
-    """A search in state done."""
-    job_id: str = client.post("/search", headers=headers, json={"image_url": MANIFEST}).json["job_id"]
-    services = app.extensions["services"]
-    write_atomic(
-        services.storage.job(job_id).matches, json.dumps({"documents": 1, "images": 2, "matches": []}).encode()
-    )
-    for stage in STAGES:
-        services.jobs.finish_stage(services.jobs.lease_next(stage), stage, 1.0)
-    return job_id
-
-
-@pytest.fixture
-def job_ids(app: Flask, client: FlaskClient, headers: dict[str, str], compared: str, searched: str) -> list[str]:
-    """Six jobs: done with a failed canvas, cancelled, queued, queued, and a search and a similarity job, both done."""
-    jobs = [client.post("/run_detect", headers=headers, data={"manifest_url": MANIFEST}).json for _ in range(4)]
-    done, cancelled, *waiting = [job["job_id"] for job in jobs]
-    client.post(f"/jobs/{cancelled}/cancel", headers=headers)
-    jobs, folder = app.extensions["services"].jobs, app.extensions["services"].storage.job(done)
-    for stage in STAGES:
-        jobs.finish_stage(jobs.lease_next(stage), stage, 1.0)
-    coverage = {"detected": 1, "empty": 0, "failed": [{"canvas_number": 2, "reason": "It is gone."}]}
-    change_job(app.extensions["services"].database, done, coverage=coverage)
-    with app.extensions["services"].database.session() as session:
-        enqueue(
-            session, session.get(Job, done), Kind.RESULT, Destination("https://app.example/in/x", "https://app.example")
-        )
-    folder.path.mkdir(parents=True)
-    folder.annotations.write_text(format_text(PAGES))
-    folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
-    services = app.extensions["services"]
-    save_correction(folder, 1, Correction((CorrectedBox((1, 2, 3, 4), "initial"),), "somebody", 1.0))
-    folder.save("pages", 1, {"file": "1.image"})
-    write_atomic(services.storage.images(MANIFEST) / "1.image", make_image())
-    return [done, cancelled, *waiting, searched, compared]
-
-
-@pytest.fixture
-def _dataset(client: FlaskClient, headers: dict[str, str]) -> None:
-    """A data set with the name ``eida``."""
-    form = {field: (io.BytesIO(UPLOADS[field]), "eida.yaml") for field in ("dataset_zip", "yaml_file")}
-    assert client.post("/send-dataset", headers=headers, data=form).status_code == 200
 
 
 def name_as_documented(rule: str) -> str:
@@ -223,7 +119,6 @@ def test_a_new_job_links_to_all_operations_on_jobs() -> None:
     assert links.keys() == below
 
 
-@pytest.mark.usefixtures("_dataset")
 @pytest.mark.timeout(3600 if NIGHTLY else 300)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_response_is_documented(
@@ -287,29 +182,6 @@ def check_documented(app: Flask, endpoint: str, answer: Any) -> None:
     """Check that a response has the declared type of its view, and no additional fields."""
     described = adapt(get_operation(app.view_functions[endpoint]).answer)
     assert described.validate_python(answer) == answer  # validation drops unknown fields
-
-
-@pytest.fixture
-def fronts(app: Flask, client: FlaskClient, headers: dict[str, str]) -> dict[str, Callable[[str], str]]:
-    """Tasks of a front in state done: regions, similarity and indexing; functions that give a value for a path."""
-    documents, ids, parts = [{"type": "url_list", "src": MANIFEST, "uid": "a"}], {}, {}
-    services = app.extensions["services"]
-    for task in ("regions", "similarity", "search/indexing", "search/query"):
-        body = {"documents": documents, "index_id": ids.get("search/indexing", ""), "feat_net": "illustrations"}
-        if task == "search/query":
-            body["documents"] = [documents[0] | {"uid": "b"}]
-        ids[task] = client.post(f"/{task}/start", headers=headers, json=body).json["tracking_id"]
-        (part,) = services.jobs.list_parts(services.jobs.find(uuid.UUID(ids[task]).hex))
-        change_job(services.database, part.id, state="done", finished=1.0)
-        parts[task], folder = part.id, services.storage.job(part.id)
-        save_result(folder, ["b", "a"] if task == "search/query" else ["a"])
-        write_atomic(folder.annotations_json, json.dumps(format_json(PAGES)).encode())
-    results = {"/similarity/results/{name}": f"a-a+{parts['similarity']}.json"}
-    return {
-        "tracking_id": lambda path: next((ids[task] for task in ids if path.startswith(f"/{task}/")), ids["regions"]),
-        "name": lambda path: results.get(path, f"illustrations+{parts['regions']}.json"),
-        "doc_id": lambda path: "a",
-    }
 
 
 def use_task_of_front(case: "Case", fronts: dict[str, Callable[[str], str]]) -> None:

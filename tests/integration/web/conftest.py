@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.jobs.states import STAGES
+from app.server.sessions import ROOT_PATH
 from app.services import Services
 from app.storage import write_atomic
 from tests.conftest import serve_on_loopback
@@ -120,8 +121,8 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(chromium: Any, app: Flask, headers: dict[str, str]) -> Iterator[Any]:
-    """A tab in which ``front`` is signed in. The test fails if a script fails or the policy blocks something."""
+def tab(chromium: Any, app: Flask) -> Iterator[Any]:
+    """A tab of Chromium. The test fails if a script fails or the policy blocks something."""
     problems: list[str] = []
     with serve_on_loopback(app, threaded=True) as port:
         context = chromium.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1200, "height": 900})
@@ -129,10 +130,16 @@ def page(chromium: Any, app: Flask, headers: dict[str, str]) -> Iterator[Any]:
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto("/ui")
-        page.fill("#key", headers["X-API-Key"])
-        page.click("button.main")
-        page.wait_for_url("**/ui/jobs")
         yield page
         context.close()
     assert problems == []
+
+
+@pytest.fixture
+def page(tab: Any, browser: Browser) -> Any:
+    """A tab in which ``front`` is signed in: it has the cookie of the browser without JavaScript."""
+    cookie = browser.client.get_cookie("extractor_session", path=ROOT_PATH)
+    assert cookie
+    place = {"domain": "127.0.0.1", "path": cookie.path}
+    tab.context.add_cookies([place | {"name": cookie.key, "value": cookie.value, "sameSite": "Lax"}])
+    return tab

@@ -18,6 +18,13 @@ pytestmark = NEEDS_CHROMIUM
 PAIR = "document1=a&image1=x&document2=b&image2=1"
 
 
+def test_a_person_signs_in(tab: Any, headers: dict[str, str]) -> None:
+    tab.goto("/ui")
+    tab.fill("#key", headers["X-API-Key"])
+    tab.click("button.main")
+    tab.wait_for_url("**/ui/jobs")
+
+
 def test_the_slider_hides_boxes_below_the_threshold(page: Any, detected: str) -> None:
     page.goto(f"/ui/jobs/{detected}")
     slider = page.locator("#threshold")

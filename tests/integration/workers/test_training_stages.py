@@ -17,12 +17,19 @@ from app.jobs import State
 from app.jobs.states import DELIVER, DOWNLOAD, RUN
 from app.pipelines.training import publishing
 from app.services import Services
+from app.storage import write_atomic
 from app.training.datasets import save_dataset
 from app.training.history import load_history
 from app.workers import training_stages as training
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.rows import change_job
 from tests.support.small_networks import make_yolo, save_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write curves as empty files: to draw them takes half of the time, and ``test_curves.py`` tests them."""
+    monkeypatch.setattr("app.training.curves._save", lambda figure, path: write_atomic(path, b""))
 
 
 @pytest.fixture
