@@ -1,9 +1,8 @@
 """Train the default weights: a YOLO nano, on pages of historical documents and on synthetic pages made from them.
 
-The trainer is the one of the service. This recipe has its own data, learning rates and augmentation. The pages are
-split by document. Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and shape: in
-general the backbone and the neck, but not the head. No code in the checkpoint is run. An interrupted training resumes
-in its working folder.
+Trainer and augmentation are those of the service; data and learning rates are not. The pages are split by document.
+Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and shape: in general the backbone
+and the neck, but not the head. No code in the checkpoint is run. An interrupted training resumes in its working folder.
 
 A stage may start from the mean of the weights of earlier stages, and the result is such a mean (``AVERAGED``): on
 documents of other kinds, it is better than each of them, see ``app/training/averaging.py``. The weights of a stage are
@@ -42,8 +41,8 @@ SHOWN_ONCE = "nls-chapbooks"
 # the training images are smaller (Touvron et al., Fixing the train-test resolution discrepancy, 2019).
 INPUT_SIZE = 640
 
-# Settings of ultralytics in which this recipe differs from the service.
-SETTINGS = {"warmup_epochs": 0.3, "degrees": 2.0, "hsv_s": 0.9, "hsv_v": 0.5, "scale": 0.4}
+# Number of epochs in which the learning rate rises at the start; an epoch has many pages.
+WARMUP_EPOCHS = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,8 @@ class Stage:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """Settings of ultralytics for this stage."""
-        return SETTINGS | {
+        return {
+            "warmup_epochs": WARMUP_EPOCHS,
             "lr0": self.learning_rate,
             "lrf": self.final_rate,
             "mosaic": self.mosaic,

@@ -235,6 +235,11 @@ def _build_overrides(config: TrainingConfig, device: Any, folder: Path) -> dict[
         "optimizer": "AdamW",
         "warmup_bias_lr": 0.0,
         "cos_lr": True,
+        # The default weights were trained with these: pages are nearly upright, and the colours of paper vary much.
+        "degrees": 2.0,
+        "hsv_s": 0.9,
+        "hsv_v": 0.5,
+        "scale": 0.4,
         # Mosaics of four pages do not look like pages: use fewer than ultralytics does, and none in the last epochs.
         "mosaic": 0.5,
         "close_mosaic": max(1, config.epochs // 4),
