@@ -4,14 +4,14 @@ Trainer and augmentation are those of the service; data and learning rates are n
 Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and shape: in general the backbone
 and the neck, but not the head. No code in the checkpoint is run. An interrupted training resumes in its working folder.
 
-A stage may start from the mean of the weights of earlier stages, and the result is such a mean (``AVERAGED``): on
-documents of other kinds, it is better than each of them, see ``app/training/averaging.py``. The weights of a stage are
-those of its last epoch, not of the best. The validation documents determine the shares and the calibration.
+The result is the mean of the weights after the stages of ``AVERAGED``: on documents of other kinds, it is better than
+each of them, see ``app/training/averaging.py``. The weights of a stage are those of its last epoch, not of the best.
+The validation documents determine which stages the mean has, and the calibration.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,6 @@ class Stage:
         close_mosaic: Number of epochs at the end without composed images.
         seed: Seed of the synthetic pages and of the training.
         size: Longer side of the training images, in pixels.
-        start: Earlier stages, from 0, and the share of each in the start weights; none for the first stage.
     """
 
     synthetic: int
@@ -69,7 +68,6 @@ class Stage:
     close_mosaic: int
     seed: int
     size: int = 512
-    start: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -83,28 +81,14 @@ class Stage:
         }
 
 
-# The mean that the fifth stage starts from.
-_MEAN: Mapping[int, float] = {1: 1 / 3, 2: 1 / 3, 3: 1 / 3}
-
 STAGES = (
     Stage(2400, epochs=4, learning_rate=0.001, final_rate=0.3, mosaic=0.5, close_mosaic=0, seed=0, size=640),
-    Stage(
-        1800,
-        epochs=4,
-        learning_rate=0.0008,
-        final_rate=0.01,
-        mosaic=0.4,
-        close_mosaic=1,
-        seed=2,
-        size=640,
-        start={0: 1},
-    ),
-    Stage(450, epochs=2, learning_rate=0.0008, final_rate=0.5, mosaic=0.3, close_mosaic=0, seed=10, start={1: 1}),
-    Stage(1000, epochs=2, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21, start={2: 1}),
-    Stage(1800, epochs=6, learning_rate=0.00025, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=31, start=_MEAN),
+    Stage(1800, epochs=4, learning_rate=0.0008, final_rate=0.01, mosaic=0.4, close_mosaic=1, seed=2, size=640),
+    Stage(450, epochs=2, learning_rate=0.0008, final_rate=0.5, mosaic=0.3, close_mosaic=0, seed=10),
+    Stage(1000, epochs=2, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21),
 )
 # The stages whose weights are averaged, from 0, and the share of each.
-AVERAGED: Mapping[int, float] = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.7}
+AVERAGED: Mapping[int, float] = {1: 1 / 3, 2: 1 / 3, 3: 1 / 3}
 
 
 class Printer:
@@ -146,13 +130,8 @@ def save_untrained(path: Path, seed: int) -> Path:
     from ultralytics.nn.tasks import DetectionModel
 
     torch.manual_seed(seed)
-    return save_start(DetectionModel("yolov5n.yaml", nc=1, verbose=False), path)
-
-
-def save_start(network: Any, path: Path) -> Path:
-    """Write a network that a training starts from; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": network}, path)
+    torch.save({"model": DetectionModel("yolov5n.yaml", nc=1, verbose=False)}, path)
     return path
 
 
@@ -174,16 +153,6 @@ def train(stage: Stage, pages: Sequence[Path], start: Path | None, folder: Path)
     weights = start or save_untrained(folder / "untrained.pt", stage.seed)
     run_trainer(weights, dataset, folder / "training", config, Printer(), stage.recipe)
     return find_checkpoint(folder / "training")
-
-
-def average_stages(trained: Sequence[Path], shares: Mapping[int, float]) -> Any:
-    """Return the weighted mean of the networks of some stages.
-
-    Args:
-        trained: Checkpoint of each stage.
-        shares: Share of each stage, by its number from 0.
-    """
-    return average([load_network(trained[stage]).float() for stage in shares], list(shares.values()))
 
 
 def write_weights(network: Any, pages: Sequence[Path], out: Path) -> None:
@@ -221,12 +190,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    pages = [folder.resolve() for folder in arguments.pages]
-    trained: list[Path] = []
+    pages, weights, trained = [folder.resolve() for folder in arguments.pages], arguments.start, []
     for number, stage in enumerate(STAGES, 1):
-        folder, start = arguments.work.resolve() / f"stage_{number}", arguments.start
-        if stage.start:
-            start = save_start(average_stages(trained, stage.start), folder / "start.pt")
-        trained.append(train(stage, pages, start, folder))
-    write_weights(average_stages(trained, AVERAGED), pages, arguments.out)
+        weights = train(stage, pages, weights, arguments.work.resolve() / f"stage_{number}")
+        trained.append(weights)
+    networks = [load_network(trained[stage]).float() for stage in AVERAGED]
+    write_weights(average(networks, list(AVERAGED.values())), pages, arguments.out)
     print(f"written: {arguments.out}")

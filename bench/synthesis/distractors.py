@@ -1,4 +1,4 @@
-"""Draw distractors: initials, rubrics, line fillers, flowers, stamps, rules, vines, handwriting and tables.
+"""Draw distractors: initials, rubrics, line fillers, small flowers, stamps, rules, vines and tables.
 
 They resemble illustrations but are not labelled, so that the detector learns to ignore them.
 """
@@ -9,20 +9,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import (
-    BLACK,
-    BLUE,
-    BROWN,
-    GREEN,
-    RED,
-    YELLOW,
-    Array,
-    clear,
-    colour_mask,
-    distort,
-    draw_ink,
-    resize,
-)
+from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, clear, colour_mask, draw_ink, resize
 from bench.synthesis.letters import ALPHABET, SERIFS, draw_letters, make_words
 from bench.synthesis.ornaments import LEAVES, draw_glyph
 
@@ -80,7 +67,7 @@ def draw_filler(rng: np.random.Generator, width: int, height: int) -> Array:
 
 
 def draw_stamp(rng: np.random.Generator, side: int) -> Array:
-    """Return the ink of a library stamp, mostly red: rings, letters along the rim, an emblem in the middle."""
+    """Return the ink of a library stamp: rings, letters along the rim and a word, mostly red."""
     mask = np.zeros((120, 120), np.float32)
     middle, squash = (60, 60), rng.uniform(0.7, 1)
     for radius in (56, *rng.integers(20, 54, rng.integers(1, 3)).tolist()):
@@ -91,55 +78,11 @@ def draw_stamp(rng: np.random.Generator, side: int) -> Array:
         x, y = 60 + 46 * np.cos(np.radians(angle)), 60 + 46 * squash * np.sin(np.radians(angle))
         spot = mask[int(y) - 6 : int(y) - 6 + letter.shape[0], int(x) - 5 : int(x) - 5 + letter.shape[1]]
         np.maximum(spot, letter[: spot.shape[0], : spot.shape[1]], out=spot)
-    emblem = _draw_emblem(rng)
-    top, left = 60 - emblem.shape[0] // 2, 60 - emblem.shape[1] // 2
-    mask[top : top + emblem.shape[0], left : left + emblem.shape[1]] = emblem
+    word = draw_letters(make_words(rng, 1)[:4], 18, "DejaVuSerif-Bold.ttf")[:40, :60]
+    mask[50 : 50 + word.shape[0], 60 - word.shape[1] // 2 : 60 - word.shape[1] // 2 + word.shape[1]] = word
     colour = (RED, RED, RED, BLACK, BLUE)[rng.integers(5)]
     turn = cv2.getRotationMatrix2D(middle, rng.uniform(-40, 40), 1)
     return resize(colour_mask(cv2.warpAffine(mask, turn, (120, 120)), colour, rng.uniform(0.4, 0.9)), side, side)
-
-
-def _draw_emblem(rng: np.random.Generator) -> Array:
-    """Return a mask of at most 50 × 60 pixels: a crown, a coat of arms, a monogram or a word."""
-    kind = rng.random()
-    if kind < 0.3:
-        return draw_letters(make_words(rng, 1)[:4], 18, "DejaVuSerif-Bold.ttf")[:50, :60]
-    if kind < 0.5:  # letters drawn over each other
-        letters = [draw_letters(str(rng.choice(ALPHABET)), 40, str(rng.choice(SERIFS))) for _ in range(2)]
-        return np.maximum(*(cv2.resize(letter, (36, 40)) for letter in letters))
-    mask = np.zeros((50, 44), np.float32)
-    if kind < 0.8:  # a crown above fleurs-de-lis or circles
-        band, points = int(rng.integers(16, 26)), int(rng.integers(3, 7))
-        cv2.rectangle(mask, (4, band), (40, band + 5), 1, 1)
-        for x in np.linspace(4, 40, points).astype(int).tolist():
-            cv2.line(mask, (x, band), ((x + 22) // 2, 4), 1, 1, cv2.LINE_AA)
-            cv2.circle(mask, (x, band - 4), 2, 1, -1, cv2.LINE_AA)
-    else:
-        shield = np.array([(6, 4), (38, 4), (38, 26), (22, 46), (6, 26)])
-        cv2.polylines(mask, [shield], True, 1, 2, cv2.LINE_AA)
-    for _ in range(rng.integers(0, 4)):
-        glyph = resize(draw_glyph(rng, LEAVES + "✤❉✠♕♔⚜"), 14, 14)
-        x, y = int(rng.integers(6, 24)), int(rng.integers(24, 34))
-        np.maximum(mask[y : y + 14, x : x + 14], glyph, out=mask[y : y + 14, x : x + 14])
-    return mask
-
-
-def draw_handwriting(rng: np.random.Generator, width: int, height: int) -> Array:
-    """Return the ink of a line of cursive handwriting: an owner's name, a note."""
-    letters = max(8, 3 * width // height)
-    stroke = np.repeat(rng.choice([0.1, 0.16, 0.4], letters, p=(0.6, 0.2, 0.2)), 16) * height
-    advance = np.repeat(rng.uniform(0.3, 1.6, letters), 16)
-    phase = np.arange(letters * 16) * 2 * np.pi / 16
-    along = (width - height) * np.cumsum(advance) / advance.sum() + 0.5 * height
-    rise = stroke * np.sin(phase) * rng.uniform(0.6, 1)
-    points = np.stack([along + rise * rng.uniform(0.1, 0.8) + 0.25 * stroke * np.cos(phase), 0.55 * height - rise], 1)
-    mask = np.zeros((height, width), np.float32)
-    ends = np.flatnonzero(rng.random(len(points)) < 0.02)
-    for part in np.split(points, ends):
-        cv2.polylines(mask, [part.astype(np.int32)], False, 1, int(rng.integers(1, 3)), cv2.LINE_AA)
-    return colour_mask(
-        distort(mask, rng.uniform(0, 3), rng), (BROWN, BLACK, BROWN)[rng.integers(3)], rng.uniform(0.4, 1)
-    )
 
 
 def rubricate(page: Array, paper: Array, rng: np.random.Generator) -> None:
@@ -216,15 +159,15 @@ def _draw_any(rng: np.random.Generator, width: int, height: int) -> tuple[Array,
     Returns:
         Its ink, and whether the page must be cleared under it.
     """
-    kind = rng.choice(8, p=(0.36, 0.14, 0.17, 0.08, 0.06, 0.06, 0.05, 0.08))
+    kind = rng.choice(7, p=(0.42, 0.18, 0.1, 0.1, 0.08, 0.07, 0.05))
     if kind == 0:
-        side = max(8, int(height * rng.choice([0.015, 0.022, 0.03, 0.045, 0.06, 0.09, 0.13])))
+        side = max(8, int(height * rng.choice([0.015, 0.022, 0.03, 0.045, 0.06, 0.09])))
         return draw_initial(rng, side), bool(rng.random() < 0.7)
     if kind == 1:
         tall = max(6, int(height * rng.uniform(0.008, 0.02)))
         return draw_filler(rng, int(width * rng.uniform(0.04, 0.25)), tall), bool(rng.random() < 0.5)
     if kind == 2:
-        return draw_stamp(rng, int(width * rng.uniform(0.08, 0.24))), False
+        return draw_stamp(rng, int(width * rng.uniform(0.08, 0.17))), False
     if kind == 3:
         glyph, small = draw_glyph(rng, LEAVES + "¶☞✠❡*"), max(5, int(height * 0.013))
         return resize(colour_mask(glyph, BLACK), max(4, small * glyph.shape[1] // glyph.shape[0]), small), True
@@ -235,7 +178,4 @@ def _draw_any(rng: np.random.Generator, width: int, height: int) -> tuple[Array,
     if kind == 5:
         vine = draw_vine(rng, int(height * rng.uniform(0.2, 0.8)), int(width * rng.uniform(0.03, 0.1)))
         return (vine.transpose(1, 0, 2) if rng.random() < 0.3 else vine)[:, :width], False
-    if kind == 6:
-        tall = max(8, int(height * rng.uniform(0.02, 0.09)))
-        return draw_handwriting(rng, max(3 * tall, int(width * rng.uniform(0.2, 0.9))), tall)[:, :width], False
     return draw_table(rng, int(width * rng.uniform(0.25, 0.7)), int(height * rng.uniform(0.1, 0.5))), True

@@ -1,4 +1,4 @@
-"""Draw pictures as in herbals, treatises and newspapers: plants, surveys, knots, roundels, photographs in print."""
+"""Draw pictures as in herbals, treatises and newspapers: plants, surveys, roundels, photographs in print."""
 
 import cv2
 import numpy as np
@@ -106,30 +106,6 @@ def _draw_quadrant(d: Drawing, eye: np.ndarray) -> None:
     for angle in np.linspace(-np.pi / 2, 0, int(d.rng.integers(3, 12))):
         d.line(np.concatenate([on_circle(eye[0], eye[1], share * radius, np.array([angle])) for share in (0.85, 1)]))
     d.write(*(eye + np.array([-0.02, 0.03])))
-
-
-def draw_knot(rng: np.random.Generator) -> Array:
-    """Return the ink of a knot of rope: a winding band with loose ends, each part in front of the earlier ones."""
-    d = Drawing(rng, 240)
-    d.width = int(rng.integers(2, 5))
-    turn = np.linspace(0, 2 * np.pi * rng.uniform(0.7, 1), 300)
-    path = np.full((len(turn), 2), 0.5)
-    for wave in range(1, 7):
-        path += rng.normal(0, 0.2 / wave**0.4, 2) * np.sin(wave * turn[:, None] + rng.uniform(0, 6, 2))
-    path = (path - path.min(axis=0)) / np.maximum(np.ptp(path, axis=0), 1e-6) * 0.84 + 0.08
-    along = np.gradient(path, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(*along.T), 1e-6)[:, None]
-    half = rng.uniform(0.012, 0.03) * across
-    for start in range(0, len(path) - 5, 5):
-        part = slice(start, start + 7)
-        outline = np.concatenate([path[part] + half[part], (path[part] - half[part])[::-1]])
-        cv2.fillPoly(d.ink, [(outline * d.side).round().astype(np.int32)], (1, 1, 1))
-        for side in (-1, 1):
-            d.line(path[part] + side * half[part])
-        if rng.random() < 0.3:
-            d.line(np.stack([path[start] + half[start], path[start] - half[start]]))
-    ink = trim(d.ink)
-    return resize(ink, round(ink.shape[1] * rng.uniform(0.8, 1.8)), ink.shape[0])
 
 
 def draw_roundel(rng: np.random.Generator, picture: Array) -> Array:

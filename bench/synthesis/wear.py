@@ -1,7 +1,4 @@
-"""Imitate the damage of age and scanning: show-through, stains, dark edges, grey or two-tone scans, blur, noise.
-
-A page may also lie on the dark bed of a scanner.
-"""
+"""Imitate the damage of age and scanning: show-through, stains, dark edges, grey or two-tone scans, blur, noise."""
 
 import cv2
 import numpy as np
@@ -35,41 +32,6 @@ def darken_edge(page: Array, rng: np.random.Generator) -> Array:
     x = np.arange(width) if rng.random() < 0.5 else np.arange(width)[::-1]
     shade = 1 - rng.uniform(0.2, 0.9) * np.exp(-x / (width * rng.uniform(0.01, 0.06)))
     return page * shade[None, :, None]
-
-
-def lay_on_bed(page: Array, boxes: np.ndarray, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
-    """Show a page smaller, on the dark bed of the scanner and next to the edges of other leaves.
-
-    Args:
-        page: Page, ``(h, w, 3)``.
-        boxes: Boxes of its illustrations, ``(n, 4)`` xyxy in pixels.
-        rng: Random generator.
-
-    Returns:
-        The scan, of the same size, and the boxes in it.
-    """
-    height, width = page.shape[:2]
-    left, top, right, bottom = rng.choice([0, 0, 0.02, 0.06, 0.14], 4) * rng.uniform(0.4, 1.3, 4)
-    x1, y1, x2, y2 = int(left * width), int(top * height), int((1 - right) * width), int((1 - bottom) * height)
-    shade = rng.choice([15, 40, 70, 120, 190]) * rng.uniform(0.6, 1.2) * (1 + rng.normal(0, 0.08, 3))
-    scan = np.clip(rng.normal(shade, rng.uniform(1, 6), page.shape), 0, 255)
-    for _ in range(rng.integers(0, 4)):  # the edges of a cradle, a cover or another bed
-        x, y = int(rng.integers(-width // 4, width)), int(rng.integers(-height // 4, height))
-        area = scan[max(0, y) : y + int(rng.integers(8, height)), max(0, x) : x + int(rng.integers(8, width))]
-        area *= rng.uniform(0.5, 1.7)
-    leaf, step, tone = 3, int(rng.integers(1, 5)), rng.uniform(60, 210)
-    for number in range(rng.choice([0, 0, 3, 6, 12])):  # the edges of the leaves below, at the right and at the top
-        x, y = x2 + number * step, y1 - (number + 1) * step
-        colour = tone * rng.uniform(0.6, 1.1) * np.array([1, 0.95, 0.85])
-        scan[max(0, y) : y2, x : x + leaf] = colour
-        scan[max(0, y) : max(0, y + leaf), x1 + number : x + leaf] = colour
-    scan = np.clip(scan, 0, 255)
-    if rng.random() < 0.15 and bottom:  # a scale or a line of text of the library
-        for x in range(x1, x2, max(4, width // 40)):
-            scan[y2 + 3 : y2 + 3 + height // 80, x : x + width // 90] = rng.uniform(0, 255)
-    scan[y1:y2, x1:x2] = cv2.resize(page, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
-    scale = np.array([(x2 - x1) / width, (y2 - y1) / height] * 2)
-    return scan, boxes * scale + np.array([x1, y1] * 2)
 
 
 def grey(page: Array) -> Array:

@@ -1,12 +1,11 @@
-"""Clear a page and set a new one on its paper: a title page, a page of a newspaper, a sheet of drawings."""
+"""Clear a page and set a new one on its paper: a title page, a page of a newspaper."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from bench.synthesis.diagrams import draw_diagram
-from bench.synthesis.drawings import draw_knot, draw_photograph, draw_plant, draw_survey
-from bench.synthesis.ink import BLACK, BROWN, colour_mask, draw_ink, resize
+from bench.synthesis.drawings import draw_photograph
+from bench.synthesis.ink import BLACK, colour_mask, draw_ink
 from bench.synthesis.letters import SERIFS, draw_letters, make_words
 from bench.synthesis.ornaments import draw_fleuron, draw_line
 from bench.synthesis.setting import Setting
@@ -34,36 +33,6 @@ def set_title_page(s: Setting, cuts: Sequence[Cut]) -> None:
         if not s.is_taken((x, y, x + line.shape[1], y + line.shape[0])) and s.rng.random() < (0.2 if plate else 0.9):
             draw_ink(s.page, line, x, y)
         y += int(line.shape[0] * s.rng.uniform(1.4, 3))
-
-
-def set_drawings(s: Setting, cuts: Sequence[Cut]) -> None:
-    """Clear the page and fill it with rows of small drawings of one kind, mostly with words above or below each."""
-    width, height = s.size
-    if s.is_taken((0, 0, width, height)):
-        return
-    s.wipe((0, 0, width, height))
-    draw = (draw_knot, draw_knot, draw_diagram, draw_plant, draw_survey)[s.rng.integers(5)]
-    stretch = s.rng.uniform(1, 2)  # wider than high, as the places in a row often are
-    columns, rows, above = int(s.rng.integers(1, 5)), int(s.rng.integers(2, 7)), bool(s.rng.random() < 0.5)
-    wide, high = width // columns, int(height * s.rng.uniform(0.6, 0.95)) // rows
-    small = max(6, int(high * s.rng.uniform(0.05, 0.12)))
-    for row in range(rows):
-        for column in range(columns):
-            if s.rng.random() < 0.1:
-                continue
-            ink = draw(s.rng)
-            ink = resize(ink, round(ink.shape[1] * stretch), ink.shape[0])
-            share = s.rng.uniform(0.75, 1)
-            factor = share * min(wide / ink.shape[1], (high - 3 * small) / ink.shape[0])
-            ink = resize(ink, max(8, round(ink.shape[1] * factor)), max(8, round(ink.shape[0] * factor)))
-            x = column * wide + int(s.rng.integers(0, max(1, wide - ink.shape[1])))
-            y = row * high + 2 * small + int(s.rng.integers(0, max(1, high - 3 * small - ink.shape[0])))
-            s.place(ink, lambda *_, spot=(x, y): spot, margin=0)
-            if s.rng.random() < 0.7:
-                words = draw_letters(make_words(s.rng, 2, capitals=False), small, str(s.rng.choice(SERIFS)))
-                text = colour_mask(words[:, : wide - 4], (BLACK, BROWN)[s.rng.integers(2)], 0.8)
-                line = max(0, y - small - 3) if above else y + ink.shape[0] + 3
-                draw_ink(s.page, text, column * wide + 2, line)
 
 
 def set_newspaper(s: Setting, cuts: Sequence[Cut]) -> None:

@@ -10,12 +10,12 @@ from app.detection.boxes import compute_iou
 from bench.synthesis.composition import STEPS, is_visible, set_page
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
-from bench.synthesis.drawings import draw_knot, draw_photograph, draw_plant, draw_roundel, draw_survey
+from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
-from bench.synthesis.wear import age, lay_on_bed
+from bench.synthesis.wear import age
 from bench.synthesis.whole_pages import set_newspaper
 from bench.synthesis.writing import synthesise
 
@@ -87,7 +87,7 @@ def test_estimated_paper_has_the_colour_of_the_page_without_text() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_drawings_are_valid_ink(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    drawings = draw_diagram, draw_fleuron, draw_tailpiece, draw_plant, draw_survey, draw_photograph, draw_knot
+    drawings = draw_diagram, draw_fleuron, draw_tailpiece, draw_plant, draw_survey, draw_photograph
     for ink in (*(draw(rng) for draw in drawings), draw_band(rng, []), draw_roundel(rng, draw_diagram(rng))):
         assert ink.dtype == np.float32
         assert ink.shape[2] == 3
@@ -106,12 +106,7 @@ def test_drawn_ink_lies_within_its_box(step) -> None:
         for x1, y1, x2, y2 in s.boxes:
             assert is_visible(s.page, (x1, y1, x2, y2))
             outside[y1:y2, x1:x2] = False
-        if step.__name__ not in (
-            "set_title",
-            "set_title_page",
-            "set_newspaper",
-            "set_drawings",
-        ):  # these also draw text
+        if step.__name__ not in ("set_title", "set_title_page", "set_newspaper"):  # these also draw text
             assert not outside.any()
 
 
@@ -132,17 +127,6 @@ def test_distractors_do_not_cover_illustrations() -> None:
         add_distractors(page, estimate_paper(page), [PICTURE], rng)
         x1, y1, x2, y2 = PICTURE
         assert np.array_equal(page[y1:y2, x1:x2], before[y1:y2, x1:x2])
-
-
-def test_boxes_stay_on_their_illustrations_when_a_page_lies_on_a_bed() -> None:
-    boxes = np.array([PICTURE], float)
-    for seed in range(12):
-        scan, moved = lay_on_bed(draw_page(picture=True), boxes, np.random.default_rng(seed))
-        assert scan.shape == (800, 500, 3)
-        x1, y1, x2, y2 = moved[0].round().astype(int)
-        assert scan[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean() < 120  # the picture
-        around = np.concatenate([scan[y1 - 6 : y1 - 3, x1:x2], scan[y2 + 3 : y2 + 6, x1:x2]])
-        assert np.abs(around - np.array(PAPER)).max() < 12
 
 
 def test_rubrics_are_red_or_blue() -> None:
