@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import timm
@@ -13,8 +14,9 @@ from torch.nn import functional
 State = dict[str, torch.Tensor]
 
 
+@cache
 def build_resnet(name: str) -> nn.Module:
-    """Return a ResNet whose batch normalisation is not the identity, as after training."""
+    """Return a ResNet whose batch normalisation is not the identity, as after training. Do not change it."""
     torch.manual_seed(1)
     network = torchvision.models.get_model(name, weights=None).eval()
     for module in network.modules():
@@ -29,10 +31,9 @@ def build_resnet(name: str) -> nn.Module:
 def build_vit_state(name: str) -> State:
     """Return the state dict of a transformer in which every parameter affects the output."""
     torch.manual_seed(2)
-    network = timm.create_model(name, pretrained=False, num_classes=0)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.05)
-    return network.state_dict()
+    with torch.device("meta"):
+        state = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    return {key: torch.normal(1.0 if each.ndim == 1 else 0.0, 0.05, each.shape) for key, each in state.items()}
 
 
 def format_moco(state: Mapping[str, torch.Tensor]) -> dict[str, object]:

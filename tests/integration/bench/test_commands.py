@@ -19,18 +19,19 @@ from bench import engines, request_size, scale, train_default_weights
 from bench.__main__ import COMMANDS, list_commands, main
 from bench.tables import format_row
 from bench.train_default_weights import Stage
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 BACKBONE = "timm:test_resnet.r160_in1k"
 TIMING = "--rounds 1 --busy 0"
 # Command → (arguments, beginnings of lines that it prints).
 COMMAND_LINES = {
     "detection": (
-        f"--pages {{pages}} --count 2 {TIMING}",
+        f"--pages {{pages}} --weights {{weights}} --count 2 {TIMING}",
         ["| this project |", "| floor: bare forward pass, same format and streams |"],
     ),
     "similarity": ("matching --sizes 30x8 --rounds 1 --busy 1", ["| this project |", "| floor: bare matrix product |"]),
     "request-size": (
-        f"--pages {{pages}} {{document}} --sizes 200 {TIMING}",
+        f"--pages {{pages}} {{document}} --weights {{weights}} --sizes 200 {TIMING}",
         ["| 200 |", "| full |", "| file on disk |"],
     ),
     "long-pages": ("--pages {pages}", ["| single pages |", "| scroll | one look | 1 |", "| sheet | `tiles=auto` |"]),
@@ -47,9 +48,12 @@ COMMAND_LINES = {
         "--pages 2 --documents 2 --history 5 --json {out}/tables.json --plot {out}/scale.png",
         ["| 2 | 1 |", "| 2 | 3 |", "| 5 |"],
     ),
-    "training": ("--pages {pages} --size 64 --rounds 1 --device cpu", ["| this project |", "| library |", "| floor: "]),
+    "training": (
+        "--pages {pages} --weights {weights} --size 64 --rounds 1 --device cpu",
+        ["| this project |", "| library |", "| floor: "],
+    ),
     "new-kind": (
-        "--pages {pages} --kind p --epochs 1 --size 64",
+        "--pages {pages} --weights {weights} --kind p --epochs 1 --size 64",
         ["| start weights |", "| trained |", "| published"],
     ),
     "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
@@ -86,8 +90,14 @@ def draw_page(path: Path, labels: str | None) -> None:
         label.write_text(labels)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights of a small network with the class of the default weights."""
+    return save_checkpoint(tmp_path_factory.mktemp("weights") / "small.pt", make_yolo("illustration"))
+
+
 @pytest.fixture
-def paths(tmp_path: Path) -> dict[str, Path]:
+def paths(tmp_path: Path, weights: Path) -> dict[str, Path]:
     """Paths of tiny data, by the placeholders in ``COMMAND_LINES``."""
     names = ("pages", "document", "backbones", "out")
     paths = {name: tmp_path / name for name in names}
@@ -98,6 +108,7 @@ def paths(tmp_path: Path) -> dict[str, Path]:
     draw_page(paths["document"] / "images" / "1.jpg", None)
     listed = [{"image": "1.jpg", "illustrations_xywh": [[90, 150, 120, 100]]}]
     (paths["document"] / "illustrations.json").write_text(json.dumps(listed))
+    paths["weights"] = weights
     paths["font"] = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     paths["annotations"] = tmp_path / "annotations.txt"
     paths["annotations"].write_text(format_annotations())

@@ -84,13 +84,14 @@ TALL = [(100.0, y, 400.0, y + 250.0) for y in (30.0, 2000.0, 4100.0, 6200.0, 870
 WIDE = [(top, left, bottom, right) for left, top, right, bottom in TALL]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "scrolls").mkdir()
-    draw_page(tmp_path / "scrolls" / "a.jpg", (600, 9000), TALL)
-    draw_page(tmp_path / "scrolls" / "b.jpg", (9000, 600), WIDE)
-    draw_page(tmp_path / "scrolls" / "c.jpg", (600, 800), [(100, 100, 500, 700)])
-    return tmp_path / "scrolls"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages") / "scrolls"
+    folder.mkdir()
+    draw_page(folder / "a.jpg", (600, 9000), TALL)
+    draw_page(folder / "b.jpg", (9000, 600), WIDE)
+    draw_page(folder / "c.jpg", (600, 800), [(100, 100, 500, 700)])
+    return folder
 
 
 def test_a_long_page_is_detected_in_parts_in_both_directions(tmp_path: Path, folder: Path, fetcher: Fetcher) -> None:
@@ -186,12 +187,19 @@ def test_the_requested_size_is_that_of_each_part(
 SHEET = [(2000.0, 1800.0, 2160.0, 1960.0), (6700.0, 300.0, 6850.0, 440.0), (100.0, 5200.0, 280.0, 5380.0)]
 
 
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sheets")
+    draw_page(folder / "a.jpg", (7000, 5600), SHEET)
+    draw_page(folder / "b.jpg", (1200, 1600), [(300, 300, 900, 900)])
+    return folder
+
+
 @pytest.mark.parametrize(("tiles", "longest"), [("", 640), ("off", 640), ("auto", 2333)])
-def test_a_large_sheet_is_cut_on_request_only(tmp_path: Path, fetcher: Fetcher, tiles: str, longest: int) -> None:
-    (tmp_path / "sheets").mkdir()
-    draw_page(tmp_path / "sheets" / "a.jpg", (7000, 5600), SHEET)
-    draw_page(tmp_path / "sheets" / "b.jpg", (1200, 1600), [(300, 300, 900, 900)])
-    with serve_folder(tmp_path / "sheets") as asked:
+def test_a_large_sheet_is_cut_on_request_only(
+    tmp_path: Path, sheets: Path, fetcher: Fetcher, tiles: str, longest: int
+) -> None:
+    with serve_folder(sheets) as asked:
         run = Run(tmp_path / "data", asked[0], fetcher)
         run.request = replace(run.request, tiles=tiles)
         run.download(plan=replace(PLAN, side=choose_side(tiles, 640)))

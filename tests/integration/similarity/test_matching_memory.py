@@ -1,5 +1,7 @@
 """Peak memory of matching for large documents."""
 
+import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -12,11 +14,18 @@ import torch
 from app.config import ROOT
 from app.similarity.matching import MatchConfig, match
 
+# Name → images of each document, dimension, limit in MB, whether all scores are equal.
+CASES = {
+    "many images": (5000, 32, 32, False),  # the full matrix: 95 MB
+    "equal scores": (5000, 32, 32, True),
+    "large embeddings": (120, 200_704, 24, False),  # both documents in float32: 193 MB
+}
 
-def measure_matching(first_file: str, second_file: str, memory_mb: int) -> None:
-    """Match two files of embeddings; print the number of matches and the growth of the peak memory in MiB.
 
-    It runs in a subprocess. The files are memory-mapped and count as memory too.
+def measure_matching(first_file: str, second_file: str, memory_mb: int) -> tuple[int, float]:
+    """Match two files of embeddings; return the number of matches and the growth of the peak memory in MiB.
+
+    The files are memory-mapped and count as memory too.
     """
     torch.set_num_threads(1)
     small = np.eye(200, dtype=np.float32)
@@ -24,7 +33,7 @@ def measure_matching(first_file: str, second_file: str, memory_mb: int) -> None:
     before = read_peak_memory()
     first, second = (np.load(path, mmap_mode="r") for path in (first_file, second_file))
     matches = match(first[None], second, MatchConfig(device="cpu", memory_mb=memory_mb))
-    print(len(matches.first), read_peak_memory() - before)
+    return len(matches.first), read_peak_memory() - before
 
 
 def read_peak_memory() -> float:
@@ -34,35 +43,51 @@ def read_peak_memory() -> float:
     return int(found[1]) / 1024
 
 
-@pytest.mark.parametrize(
-    ("images", "dimension", "memory_mb", "equal"),
-    [
-        (5000, 32, 32, False),  # the full matrix: 95 MB
-        (5000, 32, 32, True),  # all scores are equal
-        (120, 200_704, 24, False),  # both documents in float32: 193 MB
-    ],
-)
-def test_matching_memory_is_bounded(tmp_path: Path, images: int, dimension: int, memory_mb: int, equal: bool) -> None:
-    paths = [tmp_path / "first.npy", tmp_path / "second.npy"]
-    for seed, path in enumerate(paths):
+def run_cases(folder: Path) -> dict[str, tuple[int, float]]:
+    """Measure each case in a fork of this process, which has nothing in memory but its imports."""
+    context = multiprocessing.get_context("fork")
+    measured = {}
+    for name, (_, _, memory_mb, _) in CASES.items():
+        with context.Pool(1) as pool:
+            files = (str(folder / f"{name}, {which}.npy") for which in ("first", "second"))
+            measured[name] = pool.apply(measure_matching, (*files, memory_mb))
+    return measured
+
+
+def write_embeddings(folder: Path, name: str) -> None:
+    images, dimension, _, equal = CASES[name]
+    for seed, which in enumerate(("first", "second")):
         random = np.random.default_rng(0 if equal else seed)
         embeddings = random.standard_normal((1 if equal else images, dimension), dtype=np.float32)
         embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
-        np.save(path, np.broadcast_to(embeddings, (images, dimension)).astype(np.float16))
-    files = sum(path.stat().st_size for path in paths) / (1 << 20)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.integration.similarity.test_matching_memory",
-        *map(str, paths),
-        str(memory_mb),
-    ]
+        np.save(folder / f"{name}, {which}.npy", np.broadcast_to(embeddings, (images, dimension)).astype(np.float16))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embeddings")
+    for name in CASES:
+        write_embeddings(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> dict[str, tuple[int, float]]:
+    """The result of ``measure_matching`` for each case. A new process measures it, because this one is larger."""
+    command = [sys.executable, "-m", "tests.integration.similarity.test_matching_memory", str(folder)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    count, used = map(float, run.stdout.split())
+    found: dict[str, tuple[int, float]] = json.loads(run.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_matching_memory_is_bounded(folder: Path, measured: dict[str, tuple[int, float]], name: str) -> None:
+    (count, used), memory_mb = measured[name], CASES[name][2]
+    files = sum(path.stat().st_size for path in folder.glob(f"{name}, *.npy")) / (1 << 20)
     result = count * 200 / (1 << 20)  # each match in the result, twice as a candidate, and once more during sorting
     print(f"{used:.0f} MB, including {files:.0f} MB of files and at most {result:.0f} MB of results")
     assert used < memory_mb + files + result
 
 
 if __name__ == "__main__":
-    measure_matching(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    print(json.dumps(run_cases(Path(sys.argv[1]))))

@@ -89,6 +89,7 @@ def test_missing_and_surplus_weights_are_named(tmp_path: Path, state: dict[str, 
 
 
 def test_weights_that_are_not_finite_are_rejected(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].clone()
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     torch.save(state, tmp_path / "resnet34.pth")
     with pytest.raises(BackboneError, match=r"layer1\.0\.conv1\.weight contains infinite or NaN values"):

@@ -84,7 +84,7 @@ def test_embeddings_equal_an_independent_computation(publish: Publish, name: str
         Pooling.GEM: (places.clamp(min=1e-6) ** 3).mean(2) ** (1 / 3),
     }
     for pooling, features in expected.items():
-        embedder = load_embedder(find_backbone(name), folder, EmbedderConfig(pooling, device="cpu"))
+        embedder = Embedder(loaded.network, EmbedderConfig(pooling, device="cpu"))
         assert embedder.dimension == features.shape[1]
         assert_close(embedder.embed(IMAGES[:1]), features[:1])
 
@@ -233,7 +233,7 @@ def test_an_embedder_is_cached_until_its_weights_change(tmp_path: Path) -> None:
     first, identity = load_embedder(backbone, tmp_path, EmbedderConfig()), identify(backbone, None, tmp_path)
     assert load_embedder(backbone, tmp_path, EmbedderConfig()) is first
     state = build_resnet("resnet34").state_dict()
-    state["conv1.weight"] *= 2
+    state["conv1.weight"] = state["conv1.weight"] * 2
     torch.save(state, path)
     assert load_embedder(backbone, tmp_path, EmbedderConfig()) is not first
     assert identify(backbone, None, tmp_path) != identity
@@ -258,7 +258,7 @@ def load_reduced(error: float | Exception, folder: Path, monkeypatch: pytest.Mon
     """Load an embedder on a machine that prefers bfloat16, for a network with an error in that format."""
     monkeypatch.setattr("app.similarity.embedder.choose_dtype", lambda *_: torch.bfloat16)
     monkeypatch.setattr("app.similarity.embedder.load_network", lambda *_: Reduced(error))
-    torch.save(build_resnet("resnet34").state_dict(), folder / "resnet34.pth")
+    (folder / "resnet34.pth").write_bytes(b"weights that are not loaded")
     config = EmbedderConfig(device="cpu", precision=Precision.AUTO)
     return load_embedder(find_backbone("resnet34"), folder, config, folder / "number-formats.json")
 
