@@ -3,7 +3,7 @@
 #   bash run.sh          runs the service until Ctrl-C: broker (unless one is running), workers, schedule, API
 #   bash run.sh setup    exits
 #   bash run.sh demo     detects the illustrations of two sample documents, compares them and shows the results
-#   bash run.sh test     runs the tests in five processes; further arguments are passed to pytest (-n 0: one process)
+#   bash run.sh test     runs the tests in four processes; further arguments are passed to pytest (-n 0: one process)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -110,6 +110,6 @@ case "${1:-serve}" in
     serve) setup; serve ;;
     setup) setup; say "Setup is complete. To start the service: bash run.sh" ;;
     demo) setup_packages; setup_settings; exec venv/bin/python -m app.demo ;;
-    test) setup_packages; exec venv/bin/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder "${@:2}" ;;
+    test) setup_packages; exec venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "${@:2}" ;;
     *) fail "Usage: bash run.sh [setup|demo|test]" ;;
 esac
