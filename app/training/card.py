@@ -45,7 +45,7 @@ def format_card(name: str, weights: Description, run: TrainingRun) -> str:
         "classes": ", ".join(run.dataset.classes),
         "start weights": run.start,
         "epochs": str(run.epochs),
-        "mean": f"{run.share:.0%} new weights, {1 - run.share:.0%} start weights" if run.share < 1 else "no",
+        "share of the new weights": f"{run.share:.0%}" + ("; the rest are the start weights" if run.share < 1 else ""),
         "sha256": f"`{weights.sha256}`",
         "date": date,
         "licence": "AGPL-3.0, the licence of the network's code",

@@ -16,7 +16,7 @@ from app.similarity.matching import MatchConfig, match
 
 # Name → images of each document, dimension, limit in MB, whether all scores are equal.
 CASES = {
-    "many images": (5000, 32, 32, False),  # the full matrix: 95 MB
+    "many images": (5000, 32, 8, False),  # the full matrix: 95 MB
     "equal scores": (5000, 32, 32, True),
     "large embeddings": (120, 200_704, 24, False),  # both documents in float32: 193 MB
 }
