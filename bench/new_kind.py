@@ -7,6 +7,7 @@ those of this kind, and the others by folder. The start weights must not have se
 
 import argparse
 import random
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     with nullcontext(arguments.work) if arguments.work else tempfile.TemporaryDirectory() as work:
         folder, trained = JobFolder(Path(work)), Path(work) / "trained.pt"
         pages = [page for each in folders for page in list_images(each, "train") if page.name.startswith(kind)]
+        if len(pages) < 2:
+            sys.exit(f"Fewer than two training pages have names that begin with {kind}: choose another --kind.")
         random.Random(arguments.seed).shuffle(pages)
         link_dataset(folder.dataset, pages[: arguments.count])
         config = TrainingConfig(arguments.epochs, arguments.size)

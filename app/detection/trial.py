@@ -84,7 +84,7 @@ def main() -> None:
         print(error.message)
         sys.exit(1)
     finally:
-        gc.freeze()  # also at the end
+        gc.freeze()  # the end of a process searches, too
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ Training:
 
     train            ``train``: train any weights of the store; resumes after an interruption
     trainer          subclasses of ultralytics' trainers
+    averaging        the mean of the start weights and the new weights
     history          the completed epochs, one JSON line each
     tracking         ``Tracker``: reports a training run; does nothing without the Comet settings
     comet            the tracker that reports to Comet
@@ -29,7 +30,6 @@ Evaluation:
     labelled_page    one page: its pixels, its ground truth, its detections
     metrics          precision, recall and average precision
     intervals        95 % intervals of the metrics, over documents
-    averaging        the mean of the start weights and the new weights
     calibration      fit the confidences of new weights to the validation pages
     curves           precision-recall curve and training curves, as PNG
     comparison       images with the ground truth next to the detections

@@ -111,15 +111,14 @@ def _train(
     learned = count_epochs(folder)
     if learned >= overrides["epochs"]:
         return
+    network = load_network(find_checkpoint(folder) if learned else start)
     if learned:
-        overrides["resume"] = str(find_checkpoint(folder))
+        overrides["resume"] = str(find_checkpoint(folder))  # with the learning rate of the first run
     else:
         write_atomic(find_start(folder), start.read_bytes())
-    network = load_network(find_checkpoint(folder) if learned else start)
-    if "lr0" not in overrides:  # ignored when the training resumes
         known = list(network.names.values()) == list(dataset.classes)
         rate = LOW_LEARNING_RATE if known else LEARNING_RATE
-        overrides["lr0"] = rate * (overrides["nbs"] / 16) ** 0.5
+        overrides.setdefault("lr0", rate * (overrides["nbs"] / 16) ** 0.5)
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer
     try:
         kind(network, find_architecture(network), dataset, observer, overrides).train()
