@@ -1,8 +1,8 @@
 """Compare the speed of detection with that of ultralytics' own prediction and with a floor.
 
-Every way reads the same JPEG files and returns boxes. The floors are forward passes alone, on prepared tensors of the
-same shapes, in full batches. One has the number format and the streams of this project. The other is float32 with all
-threads in each operation.
+Every way reads the same JPEG files and returns boxes. The floors are forward passes alone, on prepared batches of
+the same shapes, in full batches. One has the runtime and the streams of this project. The other is torch in float32,
+with all threads in each operation.
 """
 
 import argparse
@@ -11,19 +11,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig
+from app.detection.engines import TorchEngine
 from app.detection.precision import Precision
 from app.pipelines.detection.pages import FetchedPage, load_page_image
 from bench.labelled_pages import add_weights_argument, list_images, open_detector
 from bench.tables import describe_machine
 from bench.timing import Way, add_timing_arguments, print_speeds, take_turns
 
-FLOOR = "floor: bare forward pass, same format and streams"
+FLOOR = "floor: bare forward pass, same runtime and streams"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     detector = open_detector(arguments.weights, config)
     plain = open_detector(arguments.weights, replace(config, precision=Precision.FLOAT32, streams=1))
     print(f"{len(paths)} pages, batches of {arguments.batch}, {describe_machine()}")
-    print(f"{detector.device}: {detector.dtype}, streams: {detector.streams}\n")
+    print(f"{detector.device}: {detector.runtime}, streams: {detector.streams}\n")
     ways = build_ways(paths, detector, plain, arguments.weights)
     print_speeds(take_turns(ways, arguments.rounds, arguments.busy), len(paths), "pages/s", FLOOR)
 
@@ -86,7 +89,7 @@ def predict_with_library(detector: Detector, library: Any, names: list[str]) -> 
         library: Model of ultralytics.
         names: Paths of the images, one batch.
     """
-    config, half = detector.config, detector.dtype == torch.float16
+    config, half = detector.config, detector.runtime.dtype == torch.float16
     options = {"imgsz": config.size, "conf": config.confidence, "iou": config.iou, "half": half, "verbose": False}
     library.predict(names, batch=len(names), **options)
 
@@ -103,29 +106,37 @@ def detect(paths: list[Path], detector: Detector) -> None:
         pass
 
 
-def draw_inputs(paths: list[Path], detector: Detector) -> list[torch.Tensor]:
-    """Return random input batches of the shapes in which the pages reach the network, in full batches."""
-    shapes: Counter[torch.Size] = Counter()
-    hook = detector.network.register_forward_pre_hook(
-        lambda _, inputs: shapes.update([each.shape for each in inputs[0]])
-    )
+def draw_inputs(paths: list[Path], detector: Detector) -> list[NDArray[np.uint8]]:
+    """Return random input batches of the shapes in which the pages reach the network, in full batches.
+
+    Args:
+        paths: Page images.
+        detector: Detector that runs torch in one stream.
+    """
+    shapes: Counter[tuple[int, ...]] = Counter()
+    with detector.lend_engine() as engine:
+        network = cast(TorchEngine, engine).network
+    hook = network.register_forward_pre_hook(lambda _, inputs: shapes.update([tuple(each.shape) for each in inputs[0]]))
     detect(paths, detector)
     hook.remove()
-    size = detector.config.batch_size
-    batches = [(min(size, count - k), *shape) for shape, count in shapes.items() for k in range(0, count, size)]
-    return [torch.rand(batch).to(detector.device).contiguous(memory_format=torch.channels_last) for batch in batches]
+    size, random = detector.config.batch_size, np.random.default_rng(0)
+    batches = [
+        (min(size, count - k), height, width, channels)
+        for (channels, height, width), count in shapes.items()
+        for k in range(0, count, size)
+    ]
+    return [random.integers(0, 256, batch, dtype=np.uint8) for batch in batches]
 
 
-def forward(detector: Detector, inputs: list[torch.Tensor]) -> None:
-    """Run the networks of a detector on all inputs, in as many threads as it has streams."""
+def forward(detector: Detector, inputs: list[NDArray[np.uint8]]) -> None:
+    """Run the engines of a detector on all inputs, in as many threads as it has streams."""
 
     @torch.inference_mode()
-    def work(batch: torch.Tensor) -> None:
-        with detector.lend_network() as network:
-            network(batch)
+    def work(batch: NDArray[np.uint8]) -> None:
+        with detector.lend_engine() as engine:
+            engine(batch)
 
-    ready = [batch.to(detector.dtype) for batch in inputs]
-    for _ in detector.run(work, ready):
+    for _ in detector.run(work, inputs):
         pass
     if detector.device.type == "cuda":
         torch.cuda.synchronize()

@@ -2,7 +2,8 @@
 
 A library on this machine serves the pages; it keeps each answer, and a first round prepares them. The service fetches
 at the default politeness, then from a trusted host, and then finds the pages in its cache. The script fetches 1000
-pixels of each page and calls ultralytics' ``predict``, one page after the other.
+pixels of each page and calls ultralytics' ``predict``, one page after the other. The floor is the forward pass alone on
+the same pages, with the fastest runtime of the device.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,17 @@ from PIL import Image
 from app.config import ROOT
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
-from bench.labelled_pages import WEIGHTS, list_images
+from app.detection.detector import DetectorConfig
+from app.detection.precision import Precision
+from bench.detection_speed import draw_inputs, forward
+from bench.labelled_pages import WEIGHTS, list_images, open_detector
 from bench.politeness import LOOPBACK
 from bench.tables import describe_machine, print_table
 from tests.support.service import Service, open_service
 
 # As installed, unlike the settings of the tests.
 SETTINGS: dict[str, Any] = {"batch_size": 8, "heartbeat_seconds": 5.0, "precision": "auto", "trusted_hosts": LOOPBACK}
+FLOOR = "floor: bare forward pass"
 SCRIPT = "script: 1000 pixels, one page after the other"
 
 
@@ -44,6 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
         for number, path in enumerate(islice(cycle(list_images(arguments.pages, "val")), arguments.count)):
             (Path(folder) / f"{number:05d}.jpg").symlink_to(path.resolve())
         app, counted = keep_answers(create_iiif_server(Path(folder)))
+        inputs = draw_inputs(list_images(Path(folder)), open_detector(WEIGHTS, DetectorConfig()))
+        detector = open_detector(WEIGHTS, DetectorConfig(precision=Precision.AUTO, streams=0))
+        forward(detector, inputs)  # the first batch of a shape takes longer
         with serve(app) as library:
             rows = [measure_script(library, arguments.count, counted)]
             # By its address the library is a trusted host; by its name it is a host like any other.
@@ -52,6 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
                 rows += measure_service(service, named, "default politeness", arguments.count, counted)
                 trusted = f"{library}/manifest.json"
                 rows += measure_service(service, trusted, "trusted host", arguments.count, counted)
+                rows.append(
+                    measure(f"{FLOOR}, {detector.runtime}", partial(forward, detector, inputs), arguments.count, [])
+                )
                 rows.append(measure_small_jobs(service, trusted, arguments.small_jobs, counted))
     print(f"{arguments.count} pages, {describe_machine()}\n")
     print_table(["way", "seconds", "pages/s", "requests"], rows)

@@ -5,9 +5,11 @@
     trial                load weights in a subprocess and detect on a test page
     detector             ``Detector``: detect in batches, in several threads
     voting               the mean of overlapping boxes, for weights that ask for it
-    loading              load a detector, try its number format, keep it loaded
-    precision            number formats of networks
-    format_trials        trials of number formats: sample pages, stored results
+    engines              a network in torch or OpenVINO
+    openvino_network     convert a network, and run it with OpenVINO
+    loading              load a detector, try its runtimes, keep it loaded
+    precision            number formats, and the runtimes of a device
+    runtime_trials       trials of runtimes: sample pages, stored results
     streams              base class of networks that compute several batches at the same time
     parts                cut pages into parts, for which the network sees enough pixels
     seams                merge the detections of overlapping parts

@@ -8,10 +8,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from app.detection.boxes import Detections
-from app.detection.precision import Precision, choose_dtype, copy_sharing_weights, decode_in_float32
+from app.detection.engines import ADVICE, Engine, load_engines
+from app.detection.precision import Library, Precision, Runtime, choose_dtype
 from app.detection.streams import StreamedNetwork, choose_device
-from app.detection.voting import asks_for_voting, vote
+from app.detection.voting import asks_for_voting, needs_nms, vote
 from app.detection.weights import isolate_ultralytics
-from app.detection.weights_files.library import load_library
-from app.devices import Batches, shrink_to_memory
+from app.devices import Batches
 from app.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ Image = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# For the operator of a server whose memory does not suffice.
-ADVICE = "lower MODEL_SIZE, or choose smaller weights"
 # Grey value of the letterbox padding with which YOLO models are trained.
 _PADDING = 114
 
@@ -75,33 +73,28 @@ class Detector(StreamedNetwork):
         network: Detection network of ultralytics.
         config: Detector settings.
         digest: SHA-256 of the weights file, in hexadecimal; identifies the network.
-        dtype: Number format; None to choose it by ``config.precision``.
+        runtime: Library and number format; None for torch in the format of ``config.precision``.
     """
 
     def __init__(
-        self, network: "BaseModel", config: DetectorConfig, digest: str = "", dtype: torch.dtype | None = None
+        self, network: "BaseModel", config: DetectorConfig, digest: str = "", runtime: Runtime | None = None
     ) -> None:
         super().__init__(choose_device(config.device), config.streams, config.batch_size)
         isolate_ultralytics()
         self.config = config
         self.digest = digest
-        self.dtype = dtype or choose_dtype(config.precision, self.device)
+        self.runtime = runtime or Runtime(Library.TORCH, choose_dtype(config.precision, self.device))
         self.class_names: Mapping[int, str] = dict(network.names)
         # YOLOv5 and ultralytics pad to multiples of at least 32, even if all strides are smaller.
         self._stride = max(32, int(torch.as_tensor(network.stride).max()))
         # RT-DETR takes the image stretched to a square and returns fractions of it; YOLO keeps the aspect ratio.
         self._stretches = type(network).__name__ == "RTDETRDetectionModel"
-        self._votes = asks_for_voting(network)
+        self._votes, self._end2end = asks_for_voting(network), not needs_nms(network)
         self._batches = Batches(config.batch_size, ADVICE)
-        with _blame_weights():
-            fused: Any = network.fuse(verbose=False)
-        self.network = shrink_to_memory(
-            lambda _: fused.to(self.device, self.dtype, memory_format=torch.channels_last), 1, ADVICE
-        )
         self._widening = Lock()
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for copy in (self.network, *(copy_sharing_weights(self.network) for _ in range(1, self.streams))):
-            self._free.put(copy if self.dtype is torch.float32 else decode_in_float32(copy))
+        self._free: SimpleQueue[Engine] = SimpleQueue()
+        for engine in load_engines(network, self.device, self.runtime, self.streams):
+            self._free.put(engine)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Detect illustrations on images.
@@ -151,14 +144,15 @@ class Detector(StreamedNetwork):
         """Return ``(n, 6)`` rows ``x1 y1 x2 y2 confidence class`` in input pixels, for each image of a batch."""
         from ultralytics.utils.nms import non_max_suppression
 
-        dtype, output, end2end = self._compute(batch)
+        with self.lend_engine() as engine:
+            runtime, output = self.runtime, engine(batch)
         if not torch.isfinite(output).all():
-            if dtype is torch.float32:
+            if runtime.dtype is torch.float32:
                 raise WeightsError(
                     "The model computes NaN or infinity on a page, also in float32: "
                     "train it again, or choose another model."
                 )
-            self._widen(dtype)
+            self._widen(runtime)
             return self._forward(batch)
         if self._stretches:
             output = _rows_of_queries(output, self.config.size)
@@ -169,46 +163,36 @@ class Detector(StreamedNetwork):
             max_det=self.config.most,
             # Time limit of NMS in seconds per image, after which results are incomplete; far above the normal time.
             max_time_img=10.0,
-            end2end=self._stretches or end2end,
+            end2end=self._end2end,
         )
         found = [rows[:, :6].cpu().numpy() for rows in kept]
         if not self._votes:
             return found
         return [vote(rows, each.float().cpu().numpy()) for rows, each in zip(found, output, strict=True)]
 
-    def _compute(self, batch: NDArray[np.uint8]) -> tuple[torch.dtype, torch.Tensor, bool]:
-        """Run the network on a batch. Return its number format, its output, and whether the output needs no NMS."""
-        with self.lend_network() as network:
-            dtype = self.dtype
-            tensor = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-            with _blame_weights():
-                output = network(tensor.to(dtype, memory_format=torch.channels_last).div_(255))
-        output = output[0] if isinstance(output, (list, tuple)) else output
-        return dtype, output, bool(getattr(network, "end2end", False))
-
     @contextmanager
-    def lend_network(self) -> Iterator[Any]:
-        """Lend a network that no other thread uses; wait until one is free."""
-        network = self._free.get()
+    def lend_engine(self) -> Iterator[Engine]:
+        """Lend an engine that no other thread uses; wait until one is free."""
+        engine = self._free.get()
         try:
-            yield network
+            yield engine
         finally:
-            self._free.put(network)
+            self._free.put(engine)
 
-    def _widen(self, dtype: torch.dtype) -> None:
-        """Convert all networks to float32, unless another thread has already done it."""
+    def _widen(self, failed: Runtime) -> None:
+        """Make all engines compute in float32, unless another thread has already done it."""
         with self._widening:
-            if self.dtype is not dtype:
+            if self.runtime != failed:
                 return
-            log.warning("The network returned NaN or infinity in %s: it uses float32 from now on", dtype)
-            networks = [self._free.get() for _ in range(self.streams)]  # waits until no thread uses a network
+            log.warning("The network returned NaN or infinity with %s: it uses float32 from now on", failed)
+            engines = [self._free.get() for _ in range(self.streams)]  # waits until no thread uses an engine
             try:
-                for network in networks:
-                    network.float()
-                self.dtype = torch.float32
+                for engine in engines:
+                    engine.widen()
+                self.runtime = replace(failed, dtype=torch.float32)
             finally:  # otherwise all threads would wait forever after an error
-                for network in networks:
-                    self._free.put(network)
+                for engine in engines:
+                    self._free.put(engine)
 
     def _restore(self, rows: NDArray[np.float32], image: Image, padded: Image) -> Detections:
         """Convert rows in input pixels to detections in pixels of the original image."""
@@ -217,19 +201,6 @@ class Detector(StreamedNetwork):
         rows[:, [0, 2]] -= (padded.shape[1] - width) // 2
         rows[:, [1, 3]] -= (padded.shape[0] - height) // 2
         return Detections.from_rows(rows).scaled((width, height), (image.shape[1], image.shape[0]))
-
-
-@contextmanager
-def _blame_weights() -> Iterator[None]:
-    """Convert errors of a network whose attributes are not those that the installed ultralytics uses."""
-    try:
-        yield
-    except (AttributeError, TypeError, LookupError, AssertionError) as error:
-        library, reason = f"ultralytics {load_library().version}", " ".join(str(error).split())[:200]
-        raise WeightsError(
-            f"The model does not run with {library} of this server, so another release or a fork saved it ({reason}): "
-            f"train it again with {library}."
-        ) from error
 
 
 def _rows_of_queries(output: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,14 +1,15 @@
-"""Load detectors, choose their number format, and keep them in memory.
+"""Load detectors, choose their runtime, and keep them in memory.
 
-With ``Precision.AUTO``, a trial decides whether a reduced format is used. It detects on the sample pages of the project
-in the reduced format and in float32. The reduced format passes if both find the same boxes, see
-:func:`find_difference`; otherwise the detector uses float32. The result is stored (``format_trials.py``).
+With ``Precision.AUTO``, trials decide which runtime is used. A trial detects on the sample pages of the project, with
+the runtime and with torch in float32. The runtime passes if both find the same boxes, see :func:`find_difference`. The
+detector uses the first runtime that passes. The results are stored (``runtime_trials.py``).
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -17,8 +18,8 @@ import torch
 
 from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.format_trials import FormatTrials, build_key, load_sample_pages
-from app.detection.precision import Precision, choose_dtype
+from app.detection.precision import Library, Runtime, list_runtimes
+from app.detection.runtime_trials import RuntimeTrials, build_key, load_sample_pages
 from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
 from app.devices import drop_when_memory_is_low
@@ -30,55 +31,56 @@ TRIAL_CONFIDENCE = 0.1
 LEAST_IOU = 0.9
 
 
-def find_difference(reference: Sequence[Detections], reduced: Sequence[Detections]) -> str:
-    """Return how the boxes of a reduced format differ from those of float32, or "".
+def find_difference(reference: Sequence[Detections], found: Sequence[Detections]) -> str:
+    """Return how the boxes of a runtime differ from those of torch in float32, or "".
 
     Each box of float32 with ``TRIAL_CONFIDENCE`` needs a box with an IoU of at least ``LEAST_IOU``. The number of boxes
     with twice that confidence must not exceed the number of all boxes of float32.
 
     Args:
         reference: Detections of each page in float32, with a confidence of at least ``TRIAL_CONFIDENCE / 2``.
-        reduced: Detections of the same pages in the reduced format, with the same least confidence.
+        found: Detections of the same pages by the runtime, with the same least confidence.
     """
     compared = 0
-    for number, (expected, found) in enumerate(zip(reference, reduced, strict=True), start=1):
+    for number, (expected, others) in enumerate(zip(reference, found, strict=True), start=1):
         boxes = expected.xyxy[expected.confidence >= TRIAL_CONFIDENCE]
         compared += len(boxes)
-        overlaps = compute_iou(boxes, found.xyxy).max(axis=1, initial=0.0) if len(boxes) else np.ones(1)
+        overlaps = compute_iou(boxes, others.xyxy).max(axis=1, initial=0.0) if len(boxes) else np.ones(1)
         if overlaps.min() < LEAST_IOU:
             return f"on sample page {number}, a box has an IoU of only {overlaps.min():.2f} with the box of float32"
-        extra = int((found.confidence >= 2 * TRIAL_CONFIDENCE).sum()) - len(expected)
+        extra = int((others.confidence >= 2 * TRIAL_CONFIDENCE).sum()) - len(expected)
         if extra > 0:
             return f"on sample page {number}, there are {extra} more boxes than in float32"
     return "" if compared else "float32 finds no box on the sample pages, so nothing can be compared"
 
 
-def build_detector(weights: Weights, config: DetectorConfig, trials: FormatTrials) -> Detector:
-    """Load weights. With ``Precision.AUTO``, use a reduced format only if a trial shows that it gives the same boxes.
+def build_detector(weights: Weights, config: DetectorConfig, trials: RuntimeTrials) -> Detector:
+    """Load weights for the first runtime that needs no trial, or gives the boxes of torch in float32 in its trial.
 
     Raises:
         WeightsError: If the file cannot be loaded.
     """
     digest, device = weights.digest(), choose_device(config.device)
-    dtype = choose_dtype(config.precision, device)
-    if config.precision is Precision.AUTO and dtype is not torch.float32:
-        key = build_key(f"{digest} {config.size}", dtype, device)
-        if difference := trials.find_or_run(key, lambda: _try_format(weights, config, dtype)):
-            log.warning("%s uses float32 instead of %s: %s", weights.path.name, dtype, difference)
-            dtype = torch.float32
-    return Detector(load_network(weights.path), config, digest, dtype)
+    *tried, last = list_runtimes(config.precision, device)
+    for runtime in tried:
+        key = build_key(f"{digest} {config.size}", runtime, device)
+        if not (difference := trials.find_or_run(key, partial(_try_runtime, weights, config, runtime))):
+            return Detector(load_network(weights.path), config, digest, runtime)
+        log.warning("%s is not used with %s: %s", weights.path.name, runtime, difference)
+    return Detector(load_network(weights.path), config, digest, last)
 
 
-def _try_format(weights: Weights, config: DetectorConfig, dtype: torch.dtype) -> str:
-    """Return how the boxes of a format differ from those of float32 on the sample pages, or ""."""
+def _try_runtime(weights: Weights, config: DetectorConfig, runtime: Runtime) -> str:
+    """Return how the boxes of a runtime differ from those of torch in float32 on the sample pages, or ""."""
     plan = replace(config, confidence=TRIAL_CONFIDENCE / 2, streams=1)
     pages = load_sample_pages(config.size)
-    reference = Detector(load_network(weights.path), plan, dtype=torch.float32).detect(pages)
-    detector = Detector(load_network(weights.path), plan, dtype=dtype)
-    reduced = detector.detect(pages)
-    if detector.dtype is not dtype:
+    exact = Runtime(Library.TORCH, torch.float32)
+    reference = Detector(load_network(weights.path), plan, runtime=exact).detect(pages)
+    detector = Detector(load_network(weights.path), plan, runtime=runtime)
+    found = detector.detect(pages)
+    if detector.runtime != runtime:
         return "the network returns NaN or infinity"
-    return find_difference(reference, reduced)
+    return find_difference(reference, found)
 
 
 class LoadedDetectors:
@@ -93,7 +95,7 @@ class LoadedDetectors:
         self._loaded: OrderedDict[tuple[Path, DetectorConfig], tuple[Weights, Detector]] = OrderedDict()
         self._lock = RLock()  # a load that runs out of memory drops the other detectors
 
-    def load(self, weights: Weights, config: DetectorConfig, trials: FormatTrials | None = None) -> Detector:
+    def load(self, weights: Weights, config: DetectorConfig, trials: RuntimeTrials | None = None) -> Detector:
         """Return the detector of a weights file; it is reloaded if the file has changed.
 
         Raises:
@@ -106,7 +108,7 @@ class LoadedDetectors:
                 detector = None  # frees its memory before the new one is loaded
                 while len(self._loaded) >= self._room:
                     self._loaded.popitem(last=False)
-                detector = build_detector(weights, config, trials or FormatTrials(None))
+                detector = build_detector(weights, config, trials or RuntimeTrials(None))
             self._loaded[key] = weights, detector
         return detector
 
@@ -130,9 +132,9 @@ def load_detector(weights: Weights, config: DetectorConfig, trials: Path | None 
     Args:
         weights: Weights file.
         config: Detector settings.
-        trials: File with the results of trials of number formats; None to run a trial at every load.
+        trials: File with the results of trials of runtimes; None to run a trial at every load.
 
     Raises:
         WeightsError: If the file cannot be loaded.
     """
-    return _loaded.load(weights, config, FormatTrials(trials))
+    return _loaded.load(weights, config, RuntimeTrials(trials))

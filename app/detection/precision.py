@@ -1,9 +1,9 @@
-"""Number formats of networks, and the choice of the fastest one for a device.
+"""Number formats of networks, and the choice of the fastest runtime for a device.
 
 ==============  ====================================================================================
 ``auto``        float16 on a GPU, bfloat16 on a CPU with AVX512-BF16 or AMX, float32 on other CPUs;
-                a reduced format only after a trial (``loading.py``)
-other values    the named format, without a trial
+                on a CPU with OpenVINO; all of this only after a trial (``loading.py``)
+other values    the named format with torch, without a trial
 ==============  ====================================================================================
 
 YOLO networks decode their boxes in float32 in any case: in bfloat16, coordinates near 640 have steps of 4 pixels. In
@@ -12,8 +12,10 @@ training, the parameters and the loss stay in float32 as well (:func:`compute_in
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,39 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+
+
+class Library(StrEnum):
+    """Library that runs a network."""
+
+    TORCH = "torch"
+    OPENVINO = "OpenVINO"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The library that runs a network, and its number format."""
+
+    library: Library
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        return f"{self.library} in {str(self.dtype).removeprefix('torch.')}"
+
+
+def list_runtimes(precision: Precision, device: torch.device) -> list[Runtime]:
+    """Return the runtimes that a device offers, the fastest first. The last one needs no trial.
+
+    The order is that of the measurements in ``bench/README.md``.
+    """
+    chosen = choose_dtype(precision, device)
+    if precision is not Precision.AUTO:
+        return [Runtime(Library.TORCH, chosen)]
+    runtimes = [Runtime(Library.TORCH, dtype) for dtype in dict.fromkeys((chosen, torch.float32))]
+    if device.type == "cpu" and find_spec("openvino"):
+        fast = [Runtime(Library.OPENVINO, dtype) for dtype in dict.fromkeys((chosen, torch.float32))]
+        runtimes = [fast[0], *runtimes[:-1], *fast[1:], runtimes[-1]]
+    return runtimes
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:

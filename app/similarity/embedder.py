@@ -7,17 +7,20 @@ embeddings = embedder.embed([image, image])
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Semaphore
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
-from app.detection.format_trials import FormatTrials, build_key, load_sample_pages
-from app.detection.precision import Precision, choose_dtype
+from app.detection.openvino_network import OpenVinoNetwork
+from app.detection.precision import Library, Precision, Runtime, list_runtimes
+from app.detection.runtime_trials import RuntimeTrials, build_key, load_sample_pages
 from app.detection.streams import StreamedNetwork, choose_device
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
 from app.similarity.backbone_weights import compute_digest, fetch_weights
@@ -29,8 +32,9 @@ log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
-# Largest difference of a score with which a reduced number format is used.
+# Largest difference of a score with which a runtime is used.
 LARGEST_DIFFERENCE = 0.005
+EXACT = Runtime(Library.TORCH, torch.float32)
 # For the operator of a server whose memory does not suffice.
 ADVICE = "choose a smaller backbone"
 
@@ -45,7 +49,7 @@ class EmbedderConfig:
         batch_size: Images per forward pass. In the largest backbone, ViT-B/8 in float32, the attention of 16 images
             takes 0.5 GB.
         device: ``cuda``, ``cuda:1`` or ``cpu``; empty for the GPU if there is one, else the CPU.
-        precision: Number format of the network. With ``AUTO``, a trial decides (:func:`find_difference`).
+        precision: Number format of the network. With ``AUTO``, trials decide (:func:`find_difference`).
         streams: Number of threads that embed at the same time, each on its own batch; 0 to use one per CPU core, or
             one on a GPU.
     """
@@ -57,32 +61,56 @@ class EmbedderConfig:
     streams: int = 1
 
 
+class _Features(nn.Module):
+    """A backbone that takes the pixels ``(n, height, width, 3)`` uint8 of images in its input size."""
+
+    def __init__(self, network: Network, pooling: Pooling | None) -> None:
+        super().__init__()
+        self.network, self.pooling = network, pooling
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.network(self.network.preprocessing.normalise(pixels), self.pooling).float()
+
+
 class Embedder(StreamedNetwork):
     """A network on its device. Threads may share one.
 
     Args:
-        network: Network of a backbone.
+        network: Network of a backbone, with weights in float32.
         config: Embedder settings.
-        dtype: Number format; None to choose it by ``config.precision``.
 
     Attributes:
-        dtype: Number format in which the network computes. Its weights are float32.
+        runtime: Library that runs the network, and its number format; at first torch in float32, see :meth:`use`.
         input_size: Longer side of the network's input, in pixels; smaller images are enlarged.
         dimension: Length of an embedding.
     """
 
-    def __init__(self, network: Network, config: EmbedderConfig, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, network: Network, config: EmbedderConfig) -> None:
         super().__init__(choose_device(config.device), config.streams, config.batch_size)
         self.config = config
-        self.dtype = dtype or choose_dtype(config.precision, self.device)
+        self.runtime = EXACT
         self._slots = Semaphore(self.streams)
         self.network = shrink_to_memory(
             lambda _: network.to(self.device).to(memory_format=torch.channels_last), 1, ADVICE
         )
+        self._features = _Features(self.network, config.pooling)
+        self._compiled: OpenVinoNetwork | None = None
         self._batches = Batches(config.batch_size, ADVICE)
         self.input_size = max(network.preprocessing.size)
-        blank = np.zeros((1, *network.preprocessing.size, 3), np.uint8)
-        self.dimension = shrink_to_memory(lambda _: self._embed(blank), 1, ADVICE).shape[1]
+        self._blank = np.zeros((1, *network.preprocessing.size, 3), np.uint8)
+        self.dimension = shrink_to_memory(lambda _: self._embed(self._blank), 1, ADVICE).shape[1]
+
+    def use(self, runtime: Runtime) -> None:
+        """Run the network with another library, or in another format. No other thread may use the embedder meanwhile.
+
+        Raises:
+            RuntimeError: If the library does not support the network.
+        """
+        self._compiled = None
+        if runtime.library is Library.OPENVINO:
+            pixels = torch.from_numpy(self._blank)
+            self._compiled = OpenVinoNetwork(self._features, pixels, (0,), runtime.dtype, self.streams)
+        self.runtime = runtime
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Return the embeddings of images: ``(n, d)`` float32, L2-normalised.
@@ -111,37 +139,36 @@ class Embedder(StreamedNetwork):
     @torch.inference_mode()
     def _embed(self, images: Image) -> NDArray[np.float32]:
         """Return the embeddings of images ``(n, height, width, 3)`` that have the network's input size."""
-        batch = self.network.preprocessing.normalise(torch.from_numpy(images).to(self.device))
         with self._slots:
-            features = self._forward(batch, self.dtype)
-            if self.dtype is not torch.float32 and not bool(features.isfinite().all()):
-                features = self._forward(batch, torch.float32)  # a feature has overflowed
+            features = self._compiled(images) if self._compiled else self._run_torch(images, self.runtime.dtype)
+            if self.runtime.dtype is not torch.float32 and not bool(features.isfinite().all()):
+                features = self._run_torch(images, torch.float32)  # a feature has overflowed
         known = features.isfinite().all(1, keepdim=True)
         return functional.normalize(torch.where(known, features, 0.0), dim=1).cpu().numpy()
 
-    def _forward(self, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def _run_torch(self, images: Image, dtype: torch.dtype) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            return self.network(batch, self.config.pooling).float()
+            return cast(torch.Tensor, self._features(torch.from_numpy(images).to(self.device)))
 
 
-def find_difference(embedder: Embedder, dtype: torch.dtype) -> str:
-    """Return how the scores of a reduced format differ from those of float32, or "".
+def find_difference(embedder: Embedder, runtime: Runtime) -> str:
+    """Return how the scores of a runtime differ from those of torch in float32, or "".
 
     The images are halves of the sample pages.
 
     Args:
-        embedder: Embedder in float32.
-        dtype: Reduced format.
+        embedder: Embedder with torch in float32.
+        runtime: Runtime to compare.
     """
     pages = load_sample_pages(4 * embedder.input_size)
     parts = [part for page in pages for part in (page[: len(page) // 2], page[len(page) // 2 :])]
     exact = embedder.embed(parts)
-    embedder.dtype = dtype
     try:
-        reduced = embedder.embed(parts)
+        embedder.use(runtime)
+        found = embedder.embed(parts)
     finally:
-        embedder.dtype = torch.float32
-    difference = float(np.abs(reduced @ reduced.T - exact @ exact.T).max())
+        embedder.use(EXACT)
+    difference = float(np.abs(found @ found.T - exact @ exact.T).max())
     return f"scores differ by {difference:.4f}" if difference > LARGEST_DIFFERENCE else ""
 
 
@@ -152,7 +179,7 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, tria
         backbone: The backbone.
         folder: Folder of the weights files; missing published weights are downloaded into it.
         config: Embedder settings.
-        trials: File with the results of trials of number formats; None to run a trial at every load.
+        trials: File with the results of trials of runtimes; None to run a trial at every load.
 
     Raises:
         BackboneError: If the weights are missing, cannot be downloaded or loaded, or belong to another network.
@@ -163,15 +190,16 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, tria
 
 @lru_cache(maxsize=2)
 def _load(backbone: Backbone, path: Path, changed: int, config: EmbedderConfig, trials: Path | None) -> Embedder:
-    network, dtype = load_network(backbone, path), choose_dtype(config.precision, choose_device(config.device))
-    if config.precision is not Precision.AUTO or dtype is torch.float32:
-        return Embedder(network, config, dtype)
-    embedder = Embedder(network, config, torch.float32)
-    key = build_key(f"{compute_digest(path)} {config.pooling}", dtype, embedder.device)
-    if difference := FormatTrials(trials).find_or_run(key, lambda: find_difference(embedder, dtype)):
-        log.warning("%s uses float32 instead of %s: %s", backbone.name, dtype, difference)
-    else:
-        embedder.dtype = dtype
+    embedder = Embedder(load_network(backbone, path), config)
+    *tried, last = list_runtimes(config.precision, embedder.device)
+    network = f"{compute_digest(path)} {config.pooling}" if tried else ""
+    for runtime in tried:
+        key = build_key(network, runtime, embedder.device)
+        if not (difference := RuntimeTrials(trials).find_or_run(key, partial(find_difference, embedder, runtime))):
+            embedder.use(runtime)
+            return embedder
+        log.warning("%s is not used with %s: %s", backbone.name, runtime, difference)
+    embedder.use(last)
     return embedder
 
 

@@ -28,7 +28,7 @@
     data/jobs/<job id>/results/                                      metrics, curves and pictures of a training
     data/link-secret                                                 the secret that signs the links for viewers
     data/default-model.json                                          the weights for requests without a model
-    data/number-formats.json                                         the results of the trials of number formats
+    data/runtimes.json                                               the results of the trials of runtimes
     data/embeddings/<content>/images                                 the digests of the images of a document
     data/embeddings/<content>/<key>/none.npy                         their embeddings by a backbone, not transposed
     data/embeddings/<content>/<key>/sketches.npy                     the same, shortened for searches
@@ -110,8 +110,8 @@ class Storage:
 
     @property
     def trials(self) -> Path:
-        """File with the results of the trials of number formats."""
-        return self.root / "number-formats.json"
+        """File with the results of the trials of runtimes."""
+        return self.root / "runtimes.json"
 
     @property
     def embeddings(self) -> Path:

@@ -10,10 +10,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
 from app import devices
-from app.detection.precision import Precision
+from app.detection.precision import Library, Precision, Runtime
 from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
-from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
+from app.similarity.embedder import EXACT, Embedder, EmbedderConfig, find_difference, load_embedder
 from app.similarity.networks import Network
 from app.similarity.preprocessing import Preprocessing
 from app.similarity.transpositions import Transposition, transpose
@@ -23,6 +23,8 @@ Image = NDArray[np.uint8]
 Publish = Callable[[str], Path]
 
 CHANNELS = {"resnet34": 256, "moco_v2_800ep_pretrain": 1024}
+REDUCED = Runtime(Library.TORCH, torch.bfloat16)
+OPENVINO = Runtime(Library.OPENVINO, torch.float32)
 HEADS = {"dino_deitsmall16_pretrain": 6, "dino_vitbase8_pretrain": 12}
 
 
@@ -256,26 +258,50 @@ class Reduced(Network):
 
 def load_reduced(error: float | Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
     """Load an embedder on a machine that prefers bfloat16, for a network with an error in that format."""
-    monkeypatch.setattr("app.similarity.embedder.choose_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr("app.similarity.embedder.list_runtimes", lambda *_: [REDUCED, EXACT])
     monkeypatch.setattr("app.similarity.embedder.load_network", lambda *_: Reduced(error))
     (folder / "resnet34.pth").write_bytes(b"weights that are not loaded")
     config = EmbedderConfig(device="cpu", precision=Precision.AUTO)
-    return load_embedder(find_backbone("resnet34"), folder, config, folder / "number-formats.json")
+    return load_embedder(find_backbone("resnet34"), folder, config, folder / "runtimes.json")
 
 
 def test_a_format_with_the_same_scores_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_reduced(0.0, tmp_path, monkeypatch).dtype is torch.bfloat16
+    assert load_reduced(0.0, tmp_path, monkeypatch).runtime == REDUCED
 
 
 def test_a_format_with_other_scores_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_reduced(0.5, tmp_path, monkeypatch).dtype is torch.float32
-    assert "scores differ by" in (tmp_path / "number-formats.json").read_text()
+    assert load_reduced(0.5, tmp_path, monkeypatch).runtime == EXACT
+    assert "scores differ by" in (tmp_path / "runtimes.json").read_text()
 
 
 def test_a_format_that_torch_does_not_support_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = NotImplementedError("no such operation in BFloat16")
-    assert load_reduced(error, tmp_path, monkeypatch).dtype is torch.float32
-    assert "the network fails: no such operation" in (tmp_path / "number-formats.json").read_text()
+    assert load_reduced(error, tmp_path, monkeypatch).runtime == EXACT
+    assert "the network fails: no such operation" in (tmp_path / "runtimes.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["resnet34", "dino_deitsmall16_pretrain"])
+def test_openvino_gives_the_embeddings_of_torch(name: str, publish: Publish) -> None:
+    embedder = load_embedder(find_backbone(name), publish(name), EmbedderConfig(device="cpu", batch_size=2))
+    images = [*IMAGES, draw(50, 60)]
+    expected = embedder.embed(images)
+    try:
+        embedder.use(OPENVINO)
+        assert np.allclose(embedder.embed(images), expected, atol=1e-4)
+    finally:
+        embedder.use(EXACT)
+
+
+def test_a_backbone_that_openvino_does_not_support_is_run_by_torch() -> None:
+    class Sorted(Network):
+        def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+            return torch.linalg.eigvals(images.mean(1)).real
+
+    embedder = Embedder(Sorted(Preprocessing((4, 4))), EmbedderConfig(device="cpu"))
+    with pytest.raises(RuntimeError):
+        find_difference(embedder, OPENVINO)
+    assert embedder.runtime == EXACT
+    assert len(embedder.embed(IMAGES)) == len(IMAGES)
 
 
 def test_several_streams_give_the_embeddings_of_one(publish: Publish) -> None:

@@ -1,4 +1,4 @@
-"""A reduced number format is used only if a trial shows the boxes of float32."""
+"""A runtime is used only if a trial shows that it finds the boxes of torch in float32."""
 
 import copy
 from dataclasses import replace
@@ -15,9 +15,15 @@ from app import devices
 from app.detection import loading
 from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.format_trials import FormatTrials
 from app.detection.loading import build_detector, find_difference
-from app.detection.precision import Precision, compute_in_bfloat16, computes_bfloat16
+from app.detection.precision import (
+    Library,
+    Precision,
+    Runtime,
+    compute_in_bfloat16,
+    computes_bfloat16,
+)
+from app.detection.runtime_trials import RuntimeTrials
 from app.errors import WeightsError
 from tests.support.checkpoints import find_weights
 from tests.support.rectangle_finder import RectangleFinder
@@ -25,6 +31,7 @@ from tests.support.small_networks import make_yolo
 from tests.support.yolov5_networks import make_network, save
 
 AUTO = DetectorConfig(size=640, device="cpu", precision=Precision.AUTO)
+EXACT, REDUCED = (Runtime(Library.TORCH, dtype) for dtype in (torch.float32, torch.bfloat16))
 PAGE = np.full((640, 640, 3), 255, np.uint8)
 PAGE[100:300, 100:300] = 0
 
@@ -57,55 +64,55 @@ class Unconvertible(FormatFinder):
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> FormatTrials:
-    return FormatTrials(tmp_path / "number-formats.json")
+def trials(tmp_path: Path) -> RuntimeTrials:
+    return RuntimeTrials(tmp_path / "runtimes.json")
 
 
-def build(failure: Any, trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
+def build(failure: Any, trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
     """Build a detector on a machine that prefers bfloat16, for a network with a failure."""
-    monkeypatch.setattr(loading, "choose_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr(loading, "list_runtimes", lambda *_: [REDUCED, EXACT])
     monkeypatch.setattr(loading, "load_network", lambda _: FormatFinder(failure))
     monkeypatch.setattr(loading, "load_sample_pages", lambda _: [PAGE])
     return build_detector(find_weights(save(tmp_path / "a.pt", model=make_network(names=["a"]))), AUTO, trials)
 
 
 def read_results(tmp_path: Path) -> list[str]:
-    path = tmp_path / "number-formats.json"
-    return list(FormatTrials(path)._load().values())
+    path = tmp_path / "runtimes.json"
+    return list(RuntimeTrials(path)._load().values())
 
 
 def test_a_format_with_the_same_boxes_is_used(
-    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
+    assert build("", trials, tmp_path, monkeypatch).runtime == REDUCED
     assert read_results(tmp_path) == [""]
 
 
-def test_a_format_with_nan_is_not_used(trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build("nan", trials, tmp_path, monkeypatch).dtype is torch.float32
+def test_a_format_with_nan_is_not_used(trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build("nan", trials, tmp_path, monkeypatch).runtime == EXACT
     assert read_results(tmp_path) == ["the network returns NaN or infinity"]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError])
 def test_a_format_that_torch_does_not_support_is_not_used(
-    kind: type[Exception], trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Exception], trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build(kind("not implemented"), trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert build(kind("not implemented"), trials, tmp_path, monkeypatch).runtime == EXACT
     assert read_results(tmp_path) == ["the network fails: not implemented"]
 
 
 def test_a_trial_that_runs_out_of_memory_is_not_stored(
-    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "WAITS", ())
     error = torch.OutOfMemoryError("CUDA out of memory")
-    assert build(error, trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert build(error, trials, tmp_path, monkeypatch).runtime == EXACT
     assert read_results(tmp_path) == []
-    assert build("", trials, tmp_path, monkeypatch).dtype is torch.bfloat16
+    assert build("", trials, tmp_path, monkeypatch).runtime == REDUCED
 
 
 def test_a_trial_in_which_the_gpu_fails_is_not_stored(
-    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = RuntimeError("CUDA error: unspecified launch failure")
     with pytest.raises(RuntimeError, match="unspecified launch failure"):
@@ -114,17 +121,17 @@ def test_a_trial_in_which_the_gpu_fails_is_not_stored(
 
 
 def test_a_stored_result_replaces_the_trial(
-    trials: FormatTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build("nan", trials, tmp_path, monkeypatch)
-    assert build("", trials, tmp_path, monkeypatch).dtype is torch.float32
+    assert build("", trials, tmp_path, monkeypatch).runtime == EXACT
 
 
 def test_a_network_that_returns_nan_continues_in_float32() -> None:
     config = DetectorConfig(device="cpu", precision=Precision.BFLOAT16, streams=2)
     detector = Detector(FormatFinder("nan"), config)  # type: ignore[arg-type]
     assert [len(found) for found in detector.detect([PAGE])] == [1]
-    assert detector.dtype is torch.float32
+    assert detector.runtime == EXACT
 
 
 def test_nan_in_float32_is_an_error_and_not_an_empty_page() -> None:
@@ -149,7 +156,7 @@ def detections(*rows: tuple[float, ...]) -> list[Detections]:
 
 
 @pytest.mark.parametrize(
-    ("reference", "reduced", "difference"),
+    ("reference", "found", "difference"),
     [
         (detections((0, 0, 100, 100, 0.9)), detections((0, 0, 100, 101, 0.9)), ""),
         (detections((0, 0, 100, 100, 0.9)), detections((0, 0, 100, 150, 0.9)), "0.67"),
@@ -158,12 +165,12 @@ def detections(*rows: tuple[float, ...]) -> list[Detections]:
         (detections(), detections(), "no box"),
     ],
 )
-def test_boxes_of_both_formats_are_compared(
-    reference: list[Detections], reduced: list[Detections], difference: str
+def test_boxes_of_both_runtimes_are_compared(
+    reference: list[Detections], found: list[Detections], difference: str
 ) -> None:
-    found = find_difference(reference, reduced)
-    assert difference in found
-    assert bool(found) == bool(difference)
+    text = find_difference(reference, found)
+    assert difference in text
+    assert bool(text) == bool(difference)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,7 @@ def test_boxes_are_decoded_in_float32() -> None:
         branch[-1].bias.data.normal_()
     images = [np.random.default_rng(0).integers(0, 255, (640, 480, 3), dtype=np.uint8)]
     config = DetectorConfig(size=640, confidence=0.0001, device="cpu")
-    (found,) = Detector(network, config, dtype=torch.bfloat16).detect(images)  # type: ignore[arg-type]
+    (found,) = Detector(network, config, runtime=REDUCED).detect(images)  # type: ignore[arg-type]
     assert len(found)
     coordinates = torch.from_numpy(found.xyxy)
     assert not torch.equal(coordinates, coordinates.bfloat16().float()), "steps of bfloat16 are 2 to 4 pixels"

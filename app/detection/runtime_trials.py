@@ -1,11 +1,13 @@
-"""Trials of number formats: the sample pages, and the file with the results.
+"""Trials of runtimes: the sample pages, and the file with the results.
 
-A trial compares a reduced format with float32. It runs once for each weights file, processor and version of torch.
+A trial compares a runtime with torch in float32. It runs once for each weights file, processor, and version of the
+libraries.
 """
 
 import json
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.config import ROOT
+from app.detection.precision import Library, Runtime
 from app.devices import describe, is_device_lost
 from app.errors import OutOfMemory
 from app.images.pixels import decode_image
@@ -22,7 +25,7 @@ from app.storage import write_atomic
 SAMPLE_PAGES = ROOT / "iiif" / "sample"
 
 
-class FormatTrials:
+class RuntimeTrials:
     """The results of trials.
 
     Args:
@@ -33,7 +36,7 @@ class FormatTrials:
         self._path = path
 
     def find_or_run(self, key: str, run: Callable[[], str]) -> str:
-        """Return how a reduced format differs from float32, or "".
+        """Return how a runtime differs from torch in float32, or "".
 
         Args:
             key: Key of the trial, see :func:`build_key`.
@@ -49,7 +52,7 @@ class FormatTrials:
             difference = run()
         except OutOfMemory:  # temporary: not recorded, so the next load repeats the trial
             return "the trial ran out of memory"
-        except RuntimeError as error:  # torch has no such operation in this format
+        except RuntimeError as error:  # the library does not support the network, or not in this format
             if is_device_lost(error):
                 raise
             difference = f"the network fails: {describe(error)}"
@@ -82,13 +85,16 @@ def load_sample_pages(least: int) -> list[NDArray[np.uint8]]:
     return pages
 
 
-def build_key(network: str, dtype: torch.dtype, device: torch.device) -> str:
+def build_key(network: str, runtime: Runtime, device: torch.device) -> str:
     """Return the key of a trial.
 
     Args:
         network: Text that identifies the network, its weights and its input size.
-        dtype: Number format.
+        runtime: Library and number format.
         device: Device, of which the processor counts.
     """
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{network} {dtype} {processor} torch {torch.__version__}"
+    versions = f"torch {torch.__version__}"
+    if runtime.library is Library.OPENVINO:
+        versions += f" openvino {version('openvino')}"
+    return f"{network} {runtime} {processor} {versions}"

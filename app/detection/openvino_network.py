@@ -1,0 +1,99 @@
+"""A network of torch that OpenVINO runs on the CPU.
+
+OpenVINO computes a convolution with the activation after it in one step, and needs no preparation of a batch: a page
+takes the same time alone as in a batch. The gain is measured in ``bench/README.md``.
+"""
+
+import importlib
+import sys
+import warnings
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.detection.streams import count_cores
+
+
+class OpenVinoNetwork:
+    """A compiled network. Threads may share it.
+
+    Args:
+        network: Network in float32 for inference, which takes and returns one tensor.
+        example: An input; other inputs may differ from it in the dimensions of ``free``.
+        free: Dimensions of the input that vary.
+        dtype: Number format: ``torch.float32`` or ``torch.bfloat16``.
+        streams: Number of threads that compute at the same time.
+
+    Attributes:
+        model: Graph of OpenVINO, not compiled.
+        dtype: Number format.
+
+    Raises:
+        RuntimeError: If OpenVINO does not support the network.
+    """
+
+    def __init__(
+        self, network: nn.Module, example: torch.Tensor, free: tuple[int, ...], dtype: torch.dtype, streams: int
+    ) -> None:
+        self.model = _convert(network, example, free)
+        self._streams = streams
+        self.compile(dtype)
+
+    def __call__(self, batch: NDArray[Any]) -> torch.Tensor:
+        request = self._requests.get()
+        try:
+            return torch.from_numpy(request.infer([batch], share_inputs=True)[0])
+        finally:
+            self._requests.put(request)
+
+    def widen(self) -> None:
+        """Compute in float32 from now on. No other thread may use the network meanwhile."""
+        if self.dtype is not torch.float32:
+            self.compile(torch.float32)
+
+    def compile(self, dtype: torch.dtype) -> None:
+        """Compile the model for a number format. No other thread may use the network meanwhile."""
+        openvino = _import_openvino()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if dtype is torch.bfloat16 else "f32",
+            "NUM_STREAMS": self._streams,
+            "INFERENCE_NUM_THREADS": max(self._streams, count_cores()),
+            "ENABLE_CPU_PINNING": False,  # other processes use the same cores
+        }
+        compiled = openvino.Core().compile_model(self.model, "CPU", settings)
+        self.dtype = dtype
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self._streams):
+            self._requests.put(compiled.create_infer_request())
+
+
+def _convert(network: nn.Module, example: torch.Tensor, free: tuple[int, ...]) -> Any:
+    """Convert a network to OpenVINO's graph.
+
+    ``openvino.convert_model`` would take several times as long.
+    """
+    openvino = _import_openvino()
+    from openvino import frontend
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    failures = (frontend.GeneralFailure, frontend.NotImplementedFailure, frontend.OpConversionFailure)
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
+        traced = torch.jit.trace(network, example, check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)  # must live until the end of the conversion
+        loader = frontend.FrontEndManager().load_by_framework("pytorch")
+        try:
+            model = loader.convert(loader.load(decoder))
+        except failures as error:
+            raise RuntimeError(f"OpenVINO cannot convert the network: {error}") from error
+    shape = [-1 if place in free else length for place, length in enumerate(example.shape)]
+    model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
+    return model
+
+
+def _import_openvino() -> Any:
+    # Without this package, OpenVINO does not report its use to its vendor.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    return importlib.import_module("openvino")

@@ -1,0 +1,19 @@
+"""OpenVINO as an installed package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.config import ROOT
+
+
+def test_openvino_reports_nothing_to_its_vendor(tmp_path: Path) -> None:
+    """OpenVINO sends an event when it is imported, and stores an id of the user in the home folder."""
+    code = (
+        "import sys, torch; from app.detection.openvino_network import OpenVinoNetwork;"
+        "OpenVinoNetwork(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 9, 9), (0,), torch.float32, 1);"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
