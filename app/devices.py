@@ -10,7 +10,8 @@ device lost     every later operation of the process on     the child process of
 ==============  ==========================================  ====================================================
 
 Torch raises both as ``RuntimeError`` and its subclasses, so the messages decide. The messages are those of
-https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html, cuBLAS, cuDNN and the allocators of torch.
+https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html, cuBLAS, cuDNN, the allocators of torch, and
+OpenVINO.
 """
 
 import gc
@@ -35,7 +36,8 @@ WAITS = (5.0, 15.0, 30.0)
 REGROW_AFTER = 50
 
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|(CUBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|unable to find an engine",
+    r"out of memory|can't alloc|failed to allocate|bad_alloc|(CUBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|"
+    r"unable to find an engine",
     re.IGNORECASE,
 )
 _DEVICE_LOST = re.compile(

@@ -7,6 +7,8 @@ takes the same time alone as in a batch. The gain is measured in ``bench/README.
 import importlib
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -45,7 +47,11 @@ class OpenVinoNetwork:
     def __call__(self, batch: NDArray[Any]) -> torch.Tensor:
         request = self._requests.get()
         try:
-            return torch.from_numpy(request.infer([batch], share_inputs=True)[0])
+            with _explain():
+                # `infer` would return the output of the last batch when there is too little memory for this one.
+                request.start_async([batch], share_inputs=True)
+                request.wait()
+            return torch.from_numpy(request.get_output_tensor().data.copy())
         finally:
             self._requests.put(request)
 
@@ -63,7 +69,8 @@ class OpenVinoNetwork:
             "INFERENCE_NUM_THREADS": max(self._streams, count_cores()),
             "ENABLE_CPU_PINNING": False,  # other processes use the same cores
         }
-        compiled = openvino.Core().compile_model(self.model, "CPU", settings)
+        with _explain():
+            compiled = openvino.Core().compile_model(self.model, "CPU", settings)
         self.dtype = dtype
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self._streams):
@@ -76,21 +83,35 @@ def _convert(network: nn.Module, example: torch.Tensor, free: tuple[int, ...]) -
     ``openvino.convert_model`` would take several times as long.
     """
     openvino = _import_openvino()
-    from openvino import frontend
+    from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    failures = (frontend.GeneralFailure, frontend.NotImplementedFailure, frontend.OpConversionFailure)
-    with warnings.catch_warnings(action="ignore"), torch.no_grad():
+    shape = [-1 if place in free else length for place, length in enumerate(example.shape)]
+    with warnings.catch_warnings(action="ignore"), torch.no_grad(), _explain():
         traced = torch.jit.trace(network, example, check_trace=False)
         decoder = TorchScriptPythonDecoder(traced, example_input=example)  # must live until the end of the conversion
-        loader = frontend.FrontEndManager().load_by_framework("pytorch")
-        try:
-            model = loader.convert(loader.load(decoder))
-        except failures as error:
-            raise RuntimeError(f"OpenVINO cannot convert the network: {error}") from error
-    shape = [-1 if place in free else length for place, length in enumerate(example.shape)]
-    model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
+        loader = FrontEndManager().load_by_framework("pytorch")
+        model = loader.convert(loader.load(decoder))
+        model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
     return model
+
+
+@contextmanager
+def _explain() -> Iterator[None]:
+    """Convert errors of OpenVINO: the reason is the last line of their messages."""
+    from openvino import frontend
+
+    try:
+        yield
+    except (
+        RuntimeError,
+        frontend.GeneralFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+    ) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RuntimeError(f"OpenVINO: {lines[-1]}") from error
 
 
 def _import_openvino() -> Any:

@@ -20,3 +20,10 @@ def test_openvino_reports_nothing_to_its_vendor(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", "; ".join(CODE)], check=True, cwd=ROOT, env=environment)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_openvino_fails_when_the_memory_does_not_suffice() -> None:
+    """OpenVINO's ``infer`` returns the output of the last batch then, without an error."""
+    script = Path(__file__).with_name("compute_with_little_memory.py")
+    ended = subprocess.run([sys.executable, script], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout.startswith("OpenVINO: ")
