@@ -112,7 +112,11 @@ def measure_service(
     """Measure a job that fetches its pages, and one that finds them in the cache."""
 
     def detect(path: str) -> None:
-        job = service.wait_until_finished(service.post(path, data={"manifest_url": url})["job_id"])
+        """Submit the manifest, and wait for the result as a client app does that does not poll."""
+        service.receiver.received.clear()
+        job_id = service.post(path, data={"manifest_url": url})["job_id"]
+        service.wait_for_messages()
+        job = service.wait_until_finished(job_id)
         assert job["state"] == "done", job
 
     detect("/run_detect")  # the library prepares its answers

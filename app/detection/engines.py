@@ -69,13 +69,35 @@ class PixelInput(nn.Module):
     """A YOLO that takes pixels ``(n, height, width, 3)`` uint8 of RGB images, and returns its decoded boxes."""
 
     def __init__(self, network: Any) -> None:
+        from ultralytics.nn.modules.block import DFL
+
         super().__init__()
         self.network = network
         head = network.model[-1]
         head.export, head.dynamic = True, True  # no second output; anchors for each shape of the input
+        if isinstance(head.dfl, DFL):
+            head.dfl = _Distances(head.dfl.c1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.network(pixels.permute(0, 3, 1, 2).float() / 255))
+
+
+class _Distances(nn.Module):
+    """The expected distances of a head, as ultralytics' ``DFL`` computes them with a convolution.
+
+    OpenVINO computes all steps up to the last convolution in the reduced format, and the steps after it in float32.
+    """
+
+    steps: torch.Tensor
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+        self.register_buffer("steps", torch.arange(bins, dtype=torch.float32).view(1, 1, bins, 1))
+
+    def forward(self, distributions: torch.Tensor) -> torch.Tensor:
+        images, _, positions = distributions.shape
+        return (distributions.view(images, 4, self.bins, positions).softmax(2) * self.steps).sum(2)
 
 
 def load_engines(network: "BaseModel", device: torch.device, runtime: Runtime, streams: int) -> list[Engine]:
@@ -94,10 +116,13 @@ def load_engines(network: "BaseModel", device: torch.device, runtime: Runtime, s
     with blame_weights():
         fused: Any = network.fuse(verbose=False)
     if runtime.library is Library.OPENVINO:
-        if not needs_nms(fused) or not hasattr(fused, "model"):
+        if not needs_nms(fused):
             raise RuntimeError("OpenVINO is only used for a YOLO whose boxes need NMS")
         pixels = torch.zeros((1, _EXAMPLE, _EXAMPLE, 3), dtype=torch.uint8)
-        return [OpenVinoNetwork(PixelInput(fused), pixels, (0, 1, 2), runtime.dtype, streams)] * streams
+        compiled = shrink_to_memory(
+            lambda _: OpenVinoNetwork(PixelInput(fused), pixels, (0, 1, 2), runtime.dtype, streams), 1, ADVICE
+        )
+        return [compiled] * streams
     moved: Any = shrink_to_memory(
         lambda _: fused.to(device, runtime.dtype, memory_format=torch.channels_last), 1, ADVICE
     )

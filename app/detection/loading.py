@@ -75,11 +75,11 @@ def _try_runtime(weights: Weights, config: DetectorConfig, runtime: Runtime) -> 
     plan = replace(config, confidence=TRIAL_CONFIDENCE / 2, streams=1)
     pages = load_sample_pages(config.size)
     exact = Runtime(Library.TORCH, torch.float32)
-    reference = Detector(load_network(weights.path), plan, runtime=exact).detect(pages)
     detector = Detector(load_network(weights.path), plan, runtime=runtime)
     found = detector.detect(pages)
     if detector.runtime != runtime:
         return "the network returns NaN or infinity"
+    reference = Detector(load_network(weights.path), plan, runtime=exact).detect(pages)
     return find_difference(reference, found)
 
 

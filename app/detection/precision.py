@@ -2,7 +2,7 @@
 
 ==============  ====================================================================================
 ``auto``        float16 on a GPU, bfloat16 on a CPU with AVX512-BF16 or AMX, float32 on other CPUs;
-                on a CPU with OpenVINO; all of this only after a trial (``loading.py``)
+                on a CPU, OpenVINO runs the network; a trial precedes each choice (``loading.py``)
 other values    the named format with torch, without a trial
 ==============  ====================================================================================
 

@@ -1,7 +1,7 @@
 """Trials of runtimes: the sample pages, and the file with the results.
 
-A trial compares a runtime with torch in float32. It runs once for each weights file, processor, and version of the
-libraries.
+A trial compares a runtime with torch in float32. It runs once for each weights file, GPU or architecture of the
+processor, and version of torch and OpenVINO.
 """
 
 import json
@@ -91,7 +91,7 @@ def build_key(network: str, runtime: Runtime, device: torch.device) -> str:
     Args:
         network: Text that identifies the network, its weights and its input size.
         runtime: Library and number format.
-        device: Device, of which the processor counts.
+        device: Device; the model of a GPU counts, and the architecture of a processor, such as ``x86_64``.
     """
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     versions = f"torch {torch.__version__}"

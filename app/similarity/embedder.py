@@ -109,7 +109,9 @@ class Embedder(StreamedNetwork):
         self._compiled = None
         if runtime.library is Library.OPENVINO:
             pixels = torch.from_numpy(self._blank)
-            self._compiled = OpenVinoNetwork(self._features, pixels, (0,), runtime.dtype, self.streams)
+            self._compiled = shrink_to_memory(
+                lambda _: OpenVinoNetwork(self._features, pixels, (0,), runtime.dtype, self.streams), 1, ADVICE
+            )
         self.runtime = runtime
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Errors of GPUs, with the messages of CUDA, cuBLAS, cuDNN and torch.
+"""Errors of GPUs, with the messages of CUDA, cuBLAS, cuDNN, torch and OpenVINO.
 
 Sources: https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html. After most of its errors, only a new
 process can use the GPU: https://github.com/pytorch/pytorch/issues/17425, https://github.com/pytorch/pytorch/issues/2300.
@@ -21,6 +21,8 @@ FULL = [
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     RuntimeError("FIND was unable to find an engine to execute this computation"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("OpenVINO: Failed to allocate 39321600 bytes of memory"),
+    RuntimeError("OpenVINO: [CPU] Convolution node with name 'model.0' can't alloc"),
     MemoryError("Unable to allocate 1.0 GiB for an array"),
 ]
 LOST = [

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from app import devices
 from app.config import ROOT
 from app.detection import loading, precision
 from app.detection.detector import Detector, DetectorConfig
+from app.detection.engines import load_engines
 from app.detection.loading import build_detector
 from app.detection.openvino_network import OpenVinoNetwork
 from app.detection.precision import Library, Precision, Runtime, list_runtimes
@@ -24,6 +26,7 @@ TORCH, TORCH_REDUCED, OPENVINO, OPENVINO_REDUCED = (
     for library in (Library.TORCH, Library.OPENVINO)
     for dtype in (torch.float32, torch.bfloat16)
 )
+WEIGHTS = ROOT / "models" / "illustrations.pt"
 CONFIG = DetectorConfig(device="cpu", streams=2, batch_size=3)
 
 
@@ -31,8 +34,7 @@ def test_openvino_finds_the_boxes_of_torch_on_pages_of_any_shape() -> None:
     pages = load_sample_pages(640)
     pages += [pages[0].swapaxes(0, 1), pages[1][:400], pages[3]]
     expected, found = (
-        Detector(load_network(ROOT / "models" / "illustrations.pt"), CONFIG, runtime=runtime).detect(pages)
-        for runtime in (TORCH, OPENVINO)
+        Detector(load_network(WEIGHTS), CONFIG, runtime=runtime).detect(pages) for runtime in (TORCH, OPENVINO)
     )
     assert sum(map(len, expected)) > 4
     for one, other in zip(expected, found, strict=True):
@@ -67,26 +69,55 @@ def test_openvino_that_returns_nan_continues_in_float32(monkeypatch: pytest.Monk
     assert detector.runtime == OPENVINO
 
 
-@pytest.mark.parametrize("kind", ["transformer", "convolution"])
-def test_a_network_that_openvino_does_not_support_is_run_by_torch(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = make_rtdetr() if kind == "transformer" else make_yolo()
-    weights = find_weights(save_checkpoint(tmp_path / "a.pt", network))
-    if kind == "convolution":
+def test_openvino_decodes_boxes_in_float32() -> None:
+    (engine,) = load_engines(load_network(WEIGHTS), CPU, OPENVINO_REDUCED, 1)
+    sizes = engine(np.random.default_rng(0).integers(0, 255, (1, 640, 480, 3), dtype=np.uint8))[0, 2:4]
+    rounded = (sizes == sizes.bfloat16().float()).float().mean()
+    assert rounded < 0.1, "steps of bfloat16 are 2 to 4 pixels"
 
-        def refuse(*_: object) -> None:
-            raise RuntimeError("no such operation")
 
-        monkeypatch.setattr("app.detection.openvino_network._convert", refuse)
+@pytest.fixture
+def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RuntimeTrials:
+    """Trials on a machine that offers OpenVINO and torch in float32."""
     monkeypatch.setattr(loading, "list_runtimes", lambda *_: [OPENVINO, TORCH])
-    trials = RuntimeTrials(tmp_path / "runtimes.json")
+    return RuntimeTrials(tmp_path / "runtimes.json")
+
+
+def test_a_transformer_is_run_by_torch(trials: RuntimeTrials, tmp_path: Path) -> None:
+    weights = find_weights(save_checkpoint(tmp_path / "a.pt", make_rtdetr()))
     assert build_detector(weights, replace(CONFIG, precision=Precision.AUTO), trials).runtime == TORCH
-    assert "the network fails" in (tmp_path / "runtimes.json").read_text()
+    assert "OpenVINO is only used for a YOLO" in (tmp_path / "runtimes.json").read_text()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, AttributeError, ImportError])
+def test_a_network_that_openvino_cannot_convert_is_run_by_torch(
+    error: type[Exception], trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error("no such operation")
+
+    monkeypatch.setattr(torch.jit, "trace", refuse)
+    weights = find_weights(save_checkpoint(tmp_path / "a.pt", make_yolo()))
+    assert build_detector(weights, replace(CONFIG, precision=Precision.AUTO), trials).runtime == TORCH
+    assert "no such operation" in (tmp_path / "runtimes.json").read_text()
+
+
+def test_a_conversion_without_memory_is_tried_again_later(
+    trials: RuntimeTrials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to allocate 39321600 bytes of memory")
+
+    weights = find_weights(save_checkpoint(tmp_path / "a.pt", make_yolo()))
+    monkeypatch.setattr(devices, "WAITS", ())
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.jit, "trace", refuse)
+        assert build_detector(weights, replace(CONFIG, precision=Precision.AUTO), trials).runtime == TORCH
+    assert not (tmp_path / "runtimes.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("device", "is_fast", "installed", "expected"),
+    ("device", "has_bfloat16", "installed", "expected"),
     [
         (CPU, True, True, [OPENVINO_REDUCED, TORCH_REDUCED, OPENVINO, TORCH]),
         (CPU, False, True, [OPENVINO, TORCH]),
@@ -96,9 +127,9 @@ def test_a_network_that_openvino_does_not_support_is_run_by_torch(
     ],
 )
 def test_a_device_offers_its_runtimes_the_fastest_first(
-    device: torch.device, is_fast: bool, installed: bool, expected: list[Runtime], monkeypatch: pytest.MonkeyPatch
+    device: torch.device, has_bfloat16: bool, installed: bool, expected: list[Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "computes_bfloat16", lambda _: is_fast)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda _: has_bfloat16)
     monkeypatch.setattr(precision, "find_spec", lambda _: object() if installed else None)
     assert list_runtimes(Precision.AUTO, device) == expected
     assert list_runtimes(Precision.BFLOAT16, device) == [TORCH_REDUCED]

@@ -293,11 +293,11 @@ def test_openvino_gives_the_embeddings_of_torch(name: str, publish: Publish) -> 
 
 
 def test_a_backbone_that_openvino_does_not_support_is_run_by_torch() -> None:
-    class Sorted(Network):
+    class Unsupported(Network):
         def forward(self, images: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
             return torch.linalg.eigvals(images.mean(1)).real
 
-    embedder = Embedder(Sorted(Preprocessing((4, 4))), EmbedderConfig(device="cpu"))
+    embedder = Embedder(Unsupported(Preprocessing((4, 4))), EmbedderConfig(device="cpu"))
     with pytest.raises(RuntimeError):
         find_difference(embedder, OPENVINO)
     assert embedder.runtime == EXACT
