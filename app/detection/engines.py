@@ -75,8 +75,9 @@ class PixelInput(nn.Module):
         self.network = network
         head = network.model[-1]
         head.export, head.dynamic = True, True  # no second output; anchors for each shape of the input
-        if isinstance(head.dfl, DFL):
-            head.dfl = _Distances(head.dfl.c1)
+        distances = getattr(head, "dfl", None)  # the head of an original YOLOv5 has none
+        if isinstance(distances, DFL):
+            head.dfl = _Distances(distances.c1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.network(pixels.permute(0, 3, 1, 2).float() / 255))

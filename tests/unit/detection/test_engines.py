@@ -19,6 +19,7 @@ from app.detection.runtime_trials import RuntimeTrials, load_sample_pages
 from app.detection.weights import load_network
 from tests.support.checkpoints import find_weights
 from tests.support.small_networks import make_rtdetr, make_yolo, save_checkpoint
+from tests.support.yolov5_networks import make_network, save
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 TORCH, TORCH_REDUCED, OPENVINO, OPENVINO_REDUCED = (
@@ -40,6 +41,19 @@ def test_openvino_finds_the_boxes_of_torch_on_pages_of_any_shape() -> None:
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(other.xyxy, one.xyxy, atol=0.1)
         np.testing.assert_allclose(other.confidence, one.confidence, atol=0.001)
+
+
+def test_openvino_finds_the_boxes_of_an_original_yolov5(tmp_path: Path) -> None:
+    save(tmp_path / "a.pt", model=make_network(names=["a"]))
+    random = np.random.default_rng(0)
+    pages = [random.integers(0, 255, shape, dtype=np.uint8) for shape in ((320, 256, 3), (200, 320, 3))]
+    config = replace(CONFIG, size=320, confidence=0.0001, most=20)
+    expected, found = (
+        Detector(load_network(tmp_path / "a.pt"), config, runtime=runtime).detect(pages) for runtime in (TORCH, OPENVINO)
+    )
+    for one, other in zip(expected, found, strict=True):
+        assert len(one)
+        np.testing.assert_allclose(other.xyxy, one.xyxy, atol=0.1)
 
 
 def test_openvino_gives_streams_the_boxes_of_one_stream() -> None:
