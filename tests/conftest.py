@@ -156,7 +156,13 @@ def settings(tmp_path: Path, broker_url: str, make_database: Callable[[Path], st
     with redis.Redis.from_url(broker_url) as broker:
         broker.flushdb()
     url = make_database(tmp_path / "data" / "service.db")
-    return choose_settings(tmp_path / "data", celery_broker_url=broker_url, database_url=url, models_folder=models)
+    return choose_settings(
+        tmp_path / "data",
+        celery_broker_url=broker_url,
+        database_url=url,
+        models_folder=models,
+        precision="float32",  # trials of other formats take seconds
+    )
 
 
 @pytest.fixture

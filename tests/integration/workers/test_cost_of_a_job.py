@@ -20,7 +20,7 @@ from tests.support.yolov5_networks import make_network, save
 @pytest.fixture
 def settings(settings: Any) -> Any:
     save(settings.models_folder / "illustrations.pt", model=make_network(names=["drawing"]))
-    changes = {"trusted_hosts": ("127.0.0.1",), "model_size": 64, "precision": "float32", "device": "cpu"}
+    changes = {"trusted_hosts": ("127.0.0.1",), "model_size": 64, "device": "cpu"}
     return settings.model_copy(update=changes)
 
 

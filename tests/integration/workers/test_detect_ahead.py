@@ -33,7 +33,7 @@ PAGES = 5
 @pytest.fixture
 def settings(settings: Any) -> Any:
     save(settings.models_folder / "illustrations.pt", model=make_network())
-    chosen = {"trusted_hosts": ("127.0.0.1",), "model_size": 64, "device": "cpu", "precision": "float32"}
+    chosen = {"trusted_hosts": ("127.0.0.1",), "model_size": 64, "device": "cpu"}
     return settings.model_copy(update=chosen)
 
 

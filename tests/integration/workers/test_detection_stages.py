@@ -60,7 +60,7 @@ def test_the_weights_decide_the_size_of_images_and_detector(
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    services.settings = services.settings.model_copy(update={"model_size": setting, "precision": "float32"})
+    services.settings = services.settings.model_copy(update={"model_size": setting})
     save(services.models.folder / "larger.pt", model=make_network(names=["larger"]), opt={"imgsz": 96})
     used: list[int] = []
     detect = Detector.detect

@@ -48,9 +48,8 @@ def test_openvino_finds_the_boxes_of_an_original_yolov5(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     pages = [random.integers(0, 255, shape, dtype=np.uint8) for shape in ((320, 256, 3), (200, 320, 3))]
     config = replace(CONFIG, size=320, confidence=0.0001, most=20)
-    expected, found = (
-        Detector(load_network(tmp_path / "a.pt"), config, runtime=runtime).detect(pages) for runtime in (TORCH, OPENVINO)
-    )
+    path = tmp_path / "a.pt"
+    expected, found = (Detector(load_network(path), config, runtime=each).detect(pages) for each in (TORCH, OPENVINO))
     for one, other in zip(expected, found, strict=True):
         assert len(one)
         np.testing.assert_allclose(other.xyxy, one.xyxy, atol=0.1)
