@@ -65,7 +65,7 @@ class TorchEngine:
         self._dtype = torch.float32
 
 
-class PixelInput(nn.Module):
+class _PixelInput(nn.Module):
     """A YOLO that takes pixels ``(n, height, width, 3)`` uint8 of RGB images, and returns its decoded boxes."""
 
     def __init__(self, network: Any) -> None:
@@ -121,7 +121,7 @@ def load_engines(network: "BaseModel", device: torch.device, runtime: Runtime, s
             raise RuntimeError("OpenVINO is only used for a YOLO whose boxes need NMS")
         pixels = torch.zeros((1, _EXAMPLE, _EXAMPLE, 3), dtype=torch.uint8)
         compiled = shrink_to_memory(
-            lambda _: OpenVinoNetwork(PixelInput(fused), pixels, (0, 1, 2), runtime.dtype, streams), 1, ADVICE
+            lambda _: OpenVinoNetwork(_PixelInput(fused), pixels, (0, 1, 2), runtime.dtype, streams), 1, ADVICE
         )
         return [compiled] * streams
     moved: Any = shrink_to_memory(

@@ -110,6 +110,6 @@ def _explain() -> Iterator[None]:
 
 
 def _import_openvino() -> Any:
-    # Without this package, OpenVINO does not report its use to its vendor.
+    # OpenVINO reports its import to its vendor, unless this package cannot be imported.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     return importlib.import_module("openvino")

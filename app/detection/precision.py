@@ -60,11 +60,11 @@ def list_runtimes(precision: Precision, device: torch.device) -> list[Runtime]:
     chosen = choose_dtype(precision, device)
     if precision is not Precision.AUTO:
         return [Runtime(Library.TORCH, chosen)]
-    runtimes = [Runtime(Library.TORCH, dtype) for dtype in dict.fromkeys((chosen, torch.float32))]
+    runtimes = [Runtime(Library.TORCH, chosen)]
     if device.type == "cpu" and find_spec("openvino"):
-        fast = [Runtime(Library.OPENVINO, dtype) for dtype in dict.fromkeys((chosen, torch.float32))]
-        runtimes = [fast[0], *runtimes[:-1], *fast[1:], runtimes[-1]]
-    return runtimes
+        runtimes = [Runtime(Library.OPENVINO, chosen), *runtimes, Runtime(Library.OPENVINO, torch.float32)]
+    # On a CPU without bfloat16, the chosen format is float32, and some runtimes are the same.
+    return list(dict.fromkeys([*runtimes, Runtime(Library.TORCH, torch.float32)]))
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
