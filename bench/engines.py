@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    calibration = draw_inputs(list_images(arguments.pages, "train")[: arguments.calibration])
+    calibration = list_images(arguments.pages, "train")[: arguments.calibration]
     detectors = load_detectors(calibration, replace(EVALUATION_CONFIG, device="cpu"))
     print(f"{WIDTH} × {HEIGHT} pixels, {describe_machine()}\n")
     for batch in (BATCH, 1):
@@ -92,14 +92,14 @@ def draw_inputs(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
     return inputs
 
 
-def load_detectors(calibration: Sequence[NDArray[np.uint8]], config: DetectorConfig) -> dict[str, Detector]:
+def load_detectors(calibration: Sequence[Path], config: DetectorConfig) -> dict[str, Detector]:
     """Return detectors with the default weights, one for each runtime, by name."""
     detectors = {str(runtime): Detector(load_network(WEIGHTS), config, runtime=runtime) for runtime in RUNTIMES}
     if find_spec("nncf"):
         detectors[QUANTIZED] = Detector(load_network(WEIGHTS), config, runtime=REDUCED)
         with detectors[QUANTIZED].lend_engine() as engine:
             network = cast(OpenVinoNetwork, engine)
-        network.model = quantize(network.model, calibration)
+        network.model = quantize(network.model, draw_inputs(calibration))
         network.compile(torch.bfloat16)
     return detectors
 
