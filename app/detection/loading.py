@@ -14,11 +14,10 @@ from pathlib import Path
 from threading import RLock
 
 import numpy as np
-import torch
 
 from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.precision import Library, Runtime, list_runtimes
+from app.detection.precision import EXACT, Runtime, list_runtimes
 from app.detection.runtime_trials import RuntimeTrials, build_key, load_sample_pages
 from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
@@ -74,12 +73,11 @@ def _try_runtime(weights: Weights, config: DetectorConfig, runtime: Runtime) -> 
     """Return how the boxes of a runtime differ from those of torch in float32 on the sample pages, or ""."""
     plan = replace(config, confidence=TRIAL_CONFIDENCE / 2, streams=1)
     pages = load_sample_pages(config.size)
-    exact = Runtime(Library.TORCH, torch.float32)
     detector = Detector(load_network(weights.path), plan, runtime=runtime)
     found = detector.detect(pages)
     if detector.runtime != runtime:
         return "the network returns NaN or infinity"
-    reference = Detector(load_network(weights.path), plan, runtime=exact).detect(pages)
+    reference = Detector(load_network(weights.path), plan, runtime=EXACT).detect(pages)
     return find_difference(reference, found)
 
 

@@ -29,7 +29,6 @@ class OpenVinoNetwork:
         streams: Number of threads that compute at the same time.
 
     Attributes:
-        model: Graph of OpenVINO, not compiled.
         dtype: Number format.
 
     Raises:
@@ -39,9 +38,9 @@ class OpenVinoNetwork:
     def __init__(
         self, network: nn.Module, example: torch.Tensor, varying: tuple[int, ...], dtype: torch.dtype, streams: int
     ) -> None:
-        self.model = _convert(network, example, varying)
+        self._model = _convert(network, example, varying)
         self._streams = streams
-        self.compile(dtype)
+        self._compile(dtype)
 
     def __call__(self, batch: NDArray[Any]) -> torch.Tensor:
         request = self._requests.get()
@@ -57,10 +56,9 @@ class OpenVinoNetwork:
     def widen(self) -> None:
         """Compute in float32 from now on. No other thread may use the network meanwhile."""
         if self.dtype is not torch.float32:
-            self.compile(torch.float32)
+            self._compile(torch.float32)
 
-    def compile(self, dtype: torch.dtype) -> None:
-        """Compile the model for a number format. No other thread may use the network meanwhile."""
+    def _compile(self, dtype: torch.dtype) -> None:
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype is torch.bfloat16 else "f32",
             "NUM_STREAMS": self._streams,
@@ -71,7 +69,7 @@ class OpenVinoNetwork:
             "CPU_RUNTIME_CACHE_CAPACITY": 1000,
         }
         with _explain():
-            compiled = _import_openvino().Core().compile_model(self.model, "CPU", settings)
+            compiled = _import_openvino().Core().compile_model(self._model, "CPU", settings)
         self.dtype = dtype
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self._streams):

@@ -52,6 +52,10 @@ class Runtime:
         return f"{self.library} in {str(self.dtype).removeprefix('torch.')}"
 
 
+# The runtime with which trials compare the others.
+EXACT = Runtime(Library.TORCH, torch.float32)
+
+
 def list_runtimes(precision: Precision, device: torch.device) -> list[Runtime]:
     """Return the runtimes that a device offers, the fastest first. The last one needs no trial.
 
@@ -64,7 +68,7 @@ def list_runtimes(precision: Precision, device: torch.device) -> list[Runtime]:
     if device.type == "cpu" and find_spec("openvino"):
         runtimes = [Runtime(Library.OPENVINO, chosen), *runtimes, Runtime(Library.OPENVINO, torch.float32)]
     # On a CPU without bfloat16, the chosen format is float32, and some runtimes are the same.
-    return list(dict.fromkeys([*runtimes, Runtime(Library.TORCH, torch.float32)]))
+    return list(dict.fromkeys([*runtimes, EXACT]))
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:

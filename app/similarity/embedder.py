@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from app.detection.openvino_network import OpenVinoNetwork
-from app.detection.precision import Library, Precision, Runtime, list_runtimes
+from app.detection.precision import EXACT, Library, Precision, Runtime, list_runtimes
 from app.detection.runtime_trials import RuntimeTrials, build_key, load_sample_pages
 from app.detection.streams import StreamedNetwork, choose_device
 from app.devices import Batches, drop_when_memory_is_low, shrink_to_memory
@@ -34,7 +34,6 @@ Image = NDArray[np.uint8]
 
 # Largest difference of a score with which a runtime is used.
 LARGEST_DIFFERENCE = 0.005
-EXACT = Runtime(Library.TORCH, torch.float32)
 # For the operator of a server whose memory does not suffice.
 ADVICE = "choose a smaller backbone"
 

@@ -35,7 +35,7 @@ COMMAND_LINES = {
     ),
     "long-pages": ("--pages {pages}", ["| single pages |", "| scroll | one look | 1 |", "| sheet | `tiles=auto` |"]),
     "engines": (
-        f"--pages {{pages}} --batches 1 --calibration 1 {TIMING}",
+        f"--pages {{pages}} --batches 1 {TIMING}",
         ["| torch in float32 |", "| torch in bfloat16 |", "| OpenVINO in float32 |", "| OpenVINO in bfloat16 |"],
     ),
     "accuracy": ("--pages {pages}", ["| all | 1 | 1 | 1 |", "| print17 | 1 | 1 | 1 |", "Expected calibration"]),

@@ -17,6 +17,7 @@ from app.detection.boxes import Detections
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import build_detector, find_difference
 from app.detection.precision import (
+    EXACT,
     Library,
     Precision,
     Runtime,
@@ -31,7 +32,7 @@ from tests.support.small_networks import make_yolo
 from tests.support.yolov5_networks import make_network, save
 
 AUTO = DetectorConfig(size=640, device="cpu", precision=Precision.AUTO)
-EXACT, REDUCED = (Runtime(Library.TORCH, dtype) for dtype in (torch.float32, torch.bfloat16))
+REDUCED = Runtime(Library.TORCH, torch.bfloat16)
 PAGE = np.full((640, 640, 3), 255, np.uint8)
 PAGE[100:300, 100:300] = 0
 

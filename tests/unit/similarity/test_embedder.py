@@ -10,10 +10,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import v2
 
 from app import devices
-from app.detection.precision import Library, Precision, Runtime
+from app.detection.precision import EXACT, Library, Precision, Runtime
 from app.similarity.backbone_weights import identify
 from app.similarity.backbones import Pooling, find_backbone
-from app.similarity.embedder import EXACT, Embedder, EmbedderConfig, find_difference, load_embedder
+from app.similarity.embedder import Embedder, EmbedderConfig, find_difference, load_embedder
 from app.similarity.networks import Network
 from app.similarity.preprocessing import Preprocessing
 from app.similarity.transpositions import Transposition, transpose
