@@ -54,9 +54,6 @@ _COMMANDS = (
 _PROBE = "extractor:probe"
 # Names of Celery, and the beginning of the names of the rate limits.
 _OTHER_KEYS = (
-    "unacked",
-    "unacked_index",
-    "unacked_mutex",
     "_kombu.binding.io",
     "_kombu.binding.celery.pidbox",
     "LIMITS:LIMITER/x",

@@ -22,6 +22,7 @@ from celery.schedules import crontab
 from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel
 from redis import RedisError
 
 from app.config import Settings
@@ -39,7 +40,6 @@ AHEAD = "detect_ahead"
 CANARY = "canary"
 CANARY_SECONDS = 15.0
 SWEEP_SECONDS = 10.0
-DAY = 86400
 EVERY_SIX_HOURS = crontab(minute="0", hour="*/6")  # wall-clock times, so that a restart does not postpone it
 
 
@@ -62,6 +62,8 @@ class JobQueue(Celery):
             set_as_current=True,
         )
         self.conf.update(_configure(settings))
+        # With it, kombu 5.7.0 may fail to close a connection whose broker has ended; then the worker takes no tasks.
+        Channel.do_restore = False
 
     def wake(self, stage: Stage, count: int = 1) -> None:
         """Send messages to the queue of a stage.
@@ -129,8 +131,7 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "visibility_timeout": DAY,
-            "unacked_restore_throttle": 1,  # check every 10 s instead of every 100 s
+            "ack_emulation": False,  # the broker keeps no copies of the messages of running tasks: the sweep is enough
             "socket_connect_timeout": 2,
             "socket_timeout": 30,
         },
