@@ -69,8 +69,8 @@ class Measurement:
         broker.suspend()
         yield from self._time("POST /run_detect, the broker hangs", self._submit, min(10, count))
         broker.resume()
-        self._service.control("stop", "broker")
-        yield from self._time("POST /run_detect, the broker is dead", self._submit, min(10, count))
+        with self._service.stop_program("broker"):
+            yield from self._time("POST /run_detect, the broker is dead", self._submit, min(10, count))
 
     def _list_models(self, session: requests.Session) -> requests.Response:
         return session.get(f"{self._service.api}/models", timeout=30)

@@ -9,6 +9,7 @@ Distractors are marks that look like illustrations, but that a detector must not
     ornaments    draw printers' ornaments
     distractors  draw initials, stamps, rules, tables and other distractors
     setting      find free places on a page, and place illustrations there
+    scripts      set a page in another script: Arabic, Greek, East Asian columns, palm leaves
     composition  choose the illustrations and distractors of a page
     wear         add stains, show-through, blur and other damage of age and scanning
     writing      write the pages: the command ``python -m bench synthesis``

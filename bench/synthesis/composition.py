@@ -9,6 +9,7 @@ from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import Array, draw_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
+from bench.synthesis.scripts import set_arabic, set_columns, set_greek, set_leaves
 from bench.synthesis.setting import Box, Place, Setting
 from bench.synthesis.sheets import Cut, Sheet, choose_cut
 from bench.synthesis.wear import age
@@ -109,6 +110,10 @@ STEPS: dict[Step, tuple[float, float]] = {
     set_roundel: (0.05, 0.1),
     set_photograph: (0.02, 0.0),
     set_newspaper: (0.08, 0.0),
+    set_columns: (0.16, 0.08),
+    set_leaves: (0.08, 0.1),
+    set_arabic: (0.06, 0.1),
+    set_greek: (0.04, 0.06),
 }
 
 
