@@ -127,8 +127,8 @@ class Services:
         """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
         return self.settings.model_size or self.descriptions.describe(weights).input_size or DEFAULT_SIZE
 
-    def count_page(self, status: str) -> None:
-        self.counters.add(PAGES, status)
+    def count_pages(self, status: str, number: int) -> None:
+        self.counters.add(PAGES, status, number)
 
     def count_comparison(self, what: str, number: int) -> None:
         """Count images, pairs of documents or pairs of images of a similarity job.

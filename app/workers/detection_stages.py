@@ -54,7 +54,7 @@ def download(services: Services, job: Job) -> State | None:
         services.fetcher,
         plan,
         report,
-        services.count_page,
+        services.count_pages,
     )
     return None
 
@@ -97,7 +97,7 @@ def run(services: Services, job: Job) -> State | None:
     detector = _load_detector(services, weights)
     services.jobs.record_start(job, weights.label)
     images, report = services.storage.images(request.origin), _build_report(services, job)
-    detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_page)
+    detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_pages)
     return None
 
 

@@ -58,7 +58,7 @@ def set_columns(s: Setting, cuts: Sequence[Cut]) -> None:
 
 def _print_column(s: Setting, glyphs: Sequence[Array], box: Box) -> None:
     left, top, right, bottom = box
-    if count := (bottom - top) // (right - left):
+    if (count := (bottom - top) // (right - left)) > 0:
         chosen = [glyphs[n] for n in s.rng.integers(len(glyphs), size=count)]
         _print(s, _join(chosen, right - left).swapaxes(0, 1), box, BLACK)
 

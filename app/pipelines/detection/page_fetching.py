@@ -32,7 +32,7 @@ LONGEST_REASON = 500
 LOCAL_THREADS = 2
 
 Report = Callable[[int, int, Coverage | None], None]
-Count = Callable[[PageStatus], None]
+Count = Callable[[PageStatus, int], None]
 
 
 def fetch_pages(
@@ -53,7 +53,7 @@ def fetch_pages(
         fetcher: HTTP client.
         retries: Number of retries of the job so far.
         report: Progress callback, called twice a second.
-        count: Called with ``FAILED`` for each page that could not be fetched.
+        count: Called with ``FAILED`` and 1 for each page that could not be fetched.
     """
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, retries)}
     seen = count_coverage(load_annotated(folder, []))
@@ -80,7 +80,7 @@ def fetch_pages(
                 save_fetched(folder, page)
                 pages[page.number] = page
                 if page.file is None:
-                    count(PageStatus.FAILED)
+                    count(PageStatus.FAILED, 1)
             tell()  # even if no image has arrived: this raises if the job was cancelled
             if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
                 break

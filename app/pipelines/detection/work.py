@@ -10,12 +10,13 @@ Each step skips what is already in the job's folder, so it can be repeated after
 
     report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
                                    A coverage of None means "unchanged".
-    count(status)                  once for each page, after a failed fetch or a detection
+    count(status, pages)           for pages with an outcome: after a failed fetch, or after each detected batch
 """
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -111,7 +112,7 @@ def download(
     fetcher: Fetcher,
     plan: DownloadPlan,
     report: Report,
-    count: Count = lambda _: None,
+    count: Count = lambda *_: None,
 ) -> None:
     """Fetch the image of every canvas into the cache, and record each outcome in the job's folder.
 
@@ -155,7 +156,7 @@ def detect(
     folder: JobFolder,
     detector: "Detector",
     report: Report,
-    count: Count = lambda _: None,
+    count: Count = lambda *_: None,
 ) -> None:
     """Detect the illustrations on every fetched page, batch by batch, and write the annotation files.
 
@@ -165,13 +166,12 @@ def detect(
         images: Folder of the manifest's cached images.
         folder: Folder of the job.
         detector: Loaded detector.
-        report: Progress callback, called after every page; the coverage is updated after every batch.
-        count: Called with the status of each page.
+        report: Progress callback, called after every batch.
+        count: Called with a status and the number of pages that got it, after every batch.
     """
     discard_stale_detections(folder, detector.digest)
     fetched = load_fetched(folder)
-    for adopted in adopt_ahead(folder, fetched, detector.digest):
-        count(adopted.status)
+    _count_statuses(adopt_ahead(folder, fetched, detector.digest), count)
     annotated = {page.number: page for page in load_annotated(folder, fetched)}
     waiting = [page for page in fetched if page.number not in annotated]
     if annotated:
@@ -181,12 +181,16 @@ def detect(
             if page.status is not PageStatus.FAILED:
                 save_annotated(folder, page)
             annotated[page.number] = page
-            count(page.status)
-            is_last = page is batch[-1]
-            report(len(annotated), len(fetched), count_coverage(annotated.values()) if is_last else None)
+        _count_statuses(batch, count)
+        report(len(annotated), len(fetched), count_coverage(annotated.values()))
     pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())
     write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
+
+
+def _count_statuses(pages: Iterable[AnnotatedPage], count: Count) -> None:
+    for status, number in Counter(page.status for page in pages).items():
+        count(status, number)
 
 
 def detect_pages(

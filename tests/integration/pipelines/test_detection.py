@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,10 +42,13 @@ class Run:
         self.network = RectangleFinder()
         self.detector = Detector(self.network, DetectorConfig(batch_size=2, device="cpu"))  # type: ignore[arg-type]
         self.reports: list[tuple[int, int, Coverage | None]] = []
-        self.counted: list[PageStatus] = []
+        self.counted: Counter[PageStatus] = Counter()
 
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))
+
+    def count(self, status: PageStatus, pages: int) -> None:
+        self.counted[status] += pages
 
     def download(
         self, report: Callable[[int, int, Coverage | None], None] | None = None, plan: DownloadPlan = PLAN
@@ -52,9 +56,7 @@ class Run:
         manifest = fetch_manifest(self.request, self.folder, self.fetcher, plan)
         assert isinstance(manifest, Manifest)
         images = self.storage.images(self.request.origin)
-        download(
-            self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report, self.counted.append
-        )
+        download(self.request, manifest, images, self.folder, self.fetcher, plan, report or self.report, self.count)
         return manifest
 
     def annotated(self) -> list[AnnotatedPage]:
@@ -62,7 +64,7 @@ class Run:
 
     def detect(self, report: Callable[[int, int, Coverage | None], None] | None = None) -> None:
         images = self.storage.images(self.request.origin)
-        detect(self.request, images, self.folder, self.detector, report or self.report, self.counted.append)
+        detect(self.request, images, self.folder, self.detector, report or self.report, self.count)
 
 
 @pytest.fixture
@@ -155,14 +157,14 @@ def test_every_page_is_counted_once_despite_interruptions(run: Run, document: Pa
         with pytest.raises(LeaseLost):
             stage(stop_after(2))
         stage()
-    assert sorted(run.counted) == [PageStatus.DETECTED] * 2 + [PageStatus.EMPTY, PageStatus.FAILED]
+    assert run.counted == {PageStatus.DETECTED: 2, PageStatus.EMPTY: 1, PageStatus.FAILED: 1}
 
 
 def test_a_failed_page_is_named_and_others_keep_their_numbers(run: Run, document: Path) -> None:
     (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
     run.download()
     run.detect()
-    assert [page.number for page in run.annotated()] == [1, 2, 3, 4]
+    assert [page.number for page in run.annotated()] == [2, 4]
     failed = run.annotated()[1]
     assert failed.status is PageStatus.FAILED
     assert "500" in failed.reason
@@ -247,11 +249,11 @@ def test_refresh_evicts_images_of_its_manifest_only(run: Run, document: Path) ->
     assert {path: path.stat().st_ino for path in other.storage.images(other.request.manifest_url).iterdir()} == kept
 
 
-def test_progress_is_reported_page_by_page(run: Run) -> None:
+def test_progress_is_reported_batch_by_batch(run: Run) -> None:
     run.download()
     run.reports.clear()
     run.detect()
-    assert sorted({done for done, _, _ in run.reports}) == [1, 2, 3, 4]
+    assert sorted({done for done, _, _ in run.reports}) == [2, 4]
     assert {total for _, total, _ in run.reports} == {4}
 
 
@@ -451,10 +453,10 @@ def count_detected(run: Run) -> int:
 def test_pages_detected_ahead_are_counted_once(run: Run) -> None:
     run.download()
     detect_ahead(run)
-    assert (run.counted, count_detected(run)) == ([], 4)
+    assert (run.counted.total(), count_detected(run)) == (0, 4)
     run.detect()
     run.detect()
-    assert (len(run.counted), count_detected(run)) == (4, 4)
+    assert (run.counted.total(), count_detected(run)) == (4, 4)
     assert run.reports[-1] == (4, 4, Coverage(3, 1))
     boxes = [page.boxes[0].xywh for page in run.annotated() if page.boxes]
     run.folder.remove_records("detections")
@@ -468,7 +470,7 @@ def test_a_page_detected_ahead_with_another_size_is_detected_again(run: Run) -> 
     page = load_fetched(run.folder)[0]
     save_fetched(run.folder, replace(page, width=2 * page.width, height=2 * page.height))
     run.detect()
-    assert (len(run.counted), count_detected(run)) == (4, 5)
+    assert (run.counted.total(), count_detected(run)) == (4, 5)
     assert run.annotated()[0].width == 2 * page.width
 
 
@@ -477,7 +479,7 @@ def test_pages_detected_ahead_by_other_weights_are_detected_again(run: Run) -> N
     detect_ahead(run)
     replace_weights(run)
     run.detect()
-    assert (len(run.counted), count_detected(run)) == (4, 4)
+    assert (run.counted.total(), count_detected(run)) == (4, 4)
 
 
 def test_detections_by_the_same_weights_are_kept(run: Run) -> None:
