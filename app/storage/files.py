@@ -60,11 +60,12 @@ def open_atomic(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def _open_part(folder: Path) -> tuple[int, str]:
-    """Open a temporary file in a folder that retention may remove at the same time."""
+    """Open a temporary file in a folder that may not exist, or that retention may remove at the same time."""
     for _ in range(10):
+        with contextlib.suppress(FileNotFoundError):
+            return tempfile.mkstemp(dir=folder, prefix=".part-")
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             folder.mkdir(parents=True, exist_ok=True)
-            return tempfile.mkstemp(dir=folder, prefix=".part-")
     raise FileNotFoundError(f"{folder} cannot be created.")
 
 
