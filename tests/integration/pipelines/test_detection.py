@@ -164,7 +164,7 @@ def test_a_failed_page_is_named_and_others_keep_their_numbers(run: Run, document
     (document / "ms_0002.jpg").write_bytes(b"<html>gone</html>")
     run.download()
     run.detect()
-    assert [page.number for page in run.annotated()] == [2, 4]
+    assert [page.number for page in run.annotated()] == [1, 2, 3, 4]
     failed = run.annotated()[1]
     assert failed.status is PageStatus.FAILED
     assert "500" in failed.reason
