@@ -207,3 +207,6 @@ def _draw_round_letter(rng: np.random.Generator) -> Array:
         end = begin + int(rng.integers(120, 360))
         cv2.ellipse(mask, centre.tolist(), axes.tolist(), 0, begin, end, 1, 3, cv2.LINE_AA)
     return mask
+
+
+SCRIPTS = (set_arabic, set_greek, set_columns, set_leaves)

@@ -18,7 +18,7 @@ from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
 from bench.synthesis.wear import age
 from bench.synthesis.whole_pages import set_newspaper, set_title_page
-from bench.synthesis.writing import synthesise
+from bench.synthesis.writing import synthesise, write_scripts
 
 PAPER = (230, 220, 200)
 TEXTS = (set_title, set_title_page, set_newspaper, set_arabic, set_greek, set_columns, set_leaves)
@@ -159,3 +159,11 @@ def test_the_same_number_and_seed_give_the_same_page(pages: Path, tmp_path: Path
     for part in ("images/train/synthetic_00003.jpg", "labels/train/synthetic_00003.txt"):
         assert (tmp_path / "one" / part).read_bytes() == (tmp_path / "two" / part).read_bytes()
     assert len(list((tmp_path / "one" / "images" / "train").iterdir())) == 4
+
+
+def test_pages_in_other_scripts_are_named_after_the_script(pages: Path, tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (pages / part / "train").rename(pages / part / "val")
+    write_scripts([pages], tmp_path / "scripts", 1, seed=5)
+    written = sorted(path.name for path in (tmp_path / "scripts" / "images" / "train").iterdir())
+    assert written == ["arabic.00000.jpg", "columns.00000.jpg", "greek.00000.jpg", "leaves.00000.jpg"]
