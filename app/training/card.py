@@ -19,7 +19,8 @@ class TrainingRun:
     Attributes:
         start: Name of the start weights, as client apps know it.
         dataset: Data set of the training.
-        epochs: Number of epochs.
+        epochs: Number of epochs of the request.
+        trained: Number of epochs after which the training ended.
         size: Longer side of the network's input, in pixels.
         share: Share of the new weights in the mean with the start weights; 1 if they were not averaged.
         figures: Metrics of the new weights by split, as :meth:`~app.training.metrics.Evaluation.as_json` returns them.
@@ -30,6 +31,7 @@ class TrainingRun:
     start: str
     dataset: Dataset
     epochs: int
+    trained: int
     size: int
     share: float
     figures: Mapping[str, Mapping[str, Any]]
@@ -44,7 +46,7 @@ def format_card(name: str, weights: Description, run: TrainingRun) -> str:
         "architecture": f"{weights.architecture or 'unknown'}, {weights.parameters:,} parameters, {run.size} pixels",
         "classes": ", ".join(run.dataset.classes),
         "start weights": run.start,
-        "epochs": str(run.epochs),
+        "epochs": f"{run.trained} of {run.epochs}",
         "share of the new weights": f"{run.share:.0%}" + ("; the rest are the start weights" if run.share < 1 else ""),
         "sha256": f"`{weights.sha256}`",
         "date": date,

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
     records = (_parse(json.loads(line)) for line in lines)
     epochs = {record.epoch: record for record in records}
     return tuple(epochs[epoch] for epoch in sorted(epochs))
+
+
+def has_settled(history: Sequence[EpochRecord], patience: int) -> bool:
+    """Return whether the best AP50-95 was reached at least ``patience`` epochs ago; False if it is undefined."""
+    known = [record for record in history if not math.isnan(record.ap50_95)]
+    return bool(known) and history[-1].epoch - max(known, key=lambda record: record.ap50_95).epoch >= patience
 
 
 def append_epoch(path: Path, record: EpochRecord) -> None:

@@ -57,6 +57,11 @@ class TrainingConfig:
     device: str = ""
     seed: int = 0
 
+    @property
+    def patience(self) -> int:
+        """Number of epochs without a better one after which a training ends: half of the epochs, and at least 10."""
+        return max(10, self.epochs // 2)
+
 
 def train(
     start: Path,

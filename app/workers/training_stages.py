@@ -36,7 +36,7 @@ def download(services: Services, job: Job) -> State | None:
 
 
 def run(services: Services, job: Job) -> State | None:
-    """Train until the last epoch, or until other jobs wait. After the last epoch, evaluate the new weights."""
+    """Train until the end of the training, or until other jobs wait. At the end, evaluate the new weights."""
     from app.detection.weights import isolate_ultralytics
 
     request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
@@ -128,7 +128,8 @@ def deliver(services: Services, job: Job) -> State | None:
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
         size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
         figures, before = known["figures"], known.get("figures_before")
-        run = TrainingRun(start, dataset, request.epochs, size, known.get("share", 1.0), figures, before, time.time())
+        epochs = request.epochs, known["last_epoch"]["epoch"]
+        run = TrainingRun(start, dataset, *epochs, size, known.get("share", 1.0), figures, before, time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})

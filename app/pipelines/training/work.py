@@ -12,6 +12,7 @@ In: a data set in the job's folder, start weights. Out: new weights, ``history.j
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ from app.training.calibration import fit_calibration
 from app.training.curves import draw_history
 from app.training.datasets import Dataset, load_dataset
 from app.training.evaluate import detect_pages, evaluate, match_classes
-from app.training.history import EpochRecord, append_epoch, load_history
+from app.training.history import EpochRecord, append_epoch, has_settled, load_history
 from app.training.labelled_page import LabelledPage
 from app.training.metrics import Evaluation, evaluate_pages
 from app.training.tracking import Tracker
@@ -51,11 +52,15 @@ class _TrainingYielded(Exception):
     """The training stopped so that other jobs can run; it will be resumed."""
 
 
+class _TrainingSettled(Exception):
+    """The training ends before its last epoch, because it has not become better for long."""
+
+
 class _JobObserver:
     """``TrainingObserver`` that saves each epoch in the job's folder and reports to the monitor."""
 
-    def __init__(self, folder: JobFolder, monitor: TrainingMonitor, tracker: Tracker) -> None:
-        self._folder, self._monitor, self._tracker = folder, monitor, tracker
+    def __init__(self, folder: JobFolder, monitor: TrainingMonitor, tracker: Tracker, patience: int) -> None:
+        self._folder, self._monitor, self._tracker, self._patience = folder, monitor, tracker, patience
         self._last_heartbeat, self._is_new_epoch = time.monotonic(), False
 
     def tick(self) -> None:
@@ -63,9 +68,16 @@ class _JobObserver:
             self._monitor.heartbeat()
             self._last_heartbeat = time.monotonic()
         # Not in record_epoch: when it is called, the checkpoint of the epoch is not yet written.
-        if self._is_new_epoch and self._monitor.should_yield():
-            raise _TrainingYielded
+        if self._is_new_epoch:
+            self.check()
+            if self._monitor.should_yield():
+                raise _TrainingYielded
         self._is_new_epoch = False
+
+    def check(self) -> None:
+        """Raise :class:`_TrainingSettled` if further epochs are not worth their time."""
+        if has_settled(load_history(self._folder.history), self._patience):
+            raise _TrainingSettled
 
     def record_epoch(self, record: EpochRecord) -> None:
         append_epoch(self._folder.history, record)
@@ -94,11 +106,13 @@ def run_training(
     if not finished:  # an existing history belongs to an earlier try
         folder.history.unlink(missing_ok=True)
     monitor.report(finished, {} if finished else {"last_epoch": None})
-    observer, dataset = _JobObserver(folder, monitor, tracker), load_dataset(folder.dataset)
+    observer, dataset = _JobObserver(folder, monitor, tracker, config.patience), load_dataset(folder.dataset)
     tracker.begin({"dataset": dataset.name, **asdict(config)})
     outcome = "interrupted"
     try:
-        train(start, dataset, folder.training, config, observer)
+        with suppress(_TrainingSettled):
+            observer.check()
+            train(start, dataset, folder.training, config, observer)
         outcome = "done"
     except _TrainingYielded:
         return False

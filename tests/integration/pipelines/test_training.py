@@ -24,7 +24,7 @@ from app.training.datasets import load_dataset
 from app.training.evaluate import EVALUATION_CONFIG
 from app.training.history import load_history
 from app.training.tracking import open_tracker
-from app.training.train import TrainingConfig, save_weights
+from app.training.train import TrainingConfig, count_epochs, save_weights
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_yolo, save_checkpoint
 
@@ -65,7 +65,7 @@ def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> Tr
 
 
 def put(folder: JobFolder, models: Path, names: Sequence[str], start: str = "start") -> str:
-    run = TrainingRun(start, load_dataset(folder.dataset), 2, 64, 1.0, {}, None, time.time())
+    run = TrainingRun(start, load_dataset(folder.dataset), 2, 2, 64, 1.0, {}, None, time.time())
     return publish(folder, models, names, run)
 
 
@@ -77,6 +77,20 @@ def test_a_new_training_reports_no_epochs_of_an_earlier_try(tmp_path: Path, star
     monitor = train(folder, start, TrainingConfig(epochs=1, size=64, batch_size=4, device="cpu"))
     assert [record.epoch for record in load_history(folder.history)] == [1]
     assert monitor.reports[0] == {"last_epoch": None}
+
+
+def test_a_training_that_has_settled_ends_early(tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, config = draw_job(tmp_path / "job"), replace(CONFIG, epochs=5)
+    monkeypatch.setattr(work, "has_settled", lambda history, patience: len(history) == 2)
+    train(folder, start, config)
+    assert (len(load_history(folder.history)), count_epochs(folder.training)) == (2, 2)
+    assert folder.weights.exists()
+    train(folder, start, config)
+    assert len(load_history(folder.history)) == 2
+
+
+def test_the_patience_is_half_of_the_epochs_and_at_least_ten() -> None:
+    assert [replace(CONFIG, epochs=epochs).patience for epochs in (2, 50, 100)] == [10, 25, 50]
 
 
 def test_weights_that_are_written_again_are_published_once(tmp_path: Path, start: Path) -> None:

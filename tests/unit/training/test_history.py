@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.training.history import EpochRecord, append_epoch, load_history
+from app.training.history import EpochRecord, append_epoch, has_settled, load_history
 
 EPOCH = EpochRecord(1, 61.5, {"train/box_loss": 2.25}, 0.5, 0.25, 0.375, 0.125)
 
@@ -44,3 +44,20 @@ def test_nan_and_infinity_are_null_in_json(file: Path) -> None:
     assert json.loads(file.read_text(), parse_constant=pytest.fail)["recall"] is None
     (record,) = load_history(file)
     assert all(math.isnan(value) for value in (*record.losses.values(), record.recall))
+
+
+@pytest.mark.parametrize(
+    ("figures", "settled"),
+    [
+        ([], False),
+        ([0.5, 0.4, 0.3], False),
+        ([0.5, 0.4, 0.3, 0.2], True),
+        ([0.5, 0.5, 0.5, 0.5], True),
+        ([0.4, 0.5, 0.4, 0.4], False),
+        ([math.nan, 0.5, 0.4, math.nan, 0.3], True),
+        ([math.nan] * 5, False),
+    ],
+)
+def test_a_training_has_settled_three_epochs_after_its_best_one(figures: list[float], settled: bool) -> None:
+    history = [replace(EPOCH, epoch=number, ap50_95=figure) for number, figure in enumerate(figures, 1)]
+    assert has_settled(history, 3) is settled
