@@ -62,7 +62,7 @@ class JobQueue(Celery):
             set_as_current=True,
         )
         self.conf.update(_configure(settings))
-        # With it, kombu 5.7.0 may fail to close a connection whose broker has ended; then the worker takes no tasks.
+        # Otherwise kombu would send the messages of running tasks again when it closes, or write them to a file.
         Channel.do_restore = False
 
     def wake(self, stage: Stage, count: int = 1) -> None:
@@ -131,7 +131,9 @@ def _configure(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "ack_emulation": False,  # the broker keeps no copies of the messages of running tasks: the sweep is enough
+            # The broker keeps no copies of the messages of running tasks: the sweep is enough. With copies, kombu 5.7.0
+            # fails to close a connection whose broker has ended. The worker then ends, after its running tasks.
+            "ack_emulation": False,
             "socket_connect_timeout": 2,
             "socket_timeout": 30,
         },

@@ -9,11 +9,11 @@ from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import Array, draw_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
-from bench.synthesis.scripts import set_arabic, set_columns, set_greek, set_leaves
 from bench.synthesis.setting import Box, Place, Setting
 from bench.synthesis.sheets import Cut, Sheet, choose_cut
 from bench.synthesis.wear import age
 from bench.synthesis.whole_pages import set_newspaper, set_title_page
+from bench.synthesis.writing_systems import set_arabic, set_columns, set_greek, set_leaves
 
 MANUSCRIPTS = ("cremma", "mss15", "incunable15")
 Step = Callable[[Setting, Sequence[Cut]], None]
@@ -134,9 +134,20 @@ def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Gene
     weights = np.array([pair[sheet.kind in MANUSCRIPTS] for pair in STEPS.values()])
     for _ in range(rng.choice([0, 1, 1, 2, 2, 3])):
         list(STEPS)[rng.choice(len(STEPS), p=weights / weights.sum())](s, cuts)
-    page = age(s.page, back, rng)
+    return finish_page(s, sheet.name, back)
+
+
+def finish_page(s: Setting, name: str, back: Array) -> Sheet:
+    """Return a page with damage of age, and with the illustrations that are then visible.
+
+    Args:
+        s: Page.
+        name: Name of the result.
+        back: Another page, which may show through from the back.
+    """
+    page = age(s.page, back, s.rng)
     boxes = [box for box in s.boxes if is_visible(page, box)]
-    return Sheet(sheet.name, page, np.array(boxes, float).reshape(-1, 4))
+    return Sheet(name, page, np.array(boxes, float).reshape(-1, 4))
 
 
 def is_visible(page: Array, box: Box) -> bool:

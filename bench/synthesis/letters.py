@@ -17,7 +17,9 @@ ALPHABET = list("AABCDEEFGHILMNOPQRSTVX")
 def _load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     from matplotlib import get_data_path
 
-    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size)
+    # The same on every machine: the other layout of Pillow depends on a library of the system.
+    layout = ImageFont.Layout.BASIC
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / name, size, layout_engine=layout)
 
 
 def draw_letters(text: str, height: int, font: str) -> Array:

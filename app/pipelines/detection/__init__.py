@@ -1,6 +1,6 @@
 """The steps of a detection job.
 
-    work           fetch the manifest and the images, detect page by page, write the annotation files
+    work           fetch the manifest and the images, detect in batches, write the annotation files
     page_fetching  fetch the images of all pages in several threads
     ahead          detect pages while the job still downloads
     cutting        cut pages into the parts that the detector gets, merge their detections

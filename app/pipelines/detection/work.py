@@ -2,7 +2,7 @@
 
     1. fetch_manifest  fetch the manifest, or another source of pages, and keep it in the job's folder
     2. download        fetch the image of every canvas into the image cache
-    3. detect          run the detector page by page, then write the annotation files
+    3. detect          run the detector batch by batch, then write the annotation files
 
 In: a ``DetectionRequest``, a fetcher, a loaded detector. Out: ``annotations.txt`` and ``annotations.json``.
 
@@ -10,7 +10,8 @@ Each step skips what is already in the job's folder, so it can be repeated after
 
     report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
                                    A coverage of None means "unchanged".
-    count(status, pages)           for pages with an outcome: after a failed fetch, or after each detected batch
+    count(status, pages)           for pages with an outcome: after a failed fetch, after each detected batch, or when
+                                   pages that were detected ahead are taken over
 """
 
 import json
@@ -124,7 +125,7 @@ def download(
         fetcher: HTTP client.
         plan: Sizes and limits of the download.
         report: Progress callback, called twice a second.
-        count: Called with ``FAILED`` for each page that could not be fetched.
+        count: Called with ``FAILED`` and 1 for each page that could not be fetched.
 
     Raises:
         FetchError: No image at all could be fetched.

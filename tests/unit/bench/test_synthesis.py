@@ -1,27 +1,29 @@
 """Test the synthetic pages, made from drawn pages: grey lines of text, with or without a picture."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from app.detection.boxes import compute_iou
+from app.training.intervals import name_document
 from bench.synthesis.composition import STEPS, is_visible, set_page, set_title
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
-from bench.synthesis.scripts import set_arabic, set_columns, set_greek, set_leaves
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Sheet, cut_illustrations, format_labels, load_labels, load_sheet
 from bench.synthesis.wear import age
 from bench.synthesis.whole_pages import set_newspaper, set_title_page
-from bench.synthesis.writing import synthesise, write_scripts
+from bench.synthesis.writing import synthesise, write_systems
+from bench.synthesis.writing_systems import WRITING_SYSTEMS
 
 PAPER = (230, 220, 200)
-TEXTS = (set_title, set_title_page, set_newspaper, set_arabic, set_greek, set_columns, set_leaves)
+TEXTS = (set_title, set_title_page, set_newspaper, *WRITING_SYSTEMS)
 PICTURE = (150, 500, 350, 650)
 
 
@@ -161,9 +163,37 @@ def test_the_same_number_and_seed_give_the_same_page(pages: Path, tmp_path: Path
     assert len(list((tmp_path / "one" / "images" / "train").iterdir())) == 4
 
 
-def test_pages_in_other_scripts_are_named_after_the_script(pages: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("set_system", WRITING_SYSTEMS, ids=lambda step: step.__name__)
+def test_no_text_covers_a_picture_in_another_writing_system(set_system, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts, placed = cut_illustrations(draw_sheet(picture=True)), []
+    place = Setting.place
+
+    def place_and_keep(s: Setting, *arguments: Any, **options: Any) -> bool:
+        if done := place(s, *arguments, **options):
+            x1, y1, x2, y2 = s.boxes[-1]
+            placed.append((s.boxes[-1], s.page[y1:y2, x1:x2].copy()))
+        return done
+
+    monkeypatch.setattr(Setting, "place", place_and_keep)
+    seen = 0
+    for seed in range(20):
+        placed.clear()
+        s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(seed))
+        set_system(s, cuts)
+        assert len(s.boxes) == len(placed)
+        seen += len(placed)
+        for (x1, y1, x2, y2), pixels in placed:
+            assert np.array_equal(s.page[y1:y2, x1:x2], pixels)
+    assert seen
+
+
+def test_each_page_in_another_writing_system_is_a_document_and_reproducible(pages: Path, tmp_path: Path) -> None:
     for part in ("images", "labels"):
         (pages / part / "train").rename(pages / part / "val")
-    write_scripts([pages], tmp_path / "scripts", 1, seed=5)
-    written = sorted(path.name for path in (tmp_path / "scripts" / "images" / "train").iterdir())
-    assert written == ["arabic.00000.jpg", "columns.00000.jpg", "greek.00000.jpg", "leaves.00000.jpg"]
+    for name in ("one", "two"):
+        write_systems([pages], tmp_path / name, 2, seed=5)
+    written = sorted((tmp_path / "one" / "images" / "val").iterdir())
+    assert [path.name.split(".")[0] for path in written[::2]] == ["arabic", "columns", "greek", "leaves"]
+    assert len({name_document(path.name) for path in written}) == 8
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "two" / "images" / "val" / path.name).read_bytes()

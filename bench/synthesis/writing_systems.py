@@ -1,7 +1,7 @@
-"""Clear a page and set it in another script: Arabic, Greek, East Asian columns, palm leaves.
+"""Clear a page and set it in another writing system: Arabic, Greek, East Asian columns, palm leaves.
 
-No pages of these could be had for training. Arabic and Greek letters are those of a font. The glyphs of East Asian
-columns and palm leaves are random strokes and arcs, because matplotlib has no font with them.
+There are no labelled pages in these. Arabic and Greek letters are those of a font. The glyphs of East Asian columns and
+palm leaves are random strokes and arcs, because matplotlib has no font with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,23 +16,25 @@ from bench.synthesis.letters import draw_letters
 from bench.synthesis.setting import Box, Setting
 from bench.synthesis.sheets import Cut, choose_cut
 
-ARABIC = "ابتثجحخدذرزسشصضطظعغفقكلمنهوي"
+# Arabic letters that join on both sides. In Unicode, four forms follow each other: isolated, final, initial, medial.
+ARABIC = (0xFE8F, *range(0xFE95, 0xFEA9, 4), *range(0xFEB1, 0xFEED, 4), 0xFEF1)
+ALEF = "\ufe8d"
 GREEK = "αβγδεζηθικλμνξοπρστυφχψωάέήίόύώ"
 GLYPHS = 48  # different glyphs on a page
 GLYPH_SIDE = 48  # pixels in which a glyph is drawn
 
-Line = Callable[[int, int], Array]  # (height, length) → mask of a line of text
+MakeWord = Callable[[np.random.Generator], str]
 
 
 def set_arabic(s: Setting, cuts: Sequence[Cut]) -> None:
     """Set a page in Arabic letters, mostly in a frame of ruled lines."""
-    _set_lines(s, cuts, _letters(s.rng, ARABIC, "DejaVuSans.ttf"), framed=0.6)
+    _set_lines(s, cuts, _make_arabic_word, "DejaVuSans.ttf", framed=0.6, from_right=True)
 
 
 def set_greek(s: Setting, cuts: Sequence[Cut]) -> None:
     """Set a page in Greek letters."""
     font = str(s.rng.choice(["DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf"]))
-    _set_lines(s, cuts, _letters(s.rng, GREEK, font), framed=0.1)
+    _set_lines(s, cuts, _make_greek_word, font, framed=0.1)
 
 
 def set_columns(s: Setting, cuts: Sequence[Cut]) -> None:
@@ -48,10 +50,10 @@ def set_columns(s: Setting, cuts: Sequence[Cut]) -> None:
     step, ruled, commented = int(side * s.rng.uniform(1.1, 1.8)), s.rng.random() < 0.5, s.rng.random() < 0.3
     for x in range(right - step, left, -step):
         end = bottom if s.rng.random() < 0.8 else int(s.rng.integers((top + bottom) // 2, bottom))
-        turn = int(s.rng.integers(top, end)) if commented else end  # below it, two rows of small characters
-        _print_column(s, glyphs, (x, top + 3, x + side, turn))
+        comment_top = int(s.rng.integers(top, end)) if commented else end  # two columns of small characters
+        _print_column(s, glyphs, (x, top + 3, x + side, comment_top))
         for half in (x, x + side // 2):
-            _print_column(s, glyphs, (half, turn, half + side // 2, end))
+            _print_column(s, glyphs, (half, comment_top, half + side // 2, end))
         if ruled:
             _print(s, np.full((bottom - top, 1), 0.6, np.float32), (x - (step - side) // 2, top, x, bottom), BLACK)
 
@@ -104,7 +106,9 @@ def _write_leaf(s: Setting, cuts: Sequence[Cut], leaf: Box, glyphs: Sequence[Arr
         _print(s, row, (left + side, y, right - side, y + side), BROWN)
 
 
-def _set_lines(s: Setting, cuts: Sequence[Cut], draw: Line, framed: float) -> None:
+def _set_lines(
+    s: Setting, cuts: Sequence[Cut], make_word: MakeWord, font: str, framed: float, from_right: bool = False
+) -> None:
     box = _clear(s)
     if box is None:
         return
@@ -118,18 +122,29 @@ def _set_lines(s: Setting, cuts: Sequence[Cut], draw: Line, framed: float) -> No
     for y in range(top + size, bottom - 2 * size, int(size * s.rng.uniform(1.5, 2.6))):
         for column in range(columns):
             length = wide - 12 if s.rng.random() < 0.9 else int(wide * s.rng.uniform(0.3, 0.9))
-            line = draw(size, length)
-            x = left + column * wide + wide - 6 - min(length, line.shape[1])
+            line = _draw_line(s.rng, make_word, size, font, length)
+            x = left + column * wide + 6 + (wide - 12 - line.shape[1] if from_right else 0)
             colour = RED if s.rng.random() < 0.04 else ink
-            _print(s, line, (x, y, x + length, y + line.shape[0]), colour)
+            _print(s, line, (x, y, x + line.shape[1], y + line.shape[0]), colour)
 
 
-def _letters(rng: np.random.Generator, alphabet: str, font: str) -> Line:
-    def draw(height: int, length: int) -> Array:
-        words = ["".join(rng.choice(list(alphabet), rng.integers(2, 8))) for _ in range(1 + length // (2 * height))]
-        return draw_letters(" ".join(words), height, font)
+def _draw_line(rng: np.random.Generator, make_word: MakeWord, size: int, font: str, length: int) -> Array:
+    """Return the mask of as many words as fit into a length in pixels, but at least one."""
+    words = [make_word(rng) for _ in range(1 + length // size)]
+    while (line := draw_letters(" ".join(words), size, font)).shape[1] > length and len(words) > 1:
+        words = words[: max(1, min(len(words) - 1, len(words) * length // line.shape[1]))]
+    return line
 
-    return draw
+
+def _make_arabic_word(rng: np.random.Generator) -> str:
+    """Return letters in the order in which they are drawn, from left to right."""
+    letters = rng.choice(ARABIC, rng.integers(2, 6)).tolist()
+    joined = [letters[0] + 1, *(letter + 3 for letter in letters[1:-1]), letters[-1] + 2]
+    return "".join(map(chr, joined)) + (ALEF if rng.random() < 0.4 else "")
+
+
+def _make_greek_word(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list(GREEK), rng.integers(2, 8)))
 
 
 def _clear(s: Setting) -> Box | None:
@@ -209,4 +224,4 @@ def _draw_round_letter(rng: np.random.Generator) -> Array:
     return mask
 
 
-SCRIPTS = (set_arabic, set_greek, set_columns, set_leaves)
+WRITING_SYSTEMS = (set_arabic, set_greek, set_columns, set_leaves)
