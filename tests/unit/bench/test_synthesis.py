@@ -187,7 +187,7 @@ def test_no_text_covers_a_picture_in_another_writing_system(set_system, monkeypa
     assert seen
 
 
-def test_each_page_in_another_writing_system_is_a_document_and_reproducible(pages: Path, tmp_path: Path) -> None:
+def test_pages_of_other_systems_are_documents_and_reproducible(pages: Path, tmp_path: Path) -> None:
     for part in ("images", "labels"):
         (pages / part / "train").rename(pages / part / "val")
     for name in ("one", "two"):
