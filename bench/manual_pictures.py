@@ -21,6 +21,7 @@ INK, GREY, LIGHT = (30, 30, 30), (110, 110, 110), (225, 225, 225)
 WIDTH, MARGIN = 1000, 90
 # Well below the default confidence, so that the picture shows the detections that the default drops.
 LOWEST = 0.02
+REQUESTED = 800  # height in pixels of the requested images
 DETECTED, EMPTY, FAILED = (224, 42, 42), (90, 110, 130), (150, 150, 150)
 
 
@@ -35,7 +36,12 @@ def run(arguments: argparse.Namespace) -> None:
     detector = open_detector(arguments.weights, DetectorConfig(confidence=LOWEST))
     paths = list_images(arguments.pages)
     pages = [Image.open(path).convert("RGB") for path in paths]
-    found = detector.detect([np.asarray(page) for page in pages])
+    # At the size that the service requests by default.
+    small = [page.resize((round(page.width * REQUESTED / max(page.size)), REQUESTED)) for page in pages]
+    found = [
+        each.scaled(reduced.size, page.size)
+        for each, reduced, page in zip(detector.detect([np.asarray(page) for page in small]), small, pages, strict=True)
+    ]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     page, boxes, name = next(each for each in zip(pages[1:], found[1:], paths[1:], strict=True) if len(each[1]))
     for file, picture in {

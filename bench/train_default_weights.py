@@ -4,9 +4,9 @@ Trainer and augmentation are those of the service; data and learning rates are n
 Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and shape: in general the backbone
 and the neck, but not the head. No code in the checkpoint is run. An interrupted training resumes in its working folder.
 
-The result is the mean of the weights after the stages of ``AVERAGED``: on documents of other kinds, it is better than
-each of them, see ``app/training/averaging.py``. The weights of a stage are those of its last epoch, not of the best.
-The validation documents determine which stages the mean has, and the calibration.
+The mean of the weights after the stages of ``AVERAGED`` is better on documents of other kinds than each of them, see
+``app/training/averaging.py``. The last stage starts from it, and the result is the mean of both. The weights of a stage
+are those of its last epoch, not of the best. The validation documents determine the means and the calibration.
 """
 
 import argparse
@@ -89,6 +89,10 @@ STAGES = (
 )
 # The stages whose weights are averaged, from 0, and the share of each.
 AVERAGED: Mapping[int, float] = {1: 1 / 3, 2: 1 / 3, 3: 1 / 3}
+# The last stage starts from their mean.
+LAST = Stage(1900, epochs=6, learning_rate=0.0002, final_rate=0.05, mosaic=0.3, close_mosaic=1, seed=31)
+# Share of the last stage in the result.
+SHARE = 0.7
 
 
 class Printer:
@@ -191,9 +195,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     pages, weights, trained = [folder.resolve() for folder in arguments.pages], arguments.start, []
+    work = arguments.work.resolve()
     for number, stage in enumerate(STAGES, 1):
-        weights = train(stage, pages, weights, arguments.work.resolve() / f"stage_{number}")
+        weights = train(stage, pages, weights, work / f"stage_{number}")
         trained.append(weights)
     networks = [load_network(trained[stage]).float() for stage in AVERAGED]
-    write_weights(average(networks, list(AVERAGED.values())), pages, arguments.out)
+    mean = work / "mean.pt"
+    write_weights(average(networks, list(AVERAGED.values())), pages, mean)
+    last = train(LAST, pages, mean, work / "stage_last")
+    write_weights(
+        average([load_network(each).float() for each in (mean, last)], [1 - SHARE, SHARE]), pages, arguments.out
+    )
     print(f"written: {arguments.out}")
