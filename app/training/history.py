@@ -53,9 +53,9 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
 
 
 def has_settled(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Return whether the best AP50-95 was reached at least ``patience`` epochs ago; False if it is undefined."""
-    known = [record for record in history if not math.isnan(record.ap50_95)]
-    return bool(known) and history[-1].epoch - max(known, key=lambda record: record.ap50_95).epoch >= patience
+    """Return whether the best AP50-95 was reached at least ``patience`` epochs ago; False while it is 0."""
+    learned = [record for record in history if record.ap50_95 > 0]
+    return bool(learned) and history[-1].epoch - max(learned, key=lambda record: record.ap50_95).epoch >= patience
 
 
 def append_epoch(path: Path, record: EpochRecord) -> None:

@@ -135,6 +135,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the recipes: one training stage, a corner of each sample page, few repetitions of a measurement."""
     stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
     monkeypatch.setattr(train_default_weights, "STAGES", (stage, stage))
+    monkeypatch.setattr(train_default_weights, "LAST", stage)
     monkeypatch.setattr(train_default_weights, "AVERAGED", {0: 0.4, 1: 0.6})
     monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
     monkeypatch.setattr(bench.sample.page, "HEIGHT", 250)

@@ -56,6 +56,7 @@ def test_nan_and_infinity_are_null_in_json(file: Path) -> None:
         ([0.4, 0.5, 0.4, 0.4], False),
         ([math.nan, 0.5, 0.4, math.nan, 0.3], True),
         ([math.nan] * 5, False),
+        ([0.0] * 5, False),
     ],
 )
 def test_a_training_has_settled_three_epochs_after_its_best_one(figures: list[float], settled: bool) -> None:
