@@ -17,6 +17,7 @@ SUFFICIENT = "~* &* +@all -@admin -@dangerous"
 _COMMANDS = (
     "SET {0}:string 1 EX 60",
     "GET {0}:string",
+    "EXISTS {0}:string",
     "INCRBY {0}:string 1",
     "LPUSH {0}:list x",
     "LLEN {0}:list",

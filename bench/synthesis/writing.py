@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pages", type=Path, required=True, nargs="+", metavar="DIR", help=text)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--count", type=int, default=3000, help="number of pages (default: %(default)s)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first page (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first training page (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random generator (default: %(default)s)")
     parser.add_argument("--writing-systems", action="store_true", help="COUNT pages in each of four writing systems")
 

@@ -10,6 +10,7 @@ In: a data set in the job's folder, start weights. Out: new weights, ``history.j
 ``publishing`` then copies the weights to the models folder.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ from app.training.labelled_page import LabelledPage
 from app.training.metrics import Evaluation, evaluate_pages
 from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, list_shares, save_weights, train
+
+log = logging.getLogger(__name__)
 
 # Interval between two heartbeats.
 HEARTBEAT_SECONDS = 1.0
@@ -77,6 +80,7 @@ class _JobObserver:
     def check(self) -> None:
         """Raise :class:`_TrainingSettled` if further epochs are not worth their time."""
         if has_settled(load_history(self._folder.history), self._patience):
+            log.info("the training ends early: its last %d epochs brought nothing better", self._patience)
             raise _TrainingSettled
 
     def record_epoch(self, record: EpochRecord) -> None:

@@ -61,7 +61,7 @@ def test_messages_on_the_broker_are_counted(services: Services, read: Read) -> N
 
 
 def test_pages_bytes_and_answers_are_read_from_the_counters(services: Services, read: Read) -> None:
-    for status, number in (("detected", 1), ("detected", 1), ("empty", 1)):
+    for status, number in (("detected", 2), ("empty", 1)):
         services.count_pages(status, number)
     services.counters.add("bytes", "library.example", 5_000_000)
     services.counters.add("answers", "library.example", 2)
