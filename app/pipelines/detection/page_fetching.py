@@ -25,8 +25,10 @@ from app.pipelines.detection.pages import (
 from app.pipelines.image_cache import CircuitBreaker, ImageCache, evict
 from app.storage import JobFolder
 
-# Interval at which a download reports its progress, and stops if the job was cancelled.
+# Interval at which a download reports its progress, and stops if the job was cancelled. The first intervals are
+# shorter, so that the detection of cached pages begins at once.
 REPORT_SECONDS = 0.5
+FIRST_REPORT_SECONDS = 0.05
 LONGEST_REASON = 500
 # Threads that read pages from a file on this machine.
 LOCAL_THREADS = 2
@@ -52,7 +54,7 @@ def fetch_pages(
         folder: Folder of the job.
         fetcher: HTTP client.
         retries: Number of retries of the job so far.
-        report: Progress callback, called twice a second.
+        report: Progress callback, called at least twice a second.
         count: Called with ``FAILED`` and 1 for each page that could not be fetched.
     """
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, retries)}
@@ -74,14 +76,15 @@ def fetch_pages(
     try:
         if retries and missing:  # the row has the coverage of the run before
             tell()
-        waiting = submit(missing)
+        waiting, interval = submit(missing), FIRST_REPORT_SECONDS
         while True:
-            for page in _take_finished(waiting, REPORT_SECONDS):
+            for page in _take_finished(waiting, interval):
                 save_fetched(folder, page)
                 pages[page.number] = page
                 if page.file is None:
                     count(PageStatus.FAILED, 1)
             tell()  # even if no image has arrived: this raises if the job was cancelled
+            interval = min(2 * interval, REPORT_SECONDS)
             if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
                 break
     finally:

@@ -124,7 +124,7 @@ def download(
         folder: Folder of the job.
         fetcher: HTTP client.
         plan: Sizes and limits of the download.
-        report: Progress callback, called twice a second.
+        report: Progress callback, called at least twice a second.
         count: Called with ``FAILED`` and 1 for each page that could not be fetched.
 
     Raises:

@@ -19,6 +19,7 @@ from app.detection.detector import Detector
 from app.errors import LeaseLost
 from app.jobs.states import DOWNLOAD, State
 from app.monitoring.counters import PAGES as PAGES_BY_STATUS
+from app.pipelines.detection import page_fetching
 from app.pipelines.detection.ahead import claim
 from app.pipelines.detection.pages import name_ahead
 from app.services import Services
@@ -153,6 +154,14 @@ def test_pages_are_detected_before_the_last_one_arrives(
     assert (finished.state, finished.done, sum(images)) == (State.DELIVERING, PAGES, 1)
     assert sum(services.counters.read(PAGES_BY_STATUS).values()) == PAGES
     assert services.storage.job(job.id).annotations.read_text().count(".jpg") == PAGES
+
+
+def test_detection_need_not_wait_for_the_usual_interval_of_reports(
+    queue: JobQueue, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_fetching, "REPORT_SECONDS", 600.0)
+    request.getfixturevalue("downloading")
+    assert take_messages(queue) == [AHEAD]
 
 
 def test_nothing_more_is_detected_after_the_job_is_cancelled(
