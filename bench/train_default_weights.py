@@ -4,9 +4,9 @@ Trainer and augmentation are those of the service; data and learning rates are n
 Training starts from the parameters of a YOLOv5-nano checkpoint that match by name and shape: in general the backbone
 and the neck, but not the head. No code in the checkpoint is run. An interrupted training resumes in its working folder.
 
-The mean of the weights after the stages of ``AVERAGED`` is better on documents of other kinds than each of them, see
-``app/training/averaging.py``. The last stage starts from it, and the result is the mean of both. The weights of a stage
-are those of its last epoch, not of the best. The validation documents determine the means and the calibration.
+Each stage has its own synthetic pages. The result is the mean of the weights after the stages of ``AVERAGED``: it is
+better on documents of other kinds than each of them, see ``app/training/averaging.py``. The weights of a stage are
+those of its last epoch, not of the best. The validation documents determine the calibration.
 """
 
 import argparse
@@ -82,17 +82,13 @@ class Stage:
 
 
 STAGES = (
-    Stage(2400, epochs=4, learning_rate=0.001, final_rate=0.3, mosaic=0.5, close_mosaic=0, seed=0, size=640),
-    Stage(1800, epochs=4, learning_rate=0.0008, final_rate=0.01, mosaic=0.4, close_mosaic=1, seed=2, size=640),
-    Stage(450, epochs=2, learning_rate=0.0008, final_rate=0.5, mosaic=0.3, close_mosaic=0, seed=10),
-    Stage(1000, epochs=2, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21),
+    Stage(1800, epochs=4, learning_rate=0.001, final_rate=0.3, mosaic=0.5, close_mosaic=0, seed=0),
+    Stage(1800, epochs=4, learning_rate=0.0008, final_rate=0.02, mosaic=0.4, close_mosaic=1, seed=2),
+    Stage(1800, epochs=3, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=10),
+    Stage(1800, epochs=3, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21),
 )
-# The stages whose weights are averaged, from 0, and the share of each.
-AVERAGED: Mapping[int, float] = {1: 1 / 3, 2: 1 / 3, 3: 1 / 3}
-# The last stage starts from their mean.
-LAST = Stage(1900, epochs=6, learning_rate=0.0002, final_rate=0.05, mosaic=0.3, close_mosaic=1, seed=31)
-# Share of the last stage in the result.
-SHARE = 0.7
+# The stages whose weights are averaged, from 0.
+AVERAGED = (1, 2, 3)
 
 
 class Printer:
@@ -139,19 +135,20 @@ def save_untrained(path: Path, seed: int) -> Path:
     return path
 
 
-def train(stage: Stage, pages: Sequence[Path], start: Path | None, folder: Path) -> Path:
+def train(stage: Stage, pages: Sequence[Path], pictures: Sequence[Path], start: Path | None, folder: Path) -> Path:
     """Run a stage of the training.
 
     Args:
         stage: Stage to run.
         pages: Folders of the labelled pages.
+        pictures: Folders of pictures for the synthetic pages.
         start: Weights to start from; None starts from random parameters.
         folder: Working folder of the stage.
 
     Returns:
         The checkpoint of the last epoch.
     """
-    synthesise(pages, folder / "dataset", stage.synthetic, stage.seed)
+    synthesise(pages, folder / "dataset", stage.synthetic, stage.seed, pictures=pictures)
     dataset = link_pages(pages, folder / "dataset")
     config = TrainingConfig(stage.epochs, stage.size, seed=stage.seed)
     weights = start or save_untrained(folder / "untrained.pt", stage.seed)
@@ -186,6 +183,9 @@ def _save(network: Any, out: Path) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "folders with images/{train,val} and labels/{train,val} in YOLO format"
     parser.add_argument("--pages", type=Path, required=True, nargs="+", metavar="DIR", help=text)
+    parser.add_argument(
+        "--pictures", type=Path, nargs="*", default=[], metavar="DIR", help="folders of clip art for synthetic pages"
+    )
     parser.add_argument("--start", type=Path, help="YOLOv5n checkpoint (default: train from scratch)")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "data" / "training", help="working folder (default: data/training)"
@@ -194,16 +194,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    pages, weights, trained = [folder.resolve() for folder in arguments.pages], arguments.start, []
-    work = arguments.work.resolve()
+    pages, pictures = ([folder.resolve() for folder in folders] for folders in (arguments.pages, arguments.pictures))
+    weights, trained, work = arguments.start, [], arguments.work.resolve()
     for number, stage in enumerate(STAGES, 1):
-        weights = train(stage, pages, weights, work / f"stage_{number}")
+        weights = train(stage, pages, pictures, weights, work / f"stage_{number}")
         trained.append(weights)
     networks = [load_network(trained[stage]).float() for stage in AVERAGED]
-    mean = work / "mean.pt"
-    write_weights(average(networks, list(AVERAGED.values())), pages, mean)
-    last = train(LAST, pages, mean, work / "stage_last")
-    write_weights(
-        average([load_network(each).float() for each in (mean, last)], [1 - SHARE, SHARE]), pages, arguments.out
-    )
+    write_weights(average(networks, [1 / len(networks)] * len(networks)), pages, arguments.out)
     print(f"written: {arguments.out}")

@@ -5,6 +5,8 @@ Distractors are marks that look like illustrations, but that a detector must not
     sheets           load labelled pages, and cut out their illustrations
     ink              separate ink from paper, and put ink on another page
     letters          draw letters and glyphs
+    engraving        turn pictures into engravings, woodcuts, pen drawings and paintings
+    motifs           load pictures, such as clip art, as illustrations
     diagrams         draw diagrams
     ornaments        draw printers' ornaments
     distractors      draw initials, stamps, rules, tables and other distractors

@@ -98,7 +98,7 @@ def set_title(s: Setting, cuts: Sequence[Cut]) -> None:
 
 # Relative frequency of each step: on prints, and on manuscripts and illuminated incunables (`MANUSCRIPTS`).
 STEPS: dict[Step, tuple[float, float]] = {
-    set_cut: (0.33, 0.42),
+    set_cut: (0.45, 0.5),
     set_diagram: (0.12, 0.38),
     set_band: (0.18, 0.06),
     set_title: (0.12, 0.04),

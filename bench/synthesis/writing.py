@@ -17,6 +17,7 @@ import numpy as np
 
 from bench.labelled_pages import list_images
 from bench.synthesis.composition import finish_page, set_page
+from bench.synthesis.motifs import draw_motifs
 from bench.synthesis.setting import Setting
 from bench.synthesis.sheets import Cut, Sheet, cut_illustrations, format_labels, load_sheet
 from bench.synthesis.writing_systems import WRITING_SYSTEMS
@@ -37,8 +38,12 @@ def write(sheet: Sheet, folder: Path, split: str, stem: str, quality: int) -> No
     (texts / f"{stem}.txt").write_text(format_labels(labels))
 
 
-def synthesise(pages: Sequence[Path], out: Path, count: int, seed: int, first: int = 0) -> None:
-    """Write synthetic pages. The same number, seed and training pages give the same bytes.
+def synthesise(
+    pages: Sequence[Path], out: Path, count: int, seed: int, first: int = 0, pictures: Sequence[Path] = ()
+) -> None:
+    """Write synthetic pages; those that exist already are kept.
+
+    The same number, seed, training pages and pictures give the same bytes.
 
     Args:
         pages: Folders of the training pages.
@@ -46,16 +51,21 @@ def synthesise(pages: Sequence[Path], out: Path, count: int, seed: int, first: i
         count: Number of pages to write.
         seed: Seed of the random generator.
         first: Number of the first page.
+        pictures: Folders of pictures that are drawn on the pages as illustrations, see ``motifs``.
     """
     sheets, cuts = _load_pages(pages, "train")
+    cuts += draw_motifs(pictures, seed)
     kinds = sorted({sheet.kind for sheet in sheets})
     for number in range(first, first + count):
+        name = f"synthetic_{number:05}"
+        if (out / "labels" / "train" / f"{name}.txt").exists():
+            continue
         rng = np.random.default_rng([seed, number])
         kind = kinds[rng.integers(len(kinds))]
         chosen = [sheet for sheet in sheets if sheet.kind == kind]
         sheet, back = chosen[rng.integers(len(chosen))], sheets[rng.integers(len(sheets))]
         page = set_page(sheet, cuts, back.pixels, rng)
-        write(page, out, "train", f"synthetic_{number:05}", int(rng.integers(55, 95)))
+        write(page, out, "train", name, int(rng.integers(55, 95)))
 
 
 def write_systems(pages: Sequence[Path], out: Path, count: int, seed: int) -> None:
@@ -92,6 +102,7 @@ def _load_pages(pages: Sequence[Path], split: str) -> tuple[list[Sheet], list[Cu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "folders with images/train and labels/train in YOLO format"
     parser.add_argument("--pages", type=Path, required=True, nargs="+", metavar="DIR", help=text)
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], metavar="DIR", help="folders of clip art")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--count", type=int, default=3000, help="number of pages (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first training page (default: %(default)s)")
@@ -104,4 +115,4 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.writing_systems:
         write_systems(arguments.pages, arguments.out, arguments.count, arguments.seed)
     else:
-        synthesise(arguments.pages, arguments.out, arguments.count, arguments.seed, arguments.first)
+        synthesise(arguments.pages, arguments.out, arguments.count, arguments.seed, arguments.first, arguments.pictures)

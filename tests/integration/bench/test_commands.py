@@ -55,7 +55,7 @@ COMMAND_LINES = {
         "--pages {pages} --weights {weights} --kind p --epochs 1 --size 64",
         ["| start weights |", "| trained |", "| published"],
     ),
-    "train-weights": ("--pages {pages} --work {out} --out {out}/weights.pt", ["written: "]),
+    "train-weights": ("--pages {pages} --pictures {pictures} --work {out} --out {out}/weights.pt", ["written: "]),
     "synthesis": ("--pages {pages} --out {out} --count 1", []),
     "sample": ("--out {out} --font {font}", []),
     "pictures": ("--folder {out}", ["Written: "]),
@@ -96,7 +96,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def paths(tmp_path: Path, weights: Path) -> dict[str, Path]:
     """Paths of tiny data, by the placeholders in ``COMMAND_LINES``."""
-    names = ("pages", "document", "backbones", "out")
+    names = ("pages", "document", "backbones", "out", "pictures")
     paths = {name: tmp_path / name for name in names}
     for folder in paths.values():
         folder.mkdir()
@@ -105,6 +105,7 @@ def paths(tmp_path: Path, weights: Path) -> dict[str, Path]:
     draw_page(paths["document"] / "images" / "1.jpg", None)
     listed = [{"image": "1.jpg", "illustrations_xywh": [[90, 150, 120, 100]]}]
     (paths["document"] / "illustrations.json").write_text(json.dumps(listed))
+    cv2.imwrite(str(paths["pictures"] / "1.png"), np.random.default_rng(1).integers(0, 255, (60, 60, 3)))
     paths["weights"] = weights
     paths["font"] = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     paths["annotations"] = tmp_path / "annotations.txt"
@@ -135,8 +136,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the recipes: one training stage, a corner of each sample page, few repetitions of a measurement."""
     stage = Stage(1, epochs=1, learning_rate=0.001, final_rate=0.1, mosaic=0.5, close_mosaic=0, seed=0, size=64)
     monkeypatch.setattr(train_default_weights, "STAGES", (stage, stage))
-    monkeypatch.setattr(train_default_weights, "LAST", stage)
-    monkeypatch.setattr(train_default_weights, "AVERAGED", {0: 0.4, 1: 0.6})
+    monkeypatch.setattr(train_default_weights, "AVERAGED", (0, 1))
     monkeypatch.setattr(bench.sample.page, "WIDTH", 180)
     monkeypatch.setattr(bench.sample.page, "HEIGHT", 250)
     monkeypatch.setattr(bench.sample.woodcut, "CUT", 1)
