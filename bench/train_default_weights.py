@@ -86,9 +86,10 @@ STAGES = (
     Stage(1800, epochs=4, learning_rate=0.0008, final_rate=0.02, mosaic=0.4, close_mosaic=1, seed=2),
     Stage(1800, epochs=3, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=10),
     Stage(1800, epochs=3, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=21),
+    Stage(1800, epochs=4, learning_rate=0.0006, final_rate=0.02, mosaic=0.3, close_mosaic=1, seed=32),
 )
 # The stages whose weights are averaged, from 0.
-AVERAGED = (1, 2, 3)
+AVERAGED = (1, 2, 3, 4)
 
 
 class Printer:

@@ -151,7 +151,7 @@ def finish_page(s: Setting, name: str, back: Array) -> Sheet:
 
 
 def is_visible(page: Array, box: Box) -> bool:
-    """Return whether a box still has visible contrast: faint lines may vanish in a two-tone scan."""
+    """Return whether at least 3 % of a box are visibly dark: faint lines may vanish in a two-tone scan."""
     x1, y1, x2, y2 = box
-    dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (0.3, 90))
+    dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (3, 90))
     return bool(light - dark > 18)

@@ -147,6 +147,12 @@ def test_ink_that_is_too_faint_is_not_visible() -> None:
     assert is_visible(page, (90, 90, 210, 210))
 
 
+def test_a_few_dots_that_are_left_of_a_drawing_are_not_visible() -> None:
+    page = np.full((800, 500, 3), PAPER, np.float32)
+    page[100:300:20, 100:300:20] = 0
+    assert not is_visible(page, (100, 100, 300, 300))
+
+
 def test_aged_pages_keep_their_shape_and_value_range() -> None:
     for seed in range(12):
         page = age(draw_page(), draw_page(picture=True), np.random.default_rng(seed))
