@@ -169,6 +169,18 @@ def test_the_same_number_and_seed_give_the_same_page(pages: Path, tmp_path: Path
     assert len(list((tmp_path / "one" / "images" / "train").iterdir())) == 4
 
 
+def test_pages_that_exist_already_are_kept(pages: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    synthesise([pages], out, 2, seed=5)
+    first, second = (out / "images" / "train" / f"synthetic_0000{number}.jpg" for number in (0, 1))
+    first.write_bytes(b"kept")
+    (out / "labels" / "train" / "synthetic_00001.txt").unlink()
+    second.write_bytes(b"its label is missing")
+    synthesise([pages], out, 2, seed=5)
+    assert first.read_bytes() == b"kept"
+    assert cv2.imread(str(second)) is not None
+
+
 @pytest.mark.parametrize("set_system", WRITING_SYSTEMS, ids=lambda step: step.__name__)
 def test_no_text_covers_a_picture_in_another_writing_system(set_system, monkeypatch: pytest.MonkeyPatch) -> None:
     cuts, placed = cut_illustrations(draw_sheet(picture=True)), []
