@@ -53,12 +53,12 @@ def test_a_stage_writes_weights_that_the_service_can_load(
     pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "set_num_threads", int)  # other tests use the CPU too
-    first = train(SMALL, [pages], None, tmp_path / "one")
+    first = train(SMALL, [pages], [], None, tmp_path / "one")
     network = load_network(first)
     assert network.names == {0: "illustration"}
     # The second stage starts from the first weights: with a learning rate near 0, the parameters stay the same.
     unchanged = Stage(1, epochs=1, learning_rate=1e-12, final_rate=0.1, mosaic=0, close_mosaic=0, seed=1, size=64)
-    second = load_network(train(unchanged, [pages], first, tmp_path / "two"))
+    second = load_network(train(unchanged, [pages], [], first, tmp_path / "two"))
     for name, parameter in network.named_parameters():
         assert torch.allclose(parameter, second.get_parameter(name), atol=1e-3), name
 
