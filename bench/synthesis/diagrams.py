@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, colour_mask, distort
+from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, colour_mask, distort, trim
 from bench.synthesis.letters import draw_letters, make_words
 
 FINE = 3  # lines are drawn at this scale and then reduced, so that they can be thinner than a pixel
@@ -172,9 +172,3 @@ def draw_diagram(rng: np.random.Generator) -> Array:
     kinds[rng.choice(5, p=(0.45, 0.2, 0.1, 0.15, 0.1))](drawing)
     ink = distort(drawing.ink, rng.uniform(0, 2.5), rng)
     return trim(ink)
-
-
-def trim(ink: Array) -> Array:
-    """Crop the empty margins of ink."""
-    ys, xs = np.nonzero(ink.min(axis=2) < 0.9)
-    return ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] if len(ys) else ink

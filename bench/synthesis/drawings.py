@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from bench.synthesis.diagrams import Drawing, on_circle, trim
-from bench.synthesis.ink import BLACK, BROWN, Array, colour_mask, distort, resize
+from bench.synthesis.diagrams import Drawing, on_circle
+from bench.synthesis.ink import BLACK, BROWN, Array, colour_mask, distort, draw_screen, resize, trim
 
 # A plant may fill a page, so it is drawn larger than a diagram.
 PLANT_SIDE = 480  # pixels
@@ -139,7 +139,6 @@ def draw_photograph(rng: np.random.Generator) -> Array:
         tones += cv2.GaussianBlur(blob, (0, 0), rng.uniform(0.5, 4))
     light = (tones - tones.min()) / max(float(np.ptp(tones)), 1e-6) * rng.uniform(0.7, 0.95) + 0.05
     if rng.random() < 0.6:
-        y, x = np.mgrid[:high, :wide] * (2 * np.pi / rng.uniform(2.5, 5))
-        screen = (np.sin(x + y) + np.sin(x - y)) / 4 + 0.5
+        screen = draw_screen(high, wide, rng) / 4 + 0.5
         light = np.clip((light - screen) * 4 + 0.5, 0.05, 1)
     return np.repeat(light[..., None], 3, axis=2).astype(np.float32)

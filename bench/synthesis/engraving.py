@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from bench.synthesis.ink import BLACK, BROWN, RED, Array, colour_mask, distort
+from bench.synthesis.ink import BLACK, BROWN, RED, Array, colour_mask, distort, draw_screen
 
 Style = Callable[[Array, np.random.Generator], Array]
 
@@ -55,8 +55,7 @@ def paint(picture: Array, rng: np.random.Generator) -> Array:
 def print_in_halftone(picture: Array, rng: np.random.Generator) -> Array:
     """Print the tones through a screen of dots."""
     light, (high, wide) = 1 - _find_tone(picture) * rng.uniform(0.6, 0.95), picture.shape[:2]
-    y, x = np.mgrid[:high, :wide] * (2 * np.pi / rng.uniform(2.5, 5))
-    screen = (np.sin(x + y) + np.sin(x - y)) * 0.22 + 0.44  # at most 0.88, so that empty ground stays empty
+    screen = draw_screen(high, wide, rng) * 0.22 + 0.44  # at most 0.88, so that empty ground stays empty
     return np.repeat(np.clip((light - screen) * 4 + 0.5, 0.05, 1)[..., None], 3, axis=2).astype(np.float32)
 
 

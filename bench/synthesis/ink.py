@@ -77,3 +77,15 @@ def distort(mask: Array, reach: float, rng: np.random.Generator) -> Array:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     shifts = [cv2.resize(rng.normal(0, reach, (6, 6)).astype(np.float32), (width, height)) for _ in range(2)]
     return cv2.remap(mask, x + shifts[0], y + shifts[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def trim(ink: Array, lightest: float = 0.9) -> Array:
+    """Crop the empty margins of ink, which are at least as light as ``lightest``."""
+    ys, xs = np.nonzero(ink.min(axis=2) < lightest)
+    return ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] if len(ys) else ink
+
+
+def draw_screen(high: int, wide: int, rng: np.random.Generator) -> Array:
+    """Return the waves of a screen of dots, ``(high, wide)`` in [-2, 2]."""
+    y, x = np.mgrid[:high, :wide] * (2 * np.pi / rng.uniform(2.5, 5))
+    return np.sin(x + y) + np.sin(x - y)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from bench.synthesis.engraving import STYLES
-from bench.synthesis.ink import BLACK, Array, colour_mask, resize
+from bench.synthesis.ink import BLACK, Array, colour_mask, resize, trim
 from bench.synthesis.sheets import Cut
 
 # Width in pixels of the page on which a picture is drawn, so that lines get their final width.
@@ -16,6 +16,8 @@ WIDTH = 600
 SMALLEST, LARGEST = 40, 640
 # Highest ratio of the sides.
 FLATTEST = 5
+# Light from which a margin is empty.
+EMPTY = 0.85
 # Number of pictures for a set of synthetic pages, and the share of them that is drawn in a scene.
 MOTIFS, SCENES = 800, 0.4
 
@@ -43,7 +45,7 @@ def draw_motifs(folders: Sequence[Path], seed: int, count: int = MOTIFS) -> list
         wide = round(share * WIDTH)
         picture = resize(picture, wide, max(12, round(wide * picture.shape[0] / picture.shape[1])))
         ink = style(picture, rng)
-        cuts.append(Cut(f"{style.__name__} {scene}", _frame(ink, rng) if scene else _trim(ink), share))
+        cuts.append(Cut(f"{style.__name__} {scene}", _frame(ink, rng) if scene else trim(ink, EMPTY), share))
     return cuts
 
 
@@ -64,7 +66,7 @@ def load_motif(path: Path) -> Array | None:
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
     if np.median(border) < 0.1:
         light = 1 - light
-    picture = _trim(np.ascontiguousarray(light))
+    picture = trim(light, EMPTY)
     high, wide = picture.shape[:2]
     if min(high, wide) < SMALLEST or max(high, wide) > FLATTEST * min(high, wide):
         return None
@@ -108,13 +110,4 @@ def _frame(ink: Array, rng: np.random.Generator) -> Array:
         cv2.ellipse(inside, centre, axes, 0, 0, 360, 1.0, -1, cv2.LINE_AA)
         ink = 1 - (1 - ink) * inside[..., None]
         cv2.ellipse(mask, centre, axes, 0, 0, 360, 1.0, int(rng.integers(1, 5)), cv2.LINE_AA)
-    return _trim((ink * colour_mask(mask, BLACK, 0.9)).astype(np.float32))
-
-
-def _trim(picture: Array) -> Array:
-    """Cut off the empty edges of a picture or of ink."""
-    drawn = picture.min(axis=2) < 0.85
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    if not len(rows):
-        return picture
-    return np.ascontiguousarray(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return trim((ink * colour_mask(mask, BLACK, 0.9)).astype(np.float32), EMPTY)
