@@ -1,18 +1,15 @@
 """Corrections: the boxes that a person has drawn on a page in place of the detections.
 
-A job's folder has one file for each corrected page, ``corrections/0001.json``. The latest correction of a page counts.
+The latest correction of a page counts.
 A page may be corrected to have no illustrations.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.storage import JobFolder
-
-_KIND = "corrections"
 
 
 @dataclass(frozen=True)
@@ -40,21 +37,20 @@ class Correction:
 
 def save_correction(folder: JobFolder, number: int, correction: Correction) -> None:
     """Write the correction of a page into the folder of its job. It replaces an earlier one."""
-    folder.save(_KIND, number, asdict(correction))
+    folder.corrections.save({number: asdict(correction)})
 
 
 def remove_correction(folder: JobFolder, number: int) -> bool:
     """Remove the correction of a page; return whether there was one."""
-    return folder.remove_record(_KIND, number)
+    if folder.corrections.find(number) is None:
+        return False
+    folder.corrections.save({number: None})
+    return True
 
 
 def load_corrections(folder: JobFolder) -> dict[int, Correction]:
     """Return the corrections of a job by the number of the page, in the order of the pages."""
-    found: dict[int, Correction] = {}
-    for number in sorted(folder.list_numbers(_KIND)):
-        with suppress(FileNotFoundError):  # removed meanwhile
-            found[number] = _parse(next(folder.load(_KIND, [number])))
-    return found
+    return {number: _parse(record) for number, record in folder.corrections.load().items()}
 
 
 def apply_corrections(pages: Iterable[AnnotatedPage], corrections: Mapping[int, Correction]) -> list[AnnotatedPage]:

@@ -164,7 +164,8 @@ def load_document(
     pages = [
         _join(record, canvases.get(record.number), f"{address}/pages/{record.number}.jpg{query}") for record in records
     ]
-    pages = [page if page.image else _measure(page, folder, images) for page in pages]
+    fetched = {} if all(page.image for page in pages) else folder.pages.load()
+    pages = [page if page.image else _measure(page, images, fetched) for page in pages]
     return ExportedDocument(
         address,
         query,
@@ -191,12 +192,12 @@ def _join(record: AnnotatedPage, canvas: Canvas | None, own_url: str) -> Exporte
     return ExportedPage(record, canvas_url, canvas_size, record.image_name, url, size, place, image, label)
 
 
-def _measure(page: ExportedPage, folder: JobFolder, images: Path) -> ExportedPage:
+def _measure(page: ExportedPage, images: Path, fetched: Mapping[int, Mapping[str, Any]]) -> ExportedPage:
     """Return a page with the size of its cached image. Its canvas has the same size."""
-    with suppress(OSError, SyntaxError, ValueError, TypeError):
-        (cached,) = folder.load("pages", [page.record.number])
-        with (images / cached["file"]).open("rb") as file:
-            size = read_size(file)
+    with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError):
+        file = fetched[page.record.number]["file"]
+        with (images / file).open("rb") as image:
+            size = read_size(image)
             return replace(page, image_size=size).move_to_canvas(page.canvas_url, size)
     return page
 

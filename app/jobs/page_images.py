@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from app.errors import NotFound
 from app.images.pixels import UNREADABLE
@@ -77,11 +76,11 @@ def load_crop(storage: Storage, job_id: str, origin: str, number: str, box: Box,
 def _find(storage: Storage, job_id: str, origin: str, number: str) -> Path:
     """Return the path of the cached image of a page."""
     folder = storage.job(job_id)
-    if not re.fullmatch("[1-9][0-9]{0,6}", number, re.ASCII) or not folder.has("pages", int(number)):
-        raise _explain_missing(job_id, number)
-    record: dict[str, Any] = next(folder.load("pages", [int(number)]))
-    path = storage.images(origin) / (record["file"] or "")
-    if not record["file"] or not path.exists():
+    is_number = re.fullmatch("[1-9][0-9]{0,6}", number, re.ASCII)
+    record = folder.pages.find(int(number)) if is_number else None
+    file = (record or {}).get("file")
+    path = storage.images(origin) / (file or "")
+    if not file or not path.exists():
         raise _explain_missing(job_id, number)
     return path
 

@@ -1,21 +1,22 @@
 """The files of the service: paths, atomic writes and retention.
 
-    files       keys, atomic writes, free space, locks of folders
-    job_folder  ``JobFolder``: the files of a job
-    archives    open zip files from outside, which may be malicious
+    files        keys, atomic writes, free space, locks of folders
+    job_folder   ``JobFolder``: the files of a job
+    record_file  ``RecordFile``: records of canvases or images, one a line
+    archives     open zip files from outside, which may be malicious
 
 ``Storage``, in this module, is the data folder:
 
     data/images/<key of the origin>/<key>.image, <key>.json    a cached image and its full size, shared by jobs
     data/jobs/<job id>/manifest.json                                 the manifest as it was fetched
     data/jobs/<job id>/listing.json, source.file                     the pages of another source; its zip file or PDF
-    data/jobs/<job id>/pages/0001.json                               the outcome of fetching a canvas
-    data/jobs/<job id>/detections/0001.json                          the detections on a canvas
+    data/jobs/<job id>/pages.jsonl                                   the outcome of fetching each canvas
+    data/jobs/<job id>/detections.jsonl                              the detections on each canvas
     data/jobs/<job id>/detected-by.json                              the digest of the weights of these detections
-    data/jobs/<job id>/ahead-<digest>/0001.json, ahead-marker        detections made during the download
+    data/jobs/<job id>/ahead-<digest>.jsonl, ahead-marker            detections made during the download
     data/jobs/<job id>/thumbnails/0001.jpg                           the reduced images of pages, after a request
     data/jobs/<job id>/annotations.txt, annotations.json             the result
-    data/jobs/<job id>/corrections/0001.json                         the boxes that a person has drawn on a page
+    data/jobs/<job id>/corrections.jsonl                             the boxes that a person has drawn on a page
     data/jobs/<job id>/documents/0001.json, .jsonl                   the images of a document, and their fetch outcomes
     data/jobs/<job id>/documents/0001.pages/                         its listing.json, source.file or manifest.json
     data/jobs/<job id>/documents/0001.compared                       the compared images, in the order of the scores
@@ -61,9 +62,11 @@ from app.storage.files import (
     write_atomic,
 )
 from app.storage.job_folder import JobFolder
+from app.storage.record_file import RecordFile
 
 __all__ = [
     "JobFolder",
+    "RecordFile",
     "Storage",
     "build_key",
     "check_space",

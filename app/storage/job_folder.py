@@ -1,15 +1,12 @@
 """The files in the folder of a job; :mod:`app.storage` lists them."""
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from app.storage.files import write_atomic
+from app.storage.record_file import RecordFile
 
 
 class JobFolder:
@@ -31,6 +28,25 @@ class JobFolder:
     def source(self) -> Path:
         """The zip file or the PDF with the pages, or a file that is not recognised yet."""
         return self.path / "source.file"
+
+    @property
+    def pages(self) -> RecordFile[int]:
+        """The outcome of fetching each canvas."""
+        return RecordFile(self.path / "pages.jsonl", sync=True)
+
+    @property
+    def detections(self) -> RecordFile[int]:
+        """The detections on each canvas. Missing ones are made again from the cached images."""
+        return RecordFile(self.path / "detections.jsonl", sync=False)
+
+    def ahead(self, digest: str) -> RecordFile[int]:
+        """The detections that :mod:`~app.pipelines.detection.ahead` makes with the weights of a digest."""
+        return RecordFile(self.path / f"ahead-{digest[:16]}.jsonl", sync=False)
+
+    @property
+    def corrections(self) -> RecordFile[int]:
+        """The boxes that a person has drawn on a page."""
+        return RecordFile(self.path / "corrections.jsonl", sync=True)
 
     @property
     def detected_by(self) -> Path:
@@ -109,49 +125,9 @@ class JobFolder:
         for part in self.path.glob(".part-*"):
             shutil.rmtree(part, ignore_errors=True)
 
-    def save(self, kind: str, number: int, record: Mapping[str, Any]) -> None:
-        """Write the record of a canvas; ``kind`` is the name of its folder."""
-        content = json.dumps(record, ensure_ascii=False).encode()
-        write_atomic(self._record(kind, number), content, sync=not _is_repeatable(kind))
-
-    def has(self, kind: str, number: int) -> bool:
-        """Return whether there is a record of a canvas."""
-        return self._record(kind, number).exists()
-
-    def list_numbers(self, kind: str) -> set[int]:
-        """Return the numbers of the canvases that have a record of a kind."""
-        return {int(path.stem) for path in (self.path / kind).glob("*.json")}
-
-    def load(self, kind: str, numbers: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records of a kind, in the order of the canvases; all of them, or those of some canvases.
-
-        Detections that a power cut has emptied or damaged are left out.
-        """
-        for number in sorted(self.list_numbers(kind) if numbers is None else numbers):
-            try:
-                record = json.loads(self._record(kind, number).read_bytes())
-            except ValueError:
-                if not _is_repeatable(kind):
-                    raise
-            else:
-                yield record
-
-    def move(self, number: int, kind: str, new_kind: str) -> None:
-        """Move the record of a canvas to another kind."""
-        (self.path / new_kind).mkdir(exist_ok=True)
-        os.replace(self._record(kind, number), self._record(new_kind, number))
-
-    def remove_record(self, kind: str, number: int) -> bool:
-        """Remove the record of a canvas; return whether there was one."""
-        try:
-            self._record(kind, number).unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-    def remove_records(self, kind: str) -> None:
-        """Remove the records of a kind."""
-        shutil.rmtree(self.path / kind, ignore_errors=True)
+    def image_outcomes(self, number: int) -> RecordFile[str]:
+        """Return the outcomes of fetching the images of a document, by name. Missing ones are fetched again."""
+        return RecordFile(self.document(number, ".jsonl"), sync=False)
 
     def document(self, number: int, suffix: str) -> Path:
         """Return the path of a file about a document; ``suffix`` is ``.json``, ``.jsonl`` or ``.compared``."""
@@ -184,11 +160,3 @@ class JobFolder:
         ]
         for path in {path for paths in found for path in paths}:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def _record(self, kind: str, number: int) -> Path:
-        return self.path / kind / f"{number:04d}.json"
-
-
-def _is_repeatable(kind: str) -> bool:
-    """Return whether the records of a kind can be made again from cached images."""
-    return kind == "detections" or kind.startswith("ahead-")

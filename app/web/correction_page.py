@@ -50,7 +50,8 @@ def can_correct(job: Job, page: AnnotatedPage) -> bool:
         return False
     if page.status is not PageStatus.FAILED:
         return True
-    return folder.has("pages", page.number) and bool(next(folder.load("pages", [page.number]))["file"])
+    record = folder.pages.find(page.number)
+    return record is not None and bool(record["file"])
 
 
 def list_classes(found: Iterable[AnnotatedPage]) -> list[str]:

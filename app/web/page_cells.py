@@ -60,13 +60,15 @@ def _load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:
     """
     if job.finished and folder.annotations_json.exists():
         return [*parse_json(folder.annotations_json.read_bytes())]
-    outcomes = {record["number"]: _parse_fetched(record) for record in folder.load("pages") if not record["file"]}
-    outcomes |= {record["number"]: parse_page(record) for record in folder.load("detections")}
+    outcomes = {
+        record["number"]: _parse_fetched(record) for record in folder.pages.load().values() if not record["file"]
+    }
+    outcomes |= {number: parse_page(record) for number, record in folder.detections.load().items()}
     count = max([*outcomes, job.total if job.coverage or outcomes else 0], default=0)
     return [outcomes.get(number) for number in range(1, count + 1)]
 
 
 def _parse_fetched(record: dict[str, Any]) -> AnnotatedPage:
-    """Return the page of a record in the folder ``pages`` that could not be fetched."""
+    """Return the page of a record that could not be fetched."""
     names = ("number", "canvas_id", "image_name", "width", "height", "reason")
     return AnnotatedPage(**{name: record[name] for name in names}, status=PageStatus.FAILED)

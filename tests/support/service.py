@@ -175,7 +175,7 @@ class Service:
         Yields:
             The path of the named pipe, for :func:`unblock_page`.
         """
-        (record,) = [page for page in self.storage.job(document.job_id).load("pages") if page["number"] == number]
+        record = self.storage.job(document.job_id).pages.load()[number]
         image = self.storage.images(document.url) / record["file"]
         kept = {path: path.read_bytes() for path in (image, image.with_suffix(".json"))}
         image.unlink()

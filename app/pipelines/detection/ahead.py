@@ -1,8 +1,8 @@
 """Detection ahead: detect pages of a job that still downloads, while no job waits for the ``gpu`` worker.
 
     io worker   saves records of fetched pages     ──▶  a message to the gpu queue, if that is empty
-    gpu worker  a step: one batch for each stream  ──▶  records in ahead-<digest>/, and another message
-    run stage   moves these records to detections/, and detects the remaining pages
+    gpu worker  a step: one batch for each stream  ──▶  records in ahead-<digest>.jsonl, and another message
+    run stage   moves these records to detections.jsonl, and detects the remaining pages
 
 A step changes no row. The download keeps its lease, and only the stage ``run`` counts the pages as detected.
 
@@ -20,14 +20,13 @@ a page is fetched again               its record is used only if the size of the
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.detection.annotations import PageStatus
 from app.jobs import DetectionRequest
-from app.pipelines.detection.pages import FetchedPage, name_ahead
+from app.pipelines.detection.pages import load_fetched, save_annotated
 from app.pipelines.detection.work import detect_pages
 from app.storage import JobFolder
 
@@ -56,14 +55,12 @@ def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector:
         folder: Folder of the claimed job.
         detector: Loaded detector.
     """
-    kind = name_ahead(detector.digest)
-    missing = folder.list_numbers("pages") - folder.list_numbers("detections") - folder.list_numbers(kind)
-    fetched = (page for page in (FetchedPage(**record) for record in folder.load("pages", missing)) if page.file)
-    some = list(islice(fetched, detector.streams * detector.config.batch_size))
-    saved = 0
+    records = folder.ahead(detector.digest)
+    detected = folder.detections.list_keys() | records.list_keys()
+    waiting = (page for page in load_fetched(folder) if page.file and page.number not in detected)
+    some = list(islice(waiting, detector.streams * detector.config.batch_size))
+    is_any = False
     for batch in detect_pages(request, images, detector, some, detector.streams):
-        for page in batch:
-            if page.status is not PageStatus.FAILED:
-                folder.save(kind, page.number, asdict(page))
-                saved += 1
-    return saved > 0
+        save_annotated(records, batch)
+        is_any |= any(page.status is not PageStatus.FAILED for page in batch)
+    return is_any

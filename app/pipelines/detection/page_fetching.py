@@ -1,6 +1,6 @@
 """Fetch the images of the pages of a detection job in several threads, and record each outcome."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import replace
@@ -57,8 +57,10 @@ def fetch_pages(
         report: Progress callback, called at least twice a second.
         count: Called with ``FAILED`` and 1 for each page that could not be fetched.
     """
-    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, folder, retries)}
-    seen = count_coverage(load_annotated(folder, []))
+    annotated = load_annotated(folder, [])
+    detected = {page.number for page in annotated}
+    pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, detected, retries)}
+    seen = count_coverage(annotated)
     breaker = CircuitBreaker()
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), cache.fetch_info)
@@ -78,11 +80,11 @@ def fetch_pages(
             tell()
         waiting, interval = submit(missing), FIRST_REPORT_SECONDS
         while True:
-            for page in _take_finished(waiting, interval):
-                save_fetched(folder, page)
-                pages[page.number] = page
-                if page.file is None:
-                    count(PageStatus.FAILED, 1)
+            finished = _take_finished(waiting, interval)
+            save_fetched(folder, finished)
+            pages |= {page.number: page for page in finished}
+            if failed := sum(page.file is None for page in finished):
+                count(PageStatus.FAILED, failed)
             tell()  # even if no image has arrived: this raises if the job was cancelled
             interval = min(2 * interval, REPORT_SECONDS)
             if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
@@ -100,11 +102,11 @@ def _take_finished(waiting: set[Future[FetchedPage]], seconds: float) -> list[Fe
     return [future.result() for future in finished]
 
 
-def _is_settled(page: FetchedPage, cache: ImageCache, folder: JobFolder, retries: int) -> bool:
+def _is_settled(page: FetchedPage, cache: ImageCache, detected: Container[int], retries: int) -> bool:
     """Return whether a canvas needs no fetch: it is detected, its image is cached, or it failed in this try."""
     if page.file is None:
         return page.retries == retries
-    return folder.has("detections", page.number) or cache.holds(page.file)
+    return page.number in detected or cache.holds(page.file)
 
 
 def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:

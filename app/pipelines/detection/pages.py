@@ -1,7 +1,7 @@
-"""The pages of a detection job: one record file per canvas in the job's folder, and the pixels of fetched pages."""
+"""The pages of a detection job: their records in the job's folder, and the pixels of fetched pages."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 from app.images.pixels import UNREADABLE, decode_image
 from app.pipelines.image_cache import evict
-from app.storage import JobFolder, write_atomic
+from app.storage import JobFolder, RecordFile, write_atomic
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,22 @@ class Coverage:
         return {"detected": self.detected, "empty": self.empty, "failed": failed} | ({"notes": notes} if notes else {})
 
 
-def save_fetched(folder: JobFolder, page: FetchedPage) -> None:
-    folder.save("pages", page.number, asdict(page))
+def save_fetched(folder: JobFolder, pages: Iterable[FetchedPage]) -> None:
+    folder.pages.save({page.number: asdict(page) for page in pages})
 
 
 def load_fetched(folder: JobFolder) -> list[FetchedPage]:
-    return [FetchedPage(**record) for record in folder.load("pages")]
+    return [FetchedPage(**record) for record in folder.pages.load().values()]
 
 
-def save_annotated(folder: JobFolder, page: AnnotatedPage) -> None:
-    folder.save("detections", page.number, asdict(page))
+def save_annotated(records: RecordFile[int], pages: Iterable[AnnotatedPage]) -> None:
+    """Save the detected pages among some pages. A failed page has no record, so it is detected again."""
+    records.save({page.number: asdict(page) for page in pages if page.status is not PageStatus.FAILED})
 
 
 def load_annotated(folder: JobFolder, fetched: list[FetchedPage]) -> list[AnnotatedPage]:
     """Return the detected pages and the pages that could not be fetched, in the order of the canvases."""
-    detected = [parse_page(record) for record in folder.load("detections")]
+    detected = [parse_page(record) for record in folder.detections.load().values()]
     failed = [page.as_failed(page.reason) for page in fetched if page.file is None]
     return sorted([*detected, *failed], key=lambda page: page.number)
 
@@ -100,7 +101,7 @@ def discard_stale_detections(folder: JobFolder, digest: str) -> None:
     with suppress(FileNotFoundError):
         if _load_digest(folder) == digest:
             return
-        folder.remove_records("detections")
+        folder.detections.remove()
     write_atomic(folder.detected_by, json.dumps({"sha256": digest}).encode(), sync=False)
 
 
@@ -112,22 +113,21 @@ def _load_digest(folder: JobFolder) -> str | None:
         return None
 
 
-def name_ahead(digest: str) -> str:
-    """Return the kind of the records that :mod:`~app.pipelines.detection.ahead` writes with some weights."""
-    return f"ahead-{digest[:16]}"
-
-
-def adopt_ahead(folder: JobFolder, fetched: Iterable[FetchedPage], digest: str) -> Iterator[AnnotatedPage]:
-    """Move the records of detection ahead to the detections of the job; yield their pages.
+def adopt_ahead(folder: JobFolder, fetched: Iterable[FetchedPage], digest: str) -> list[AnnotatedPage]:
+    """Move the records of detection ahead to the detections of the job; return their pages.
 
     A page that was fetched again with another size since then is not adopted.
     """
     sizes = {page.number: (page.width, page.height, page.note) for page in fetched}
-    detected = folder.list_numbers("detections")
-    for page in map(parse_page, folder.load(name_ahead(digest))):
-        if page.number not in detected and sizes.get(page.number) == (page.width, page.height, page.note):
-            folder.move(page.number, name_ahead(digest), "detections")
-            yield page
+    detected = folder.detections.list_keys()
+    pages = [
+        page
+        for page in map(parse_page, folder.ahead(digest).load().values())
+        if page.number not in detected and sizes.get(page.number) == (page.width, page.height, page.note)
+    ]
+    save_annotated(folder.detections, pages)
+    folder.ahead(digest).remove()
+    return pages
 
 
 def count_coverage(pages: Iterable[AnnotatedPage]) -> Coverage:

@@ -178,10 +178,8 @@ def detect(
     if annotated:
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
     for batch in detect_pages(request, images, detector, waiting):
-        for page in batch:
-            if page.status is not PageStatus.FAILED:
-                save_annotated(folder, page)
-            annotated[page.number] = page
+        save_annotated(folder.detections, batch)
+        annotated |= {page.number: page for page in batch}
         _count_statuses(batch, count)
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
     pages = [annotated[number] for number in sorted(annotated)]

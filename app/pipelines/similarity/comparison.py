@@ -77,13 +77,10 @@ def compare(
     contents: dict[str, str] = {}
     for records in documents:
         doc_id = records.doc_id
-        try:
-            if verifier:
-                verifier.extract_features(records, images[doc_id], progress.report_features)
-                progress.done += usable[doc_id]
-            content = embedder.embed(records, images[doc_id], partial(record_content, doc_id), progress.report_images)
-        finally:
-            records.close()
+        if verifier:
+            verifier.extract_features(records, images[doc_id], progress.report_features)
+            progress.done += usable[doc_id]
+        content = embedder.embed(records, images[doc_id], partial(record_content, doc_id), progress.report_images)
         if content:
             contents[doc_id] = content
         progress.done += usable[doc_id]

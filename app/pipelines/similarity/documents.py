@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from app.errors import FetchError
 from app.jobs.requests.reading import show
 from app.similarity.scores import ComparedDocument
-from app.storage import JobFolder, write_atomic
+from app.storage import JobFolder, RecordFile, write_atomic
 
 LONGEST_REASON = 500
 GONE = "The cached image was removed or damaged while the job ran: retry the job."
@@ -121,8 +121,6 @@ Count = Callable[[str, int], None]
 class DocumentRecords:
     """The records of one document in a job's folder.
 
-    Outcomes are appended to a journal, one line per image. A line that a crash cut off is ignored.
-
     Attributes:
         folder: Folder of the job.
         number: 1-based position of the document in the request.
@@ -136,7 +134,10 @@ class DocumentRecords:
     doc_id: str
     listing: ImageList | None = None
     fetched: dict[str, ImageOutcome] = field(default_factory=dict)
-    _journal: TextIO | None = None
+
+    @property
+    def _outcomes(self) -> RecordFile[str]:
+        return self.folder.image_outcomes(self.number)
 
     @classmethod
     def load(cls, folder: JobFolder, number: int, doc_id: str) -> "DocumentRecords":
@@ -149,20 +150,9 @@ class DocumentRecords:
             failed = tuple((name, reason) for name, reason in record["failed"])
             records.listing = ImageList(tuple(images), failed, record["error"], record["retries"])
             names = {image.name for image in records.listing.images}
-            records.fetched = {name: fetched for name, fetched in records._load_journal().items() if name in names}
+            known = records._outcomes.load().items()
+            records.fetched = {name: ImageOutcome(**record) for name, record in known if name in names}
         return records
-
-    def _load_journal(self) -> dict[str, ImageOutcome]:
-        path = self.folder.document(self.number, ".jsonl")
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
-        found = {}
-        for line in lines:
-            try:
-                fetched = ImageOutcome(**json.loads(line))
-            except (ValueError, TypeError):  # cut off by a crash
-                continue
-            found[fetched.name] = fetched
-        return found
 
     def save_list(self, images: ImageList) -> None:
         """Save the list of the document, and drop the outcomes of images that are no longer in it."""
@@ -174,20 +164,9 @@ class DocumentRecords:
         write_atomic(self.folder.document(self.number, ".json"), json.dumps(record, ensure_ascii=False).encode())
 
     def add(self, fetched: ImageOutcome) -> None:
-        """Append the outcome of an image. The latest outcome of an image counts."""
+        """Save the outcome of an image. It replaces an earlier one."""
         self.fetched[fetched.name] = fetched
-        if self._journal is None:
-            path = self.folder.document(self.number, ".jsonl")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._journal = path.open("a", encoding="utf-8")
-            self._journal.write("\n" * bool(self._journal.tell()))  # ends a line that a crash cut off
-        self._journal.write(json.dumps(asdict(fetched), ensure_ascii=False) + "\n")
-        self._journal.flush()
-
-    def close(self) -> None:
-        if self._journal:
-            self._journal.close()
-            self._journal = None
+        self._outcomes.save({fetched.name: asdict(fetched)})
 
     def cover(self) -> DocumentCoverage:
         """Return the coverage of the document."""

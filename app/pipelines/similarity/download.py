@@ -87,9 +87,8 @@ def download(
         run_by_host(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
         progress.tick(at_once=True)
     finally:
-        for records in documents:
-            records.close()
-            sources[records.doc_id].close()
+        for source in sources.values():
+            source.close()
     check_usable(documents)
 
 

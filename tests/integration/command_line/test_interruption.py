@@ -21,7 +21,7 @@ def test_an_interrupted_run_continues(command: Run, library: Library, tmp_path: 
     code = f"{start}sys.argv[1:] = {arguments!r}; runpy.run_module('app', run_name='__main__')"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     end, records = time.monotonic() + SECONDS, tmp_path / "out" / ".extractor" / "jobs"
-    while not (list(records.glob("*/pages/0001.json")) and any("/iiif/2/full" in path for path in library.paths)):
+    while not (list(records.glob("*/pages.jsonl")) and any("/iiif/2/full" in path for path in library.paths)):
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)

@@ -150,7 +150,7 @@ def job_ids(original: Flask, headers: dict[str, str], compared: str, searched: s
     folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
     services = app.extensions["services"]
     save_correction(folder, 1, Correction((CorrectedBox((1, 2, 3, 4), "initial"),), "somebody", 1.0))
-    folder.save("pages", 1, {"file": "1.image"})
+    folder.pages.save({1: {"file": "1.image"}})
     write_atomic(services.storage.images(MANIFEST) / "1.image", make_image())
     return [done, cancelled, *waiting, searched, compared]
 

@@ -182,7 +182,7 @@ def test_an_interrupted_download_fetches_nothing_twice(run: Comparing) -> None:
     assert len(run.library.paths) == len(set(run.library.paths)) == 9 + 2
 
 
-def test_a_truncated_journal_line_is_ignored(run: Comparing) -> None:
+def test_an_incomplete_record_of_an_image_is_ignored(run: Comparing) -> None:
     run.download()
     path = run.folder.document(1, ".jsonl")
     path.write_bytes(path.read_bytes()[:-20])

@@ -38,7 +38,7 @@ def done(services: Services, waiting: str) -> str:
     folder = services.storage.job(waiting)
     save_result(folder, PAGES, None)
     for page in PAGES:
-        folder.save("pages", page.number, {"number": page.number, "file": f"{page.number}.image"})
+        folder.pages.save({page.number: {"number": page.number, "file": f"{page.number}.image"}})
         if page.number not in (2, 3):
             image = make_image("GIF" if page.number == 4 else "JPEG", (100, 80))
             write_atomic(services.storage.images(SOURCE) / f"{page.number}.image", image)

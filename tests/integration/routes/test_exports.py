@@ -50,7 +50,7 @@ def done(services: Services, waiting: str, folder: JobFolder) -> str:
     save_result(folder, [*most, replace(last, boxes=(replace(ODD, class_name="=odd"),))])
     images = services.storage.images(SOURCE)
     for number, kind, file in ((1, "JPEG", "1.image"), (3, "", None), (4, "PNG", "4.image")):
-        folder.save("pages", number, {"number": number, "file": file})
+        folder.pages.save({number: {"number": number, "file": file}})
         if file:
             write_atomic(images / file, make_image(kind, (30, 20)))
     return waiting

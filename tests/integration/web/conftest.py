@@ -92,7 +92,7 @@ def detected(services: Services, waiting: str, finish: Callable[[str], None]) ->
     folder = services.storage.job(waiting)
     save_result(folder, PAGES)
     for number, file in ((1, "1.image"), (2, "2.image"), (3, None), (4, "4.image")):
-        folder.save("pages", number, {"number": number, "file": file})
+        folder.pages.save({number: {"number": number, "file": file}})
         if file:
             write_atomic(services.storage.images(SOURCE) / file, make_image(size=(500, 400)))
     return waiting

@@ -50,12 +50,13 @@ def test_keys_lead_to_other_pages_and_zoom(page: Any, detected: str) -> None:
 def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: Services) -> None:
     page.goto(f"/ui/jobs/{waiting}")
     write_atomic(services.storage.images(SOURCE) / "1.image", make_image(size=(500, 400)))
-    services.storage.job(waiting).save("pages", 1, {"number": 1, "file": "1.image"})
+    services.storage.job(waiting).pages.save({1: {"number": 1, "file": "1.image"}})
     change_job(services.database, waiting, state="running", total=4, done=1)
     page.wait_for_selector(".state.running")
     assert page.locator("[data-live=count]").inner_text() == "1 / 4"
     save_annotated(
-        services.storage.job(waiting), AnnotatedPage(1, "", "a.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))
+        services.storage.job(waiting).detections,
+        [AnnotatedPage(1, "", "a.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))],
     )
     change_job(services.database, waiting, done=2, coverage={"detected": 1, "empty": 0, "failed": []})
     page.wait_for_selector("ol.strip li.detected")

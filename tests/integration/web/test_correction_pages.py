@@ -34,7 +34,7 @@ def long(services: Services, detected: str) -> str:
     folder = services.storage.job(detected)
     save_result(folder, pages, None)
     for page in pages:
-        folder.save("pages", page.number, {"number": page.number, "file": f"{page.number}.image"})
+        folder.pages.save({page.number: {"number": page.number, "file": f"{page.number}.image"}})
         write_atomic(services.storage.images(SOURCE) / f"{page.number}.image", make_image("JPEG", (50, 40)))
     return detected
 

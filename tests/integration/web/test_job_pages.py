@@ -104,8 +104,8 @@ def test_hostile_names_are_shown_as_text(browser: Browser, detected: str, servic
 def test_a_running_job_shows_the_pages_that_are_done(browser: Browser, waiting: str, services: Services) -> None:
     folder = services.storage.job(waiting)
     change_job(services.database, waiting, total=4, coverage={"detected": 1, "empty": 0, "failed": []})
-    save_annotated(folder, AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,)))
-    save_fetched(folder, FetchedPage(3, "", "c.jpg", reason="It is gone."))
+    save_annotated(folder.detections, [AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))])
+    save_fetched(folder, [FetchedPage(3, "", "c.jpg", reason="It is gone.")])
     page = browser.get(f"/ui/jobs/{waiting}").text
     strip = page[page.index('class="strip"') : page.index("</ol>")]
     assert [part.partition('"')[0] for part in strip.split('<li class="')[1:]] == [

@@ -21,7 +21,6 @@ from app.jobs.states import DOWNLOAD, State
 from app.monitoring.counters import PAGES as PAGES_BY_STATUS
 from app.pipelines.detection import page_fetching
 from app.pipelines.detection.ahead import claim
-from app.pipelines.detection.pages import name_ahead
 from app.services import Services
 from app.workers import detection_stages as detection
 from app.workers.queue import AHEAD, JobQueue
@@ -100,7 +99,7 @@ def downloading(
 
     def wake_and_notify(queue: JobQueue) -> None:
         wake(queue)
-        if len(services.storage.job(job.id).list_numbers("pages")) == PAGES - 1:
+        if len(services.storage.job(job.id).pages.list_keys()) == PAGES - 1:
             ready.set()
 
     monkeypatch.setattr(JobQueue, "wake_ahead", wake_and_notify)
@@ -113,7 +112,7 @@ def downloading(
 
 
 def list_detected_ahead(services: Services, job: Job) -> set[int]:
-    return services.storage.job(job.id).list_numbers(name_ahead(services.models.find().digest()))
+    return services.storage.job(job.id).ahead(services.models.find().digest()).list_keys()
 
 
 def take_messages(queue: JobQueue) -> list[str]:

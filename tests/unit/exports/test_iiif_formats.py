@@ -97,7 +97,7 @@ def test_a_canvas_of_another_size_than_its_image_becomes_one_of_the_job(document
 def test_a_cached_image_has_a_canvas_of_its_own_size(folder: JobFolder) -> None:
     save_result(folder, manifest=None)
     folder.manifest.unlink()
-    folder.save("pages", 1, {"file": "1.image"})
+    folder.pages.save({1: {"file": "1.image"}})
     write_atomic(folder.path / "images" / "1.image", make_image(size=(250, 200)))
     first, *_ = json.loads(format_manifest(load_result(folder)))["items"]
     body = first["items"][0]["items"][0]["body"]

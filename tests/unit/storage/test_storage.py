@@ -26,13 +26,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_records_come_back_in_the_order_of_the_canvases(tmp_path: Path) -> None:
-    folder = JobFolder(tmp_path)
-    for number in (10, 2, 10_001):
-        folder.save("pages", number, {"number": number})
-    assert [record["number"] for record in folder.load("pages")] == [2, 10, 10_001]
-
-
 def add_image(storage: Storage, url: str, name: str, days: float) -> Path:
     """Put an image with its record into the cache, last used some days ago."""
     path = storage.images(url) / f"{name}.image"
