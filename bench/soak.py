@@ -63,24 +63,25 @@ class Monitor(Repeating):
     """Polls the files of the service, to see when a file is written and whether it is written twice.
 
     Attributes:
-        saved_again: Number of repeated writes, by kind of file.
+        saved_again: Number of repeated records, by kind and file.
     """
 
     def __init__(self, service: Service) -> None:
         super().__init__(0.05)
         self._service = service
-        self._inodes: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
+        self._sizes: dict[str, dict[Path, int]] = {"pages": {}, "detections": {}}
         self._results = 0
         self._last = dict.fromkeys(WORKERS.values(), 0.0)
-        self.saved_again: Counter[str] = Counter()
+        self.saved_again: dict[str, Counter[Path]] = {kind: Counter() for kind in self._sizes}
 
     def step(self) -> None:
-        for kind, known in self._inodes.items():
-            for path in (self._service.settings.data_folder / "jobs").glob(f"*/{kind}/*.json"):
-                inode = path.stat().st_ino
-                if known.get(path) != inode:
-                    self.saved_again[kind] += path in known
-                    known[path] = inode
+        for kind, known in self._sizes.items():
+            for path in (self._service.settings.data_folder / "jobs").glob(f"*/{kind}.jsonl"):
+                content = path.read_bytes() if path.stat().st_size != known.get(path) else b""
+                if content:
+                    keys = [line.partition(b",")[0] for line in content.split(b"\n")[:-1]]
+                    self.saved_again[kind][path] = len(keys) - len({*keys})
+                    known[path] = len(content)
                     self._last[kind] = time.monotonic()
         if len(self._service.receiver.received) > self._results:
             self._results = len(self._service.receiver.received)
@@ -252,8 +253,8 @@ def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dic
     print_table(["fault", "times", "seconds until it works again: median", "longest"], rows)
     counts = [
         (f"jobs lost (final states: {dict(states)})", lost),
-        ("pages detected twice", monitor.saved_again["detections"]),
-        ("pages fetched twice", monitor.saved_again["pages"]),
+        ("pages detected twice", monitor.saved_again["detections"].total()),
+        ("pages fetched twice", monitor.saved_again["pages"].total()),
         ("results that did not arrive", missing),
         ("results under more than one webhook-id", doubled),
         ("results that came again under the same id", len(service.receiver.received) - len(webhook_ids)),
@@ -261,4 +262,4 @@ def report(service: Service, submitter: Submitter, monitor: Monitor, pauses: dic
     ]
     print()
     print_table([f"counted, of {jobs} jobs and {jobs * pages} pages", ""], counts)
-    return lost + missing + doubled + monitor.saved_again["detections"]
+    return lost + missing + doubled + monitor.saved_again["detections"].total()

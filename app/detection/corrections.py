@@ -1,7 +1,6 @@
 """Corrections: the boxes that a person has drawn on a page in place of the detections.
 
-The latest correction of a page counts.
-A page may be corrected to have no illustrations.
+The latest correction of a page counts. A page may be corrected to have no illustrations.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

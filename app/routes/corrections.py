@@ -157,11 +157,13 @@ def correct(body: CorrectionRequest, job_id: str, number: str) -> ResponseReturn
 
 
 @routes.delete("/jobs/<job_id>/corrections/<number>")
-@answers(Done)
+@answers(Done, errors=[507])
 def discard(job_id: str, number: str) -> ResponseReturnValue:
     """Remove the correction of a page. The page has its detections again."""
     job, page, folder = _find_page(job_id, number)
-    if not remove_correction(folder, page.number):
+    with translate_disk_full():
+        is_removed = remove_correction(folder, page.number)
+    if not is_removed:
         raise NotFound(f"Page {page.number} of job {job_id} has no correction.")
     return jsonify(Done(message=f"Page {page.number} has its detections again.", job_id=job.id))
 

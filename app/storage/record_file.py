@@ -8,6 +8,7 @@ The key is the number of a canvas or the name of an image. A line replaces earli
 needs one write.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -38,9 +39,11 @@ class RecordFile(Generic[Key]):
         lines = "".join(f"{json.dumps(pair, ensure_ascii=False)}\n" for pair in records.items())
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:
+            # Two machines that append to a file on NFS at the same time would overwrite each other.
+            fcntl.lockf(file, fcntl.LOCK_EX)
             # A power cut or a full disk may have left an incomplete line, which would damage the next one.
-            start = b"" if _is_complete(file.fileno()) else b"\n"
-            file.write(start + lines.encode())
+            separator = b"" if _is_complete(file.fileno()) else b"\n"
+            file.write(separator + lines.encode())
             file.flush()
             if self._sync:
                 os.fsync(file.fileno())
@@ -62,14 +65,14 @@ class RecordFile(Generic[Key]):
         """Remove all records."""
         self._path.unlink(missing_ok=True)
 
-    def _parse(self, start: bytes) -> Iterator[tuple[Key, Any]]:
-        """Yield the keys and records of the undamaged lines that start with some bytes."""
+    def _parse(self, prefix: bytes) -> Iterator[tuple[Key, Any]]:
+        """Yield the keys and records of the undamaged lines that start with a prefix."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
             return
         for line in content.split(b"\n"):
-            if line.startswith(start):
+            if line.startswith(prefix):
                 try:
                     yield json.loads(line)
                 except ValueError:

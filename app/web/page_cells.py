@@ -69,6 +69,6 @@ def _load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:
 
 
 def _parse_fetched(record: dict[str, Any]) -> AnnotatedPage:
-    """Return the page of a record that could not be fetched."""
+    """Return the failed page of a fetch record."""
     names = ("number", "canvas_id", "image_name", "width", "height", "reason")
     return AnnotatedPage(**{name: record[name] for name in names}, status=PageStatus.FAILED)

@@ -10,7 +10,7 @@ from app.delivery.payloads import find_annotation_destination
 from app.detection.parts import choose_side
 from app.detection.weights import Weights
 from app.detection.weights_description import DEFAULT_SIZE
-from app.errors import ManifestError, RequestError, WeightsError
+from app.errors import FetchError, ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
 from app.jobs import DetectionRequest, State
 from app.jobs.requests import AikonTask
@@ -96,8 +96,10 @@ def run(services: Services, job: Job) -> State | None:
     weights = services.models.find(request.model)
     detector = _load_detector(services, weights)
     services.jobs.record_start(job, weights.label)
-    images, report = services.storage.images(request.origin), _build_report(services, job)
-    detection.detect(request, images, services.storage.job(job.id), detector, report, services.count_pages)
+    images, folder = services.storage.images(request.origin), services.storage.job(job.id)
+    if len(folder.pages.list_keys()) < job.total:
+        raise FetchError("The records of some pages are missing or damaged: retry the job.")
+    detection.detect(request, images, folder, detector, _build_report(services, job), services.count_pages)
     return None
 
 

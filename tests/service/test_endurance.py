@@ -34,14 +34,14 @@ def test_a_killed_detection_resumes_at_the_next_page(service: Service, document:
     with service.block_page(document, 3):
         job_id = service.detect(document.url)
         service.wait_for_job(job_id, lambda job: job["progress"]["done"] == 2)
-        before = service.read_detection_inodes(job_id)
+        before = service.count_detections(job_id)
         processes = service.find_processes("gpu@")
         assert [file for file in processes[0].memory_maps() if "libtorch" in file.path], (
             "a new child imports torch again"
         )
         kill(processes[-1:] if child_only else processes)
     job = service.wait_until_finished(job_id)
-    after = service.read_detection_inodes(job_id)
+    after = service.count_detections(job_id)
     assert (job["state"], job["coverage"]["failed"]) == ("done", []), job["error"]
     assert (len(before), len(after), before.items() <= after.items()) == (2, PAGES, True)
     service.wait_for_deliveries(job_id)
@@ -49,7 +49,7 @@ def test_a_killed_detection_resumes_at_the_next_page(service: Service, document:
 
 
 def test_a_detection_killed_after_its_last_page_detects_nothing_again(service: Service, document: Document) -> None:
-    job_id = service.kill_detector_when(document, lambda job_id: len(service.read_detection_inodes(job_id)) == PAGES)
+    job_id = service.kill_detector_when(document, lambda job_id: len(service.count_detections(job_id)) == PAGES)
     check_that_nothing_is_detected_again(service, job_id)
 
 
@@ -59,10 +59,10 @@ def test_a_detection_killed_after_saving_its_result_detects_nothing_again(servic
 
 
 def check_that_nothing_is_detected_again(service: Service, job_id: str) -> None:
-    before = service.read_detection_inodes(job_id)
+    before = service.count_detections(job_id)
     assert len(before) == PAGES
     assert service.wait_until_finished(job_id)["state"] == "done"
-    assert service.read_detection_inodes(job_id) == before
+    assert service.count_detections(job_id) == before
     assert service.read_run_order([job_id]) == [job_id] * 2
     (delivery,) = service.wait_for_deliveries(job_id)
     assert [each.headers["Webhook-Id"] for each in service.wait_for_messages()].count(delivery["id"]) == 1
@@ -95,14 +95,14 @@ def test_a_worker_that_receives_sigterm_releases_its_job(service: Service, docum
     with service.block_page(document, 3) as page:
         job_id = service.detect(document.url)
         service.wait_for_job(job_id, lambda job: job["progress"]["done"] == 2)
-        before = service.read_detection_inodes(job_id)
+        before = service.count_detections(job_id)
         parent, *_ = service.find_processes("gpu@")
         parent.send_signal(signal.SIGTERM)
         service.wait_for_row(job_id, lambda job: job.lease is None)
         unblock_page(page)
         parent.wait(30)
     assert service.wait_until_finished(job_id)["state"] == "done"
-    assert before.items() <= service.read_detection_inodes(job_id).items()
+    assert before.items() <= service.count_detections(job_id).items()
     service.wait_for_deliveries(job_id)
     assert len(service.wait_for_messages()) == 1
 

@@ -1,12 +1,14 @@
 """Run the whole service in real processes and use it as a client app does."""
 
 import copy
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -211,9 +213,11 @@ class Service:
             self.wait_until_finished(job_id)
         raise AssertionError("Every job ended before its process could be suspended.")
 
-    def read_detection_inodes(self, job_id: str) -> dict[str, int]:
-        """Return the inode of each detection file of a job, by file name. A rewritten file has a new inode."""
-        return {path.name: path.stat().st_ino for path in (self.storage.job(job_id).path / "detections").glob("*.json")}
+    def count_detections(self, job_id: str) -> Counter[int]:
+        """Return how often each page of a job was detected, by the number of the page."""
+        path = self.storage.job(job_id).path / "detections.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return Counter(json.loads(line)[0] for line in lines)
 
     @contextmanager
     def stop_program(self, name: str) -> Iterator[None]:

@@ -5,7 +5,7 @@
     ahead          detect pages while the job still downloads
     cutting        cut pages into the parts that the detector gets, merge their detections
     expansion      a collection → the URLs of its manifests
-    pages          the records of each canvas, one file per canvas; the pixels of fetched pages
+    pages          the records of canvases; the pixels of fetched pages
 
 In: a ``DetectionRequest``, a fetcher, a detector. Out: ``annotations.txt`` and ``.json`` in the job's folder.
 """

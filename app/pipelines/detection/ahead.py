@@ -59,8 +59,8 @@ def detect(request: DetectionRequest, images: Path, folder: JobFolder, detector:
     detected = folder.detections.list_keys() | records.list_keys()
     waiting = (page for page in load_fetched(folder) if page.file and page.number not in detected)
     some = list(islice(waiting, detector.streams * detector.config.batch_size))
-    is_any = False
+    has_detected = False
     for batch in detect_pages(request, images, detector, some, detector.streams):
         save_annotated(records, batch)
-        is_any |= any(page.status is not PageStatus.FAILED for page in batch)
-    return is_any
+        has_detected |= any(page.status is not PageStatus.FAILED for page in batch)
+    return has_detected

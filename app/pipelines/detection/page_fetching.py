@@ -55,7 +55,7 @@ def fetch_pages(
         fetcher: HTTP client.
         retries: Number of retries of the job so far.
         report: Progress callback, called at least twice a second.
-        count: Called with ``FAILED`` and 1 for each page that could not be fetched.
+        count: Called with ``FAILED`` and the number of pages that could not be fetched, before each report.
     """
     annotated = load_annotated(folder, [])
     detected = {page.number for page in annotated}

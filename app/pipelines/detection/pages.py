@@ -78,7 +78,7 @@ def load_fetched(folder: JobFolder) -> list[FetchedPage]:
 
 
 def save_annotated(records: RecordFile[int], pages: Iterable[AnnotatedPage]) -> None:
-    """Save the detected pages among some pages. A failed page has no record, so it is detected again."""
+    """Save the records of detected pages. Failed pages get none, so they are detected again."""
     records.save({page.number: asdict(page) for page in pages if page.status is not PageStatus.FAILED})
 
 

@@ -10,8 +10,8 @@ Each step skips what is already in the job's folder, so it can be repeated after
 
     report(done, total, coverage)  with the progress; raises if the job was cancelled or moved to another worker.
                                    A coverage of None means "unchanged".
-    count(status, pages)           for pages with an outcome: after a failed fetch, after each detected batch, or when
-                                   pages that were detected ahead are taken over
+    count(status, pages)           for pages with an outcome: before a report of failed fetches, after each detected
+                                   batch, or when pages that were detected ahead are taken over
 """
 
 import json
@@ -125,7 +125,7 @@ def download(
         fetcher: HTTP client.
         plan: Sizes and limits of the download.
         report: Progress callback, called at least twice a second.
-        count: Called with ``FAILED`` and 1 for each page that could not be fetched.
+        count: Called with ``FAILED`` and the number of pages that could not be fetched, before each report.
 
     Raises:
         FetchError: No image at all could be fetched.

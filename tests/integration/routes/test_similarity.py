@@ -367,11 +367,11 @@ def test_files_that_another_document_or_client_app_uses_are_kept(
     mine = use(app, finished, {"a": "shared", "b": "shared too", "ms-1": "shared too"})
     use(app, theirs, {"theirs": "shared"})
     assert forget(client, headers, "a", "b", "theirs").json["forgotten"] == ["a", "b"]
-    images, *cached, journal, scores, verified = mine["a"]
+    images, *cached, outcomes, scores, verified = mine["a"]
     assert images.exists()
     assert all(path.exists() for path in cached)
-    assert not any(path.exists() for path in (journal, scores, verified))
-    images, *cached, journal, scores, verified = mine["b"]
+    assert not any(path.exists() for path in (outcomes, scores, verified))
+    images, *cached, outcomes, scores, verified = mine["b"]
     assert not images.exists()  # no other document uses the list of b, but another one has the same pixels
     assert all(path.exists() for path in cached)
     assert client.get(f"/jobs/{theirs}/scores/theirs-theirs", headers=stranger).status_code == 200

@@ -12,7 +12,7 @@ from app.database.tables import Job
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.detection.detector import Detector
-from app.errors import LeaseLost
+from app.errors import FetchError, LeaseLost
 from app.jobs.states import DOWNLOAD, RUN
 from app.pipelines.detection import work as pipeline
 from app.services import Services
@@ -114,3 +114,25 @@ def test_an_interrupted_job_keeps_the_former_default_model(
     services.jobs.finish_stage(job, DOWNLOAD, 1.0)
     detection.run(services, claim(services, RUN))
     assert used[-1] == "other.pt"
+
+
+def test_a_job_that_has_lost_records_of_pages_fails_and_can_be_retried(
+    services: Services, client: FlaskClient, headers: dict[str, str], manifest_url: str
+) -> None:
+    job_id = client.post("/run_detect", headers=headers, data={"manifest_url": manifest_url}).json["job_id"]
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    records = services.storage.job(job_id).path / "pages.jsonl"
+    records.write_bytes(records.read_bytes()[:-5])
+    job = claim(services, RUN)
+    with pytest.raises(FetchError, match="The records of some pages are missing or damaged: retry the job") as caught:
+        detection.run(services, job)
+    services.jobs.fail(job, caught.value)
+    assert client.post(f"/jobs/{job_id}/retry", headers=headers).status_code == 200
+    job = claim(services, DOWNLOAD)
+    detection.download(services, job)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    detection.run(services, claim(services, RUN))
+    folder = services.storage.job(job_id)
+    assert (folder.pages.list_keys(), folder.detections.list_keys()) == ({1, 2, 3}, {1, 2, 3})
