@@ -124,10 +124,10 @@ def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Gene
     Args:
         sheet: Training page to draw on.
         cuts: Illustrations cut from the training pages.
-        back: Another page, ``(h, w, 3)``, that may show through from the back.
+        back: Another page, ``(h, w, 3)`` uint8, that may show through from the back.
         rng: Random generator.
     """
-    s = Setting(sheet.pixels.copy(), [tuple(box) for box in sheet.boxes.round().astype(int).tolist()], rng)
+    s = Setting(sheet.pixels.astype(np.float32), [tuple(box) for box in sheet.boxes.round().astype(int).tolist()], rng)
     if rng.random() < 0.35:
         rubricate(s.page, s.paper, rng)
     if rng.random() < 0.65:
@@ -144,13 +144,13 @@ def finish_page(s: Setting, name: str, back: Array) -> Sheet:
     Args:
         s: Page.
         name: Name of the result.
-        back: Another page, which may show through from the back.
+        back: Another page, ``(h, w, 3)`` uint8, which may show through from the back.
     """
-    page, boxes = age(s.page, back, s.rng), np.array(s.boxes, int).reshape(-1, 4)
+    page, boxes = age(s.page, back.astype(np.float32), s.rng), np.array(s.boxes, int).reshape(-1, 4)
     if s.rng.random() < 0.08:
         page, boxes = set_on_white(two_tones(page, s.rng), boxes, s.rng)
     boxes = np.array([box for box in boxes.tolist() if is_visible(page, box)], float)
-    return Sheet(name, page, boxes.reshape(-1, 4))
+    return Sheet(name, page.astype(np.uint8), boxes.reshape(-1, 4))
 
 
 def set_on_white(page: Array, boxes: np.ndarray, rng: np.random.Generator) -> tuple[Array, np.ndarray]:

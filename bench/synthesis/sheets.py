@@ -21,7 +21,7 @@ class Sheet:
 
     Attributes:
         name: File name without suffix; the part up to the first ``_`` is the kind of document.
-        pixels: ``(h, w, 3)`` float32 RGB in [0, 255].
+        pixels: ``(h, w, 3)`` uint8 RGB.
         boxes: Boxes of the illustrations, ``(n, 4)`` xyxy in pixels.
     """
 
@@ -75,7 +75,7 @@ def load_sheet(page: Path, longer: int) -> Sheet:
     pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)[..., ::-1]
     labels, size = load_labels(page), np.array(pixels.shape[1::-1] * 2)
     corners = np.concatenate([labels[:, :2] - labels[:, 2:] / 2, labels[:, :2] + labels[:, 2:] / 2], axis=1)
-    return Sheet(page.stem, pixels.astype(np.float32), np.clip(corners * size, 0, size))
+    return Sheet(page.stem, np.ascontiguousarray(pixels), np.clip(corners * size, 0, size))
 
 
 def cut_illustrations(sheet: Sheet) -> list[Cut]:
@@ -84,14 +84,15 @@ def cut_illustrations(sheet: Sheet) -> list[Cut]:
     Leaves out boxes as small as an initial, boxes that cover most of the page, and rules: on another page, these would
     not be recognisable as illustrations.
     """
-    height, width = sheet.pixels.shape[:2]
-    paper = np.percentile(sheet.pixels.reshape(-1, 3), 85, axis=0)
+    pixels = sheet.pixels.astype(np.float32)
+    height, width = pixels.shape[:2]
+    paper = np.percentile(pixels.reshape(-1, 3), 85, axis=0)
     cuts = []
     for x1, y1, x2, y2 in sheet.boxes.round().astype(int):
         high, wide = y2 - y1, x2 - x1
         small = min(high, wide) < LEAST * height or max(high, wide) < 2 * LEAST * height
         if not small and high * wide <= 0.6 * width * height and wide <= FLATTEST * high:
-            cuts.append(Cut(sheet.kind, extract_ink(sheet.pixels[y1:y2, x1:x2], paper), wide / width))
+            cuts.append(Cut(sheet.kind, extract_ink(pixels[y1:y2, x1:x2], paper), wide / width))
     return cuts
 
 

@@ -30,7 +30,7 @@ def write(sheet: Sheet, folder: Path, split: str, stem: str, quality: int) -> No
     width, height = sheet.pixels.shape[1], sheet.pixels.shape[0]
     boxes = sheet.boxes / np.array([width, height] * 2)
     labels = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-    pixels = np.ascontiguousarray(sheet.pixels[..., ::-1]).astype(np.uint8)
+    pixels = np.ascontiguousarray(sheet.pixels[..., ::-1])
     images, texts = (folder / part / split for part in ("images", "labels"))
     for each in (images, texts):
         each.mkdir(parents=True, exist_ok=True)
@@ -53,19 +53,20 @@ def synthesise(
         first: Number of the first page.
         pictures: Folders of pictures that are drawn on the pages as illustrations, see ``motifs``.
     """
+    names = {number: f"synthetic_{number:05}" for number in range(first, first + count)}
+    missing = [number for number, name in names.items() if not (out / "labels" / "train" / f"{name}.txt").exists()]
+    if not missing:
+        return
     sheets, cuts = _load_pages(pages, "train")
     cuts += draw_motifs(pictures, seed)
     kinds = sorted({sheet.kind for sheet in sheets})
-    for number in range(first, first + count):
-        name = f"synthetic_{number:05}"
-        if (out / "labels" / "train" / f"{name}.txt").exists():
-            continue
+    for number in missing:
         rng = np.random.default_rng([seed, number])
         kind = kinds[rng.integers(len(kinds))]
         chosen = [sheet for sheet in sheets if sheet.kind == kind]
         sheet, back = chosen[rng.integers(len(chosen))], sheets[rng.integers(len(sheets))]
         page = set_page(sheet, cuts, back.pixels, rng)
-        write(page, out, "train", name, int(rng.integers(55, 95)))
+        write(page, out, "train", names[number], int(rng.integers(55, 95)))
 
 
 def write_systems(pages: Sequence[Path], out: Path, count: int, seed: int) -> None:
@@ -86,7 +87,7 @@ def write_systems(pages: Sequence[Path], out: Path, count: int, seed: int) -> No
         sys.exit("All pages in images/val have illustrations: add pages without any.")
     for number, set_system in product(range(count), WRITING_SYSTEMS):
         rng = np.random.default_rng([seed, number])
-        s = Setting(empty[rng.integers(len(empty))].pixels.copy(), [], rng)
+        s = Setting(empty[rng.integers(len(empty))].pixels.astype(np.float32), [], rng)
         set_system(s, cuts)
         # Each page is a document of its own: its file name ends with the number of its only page.
         name = f"{set_system.__name__.removeprefix('set_')}.{number:05}.1"

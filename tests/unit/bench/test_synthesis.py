@@ -39,7 +39,9 @@ def draw_page(picture: bool = False) -> np.ndarray:
 
 
 def draw_sheet(picture: bool = False, name: str = "print16_a") -> Sheet:
-    return Sheet(name, draw_page(picture), np.array([PICTURE] if picture else [], float).reshape(-1, 4))
+    return Sheet(
+        name, draw_page(picture).astype(np.uint8), np.array([PICTURE] if picture else [], float).reshape(-1, 4)
+    )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_boxes_are_in_pixels_of_the_resized_page(pages: Path) -> None:
 def test_a_cut_illustration_drawn_on_the_same_paper_is_unchanged() -> None:
     sheet = draw_sheet(picture=True)
     (cut,) = cut_illustrations(sheet)
-    page = np.full_like(sheet.pixels, PAPER)
+    page = np.full(sheet.pixels.shape, PAPER, np.float32)
     x1, y1, x2, y2 = PICTURE
     draw_ink(page, cut.ink, x1, y1)
     assert np.abs(page - sheet.pixels)[y1:y2, x1:x2].max() < 1.5
