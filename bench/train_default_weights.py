@@ -35,7 +35,7 @@ from bench.synthesis.writing import synthesise
 
 # How often an epoch shows a page with illustrations. Most of these are title pages of chapbooks, which resemble each
 # other; they are shown once.
-REPEAT = 5
+REPEAT = 3
 SHOWN_ONCE = "nls-chapbooks"
 # Longer side of the network's input, in pixels. Objects look larger in training, where pages are cut and enlarged, so
 # the training images are smaller (Touvron et al., Fixing the train-test resolution discrepancy, 2019).

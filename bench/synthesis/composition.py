@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 
 from bench.synthesis.diagrams import draw_diagram
@@ -10,9 +9,9 @@ from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
 from bench.synthesis.ink import Array, draw_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
-from bench.synthesis.setting import Place, Setting
+from bench.synthesis.setting import Box, Place, Setting
 from bench.synthesis.sheets import Cut, Sheet, choose_cut
-from bench.synthesis.wear import age, two_tones
+from bench.synthesis.wear import age
 from bench.synthesis.whole_pages import set_newspaper, set_title_page
 from bench.synthesis.writing_systems import set_arabic, set_columns, set_greek, set_leaves
 
@@ -133,7 +132,7 @@ def set_page(sheet: Sheet, cuts: Sequence[Cut], back: Array, rng: np.random.Gene
     if rng.random() < 0.65:
         add_distractors(s.page, s.paper, s.boxes, rng)
     weights = np.array([pair[sheet.kind in MANUSCRIPTS] for pair in STEPS.values()])
-    for _ in range(rng.choice([0, 0, 1, 1, 2, 2, 3])):
+    for _ in range(rng.choice([0, 1, 1, 2, 2, 3])):
         list(STEPS)[rng.choice(len(STEPS), p=weights / weights.sum())](s, cuts)
     return finish_page(s, sheet.name, back)
 
@@ -146,37 +145,12 @@ def finish_page(s: Setting, name: str, back: Array) -> Sheet:
         name: Name of the result.
         back: Another page, ``(h, w, 3)`` uint8, which may show through from the back.
     """
-    page, boxes = age(s.page, back.astype(np.float32), s.rng), np.array(s.boxes, int).reshape(-1, 4)
-    if s.rng.random() < 0.08:
-        page, boxes = set_on_white(two_tones(page, s.rng), boxes, s.rng)
-    boxes = np.array([box for box in boxes.tolist() if is_visible(page, box)], float)
-    return Sheet(name, page.astype(np.uint8), boxes.reshape(-1, 4))
+    page = age(s.page, back.astype(np.float32), s.rng)
+    boxes = [box for box in s.boxes if is_visible(page, box)]
+    return Sheet(name, page.astype(np.uint8), np.array(boxes, float).reshape(-1, 4))
 
 
-def set_on_white(page: Array, boxes: np.ndarray, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
-    """Reduce a page and set it on a white sheet of the same size, as in many scans in black and white.
-
-    Args:
-        page: Page, ``(h, w, 3)`` in [0, 255].
-        boxes: Boxes of its illustrations, ``(n, 4)`` xyxy in pixels.
-        rng: Random generator.
-
-    Returns:
-        The sheet, with dust on it, and the boxes on it.
-    """
-    height, width = page.shape[:2]
-    share = rng.uniform(0.5, 0.95)
-    small = cv2.resize(page, (int(width * share), int(height * share)), interpolation=cv2.INTER_AREA)
-    x, y = int(rng.integers(width - small.shape[1] + 1)), int(rng.integers(height - small.shape[0] + 1))
-    sheet = np.full_like(page, 255)
-    sheet[y : y + small.shape[0], x : x + small.shape[1]] = small
-    for _ in range(rng.integers(30)):
-        dust = (int(rng.integers(width)), int(rng.integers(height)))
-        cv2.circle(sheet, dust, int(rng.integers(2)), (float(rng.uniform(0, 180)),) * 3, -1)
-    return sheet, np.round(boxes * share + [x, y, x, y]).astype(int)
-
-
-def is_visible(page: Array, box: Sequence[int]) -> bool:
+def is_visible(page: Array, box: Box) -> bool:
     """Return whether at least 3 % of a box are visibly dark: faint lines may vanish in a two-tone scan."""
     x1, y1, x2, y2 = box
     dark, light = np.percentile(page[y1:y2, x1:x2].mean(axis=2), (3, 90))

@@ -9,7 +9,7 @@ import pytest
 
 from app.detection.boxes import compute_iou
 from app.training.intervals import name_document
-from bench.synthesis.composition import STEPS, is_visible, set_on_white, set_page, set_title
+from bench.synthesis.composition import STEPS, is_visible, set_page, set_title
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
@@ -153,19 +153,6 @@ def test_a_few_dots_that_are_left_of_a_drawing_are_not_visible() -> None:
     page = np.full((800, 500, 3), PAPER, np.float32)
     page[100:300:20, 100:300:20] = 0
     assert not is_visible(page, (100, 100, 300, 300))
-
-
-def test_boxes_move_with_a_page_that_is_set_on_white() -> None:
-    page = np.full((800, 500, 3), 255, np.float32)
-    page[100:300, 50:450] = 0
-    for seed in range(12):
-        sheet, boxes = set_on_white(page, np.array([[50, 100, 450, 300]]), np.random.default_rng(seed))
-        x1, y1, x2, y2 = boxes[0]
-        assert sheet.shape == page.shape
-        assert sheet[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].max() < 200
-        assert (sheet[:, [x1 - 2, x2 + 2]] > 127).mean() > 0.95
-    nothing = np.zeros((0, 4), int)
-    assert set_on_white(page, nothing, np.random.default_rng(0))[1].shape == (0, 4)
 
 
 def test_aged_pages_keep_their_shape_and_value_range() -> None:
