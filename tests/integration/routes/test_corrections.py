@@ -1,3 +1,4 @@
+import errno
 import json
 from typing import Any
 
@@ -95,6 +96,20 @@ def test_a_removed_correction_brings_the_detections_back(corrector: Corrector) -
     assert corrector.get("corrections").json["corrections"] == []
     assert corrector.delete(1).status_code == 404
     assert corrector.get("annotations?corrected=true").data == corrector.get("annotations").data
+
+
+def test_a_full_disk_refuses_a_correction_and_its_removal(
+    corrector: Corrector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrector.put(1, [NEW])
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.storage.record_file.os.fsync", fail)
+        for answer in (corrector.put(4, []), corrector.delete(1)):
+            assert (answer.status_code, answer.json["code"]) == (507, "no_space")
 
 
 def test_a_form_has_the_boxes_as_json_text(client: FlaskClient, headers: dict[str, str], done: str) -> None:
