@@ -60,7 +60,7 @@ class Repeating(threading.Thread):
 
 
 class Monitor(Repeating):
-    """Polls the files of the service, to see when a file is written and whether it is written twice.
+    """Polls the records and results of the service, to see when one is written and whether it is written twice.
 
     Attributes:
         saved_again: Number of repeated records, by kind and file.

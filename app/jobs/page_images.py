@@ -78,9 +78,8 @@ def _find(storage: Storage, job_id: str, origin: str, number: str) -> Path:
     folder = storage.job(job_id)
     is_number = re.fullmatch("[1-9][0-9]{0,6}", number, re.ASCII)
     record = folder.pages.find(int(number)) if is_number else None
-    file = (record or {}).get("file")
-    path = storage.images(origin) / (file or "")
-    if not file or not path.exists():
+    path = storage.images(origin) / record["file"] if record and record["file"] else None
+    if path is None or not path.exists():
         raise _explain_missing(job_id, number)
     return path
 

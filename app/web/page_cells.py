@@ -60,9 +60,7 @@ def _load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:
     """
     if job.finished and folder.annotations_json.exists():
         return [*parse_json(folder.annotations_json.read_bytes())]
-    outcomes = {
-        record["number"]: _parse_fetched(record) for record in folder.pages.load().values() if not record["file"]
-    }
+    outcomes = {number: _parse_fetched(record) for number, record in folder.pages.load().items() if not record["file"]}
     outcomes |= {number: parse_page(record) for number, record in folder.detections.load().items()}
     count = max([*outcomes, job.total if job.coverage or outcomes else 0], default=0)
     return [outcomes.get(number) for number in range(1, count + 1)]

@@ -200,8 +200,8 @@ def test_an_interrupted_download_resumes(run: Run, document: Path) -> None:
     with pytest.raises(LeaseLost):
         run.download(stop_after(2))
     images = run.storage.images(run.request.manifest_url)
-    written = {path: path.stat().st_mtime_ns for path in images.glob("*.image")}
-    assert load_fetched(run.folder)
+    written = {path: path.stat().st_mtime_ns for path in (images / str(page.file) for page in load_fetched(run.folder))}
+    assert written
     run.download()
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert {page.number for page in load_fetched(run.folder)} == {1, 2, 3, 4}
