@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bench.synthesis.beds import lay_on_bed
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
+from bench.synthesis.handwriting import set_letter
 from bench.synthesis.ink import Array, draw_ink
-from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_line, draw_tailpiece
+from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_frame, draw_line, draw_tailpiece
 from bench.synthesis.setting import Box, Place, Setting
 from bench.synthesis.sheets import Cut, Sheet, choose_cut
 from bench.synthesis.wear import age
@@ -77,6 +79,19 @@ def set_fleuron(s: Setting, cuts: Sequence[Cut]) -> None:
     s.place(s.fit(draw_fleuron(s.rng), s.size[0] * s.rng.uniform(0.05, 0.16)), s.below)
 
 
+def set_frame(s: Setting, cuts: Sequence[Cut]) -> None:
+    """Place a frame of type around the text. It is not an illustration."""
+    left, top, right, bottom = s.block
+    out, broad = int(s.size[0] * s.rng.uniform(0.02, 0.08)), int(s.size[0] * 0.04)
+    x, y = max(2, left - out), max(2, top - out)
+    frame = draw_frame(s.rng, min(s.size[0] - 2, right + out) - x, min(s.size[1] - 2, bottom + out) - y)
+    end_x, end_y = x + frame.shape[1], y + frame.shape[0]
+    upper_and_lower = (x, y, end_x, y + broad), (x, end_y - broad, end_x, end_y)
+    left_and_right = (x, y, x + broad, end_y), (end_x - broad, y, end_x, end_y)
+    if not any(map(s.is_taken, (*upper_and_lower, *left_and_right))):
+        draw_ink(s.page, frame, x, y)
+
+
 def set_title(s: Setting, cuts: Sequence[Cut]) -> None:
     """Place a title in large type, mostly with an ornament in front of it."""
     width, height = s.size
@@ -114,6 +129,8 @@ STEPS: dict[Step, tuple[float, float]] = {
     set_leaves: (0.08, 0.1),
     set_arabic: (0.06, 0.1),
     set_greek: (0.04, 0.06),
+    set_letter: (0.08, 0.2),
+    set_frame: (0.12, 0.02),
 }
 
 
@@ -146,8 +163,10 @@ def finish_page(s: Setting, name: str, back: Array) -> Sheet:
         back: Another page, ``(h, w, 3)`` uint8, which may show through from the back.
     """
     page = age(s.page, back.astype(np.float32), s.rng)
-    boxes = [box for box in s.boxes if is_visible(page, box)]
-    return Sheet(name, page.astype(np.uint8), np.array(boxes, float).reshape(-1, 4))
+    boxes = np.array([box for box in s.boxes if is_visible(page, box)], float).reshape(-1, 4)
+    if s.rng.random() < 0.15:
+        page, boxes = lay_on_bed(page, boxes, s.rng)
+    return Sheet(name, page.astype(np.uint8), boxes)
 
 
 def is_visible(page: Array, box: Box) -> bool:

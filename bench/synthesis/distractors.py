@@ -9,9 +9,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from bench.synthesis.handwriting import draw_signature
 from bench.synthesis.ink import BLACK, BLUE, BROWN, GREEN, RED, YELLOW, Array, clear, colour_mask, draw_ink, resize
 from bench.synthesis.letters import ALPHABET, SERIFS, draw_letters, make_words
-from bench.synthesis.ornaments import LEAVES, draw_glyph
+from bench.synthesis.ornaments import LEAVES, draw_glyph, draw_large_type
 
 
 def draw_initial(rng: np.random.Generator, side: int) -> Array:
@@ -80,7 +81,7 @@ def draw_stamp(rng: np.random.Generator, side: int) -> Array:
         np.maximum(spot, letter[: spot.shape[0], : spot.shape[1]], out=spot)
     word = draw_letters(make_words(rng, 1)[:4], 18, "DejaVuSerif-Bold.ttf")[:40, :60]
     mask[50 : 50 + word.shape[0], 60 - word.shape[1] // 2 : 60 - word.shape[1] // 2 + word.shape[1]] = word
-    colour = (RED, RED, RED, BLACK, BLUE)[rng.integers(5)]
+    colour = (RED, RED, BLACK, BLUE, BLUE)[rng.integers(5)]
     turn = cv2.getRotationMatrix2D(middle, rng.uniform(-40, 40), 1)
     return resize(colour_mask(cv2.warpAffine(mask, turn, (120, 120)), colour, rng.uniform(0.4, 0.9)), side, side)
 
@@ -159,7 +160,7 @@ def _draw_any(rng: np.random.Generator, width: int, height: int) -> tuple[Array,
     Returns:
         Its ink, and whether the page must be cleared under it.
     """
-    kind = rng.choice(7, p=(0.42, 0.18, 0.1, 0.1, 0.08, 0.07, 0.05))
+    kind = rng.choice(9, p=(0.34, 0.14, 0.14, 0.08, 0.07, 0.06, 0.04, 0.06, 0.07))
     if kind == 0:
         side = max(8, int(height * rng.choice([0.015, 0.022, 0.03, 0.045, 0.06, 0.09])))
         return draw_initial(rng, side), bool(rng.random() < 0.7)
@@ -178,4 +179,8 @@ def _draw_any(rng: np.random.Generator, width: int, height: int) -> tuple[Array,
     if kind == 5:
         vine = draw_vine(rng, int(height * rng.uniform(0.2, 0.8)), int(width * rng.uniform(0.03, 0.1)))
         return (vine.transpose(1, 0, 2) if rng.random() < 0.3 else vine)[:, :width], False
+    if kind == 7:
+        return draw_signature(rng, int(width * rng.uniform(0.15, 0.5)), height * rng.uniform(0.008, 0.03)), False
+    if kind == 8:
+        return draw_large_type(rng, int(height * rng.uniform(0.02, 0.06)))[:, :width], True
     return draw_table(rng, int(width * rng.uniform(0.25, 0.7)), int(height * rng.uniform(0.1, 0.5))), True

@@ -91,6 +91,31 @@ def draw_tailpiece(rng: np.random.Generator) -> Array:
     return _ink(np.vstack(rows), rng)
 
 
+def draw_frame(rng: np.random.Generator, width: int, height: int) -> Array:
+    """Return the ink of a frame around a page: pieces of type on its four sides. A frame is not an illustration."""
+    broad = max(6, int(width * rng.uniform(0.012, 0.035)))
+    tile = cv2.resize(_tile(rng), (broad, broad), interpolation=cv2.INTER_AREA)
+    mask: Array = np.zeros((height, width), np.float32)
+    row = np.tile(tile, (1, width // broad + 1))[:, :width]
+    column = np.rot90(np.tile(tile, (1, height // broad + 1))[:, :height])
+    mask[:broad], mask[-broad:] = row, row[::-1]
+    mask[:, :broad], mask[:, -broad:] = column, column[:, ::-1]
+    if rng.random() < 0.4:
+        inner = broad + int(rng.integers(2, 6))
+        cv2.rectangle(mask, (inner, inner), (width - inner, height - inner), 1, int(rng.integers(1, 3)))
+    return _ink(mask, rng)
+
+
+def draw_large_type(rng: np.random.Generator, height: int) -> Array:
+    """Return the ink of a word in outlined, hatched or shaded type, which is not an illustration."""
+    letters = np.pad(draw_letters(make_words(rng, 1), height, "DejaVuSerif-Bold.ttf"), 4)
+    grown = cv2.dilate(letters, np.ones((3, 3)))
+    y = np.arange(letters.shape[0])[:, None]
+    hatched = letters * (np.sin(y * rng.uniform(0.8, 2.5)) > rng.uniform(-0.5, 0.5))
+    shaded = np.maximum(grown - letters, np.roll(letters, (2, 2), (0, 1)) * (1 - letters))
+    return _ink((np.maximum(hatched, grown - letters), shaded, grown)[rng.integers(3)].astype(np.float32), rng)
+
+
 def _tile(rng: np.random.Generator) -> Array:
     """Return the mask of one piece of type, 40 by 40 pixels."""
     glyph, gap = draw_glyph(rng, TYPES), int(rng.integers(0, 8))

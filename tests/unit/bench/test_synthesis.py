@@ -9,10 +9,12 @@ import pytest
 
 from app.detection.boxes import compute_iou
 from app.training.intervals import name_document
-from bench.synthesis.composition import STEPS, is_visible, set_page, set_title
+from bench.synthesis.beds import lay_on_bed
+from bench.synthesis.composition import STEPS, is_visible, set_frame, set_page, set_title
 from bench.synthesis.diagrams import draw_diagram
 from bench.synthesis.distractors import add_distractors, rubricate
 from bench.synthesis.drawings import draw_photograph, draw_plant, draw_roundel, draw_survey
+from bench.synthesis.handwriting import set_letter
 from bench.synthesis.ink import colour_mask, draw_ink, estimate_paper, extract_ink
 from bench.synthesis.ornaments import draw_band, draw_fleuron, draw_tailpiece
 from bench.synthesis.setting import Setting
@@ -23,7 +25,7 @@ from bench.synthesis.writing import synthesise, write_systems
 from bench.synthesis.writing_systems import WRITING_SYSTEMS
 
 PAPER = (230, 220, 200)
-TEXTS = (set_title, set_title_page, set_newspaper, *WRITING_SYSTEMS)
+TEXTS = (set_title, set_title_page, set_newspaper, set_letter, set_frame, *WRITING_SYSTEMS)
 PICTURE = (150, 500, 350, 650)
 
 
@@ -123,7 +125,7 @@ def test_illustrations_do_not_cover_each_other() -> None:
         overlaps = compute_iou(page.boxes, page.boxes)
         assert not overlaps[~np.eye(len(overlaps), dtype=bool)].any()
         assert (page.boxes >= 0).all()
-        assert (page.boxes <= [500, 800, 500, 800]).all()
+        assert (page.boxes <= [*page.pixels.shape[1::-1]] * 2).all()
 
 
 def test_distractors_do_not_cover_illustrations() -> None:
@@ -217,3 +219,29 @@ def test_pages_of_other_systems_are_documents_and_reproducible(pages: Path, tmp_
     assert len({name_document(path.name) for path in written}) == 8
     for path in written:
         assert path.read_bytes() == (tmp_path / "two" / "images" / "val" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("step", [set_letter, set_frame])
+def test_writing_and_frames_are_drawn_and_are_no_illustrations(step) -> None:
+    s = Setting(np.full((800, 500, 3), PAPER, np.float32), [], np.random.default_rng(1))
+    step(s, [])
+    assert not s.boxes
+    assert (extract_ink(s.page, s.paper).min(axis=2) < 0.8).sum() > 500
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_page_on_a_bed_keeps_its_illustrations(seed: int) -> None:
+    page = draw_page(picture=True)
+    x1, y1, x2, y2 = PICTURE
+    page[y1:y2, x1:x2] = (250, 10, 10)
+    bed, boxes = lay_on_bed(page, np.array([PICTURE], float), np.random.default_rng(seed))
+    assert max(bed.shape[:2]) == 800
+    assert (bed >= 0).all()
+    assert (bed <= 255).all()
+    ys, xs = np.nonzero(np.abs(bed - (250, 10, 10)).max(axis=2) < 9)
+    assert np.abs(boxes[0] - (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).max() <= 2
+
+
+def test_a_page_without_illustrations_may_lie_on_a_bed() -> None:
+    bed, boxes = lay_on_bed(draw_page(), np.empty((0, 4)), np.random.default_rng(3))
+    assert (boxes.shape, bed.dtype) == ((0, 4), np.float32)
