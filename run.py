@@ -55,7 +55,8 @@ def main() -> None:
         return
     if path := os.environ.get("SCRIPT_NAME", "").rstrip("/"):
         os.environ["SCRIPT_NAME"] = read_prefix(path) or sys.exit("SCRIPT_NAME must be a path such as /extractor.")
-    address = f"{settings.api_host}:{settings.api_port}"
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host  # IPv6
+    address = f"{host}:{settings.api_port}"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", address, *GUNICORN_OPTIONS, "app.app:app"])
 
 

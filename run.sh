@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # The processes of the service connect to each other directly, not through a proxy.
-export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
+export NO_PROXY="127.0.0.1,localhost,::1${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost,::1${no_proxy:+,$no_proxy}"
 
 say() { if [[ -t 1 ]]; then printf '\033[1m▸ %s\033[0m\n' "$*"; else printf '▸ %s\n' "$*"; fi; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -65,7 +65,17 @@ setup_key() {
     fi
 }
 
+# New packages and tables would not fit the code of a running service.
+check_stopped() {
+    local data
+    data=$(setting data_folder 2>/dev/null) || return 0 # nothing is installed yet, or not all packages
+    if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
+        fail "The service is already running (process $(<"$data/supervisor.pid")): stop it first."
+    fi
+}
+
 setup() {
+    check_stopped
     setup_packages
     setup_settings
     setup_key
@@ -93,10 +103,9 @@ serve() {
     data=$(setting data_folder)
     host=$(setting api_host)
     port=$(setting api_port)
-    url="http://$host:$port"
-    if [[ -S $data/supervisor.sock ]] && venv/bin/supervisorctl -s "unix://$data/supervisor.sock" pid &>/dev/null; then
-        fail "The service is already running (process $(<"$data/supervisor.pid")): stop it first."
-    fi
+    if [[ $host == *:* ]]; then host="[$host]"; fi # IPv6
+    url="http://$host:$port${SCRIPT_NAME:+/${SCRIPT_NAME#/}}"
+    url=${url%/}
     if api_answers "$url"; then fail "Another program is using $url: stop it, or set another API_PORT in .env."; fi
     broker=$(venv/bin/python -m app.workers.broker check)
     say "Starting the workers and the API (broker: $broker$([[ $broker == absent ]] && echo ", starting one"))"

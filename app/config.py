@@ -51,7 +51,7 @@ class Settings(BaseSettings):
 
     # Addresses
     celery_broker_url: str = "redis://localhost:6379"
-    api_host: str = "127.0.0.1"
+    api_host: Annotated[str, AfterValidator(lambda host: host.strip("[]"))] = "127.0.0.1"
     api_port: int = Field(5000, ge=1, le=65535)
     proxies: int = Field(0, ge=0, le=9)
     debug: bool = False

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from app.command_line.outcome import show_progress
-from app.command_line.workspace import Workspace, build_config, choose_size
+from app.command_line.workspace import Workspace, choose_size
 from app.detection.annotations import AnnotatedPage
 from app.detection.parts import choose_grid, choose_side
 from app.detection.weights import Weights
@@ -26,6 +26,7 @@ from app.pipelines.image_cache import ImageCache
 from app.sources.documents import store_path
 from app.sources.listing import Kind, ListedPage, Listing
 from app.sources.local_pages import LocalPages
+from app.sources.page_files import OWN_FOLDER, list_files
 from app.storage import JobFolder, build_key, write_atomic
 
 _HEAD = 1000
@@ -134,7 +135,7 @@ class DocumentReader:
             WeightsError: The weights cannot be used.
         """
         with show_progress(f"Detecting {document.manifest.ref}") as report:
-            detector = self._workspace.load_detector(self._weights, build_config(self._workspace.settings, self._size))
+            detector = self._workspace.load_detector(self._weights, self._size)
             work.detect(document.request, document.images, document.folder, detector, report)
 
     def open_cache(self, document: Document) -> ImageCache:
@@ -178,7 +179,7 @@ def _compute_digest(path: Path) -> str:
         raise RequestError(f"{path} does not exist: name a URL, a file or a folder.")
     if not path.is_file() and not path.is_dir():  # a device may be endless
         raise RequestError(f"{path} is neither a file nor a folder: name one.")
-    files = sorted(each for each in path.resolve().rglob("*") if each.is_file()) if path.is_dir() else [path.resolve()]
+    files = list_files(path.resolve()) if path.is_dir() else [path.resolve()]
     for each in files:
         if re.search("[\ud800-\udfff]", str(each)):
             raise RequestError(f"{each} has a name that is not valid text: rename the file.")
@@ -191,7 +192,7 @@ def _compute_digest(path: Path) -> str:
 
 def _store(path: Path, folder: JobFolder) -> None:
     """Take a file or a folder as a document. An image is a document of one page."""
-    if (path / ".extractor").is_dir():
+    if (path / OWN_FOLDER).is_dir():
         raise RequestError(f"{path} has results of this program: name the document itself.")
     folder.path.mkdir(parents=True, exist_ok=True)
     if path.is_file():

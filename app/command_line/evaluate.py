@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,7 @@ import click
 from app.command_line.options import model_option, out_option
 from app.command_line.outcome import DONE, INCOMPLETE, Outcome, format_examples, report_outcome, show_progress
 from app.errors import RequestError
-from app.sources.names import is_hidden
+from app.sources.page_files import list_files
 from app.storage.archives import open_archive
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def evaluate(dataset: Path, out: Path, model: str, split: str | None, yaml: Path
 
     DATASET is a folder or a zip file with pages and labels, in YOLO, COCO or another format of docs/training.md.
 
-    The output folder gets report.json, curve.png, and images/ with the true and the detected boxes of each page.
+    The output folder gets report.json, curve.png, and images/ with the true and the detected boxes of up to 200 pages.
     """
     from app.command_line.workspace import choose_size, find_weights, open_workspace
     from app.jobs.requests import EvaluationRequest
@@ -95,9 +95,8 @@ def _open_dataset(workspace: "Workspace", path: Path, yaml: Path | None) -> "Ite
 def _pack(path: Path, packed: IO[bytes]) -> None:
     """Pack the files of a folder, so that it is checked like a zip file."""
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-        for each in sorted(path.rglob("*")):
-            if each.is_file() and not is_hidden(PurePosixPath(each.relative_to(path))):
-                archive.write(each, each.relative_to(path))
+        for each in list_files(path):
+            archive.write(each, each.relative_to(path))
     packed.seek(0)
 
 

@@ -21,13 +21,13 @@ from app.config import Settings
 from app.detection.weights import ModelStore, Weights, isolate_ultralytics
 from app.detection.weights_description import DEFAULT_SIZE, describe
 from app.errors import RequestError
+from app.sources.page_files import OWN_FOLDER
 from app.storage import Storage, write_atomic
 
 if TYPE_CHECKING:
-    from app.detection.detector import Detector, DetectorConfig
+    from app.detection.detector import Detector
     from app.iiif.fetch import Fetcher
 
-OWN_FOLDER = ".extractor"
 # The program runs for the person at this machine, who may open any address. A service must refuse private ones.
 _ANY_ADDRESS = frozenset({"0.0.0.0/0", "::/0"})
 # A server on this machine needs no pause between two requests.
@@ -62,16 +62,20 @@ class Workspace:
         policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
         return Fetcher(policy, HostLimits(rules), AddressGuard(_ANY_ADDRESS), ca_bundle=s.ca_bundle)
 
-    def load_detector(self, weights: Weights, config: "DetectorConfig") -> "Detector":
+    def load_detector(self, weights: Weights, size: int) -> "Detector":
         """Load the detector of a weights file.
+
+        Args:
+            weights: Weights file.
+            size: Longer side of the network's input, in pixels.
 
         Raises:
             WeightsError: The file cannot be used.
         """
         isolate_ultralytics(self.storage.root / "ultralytics")
-        from app.detection.loading import load_detector
+        from app.detection.loading import build_config, load_detector
 
-        return load_detector(weights, config, self.storage.trials)
+        return load_detector(weights, build_config(self.settings, size), self.storage.trials)
 
     def name_result(self, source: str, label: str) -> Path:
         """Return the folder for the result of a source. A later run gets the same folder.
@@ -137,18 +141,3 @@ def find_weights(settings: Settings, name: str) -> Weights:
 def choose_size(settings: Settings, weights: Weights) -> int:
     """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
     return settings.model_size or describe(weights).input_size or DEFAULT_SIZE
-
-
-def build_config(settings: Settings, size: int) -> "DetectorConfig":
-    """Return the configuration of a detector, as that of a worker.
-
-    Args:
-        settings: Settings of this installation.
-        size: Longer side of the network's input, in pixels.
-    """
-    from app.detection.detector import DetectorConfig
-    from app.detection.precision import Precision
-
-    s = settings
-    precision = Precision(s.precision)
-    return DetectorConfig(size, s.confidence, batch_size=s.batch_size, device=s.device, precision=precision, streams=0)

@@ -1,8 +1,8 @@
 """Queries of jobs and their deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import aliased, selectinload
 
 from app.database.sessions import Database
@@ -38,11 +38,26 @@ class JobQueries:
             raise NotFound(f"There is no job {job_id[:40]!r} of yours.")
         return job
 
-    def list_recent(self, app_id: int, state: State | None = None, limit: int = 50) -> Sequence[Job]:
-        """Return the jobs of a client app, newest first."""
-        query = select(Job).where(Job.app_id == app_id).order_by(Job.created.desc(), Job.id).limit(limit)
+    def list_recent(
+        self, app_id: int, state: State | None = None, limit: int = 50, *, kind: str = "", offset: int = 0
+    ) -> Sequence[Job]:
+        """Return the jobs of a client app, newest first.
+
+        Args:
+            app_id: ID of the client app.
+            state: Only jobs in this state.
+            limit: Largest number of jobs.
+            kind: Only jobs of this kind.
+            offset: Number of newer jobs that are left out.
+        """
+        chosen = select(Job).where(*_build_conditions(app_id, state, kind)).order_by(Job.created.desc(), Job.id)
         with self.database.session() as session:
-            return session.scalars(query.where(Job.state == state) if state else query).all()
+            return session.scalars(chosen.limit(limit).offset(offset)).all()
+
+    def count(self, app_id: int, state: State | None = None, kind: str = "") -> int:
+        """Return the number of jobs of a client app, in a state or of a kind."""
+        with self.database.session() as session:
+            return session.scalar(select(func.count(Job.id)).where(*_build_conditions(app_id, state, kind))) or 0
 
     def list_parts(self, job: Job) -> Sequence[Job]:
         """Return the jobs of a collection, in the order of its manifests."""
@@ -125,3 +140,12 @@ class JobQueries:
             for job_id, status, count in session.execute(rows.group_by(Delivery.job_id, Delivery.status)):
                 counts[job_id][status] = count
         return counts
+
+
+def _build_conditions(app_id: int, state: State | None, kind: str) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions of the jobs of a client app, in a state or of a kind."""
+    yield Job.app_id == app_id
+    if state:
+        yield Job.state == state
+    if kind:
+        yield Job.kind == kind

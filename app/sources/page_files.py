@@ -15,6 +15,18 @@ from app.sources.names import claims_image, is_hidden, name_pages, sort_naturall
 from app.storage.archives import Archive, Member, open_archive
 
 _HEAD = 1000
+# Folder of the command line in each of its output folders.
+OWN_FOLDER = ".extractor"
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files in a folder and its subfolders, sorted by path.
+
+    Output folders of the command line in it are left out, and so are files of the operating system.
+    """
+    results = {own.parent for own in folder.rglob(OWN_FOLDER)}
+    visible = (path for path in folder.rglob("*") if not is_hidden(PurePosixPath(path.relative_to(folder))))
+    return sorted(path for path in visible if path.is_file() and results.isdisjoint(path.parents))
 
 
 class PageFiles(Protocol):
@@ -110,9 +122,8 @@ class FolderPages:
         Raises:
             ManifestError: The folder has no images.
         """
-        relative = (PurePosixPath(path.relative_to(self._root)) for path in self._root.rglob("*") if path.is_file())
-        visible = [path for path in relative if not is_hidden(path)]
-        found = [path for path in visible if claims_image(path) or find_format(self._read(path, _HEAD))]
+        files = (PurePosixPath(path.relative_to(self._root)) for path in list_files(self._root))
+        found = [path for path in files if claims_image(path) or find_format(self._read(path, _HEAD))]
         if not found:
             raise ManifestError(f"{self._root} has no images: name a folder with JPEG, PNG or TIFF files.")
         return _list_in_order(found)

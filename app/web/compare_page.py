@@ -21,8 +21,8 @@ from app.web.search_page import list_backbones
 @pages.get("/compare")
 def show_comparison_form() -> ResponseReturnValue:
     """Show the finished detections to choose from."""
-    jobs = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED)
-    rows = [build_row(job) for job in jobs if job.kind == DETECTION.name]
+    jobs = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED, kind=DETECTION.name)
+    rows = [*map(build_row, jobs)]
     # The documents of the latest comparison can then be searched together with the new ones.
     return render_template("compare.html", rows=rows, models=[*BACKBONES], default=list_backbones()[0])
 

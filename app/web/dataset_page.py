@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import flash, g, redirect, render_template, url_for
@@ -16,7 +17,7 @@ from app.web.rendering import pages
 DEFAULT_EPOCHS = 30
 # The split that a training evaluates on.
 HELD_OUT = "val"
-# Jobs among which the trainings and evaluations of a data set are found.
+# Number of newest trainings, and of newest evaluations, that are searched for a data set.
 REMEMBERED = 1000
 
 
@@ -40,7 +41,8 @@ def list_datasets() -> ResponseReturnValue:
     """Show the data sets of the client app."""
     answer: Any = uploads.list_datasets()
     datasets, services = answer.get_json()["datasets"], current_services
-    jobs = services.jobs.list_recent(g.client.id, None, REMEMBERED)
+    recent = partial(services.jobs.list_recent, g.client.id, None, REMEMBERED)
+    jobs = sorted([*recent(kind=TRAINING.name), *recent(kind=EVALUATION.name)], key=lambda job: -job.created)
     rows = {each["name"]: [row for job in jobs for row in _list_rows(job, each["name"])] for each in datasets}
     return render_template(
         "datasets.html",

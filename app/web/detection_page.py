@@ -24,7 +24,7 @@ from app.routes.search import submit_search
 from app.services import current_services
 from app.web.correction_page import can_correct, list_classes, propose_name
 from app.web.job_list import build_row
-from app.web.page_cells import WAITING, list_cells
+from app.web.page_cells import WAITING, find_least_confidence, find_page, list_cells
 from app.web.rendering import load_texts, pages, read_offset, send_as
 from app.web.search_page import lead_to_matches, list_backbones
 
@@ -74,7 +74,7 @@ def show_detection(job: Job, frame: dict[str, Any]) -> str:
         failed_pages=[cell.page for cell in cells if cell.page and cell.status == PageStatus.FAILED],
         formats=[*FORMATS],
         dataset_name=propose_name(job),
-        threshold=current_services.settings.confidence,
+        threshold=find_least_confidence(cell.page for cell in cells),
     )
 
 
@@ -102,7 +102,7 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
         previous_found=next((other for other in reversed(others) if other < number), None),
         service=service if service and service.level else None,
         crop_urls=[exported.build_crop_url(box) for box in cell.boxes] if exported else [],
-        threshold=current_services.settings.confidence,
+        threshold=find_least_confidence([cell.page]),
         models=list_backbones(),
         boxes=[{"xywh": box.xywh, "class_name": box.class_name} for box in cell.boxes],
         can_correct=cell.page is not None and can_correct(job, cell.page),
@@ -114,9 +114,10 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
 def show_illustrations(job_id: str) -> ResponseReturnValue:
     """Show all illustrations of a document on one sheet."""
     job = _find_detection(job_id)
+    cells = list_cells(job)
     crops = [
         Crop(cell.page, index, box, cell.correction.at if cell.correction else None)
-        for cell in list_cells(job)
+        for cell in cells
         if cell.page
         for index, box in enumerate(cell.page.boxes, 1)
     ]
@@ -133,7 +134,7 @@ def show_illustrations(job_id: str) -> ResponseReturnValue:
         offset=offset,
         step=SHOWN_CROPS,
         sort=order,
-        threshold=current_services.settings.confidence,
+        threshold=find_least_confidence(cell.page for cell in cells),
     )
 
 
@@ -153,8 +154,7 @@ def download_annotations(job_id: str) -> ResponseReturnValue:
 def search_region(job_id: str, number: int) -> ResponseReturnValue:
     """Search for a region of a page, which is cut from the cached image. Its field ``xywh`` is in full-size pixels."""
     job = _find_detection(job_id)
-    cells = list_cells(job)
-    page = cells[number - 1].page if 1 <= number <= len(cells) else None
+    page = find_page(job, number)
     if page is None or not page.width or not page.height:
         raise NotFound(f"Job {job_id} has no page {number} with an image.")
     search = read(SearchRequest, {"model": request.form.get("model"), "xywh": request.form.get("xywh")})

@@ -13,7 +13,7 @@ from app.jobs.pairs import ComparisonResult
 from app.jobs.requests.detection_request import name_origin
 from app.routes.jobs import find_job, find_job_of_kind
 from app.services import current_services
-from app.web.page_cells import list_cells
+from app.web.page_cells import find_page
 from app.web.rendering import pages
 from app.web.similarity_page import read_image
 
@@ -38,8 +38,7 @@ def show_thumbnail(job_id: str, number: str) -> ResponseReturnValue:
 def show_crop(job_id: str, number: int, index: int) -> ResponseReturnValue:
     """Return an illustration, cut from the cached image."""
     job = find_job_of_kind(job_id, DETECTION, "pages")
-    cells = list_cells(job)
-    page = cells[number - 1].page if 1 <= number <= len(cells) else None
+    page = find_page(job, number)
     if page is None or not page.width or not page.height or not 1 <= index <= len(page.boxes):
         raise NotFound(f"Job {job_id} has no illustration {index} on page {number}.")
     size, box = (page.width, page.height), page.boxes[index - 1].xywh

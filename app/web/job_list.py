@@ -1,6 +1,7 @@
 """The list of all jobs, and the form that starts a detection."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import flash, g, redirect, render_template, request, url_for
@@ -15,7 +16,7 @@ from app.jobs.states import FINISHED
 from app.routes import submissions
 from app.routes.jobs import format_events
 from app.services import current_services
-from app.web.rendering import load_texts, pages
+from app.web.rendering import load_texts, pages, read_offset
 
 # Jobs on a page of the list.
 LISTED = 100
@@ -47,20 +48,28 @@ class JobRow:
 @pages.get("/jobs")
 def list_jobs() -> ResponseReturnValue:
     """Show the jobs of the client app, newest first, and the form for a new one."""
-    state = request.args.get("state", "")
-    chosen = State(state) if state in [*State] else None
-    jobs = current_services.jobs.list_recent(g.client.id, chosen, LISTED)
-    kind = request.args.get("kind", "")
-    shown = [build_row(job) for job in jobs if not kind or job.kind == kind]
+    state, kind = _read_choice()
+    total = current_services.jobs.count(g.client.id, state, kind)
+    offset = min(read_offset(), max(total - 1, 0))
     return render_template(
         "jobs.html",
-        rows=shown,
+        rows=[*map(build_row, current_services.jobs.list_recent(g.client.id, state, LISTED, kind=kind, offset=offset))],
+        total=total,
+        offset=offset,
+        step=LISTED,
         states=[*State],
         kinds=[*KINDS],
         chosen={"state": state, "kind": kind},
         models=[*current_services.models.list_weights()],
         form=request.args,
     )
+
+
+def _read_choice() -> tuple[State | None, str]:
+    """Return the state and the kind of jobs in the query."""
+    state = request.args.get("state", "")
+    kind = request.args.get("kind", "")
+    return State(state) if state in [*State] else None, kind if kind in KINDS else ""
 
 
 @pages.post("/jobs")
@@ -86,9 +95,14 @@ def _keep_form() -> ResponseReturnValue:
 
 @pages.get("/jobs/events")
 def follow_jobs() -> ResponseReturnValue:
-    """Return the progress of the jobs as events."""
-    jobs = current_services.jobs.list_recent(g.client.id, None, LISTED)
-    return format_events([describe_progress(job) for job in jobs])
+    """Return the progress of the listed jobs as events.
+
+    A job that has left the chosen state is among them if it is one of the newest.
+    """
+    state, kind = _read_choice()
+    recent = partial(current_services.jobs.list_recent, g.client.id, limit=LISTED, kind=kind)
+    jobs = {job.id: job for job in [*recent(state=None), *recent(state=state, offset=read_offset())]}
+    return format_events([*map(describe_progress, jobs.values())])
 
 
 def describe_progress(job: Job) -> dict[str, Any]:
@@ -101,7 +115,7 @@ def describe_progress(job: Job) -> dict[str, Any]:
         "state_name": names[job.state],
         "done": job.done,
         "total": job.total,
-        "summary": row.summary,
+        "summary": row.summary or job.error_message or "",
         "failed": row.failed,
         "finished": row.is_finished,
     }

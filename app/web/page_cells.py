@@ -1,6 +1,7 @@
 """The pages of a detection job with their detections and corrections, also while the job runs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,21 @@ def list_cells(job: Job) -> list[Cell]:
         Cell(number, pages[number].status if page else WAITING, pages.get(number), corrections.get(number))
         for number, page in enumerate(found, 1)
     ]
+
+
+def find_least_confidence(pages: Iterable[AnnotatedPage | None]) -> float:
+    """Return the lowest value of the slider, which hides no box. The setting may have been lower at the detection."""
+    found = (math.floor(100 * box.confidence) / 100 for page in pages if page for box in page.boxes)
+    return min([current_services.settings.confidence, *found])
+
+
+def find_page(job: Job, number: int) -> AnnotatedPage | None:
+    """Return a page of a detection job with its correction. The other pages are parsed only if it was not detected."""
+    folder = current_services.storage.job(job.id)
+    if record := folder.detections.find(number):
+        corrections = load_corrections(folder) if job.finished else {}
+        return apply_corrections([parse_page(record)], corrections)[0]
+    return next((cell.page for cell in list_cells(job) if cell.number == number), None)
 
 
 def _load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:

@@ -66,8 +66,8 @@ def show_matches(job: Job, frame: dict[str, Any]) -> str:
 
 def list_backbones() -> list[str]:
     """Return the backbones of the latest comparisons of the client app: only their documents can be searched."""
-    jobs = current_services.jobs.list_recent(g.client.id, None, REMEMBERED)
-    models = dict.fromkeys(job.request["model"] for job in jobs if job.kind == SIMILARITY.name)
+    jobs = current_services.jobs.list_recent(g.client.id, None, REMEMBERED, kind=SIMILARITY.name)
+    models = dict.fromkeys(job.request["model"] for job in jobs)
     return [*models] or [DEFAULT_BACKBONE]
 
 
@@ -89,7 +89,7 @@ def _describe(match: dict[str, Any], job_id: str) -> FoundImage:
     documents = current_services.jobs.find(job_id, g.client.id).request["documents"]
     document = ComparisonResult(current_services.storage.job(job_id), documents).load_document(match["document"])
     name = match["image"]["name"]
-    if document is None or name not in document.names or not document.sizes:
+    if document is None or name not in document.names:
         return FoundImage(match, "", None)
     size = document.sizes[document.names.index(name)]
     side = Side(document.doc_id, name, match["image"]["url"], size, match["region_2"])

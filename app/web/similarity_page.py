@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import render_template, request
+from flask import Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
+from app.exports.pair_tables import format_groups
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pair_pictures import NamedImage, find_verified, invert
 from app.jobs.pairs import ComparisonResult, Pair, find_pairs, list_pairs, name_pair
@@ -21,7 +22,7 @@ from app.similarity.verified_pairs import Region, Verdict, Verification
 from app.web.job_list import build_row
 from app.web.rendering import pages, read_offset, send_as
 
-SHOWN_PAIRS, SHOWN_GROUPS = 30, 20
+SHOWN_PAIRS, SHOWN_GROUPS, SHOWN_MEMBERS = 30, 20, 60
 # The matrix of documents is left out for more documents: it would be too large to read.
 MOST_IN_MATRIX = 30
 
@@ -80,9 +81,9 @@ def show_comparison(job: Job, frame: dict[str, Any]) -> str:
 def show_groups(job_id: str) -> ResponseReturnValue:
     """Show the groups of images that show the same block, as contact sheets."""
     job = _find_comparison(job_id)
-    if request.args.get("format") == "csv":
-        return image_groups.groups(job_id=job_id)
     groups = image_groups.list_groups(job)
+    if request.args.get("format") == "csv":
+        return Response(format_groups(groups), mimetype="text/csv")
     offset = read_offset()
     return render_template(
         "groups.html",
@@ -92,6 +93,7 @@ def show_groups(job_id: str) -> ResponseReturnValue:
         total=len(groups),
         offset=offset,
         step=SHOWN_GROUPS,
+        most=SHOWN_MEMBERS,
     )
 
 
@@ -163,8 +165,7 @@ def _build_card(pair: ScoredPair, a: ComparedDocument, b: ComparedDocument, tran
 
 
 def _build_side(document: ComparedDocument, place: int, region: Region | None) -> Side:
-    size = document.sizes[place] if document.sizes else (1, 1)
-    return Side(document.doc_id, document.names[place], document.urls[place], size, region)
+    return Side(document.doc_id, document.names[place], document.urls[place], document.sizes[place], region)
 
 
 def _find_side(result: ComparisonResult, image: NamedImage, region: Region | None) -> Side:

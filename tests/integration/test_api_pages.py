@@ -120,7 +120,7 @@ def test_every_code_of_an_error_is_explained() -> None:
         for name in find_names(row[0])
     }
     # These end neither a request nor a job: see the errors module.
-    assert codes - refusals - failures == {"bad_settings", "not_an_image", "result_gone", "lease_lost"}
+    assert codes - refusals - failures == {"bad_settings", "result_gone", "lease_lost"}
 
 
 @pytest.mark.parametrize("page", CLIENT_PAGES)

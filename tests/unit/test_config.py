@@ -65,6 +65,11 @@ def test_trusted_hosts_are_separated_by_spaces_or_commas(monkeypatch: pytest.Mon
     assert settings.trusted_addresses == {"images.lan", "10.1.0.0/16", "10.0.0.7:8000"}
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_the_host_may_be_an_address_of_ipv6(host: str) -> None:
+    assert Settings.load(api_host=host).api_host == "::1"
+
+
 def test_relative_folders_are_next_to_run_py() -> None:
     assert Settings.load(data_folder="elsewhere").data_folder == ROOT / "elsewhere"
 

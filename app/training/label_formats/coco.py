@@ -22,7 +22,7 @@ def is_coco(document: Any) -> bool:
 def parse_coco(document: Mapping[str, Any], name: str) -> list[AnnotatedImage]:
     """Return the labels of all images.
 
-    Boxes of crowds and boxes without an area are left out, as ultralytics does
+    Boxes without an area are left out, as ultralytics does
     (https://docs.ultralytics.com/reference/data/converter/).
 
     Args:
@@ -45,8 +45,6 @@ def parse_coco(document: Mapping[str, Any], name: str) -> list[AnnotatedImage]:
             raise RequestError(f"{place}: no image has the id {image_id[:40]!r}; correct or remove it.")
         if category_id not in categories:
             raise RequestError(f"{place}: no category has the id {category_id[:40]!r}; correct or remove it.")
-        if annotation.get("iscrowd") in (1, "1"):
-            continue
         image = images[image_id]
         size = read_size(image.get("width"), image.get("height"), f"{name}, image {image_id[:40]!r}")
         box = scale_box(categories[category_id], _find_edges(annotation, place), size, place)

@@ -148,6 +148,7 @@ function move(box, dx, dy) {
 svg.addEventListener("pointerdown", (event) => {
   if (event.button !== 0 || drag) return;
   event.preventDefault();
+  find("class-name").blur(); // a typed name belongs to the box that was selected so far
   const from = locate(event);
   const found = event.shiftKey ? null : pick(from); // with Shift, a box is drawn inside of another one
   svg.setPointerCapture(event.pointerId);

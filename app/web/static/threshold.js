@@ -1,9 +1,7 @@
 // The slider hides detections below a confidence. It changes the page only, not the result.
 
-const slider = document.querySelector("#threshold");
-
 function apply() {
-  const least = Number(slider.value);
+  const least = Number(document.querySelector("#threshold").value);
   document.querySelector('output[for="threshold"]').value = least.toFixed(2);
   for (const each of document.querySelectorAll("[data-confidence]")) {
     each.classList.toggle("off", Number(each.dataset.confidence) < least);
@@ -18,7 +16,14 @@ function apply() {
   }
 }
 
-if (slider) {
-  slider.closest("[hidden]").hidden = false;
-  slider.addEventListener("input", apply);
+// Also after the pages of an unfinished job were replaced, see live.js.
+function start() {
+  const slider = document.querySelector("#threshold");
+  if (!slider) return;
+  slider.closest(".threshold").hidden = false;
+  slider.oninput = apply;
+  apply();
 }
+
+document.addEventListener("refreshed", start);
+start();

@@ -65,6 +65,14 @@ def test_changed_files_are_detected_again(command: Run, pages: Path, tmp_path: P
     assert command(*arguments).facts["documents"][0]["coverage"]["detected"] == 2
 
 
+def test_results_inside_of_the_folder_are_no_pages(command: Run, pages: Path) -> None:
+    arguments = ("detect", pages, "--out", pages / "results", "--json")
+    for _ in range(2):
+        (document,) = command(*arguments).facts["documents"]
+        assert document["coverage"]["detected"] == 1
+        assert not document["coverage"]["failed"]
+
+
 def test_files_and_single_images_are_documents(command: Run, pages: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "ms-2.zip", "w") as archive:
         archive.write(pages / "p1.jpg", "a/p1.jpg")

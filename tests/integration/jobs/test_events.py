@@ -1,8 +1,6 @@
 """The events of a job, which are enqueued in the transaction of each change."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,8 +8,7 @@ from sqlalchemy import select, update
 
 from app.database.tables import Delivery, Job
 from app.errors import LeaseLost, ManifestError
-from app.jobs import DetectionRequest, Jobs, State
-from app.jobs.description import JobEvents
+from app.jobs import DetectionRequest, Jobs, State, description
 from app.jobs.states import DOWNLOAD, RUN, STAGES
 from tests.integration.jobs.conftest import die, lease, start_again
 from tests.support.recording_queue import RecordingQueue
@@ -108,35 +105,28 @@ def test_a_change_without_a_lease_sends_no_event(jobs: Jobs, job: Job) -> None:
     assert find_kinds(jobs, job) == ["job.started", "job.cancelled"]
 
 
-@contextmanager
-def send_progress_every(jobs: Jobs, seconds: float) -> Iterator[None]:
-    """Set the shortest time between two progress events, in seconds."""
-    before, jobs._events = jobs._events, JobEvents(seconds)
-    yield
-    jobs._events = before
-
-
 def test_progress_events_are_limited_by_time(jobs: Jobs, job: Job) -> None:
     leased = lease(jobs, job, DOWNLOAD)
-    with send_progress_every(jobs, 3600):
-        for done in range(1, 4):
-            jobs.record_progress(leased, done, 9, None)
+    for done in range(1, 4):
+        jobs.record_progress(leased, done, 9, None)
     started, progress = find_events(jobs, job.id)
     assert read(progress)["data"]["progress"] == {"stage": "downloading", "done": 1, "total": 9}
     assert started.kind == "job.started"
 
 
-def test_only_the_newest_progress_event_is_kept_and_none_after_the_end(jobs: Jobs, job: Job) -> None:
-    with send_progress_every(jobs, 0):
-        leased = lease(jobs, job, DOWNLOAD)
-        for done in range(1, 4):
-            jobs.record_progress(leased, done, 9, None)
-        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
-        assert read(find_events(jobs, job.id)[-1])["data"]["progress"]["done"] == 3
-        jobs.finish_stage(leased, DOWNLOAD, 1)
-        jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # the same number, in another stage
-        assert find_kinds(jobs, job) == ["job.started", "job.progress"]
-        jobs.fail(jobs.find(job.id), ManifestError("no"))
+def test_only_the_newest_progress_event_is_kept_and_none_after_the_end(
+    jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(description, "PROGRESS_SECONDS", 0)
+    leased = lease(jobs, job, DOWNLOAD)
+    for done in range(1, 4):
+        jobs.record_progress(leased, done, 9, None)
+    assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+    assert read(find_events(jobs, job.id)[-1])["data"]["progress"]["done"] == 3
+    jobs.finish_stage(leased, DOWNLOAD, 1)
+    jobs.record_progress(lease(jobs, job, RUN), 3, 9, None)  # the same number, in another stage
+    assert find_kinds(jobs, job) == ["job.started", "job.progress"]
+    jobs.fail(jobs.find(job.id), ManifestError("no"))
     assert find_kinds(jobs, job) == ["job.started", "job.failed"]
 
 

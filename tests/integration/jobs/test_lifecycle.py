@@ -4,7 +4,7 @@ import pytest
 
 from app.database.tables import Delivery, Job
 from app.errors import LeaseLost, ManifestError, NotFound
-from app.jobs import Jobs, State
+from app.jobs import DetectionRequest, Jobs, SearchRequest, State
 from app.jobs.states import DOWNLOAD, FINISHED, UNFINISHED, stage_of
 from tests.integration.jobs.conftest import REQUEST, finish, lease, submit
 from tests.support.recording_queue import RecordingQueue
@@ -103,3 +103,10 @@ def test_the_manifests_of_unfinished_jobs_are_listed(jobs: Jobs) -> None:
     finish(jobs, done)
     assert jobs.list_unfinished_manifests() == {waiting.request["manifest_url"]}
     assert jobs.list_unfinished_manifests(apart_from=waiting.id) == set()
+
+
+def test_jobs_of_a_kind_are_listed_however_many_others_are_newer(jobs: Jobs) -> None:
+    oldest = submit(jobs)
+    for number in range(3):
+        jobs.submit_search(1, SearchRequest(f"https://a.example/{number}"), f"{number:032x}")
+    assert [job.id for job in jobs.list_recent(1, limit=2, kind=DetectionRequest.kind)] == [oldest.id]

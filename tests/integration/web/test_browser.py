@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.pipelines.detection.pages import save_annotated
@@ -60,6 +61,44 @@ def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: S
     )
     change_job(services.database, waiting, done=2, coverage={"detected": 1, "empty": 0, "failed": []})
     page.wait_for_selector("ol.strip li.detected")
+    page.locator("#threshold").fill("0.95")
+    assert page.locator("ol.pages rect:visible").count() == 0
+    page.locator("#threshold").blur()
+    services.storage.job(waiting).pages.save({2: {"number": 2, "file": "1.image"}})
+    save_annotated(
+        services.storage.job(waiting).detections,
+        [AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))],
+    )
+    change_job(services.database, waiting, done=3, coverage={"detected": 2, "empty": 0, "failed": []})
+    page.wait_for_selector("ol.strip li.detected:nth-child(2)")
+    assert page.locator("#threshold").input_value() == "0.95"
+    assert page.locator("ol.pages rect").count() == 2
+    assert page.locator("ol.pages rect:visible").count() == 0
+
+
+def test_the_form_keeps_its_fields_when_a_job_ends(
+    page: Any, waiting: str, client: FlaskClient, headers: dict[str, str], services: Services
+) -> None:
+    other = client.post("/run_detect", headers=headers, data={"manifest_url": SOURCE}).json["job_id"]
+    page.goto("/ui/jobs")
+    page.fill("#manifest", "https://library.example/other/manifest.json")
+    change_job(services.database, waiting, state="failed", error_message="It is gone.", finished=1.0)
+    page.wait_for_selector(".state.failed")
+    change_job(services.database, other, state="running", total=4, done=2)
+    page.wait_for_selector("[data-live=count]:text-is('2 / 4')")
+    assert "It is gone." in page.locator(f"[data-job='{waiting}']").inner_text()
+    assert page.input_value("#manifest") == "https://library.example/other/manifest.json"
+
+
+def test_progress_goes_on_after_an_answer_that_is_no_stream(page: Any, waiting: str, services: Services) -> None:
+    page.clock.install()
+    answers = iter([lambda route: route.fulfill(status=204)])
+    page.route("**/events", lambda route: next(answers, lambda later: later.continue_())(route))
+    with page.expect_response("**/events"):
+        page.goto(f"/ui/jobs/{waiting}")
+    change_job(services.database, waiting, state="running", total=4, done=1)
+    page.clock.run_for(11_000)
+    page.wait_for_selector(".state.running")
 
 
 def test_two_prints_are_faded_into_each_other(page: Any, compared: str) -> None:

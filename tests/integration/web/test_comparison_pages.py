@@ -71,6 +71,15 @@ def test_groups_are_listed_page_by_page(
         assert found == [str(offset + 1)]
 
 
+def test_a_large_group_says_how_many_images_are_not_shown(
+    browser: Browser, compared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity_page, "SHOWN_MEMBERS", 1)
+    page = browser.get(f"/ui/jobs/{compared}/groups").text
+    assert page.count("<li><a") == 1
+    assert "Images that are not shown: 1." in page
+
+
 def test_many_documents_are_chosen_from_two_lists(
     browser: Browser, compared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

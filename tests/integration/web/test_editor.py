@@ -136,6 +136,15 @@ def test_the_class_of_the_selected_box_is_changed(editor: Any) -> None:
     assert "initial" in editor.locator(RECTS).nth(1).get_attribute("aria-label")
 
 
+def test_a_typed_class_belongs_to_the_box_that_was_selected(editor: Any) -> None:
+    editor.fill("#class-name", "diagram")
+    drag(editor, (950, 750), (950, 750))
+    labels = [editor.locator(RECTS).nth(number).get_attribute("aria-label") for number in (0, 1)]
+    assert "diagram" in labels[0]
+    assert "initial" in labels[1]
+    assert editor.locator("#class-name").input_value() == "initial"
+
+
 def test_a_correction_is_saved_and_shown(editor: Any, detected: str, services: Services) -> None:
     drag(editor, (250, 400), (350, 450))
     editor.keyboard.press("Tab")

@@ -14,6 +14,7 @@ from app.detection.annotations import AnnotatedPage, PageStatus
 from app.exports import FORMATS
 from app.pipelines.detection.pages import FetchedPage, save_annotated, save_fetched
 from app.services import Services
+from app.web import job_list
 from app.web.detection_page import OPENSEADRAGON_STYLE
 from tests.integration.web.conftest import Browser
 from tests.support.archives import make_image, make_zip
@@ -55,6 +56,27 @@ def test_the_list_has_title_state_and_summary(browser: Browser, detected: str) -
 )
 def test_the_list_is_filtered(browser: Browser, detected: str, query: str, count: int) -> None:
     assert browser.get(f"/ui/jobs?{query}").text.count(f"/ui/jobs/{detected}") == count
+
+
+def test_older_jobs_are_on_further_pages(
+    browser: Browser, detected: str, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "LISTED", 1)
+    newer = client.post("/run_detect", headers=headers, data={"manifest_url": SOURCE}).json["job_id"]
+    first, second = browser.get("/ui/jobs").text, browser.get("/ui/jobs?offset=1").text
+    assert (newer in first, detected in first) == (True, False)
+    assert (newer in second, detected in second) == (False, True)
+    assert 'href="/ui/jobs?offset=1"' in first
+    assert detected in browser.get("/ui/jobs/events?offset=1").text
+
+
+@pytest.mark.parametrize(("path", "least"), [("", "0.25"), ("/pages/1", "0.5"), ("/illustrations", "0.25")])
+def test_the_slider_begins_below_the_lowest_confidence(
+    app: Flask, browser: Browser, detected: str, path: str, least: str
+) -> None:
+    services = app.extensions["services"]
+    services.settings = services.settings.model_copy(update={"confidence": 0.6})
+    assert f'min="{least}"' in browser.get(f"/ui/jobs/{detected}{path}").text
 
 
 def test_pasting_a_manifest_starts_a_job(browser: Browser, services: Services) -> None:
