@@ -127,6 +127,14 @@ class Services:
         """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
         return self.settings.model_size or self.descriptions.describe(weights).input_size or DEFAULT_SIZE
 
+    def list_origins_in_use(self, apart_from: str = "") -> set[str]:
+        """Return the origins of the documents whose cached images an unfinished job needs.
+
+        Args:
+            apart_from: ID of a detection job that is left out.
+        """
+        return self.jobs.list_unfinished_manifests(apart_from) | self.documents.list_sources_in_use()
+
     def count_pages(self, status: str, number: int) -> None:
         self.counters.add(PAGES, status, number)
 

@@ -35,7 +35,7 @@ class ExportedPage:
         canvas_url: ID of the canvas in the manifest. If it has no URL of its own, a URL of the job.
         canvas_size: (width, height) in canvas units.
         file_name: Name of the image, unique in the document and safe as a file name.
-        image_url: URL of the image in the manifest. For a page without one, the URL of its cached image.
+        image_url: URL of the whole image in the manifest. For a page without one, the URL of its cached image.
         image_size: (width, height) of the image at this URL, in pixels. A cached image may be reduced.
         place: ``xywh`` of the region of the canvas that the image covers, in canvas units.
         image: Image of the canvas in the manifest; None for a page without one.
@@ -189,7 +189,9 @@ def _join(record: AnnotatedPage, canvas: Canvas | None, own_url: str) -> Exporte
     canvas_url = canvas.id if is_web_address(canvas.id) else ""
     canvas_size = _choose_size((canvas.width, canvas.height), size)
     url, place = _find_url(image), image.place or (0, 0, *canvas_size)
-    return ExportedPage(record, canvas_url, canvas_size, record.image_name, url, size, place, image, label)
+    page = ExportedPage(record, canvas_url, canvas_size, record.image_name, url, size, place, image, label)
+    # The library's canvas does not show the whole page, so the page gets a canvas of this server.
+    return page.move_to_canvas("", size) if image.is_part else page
 
 
 def _measure(page: ExportedPage, images: Path, fetched: Mapping[int, Mapping[str, Any]]) -> ExportedPage:
@@ -203,7 +205,7 @@ def _measure(page: ExportedPage, images: Path, fetched: Mapping[int, Mapping[str
 
 
 def _find_url(image: CanvasImage) -> str:
-    if image.service and not is_web_address(image.url):
+    if image.service and (image.is_reduced or not is_web_address(image.url)):
         return build_image_url(image.service, image.service.full_size)
     return image.url
 

@@ -21,13 +21,19 @@ def format_collection(document: ExportedDocument) -> str:
     pages = [build_page(document, page) for page in document.processed]
     total = sum(len(page["items"]) for page in pages)
     part = [{"id": collection_id, "type": "AnnotationCollection"}]
+    links = [{"id": page["id"], "type": page["type"]} for page in pages]
     collection = {
         "@context": CONTEXT,
         "id": collection_id,
         "type": "AnnotationCollection",
         "label": {"none": [document.ref]},
         **({"total": total} if total else {}),  # the specification does not permit 0
-        "items": [page | {"partOf": part} for page in pages],
+        # A client may follow the pages one by one: https://www.w3.org/TR/annotation-model/#annotation-collection
+        **({"first": links[0], "last": links[-1]} if links else {}),
+        "items": [
+            page | {"partOf": part} | ({"next": following} if following else {})
+            for page, following in zip(pages, [*links[1:], None], strict=False)
+        ],
     }
     return json.dumps(collection)
 

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.iiif.image_api import Box, ImageService, asks_for_less, derive_service, parse_service, strip_request
+from app.iiif.image_api import (
+    Box,
+    ImageService,
+    asks_for_less,
+    derive_service,
+    parse_service,
+    shows_part,
+    strip_request,
+)
 from app.iiif.json_ld import (
     LONGEST_ID,
     is_web_address,
@@ -56,6 +64,7 @@ class CanvasImage:
         service: Image service, if there is one.
         place: Region of the canvas that the image covers, in canvas units; None if it covers the whole canvas.
         is_local: Whether it is a page of a file or a folder. The URL only names it, and cannot be requested.
+        is_part: Whether the canvas shows only a region of the image, or the image rotated.
     """
 
     url: str
@@ -64,6 +73,7 @@ class CanvasImage:
     service: ImageService | None
     place: Box | None = None
     is_local: bool = False
+    is_part: bool = field(default=False, compare=False)  # it is the same image
 
     @property
     def base(self) -> str:
@@ -167,7 +177,7 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
 
         Choice             its default, then its items
         canvas             the resources painted on it
-        specific resource  its source, unmodified
+        specific resource  its source, with its selector
 
     A specific resource is a part of an image or a rotated image. Boxes are in pixels of the whole image, so the source
     is used.
@@ -179,7 +189,8 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
         return [part for part, _ in _find_resources(resource, depth + 1)]
     places = ("default", "item", "items", "source", "full")
     parts = [part for place in places for part in read_nodes(resource.get(place))]
-    return [each for part in parts for each in _unfold(part, depth + 1)] or [resource]
+    part_of = {"selector": resource["selector"]} if "selector" in resource else {}
+    return [part_of | each for part in parts for each in _unfold(part, depth + 1)] or [resource]
 
 
 def _parse_image(resource: dict[str, Any], services: Services, document: str) -> CanvasImage | None:
@@ -188,13 +199,21 @@ def _parse_image(resource: dict[str, Any], services: Services, document: str) ->
     block, service = next((pair for pair in pairs if pair[1]), (ChainMap[str, Any](), None))
     if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None
+    is_part = shows_part(url) or any(map(_selects_part, read_nodes(resource.get("selector"))))
     if service is None and (derived := derive_service(url)):
         # The size in the manifest may be wrong. Without an info.json, the fetched image is measured instead.
-        return CanvasImage(url, None, None, derived)
+        return CanvasImage(url, None, None, derived, is_part=is_part)
     size = read_size(block.get("width")), read_size(block.get("height"))
     if not all(size) and not asks_for_less(url):  # a reduced image would have a reduced size here
         size = read_size(resource.get("width")), read_size(resource.get("height"))
-    return CanvasImage(url, *size, service)
+    return CanvasImage(url, *size, service, is_part=is_part)
+
+
+def _selects_part(selector: dict[str, Any]) -> bool:
+    """Return whether a selector selects less than the whole image, or rotates it."""
+    if read_kind(selector) != "ImageApiSelector":
+        return True
+    return selector.get("region", "full") != "full" or str(selector.get("rotation", 0)) != "0"
 
 
 def _list_services(resource: dict[str, Any], services: Services) -> Iterator[ChainMap[str, Any]]:

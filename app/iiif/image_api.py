@@ -14,6 +14,7 @@ from app.iiif.json_ld import is_web_address, read_address, read_ids, upgrade
 # region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
 _WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
+_UPRIGHT_IMAGE = re.compile(r"/full/[^/]+/0/\w+(\.\w+)?([?#].*)?$")
 INFO_REQUEST = re.compile(r"/+info\.json/*([?#].*)?$", re.I)
 
 Box = tuple[int, int, int, int]  # ``x y w h`` in pixels of the full-size image
@@ -61,6 +62,11 @@ def strip_request(url: str) -> str:
 def asks_for_less(url: str) -> bool:
     """Return whether a URL requests less than the whole image at full size from an image service."""
     return bool(IMAGE_REQUEST.search(url)) and not _WHOLE_IMAGE.search(url)
+
+
+def shows_part(url: str) -> bool:
+    """Return whether a URL requests a region of an image, or the image rotated, from an image service."""
+    return bool(IMAGE_REQUEST.search(url)) and not _UPRIGHT_IMAGE.search(url)
 
 
 def clean_service_id(url: str) -> str:

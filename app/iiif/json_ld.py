@@ -68,8 +68,9 @@ def read_nodes(value: Any) -> list[dict[str, Any]]:
 def read_strings(value: Any) -> list[str]:
     """Return the strings in a value, as a list."""
     texts = [item for item in read_list(value) if isinstance(item, str)]
-    # JSON may contain unpaired surrogates (\ud800), which cannot be encoded in a file or a URL.
-    return [re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) for text in texts]
+    # JSON may contain unpaired surrogates (\ud800), which cannot be encoded in a file or a URL, and NUL, which
+    # PostgreSQL does not store.
+    return [re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) for text in texts]
 
 
 def read_texts(value: Any) -> dict[str, list[str]]:

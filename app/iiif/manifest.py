@@ -121,18 +121,6 @@ def parse_document(
     return _build_manifest(document, url, max_canvases)
 
 
-def parse_manifest(data: bytes, url: str, max_canvases: int = 5000) -> Manifest:
-    """Parse a manifest, see :func:`parse_document`.
-
-    Raises:
-        ManifestError: The document is not a manifest with canvases.
-    """
-    document = _parse_json(data, url)
-    if is_collection(document):
-        raise ManifestError(f"{url} is a collection, not a manifest: send the manifests that it lists, one by one.")
-    return _build_manifest(document, url, max_canvases)
-
-
 def _parse_json(data: bytes, url: str) -> dict[str, Any]:
     try:
         documents = read_objects(read_json(data))

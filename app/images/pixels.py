@@ -102,7 +102,7 @@ def decode_picture(
     with Image.open(file, formats=formats) as image:
         turn = find_turn(image)
         factor = min(1.0, least / side(image.size)) if least else 1.0
-        drafted = image.draft("RGB", (round(image.width * factor), round(image.height * factor)))
+        drafted = image.draft("RGB", (max(1, round(image.width * factor)), max(1, round(image.height * factor))))
         picture = flatten(image)
     size = drafted[1][2:] if drafted and drafted[1] else picture.size
     if turn is None:

@@ -97,16 +97,18 @@ class Documents:
                 self.find_detection(app_id, doc_id, source)
 
     def record(self, job: Job, sources: Mapping[str, str]) -> None:
-        """Record the documents of a job.
+        """Record the documents of a job. A retry may find another source: a detection job that was not done before.
 
         Args:
             job: Similarity job.
             sources: Key of each document's image folder, by document ID.
         """
         with self._database.session() as session:
-            existing = set(session.scalars(select(Document.number).where(Document.job_id == job.id)))
+            rows = {row.number: row for row in session.scalars(select(Document).where(Document.job_id == job.id))}
             for number, (doc_id, source) in enumerate(sources.items(), 1):
-                if number not in existing:
+                if number in rows:
+                    rows[number].source = source
+                else:
                     row = Document(job_id=job.id, number=number, app_id=job.app_id, doc_id=doc_id, source=source)
                     session.add(row)
 
@@ -158,24 +160,27 @@ class Documents:
         return sorted(rows, key=lambda row: order[row.job_id])
 
     def list_sources_in_use(self) -> set[str]:
-        """Return the sources of documents in unfinished jobs."""
+        """Return the sources of documents in unfinished jobs, and the origins of the pages that these are cut from."""
         with self._database.session() as session:
             working = select(Document.source).join(Job).where(Job.state.in_(UNFINISHED))
-            return set(session.scalars(working.distinct()))
+            sources = set(session.scalars(working.distinct()))
+        return sources | {source.removesuffix(" illustrations").removesuffix(" crops") for source in sources}
 
     def forget(self, app_id: int, doc_ids: Sequence[str]) -> Forgotten:
         """Remove the images, embeddings and scores of documents of a client app.
 
-        Documents of unfinished jobs are kept. Files that another document or client app also uses are kept, too.
+        Documents of unfinished jobs are kept. Files that another document, a detection job or another client app also
+        uses are kept, too.
         """
         with self._database.session() as session:
             mine = select(Document, Job.state).join(Job).where(Document.app_id == app_id, Document.doc_id.in_(doc_ids))
             found = session.execute(mine).all()
             in_use = {row.doc_id for row, state in found if state not in FINISHED}
             gone = [row for row, _ in found if row.doc_id not in in_use]
+            detected = _find_detected(session, {row.source for row in gone})
             for row in gone:
                 session.execute(delete(Document).where(Document.job_id == row.job_id, Document.number == row.number))
-            sources = _keep_unused(session, {row.source for row in gone}, Document.source)
+            sources = _keep_unused(session, {row.source for row in gone} - detected, Document.source)
             contents = _keep_unused(session, {row.content for row in gone if row.content}, Document.content)
         for row in gone:
             self._storage.job(row.job_id).forget_document(row.number)
@@ -189,6 +194,15 @@ class Documents:
             tuple(each for each in doc_ids if each in in_use),
             tuple(each for each in doc_ids if each not in known),
         )
+
+
+def _find_detected(session: Session, sources: set[str]) -> set[str]:
+    """Return the sources whose pages a detection job has."""
+    manifest, digest = Job.request["manifest_url"].as_string(), Job.request["file_digest"].as_string()
+    files = {source.removeprefix("file ") for source in sources if source.startswith("file ")}
+    has_pages = manifest.in_(sources) | ((manifest == "") & digest.in_(files))
+    found = session.execute(select(manifest, digest).where(Job.kind == DetectionRequest.kind, has_pages).distinct())
+    return {url or f"file {file}" for url, file in found}
 
 
 def _keep_unused(session: Session, values: set[str], column: Any) -> set[str]:

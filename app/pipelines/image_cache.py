@@ -103,19 +103,23 @@ class ImageCache:
         Raises:
             FetchError: The image could not be fetched.
         """
-        if self._local and (name := self._local.identify(image)):
-            return self.find(name) or self.save(name, self._local.read(image))
-        base = image.base
-        longest = self._choose_longest(base)
-        name = f"{base} {image.url} {longest}"
+        name = self.name_image(image)
         if known := self.find(name):
             return known
+        if self._local and self._local.identify(image):
+            return self.save(name, self._local.read(image))
+        longest = self._choose_longest(image.base)
         fetch = partial(fetch_canvas_image, self._fetcher, image, sizes=sizes, servers=self.servers)
         if longest is None:
             return self.save(name, fetch(None))
         return self.save(
             name, fetch_for_parts(fetch, self._fetcher, image, longest, self._choose_grid, self.fetch_info)
         )
+
+    def name_image(self, image: CanvasImage) -> str:
+        """Return the name of an image in the cache. Another file at the URL of a zip file or PDF has other names."""
+        identity = self._local.identify(image) if self._local else ""
+        return identity or f"{image.base} {image.url} {self._choose_longest(image.base)}"
 
     def fetch_info(self, service: ImageService) -> ImageInfo:
         """Fetch the ``info.json`` of a service, unless an earlier image showed that the server has none.

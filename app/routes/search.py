@@ -31,7 +31,7 @@ from app.routes.score_answers import Image, Verified
 from app.services import current_services
 from app.similarity.backbones import check_pooling
 from app.similarity.transpositions import Transposition
-from app.storage import write_atomic
+from app.storage import translate_disk_full, write_atomic
 
 routes = Blueprint("search", __name__)
 
@@ -81,7 +81,7 @@ FoundOrQueued = TypeAliasType("FoundOrQueued", Found | Queued)
 
 @routes.post("/search")
 @takes_body(SearchForm, [JSON, *FORMS])
-@answers(FoundOrQueued)
+@answers(FoundOrQueued, errors=[507])
 def search(body: SearchForm) -> ResponseReturnValue:
     """Search for an image in your documents.
 
@@ -113,15 +113,22 @@ def submit_search(request: SearchRequest, image: bytes | None) -> Found | Queued
 
     Raises:
         RequestError: The image or the documents cannot be used.
+        NoSpace: The disk is full.
     """
     check_pooling(request.model, request.pooling)
     current_services.documents.list_embedded(g.client.id, request)
     if request.job_id:
         current_services.documents.find_detection(g.client.id, "", Source(job_id=request.job_id))
     job_id = uuid.uuid4().hex
-    if image is not None:
-        write_atomic(current_services.storage.job(job_id).query, _read_image(image))
-    job = current_services.jobs.submit_search(g.client.id, request, job_id)
+    folder = current_services.storage.job(job_id)
+    try:
+        if image is not None:
+            with translate_disk_full():
+                write_atomic(folder.query, _read_image(image))
+        job = current_services.jobs.submit_search(g.client.id, request, job_id)
+    except BaseException:
+        folder.remove()
+        raise
     return _answer(_wait(lambda: current_services.jobs.find(job_id), job))
 
 

@@ -150,7 +150,8 @@ def run_similarity(body: SimilarityRequest) -> ResponseReturnValue:
 def delete_similarity(body: ForgetRequest) -> ResponseReturnValue:
     """Delete the stored images, embeddings and scores of documents.
 
-    Data that another document or client app uses is kept. Documents of unfinished jobs are kept and listed in `in_use`.
+    Data that another document, a detection job or another client app uses is kept. Documents of unfinished jobs are
+    kept and listed in `in_use`.
     """
     found = current_services.documents.forget(g.client.id, body.documents)
     count = len(found.forgotten)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from app.config import Settings
 from app.database.tables import Job
 from app.delivery.payloads import find_annotation_destination
 from app.detection.parts import choose_side
@@ -22,19 +21,18 @@ from app.pipelines.detection.pages import discard_stale_detections
 from app.services import Services
 
 if TYPE_CHECKING:
-    from app.detection.detector import Detector, DetectorConfig
+    from app.detection.detector import Detector
 
 
 def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
     request, s = DetectionRequest(**job.request), services.settings
     folder, (longest, side) = services.storage.job(job.id), choose_image_size(services, request)
-    in_use = request.refresh and request.origin in services.jobs.list_unfinished_manifests(apart_from=job.id)
     plan = detection.DownloadPlan(
         longest,
         s.max_canvases,
         retries=job.retries,
-        evict_unfetched=not in_use,
+        may_evict=lambda: request.origin not in services.list_origins_in_use(apart_from=job.id),
         side=side,
         max_file_bytes=int(s.max_dataset_mb * 1e6),
     )
@@ -65,7 +63,7 @@ def load_default_weights(services: Services) -> None:
 
 
 def _load_detector(services: Services, weights: Weights) -> "Detector":
-    from app.detection.loading import load_detector
+    from app.detection.loading import build_config, load_detector
     from app.detection.weights import isolate_ultralytics
 
     isolate_ultralytics(services.settings.data_folder / "ultralytics")
@@ -109,21 +107,6 @@ def choose_image_size(services: Services, request: DetectionRequest) -> tuple[in
     with suppress(RequestError):  # ``run`` needs the weights and reports the error
         size = services.choose_model_size(services.models.find(request.model))
     return request.choose_longest(services.settings.choose_longest_image(size)), choose_side(request.tiles, size)
-
-
-def build_config(settings: Settings, size: int) -> "DetectorConfig":
-    """Return the configuration of the detector of a worker."""
-    from app.detection.detector import DetectorConfig
-    from app.detection.precision import Precision
-
-    return DetectorConfig(
-        size,
-        settings.confidence,
-        batch_size=settings.batch_size,
-        device=settings.device,
-        precision=Precision(settings.precision),
-        streams=0,
-    )
 
 
 def deliver(services: Services, job: Job) -> State | None:

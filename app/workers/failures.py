@@ -28,7 +28,7 @@ def leave_device(services: Services, job: Job, stage: Stage, error: Exception) -
 
 def explain(error: Exception) -> ExtractorError:
     """Return the error of a job for an unexpected exception, a full disk or a full memory."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace("There is no space left on the server's disk: free some space and retry the job.")
     if is_out_of_memory(error):
         return OutOfMemory("The memory of the device is full: stop other programs that use it, then retry the job.")

@@ -142,8 +142,8 @@ def tidy(self: JobTask) -> None:
     """Remove unused images and embeddings, incomplete uploads, old attempts, and old jobs."""
     services = self.app.services
     storage, days = services.storage, services.settings.retention_days
-    wanted = services.jobs.list_unfinished_manifests() | services.documents.list_sources_in_use()
-    images, embeddings = storage.remove_old_images(days, wanted), storage.remove_old_comparisons(days)
+    images = storage.remove_old_images(days, services.list_origins_in_use())
+    embeddings = storage.remove_old_comparisons(days)
     storage.remove_old_trainings(days, services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind))
     files = storage.remove_old_sources(days, services.jobs.list_unfinished(*KINDS))
     leftovers = services.datasets.remove_leftovers()

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from app.config import ROOT
+from app.errors import ManifestError
 from app.iiif.canvas import Canvas, CanvasImage
-from app.iiif.manifest import Manifest, parse_manifest
+from app.iiif.manifest import Manifest, parse_document
 
 URL = "https://library.example/ms/manifest.json"
 BASE = "https://library.example"
@@ -13,6 +14,13 @@ REAL = ROOT.parent / "shared" / "manifests"
 IMAGE = {"id": f"{BASE}/scan.png", "type": "Image", "width": 300, "height": 400}
 SERVICE = {"id": f"{BASE}/iiif/1", "type": "ImageService3", "profile": "level1"}
 NO_IMAGE = "The manifest has no image on this canvas."
+
+
+def parse_manifest(data: bytes, url: str = URL, max_canvases: int = 5000) -> Manifest:
+    document = parse_document(data, url, max_canvases)
+    if not isinstance(document, Manifest):
+        raise ManifestError(f"{url} is a collection.")
+    return document
 
 
 def parse(document: Any, max_canvases: int = 5000) -> Manifest:

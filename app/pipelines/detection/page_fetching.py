@@ -1,5 +1,6 @@
 """Fetch the images of the pages of a detection job in several threads, and record each outcome."""
 
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -61,7 +62,7 @@ def fetch_pages(
     detected = {page.number for page in annotated}
     pages = {page.number: page for page in load_fetched(folder) if _is_settled(page, cache, detected, retries)}
     seen = count_coverage(annotated)
-    breaker = CircuitBreaker()
+    breakers: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)  # by host
     missing = [canvas for canvas in manifest.canvases if canvas.number not in pages]
     sizes = StatedSizes((canvas.image for canvas in missing if canvas.image), cache.fetch_info)
     threads = LOCAL_THREADS if cache.is_local else _count_threads(fetcher, missing)
@@ -69,8 +70,9 @@ def fetch_pages(
 
     def submit(canvases: Iterable[Canvas]) -> set[Future[FetchedPage]]:
         # Each task runs in a copy of the context of this thread, so its log lines name the same job.
-        fetch = partial(_fetch_page, cache, sizes, manifest, breaker, retries)
-        return {executor.submit(copy_context().run, fetch, canvas) for canvas in canvases}
+        found = ((canvas, breakers[read_host(canvas.image.base) if canvas.image else ""]) for canvas in canvases)
+        fetch = partial(_fetch_page, cache, sizes, manifest, retries)
+        return {executor.submit(copy_context().run, fetch, canvas, breaker) for canvas, breaker in found}
 
     def tell() -> None:
         report(len(pages), len(manifest.canvases), replace(seen, failed=_list_failures(pages.values())))
@@ -79,15 +81,21 @@ def fetch_pages(
         if retries and missing:  # the row has the coverage of the run before
             tell()
         waiting, interval = submit(missing), FIRST_REPORT_SECONDS
+        suspects: list[Canvas] = []  # canvases whose stated size proved wrong after it was used
         while True:
             finished = _take_finished(waiting, interval)
             save_fetched(folder, finished)
             pages |= {page.number: page for page in finished}
             if failed := sum(page.file is None for page in finished):
                 count(PageStatus.FAILED, failed)
+            doubtful = {*sizes.list_doubtful()}
+            suspects += [canvas for canvas in missing if canvas.image in doubtful]
+            again = [canvas for canvas in suspects if canvas.number in pages]  # the others are still being fetched
+            suspects = [canvas for canvas in suspects if canvas.number not in pages]
+            waiting |= submit(_evict(again, pages, cache.folder, folder))
             tell()  # even if no image has arrived: this raises if the job was cancelled
             interval = min(2 * interval, REPORT_SECONDS)
-            if not waiting and not (waiting := submit(_evict_doubtful(sizes, missing, pages, cache.folder))):
+            if not waiting:
                 break
     finally:
         # A cancelled job does not wait for a slow library.
@@ -115,19 +123,19 @@ def _count_threads(fetcher: Fetcher, canvases: Iterable[Canvas]) -> int:
     return max((fetcher.rules.find(host).connections for host in hosts), default=1)
 
 
-def _evict_doubtful(
-    sizes: StatedSizes, canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path
+def _evict(
+    canvases: Iterable[Canvas], pages: Mapping[int, FetchedPage], images: Path, folder: JobFolder
 ) -> list[Canvas]:
-    """Remove images from the cache if their stated size is doubtful. Return their canvases, to be fetched again."""
-    doubtful = {*sizes.list_doubtful()}
-    found = [canvas for canvas in canvases if canvas.image in doubtful and pages[canvas.number].file]
+    """Remove the images of canvases and their records. Return the canvases that had one, to be fetched again."""
+    found = [canvas for canvas in canvases if pages[canvas.number].file]
+    folder.pages.save({canvas.number: None for canvas in found})
     for canvas in found:
         evict(images / str(pages[canvas.number].file))
     return found
 
 
 def _fetch_page(
-    cache: ImageCache, sizes: StatedSizes, manifest: Manifest, breaker: CircuitBreaker, retries: int, canvas: Canvas
+    cache: ImageCache, sizes: StatedSizes, manifest: Manifest, retries: int, canvas: Canvas, breaker: CircuitBreaker
 ) -> FetchedPage:
     page = FetchedPage(canvas.number, canvas.id, manifest.image_name(canvas), retries=retries)
     if canvas.image is None or breaker.reason:

@@ -17,7 +17,7 @@ Each step skips what is already in the job's folder, so it can be repeated after
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -65,8 +65,8 @@ class DownloadPlan:
         max_canvases: Largest number of canvases of a manifest.
         max_manifests: Number of members after which parsing a collection stops.
         retries: Number of retries of the job so far.
-        evict_unfetched: Whether a refresh removes cached images that this job did not fetch; False if another job uses
-            them.
+        may_evict: Function that returns whether a refresh may remove the cached images that this job did not fetch. It
+            is called after the download: another job may use them.
         side: Longest side of a part, see :func:`~app.detection.parts.choose_grid`.
         max_file_bytes: Largest zip file or PDF, and largest unpacked size of a zip file.
     """
@@ -75,7 +75,7 @@ class DownloadPlan:
     max_canvases: int = 5000
     max_manifests: int = MAX_MANIFESTS
     retries: int = 0
-    evict_unfetched: bool = True
+    may_evict: Callable[[], bool] = lambda: True
     side: int | None = None
     max_file_bytes: int = 2_000_000_000
 
@@ -142,7 +142,7 @@ def download(
         )
         pages = fetch_pages(cache, manifest, folder, fetcher, plan.retries, report, count)
     files = {page.file for page in pages if page.file}
-    if request.refresh and plan.evict_unfetched:
+    if request.refresh and plan.may_evict():
         cache.evict_all_except(files)
     if not files:
         reason = min(pages, key=lambda page: page.number).reason

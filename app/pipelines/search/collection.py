@@ -89,11 +89,6 @@ def _open(path: Path) -> Half:
     return _map(path, path.stat().st_mtime_ns)
 
 
-def forget_arrays() -> None:
-    """Close all arrays."""
-    _map.cache_clear()
-
-
 @lru_cache(MOST_ARRAYS)
 def _map(path: Path, changed: int) -> Half:
     # Mode "c" instead of "r", because torch does not accept read-only arrays.

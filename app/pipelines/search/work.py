@@ -140,11 +140,9 @@ def _verify(
 
 
 def _load_features(document: SearchedDocument, row: int, stores: Stores) -> LocalFeatures | None:
-    files = document.compared.files
-    if not files:  # compared by an earlier version, which did not record them
-        return None
+    file = stores.storage.cached_image(document.compared.files[row])
     try:
-        return stores.features.find_or_compute(document.digests[row], stores.storage.cached_image(files[row]))
+        return stores.features.find_or_compute(document.digests[row], file)
     except FileNotFoundError:
         return None
 

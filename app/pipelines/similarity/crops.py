@@ -55,7 +55,6 @@ class Cropper:
     cached page.
 
     Args:
-        origin: Origin of the document: its URL, or a text that identifies an uploaded file.
         cache: Cache of the crops.
         pages: Cache of the pages.
         fetcher: HTTP client.
@@ -65,14 +64,12 @@ class Cropper:
 
     def __init__(
         self,
-        origin: str,
         cache: ImageCache,
         pages: ImageCache,
         fetcher: Fetcher,
         shortest: int,
         load_images: Callable[[], Mapping[int, CanvasImage]],
     ) -> None:
-        self._origin = origin
         self._cache = cache
         self._pages = pages
         self._fetcher = fetcher
@@ -113,7 +110,7 @@ class Cropper:
         return self._cache.save(self._name(image), crop(self._pages, page, (x, y, w, h)))
 
     def _name(self, image: ListedImage) -> str:
-        return f"{self._origin} {image.canvas_number} {image.xywh}"
+        return f"{self._pages.name_image(self.images[image.canvas_number])} {image.xywh}"
 
 
 def fetch_at_address(cache: ImageCache, fetcher: Fetcher, url: str, shortest: int) -> CachedImage:

@@ -68,7 +68,7 @@ class DocumentSource:
         self._local = LocalPages(folder)
         self.cache = ImageCache(images(self.name), fetcher, LONGEST_RATIO * shortest, local=self._local)
         pages = ImageCache(images(origin), fetcher, None, local=self._local)
-        self._cropper = Cropper(origin, self.cache, pages, fetcher, shortest, self._load_images)
+        self._cropper = Cropper(self.cache, pages, fetcher, shortest, self._load_images)
 
     def list_images(self) -> ImageList:
         document = fetch_document(self._url, self._folder, self._fetcher, self._limits)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from app.errors import ExtractorError, FetchError
+from app.errors import ExtractorError, FetchError, NoSpace
 from app.images.pixels import UNREADABLE, read_size
 from app.net.addresses import read_host
 from app.pipelines.image_cache import CircuitBreaker, evict
@@ -122,6 +122,8 @@ def _find_lists(
 def _fetch_list(records: DocumentRecords, source: ImageSource, plan: DownloadPlan) -> tuple[DocumentRecords, ImageList]:
     try:
         images = source.list_images()
+    except NoSpace:
+        raise
     except ExtractorError as error:
         images = ImageList(error=error.message[:LONGEST_REASON])
     return records, replace(images, retries=plan.retries)

@@ -119,13 +119,13 @@ class Draft:
         head = _build_head(self._shape)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._is_new = True
         except FileExistsError:
             descriptor = os.open(path, os.O_RDWR)
-        else:
-            self._is_new = True
-            os.truncate(descriptor, len(head) + self._shape[0] * self._row_bytes)
-            _write_whole(descriptor, head, 0)
         self._files.callback(os.close, descriptor)
+        # Also in a file that exists: its disk may have been full when it was created.
+        os.truncate(descriptor, len(head) + self._shape[0] * self._row_bytes)
+        _write_whole(descriptor, head, 0)
         return descriptor, len(head)
 
     def write(self, start: int, rows: Sequence[Rows]) -> None:

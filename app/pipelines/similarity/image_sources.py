@@ -112,7 +112,7 @@ class DetectionSource:
         self._origin = origin
         self._pages = pages
         self._max_images = max_images
-        self._cropper = Cropper(origin, cache, pages, fetcher, shortest, self._load_images)
+        self._cropper = Cropper(cache, pages, fetcher, shortest, self._load_images)
 
     def list_images(self) -> ImageList:
         """List the illustrations as ``{image stem}_{x},{y},{w},{h}``. Pages without a detection are failed entries."""

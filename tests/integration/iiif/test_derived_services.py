@@ -5,9 +5,8 @@ import pytest
 from app.errors import ManifestError
 from app.iiif.fetch import Fetcher
 from app.iiif.images import fetch_canvas_image
-from app.iiif.manifest import parse_manifest
 from tests.support.library import Answer, Library, Scan
-from tests.support.manifests import image_of, parse_body
+from tests.support.manifests import image_of, parse_body, parse_manifest
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

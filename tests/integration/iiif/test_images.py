@@ -10,11 +10,11 @@ from app.iiif.fetch import Fetcher
 from app.iiif.hosts import HostRule
 from app.iiif.images import FetchedImage, fetch_canvas_image, fetch_info
 from app.iiif.known_servers import KnownServers
-from app.iiif.manifest import parse_manifest
 from app.iiif.stated_sizes import StatedSizes
 from app.net.addresses import AddressGuard
 from tests.support.fetching import POLICY, Clock, build_limits
 from tests.support.library import Answer, Library, Scan, build_manifest_2, build_manifest_3, draw_image
+from tests.support.manifests import parse_manifest
 from tests.unit.images.test_orientation import draw_page, save_tagged
 
 SCAN = Scan(1200, 1600)

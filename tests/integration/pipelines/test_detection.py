@@ -24,7 +24,7 @@ from app.pipelines.detection.pages import Coverage, discard_stale_detections, lo
 from app.pipelines.detection.work import DownloadPlan, detect, download, fetch_manifest
 from app.storage import Storage
 from tests.integration.pipelines.conftest import BOXES, SIZES, build_fetcher
-from tests.support.library import Answer, Library, Scan
+from tests.support.library import Answer, Library, Scan, build_manifest_3
 from tests.support.rectangle_finder import EdgeFinder, RectangleFinder
 from tests.unit.images.test_orientation import STORED, save_tagged
 
@@ -372,7 +372,7 @@ def test_a_refresh_keeps_images_that_other_jobs_need(run: Run) -> None:
     run.request = replace(run.request, image_size="full")
     run.download(plan=DownloadPlan(None))
     again = Run(run.storage.root, run.request.manifest_url.removesuffix("/manifest.json"), run.fetcher, "again", True)
-    again.download(plan=replace(PLAN, evict_unfetched=False))
+    again.download(plan=replace(PLAN, may_evict=lambda: False))
     run.detect()
     assert run.reports[-1][2] == Coverage(3, 1)
 
@@ -488,6 +488,29 @@ def test_detections_by_the_same_weights_are_kept(run: Run) -> None:
     run.detect()
     discard_stale_detections(run.folder, run.detector.digest)
     assert len(run.annotated()) == 4
-    run.folder.detected_by.unlink()  # as in a job of an earlier version
-    discard_stale_detections(run.folder, "other")
-    assert len(run.annotated()) == 4
+
+
+def test_a_host_that_is_down_does_not_stop_the_pages_of_others(tmp_path: Path) -> None:
+    with Library().open() as shelf, Library().open() as broken:
+        run = Run(tmp_path / "data", shelf.url, build_fetcher())
+        manifest = build_manifest_3(shelf.url, [Scan(60, 80)] * 20)
+        for number, canvas in enumerate(manifest["items"][:12], 1):
+            address = broken.answer(f"/{number}.jpg", Answer(503))
+            canvas["items"][0]["items"][0]["body"] = {"id": address, "type": "Image"}
+        shelf.offer_manifest([Scan(60, 80)] * 20)
+        shelf.answer("/manifest.json", Answer(body=manifest))
+        run.download()
+    pages = load_fetched(run.folder)
+    assert [page.file is None for page in pages] == [True] * 12 + [False] * 8
+
+
+def test_whether_a_refresh_may_remove_images_is_asked_after_the_download(run: Run) -> None:
+    fetched: list[int] = []
+
+    def ask() -> bool:
+        fetched.append(len(load_fetched(run.folder)))
+        return True
+
+    run.request = replace(run.request, refresh=True)
+    run.download(plan=replace(PLAN, may_evict=ask))
+    assert fetched == [4]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import LeaseLost
+from app.pipelines.detection.page_fetching import Report
 from app.pipelines.detection.pages import load_fetched
 from tests.integration.pipelines.conftest import build_fetcher
 from tests.integration.pipelines.test_detection import Run
@@ -21,11 +23,17 @@ class Download:
         self.library = library
         self.run = Run(root, library.url, build_fetcher())
 
-    def fetch(self, scans: Sequence[Scan], stated: Sequence[Scan] | None = None, version: int = 3) -> None:
+    def fetch(
+        self,
+        scans: Sequence[Scan],
+        stated: Sequence[Scan] | None = None,
+        version: int = 3,
+        report: Report | None = None,
+    ) -> None:
         self.library.offer_manifest(list(scans))
         build = build_manifest_2 if version == 2 else build_manifest_3
         self.library.answer("/manifest.json", Answer(body=build(self.library.url, list(stated or scans))))
-        self.run.download()
+        self.run.download(report)
 
     @property
     def sizes(self) -> list[tuple[int | None, int | None]]:
@@ -168,3 +176,19 @@ def test_a_page_whose_image_is_missing_fails_alone(download: Download) -> None:
     failed = [page.number for page in load_fetched(download.run.folder) if page.file is None]
     assert failed == [6]
     assert download.count("/info.json") == 4
+
+
+def test_a_cancelled_download_leaves_no_image_with_a_wrong_size(download: Download) -> None:
+    scans = [SCAN] * 40
+    stated = [*scans]
+    stated[2], stated[30] = Scan(900, 1200), Scan(1200, 1500)
+
+    def cancel_when_all_are_fetched(done: int, total: int, coverage: object) -> None:
+        if done == total:
+            raise LeaseLost("cancelled")
+
+    with pytest.raises(LeaseLost):
+        download.fetch(scans, stated, report=cancel_when_all_are_fetched)
+    assert {page.width for page in load_fetched(download.run.folder)} <= {SCAN.width}
+    download.fetch(scans, stated)
+    assert download.sizes == sizes_of(scans)

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from app.errors import FetchError, LeaseLost
+from app.errors import FetchError, LeaseLost, NoSpace
 from app.iiif.fetch import Fetcher
+from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.documents import Coverage, DocumentRecords
+from app.pipelines.similarity.download import DownloadPlan, download
+from app.pipelines.similarity.image_sources import MissingSource
 from app.similarity.transpositions import Transposition
+from app.storage import Storage
 from tests.support.comparing import Comparing, draw
 from tests.support.library import Answer, Library
 
@@ -381,3 +385,10 @@ def test_recently_used_embeddings_and_scores_are_kept(run: Comparing) -> None:
     again.compare()
     assert run.storage.remove_old_comparisons(7) == 0
     assert all(path.exists() for path in old)
+
+
+def test_a_full_disk_ends_the_download(tmp_path: Path, fetcher: Fetcher) -> None:
+    storage = Storage(tmp_path / "data")
+    source = MissingSource("a", ImageCache(storage.images("a"), fetcher, None), NoSpace("full"))
+    with pytest.raises(NoSpace):
+        download({"a": source}, storage.job("job"), DownloadPlan(), lambda *_: None)

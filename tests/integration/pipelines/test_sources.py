@@ -201,3 +201,17 @@ def test_a_document_without_pages_is_an_error(tmp_path: Path, fetcher: Fetcher, 
         url = library.answer("/document", Answer(body=body))
         with pytest.raises(Exception, match=reason):
             open_source(Storage(tmp_path / "data"), url, fetcher).list_images()
+
+
+def test_crops_of_a_replaced_file_are_cut_from_its_new_pages(tmp_path: Path, fetcher: Fetcher) -> None:
+    storage, crops, colours = Storage(tmp_path / "data"), (Crop(xywh=(0, 0, 80, 80), canvas_number=1),), ("red", "blue")
+    with Library().open() as library:
+        for colour in colours:
+            page, file = io.BytesIO(), io.BytesIO()
+            Image.new("RGB", (200, 200), colour).save(page, "PNG")
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr("1.png", page.getvalue())
+            url = library.answer("/ms.zip", Answer(body=file.getvalue()))
+            storage.job("comparison").remove()  # another job with the same document
+            _, (crop,) = fetch_all(open_source(storage, url, fetcher, crops))
+            assert crop.getpixel((40, 40)) == Image.new("RGB", (1, 1), colour).getpixel((0, 0))

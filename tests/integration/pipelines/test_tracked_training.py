@@ -33,15 +33,18 @@ def folder(tmp_path: Path) -> JobFolder:
     return folder
 
 
-def test_comet_gets_every_epoch_of_a_training_that_yields(folder: JobFolder, tmp_path: Path) -> None:
+def test_comet_gets_every_epoch_of_a_training_that_yields(
+    folder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     comet, start = Comet(), tmp_path / "start.pt"
     save_checkpoint(start, make_yolo())
     config = TrainingConfig(epochs=2, size=64, batch_size=4, device="cpu")
     with comet.open() as url:
+        monkeypatch.setattr("app.training.comet.HOME", url)
         runs = 0
         while True:
             runs += 1
-            tracker = open_tracker(KEY, "illustrations", "mine", folder.training, url=url)
+            tracker = open_tracker(KEY, "illustrations", "mine", folder.training, "")
             if run_training(folder, start, config, TrainingMonitor(), tracker):
                 break
     assert runs == 2

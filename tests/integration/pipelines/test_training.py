@@ -60,7 +60,7 @@ def draw_job(path: Path) -> JobFolder:
 
 def train(folder: JobFolder, start: Path, config: TrainingConfig = CONFIG) -> TrainingMonitor:
     monitor = TrainingMonitor()
-    assert run_training(folder, start, config, monitor, open_tracker("", "", "", folder.path))
+    assert run_training(folder, start, config, monitor, open_tracker("", "", "", folder.path, ""))
     return monitor
 
 

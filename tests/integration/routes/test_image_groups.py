@@ -230,15 +230,3 @@ def test_the_picture_of_a_removed_or_damaged_image_is_404(
     file.write_bytes(content) if content is not None else file.unlink()
     answer = client.get(f"/jobs/{verified}/pairs/a/b.jpg?image_1=x&image_2=1", headers=headers)
     assert (answer.status_code, "no longer cached" in answer.json["message"]) == (404, True)
-
-
-def test_a_job_of_an_earlier_version_has_no_pictures(
-    client: FlaskClient, headers: dict[str, str], storage: Storage, compared: str
-) -> None:
-    for path in (storage.job(compared).path / "documents").glob("*.compared"):
-        record = json.loads(path.read_bytes())
-        path.write_text(json.dumps({key: record[key] for key in ("doc_id", "content", "names", "urls")}))
-    for path in (storage.job(compared).path / "scores").glob("*.verified"):
-        path.unlink()
-    answer = client.get(f"/jobs/{compared}/pairs/a/b.jpg?image_1=1&image_2=1", headers=headers)
-    assert (answer.status_code, "no longer cached" in answer.json["message"]) == (404, True)

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import threading
@@ -260,3 +261,18 @@ def test_a_search_comes_before_waiting_jobs(services: Services, client: FlaskCli
     first = services.jobs.lease_next(RUN)
     assert first is not None
     assert first.id == search
+
+
+@pytest.mark.usefixtures("_embedded")
+def test_nothing_is_left_of_an_upload_on_a_full_disk(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    before = {*(services.storage.root / "jobs").glob("*")}
+    with monkeypatch.context() as patch:
+        patch.setattr("app.storage.files.os.fsync", fail)
+        answer = upload(client, headers, draw(1))
+    assert (answer.status_code, answer.json["code"]) == (507, "no_space")
+    assert {*(services.storage.root / "jobs").glob("*")} == before

@@ -13,7 +13,7 @@ from app.auth import add_app
 from app.database.tables import Job
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
-from app.jobs import State
+from app.jobs import DetectionRequest, State
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
 from tests.support.comparison_results import save_result
@@ -407,3 +407,18 @@ def test_a_backbone_with_its_own_pooling_takes_no_other(
     body |= {"image_url": "https://app.example/a.jpg", "documents": ["a"]} if path == "/search" else {}
     answer = client.post(path, headers=headers, json=body)
     assert (answer.status_code, answer.json["message"].split(":")[0]) == (400, "pooling")
+
+
+def test_the_pages_of_a_detection_job_are_kept(
+    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    services = app.extensions["services"]
+    stranger = add_app(services.database, "stranger")
+    client.post("/run_detect", headers={"X-API-Key": stranger}, data={"manifest_url": DOCUMENTS["a"]})
+    services.jobs.submit(1, [DetectionRequest("", file_name="b.zip", file_digest="0123")])
+    job = services.jobs.find(finished)
+    services.documents.record(job, {"b": "file 0123", "a": DOCUMENTS["a"], "ms-1": "unused"})
+    rows = services.documents.list_for_job(job)
+    paths = {row.doc_id: add_files(services.storage, finished, row.number, row.source, "x")[0] for row in rows}
+    assert forget(client, headers, *paths).json["forgotten"] == [*paths]
+    assert [paths[doc_id].exists() for doc_id in ("a", "b", "ms-1")] == [True, True, False]

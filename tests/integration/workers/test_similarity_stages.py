@@ -62,3 +62,20 @@ def test_documents_are_recorded_before_the_download(
         similarity.download(services, job)
     answer = client.post("/delete_similarity", headers=headers, json={"documents": ["a"]}).json
     assert answer["in_use"] == ["a"]
+
+
+def test_a_retry_records_the_source_that_it_found(
+    services: Services, client: FlaskClient, headers: dict[str, str], library: Library
+) -> None:
+    job = claim(services, client, headers, {"a": offer(library)})
+    for source in ("a detection job that is not done", "its illustrations"):
+        services.documents.record(job, {"a": source})
+    assert [row.source for row in services.documents.list_for_job(job)] == ["its illustrations"]
+
+
+def test_the_images_of_a_waiting_comparison_are_in_use(
+    services: Services, client: FlaskClient, headers: dict[str, str], library: Library
+) -> None:
+    url = offer(library)
+    services.documents.record(claim(services, client, headers, {"a": url}), {"a": f"{url} illustrations"})
+    assert {url, f"{url} illustrations"} <= services.list_origins_in_use()

@@ -21,6 +21,7 @@ from app.storage import write_atomic
 from app.training.datasets import save_dataset
 from app.training.history import load_history
 from app.workers import training_stages as training
+from tests.support.comet_server import KEY, Comet
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.rows import change_job
 from tests.support.small_networks import make_yolo, save_checkpoint
@@ -105,6 +106,20 @@ def test_a_database_outage_costs_no_epoch(
     training.deliver(services, job)
     name = services.jobs.find(job_id).coverage["weights"]
     assert services.models.find(name).path.with_suffix(".md").exists()
+
+
+def test_requests_to_comet_carry_the_contact_of_the_operator(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, comet = services.jobs.find(send(client, headers)), Comet()
+    chosen = {"comet_api_key": KEY, "comet_project_name": "illustrations", "operator_contact": "me@example.org"}
+    services.settings = services.settings.model_copy(update=chosen)
+    with comet.open() as url:
+        monkeypatch.setattr("app.training.comet.HOME", url)
+        training._open_tracker(services, job).end()
+    (user_agent,) = comet.user_agents
+    assert user_agent == services.settings.user_agent
+    assert "me@example.org" in user_agent
 
 
 def test_a_training_returns_to_its_queue_before_the_time_limit(

@@ -106,3 +106,41 @@ def test_pages_of_a_file_have_the_images_of_this_server(folder: JobFolder) -> No
     assert document.source == ""
     assert document.pages[0].image_url == f"{ADDRESS}/pages/1.jpg"
     assert document.pages[0].image is None
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"type": "ImageApiSelector", "region": "500,0,500,800"},
+        {"type": "ImageApiSelector", "rotation": "90"},
+        {"type": "FragmentSelector", "value": "xywh=500,0,500,800"},
+    ],
+)
+def test_a_canvas_that_shows_a_part_of_an_image_becomes_one_of_the_job(folder: JobFolder, selector: object) -> None:
+    canvas = build_canvas(1, 500, 800)
+    painting = canvas["items"][0]["items"][0]
+    painting["body"] = {"type": "SpecificResource", "source": painting["body"], "selector": selector}
+    save_result(folder, PAGES[:1], {"type": "Manifest", "items": [canvas]})
+    (page,) = load_result(folder).pages
+    assert (page.canvas_url, page.canvas_size) == (f"{ADDRESS}/canvas/1", (1000, 800))
+    assert page.scale_to_canvas(WOODCUT) == (100, 200, 300, 400)
+
+
+def test_a_selector_of_a_whole_image_keeps_the_canvas(folder: JobFolder) -> None:
+    canvas = build_canvas(1, 500, 400)
+    painting = canvas["items"][0]["items"][0]
+    whole = {"type": "ImageApiSelector", "region": "full", "size": "500,"}
+    painting["body"] = {"type": "SpecificResource", "source": painting["body"], "selector": whole}
+    save_result(folder, PAGES[:1], {"type": "Manifest", "items": [canvas]})
+    (page,) = load_result(folder).pages
+    assert page.canvas_url == f"{BASE}/canvas/1"
+
+
+@pytest.mark.parametrize(("request_", "is_part"), [("full/600,/0", False), ("500,0,500,800/full/0", True)])
+def test_the_exported_image_is_whole(folder: JobFolder, request_: str, is_part: bool) -> None:
+    canvas = build_canvas(1, 500, 400)
+    canvas["items"][0]["items"][0]["body"]["id"] = f"{BASE}/iiif/1/{request_}/default.jpg"
+    save_result(folder, PAGES[:1], {"type": "Manifest", "items": [canvas]})
+    (page,) = load_result(folder).pages
+    assert (page.image_url, page.image_size) == (f"{BASE}/iiif/1/full/max/0/default.jpg", (1000, 800))
+    assert page.canvas_url == (f"{ADDRESS}/canvas/1" if is_part else f"{BASE}/canvas/1")

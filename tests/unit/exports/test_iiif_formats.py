@@ -8,10 +8,10 @@ from app.exports.group_manifests import format_archive
 from app.exports.manifest import format_manifest
 from app.exports.open_annotations import format_layer
 from app.exports.web_annotations import build_target, format_collection
-from app.iiif.manifest import parse_manifest
 from app.storage import JobFolder, write_atomic
 from tests.support.archives import make_image, open_zip
 from tests.support.exported_results import ADDRESS, BASE, MANIFEST, PAGES, SOURCE, load_result, save_result
+from tests.support.manifests import parse_manifest
 
 
 def test_annotations_are_tags_on_regions_of_the_canvas(document: ExportedDocument) -> None:
@@ -178,3 +178,19 @@ def test_each_image_of_a_group_is_a_canvas_with_its_region() -> None:
     one, other = manifest["items"]
     assert one["annotations"][0]["items"][0]["target"] == f"{ADDRESS}/groups/1/canvas/1#xywh=1,2,30,40"
     assert "annotations" not in other
+
+
+def test_a_client_can_follow_the_pages_of_annotations(document: ExportedDocument) -> None:
+    collection = json.loads(format_collection(document))
+    pages = {page["id"]: page for page in collection["items"]}
+    found, following = [], collection["first"]
+    while following:
+        found.append(following["id"])
+        following = pages[following["id"]].get("next")
+    assert found == [*pages]
+    assert collection["last"]["id"] == found[-1]
+
+
+def test_a_result_without_pages_has_no_first_page_of_annotations(folder: JobFolder) -> None:
+    save_result(folder, PAGES[2:3])
+    assert {"first", "last", "total"}.isdisjoint(json.loads(format_collection(load_result(folder))))

@@ -7,13 +7,13 @@ from app.similarity.scored_pairs import ScoredPair
 from app.similarity.scores import ComparedDocument
 from app.similarity.verified_pairs import Verdict, Verification
 
-A = ComparedDocument("a", "1", ["a, 1", "a2"], ["https://a.example/1", "https://a.example/2"])
-B = ComparedDocument("b", "2", ["b1", "b2"], ["https://b.example/1", "https://b.example/2"])
+A = ComparedDocument("a", "1", ["a, 1", "a2"], ["https://a.example/1", "https://a.example/2"], [], [], [])
+B = ComparedDocument("b", "2", ["b1", "b2"], ["https://b.example/1", "https://b.example/2"], [], [], [])
 SAME = Verification(Verdict.SAME, 0.98765, 41, (0, 0, 90, 50), (10, 0, 90, 50), (-1.0, 0.0, 100.0, 0.0, 1.0, 1 / 3))
 
 
 def test_pairs_contain_no_formulas() -> None:
-    document = ComparedDocument("-a", "1", ["=1"], ["@x"])
+    document = ComparedDocument("-a", "1", ["=1"], ["@x"], [], [], [])
     _, row = csv.reader(format_pairs([ScoredPair(0, 0, 0.5, 0, None)], document, B, ["none"]).splitlines())
     assert row[:3] == ["'-a", "'=1", "'@x"]
 

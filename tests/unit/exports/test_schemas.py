@@ -10,10 +10,9 @@ from app.detection.annotations import AnnotatedPage, PageStatus
 from app.errors import ManifestError
 from app.exports import FORMATS
 from app.exports.manifest import format_manifest
-from app.iiif.manifest import parse_manifest
 from app.storage import JobFolder, write_atomic
 from tests.support.exported_results import SOURCE, WOODCUT, load_result, save_result
-from tests.support.manifests import REAL
+from tests.support.manifests import REAL, parse_manifest
 
 SCHEMA = REAL.parent / "schemas" / "iiif-presentation-3.json"
 MANIFESTS = sorted(REAL.rglob("*.json"))

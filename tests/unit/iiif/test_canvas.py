@@ -270,8 +270,9 @@ def test_a_size_may_be_written_in_several_ways(size: Any) -> None:
     assert image_of(parse_body({**IMAGE, "width": size})).width == 300
 
 
-def test_an_unpaired_surrogate_in_an_id_is_replaced() -> None:
-    canvas = parse_body({"id": f"{BASE}/\ud800.jpg", "type": "Image"})
+@pytest.mark.parametrize("odd", ["\ud800", "\0"])
+def test_a_character_that_cannot_be_stored_is_replaced_in_an_id(odd: str) -> None:
+    canvas = parse_body({"id": f"{BASE}/{odd}.jpg", "type": "Image"})
     assert Manifest("", "", (canvas,)).image_name(canvas) == "\N{REPLACEMENT CHARACTER}.jpg"
 
 

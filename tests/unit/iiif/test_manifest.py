@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import ManifestError
 from app.iiif.collection import Collection
-from app.iiif.manifest import Manifest, build_manifest_ref, parse_document, parse_manifest
+from app.iiif.manifest import Manifest, build_manifest_ref, parse_document
 from tests.support.library import Scan, build_manifest_2, build_manifest_3
 from tests.support.manifests import (
     BASE,
@@ -19,6 +19,7 @@ from tests.support.manifests import (
     image_of,
     parse,
     parse_body,
+    parse_manifest,
 )
 
 
@@ -214,7 +215,7 @@ def test_invalid_json_in_a_label_is_accepted() -> None:
 )
 def test_other_documents_are_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ManifestError, match=reason) as caught:
-        parse_manifest(data, URL)
+        parse_document(data, URL)
     assert caught.value.message.startswith(URL)
 
 

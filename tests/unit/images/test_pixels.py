@@ -53,3 +53,10 @@ def test_an_image_of_more_than_8_bits_a_pixel_is_not_blank(mode: str, form: str)
     pixels, _ = decode_image(file, 640)
     assert pixels[:10].min() > 200
     assert pixels[25:35, 20:40].max() < 60
+
+
+@pytest.mark.parametrize("size", [(1, 2000), (2000, 1)])
+def test_a_line_of_pixels_is_decoded(size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "JPEG")
+    assert min(decode_image(file, 40)[0].shape[:2]) == 1

@@ -74,3 +74,12 @@ def test_rows_of_complete_and_incomplete_documents_are_found(store: EmbeddingSto
     assert (found[DIGESTS[2]][0] == ROWS[2]).all()
     assert store.find_rows(DIGESTS, ["none", "hflip"]) == {}
     assert EmbeddingStore(store.folder(CONTENT).parent.parent, "other weights").find_rows(DIGESTS, ["none"]) == {}
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 100])
+def test_a_file_that_a_full_disk_left_without_its_header_is_completed(store: EmbeddingStore, left: bytes) -> None:
+    store.folder(CONTENT).mkdir(parents=True)
+    (store.folder(CONTENT) / "none.part").write_bytes(left)
+    write_rows(store)
+    (array,) = store.open(CONTENT, ["none"])
+    assert (array == ROWS).all()
