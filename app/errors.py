@@ -33,6 +33,12 @@ for programs. Constructor arguments are kept in ``args``, so an error can be pic
 from collections.abc import Mapping
 
 
+def quote_text(text: str) -> str:
+    """Return a text in quotes, for an error message. Long text is truncated."""
+    shown = text if len(text) <= 60 else text[:60] + "…"
+    return repr(shown) if shown.isprintable() else ascii(shown)
+
+
 class ExtractorError(Exception):
     """Base of all errors of this service."""
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import load_detector
-from app.detection.weights import ModelStore, isolate_ultralytics
+from app.detection.weights import Weights, isolate_ultralytics
 from app.images.pixels import read_size as read_image_size
 from app.training.labelled_page import LabelledPage, TrueBoxes, load_labels
 from app.training.metrics import evaluate_pages
@@ -94,8 +94,7 @@ def read_size(image: Path) -> tuple[int, int]:
 def open_detector(weights: Path, config: DetectorConfig) -> Detector:
     """Load detection weights from any path."""
     isolate_ultralytics()
-    path = weights.resolve()
-    return load_detector(ModelStore(path.parent, path.name).find(), config)
+    return load_detector(Weights.at(weights), config)
 
 
 def format_figures(pages: Sequence[LabelledPage], confidence: float) -> list[str]:

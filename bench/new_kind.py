@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         link_dataset(folder.dataset, pages[: arguments.count])
         config = TrainingConfig(arguments.epochs, arguments.size)
         evaluation = replace(EVALUATION_CONFIG, size=arguments.size)
-        run_training(folder, arguments.weights.resolve(), config, Monitor(), open_tracker("", "", "", folder.path))
+        run_training(folder, arguments.weights.resolve(), config, Monitor(), open_tracker("", "", "", folder.path, ""))
         trained.write_bytes(folder.weights.read_bytes())
         share = finish_weights(folder, config, evaluation, lambda: None)
         known = {"start weights": arguments.weights, "trained": trained, f"published ({share:.0%} new)": folder.weights}

@@ -33,7 +33,6 @@ from app.iiif.fetch import Fetcher, FetchPolicy
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
 from app.iiif.images import fetch_canvas_image
-from app.iiif.manifest import parse_manifest
 from app.images.pixels import decode_image
 from app.net.addresses import AddressGuard
 from app.training.evaluate import EVALUATION_CONFIG
@@ -50,6 +49,7 @@ from bench.labelled_pages import (
 )
 from bench.tables import describe_machine, print_table
 from bench.timing import Timings, add_timing_arguments, take_turns
+from tests.support.manifests import parse_manifest
 
 SIZES = (480, 640, 800, 900, 1000, 1280, 1600)
 FULL, FILE = "full", "file on disk"

@@ -146,7 +146,7 @@ class Measurement:
         embeddings = torch.from_numpy(np.concatenate([each.rows for each in opened])).float()
         vector = torch.from_numpy(query[0]).float()
         yield "floor: bare matrix product", self._time_often(lambda: embeddings @ vector)
-        collection.forget_arrays()
+        collection._map.cache_clear()  # mapped files cannot be dropped from the file cache
 
     def time_service(self) -> Iterator[Row]:
         """Yield the rows of whole answers."""

@@ -93,7 +93,7 @@ class Comparer:
         s = self.workspace.settings
         config = EmbedderConfig(None, device=s.device, precision=Precision(s.precision), streams=0)
         backbone = find_backbone(self.options.backbone)
-        return load_embedder(backbone, s.backbones_folder, config, self.workspace.storage.trials)
+        return load_embedder(backbone, s.backbones_folder, config, self.workspace.storage.trials, s.ca_bundle)
 
     def compare(self, reader: DocumentReader, documents: Mapping[str, Document]) -> Compared:
         """Fetch the images of documents, compare every pair of documents, and verify the best matches.

@@ -9,10 +9,10 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from sqlalchemy import URL, event, exc
+from sqlalchemy import URL, exc
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.database import migrations
@@ -156,10 +156,6 @@ class Database:
         """
         with self._guard(), translate_errors(), self._sessions.begin() as session:
             yield session
-
-    def on_commit(self, call: Callable[[Session], None]) -> None:
-        """Call a function with every session after its commit, in the same thread."""
-        event.listen(self._sessions, "after_commit", call)
 
     def close(self) -> None:
         """Close the connections; the next session opens new ones."""

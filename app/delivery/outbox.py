@@ -40,8 +40,6 @@ ALL_DELIVERIES = 12
 
 # Statements are built once, because this takes longer than the database.
 _NOW, _UNTIL, _APP = bindparam("now", type_=Float), bindparam("until", type_=Float), bindparam("app", type_=Integer)
-_SAME_JOB = (Delivery.job_id == bindparam("job")) & (Delivery.result == bindparam("run"))
-_FIND_SAME = select(Delivery.id).where(_SAME_JOB, Delivery.kind == bindparam("kind"), Delivery.url == bindparam("url"))
 _IS_DUE = (Delivery.status == Status.PENDING) & (Delivery.next_attempt <= _NOW) & (Delivery.leased_until <= _NOW)
 _DUE = select(Delivery.id).where(_IS_DUE)
 _COUNT_DUE = select(func.count()).select_from(_DUE.limit(bindparam("most")).subquery())
@@ -119,9 +117,7 @@ def enqueue(session: Session, job: Job, kind: Kind, to: Destination, body: str |
         older = (Delivery.job_id == job.id) & same_group & (Delivery.result < job.retries)
         older &= Delivery.status == Status.PENDING
         session.execute(update(Delivery).where(older).values(status=Status.SUPERSEDED, next_attempt=None))
-    # By its columns, because version 1.0 used random IDs.
-    same = {"job": job.id, "run": job.retries, "kind": kind, "url": to.url}
-    if not is_progress and session.scalar(_FIND_SAME, same) is not None:
+    if not is_progress and session.get(Delivery, message_id.hex) is not None:
         return False
     endpoint = find_suspended(session, job.app_id, to.endpoint)
     if endpoint and endpoint.closed and is_progress:

@@ -15,9 +15,10 @@ from threading import RLock
 
 import numpy as np
 
+from app.config import Settings
 from app.detection.boxes import Detections, compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.detection.precision import EXACT, Runtime, list_runtimes
+from app.detection.precision import EXACT, Precision, Runtime, list_runtimes
 from app.detection.runtime_trials import RuntimeTrials, build_key, load_sample_pages
 from app.detection.streams import choose_device
 from app.detection.weights import Weights, load_network
@@ -122,6 +123,17 @@ class LoadedDetectors:
 # of GPU memory that batches need.
 _loaded = LoadedDetectors(room=2)
 drop_when_memory_is_low(_loaded.drop)
+
+
+def build_config(settings: Settings, size: int) -> DetectorConfig:
+    """Return the configuration of the detector of a worker, or of a command.
+
+    Args:
+        settings: Settings of this installation.
+        size: Longer side of the network's input, in pixels.
+    """
+    s, precision = settings, Precision(settings.precision)
+    return DetectorConfig(size, s.confidence, batch_size=s.batch_size, device=s.device, precision=precision, streams=0)
 
 
 def load_detector(weights: Weights, config: DetectorConfig, trials: Path | None = None) -> Detector:

@@ -41,12 +41,12 @@ class DefaultModel:
     since: float | None = None
 
 
-def load_default(chosen: Path | None, setting: str) -> DefaultModel:
+def load_default(chosen: Path, setting: str) -> DefaultModel:
     """Return the stored choice, or the setting if there is none.
 
     An unreadable file is ignored with a warning. It is written atomically, so it was edited by hand.
     """
-    if chosen is None or not chosen.exists():
+    if not chosen.exists():
         return DefaultModel(setting)
     try:
         choice = DefaultModel(**json.loads(chosen.read_bytes()))
@@ -113,10 +113,10 @@ class ModelStore:
     Args:
         folder: Folder with the ``.pt`` files.
         default: File name of the default weights, unless others were chosen.
-        chosen: File that stores the chosen default; None if the default cannot be changed.
+        chosen: File that stores the chosen default.
     """
 
-    def __init__(self, folder: Path, default: str, chosen: Path | None = None) -> None:
+    def __init__(self, folder: Path, default: str, chosen: Path) -> None:
         self.folder = folder
         self._default = default
         self._chosen = chosen
@@ -128,8 +128,6 @@ class ModelStore:
 
     def set_default(self, weights: Weights) -> DefaultModel:
         """Change the default weights for all processes; return the new default."""
-        if self._chosen is None:
-            raise ValueError("this store has no file for the chosen default")
         return save_default(self._chosen, self.default, weights.name)
 
     def list_weights(self) -> dict[str, Weights]:

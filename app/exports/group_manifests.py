@@ -41,9 +41,7 @@ def _format_manifest(group: Mapping[str, Any], sizes: Sizes, address: str) -> by
 
 def _build_canvas(member: Mapping[str, Any], sizes: Sizes, canvas_id: str) -> dict[str, Any]:
     """Return the canvas of an image. Its annotation is the region that its partner also shows."""
-    x, y, w, h = member["region"] or (0, 0, 1000, 1000)
-    # An earlier version recorded no sizes.
-    width, height = size = sizes.get((member["document"], member["name"]), (x + w, y + h))
+    width, height = size = sizes[member["document"], member["name"]]
     image = {"id": member["url"], "type": "Image", "format": "image/jpeg", "width": width, "height": height}
     label = {"none": [f"{member['document']}: {member['name']}"]}
     canvas = build_plain_canvas(canvas_id, canvas_id, label, size, image)
@@ -51,7 +49,7 @@ def _build_canvas(member: Mapping[str, Any], sizes: Sizes, canvas_id: str) -> di
     if member["region"] and "#" not in member["url"]:
         partner = member["partner"]
         texts = [member["verdict"], f"as {partner['document']}: {partner['name']}, {member['probability']:.2f}"]
-        annotation = build_annotation(f"{canvas_id}/annotations/1", texts, canvas_id, (x, y, w, h))
+        annotation = build_annotation(f"{canvas_id}/annotations/1", texts, canvas_id, member["region"])
         canvas["annotations"] = [
             {"id": f"{canvas_id}/annotations", "type": "AnnotationPage", "items": [annotation]},
         ]

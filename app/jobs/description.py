@@ -13,6 +13,9 @@ from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination, format_event
 from app.jobs.job_kinds import REPORTING, find_kind
 
+# Shortest time between two progress events of a job, in seconds.
+PROGRESS_SECONDS = 10.0
+
 
 def describe(job: Job) -> dict[str, Any]:
     """Return the JSON of a job, without its deliveries."""
@@ -87,14 +90,7 @@ def wants_events(job: Job) -> bool:
 
 
 class JobEvents:
-    """Adds events to the outbox, in the transaction of the change that they report.
-
-    Args:
-        progress_seconds: Shortest time between two progress events of a job, in seconds.
-    """
-
-    def __init__(self, progress_seconds: float = 10.0) -> None:
-        self._progress_seconds = progress_seconds
+    """Adds events to the outbox, in the transaction of the change that they report."""
 
     def enqueue(self, session: Session, kind: Kind, job_id: str) -> bool:
         """Enqueue an event if the job's request has a ``notify_url``; return whether a delivery was added.
@@ -140,7 +136,7 @@ class JobEvents:
 
     def _sent_lately(self, session: Session, job: Job) -> bool:
         last = session.scalar(select(func.max(Delivery.created)).where(_is_progress(job)))
-        return last is not None and last > time.time() - self._progress_seconds
+        return last is not None and last > time.time() - PROGRESS_SECONDS
 
 
 def _reports_parts(session: Session, job_id: str) -> bool:

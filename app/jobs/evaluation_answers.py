@@ -1,6 +1,6 @@
 """The metrics of detection weights, as the jobs that train or evaluate them show them."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -16,10 +16,7 @@ class FailedImage(TypedDict):
 
 
 class ClassFigures(TypedDict):
-    """The metrics of one class, or of all classes. An undefined metric is null.
-
-    Jobs of earlier versions lack some metrics.
-    """
+    """The metrics of one class, or of all classes. An undefined metric is null."""
 
     name: Annotated[str, Field(description="The name of the class, or all.")]
     illustrations: Annotated[Count, Field(description="The number of labelled boxes.")]
@@ -28,13 +25,11 @@ class ClassFigures(TypedDict):
     precision: Annotated[float | None, Field(description="The share of detections that are correct.")]
     recall: Annotated[float | None, Field(description="The share of labelled boxes that were detected.")]
     ap50: Annotated[float | None, Field(description="The average precision at IoU 0.5.")]
-    ap75: NotRequired[Annotated[float | None, Field(description="The average precision at IoU 0.75.")]]
+    ap75: Annotated[float | None, Field(description="The average precision at IoU 0.75.")]
     ap50_95: Annotated[float | None, Field(description="The mean of the average precisions at IoU 0.5, 0.55 … 0.95.")]
-    intervals: NotRequired[
-        Annotated[
-            dict[str, list[float]],
-            Field(description="The 95 % interval of each metric by name; empty when there are too few pages."),
-        ]
+    intervals: Annotated[
+        dict[str, list[float]],
+        Field(description="The 95 % interval of each metric by name; empty when there are too few pages."),
     ]
 
 
@@ -54,15 +49,11 @@ class Evaluation(TypedDict):
     unreadable: Annotated[list[FailedImage], Field(description="Pages that could not be read.")]
     ignored_classes: Annotated[list[str], Field(description="Classes of the weights that are missing in the data set.")]
     missing_classes: Annotated[list[str], Field(description="Classes of the data set that are missing in the weights.")]
-    drawn: NotRequired[Annotated[Count, Field(description="The number of pages with a comparison image.")]]
-    documents: NotRequired[
-        Annotated[
-            Count, Field(description="The number of documents that the intervals compare; 0 if they compare pages.")
-        ]
+    drawn: Annotated[Count, Field(description="The number of pages with a comparison image.")]
+    documents: Annotated[
+        Count, Field(description="The number of documents that the intervals compare; 0 if they compare pages.")
     ]
-    calibration_error: NotRequired[
-        Annotated[
-            float | None,
-            Field(description="The mean difference between confidences and the share of correct detections."),
-        ]
+    calibration_error: Annotated[
+        float | None,
+        Field(description="The mean difference between confidences and the share of correct detections."),
     ]

@@ -112,7 +112,7 @@ def _describe_similarity(job: Job) -> dict[str, Any]:
         "documents": {doc_id: _describe_source(source) for doc_id, source in job.request["documents"].items()},
         "model": job.request["model"],
         "topk": job.request["topk"],
-        "verify": job.request.get("verify", 0),
+        "verify": job.request["verify"],
         "transpositions": job.request["transpositions"],
         "pooling": job.request["pooling"] or None,
         "coverage": job.coverage or {"documents": []},

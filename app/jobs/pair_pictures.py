@@ -128,8 +128,7 @@ def _load(storage: Storage, image: _Found, region: Region | None) -> LabelledIma
     try:
         width, height = image.document.sizes[image.place]
         picture = load_reduced(storage.cached_image(image.document.files[image.place]), _LONGEST)
-    # An earlier version recorded no files. Other files were removed, or are damaged.
-    except (IndexError, *UNREADABLE) as error:
+    except UNREADABLE as error:  # the file was removed, or is damaged
         raise NotFound(
             f"The file of image {show(image.name)} is no longer cached: compare its document again."
         ) from error

@@ -7,6 +7,7 @@ names in them, so libraries publish them. All requests and all checks of URLs us
 import re
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from app.errors import quote_text
 from app.net.addresses import LONGEST_URL, spell_name
 
 # A % that starts no escape, and each character that https://www.rfc-editor.org/rfc/rfc3986#appendix-A excludes.
@@ -14,7 +15,6 @@ _ENCODED = re.compile(r'%(?![0-9A-Fa-f]{2})|[^!-~]|["<>\[\\\]^`{|}]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r'(\[[0-9a-f:.%a-z]+\]|[^\x00-\x20\x7f-\U0010ffff"#%/<>?@\[\\\]^`{|}]+)')
 _LONGEST_LABEL = 63  # limit of the DNS
-_LONGEST_SHOWN = 60
 
 
 def make_requestable(url: str) -> str:
@@ -60,10 +60,8 @@ def explain_address(url: str) -> str:
     try:
         requestable = make_requestable(url)
     except ValueError:
-        shown = url if len(url) <= _LONGEST_SHOWN else url[:_LONGEST_SHOWN] + "…"
-        shown = repr(shown) if shown.isprintable() else ascii(shown)
         # It may contain a password that is not percent-encoded.
-        named = "" if "@" in url else f": {shown}"
+        named = "" if "@" in url else f": {quote_text(url)}"
         return f"is not a web address{named}; send one that starts with http:// or https://"
     if len(requestable) > LONGEST_URL:
         return f"is longer than {LONGEST_URL} characters when it is percent-encoded"

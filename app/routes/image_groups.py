@@ -19,7 +19,7 @@ from app.jobs.pair_pictures import NamedImage, draw_named_pair
 from app.jobs.pairs import ComparisonResult
 from app.jobs.requests.fields import FROM_TEXT
 from app.jobs.requests.reading import show
-from app.routes.jobs import find_job
+from app.routes.jobs import find_job_of_kind
 from app.routes.operations import BINARY, answers, takes_query
 from app.services import current_services
 
@@ -118,7 +118,7 @@ def groups(query: GroupsQuery, job_id: str) -> ResponseReturnValue:
     The largest group comes first. CSV has a row for each image. `iiif` has a manifest for each group, with a
     canvas for each image. The header `Link` has the URL of the next page.
     """
-    job = find_job(job_id)
+    job = find_job_of_kind(job_id, SIMILARITY, "groups")
     found = list_groups(job)
     end, following = query.offset + query.limit, None
     page = found[query.offset : end]
@@ -148,8 +148,7 @@ def show_pair(query: PictureQuery, job_id: str, a: str, b: str) -> ResponseRetur
     Lines join corresponding points. The caption has the verdict and its probability. The images may belong to the same
     document. Groups contain the URLs of such pictures.
     """
-    job = find_job(job_id)
-    _check_kind(job, "pairs of images")
+    job = find_job_of_kind(job_id, SIMILARITY, "pairs of images")
     documents = job.request["documents"]
     for doc_id in (a, b):
         if doc_id not in documents:
@@ -161,13 +160,12 @@ def show_pair(query: PictureQuery, job_id: str, a: str, b: str) -> ResponseRetur
 
 
 def list_groups(job: Job) -> list[dict[str, Any]]:
-    """Return all groups of a job, without the URLs of their pictures.
+    """Return all groups of a similarity job, without the URLs of their pictures.
 
     Raises:
         NotFound: The job has no groups.
         RequestError: It has none yet.
     """
-    _check_kind(job, "groups")
     if not job.finished:
         raise RequestError(f"Job {job.id} is {job.state}: it has no groups yet; ask again when it is done.")
     found = load_groups(current_services.storage.job(job.id), job.request["documents"])
@@ -188,11 +186,6 @@ def _load_sizes(job: Job) -> dict[tuple[str, str], tuple[int, int]]:
         if document
         for name, (width, height) in zip(document.names, document.sizes, strict=False)
     }
-
-
-def _check_kind(job: Job, result: str) -> None:
-    if job.kind != SIMILARITY.name:
-        raise NotFound(f"Job {job.id} is a {job.kind}: it has no {result}.")
 
 
 def _build_picture_url(job_id: str, member: dict[str, Any]) -> str:

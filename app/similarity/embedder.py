@@ -173,7 +173,13 @@ def find_difference(embedder: Embedder, runtime: Runtime) -> str:
     return f"scores differ by {difference:.4f}" if difference > LARGEST_DIFFERENCE else ""
 
 
-def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, trials: Path | None = None) -> Embedder:
+def load_embedder(
+    backbone: Backbone,
+    folder: Path,
+    config: EmbedderConfig,
+    trials: Path | None = None,
+    ca_bundle: Path | None = None,
+) -> Embedder:
     """Return the cached embedder of a backbone; it is reloaded if its weights file has changed.
 
     Args:
@@ -181,11 +187,12 @@ def load_embedder(backbone: Backbone, folder: Path, config: EmbedderConfig, tria
         folder: Folder of the weights files; missing published weights are downloaded into it.
         config: Embedder settings.
         trials: File with the results of trials of runtimes; None to run a trial at every load.
+        ca_bundle: File with certificate authorities to trust in addition to the public ones.
 
     Raises:
         BackboneError: If the weights are missing, cannot be downloaded or loaded, or belong to another network.
     """
-    path = fetch_weights(backbone, folder)
+    path = fetch_weights(backbone, folder, ca_bundle)
     return _load(backbone, path, path.stat().st_mtime_ns, config, trials)
 
 

@@ -55,9 +55,9 @@ class ComparedDocument:
     content: str
     names: Sequence[str]
     urls: Sequence[str]
-    files: Sequence[str] = ()
-    sizes: Sequence[Sequence[int]] = ()
-    file_sizes: Sequence[Sequence[int]] = ()
+    files: Sequence[str]
+    sizes: Sequence[Sequence[int]]
+    file_sizes: Sequence[Sequence[int]]
 
 
 def pack_scores(matches: "Matches") -> bytes:

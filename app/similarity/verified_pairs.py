@@ -4,7 +4,7 @@ This module does not import numpy, because the web process uses it.
 """
 
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -73,13 +73,8 @@ class VerifiedPair:
     verification: Verification
 
 
-def pack_verified(pairs: Iterable[VerifiedPair]) -> bytes:
-    """Return the content of a file with verified pairs: 77 bytes for each."""
-    return MAGIC + b"".join(map(pack_row, pairs))
-
-
 def unpack_verified(data: bytes, verdicts: Collection[Verdict] = tuple(Verdict)) -> list[VerifiedPair]:
-    """Parse the content of a file written by :func:`pack_verified`. An incomplete last row is ignored.
+    """Parse the content of a file: ``MAGIC``, then a row per pair. An incomplete last row is ignored.
 
     Args:
         data: Content of the file.

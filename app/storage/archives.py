@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from app.errors import RequestError, TooLarge
+from app.errors import RequestError, TooLarge, quote_text
 
 MOST_MEMBERS = 50_000
 # Size of the central directory, which is read into memory at once; its parsed records are about ten times larger.
@@ -89,7 +89,7 @@ class Archive:
         """Validate a member and add it; folders are only validated."""
         name = _decode_name(info)
         if fault := _explain(info, name):
-            raise RequestError(f"{self.field} contains {_show(name)}, {fault}.")
+            raise RequestError(f"{self.field} contains {quote_text(name)}, {fault}.")
         if not name.endswith("/"):
             self.members.append(Member(self, PurePosixPath(name), info))
 
@@ -155,7 +155,7 @@ def _check_duplicates(archive: Archive) -> None:
     for member in archive.members:
         other = seen.setdefault(str(member.path).casefold(), member)
         if other is not member:
-            raise RequestError(f"{archive.field} contains {_show(str(member.path))} twice: remove one of them.")
+            raise RequestError(f"{archive.field} contains {quote_text(str(member.path))} twice: remove one of them.")
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
@@ -190,8 +190,3 @@ def _explain(info: zipfile.ZipInfo, name: str) -> str:
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
         return f"whose name is longer than {LONGEST_NAME_BYTES} bytes: shorten it"
     return ""
-
-
-def _show(name: str) -> str:
-    shown = name if len(name) <= 60 else name[:60] + "…"
-    return repr(shown) if shown.isprintable() else ascii(shown)

@@ -15,8 +15,6 @@ from filelock import FileLock
 from app.errors import NoSpace
 
 SPARE_BYTES = 200_000_000
-# Errors of file systems that do not support hard links, or no more of them.
-_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 def build_key(text: str) -> str:
@@ -107,14 +105,14 @@ def lock_folder(folder: Path) -> FileLock:
     return FileLock(folder / ".lock")
 
 
-def link(cached: Path, target: Path) -> None:
-    """Hard-link a cached file into a job's folder, where it survives the retention of the cache; copy it if needed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
+def link(source: Path | str, target: Path | str) -> None:
+    """Hard-link a file; copy it where links are not possible. An existing target is kept."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    if Path(target).exists():
         return
     try:
-        os.link(cached, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        write_atomic(target, cached.read_bytes())
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        write_atomic(Path(target), Path(source).read_bytes())

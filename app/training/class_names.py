@@ -83,10 +83,10 @@ def match_ids(used: Mapping[str, str], classes: Sequence[str]) -> dict[str, int]
     Raises:
         RequestError: If the data set lacks a class.
     """
-    by_name = {_normalise(name): number for number, name in reversed(list(enumerate(classes)))}
+    by_name = {normalise(name): number for number, name in reversed(list(enumerate(classes)))}
     exact = {name: number for number, name in enumerate(classes)}
-    ids = {name: exact.get(name, by_name.get(_normalise(name))) for name in used}
-    if len(set(map(_normalise, used))) == len(classes) == 1:
+    ids = {name: exact.get(name, by_name.get(normalise(name))) for name in used}
+    if len(set(map(normalise, used))) == len(classes) == 1:
         return dict.fromkeys(used, 0)
     unknown = [name for name, number in ids.items() if number is None]
     if unknown:
@@ -120,7 +120,8 @@ def _parse_list(member: Member) -> ClassList | None:
     return ClassList(names, str(member)) if names else None
 
 
-def _normalise(name: str) -> str:
+def normalise(name: str) -> str:
+    """Return a class name as it is compared: without regard to case, spaces and the form of accents."""
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 

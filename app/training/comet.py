@@ -5,7 +5,6 @@ It uses the REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-e
 ultralytics also starts it when it is installed. This module sends only what the tracker passes to it.
 """
 
-import base64
 import contextlib
 import json
 import logging
@@ -48,27 +47,15 @@ class CometClient:
     """Client for writing experiments; not thread-safe.
 
     Args:
-        api_key: API key of a Comet account; keys of a self-hosted Comet may contain its URL.
-        url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
-        user_agent: User-Agent header.
-        seconds: Timeout of one request, in seconds.
+        api_key: API key of a Comet account.
+        user_agent: Header ``User-Agent`` of the requests.
         ca_bundle: File with certificate authorities to trust in addition to the public ones.
     """
 
-    def __init__(
-        self,
-        api_key: str,
-        url: str = "",
-        user_agent: str = "",
-        seconds: float = SECONDS,
-        ca_bundle: Path | None = None,
-    ) -> None:
-        parts = urlsplit(url or _read_address(api_key) or HOME)
-        self.address = f"{parts.scheme}://{parts.netloc}"
-        self._headers = {"Authorization": api_key, "User-Agent": user_agent or "extractorAPI"}
-        self._seconds = seconds
-        # The operator of this server configured the address, so it may be private.
-        self._session = GuardedSession(AddressGuard(frozenset({str(parts.hostname)})), ca_bundle)
+    def __init__(self, api_key: str, user_agent: str, ca_bundle: Path | None = None) -> None:
+        self._headers = {"Authorization": api_key, "User-Agent": user_agent}
+        # No client app can choose the address, so it may be private.
+        self._session = GuardedSession(AddressGuard(frozenset({str(urlsplit(HOME).hostname)})), ca_bundle)
 
     def close(self) -> None:
         """Close the connection."""
@@ -86,7 +73,7 @@ class CometClient:
         fields = {"workspaceName": workspace, "projectName": project, "experimentName": name}
         experiment = self._ask("POST", "write/experiment/create", fields)
         if not experiment.get("experimentKey"):
-            raise CometRefused(f"{self.address} did not create an experiment.")
+            raise CometRefused(f"{HOME} did not create an experiment.")
         return experiment
 
     def write(self, kind: str, experiment: str, fields: Mapping[str, Any]) -> None:
@@ -94,19 +81,19 @@ class CometClient:
         self._ask("POST", f"write/experiment/{kind}", {"experimentKey": experiment, **fields})
 
     def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        url = f"{self.address}/api/rest/v2/{path}"
-        with Deadline(self._seconds, self._session.transport.abort) as deadline:
+        url = f"{HOME}/api/rest/v2/{path}"
+        with Deadline(SECONDS, self._session.transport.abort) as deadline:
             try:
-                answer = self._session.request(method, url, json=fields, headers=self._headers, timeout=self._seconds)
+                answer = self._session.request(method, url, json=fields, headers=self._headers, timeout=SECONDS)
                 content = answer.json() if answer.ok and answer.content else {}
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                raise CometUnreachable(f"{self.address} did not answer ({type(error).__name__}).") from error
+                raise CometUnreachable(f"{HOME} did not answer ({type(error).__name__}).") from error
         status = answer.status_code
         if deadline.expired or status >= 500 or status in _TEMPORARY:
-            raise CometUnreachable(f"{self.address} answered {status}.")
+            raise CometUnreachable(f"{HOME} answered {status}.")
         if not 200 <= status < 300:
             advice = "see COMET_API_KEY, COMET_PROJECT_NAME and COMET_WORKSPACE in .env"
-            raise CometRefused(f"{self.address} answered {status} to {path}: {advice}.")
+            raise CometRefused(f"{HOME} answered {status} to {path}: {advice}.")
         return content if isinstance(content, dict) else {}
 
 
@@ -133,13 +120,11 @@ class CometTracker:
     Args:
         client: The client for Comet.
         run: The training run.
-        patience: Timeout for all requests of an epoch, in seconds.
     """
 
-    def __init__(self, client: CometClient, run: CometRun, patience: float = PATIENCE) -> None:
+    def __init__(self, client: CometClient, run: CometRun) -> None:
         self._client = client
         self._run = run
-        self._patience = patience
         self._waiting: deque[Message] = deque()
         self._experiment = ""
         self._warned = self._stopped = False
@@ -174,7 +159,7 @@ class CometTracker:
             self._warn(f"The key of the experiment cannot be stored ({error}). Tracking of this training stops.")
 
     def _write_waiting(self) -> None:
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + PATIENCE
         while self._waiting and not self._stopped and time.monotonic() < end:
             self._experiment = self._experiment or self._find_experiment()
             kind, fields = self._waiting[0]
@@ -195,10 +180,3 @@ class CometTracker:
         if not self._warned:
             log.warning("This training is not tracked: %s", sentence)
         self._warned = True
-
-
-def _read_address(api_key: str) -> str:
-    """Return the URL in an API key, or "". It follows a ``*``, as base64-encoded JSON with a ``baseUrl``."""
-    with contextlib.suppress(ValueError, AttributeError):
-        return str(json.loads(base64.b64decode(api_key.partition("*")[2] + "==")).get("baseUrl") or "")
-    return ""

@@ -9,8 +9,6 @@ with the origin at the top left (https://docs.ultralytics.com/datasets/detect/).
 """
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,13 +85,3 @@ def save_dataset(dataset: Dataset) -> None:
     splits = {split: asdict(counts) for split, counts in dataset.splits.items()}
     fields = {"name": dataset.name, "classes": dataset.classes, "splits": splits, "changed": dataset.changed}
     (dataset.folder / RECORD).write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
-
-
-def link_or_copy(source: str, target: str) -> None:
-    """Create a hard link to a file, or copy it if the file system does not support hard links."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)

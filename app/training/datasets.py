@@ -21,10 +21,10 @@ from filelock import FileLock
 
 from app.errors import RequestError
 from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
-from app.storage import check_space, lock_folder
+from app.storage import check_space, link, lock_folder
 from app.storage.archives import open_archive
 from app.training.dataset_pages import Page, find_ids, match_pages, sort_pages, unpack_pages
-from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, link_or_copy, load_dataset, save_dataset
+from app.training.dataset_records import RECORD, SPLITS, Dataset, Split, load_dataset, save_dataset
 from app.training.dataset_yaml import check_dataset_name, parse_classes, parse_keypoints, strip_suffix
 from app.training.image_check import check_images
 from app.training.label_formats.yolo import ClassList
@@ -167,7 +167,7 @@ class DatasetStore:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
                 copy = Path(part, "dataset")
                 try:
-                    shutil.copytree(dataset.folder, copy, copy_function=link_or_copy)
+                    shutil.copytree(dataset.folder, copy, copy_function=link)
                 finally:
                     if not (dataset.folder / RECORD).exists():  # a removal first moves the folder, then deletes it
                         raise RequestError(f"The data set {dataset.name} has just been changed: try again.")
@@ -246,7 +246,7 @@ def _join(old: Dataset, new: Dataset) -> Dataset:
     """Add the splits of the old version that the new version lacks; return the complete new version."""
     for split in old.splits.keys() - new.splits.keys():
         for kind in ("images", "labels"):
-            shutil.copytree(old.folder / kind / split, new.folder / kind / split, copy_function=link_or_copy)
+            shutil.copytree(old.folder / kind / split, new.folder / kind / split, copy_function=link)
     splits = dict(old.splits) | dict(new.splits)
     return replace(new, splits={split: splits[split] for split in SPLITS if split in splits})
 

@@ -25,6 +25,7 @@ from app.errors import RequestError
 from app.images.pixels import UNREADABLE
 from app.storage import write_atomic
 from app.training.calibration import measure_calibration_error
+from app.training.class_names import normalise
 from app.training.comparison import Comparison
 from app.training.curves import draw_precision_recall
 from app.training.datasets import Dataset
@@ -144,14 +145,14 @@ _MOST_NAMES = 20
 def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> dict[int, int]:
     """Return the data set's class id for each class id of the weights that both share.
 
-    Classes match by name, ignoring case. If no name matches and each side has exactly one class, the two classes
-    match: for example "illustration" and "figure".
+    Classes match by name, see :func:`normalise`. If no name matches and each side has exactly one class, the two
+    classes match: for example "illustration" and "figure".
 
     Raises:
         RequestError: If the weights and the data set share no class.
     """
-    places = {_normalise(name): place for place, name in reversed(list(enumerate(of_dataset)))}
-    known = {class_id: _normalise(name) for class_id, name in of_weights.items()}
+    places = {normalise(name): place for place, name in reversed(list(enumerate(of_dataset)))}
+    known = {class_id: normalise(name) for class_id, name in of_weights.items()}
     shared = {class_id: places[name] for class_id, name in known.items() if name in places}
     if shared:
         return shared
@@ -161,10 +162,6 @@ def match_classes(of_weights: Mapping[int, str], of_dataset: Sequence[str]) -> d
         f"The weights and the data set share no class: the weights have {_list(of_weights.values())}; "
         f"the data set has {_list(of_dataset)}. Use the same class names."
     )
-
-
-def _normalise(name: str) -> str:
-    return " ".join(name.casefold().split())
 
 
 def _list(names: Iterable[str]) -> str:

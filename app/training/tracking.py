@@ -1,6 +1,6 @@
 """Optional tracking of training runs at Comet (https://www.comet.com).
 
-    tracker = open_tracker(settings.comet_api_key, settings.comet_project_name, "eida on pages", job_folder)
+    tracker = open_tracker(s.comet_api_key, s.comet_project_name, "eida on pages", job_folder, s.user_agent)
     tracker.begin({"epochs": 50})
     tracker.record_epoch(1, {"val/ap50": 0.7})
     tracker.end()
@@ -34,8 +34,8 @@ def open_tracker(
     project: str,
     run_name: str,
     folder: Path,
+    user_agent: str,
     workspace: str = "",
-    url: str = "",
     ca_bundle: Path | None = None,
 ) -> Tracker:
     """Return the tracker of a training run; it does nothing unless both the API key and the project are set.
@@ -45,15 +45,15 @@ def open_tracker(
         project: Value of ``COMET_PROJECT_NAME``.
         run_name: Display name of the run at Comet.
         folder: Folder of the job.
+        user_agent: Header ``User-Agent`` of the requests.
         workspace: Value of ``COMET_WORKSPACE``; empty for the account's default workspace.
-        url: Base URL of a self-hosted Comet; if empty, the URL in the key, or else comet.com.
         ca_bundle: Value of ``CA_BUNDLE``.
     """
     if not api_key or not project:
         return _NoTracker()
     from app.training.comet import CometClient, CometRun, CometTracker
 
-    client = CometClient(api_key, url, ca_bundle=ca_bundle)
+    client = CometClient(api_key, user_agent, ca_bundle)
     return CometTracker(client, CometRun(workspace, project, run_name, folder / KEY_FILE))
 
 

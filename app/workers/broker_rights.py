@@ -14,47 +14,24 @@ from app.jobs.states import QUEUES
 
 # Rights that are sufficient, in the words of ``ACL SETUSER``.
 SUFFICIENT = "~* &* +@all -@admin -@dangerous"
+# A command for each category of ``ACL CAT``. LPUSH comes before BRPOP, which would wait on an empty list.
 _COMMANDS = (
-    "SET {0}:string 1 EX 60",
-    "GET {0}:string",
-    "EXISTS {0}:string",
-    "INCRBY {0}:string 1",
-    "LPUSH {0}:list x",
-    "LLEN {0}:list",
-    "BRPOP {0}:list 1",
-    "HSET {0}:hash x 1",
-    "HGETALL {0}:hash",
-    "HINCRBY {0}:hash x 1",
-    "HLEN {0}:hash",
-    "HDEL {0}:hash x",
-    "SADD {0}:set x",
-    "SMEMBERS {0}:set",
-    "SREM {0}:set x",
-    "ZADD {0}:sorted 1 x",
-    "ZCARD {0}:sorted",
-    "ZRANGEBYSCORE {0}:sorted 0 1",
-    "ZREMRANGEBYSCORE {0}:sorted 2 3",
-    "ZREM {0}:sorted x",
-    "EXPIRE {0}:list 60",
-    "DEL {0}:string {0}:list {0}:hash {0}:set {0}:sorted",
-    "MULTI",
+    "SET {0}:string 1 EX 60",  # @string, @write
+    "LPUSH {0}:list x",  # @list
+    "BRPOP {0}:list 1",  # @blocking
+    "HGETALL {0}:hash",  # @hash, @read
+    "SREM {0}:set x",  # @set
+    "ZREM {0}:sorted x",  # @sortedset
+    "DEL {0}:string",  # @keyspace
+    "MULTI",  # @transaction
     "EXEC",
-    "TIME",
-    "SCRIPT LOAD return",
-    "SCRIPT EXISTS 63143b6f8007b98c53ca2149822777b3566f9241",
-    "EVALSHA 63143b6f8007b98c53ca2149822777b3566f9241 0",
-    "EVAL return 0",
-    "PUBLISH /{1}.celery.probe x",
+    "TIME",  # @fast
+    "SCRIPT LOAD return",  # @scripting
+    "PUBLISH /{1}.celery.probe x",  # @pubsub
 )
 _PROBE = "extractor:probe"
-# Names of Celery, and the beginning of the names of the rate limits.
-_OTHER_KEYS = (
-    "_kombu.binding.io",
-    "_kombu.binding.celery.pidbox",
-    "_kombu.binding_permanent.io",
-    "_kombu.binding_deadlines",
-    "LIMITS:LIMITER/x",
-)
+# One key for each beginning of names: two of Celery, one of the rate limits.
+_OTHER_KEYS = ("_kombu.binding.io", "_kombu.binding_deadlines", "LIMITS:LIMITER/x")
 
 
 def check_rights(client: Redis, database: int) -> None:

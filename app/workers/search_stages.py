@@ -43,7 +43,7 @@ def run(services: Services, job: Job) -> State | None:
     store = EmbeddingStore(services.storage.embeddings, identify(backbone, pooling, s.backbones_folder))
     stores = Stores(services.storage, store, FeatureStore(services.storage.features))
     config = EmbedderConfig(pooling, device=s.device, precision=Precision(s.precision), streams=0)
-    embedder = load_embedder(backbone, s.backbones_folder, config, services.storage.trials)
+    embedder = load_embedder(backbone, s.backbones_folder, config, services.storage.trials, s.ca_bundle)
     services.jobs.record_start(job)
     query = load_query(folder, request.box, is_upload=not request.needs_download)
     plan = SearchPlan(request.k, request.verify, request.transpositions)

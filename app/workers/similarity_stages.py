@@ -68,7 +68,7 @@ def run(services: Services, job: Job) -> State | None:
     embedder = DocumentEmbedder(
         store,
         request.transpositions,
-        partial(load_embedder, backbone, s.backbones_folder, config, services.storage.trials),
+        partial(load_embedder, backbone, s.backbones_folder, config, services.storage.trials, s.ca_bundle),
     )
     matching = MatchConfig(request.topk, device=s.device)
     scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)

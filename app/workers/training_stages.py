@@ -81,7 +81,8 @@ def _open_tracker(services: Services, job: Job) -> "Tracker":
     from app.training.tracking import open_tracker
 
     s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
-    return open_tracker(s.comet_api_key, s.comet_project_name, name, folder, s.comet_workspace, ca_bundle=s.ca_bundle)
+    key, project = s.comet_api_key, s.comet_project_name
+    return open_tracker(key, project, name, folder, s.user_agent, s.comet_workspace, s.ca_bundle)
 
 
 class _JobMonitor:
@@ -129,7 +130,7 @@ def deliver(services: Services, job: Job) -> State | None:
         size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
         figures, before = known["figures"], known.get("figures_before")
         epochs = request.epochs, known["last_epoch"]["epoch"]
-        run = TrainingRun(start, dataset, *epochs, size, known.get("share", 1.0), figures, before, time.time())
+        run = TrainingRun(start, dataset, *epochs, size, known["share"], figures, before, time.time())
         name = publish(folder, s.models_folder, request.name_weights(start, job.id), run)
         try:
             services.jobs.record_progress(job, request.epochs, request.epochs, known | {"weights": name})

@@ -75,8 +75,8 @@ def test_weights_are_described_without_torch_or_numpy() -> None:
 import sys
 from pathlib import Path
 from app.detection.weights_description import describe
-from app.detection.weights import ModelStore
-assert not describe(ModelStore(Path({str(DEFAULT.parent)!r}), "").find({DEFAULT.name!r})).error
+from app.detection.weights import Weights
+assert not describe(Weights.at(Path({str(DEFAULT)!r}))).error
 print([m for m in ("torch", "numpy", "ultralytics", "cv2") if m in sys.modules])"""
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "[]", run.stderr

@@ -12,7 +12,6 @@ import requests
 from sqlalchemy import event, text
 
 from app.config import ROOT
-from app.database import migrations
 from app.database.connections import wait_at_most
 from app.database.sessions import Database
 from app.errors import DatabaseUnavailable
@@ -48,17 +47,6 @@ def post(api: Api) -> requests.Response:
 def test_the_migrated_schema_matches_the_table_classes(database: Database) -> None:
     for _ in range(2):
         database.upgrade()
-    with database.engine.connect() as connection:
-        assert find_differences(connection) == []
-
-
-def test_a_database_without_alembic_is_upgraded(database: Database) -> None:
-    migrations.upgrade(database.engine, "0001")
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE alembic_version, attempts")
-        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN host, DROP COLUMN parent_id")
-        connection.exec_driver_sql("ALTER TABLE deliveries ADD UNIQUE (job_id, url)")
-    database.upgrade()
     with database.engine.connect() as connection:
         assert find_differences(connection) == []
 

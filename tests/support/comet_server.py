@@ -17,6 +17,7 @@ class Comet:
 
     Attributes:
         asked: Method and path of every request.
+        user_agents: Values of the header ``User-Agent``.
         experiments: Fields of the created experiments, by key.
         written: Kind and fields of all written records, in order.
         status: HTTP status of every answer; any other than 200 also disables the API.
@@ -25,6 +26,7 @@ class Comet:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.user_agents: set[str | None] = set()
         self.experiments: dict[str, dict[str, Any]] = {}
         self.written: list[tuple[str, dict[str, Any]]] = []
         self.status = 200
@@ -48,6 +50,7 @@ class Comet:
 
     def _refuse(self) -> Response | None:
         self.asked.append(f"{request.method} {request.path}")
+        self.user_agents.add(request.headers.get("User-Agent"))
         time.sleep(self.seconds)
         if self.status != 200:
             return Response("{}", self.status, headers={"Location": "/elsewhere"})

@@ -1,7 +1,7 @@
 """The files of a finished similarity job."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations_with_replacement
 
@@ -9,13 +9,18 @@ import numpy as np
 
 from app.similarity.matching import Matches
 from app.similarity.scores import ComparedDocument, pack_scores
-from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair, pack_verified
+from app.similarity.verified_pairs import MAGIC, Verdict, Verification, VerifiedPair, pack_row
 from app.storage import JobFolder, Storage, name_scores, write_atomic
 from tests.support.archives import make_image
 
 MIRRORED = VerifiedPair(
     0, 1, Verification(Verdict.SAME, 0.98767, 41, (0, 0, 90, 50), (10, 0, 90, 50), (-1.0, 0.0, 100.0, 0.0, 1.0, 0.0))
 )
+
+
+def pack_verified(pairs: Iterable[VerifiedPair]) -> bytes:
+    """Return the content of a file with verified pairs."""
+    return MAGIC + b"".join(map(pack_row, pairs))
 
 
 def save_result(folder: JobFolder, doc_ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ def find_differences(connection: Connection) -> list[Any]:
 
 
 def _differ_in_type(context: Any, column: Any, table_column: Any, found: Any, wanted: Any) -> bool | None:
-    """Accept the FLOAT of the first versions for DOUBLE, because both have 8 bytes. Alembic decides other cases."""
+    """Accept DOUBLE for the FLOAT of the tables, because both have 8 bytes. Alembic decides other cases."""
     return False if isinstance(found, Float) and isinstance(wanted, Float) else None
 
 

@@ -25,7 +25,9 @@ from tests.support.manual import CLIENT_PAGES, list_blocks, read_page
 SECRET = make_secret()
 EVENT = format_event("job.done", "2026-01-02T03:04:05Z", {"job_id": "é"}).encode()
 SCORES = format_scores(
-    Scores([0], [0], [0.5], [0]), ComparedDocument("a", "", ["é.jpg"], [""]), ComparedDocument("b", "", ["2.jpg"], [""])
+    Scores([0], [0], [0.5], [0]),
+    ComparedDocument("a", "", ["é.jpg"], [""], [], [], []),
+    ComparedDocument("b", "", ["2.jpg"], [""], [], [], []),
 )
 BLOCKS = [block for page in CLIENT_PAGES for block in list_blocks(read_page(f"docs/{page}.md"), "python")]
 FILES = {block.splitlines()[0].removeprefix("# "): block for block in BLOCKS if block.startswith("# ")}

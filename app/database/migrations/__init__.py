@@ -29,19 +29,19 @@ from app.errors import DatabaseUnavailable
 from app.storage import lock_folder
 
 FOLDER = Path(__file__).parent
-# Key of the PostgreSQL advisory lock. Versions without Alembic use the same key.
+# Key of the PostgreSQL advisory lock.
 ADVISORY_LOCK = 1
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Upgrade the schema of a database to a revision; create missing tables.
+def upgrade(engine: Engine) -> None:
+    """Upgrade the schema of a database to the last revision; create missing tables.
 
     Raises:
         DatabaseUnavailable: A later version of this program has upgraded the database.
     """
     with lock_schema(engine) as connection:
-        if revision != "head" or not _is_current(connection):
-            _run_alembic(connection, revision)
+        if not _is_current(connection):
+            _run_alembic(connection)
 
 
 def _is_current(connection: Connection) -> bool:
@@ -56,17 +56,20 @@ def find_last_revision() -> str:
     return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("[0-9]*_*.py"))
 
 
-def _run_alembic(connection: Connection, revision: str) -> None:
+def _run_alembic(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.script.revision import ResolutionError
     from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, revision)
+        command.upgrade(config, "head")
     except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):  # the error is not an unknown revision
+            raise
         raise DatabaseUnavailable(
             f"The database was upgraded by a later version: install that version, or restore a backup ({error})."
         ) from error

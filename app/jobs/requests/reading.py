@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.errors import RequestError
+from app.errors import RequestError, quote_text
 
 T = TypeVar("T")
 
@@ -95,8 +95,7 @@ def describe_fault(fault: Mapping[str, Any], schema: Mapping[str, Any] | None = 
 def show(value: Any) -> str:
     """Return a value for an error message. Long text is truncated."""
     if isinstance(value, str):
-        shown = value if len(value) <= 60 else value[:60] + "…"
-        return repr(shown) if shown.isprintable() else ascii(shown)
+        return quote_text(value)
     if isinstance(value, bool | int | float) and abs(value) < 10**60:
         return str(value).lower()
     names = {dict: "an object", list: "a list", int: "a number of that size", float: "a number of that size"}

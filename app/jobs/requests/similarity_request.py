@@ -2,8 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 from pydantic.dataclasses import dataclass
@@ -205,11 +204,6 @@ class SimilarityRequest(Request):
     ] = DEFAULT_VERIFY
 
     kind: ClassVar[str] = "similarity"
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Return the record stored in the row of a job. The job of an earlier version verifies nothing."""
-        return super().from_json({"verify": 0, **record})
 
     @property
     def host(self) -> str:

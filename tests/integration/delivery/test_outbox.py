@@ -30,13 +30,6 @@ def test_a_repeated_stage_enqueues_once(harness: Harness) -> None:
     assert len(harness.find()) == 1
 
 
-def test_a_delivery_of_version_1_0_is_not_enqueued_again(harness: Harness) -> None:
-    harness.enqueue(BASE)
-    with harness.database.session() as session:
-        session.execute(update(Delivery).values(id="chance", status="delivered"))
-    assert harness.enqueue(BASE).id == "chance"
-
-
 def test_a_transaction_that_fails_enqueues_nothing(harness: Harness) -> None:
     def change() -> None:
         with harness.database.session() as session:

@@ -15,8 +15,9 @@ from app.iiif.hosts import HostRule
 from app.net.addresses import AddressGuard
 from app.net.transport import GuardedSession
 from app.services import Services
-from app.similarity.backbone_weights import fetch_weights
+from app.similarity.backbone_weights import fetch_weights, find_weights
 from app.similarity.backbones import BACKBONES
+from app.similarity.embedder import EmbedderConfig, load_embedder
 from app.training.comet import CometClient, CometUnreachable
 from tests.conftest import serve_on_loopback
 from tests.support.certificates import Authority
@@ -89,12 +90,18 @@ def test_weights_are_downloaded_from_a_server_of_the_institution(
     with pytest.raises(BackboneError, match=r"no valid TLS certificate .* CA_BUNDLE"):
         fetch_weights(backbone, tmp_path)
     assert fetch_weights(backbone, tmp_path, authority.root).read_bytes() == CONTENT
+    with pytest.raises(BackboneError, match="cannot be loaded"):
+        load_embedder(backbone, tmp_path / "removed", EmbedderConfig(device="cpu"), ca_bundle=authority.root)
+    assert find_weights(backbone, tmp_path / "removed").read_bytes() == CONTENT
 
 
-def test_comet_may_be_a_server_of_the_institution(authority: Authority, url: str) -> None:
-    CometClient("key", url, ca_bundle=authority.root).write("metric", "experiment", {})
+def test_comet_may_use_a_certificate_of_the_institution(
+    authority: Authority, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.comet.HOME", url)
+    CometClient("key", "", authority.root).write("metric", "experiment", {})
     with pytest.raises(CometUnreachable):
-        CometClient("key", url).write("metric", "experiment", {})
+        CometClient("key", "").write("metric", "experiment", {})
 
 
 def test_the_setting_is_checked_at_the_start(authority: Authority, tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_routes_without_a_key_have_no_security_in_the_document(app: Flask) -> No
 
 
 FIGURES = {"name": "all", "illustrations": 3, "found": 2, "right": 2} | dict.fromkeys(
-    ("precision", "recall", "ap50", "ap50_95"), 0.5
+    ("precision", "recall", "ap50", "ap75", "ap50_95"), 0.5
 )
+FIGURES["intervals"] = {"ap50": [0.25, 0.75]}
 EVALUATION = {
     "pages": 2,
     "empty_pages": 0,
@@ -80,6 +81,8 @@ EVALUATION = {
     "ignored_classes": [],
     "missing_classes": ["initial"],
     "drawn": 1,
+    "documents": 2,
+    "calibration_error": None,
 }
 
 

@@ -8,7 +8,6 @@ from app.detection.weights import DefaultModel, load_default, save_default
 
 def test_the_setting_is_the_default_until_a_choice_is_made(tmp_path: Path) -> None:
     assert load_default(tmp_path / "x.json", "set.pt") == DefaultModel("set.pt")
-    assert load_default(None, "set.pt") == DefaultModel("set.pt")
 
 
 def test_a_choice_records_its_time_and_the_previous_default(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from app.config import ROOT
 from app.detection.boxes import compute_iou
 from app.detection.detector import DetectorConfig
 from app.detection.loading import load_detector
-from app.detection.weights import ModelStore, isolate_ultralytics, load_network
+from app.detection.weights import ModelStore, Weights, isolate_ultralytics, load_network
 from app.detection.weights_description import describe
 from app.errors import RequestError, WeightsError
 from tests.support.checkpoints import find_weights, save_network
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> ModelStore:
     for name in ("best_eida.pt", "other.pt", "notes.txt"):
         (tmp_path / name).touch()
     os.utime(tmp_path / "best_eida.pt", (1712065196, 1712065196))
-    return ModelStore(tmp_path, "best_eida.pt")
+    return ModelStore(tmp_path, "best_eida.pt", tmp_path / "chosen.json")
 
 
 def test_weights_are_found_with_and_without_suffix(store: ModelStore) -> None:
@@ -125,8 +125,7 @@ def test_weights_for_another_task_are_rejected(tmp_path: Path) -> None:
 
 
 def test_a_chosen_default_applies_to_all_processes(store: ModelStore) -> None:
-    chosen = store.folder / "chosen.json"
-    web, worker = (ModelStore(store.folder, "best_eida.pt", chosen) for _ in range(2))
+    web, worker = store, ModelStore(store.folder, "best_eida.pt", store.folder / "chosen.json")
     assert web.find().name == worker.find().name == "best_eida.pt"
     default = web.set_default(web.find("other"))
     assert (default.name, default.previous) == ("other.pt", "best_eida.pt")
@@ -135,7 +134,6 @@ def test_a_chosen_default_applies_to_all_processes(store: ModelStore) -> None:
 
 
 def test_a_missing_default_is_not_replaced(store: ModelStore) -> None:
-    store = ModelStore(store.folder, "best_eida.pt", store.folder / "chosen.json")
     store.set_default(store.find("other"))
     (store.folder / "other.pt").unlink()
     with pytest.raises(RequestError, match=r"'other\.pt' is not among .*: best_eida\.pt\. It is the default: name "):
@@ -152,8 +150,8 @@ def test_boxes_equal_those_of_ultralytics_predict(tmp_path: Path) -> None:
     with Image.open(ROOT / "iiif" / "sample" / "page_0001.jpg") as page:
         image = np.asarray(page.convert("RGB"))
     config = DetectorConfig(device="cpu")
-    (found,) = load_detector(ModelStore(tmp_path, "plain.pt").find(), config).detect([image])
-    (voted,) = load_detector(ModelStore(DEFAULT.parent, DEFAULT.name).find(), config).detect([image])
+    (found,) = load_detector(Weights.at(tmp_path / "plain.pt"), config).detect([image])
+    (voted,) = load_detector(Weights.at(DEFAULT), config).detect([image])
     (expected,) = YOLO(DEFAULT).predict(image[..., ::-1], imgsz=640, conf=0.25, iou=0.45, verbose=False, device="cpu")
     assert len(found) == len(expected.boxes) > 0
     assert np.abs(found.xyxy - expected.boxes.xyxy.numpy()).max() < 1

@@ -14,7 +14,7 @@ from app.config import ROOT
 from app.detection.boxes import compute_iou
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.loading import load_detector
-from app.detection.weights import ModelStore, isolate_ultralytics, load_network
+from app.detection.weights import Weights, isolate_ultralytics, load_network
 from app.errors import WeightsError
 from tests.support.yolov5_networks import (
     SIZES,
@@ -123,7 +123,7 @@ def test_the_training_state_in_a_checkpoint_is_ignored(tmp_path: Path) -> None:
 def test_a_detector_returns_the_boxes_of_a_yolov5(tmp_path: Path) -> None:
     save(tmp_path / "best_eida.pt", model=make_network())
     config = DetectorConfig(size=64, confidence=0, most=5, device="cpu")
-    detector = load_detector(ModelStore(tmp_path, "best_eida.pt").find(), config)
+    detector = load_detector(Weights.at(tmp_path / "best_eida.pt"), config)
     (found,) = detector.detect([np.full((64, 64, 3), 200, dtype=np.uint8)])
     assert detector.class_names == {0: "diagram", 1: "initial"}
     assert len(found) == 5

@@ -6,8 +6,8 @@ from app.similarity.scored_pairs import Order, format_json, list_scored, select
 from app.similarity.scores import ComparedDocument, Scores
 from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair
 
-A = ComparedDocument("a", "1", ["a, 1", "a2"], ["https://a.example/1", "https://a.example/2"])
-B = ComparedDocument("b", "2", ["b1", "b2"], ["https://b.example/1", "https://b.example/2"])
+A = ComparedDocument("a", "1", ["a, 1", "a2"], ["https://a.example/1", "https://a.example/2"], [], [], [])
+B = ComparedDocument("b", "2", ["b1", "b2"], ["https://b.example/1", "https://b.example/2"], [], [], [])
 SCORES = Scores([0, 1, 1, 0], [0, 1, 0, 1], [0.9, 0.8, 0.75, 0.5], [1, 0, 0, 0])
 SAME = Verification(Verdict.SAME, 0.98765, 41, (0, 0, 90, 50), (10, 0, 90, 50), (-1.0, 0.0, 100.0, 0.0, 1.0, 1 / 3))
 VERIFIED = [VerifiedPair(0, 0, Verification(Verdict.NONE, 0.01)), VerifiedPair(1, 0, SAME)]

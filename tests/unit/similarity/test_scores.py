@@ -12,8 +12,10 @@ from app.similarity.scores import (
     unpack_scores,
 )
 
-A = ComparedDocument("a", "1", ["a1.jpg", "é\U0001d11e.jpg"], ["https://a.example/1", "https://a.example/2"])
-B = ComparedDocument("b", "2", ["b1.jpg"], ["https://b.example/1"])
+A = ComparedDocument(
+    "a", "1", ["a1.jpg", "é\U0001d11e.jpg"], ["https://a.example/1", "https://a.example/2"], [], [], []
+)
+B = ComparedDocument("b", "2", ["b1.jpg"], ["https://b.example/1"], [], [], [])
 
 
 def build_matches(*rows: tuple[int, int, float, int]) -> Matches:

@@ -9,9 +9,9 @@ from app.similarity.verified_pairs import (
     count_verified,
     enlarge,
     pack_row,
-    pack_verified,
     unpack_verified,
 )
+from tests.support.comparison_results import pack_verified
 
 TRANSFORM = (0.5, -0.25, 8.0, 0.25, 0.5, 0.0)
 PAIRS = [

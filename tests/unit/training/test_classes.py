@@ -10,6 +10,7 @@ from app.training.evaluate import match_classes
         (["illustration"], ["illustration"], {0: 0}),
         (["ornament", "illustration"], ["illustration", "ornament"], {0: 1, 1: 0}),
         (["Illustration "], ["ILLUSTRATION"], {0: 0}),
+        (["sch\u00e9ma", "sche\u0301ma"], ["schema", "sch\u00e9ma"], {0: 1, 1: 1}),  # macOS decomposes accents
         (["illustration", "ornament", "initial"], ["ornament"], {1: 0}),
         (["illustration"], ["ornament", "illustration"], {0: 1}),
         (["figure"], ["illustration"], {0: 0}),

@@ -1,39 +1,25 @@
-"""Tables of version 1.0. Also completes the tables of earlier versions, which did not use Alembic.
+"""Tables of version 1.0: the first revision. Its number is 0002, which databases of the development already have.
 
-Creates missing tables, columns and indexes. ``apps`` may already exist, because users create it by hand.
+``apps`` may already exist, because the original manual tells users to create it by hand.
 """
 
 from alembic import op
-from sqlalchemy import (
-    CHAR,
-    JSON,
-    Column,
-    Connection,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    inspect,
-)
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import CHAR, JSON, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-revision = "0001"
+revision = "0002"
 down_revision = None
 
-metadata = MetaData()
-
-Table(
+apps = Table(
     "apps",
-    metadata,
+    MetaData(),
     Column("id", Integer, primary_key=True),
     Column("app_name", CHAR(50), nullable=False),
     Column("app_key", CHAR(80), nullable=False),
     sqlite_autoincrement=True,
 )
+
+metadata = MetaData()
+
 Table(
     "jobs",
     metadata,
@@ -47,11 +33,12 @@ Table(
     Column("retries", Integer, nullable=False, server_default="0"),
     Column("manifest_ref", String),
     Column("model_label", String),
-    Column("claim", String(64)),
-    Column("worker", String(100)),
+    Column("lease", String(64)),
+    Column("leased_by", String(100)),
+    Column("heartbeat", Double),
+    Column("waiting_since", Double, nullable=False, server_default="0"),
     Column("starts", Integer, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
-    Column("heartbeat", Double, nullable=False),
     Column("worked", Double, nullable=False, server_default="0"),
     Column("stalled", Double, nullable=False, server_default="0"),
     Column("done", Integer, nullable=False),
@@ -78,13 +65,13 @@ Table(
     Index("documents_by_app", "app_id", "doc_id"),
 )
 Table(
-    "turns",
+    "round_robin",
     metadata,
     Column("app_id", Integer, primary_key=True, autoincrement=False),
     Column("queue", String(20), primary_key=True),
     Column("served", Double, nullable=False),
 )
-deliveries = Table(
+Table(
     "deliveries",
     metadata,
     Column("id", String(32), primary_key=True),
@@ -101,11 +88,12 @@ deliveries = Table(
     Column("http_status", Integer),
     Column("error", String),
     Column("next_attempt", Double),
-    Column("reserved_till", Double, nullable=False, server_default="0"),
+    Column("attempted", Double, nullable=False, server_default="0"),
+    Column("leased_until", Double, nullable=False, server_default="0"),
     Column("created", Double, nullable=False, server_default="0"),
     Index("deliveries_due", "status", "next_attempt"),
-    Index("deliveries_by_app", "app_id", "reserved_till"),
-    Index("deliveries_at_work", "reserved_till"),
+    Index("deliveries_by_app", "app_id", "attempted"),
+    Index("deliveries_leased", "leased_until"),
 )
 Table(
     "endpoints",
@@ -133,53 +121,13 @@ Table(
     Column("secret", String(80), nullable=False),
 )
 Table(
-    "pulses",
+    "queue_heartbeats",
     metadata,
     Column("queue", String(20), primary_key=True),
     Column("at", Double, nullable=False),
 )
 
-# A delivery belongs to the client app of its job. Its endpoint is its URL without the last part, the label of the
-# manifest: the inner ``rtrim`` removes the characters after the last slash, the outer one removes the slash.
-FILL_NEW_COLUMNS = """
-    UPDATE deliveries SET
-        app_id = (SELECT jobs.app_id FROM jobs WHERE jobs.id = deliveries.job_id),
-        created = (SELECT jobs.created FROM jobs WHERE jobs.id = deliveries.job_id),
-        endpoint = rtrim(rtrim(url, replace(url, '/', '')), '/')
-    WHERE endpoint = '' AND created = 0
-"""
-
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    present = inspect(connection).get_table_names()
-    for table in metadata.sorted_tables:
-        if table.name not in present:
-            table.create(connection)
-        elif table.name != "apps":
-            add_missing_columns(connection, table)
-    if "deliveries" in present:
-        drop_unique_constraint(connection)
-        op.execute(FILL_NEW_COLUMNS)
-    for table in metadata.sorted_tables:
-        if table.name in present:
-            for index in table.indexes:
-                index.create(connection, checkfirst=True)
-
-
-def add_missing_columns(connection: Connection, table: Table) -> None:
-    present = {column["name"] for column in inspect(connection).get_columns(table.name)}
-    for column in table.columns:
-        if column.name not in present:
-            definition = CreateColumn(column).compile(dialect=connection.dialect)
-            op.execute(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
-
-
-def drop_unique_constraint(connection: Connection) -> None:
-    """Drop the unique constraint of the first version, which allowed a job one delivery to each URL."""
-    for constraint in inspect(connection).get_unique_constraints("deliveries"):
-        if connection.dialect.name != "sqlite":
-            op.drop_constraint(constraint["name"] or "", "deliveries")
-            continue
-        with op.batch_alter_table("deliveries", copy_from=deliveries, recreate="always"):
-            pass  # the copy lacks only the constraint, which has no name on SQLite
+    apps.create(op.get_bind(), checkfirst=True)
+    metadata.create_all(op.get_bind(), checkfirst=False)
