@@ -27,6 +27,7 @@ _BINS = 10
 # Strength of the assumption that the confidences need no change, in detections. It decides where there are few pages.
 _PRIOR = 10.0
 _STEPS = 50
+_FITS = 3
 # A scale outside these limits comes from too few detections.
 _SCALES = (0.2, 5.0)
 
@@ -42,20 +43,32 @@ class Calibration:
 def fit_calibration(pages: Sequence[LabelledPage]) -> Calibration:
     """Fit the confidences of detections to whether they are correct, at IoU 0.5.
 
+    The first fit has all detections. It decides which detections have at least the confidence ``LEAST``; the following
+    fits have only these. Otherwise hundreds of detections that nobody looks at would decide.
+
     Args:
         pages: Labelled pages that were not used in training, with detections of every confidence.
     """
     matches = Matches.join([match_page(page) for page in pages])
     logits, correct = _to_logits(matches.confidence), matches.correct[:, 0].astype(np.float64)
-    if not 0 < correct.sum() < len(correct):
-        return Calibration()
+    calibration, chosen = Calibration(), np.ones(len(logits), bool)
+    for _ in range(_FITS):
+        if not 0 < correct[chosen].sum() < chosen.sum():
+            break
+        calibration = _fit(logits[chosen], correct[chosen])
+        chosen = calibration.scale * logits + calibration.shift >= np.log(LEAST / (1 - LEAST))
+    return calibration
+
+
+def _fit(logits: NDArray[np.float64], correct: NDArray[np.float64]) -> Calibration:
     inputs = np.stack([logits, np.ones_like(logits)], axis=1)
     parameters = np.array([1.0, 0.0])
-    for _ in range(_STEPS):  # Newton's method; the loss is convex
+    for _ in range(_STEPS):  # Newton's method; the loss is convex, and limited steps reach its minimum from anywhere
         rates = 1 / (1 + np.exp(-inputs @ parameters))
         slope = inputs.T @ (rates - correct) + _PRIOR * (parameters - np.array([1.0, 0.0]))
         curvature = (inputs * (rates * (1 - rates))[:, None]).T @ inputs + _PRIOR * np.eye(2)
-        parameters = parameters - np.linalg.solve(curvature, slope)
+        step = np.linalg.solve(curvature, slope)
+        parameters = parameters - step / max(1.0, np.abs(step).max())
     scale, shift = parameters.tolist()
     return Calibration(float(np.clip(scale, *_SCALES)), shift) if np.isfinite(parameters).all() else Calibration()
 

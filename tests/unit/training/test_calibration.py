@@ -30,6 +30,12 @@ def test_confidences_become_the_share_of_correct_detections() -> None:
     assert apply(calibration, 0.8) == pytest.approx(0.95, abs=0.08)
 
 
+def test_detections_that_nobody_looks_at_do_not_count() -> None:
+    shown, tail = draw_pages(0.3, 0.2) + draw_pages(0.8, 0.6), draw_pages(0.02, 0.001, 20_000)
+    alone, together = fit_calibration(shown), fit_calibration(shown + tail)
+    assert (together.scale, together.shift) == pytest.approx((alone.scale, alone.shift))
+
+
 def test_calibrated_confidences_stay_almost_as_they_are() -> None:
     calibration = fit_calibration(draw_pages(0.2, 0.2) + draw_pages(0.5, 0.5) + draw_pages(0.9, 0.9))
     assert calibration.scale == pytest.approx(1, abs=0.15)
