@@ -14,7 +14,7 @@ EXAMPLES = format_examples(
 )
 # Columns of the table of results in a model card.
 _FIGURES = ("precision", "recall", "AP50", "AP50-95")
-# A figure, and mostly its interval: ``0.914 (0.80–0.98)``.
+# A figure, and mostly its interval: ``0.917 (0.81–0.98)``.
 _FIGURE = re.compile(r"([01](?:\.\d+)?)(?: \(.*\))?")
 
 

@@ -49,6 +49,7 @@ def test_keys_lead_to_other_pages_and_zoom(page: Any, detected: str) -> None:
 
 
 def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: Services) -> None:
+    page.clock.install()
     page.goto(f"/ui/jobs/{waiting}")
     write_atomic(services.storage.images(SOURCE) / "1.image", make_image(size=(500, 400)))
     services.storage.job(waiting).pages.save({1: {"number": 1, "file": "1.image"}})
@@ -60,6 +61,7 @@ def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: S
         [AnnotatedPage(1, "", "a.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))],
     )
     change_job(services.database, waiting, done=2, coverage={"detected": 1, "empty": 0, "failed": []})
+    page.clock.fast_forward(4000)  # the pages are replaced at most every four seconds
     page.wait_for_selector("ol.strip li.detected")
     page.locator("#threshold").fill("0.95")
     assert page.locator("ol.pages rect:visible").count() == 0
@@ -70,6 +72,7 @@ def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: S
         [AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))],
     )
     change_job(services.database, waiting, done=3, coverage={"detected": 2, "empty": 0, "failed": []})
+    page.clock.fast_forward(4000)
     page.wait_for_selector("ol.strip li.detected:nth-child(2)")
     assert page.locator("#threshold").input_value() == "0.95"
     assert page.locator("ol.pages rect").count() == 2
