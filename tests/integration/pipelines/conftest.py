@@ -36,8 +36,8 @@ def library(document: Path) -> Iterator[str]:
         yield url
 
 
-def build_fetcher() -> Fetcher:
-    policy = FetchPolicy(attempts=2, timeout=5, deadline=10, backoff=0.01)
+def build_fetcher(timeout: float = 5) -> Fetcher:
+    policy = FetchPolicy(attempts=2, timeout=timeout, deadline=2 * timeout, backoff=0.01)
     return Fetcher(policy, HostLimits(HostRules(HostRule(4, 0))), AddressGuard(frozenset({"127.0.0.1", "localhost"})))
 
 

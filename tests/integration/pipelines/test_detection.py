@@ -379,7 +379,7 @@ def test_a_refresh_keeps_images_that_other_jobs_need(run: Run) -> None:
 
 def test_a_cancelled_job_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
     with Library().open() as shelf:
-        run = Run(tmp_path / "data", shelf.url, build_fetcher())
+        run = Run(tmp_path / "data", shelf.url, build_fetcher(timeout=2))
         shelf.offer_manifest([Scan(30, 40)] * 3)
         for number in (1, 2, 3):
             shelf.answer(f"/iiif/{number}/info.json", Answer(hang=True))
