@@ -28,6 +28,7 @@ setup_packages() {
     local wanted stamp=venv/.requirements.sha256
     wanted=$(sha256sum requirements.txt)
     if [[ -x venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
+    check_stopped
     if [[ ! -x venv/bin/python ]]; then
         local python
         python=$(find_python) || exit 1

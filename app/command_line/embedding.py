@@ -27,7 +27,7 @@ from app.similarity.backbones import find_backbone, find_shortest
 from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
 from app.similarity.matching import MatchConfig
 from app.similarity.transpositions import Transposition
-from app.storage import JobFolder, build_key
+from app.storage import ILLUSTRATIONS, JobFolder, build_key
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Comparer:
                 request.manifest_url, document.folder, request.origin, storage.images, fetcher, self._shortest
             )
         illustrations = ImageCache(
-            storage.images(f"{request.origin} illustrations"), fetcher, LONGEST_RATIO * self._shortest
+            storage.images(f"{request.origin}{ILLUSTRATIONS}"), fetcher, LONGEST_RATIO * self._shortest
         )
         return DetectionSource(
             document.folder, request.origin, illustrations, reader.open_cache(document), fetcher, self._shortest

@@ -13,6 +13,7 @@ import click
 
 from app.devices import describe, is_device_lost, is_out_of_memory
 from app.errors import ExtractorError
+from app.storage import is_disk_full
 
 DONE, FAILED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
 
@@ -68,7 +69,7 @@ def explain(error: Exception) -> ExtractorError:
         return error
     if is_out_of_memory(error):
         return ExtractorError("The memory is full: close other programs, or set a smaller BATCH_SIZE.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return ExtractorError("The disk is full: free some space, and run the command again to continue.")
     if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
         return ExtractorError(f"{error.filename} cannot be used: {error.strerror}.")

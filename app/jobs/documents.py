@@ -13,7 +13,7 @@ from app.errors import RequestError
 from app.jobs.requests import DetectionRequest, SearchRequest, SimilarityRequest, Source
 from app.jobs.requests.reading import show
 from app.jobs.states import FINISHED, UNFINISHED, State
-from app.storage import Storage
+from app.storage import CROPS, ILLUSTRATIONS, Storage
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Documents:
         with self._database.session() as session:
             working = select(Document.source).join(Job).where(Job.state.in_(UNFINISHED))
             sources = set(session.scalars(working.distinct()))
-        return sources | {source.removesuffix(" illustrations").removesuffix(" crops") for source in sources}
+        return sources | {source.removesuffix(ILLUSTRATIONS).removesuffix(CROPS) for source in sources}
 
     def forget(self, app_id: int, doc_ids: Sequence[str]) -> Forgotten:
         """Remove the images, embeddings and scores of documents of a client app.

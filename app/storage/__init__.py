@@ -54,6 +54,7 @@ from pathlib import Path
 from app.storage.files import (
     build_key,
     check_space,
+    is_disk_full,
     link,
     lock_folder,
     name_scores,
@@ -64,12 +65,18 @@ from app.storage.files import (
 from app.storage.job_folder import JobFolder
 from app.storage.record_file import RecordFile
 
+# Ends of the names of folders with images that are cut from the pages of an origin.
+ILLUSTRATIONS, CROPS = " illustrations", " crops"
+
 __all__ = [
+    "CROPS",
+    "ILLUSTRATIONS",
     "JobFolder",
     "RecordFile",
     "Storage",
     "build_key",
     "check_space",
+    "is_disk_full",
     "link",
     "lock_folder",
     "name_scores",

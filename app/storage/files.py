@@ -83,6 +83,11 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error says that the disk, or the quota of its user, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextlib.contextmanager
 def translate_disk_full() -> Iterator[None]:
     """Translate the ``OSError`` of a full disk.
@@ -93,7 +98,7 @@ def translate_disk_full() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         raise NoSpace(
             "There is no space left on the server's disk: free some space and send the request again."

@@ -101,7 +101,8 @@ def follow_jobs() -> ResponseReturnValue:
     """
     state, kind = _read_choice()
     recent = partial(current_services.jobs.list_recent, g.client.id, limit=LISTED, kind=kind)
-    jobs = {job.id: job for job in [*recent(state=None), *recent(state=state, offset=read_offset())]}
+    newest = recent() if state else []
+    jobs = {job.id: job for job in [*newest, *recent(state=state, offset=read_offset())]}
     return format_events([*map(describe_progress, jobs.values())])
 
 

@@ -1,6 +1,5 @@
 """Unexpected errors of stages: the error that the job reports, and the end of a process that lost its GPU."""
 
-import errno
 import os
 
 from billiard.process import current_process
@@ -10,6 +9,7 @@ from app.devices import describe, is_out_of_memory
 from app.errors import DeviceLost, ExtractorError, NoSpace, OutOfMemory
 from app.jobs import Stage
 from app.services import Services
+from app.storage import is_disk_full
 
 
 def leave_device(services: Services, job: Job, stage: Stage, error: Exception) -> None:
@@ -28,7 +28,7 @@ def leave_device(services: Services, job: Job, stage: Stage, error: Exception) -
 
 def explain(error: Exception) -> ExtractorError:
     """Return the error of a job for an unexpected exception, a full disk or a full memory."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return NoSpace("There is no space left on the server's disk: free some space and retry the job.")
     if is_out_of_memory(error):
         return OutOfMemory("The memory of the device is full: stop other programs that use it, then retry the job.")

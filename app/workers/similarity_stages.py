@@ -24,7 +24,7 @@ from app.pipelines.similarity.image_sources import (
 from app.services import Services
 from app.similarity.backbones import Pooling, find_backbone, find_shortest
 from app.sources.local_pages import LocalPages
-from app.storage import JobFolder
+from app.storage import ILLUSTRATIONS, JobFolder
 from app.workers.detection_stages import choose_image_size
 
 
@@ -150,7 +150,7 @@ def find_source(
         choose_grid=partial(choose_grid, side=side),
         local=LocalPages(folder),
     )
-    illustrations = ImageCache(services.storage.images(f"{origin} illustrations"), services.fetcher, longest)
+    illustrations = ImageCache(services.storage.images(f"{origin}{ILLUSTRATIONS}"), services.fetcher, longest)
     return DetectionSource(folder, origin, illustrations, pages, services.fetcher, shortest)
 
 

@@ -20,7 +20,7 @@ from app.pipelines.similarity.image_sources import LONGEST_RATIO, MAX_IMAGES, ch
 from app.sources.documents import fetch_document, load_manifest
 from app.sources.local_pages import LocalPages
 from app.sources.recognition import Limits
-from app.storage import JobFolder
+from app.storage import CROPS, JobFolder
 
 # ``max_images`` limits the pages.
 DEFAULT_LIMITS = Limits(max_pages=10**6)
@@ -56,7 +56,7 @@ class DocumentSource:
         limits: Limits = DEFAULT_LIMITS,
         max_images: int = MAX_IMAGES,
     ) -> None:
-        self.name = f"{origin} crops" if crops else origin
+        self.name = f"{origin}{CROPS}" if crops else origin
         self.host = read_host(url)
         self._url = url
         self._folder = folder

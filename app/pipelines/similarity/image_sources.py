@@ -15,7 +15,7 @@ from app.pipelines.image_cache import CachedImage, ImageCache
 from app.pipelines.similarity.crops import Cropper, list_crop
 from app.pipelines.similarity.documents import ImageList, ListedImage
 from app.sources.documents import load_manifest
-from app.storage import JobFolder
+from app.storage import ILLUSTRATIONS, JobFolder
 
 # Longer side of a requested whole image, as a multiple of the required shorter side. The proportions of the image are
 # unknown before it is fetched.
@@ -106,7 +106,7 @@ class DetectionSource:
         shortest: int,
         max_images: int = MAX_IMAGES,
     ) -> None:
-        self.name = f"{origin} illustrations"
+        self.name = f"{origin}{ILLUSTRATIONS}"
         self.cache = cache
         self._folder = folder
         self._origin = origin
