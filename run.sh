@@ -21,7 +21,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or later with venv is needed: sudo apt-get install python3 python3-venv"
+    fail "Python 3.11 or later with venv is needed: install python3-venv (Debian 12, Ubuntu 24.04), or python3.11-venv (Ubuntu 22.04)."
 }
 
 setup_packages() {
@@ -34,6 +34,8 @@ setup_packages() {
         python=$(find_python) || exit 1
         say "Creating a virtual environment in venv/ ($("$python" --version))"
         "$python" -m venv venv
+    elif ! venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        fail "venv/ has $(venv/bin/python --version), but Python 3.11 or later is needed: remove venv/, then repeat the command."
     fi
     say "Installing the packages of requirements.txt (about 6 GB with torch; takes a few minutes)"
     venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$([[ -t 1 ]] && echo on || echo off)" \

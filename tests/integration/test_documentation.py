@@ -116,6 +116,14 @@ def test_the_nginx_block_agrees_with_the_defaults() -> None:
     assert passed == {"Host", *(f"X-Forwarded-{name}" for name in ("For", "Host", "Prefix", "Proto"))}
 
 
+def test_both_nginx_blocks_name_the_same_uploads() -> None:
+    block = find_block(read_page("docs/install.md"), "location", "nginx")
+    below = find_block(read_page("docs/operations.md"), "location", "nginx")
+    pattern = r"location ~ \^/(?:extractor/)?\((send-\S*)\)\$"
+    assert re.findall(pattern, block) == re.findall(pattern, below) == ["send-data|send-dataset|run_detect|ui/jobs"]
+    assert "/$1$is_args$args;" in below, "nginx would drop the query"
+
+
 def test_the_commands_by_hand_are_those_of_supervisor_and_of_the_original() -> None:
     blocks = "\n".join(list_blocks(read_page("docs/install.md")))
     shown = {line.partition("#")[0].strip() for line in blocks.splitlines()}

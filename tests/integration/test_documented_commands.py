@@ -89,6 +89,19 @@ def test_what_is_backed_up_while_the_service_runs_is_restored(installation: Path
     assert not (installation / CACHED).exists(), "a cache is in the back-up"
 
 
+def test_a_data_folder_elsewhere_returns_to_its_place(installation: Path, database: Database) -> None:
+    elsewhere = installation.parent / "elsewhere"
+    (installation / "data").rename(elsewhere)
+    backup = place_backup(find_block(OPERATIONS, ".backup"), installation)
+    backup = backup.replace("--exclude=data/", f"--exclude={elsewhere}/").replace("models data", f"models {elsewhere}")
+    *_, place = run(f"{backup}\necho $BACKUP", installation).split()
+    database.close()
+    shutil.rmtree(elsewhere)
+    run(find_block(OPERATIONS, "extractor.db-wal extractor.db-shm"), installation, BACKUP=place)
+    assert (elsewhere / Path(RESULT).relative_to("data")).read_text() == RESULT
+    assert not (elsewhere / Path(CACHED).relative_to("data")).exists(), "a cache is in the back-up"
+
+
 def prepare_server_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the commands of the server's own version first on the path."""
     found = importlib.util.find_spec(programs.WHEEL)
@@ -186,7 +199,7 @@ def test_the_settings_and_keys_of_the_original_are_taken_over(tmp_path: Path) ->
         folder.mkdir()
     (old / ".env").write_text('CELERY_BROKER_URL="redis://localhost:6379"\nDEBUG=True # False\nDB_NAME="keys"\n')
     create_key_database(old / "keys.db")
-    block = find_block(read_page("docs/migrating.md"), "OLD=").replace("~/extractorAPI", str(old))
+    block = find_block(read_page("docs/migrating.md"), "OLD=").replace("/srv/extractor/original", str(old))
     run(block, new)
     assert (new / ".env").stat().st_mode & 0o777 == 0o600
     with closing(Database(f"sqlite:///{new / 'keys.db'}")) as database:

@@ -90,6 +90,19 @@ def test_run_sh_names_a_malformed_broker_url_without_its_password(folder: Path) 
     assert not any(part in said for part in ("q7zx", "k9yw", "Traceback"))
 
 
+def test_run_sh_refuses_a_virtual_environment_of_python_3_10(folder: Path) -> None:
+    (folder / "venv" / ".requirements.sha256").unlink()
+    python = folder / "venv" / "bin" / "python"
+    python.parent.unlink()
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo Python 3.10.12; else exit 1; fi\n')
+    python.chmod(0o755)
+    run = subprocess.run(["bash", "run.sh", "setup"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "venv/ has Python 3.10.12" in run.stderr
+    assert "remove venv/" in run.stderr
+
+
 def list_used_databases(broker: str) -> list[str]:
     with redis.Redis.from_url(broker) as client:
         return list(client.info("keyspace"))

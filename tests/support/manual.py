@@ -18,7 +18,7 @@ CLIENT_PAGES = ("api", "detection", "exports", "similarity", "training", "webhoo
 CLIENT_EXAMPLE = ROOT / "docs" / "client_example.py"
 JOB_ID = "a" * 32
 VARIABLES = {"$API_KEY": "key", "$METRICS_TOKEN": "token", "$API": "", "$JOB": JOB_ID}
-NOT_RUN = "Not run by the tests."
+NOT_RUN = "<!-- Not run by the tests. -->"
 # Options of curl that the pages use and that take a value.
 _OPTIONS = {"-X": "method", "-H": "header", "-F": "form", "-d": "data", "-o": "file"}
 
