@@ -1,6 +1,7 @@
 """The annotation file of the contract, and the JSON with all canvases, from which the other formats are made."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,17 +11,19 @@ from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 def format_text(pages: Iterable[AnnotatedPage]) -> str:
     """Return the annotation file: for each canvas a line ``number name``, then a line ``x y w h`` for each detection.
 
-    A failed canvas has no line; the other canvases keep their numbers.
+    A failed canvas has no line; the other canvases keep their numbers. Clients split the lines at spaces, so whitespace
+    in a name becomes ``_``.
     """
     lines: list[str] = []
     for page in pages:
         if page.status in (PageStatus.DETECTED, PageStatus.EMPTY):
-            lines.append(f"{page.number} {page.image_name}\n")
+            name = re.sub(r"\s", "_", page.image_name)
+            lines.append(f"{page.number} {name}\n")
             lines += [" ".join(map(str, box.xywh)) + "\n" for box in page.boxes]
     return "".join(lines)
 
 
-def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
+def describe_pages(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
     """Return all canvases with their status, and their boxes with class and confidence."""
     return [
         {
@@ -46,8 +49,8 @@ def format_json(pages: Iterable[AnnotatedPage]) -> list[dict[str, Any]]:
     ]
 
 
-def parse_json(data: bytes) -> list[AnnotatedPage]:
-    """Parse the output of :func:`format_json`."""
+def parse_pages(data: bytes) -> list[AnnotatedPage]:
+    """Parse the output of :func:`describe_pages`."""
     records = json.loads(data)
     for record in records:
         record["boxes"] = record.pop("detections")

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.exports.document import ExportedDocument, ExportedPage
 from app.exports.web_annotations import build_bodies
+from app.iiif.image_api import Box
 
 CONTEXT = "http://iiif.io/api/presentation/2/context.json"
 
@@ -30,7 +31,6 @@ def _build_list(document: ExportedDocument, page: ExportedPage, layer_id: str) -
     resources = []
     for number, box in enumerate(page.boxes, 1):
         tag, *texts = build_bodies(box)
-        fragment = ",".join(map(str, page.scale_to_canvas(box)))
         resources.append(
             {
                 "@id": f"{list_id}/{number}",
@@ -40,7 +40,7 @@ def _build_list(document: ExportedDocument, page: ExportedPage, layer_id: str) -
                     {"@type": "oa:Tag", "chars": tag},
                     *({"@type": "dctypes:Text", "format": "text/plain", "chars": text} for text in texts),
                 ],
-                "on": f"{page.canvas_url}#xywh={fragment}",
+                "on": build_target(page.canvas_url, page.scale_to_canvas(box)),
             }
         )
     return {
@@ -51,3 +51,12 @@ def _build_list(document: ExportedDocument, page: ExportedPage, layer_id: str) -
         "within": layer_id,
         "resources": resources,
     }
+
+
+def build_target(canvas_url: str, xywh: Box) -> str | dict[str, Any]:
+    """Return a region of a canvas. A URL that has a fragment itself needs the longer form."""
+    fragment = f"xywh={','.join(map(str, xywh))}"
+    if "#" not in canvas_url:
+        return f"{canvas_url}#{fragment}"
+    selector = {"@type": "oa:FragmentSelector", "value": fragment}
+    return {"@type": "oa:SpecificResource", "full": canvas_url, "selector": selector}

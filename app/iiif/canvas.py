@@ -15,6 +15,7 @@ from app.iiif.image_api import (
     Box,
     ImageService,
     asks_for_less,
+    contradicts_size,
     derive_service,
     parse_service,
     shows_part,
@@ -50,8 +51,9 @@ _CONTENTS = {
     **dict.fromkeys(("dataset",), "a data set"),
 }
 Services = Mapping[str, dict[str, Any]]
-# A region in pixels: https://www.w3.org/TR/media-frags/#naming-space
-_REGION = re.compile(r"xywh=(?:pixel:)?(\d{1,9})(?:\.\d*)?,(\d{1,9})(?:\.\d*)?,(\d{1,9})(?:\.\d*)?,(\d{1,9})")
+Size = tuple[int | None, int | None]
+# A region in pixels or percent: https://www.w3.org/TR/media-frags/#naming-space
+_REGION = re.compile(r"xywh=(pixel:|percent:)?" + ",".join([r"(\d{1,9}(?:\.\d*)?)"] * 4))
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class CanvasImage:
     def own_name(self) -> str:
         """Last path segment of the service ID, or of the URL without the image request."""
         base = self.service.id if self.service else strip_request(self.url)
-        return read_path(base).rstrip("/").rpartition("/")[2]
+        path = base.partition("?IIIF=")[2] or read_path(base)  # IIPImage has the path of an image in the query
+        return path.rstrip("/").rpartition("/")[2]
 
     @property
     def is_reduced(self) -> bool:
@@ -138,10 +141,10 @@ def parse_canvas(number: int, entry: Any, services: Services, document: str = ""
     canvas = next(iter(read_nodes(entry)), {})
     resources = _find_resources(canvas)
     images: dict[str, CanvasImage] = {}
+    size = _read_size(canvas)
     for resource, place in resources:
-        if image := _parse_image(resource, services, document):
+        if image := _parse_image(resource, services, document, size):
             images.setdefault(image.service.id if image.service else image.url, replace(image, place=place))
-    size = read_size(canvas.get("width")), read_size(canvas.get("height"))
     reason = "" if images else _explain(canvas, [resource for resource, _ in resources])
     label = read_texts(canvas.get("label"))
     return Canvas(number, read_id(canvas)[:LONGEST_ID], tuple(images.values()), reason, *size, label)
@@ -156,18 +159,24 @@ def _find_resources(canvas: dict[str, Any], depth: int = 0) -> list[tuple[dict[s
         purposes = read_ids(annotation.get("motivation"))
         if not purposes or any("painting" in purpose.lower() for purpose in purposes):
             bodies = read_nodes(annotation.get("resource") or annotation.get("body"))
-            place = _find_place(annotation)
+            place = _find_place(annotation, _read_size(canvas))
             found += [(part, place) for body in bodies for part in _unfold(body, depth)]
     return found
 
 
-def _find_place(annotation: dict[str, Any]) -> Box | None:
+def _read_size(thing: Mapping[str, Any]) -> Size:
+    return read_size(thing.get("width")), read_size(thing.get("height"))
+
+
+def _find_place(annotation: dict[str, Any], size: Size) -> Box | None:
     """Return the region of the canvas that an annotation targets; None for the whole canvas."""
     for target in read_nodes(annotation.get("on") or annotation.get("target")):
         texts = [read_id(target)]
         texts += [text for each in read_objects(target.get("selector")) for text in read_strings(each.get("value"))]
         for found in filter(None, map(_REGION.search, texts)):
-            x, y, w, h = map(int, found.groups())
+            unit, *numbers = found.groups()
+            scales = [(side or 0) / 100 for side in size * 2] if unit == "percent:" else [1] * 4
+            x, y, w, h = (round(float(number) * scale) for number, scale in zip(numbers, scales, strict=True))
             return (x, y, w, h) if w and h else None
     return None
 
@@ -193,33 +202,64 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     return [part_of | each for part in parts for each in _unfold(part, depth + 1)] or [resource]
 
 
-def _parse_image(resource: dict[str, Any], services: Services, document: str) -> CanvasImage | None:
+def _parse_image(resource: dict[str, Any], services: Services, document: str, canvas: Size) -> CanvasImage | None:
     url, content = read_address(resource, document), _find_content(resource)
+    address, _, fragment = url.partition("#")
+    if is_cut := "xywh=" in fragment:
+        url = address
     pairs = ((block, parse_service(block, url, document)) for block in _list_services(resource, services))
     block, service = next((pair for pair in pairs if pair[1]), (ChainMap[str, Any](), None))
     if content in _MEDIA or not (service or (url and content == _IMAGE)):
         return None
-    is_part = shows_part(url) or any(map(_selects_part, read_nodes(resource.get("selector"))))
+    is_part = is_cut or shows_part(url) or any(map(_selects_part, read_nodes(resource.get("selector"))))
     if service is None and (derived := derive_service(url)):
         # The size in the manifest may be wrong. Without an info.json, the fetched image is measured instead.
         return CanvasImage(url, None, None, derived, is_part=is_part)
-    size = read_size(block.get("width")), read_size(block.get("height"))
-    if not all(size) and not asks_for_less(url):  # a reduced image would have a reduced size here
-        size = read_size(resource.get("width")), read_size(resource.get("height"))
+    size, stated = _read_size(block), _read_size(resource)
+    if not all(size) and (not asks_for_less(url) or (service and _is_full_size(stated, url, canvas))):
+        size = stated
+    if service and _is_service(resource):
+        url = ""  # it is not the URL of an image
     return CanvasImage(url, *size, service, is_part=is_part)
+
+
+def _is_full_size(stated: Size, url: str, canvas: Size) -> bool:
+    """Return whether the size next to the URL of a reduced image is that of the full-size image."""
+    width, height = stated
+    if not (width and height):
+        return False
+    # A requested size is also the stated one of a reduced image. Its canvas is usually larger.
+    requests_it = f"/full/{width},{height}/0/" in url and stated == canvas
+    return requests_it or contradicts_size(url, width, height)
 
 
 def _selects_part(selector: dict[str, Any]) -> bool:
     """Return whether a selector selects less than the whole image, or rotates it."""
-    if read_kind(selector) != "ImageApiSelector":
+    if not _is_of_image_api(selector):
         return True
     return selector.get("region", "full") != "full" or str(selector.get("rotation", 0)) != "0"
 
 
+def _is_of_image_api(selector: dict[str, Any]) -> bool:
+    return read_kind(selector) == "ImageApiSelector"
+
+
+def _is_service(resource: dict[str, Any]) -> bool:
+    return read_kind(resource).lower().startswith("imageservice")
+
+
 def _list_services(resource: dict[str, Any], services: Services) -> Iterator[ChainMap[str, Any]]:
-    """Yield each service of a resource, merged with its description in the manifest's `services`."""
+    """Yield each service of a resource, merged with its description in the manifest's `services`.
+
+    The source of a selector of the Image API is a service itself, and may be given by its URL alone.
+    """
     seen: set[str] = set()
-    for block in read_nodes(resource.get("service")):
+    blocks = read_nodes(resource.get("service"))
+    if _is_service(resource):
+        blocks.append(resource)
+    elif not read_kind(resource) and any(map(_is_of_image_api, read_nodes(resource.get("selector")))):
+        blocks.append({"profile": "level1"} | resource)
+    for block in blocks:
         name = read_id(block)
         if name in seen:
             continue

@@ -59,15 +59,15 @@ def parse_collection(document: dict[str, Any], url: str, max_members: int | None
 
     Args:
         document: JSON object of the collection.
-        url: URL from which the collection was fetched; named in errors.
+        url: URL from which the collection was fetched; relative IDs are resolved against it.
         max_members: Parsing stops after more manifests or more collections than this; None for no limit.
 
     Raises:
         ManifestError: The collection is empty.
     """
     found: dict[str, dict[str, None]] = {"manifest": {}, "collection": {}}
-    itself, limit = {url, read_id(document)}, math.inf if max_members is None else max_members
-    for kind, address in _find_members(document):
+    itself, limit = {url, read_address(document, url)}, math.inf if max_members is None else max_members
+    for kind, address in _find_members(document, url):
         if kind == "manifest" or (kind == "collection" and address not in itself):
             found[kind][address] = None
             if len(found[kind]) > limit:
@@ -77,13 +77,13 @@ def parse_collection(document: dict[str, Any], url: str, max_members: int | None
     return Collection(url, read_id(document)[:LONGEST_ID], tuple(found["manifest"]), tuple(found["collection"]))
 
 
-def _find_members(document: dict[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
+def _find_members(document: dict[str, Any], url: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield the type and the URL of each member. An embedded collection yields its own members instead."""
     for place, meant in _PLACES.items():
         for member in read_nodes(document.get(place)):
             kind = "collection" if is_collection(member) else read_kind(member).lower() or meant
             held = kind == "collection" and any(read_list(member.get(inner)) for inner in _PLACES)
             if held and depth < _DEEPEST:
-                yield from _find_members(member, depth + 1)
-            elif address := read_address(member):
+                yield from _find_members(member, url, depth + 1)
+            elif address := read_address(member, url):
                 yield kind, address

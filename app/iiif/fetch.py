@@ -4,6 +4,7 @@ Errors of ``requests`` do not leave this module: callers only see :class:`~app.e
 """
 
 import contextlib
+import math
 import os
 import random
 import threading
@@ -32,6 +33,8 @@ _OVERLOAD = frozenset({429, 503, 509})
 WRONG_FORM = frozenset({*range(400, 500), 501}) - RETRIABLE_STATUSES
 # Sessions that are kept for later requests, and the seconds for which: routers forget idle connections after minutes.
 _MOST_IDLE, _IDLE_SECONDS = 32, 60.0
+Statuses = frozenset[int]
+_OK: Statuses = frozenset({200})
 _JSON = "application/ld+json, application/json, */*;q=0.5"
 _NO_ADDRESS = "is not a web address: it must be a valid http:// or https:// URL."
 
@@ -47,6 +50,7 @@ class FetchPolicy:
         deadline: Longest time for a complete response: enough for 64 MB at 3 Mbit/s.
         retry_after_limit: Longest pause after a ``Retry-After``; longer ones are capped.
         backoff: Pause before the second attempt; doubled before each later one.
+        total: Longest time for all attempts and redirects, including the waits for a slot of the host.
         max_document_bytes: Largest manifest or list: 5000 canvases of 12 kB.
     """
 
@@ -56,6 +60,7 @@ class FetchPolicy:
     deadline: float = 180.0
     retry_after_limit: float = 120.0
     backoff: float = 1.0
+    total: float = math.inf
     max_redirects: int = 5
     max_document_bytes: int = 64_000_000
     max_image_bytes: int = MAX_IMAGE_BYTES
@@ -169,7 +174,7 @@ class Fetcher:
         # Some resolvers know the address for browsers only, which accept everything.
         return self._fetch([ImageRequest(url, 0)], body, "*/*")
 
-    def fetch_response(self, url: str, accepted: frozenset[int] = frozenset({200})) -> Response:
+    def fetch_response(self, url: str, accepted: Statuses) -> Response:
         """Fetch a JSON document. Each of the ``accepted`` statuses has a useful body.
 
         Raises:
@@ -192,14 +197,12 @@ class Fetcher:
             size = check_image(response.body, response.request.url, self.policy.max_image_pixels)
         return ImageFile(response.request, response.body, *size)
 
-    def _fetch(
-        self, forms: Sequence[ImageRequest], body: Body, accept: str, accepted: frozenset[int] = frozenset({200})
-    ) -> Response:
+    def _fetch(self, forms: Sequence[ImageRequest], body: Body, accept: str, accepted: Statuses = _OK) -> Response:
         """Try the forms until one succeeds, the server rejects all, or no attempts are left."""
-        waiting, attempt = deque(forms), 1
+        waiting, attempt, end = deque(forms), 1, time.monotonic() + self.policy.total
         while True:
             try:
-                return self._follow(waiting[0], body, accept, accepted)
+                return self._follow(waiting[0], body, accept, accepted, end)
             except Retriable as failure:
                 if attempt == self.policy.attempts:
                     message = f"{failure.error.message} Tried {attempt} times."
@@ -213,7 +216,7 @@ class Fetcher:
                     raise
                 waiting.popleft()
 
-    def _follow(self, request: ImageRequest, body: Body, accept: str, accepted: frozenset[int]) -> Response:
+    def _follow(self, request: ImageRequest, body: Body, accept: str, accepted: Statuses, end: float) -> Response:
         try:
             target = make_requestable(request.url)
         except ValueError as error:
@@ -221,8 +224,9 @@ class Fetcher:
         for _ in range(self.policy.max_redirects + 1):
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
-            with self._limits.slot(read_host(target), request.longest):
-                answer = self._attempt(target, body, accept, accepted)
+            with self._limits.slot(read_host(target), request.longest, end - time.monotonic()):
+                limit = min(self.policy.deadline, end - time.monotonic())
+                answer = self._attempt(target, body, accept, accepted, limit)
             if not isinstance(answer, str):
                 return Response(request, target, *answer)
             try:
@@ -231,10 +235,10 @@ class Fetcher:
                 raise FetchError(f"{request.url} redirects to {answer[:200]}, which is not a web address.") from error
         raise FetchError(f"{request.url} redirects more than {self.policy.max_redirects} times.")
 
-    def _attempt(self, url: str, body: Body, accept: str, accepted: frozenset[int]) -> tuple[int, bytes] | str:
+    def _attempt(self, url: str, body: Body, accept: str, accepted: Statuses, limit: float) -> tuple[int, bytes] | str:
         """Send one request. Return the status and the body, or the header ``Location`` of a redirect."""
         headers = {"User-Agent": self.policy.user_agent, "Accept": accept}
-        with self._session() as session, Deadline(self.policy.deadline, session.transport.abort) as deadline:
+        with self._session() as session, Deadline(limit, session.transport.abort) as deadline:
             try:
                 response = session.get(url, headers=headers, stream=True, timeout=self.policy.timeout)
                 with response, self._counted(url, response):

@@ -25,10 +25,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import redis
 
+from app.errors import FetchError
 from app.iiif.hosts import HostRule, HostRules
 
 log = logging.getLogger(__name__)
@@ -177,6 +179,30 @@ def _name(host: str, what: str) -> str:
     return f"extractor:host:{host}:{what}"
 
 
+@dataclass(frozen=True)
+class _WaitLimit:
+    """The time at which a request no longer waits for a slot."""
+
+    host: str
+    end: float
+
+    def acquire(self, semaphore: threading.Semaphore, held: ExitStack) -> None:
+        """Acquire a semaphore, which the stack releases."""
+        left = self.end - time.monotonic()
+        if left < 0 or not semaphore.acquire(timeout=None if left == math.inf else left):
+            raise self._explain()
+        held.callback(semaphore.release)
+
+    def check(self, wait: float) -> float:
+        """Return a wait in seconds if it ends in time."""
+        if wait and time.monotonic() + wait > self.end:
+            raise self._explain()
+        return wait
+
+    def _explain(self) -> FetchError:
+        return FetchError(f"{self.host} is busy: its request limits allow no further request now. Try again later.")
+
+
 class HostLimits:
     """Limits the requests to each host. All threads of a worker share one instance.
 
@@ -196,21 +222,27 @@ class HostLimits:
         self._semaphores: dict[str, threading.Semaphore] = {}
 
     @contextmanager
-    def slot(self, host: str, longest: int | None = 0) -> Iterator[None]:
+    def slot(self, host: str, longest: int | None = 0, seconds: float = math.inf) -> Iterator[None]:
         """Wait for a slot, and hold it for the duration of the ``with`` block.
 
         Args:
             host: Host name, with the port if the URL has one.
             longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
+            seconds: Longest wait.
+
+        Raises:
+            FetchError: The wait would be longer.
         """
         rule, token = self.rules.find(host), uuid.uuid4().hex
-        semaphore = self._semaphore(host, rule.connections)
-        if rule.is_large(longest):
-            # Large images are requested one at a time. The others wait outside the semaphore: small requests continue.
-            with self._semaphore(f"{host} large", 1):
-                self._wait(semaphore, rule.interval_seconds, lambda: self._limiter.acquire(host, token, rule, True))
-        else:
-            self._wait(semaphore, math.inf, lambda: self._limiter.acquire(host, token, rule, False))
+        semaphore, limit = self._semaphore(host, rule.connections), _WaitLimit(host, time.monotonic() + seconds)
+        large = rule.is_large(longest)
+        with ExitStack() as held:
+            if large:
+                # Large images are requested one at a time. The others wait outside the semaphore of the host: small
+                # requests continue.
+                limit.acquire(self._semaphore(f"{host} large", 1), held)
+            max_wait = rule.interval_seconds if large else math.inf
+            self._wait(semaphore, max_wait, lambda: self._limiter.acquire(host, token, rule, large), limit)
         try:
             yield
         finally:
@@ -221,12 +253,14 @@ class HostLimits:
         """Grant no slot of a host for some seconds."""
         self._limiter.pause(host, seconds)
 
-    def _wait(self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float]) -> None:
+    def _wait(
+        self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float], limit: "_WaitLimit"
+    ) -> None:
         """Acquire the semaphore and a slot. The semaphore is released during waits longer than ``max_wait``."""
         while True:
             with ExitStack() as held:
-                held.enter_context(semaphore)
-                while 0 < (wait := acquire()) <= max_wait:
+                limit.acquire(semaphore, held)
+                while 0 < (wait := limit.check(acquire())) <= max_wait:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()

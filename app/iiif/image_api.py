@@ -4,6 +4,7 @@ Versions 1.1, 2.1 and 3.0: https://iiif.io/api/image/1.1/, https://iiif.io/api/i
 All sizes are in image pixels, which may differ from canvas units.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from app.iiif.json_ld import is_web_address, read_address, read_ids, upgrade
 
 # region/size/rotation/quality.format after the ID of an image: https://iiif.io/api/image/3.0/#4-image-requests
 IMAGE_REQUEST = re.compile(r"/[^/]+/[^/]+/!?[\d.]+/(default|native|color|gr[ae]y|bitonal)(\.\w+)?([?#].*)?$")
-_WHOLE_IMAGE = re.compile(r"/full/(full|max)/0/\w+(\.\w+)?([?#].*)?$")
+_WHOLE_IMAGE = re.compile(r"/full/(full|max|pct:100)/0/\w+(\.\w+)?([?#].*)?$")
 _UPRIGHT_IMAGE = re.compile(r"/full/[^/]+/0/\w+(\.\w+)?([?#].*)?$")
+_SIZED_IMAGE = re.compile(r"/full/!?(\d{0,9}),(\d{0,9})/0/\w+(\.\w+)?([?#].*)?$")
 INFO_REQUEST = re.compile(r"/+info\.json/*([?#].*)?$", re.I)
 
 Box = tuple[int, int, int, int]  # ``x y w h`` in pixels of the full-size image
@@ -62,6 +64,16 @@ def strip_request(url: str) -> str:
 def asks_for_less(url: str) -> bool:
     """Return whether a URL requests less than the whole image at full size from an image service."""
     return bool(IMAGE_REQUEST.search(url)) and not _WHOLE_IMAGE.search(url)
+
+
+def contradicts_size(url: str, width: int, height: int) -> bool:
+    """Return whether a URL requests the whole image at a size that is smaller than a stated one.
+
+    Some manifests state the full size of an image next to the URL of a reduced one.
+    """
+    found = _SIZED_IMAGE.search(url)
+    limits = [int(text) if text else math.inf for text in found.group(1, 2)] if found else [math.inf, math.inf]
+    return width > limits[0] or height > limits[1]
 
 
 def shows_part(url: str) -> bool:

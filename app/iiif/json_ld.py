@@ -83,7 +83,7 @@ def read_texts(value: Any) -> dict[str, list[str]]:
     for item in value if isinstance(value, list) else [value]:
         parts = item if isinstance(item, dict) else {"none": item}
         if "@value" in parts:
-            parts = {str(parts.get("@language")): parts["@value"]}
+            parts = {str(parts.get("@language") or "none"): parts["@value"]}
         for language, words in parts.items():
             if found := read_strings(words):
                 texts.setdefault(language if _LANGUAGE.fullmatch(language) else "none", []).extend(found)

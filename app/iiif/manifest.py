@@ -133,7 +133,7 @@ def _parse_json(data: bytes, url: str) -> dict[str, Any]:
 
 
 def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Manifest:
-    entries, kind = _find_canvases(document), read_kind(document)
+    (entries, holder), kind = _find_canvases(document), read_kind(document)
     if not read_objects(entries):
         shown = "has no canvases" if _may_be_manifest(kind) else f"is a IIIF {kind}"
         raise ManifestError(f"{url} {shown}: check that it is the URL of a IIIF manifest.")
@@ -143,6 +143,8 @@ def _build_manifest(document: dict[str, Any], url: str, max_canvases: int) -> Ma
     services = {read_id(block): block for block in read_objects(document.get("services"))}
     canvases = (parse_canvas(number, entry, services, url) for number, entry in enumerate(entries, 1))
     description = {name: document[name] for name in _DESCRIPTIVE if name in document}
+    if "viewingDirection" in holder:  # that of a sequence overrides that of the manifest
+        description["viewingDirection"] = holder["viewingDirection"]
     return Manifest(url, read_id(document)[:LONGEST_ID], tuple(canvases), description)
 
 
@@ -150,12 +152,12 @@ def _may_be_manifest(kind: str) -> bool:
     return kind.lower().endswith("manifest") or not re.fullmatch(r"\w{1,40}", kind)
 
 
-def _find_canvases(document: dict[str, Any]) -> list[Any]:
-    """Return the entries of the list of canvases, which may be malformed.
+def _find_canvases(document: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the entries of the list of canvases, which may be malformed, and the object that has the list.
 
     Sequences are alternative orders of the same canvases. The first sequence with canvases is used.
     """
     for sequence in read_objects(document.get("sequences")):
         if entries := read_list(sequence.get("canvases")):
-            return entries
-    return read_list(document.get("items")) if _may_be_manifest(read_kind(document)) else []
+            return entries, sequence
+    return read_list(document.get("items")) if _may_be_manifest(read_kind(document)) else [], document

@@ -115,7 +115,7 @@ class Retriable(Exception):
 
 
 def build_late(url: str, deadline: Deadline) -> Retriable:
-    return Retriable(url, f"{url} could not be downloaded completely within {deadline.seconds:g} seconds.")
+    return Retriable(url, f"{url} could not be downloaded completely within {round(deadline.seconds, 1):g} seconds.")
 
 
 def check_status(url: str, response: requests.Response, accepted: frozenset[int]) -> None:

@@ -8,8 +8,7 @@ from typing import IO, Protocol
 
 from app.errors import FetchError, ManifestError, NotAnImage, RequestError
 from app.iiif.images import FetchedImage
-from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image
-from app.images.signatures import describe_content, find_format
+from app.images.formats import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, check_image, describe_content, find_format
 from app.sources.listing import ListedPage
 from app.sources.names import claims_image, is_hidden, name_pages, sort_naturally
 from app.storage.archives import Archive, Member, open_archive

@@ -6,12 +6,17 @@ It writes one line of JSON about the document, then the answer to each line of i
 answer is a line of JSON, followed by the image. The system ends the process if a page takes too long.
 """
 
+import ctypes
+import functools
 import io
 import json
 import math
+import mmap
+import re
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +45,9 @@ _JPEG_COLOURS = {
     raw.FPDF_COLORSPACE_CALRGB,
     raw.FPDF_COLORSPACE_ICCBASED,
 }
+# The description of a JPEG image in grey or RGB whose samples are inverted. PDFium does not report this.
+_INVERTED = rb"/Decode\s*\[(?:\s*1(?:\.0*)?\s+0(?:\.0*)?){1,3}\s*\]"
+_INVERTED_JPEG = re.compile(rb"/DCTDecode[^>]*%b|%b[^>]*/DCTDecode" % (_INVERTED, _INVERTED))
 _PASSWORD = raw.FPDF_ERR_PASSWORD
 
 
@@ -57,7 +65,7 @@ def main() -> None:
     for line in sys.stdin:
         signal.alarm(PAGE_SECONDS)
         try:
-            image = _read_page(document, int(line) - 1)
+            image = _read_page(document, int(line) - 1, _has_inverted_jpeg(sys.argv[1]))
         except (pdfium.PdfiumError, ValueError, OSError, MemoryError) as error:
             _answer({"error": str(error)[:200] or type(error).__name__})
         else:
@@ -70,18 +78,26 @@ def _answer(facts: dict[str, Any], image: bytes = b"") -> None:
     sys.stdout.buffer.flush()
 
 
-def _read_page(document: pdfium.PdfDocument, index: int) -> bytes:
+@functools.cache
+def _has_inverted_jpeg(path: str) -> bool:
+    """Return whether a PDF has a JPEG image that its pages show with inverted colours."""
+    with suppress(OSError), open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _INVERTED_JPEG.search(content) is not None
+    return False  # larger than the address space
+
+
+def _read_page(document: pdfium.PdfDocument, index: int, has_inverted: bool) -> bytes:
     page = document[index]
     try:
-        return _convert(page)
+        return _convert(page, has_inverted)
     finally:
         page.close()
 
 
-def _convert(page: pdfium.PdfPage) -> bytes:
+def _convert(page: pdfium.PdfPage, has_inverted: bool) -> bytes:
     """Return a page as an image file.
 
-    * one embedded JPEG scan: this JPEG file
+    * one embedded JPEG scan: this JPEG file, unless the document has a JPEG image with inverted colours
     * another embedded scan: rendered with as many pixels as the scan
     * any other page: rendered with 300 dpi
     """
@@ -89,7 +105,7 @@ def _convert(page: pdfium.PdfPage) -> bytes:
     if scan is None:
         scale = DPI / 72
         return _render(page, scale, scale)
-    if data := _extract_jpeg(page, scan):
+    if not has_inverted and (data := _extract_jpeg(page, scan)):
         return data
     scan.get_bitmap().close()  # raises if the image is damaged; the page would be blank
     across, down = _measure_scale(page, scan)
@@ -143,13 +159,37 @@ def _is_cut(page: pdfium.PdfPage, image: pdfium.PdfImage) -> bool:
     return bool(x1 < left - margin or y1 < bottom - margin or x2 > right + margin or y2 > top + margin)
 
 
+def _is_clipped(image: pdfium.PdfImage) -> bool:
+    """Return whether a clipping path hides a part of an image. A rectangle around the image hides nothing."""
+    left, bottom, right, top = image.get_bounds()
+    across, down = (1 - COVERED) * (right - left), (1 - COVERED) * (top - bottom)
+    clip = raw.FPDFPageObj_GetClipPath(image)
+    for index in range(raw.FPDFClipPath_CountPaths(clip)):  # -1 without a path
+        corners = set()
+        for x, y in _list_points(clip, index):
+            if left + across < x < right - across or bottom + down < y < top - down:
+                return True
+            corners.add((x >= right - across, y >= top - down))
+        if len(corners) < 4:
+            return True
+    return False
+
+
+def _list_points(clip: Any, index: int) -> Iterator[tuple[float, float]]:
+    """Yield the points of a path of a clip path, in points of the page."""
+    x, y = ctypes.c_float(), ctypes.c_float()
+    for number in range(raw.FPDFClipPath_CountPathSegments(clip, index)):
+        raw.FPDFPathSegment_GetPoint(raw.FPDFClipPath_GetPathSegment(clip, index, number), x, y)
+        yield x.value, y.value
+
+
 def _extract_jpeg(page: pdfium.PdfPage, image: pdfium.PdfImage) -> bytes | None:
-    """Return the JPEG file of a scan, or None if the page shows it turned, cut, masked or in other colours."""
+    """Return the JPEG file of a scan, or None if the page shows it turned, cut, clipped, masked or in other colours."""
     matrix = image.get_matrix()
     upright = matrix.a > 0 and matrix.d > 0 and abs(matrix.b) + abs(matrix.c) < 0.01 * min(matrix.a, matrix.d)
     if not upright or page.get_rotation() or image.get_filters(skip_simple=True) != ["DCTDecode"]:
         return None
-    if raw.FPDFPageObj_HasTransparency(image) or _is_cut(page, image):
+    if raw.FPDFPageObj_HasTransparency(image) or _is_cut(page, image) or _is_clipped(image):
         return None
     if image.get_metadata().colorspace not in _JPEG_COLOURS:
         return None

@@ -9,7 +9,7 @@ from app.errors import ManifestError
 from app.iiif.collection import Collection
 from app.iiif.json_ld import read_path
 from app.iiif.manifest import Manifest, build_file_ref, build_manifest_ref, parse_document
-from app.images.signatures import describe_content, find_format
+from app.images.formats import describe_content, find_format
 from app.sources.image_lists import parse_image_list
 from app.sources.listing import Kind, ListedPage, Listing
 from app.sources.page_files import ZipPages
@@ -21,6 +21,8 @@ _HEAD = 1024
 _SPACE = b"\xef\xbb\xbf \t\r\n"
 # Largest list or manifest that is parsed before its job is added. Hostile JSON may need 40 times its size in memory.
 _CHECKED_BYTES = 5_000_000
+# Largest list or manifest in a file.
+_LARGEST_TEXT = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,11 @@ class Limits:
         max_pages: Largest number of pages or canvases.
         max_members: Number of members after which parsing a collection stops.
         max_file_bytes: Largest zip file or PDF, and largest unpacked size of a zip file.
-        max_text_bytes: Largest list or manifest in a file.
     """
 
     max_pages: int = 5000
     max_members: int | None = None
     max_file_bytes: int = 2_000_000_000
-    max_text_bytes: int = 64_000_000
 
 
 def find_kind(head: bytes) -> Kind | None:
@@ -58,7 +58,7 @@ def check_stored(folder: JobFolder, name: str, limits: Limits) -> None:
         head = file.read(_HEAD)
     if find_kind(head) is Kind.ZIP:
         _list_zip(folder.source, name, limits)
-    elif find_kind(head) is None and not (_claims_text(head) and _CHECKED_BYTES < size <= limits.max_text_bytes):
+    elif find_kind(head) is None and not (_claims_text(head) and _CHECKED_BYTES < size <= _LARGEST_TEXT):
         _read_text(folder.source, name, limits)
 
 
@@ -121,10 +121,8 @@ def _read_text(path: Path, origin: str, limits: Limits) -> list[ListedPage] | Ma
     Raises:
         ManifestError: It is neither.
     """
-    if path.stat().st_size > limits.max_text_bytes:
-        raise ManifestError(
-            f"{origin} is larger than {limits.max_text_bytes / 1e6:.3g} MB, but no zip file and no PDF."
-        )
+    if path.stat().st_size > _LARGEST_TEXT:
+        raise ManifestError(f"{origin} is larger than {_LARGEST_TEXT / 1e6:.3g} MB, but no zip file and no PDF.")
     data = path.read_bytes()
     pages = parse_text(data, origin, limits)
     return parse_document(data, origin, limits.max_pages, limits.max_members) if pages is None else pages

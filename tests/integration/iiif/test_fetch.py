@@ -175,6 +175,15 @@ def test_retry_after_pauses_all_requests_to_the_host(library: Library, clock: Cl
     assert began == clock.now == pytest.approx(1007)
 
 
+def test_the_total_time_includes_the_wait_for_a_slot(library: Library, make_fetcher: MakeFetcher, clock: Clock) -> None:
+    url = library.answer("/x", Answer(429, headers={"Retry-After": "70"}), Answer(body="found"))
+    with pytest.raises(FetchError, match="is busy: its request limits allow no further request now"):
+        make_fetcher(total=60).fetch_document(url)
+    assert clock.slept == []
+    with pytest.raises(FetchError, match=r"not be downloaded completely within 0\.[12] seconds"):
+        make_fetcher(total=0.2, attempts=1).fetch_document(library.answer("/y", Answer(trickle=True)))
+
+
 def test_an_invalid_retry_after_falls_back_to_the_backoff(library: Library, fetcher: Fetcher, clock: Clock) -> None:
     fetcher.fetch_document(library.answer("/x", Answer(429, headers={"Retry-After": "soon"}), Answer(body="found")))
     assert 0 < sum(clock.slept) <= POLICY.backoff

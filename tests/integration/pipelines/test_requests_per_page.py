@@ -68,6 +68,33 @@ def test_a_hundred_pages_need_at_most_105_requests(download: Download, version: 
     assert download.count("/info.json") == 3
 
 
+@pytest.mark.parametrize("request_", ["full/300,400/0", "full/!500,500/0", "full/pct:100/0", "full/1200,1600/0"])
+def test_full_sizes_next_to_other_image_urls_need_no_info_json_per_page(download: Download, request_: str) -> None:
+    url = download.library.offer_manifest([SCAN] * 20, version=2)
+    manifest = build_manifest_2(download.library.url, [SCAN] * 20)
+    for canvas in manifest["sequences"][0]["canvases"]:
+        resource = canvas["images"][0]["resource"]
+        resource["@id"] = resource["@id"].replace("full/full/0", request_)
+        canvas |= {"width": SCAN.width, "height": SCAN.height}
+    download.library.answer(url.removeprefix(download.library.url), Answer(body=manifest))
+    download.run.download()
+    assert download.sizes == sizes_of([SCAN] * 20)
+    assert download.count("/info.json") == 3
+    assert len(download.library.paths) <= 25
+
+
+def test_sizes_of_reduced_images_are_not_taken_for_full_sizes(download: Download) -> None:
+    url = download.library.offer_manifest([replace(SCAN, info=False)] * 8, version=2)
+    manifest = build_manifest_2(download.library.url, [Scan(600, 800)] * 8)
+    for canvas in manifest["sequences"][0]["canvases"]:
+        resource = canvas["images"][0]["resource"]
+        resource["@id"] = resource["@id"].replace("full/full/0", "full/600,800/0")
+        canvas |= {"width": SCAN.width, "height": SCAN.height}
+    download.library.answer(url.removeprefix(download.library.url), Answer(body=manifest))
+    download.run.download()
+    assert download.sizes == sizes_of([SCAN] * 8)
+
+
 def test_the_same_reduced_sizes_are_requested_as_with_info_json(download: Download) -> None:
     scans = [Scan(1234 + number, 1651) for number in range(20)]
     download.fetch(scans)

@@ -45,15 +45,44 @@ def find_quarter(page: FetchedImage) -> tuple[int, int, int, int] | None:
     return image.point(lambda value: 255 * (value < 128)).getbbox()
 
 
-@pytest.mark.parametrize("over", [b"", TEXT % 3], ids=["alone", "under recognised text"])
+@pytest.mark.parametrize(
+    "drawing",
+    [WHOLE, WHOLE + TEXT % 3, b"q 5 5 585 832 re W n " + WHOLE + b" Q"],
+    ids=["alone", "under recognised text", "clipped at the margin"],
+)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_scan_stored_as_jpeg_is_returned_unchanged(path: Path, mode: str, over: bytes) -> None:
+def test_a_scan_stored_as_jpeg_is_returned_unchanged(path: Path, mode: str, drawing: bytes) -> None:
     scan = draw_scan(mode=mode)
     content = io.BytesIO()
     scan.save(content, "JPEG")
-    page = read(path, build_page(WHOLE + over, build_scan(scan)))
+    page = read(path, build_page(drawing, build_scan(scan)))
     assert page.data == content.getvalue()
     assert (page.full_width, page.full_height) == scan.size
+
+
+@pytest.mark.parametrize(("mode", "decode"), [("L", b"[1 0]"), ("RGB", b"[ 1.0 0 1.0 0 1.0 0 ]")])
+def test_a_jpeg_with_inverted_colours_is_not_returned_as_a_negative(path: Path, mode: str, decode: bytes) -> None:
+    scan = build_scan(draw_scan(mode=mode)).replace(b"/Filter", b"/Decode" + decode + b"/Filter")
+    page = read(path, build_page(WHOLE, scan))
+    assert (page.full_width, page.full_height) == (300, 424)
+    image = Image.open(io.BytesIO(page.data)).convert("L")
+    assert (image.getpixel((50, 50)), image.getpixel((250, 50))) == pytest.approx((255, 0), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("clip", "quarter"),
+    [
+        (b"0 0 595 421 re", None),
+        (b"100 421 497 421 re", (50, 0, 150, 212)),
+        (b"10 10 5 5 re", None),
+        (b"0 0 m 595 0 l 595 842 l h", None),
+    ],
+    ids=["lower half", "part", "corner", "triangle"],
+)
+def test_a_clipped_jpeg_shows_what_the_page_shows(path: Path, clip: bytes, quarter: tuple[int, ...] | None) -> None:
+    page = read(path, build_page(b"q %b W n 595 0 0 842 0 0 cm /R0 Do Q" % clip, build_scan(draw_scan(mode="L"))))
+    assert (page.full_width, page.full_height) == (300, 424)
+    assert find_quarter(page) == (quarter and pytest.approx(quarter, abs=1))
 
 
 @pytest.mark.parametrize(("mode", "form"), [("1", "raw"), ("L", "raw"), ("RGB", "raw"), ("CMYK", "JPEG")])

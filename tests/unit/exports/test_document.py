@@ -6,9 +6,9 @@ import pytest
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.exports import FORMATS
-from app.exports.annotation_files import format_json, format_text, parse_json
-from app.exports.archive import format_zip, name_files
-from app.exports.document import ExportedDocument
+from app.exports.annotation_files import describe_pages, format_text, parse_pages
+from app.exports.archive import format_zip
+from app.exports.document import ExportedDocument, name_files
 from app.exports.manifest import format_manifest
 from app.sources.listing import Kind, ListedPage, Listing
 from app.storage import JobFolder, write_atomic
@@ -16,13 +16,13 @@ from tests.support.exported_results import ADDRESS, BASE, PAGES, WOODCUT, build_
 
 
 def test_json_is_parsed_back_into_the_same_pages(folder: JobFolder) -> None:
-    assert tuple(parse_json(folder.annotations_json.read_bytes())) == PAGES
+    assert tuple(parse_pages(folder.annotations_json.read_bytes())) == PAGES
 
 
 def test_text_and_json_are_those_of_the_api(document: ExportedDocument) -> None:
     assert FORMATS["text"].write(document) == format_text(PAGES)
-    assert tuple(parse_json(FORMATS["json"].write(document).encode())) == PAGES  # type: ignore[union-attr]
-    assert len(format_json(PAGES)) == 4
+    assert tuple(parse_pages(FORMATS["json"].write(document).encode())) == PAGES  # type: ignore[union-attr]
+    assert len(describe_pages(PAGES)) == 4
 
 
 def test_boxes_are_scaled_to_the_canvas(document: ExportedDocument) -> None:

@@ -67,6 +67,17 @@ def test_annotation_lists_of_version_2_have_the_same_regions(document: ExportedD
     assert empty["resources"] == []
 
 
+def test_a_canvas_with_a_fragment_has_a_selector_in_version_2(folder: JobFolder) -> None:
+    canvas = MANIFEST["items"][0] | {"id": f"{BASE}/m#c1"}
+    save_result(folder, PAGES[:1], MANIFEST | {"items": [canvas]})
+    note, _ = json.loads(format_layer(load_result(folder)))["otherContent"][0]["resources"]
+    assert note["on"] == {
+        "@type": "oa:SpecificResource",
+        "full": f"{BASE}/m#c1",
+        "selector": {"@type": "oa:FragmentSelector", "value": "xywh=50,100,150,200"},
+    }
+
+
 def test_the_manifest_keeps_canvases_images_and_descriptions(document: ExportedDocument) -> None:
     data = format_manifest(document)
     manifest = json.loads(data)

@@ -71,6 +71,15 @@ def test_a_page_that_links_to_itself_is_not_fetched_again() -> None:
     assert parse({**document, "next": URL, "first": f"{BASE}/own"}).collections == ()
 
 
+def test_relative_ids_are_resolved_against_the_collection() -> None:
+    """https://www.w3.org/TR/json-ld11/#base-iri"""
+    inner = {"@type": "sc:Collection", "manifests": ["b/manifest.json"]}
+    document = {"@id": "own", "@type": "sc:Collection", "manifests": [{"@id": "/a"}, "../c"], "collections": [inner]}
+    collection = parse({**document, "first": "own", "next": "?page=2"})
+    assert names(collection.manifests) == ["a", "c", "collection/b/manifest.json"]
+    assert names(collection.collections) == ["collection/top?page=2"]
+
+
 def test_an_embedded_collection_is_not_fetched() -> None:
     inner = {**refer("c", "Collection"), "items": [refer("b"), refer("d", "Collection"), refer("a")]}
     collection = parse({"type": "Collection", "items": [refer("a"), inner, refer("e")]})

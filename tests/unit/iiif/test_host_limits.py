@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.errors import FetchError
 from app.iiif.hosts import HostRule
 from tests.support.fetching import Clock, build_limits, check_small_requests_go_first
 
@@ -122,6 +123,21 @@ def test_large_requests_with_slots_run_at_the_same_time(clock: Clock) -> None:
     limits = build_limits(HostRule(2, 0, image_size=1000, large_interval_seconds=60), clock)
     with limits.slot("library.example", None), limits.slot("library.example", None):
         assert clock.now == 1060
+
+
+@pytest.mark.parametrize("longest", [0, None])
+def test_a_wait_that_would_be_too_long_is_an_error(clock: Clock, longest: int | None) -> None:
+    limits = build_limits(HostRule(1, 0.5, image_size=1000, large_interval_seconds=0.5), clock)
+    limits.pause("library.example", 60)
+    with pytest.raises(FetchError, match=r"library\.example is busy"), limits.slot("library.example", longest, 20):
+        pass
+    assert clock.slept == []
+    with limits.slot("library.example", longest, 70):
+        assert clock.now == 1060
+        with pytest.raises(FetchError, match="is busy"), limits.slot("library.example", longest, 0):
+            pass
+    with limits.slot("library.example", longest, 20):
+        assert clock.now == 1060.5
 
 
 def test_an_interrupted_wait_releases_the_semaphore(clock: Clock) -> None:

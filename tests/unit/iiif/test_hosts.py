@@ -76,8 +76,9 @@ def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
         HostRules.load(tmp_path / "hosts.toml", DEFAULT)
 
 
-def test_the_file_of_the_project_knows_gallica() -> None:
-    rule = HostRules.load(ROOT / "iiif" / "hosts.toml", DEFAULT).find("gallica.bnf.fr")
+@pytest.mark.parametrize("host", ["gallica.bnf.fr", "openapi.bnf.fr"])
+def test_the_file_of_the_project_knows_gallica(host: str) -> None:
+    rule = HostRules.load(ROOT / "iiif" / "hosts.toml", DEFAULT).find(host)
     assert rule.image_size == 1000
     assert rule.large_interval_seconds >= 12
 

@@ -57,6 +57,9 @@ def test_manifest_ref_is_the_label_that_client_apps_know(manifest_id: str, url: 
         ("https://library.example/iiif/2/0009.JPG", "ms_0001.jpg"),
         ("https://library.example/iiif/2/a b.jpg", "ms_0001.jpg"),
         ("https://[library/0009.jpg", "0009.jpg"),
+        ("https://library.example/iipsrv.fcgi?IIIF=/a/wit1_man191_0009.jpg", "wit1_man191_0009.jpg"),
+        ("https://library.example/iipsrv.fcgi?IIIF=wit1_man191_0009.jpg", "wit1_man191_0009.jpg"),
+        ("https://library.example/iiif/1?name=/a/0009.jpg", "ms_0001.jpg"),
     ],
 )
 def test_image_name_is_taken_from_the_image_id(image_id: str, name: str) -> None:
@@ -161,6 +164,15 @@ def test_canvases_are_read_from_the_first_sequence_with_canvases() -> None:
     assert len(parse(document | {"items": []}).canvases) == 1
 
 
+def test_the_viewing_direction_of_the_sequence_comes_first() -> None:
+    document = build_manifest_2(BASE, [Scan()])
+    document["sequences"][0]["viewingDirection"] = "right-to-left"
+    assert parse(document).description["viewingDirection"] == "right-to-left"
+    assert parse(document | {"viewingDirection": "left-to-right"}).description["viewingDirection"] == "right-to-left"
+    del document["sequences"][0]["viewingDirection"]
+    assert "viewingDirection" not in parse(document).description
+
+
 def test_json_ld_wrappers_are_removed() -> None:
     document = build_manifest_2(BASE, [Scan(300, 400)])
     canvases = document["sequences"][0]["canvases"]
@@ -171,6 +183,13 @@ def test_json_ld_wrappers_are_removed() -> None:
     for wrapped in (document, [document], {"@context": "x", "@graph": [{"@type": "sc:Range"}, document]}):
         image = image_of(parse(wrapped).canvases[0])
         assert (image.url, image.width) == (f"{BASE}/iiif/1/full/full/0/default.jpg", 300)
+
+
+@pytest.mark.parametrize("label", [{"@value": "1r"}, [{"@value": "1r", "@language": None}], "1r"])
+def test_a_label_without_a_language_has_the_language_none(label: Any) -> None:
+    document = build_manifest_2(BASE, [Scan()])
+    document["sequences"][0]["canvases"][0]["label"] = label
+    assert parse(document).canvases[0].label == {"none": ["1r"]}
 
 
 def test_malformed_labels_are_ignored() -> None:
