@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from app.command_line.outcome import show_progress
-from app.command_line.workspace import Workspace, choose_size
+from app.command_line.workspace import Workspace
 from app.detection.annotations import AnnotatedPage
 from app.detection.parts import choose_grid, choose_side
 from app.detection.weights import Weights
+from app.detection.weights_description import describe
 from app.errors import RequestError
 from app.iiif.collection import Collection
 from app.iiif.manifest import Manifest, build_file_ref
-from app.images.signatures import find_format
-from app.jobs import DetectionRequest
-from app.jobs.requests import DetectionOptions
+from app.images.formats import find_format
+from app.jobs.requests import DetectionOptions, DetectionRequest
 from app.jobs.requests.fields import check_url
 from app.pipelines.detection import work
 from app.pipelines.detection.expansion import MAX_MANIFESTS, expand
@@ -75,7 +75,7 @@ class DocumentReader:
         self, workspace: Workspace, weights: Weights, options: DetectionOptions, *, refresh: bool = False
     ) -> None:
         self._workspace, self._weights, self._options, self._refresh = workspace, weights, options, refresh
-        self._size = choose_size(workspace.settings, weights)
+        self._size = describe(weights).choose_size(workspace.settings.model_size)
 
     def open(self, source: str) -> Document | Collection:
         """Open a document: fetch its manifest, or list its pages.

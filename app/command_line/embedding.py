@@ -1,19 +1,18 @@
 """Fetch and compare the images of documents, as a similarity job does; a search uses the embeddings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.command_line.documents import Document, DocumentReader
 from app.command_line.outcome import show_progress
 from app.command_line.workspace import Workspace
-from app.detection.precision import Precision
 from app.errors import RequestError
 from app.iiif.collection import Collection
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.comparison import compare
-from app.pipelines.similarity.document_embedder import DocumentEmbedder
+from app.pipelines.similarity.document_embedder import DocumentEmbedder, open_embeddings
 from app.pipelines.similarity.document_source import DocumentSource
 from app.pipelines.similarity.documents import DocumentCoverage, cover, load_all
 from app.pipelines.similarity.download import DownloadPlan, download
@@ -22,12 +21,14 @@ from app.pipelines.similarity.feature_store import FeatureStore
 from app.pipelines.similarity.image_sources import LONGEST_RATIO, DetectionSource, ImageSource
 from app.pipelines.similarity.pair_scores import PairScores
 from app.pipelines.similarity.pair_verifier import PairVerifier
-from app.similarity.backbone_weights import fetch_weights, identify
-from app.similarity.backbones import find_backbone, find_shortest
-from app.similarity.embedder import Embedder, EmbedderConfig, load_embedder
+from app.similarity.backbones import find_shortest
+from app.similarity.embedder import Embedder
 from app.similarity.matching import MatchConfig
 from app.similarity.transpositions import Transposition
 from app.storage import ILLUSTRATIONS, JobFolder, build_key
+
+# Number of failed images of a document that a summary lists.
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ComparisonOptions:
     Attributes:
         backbone: Name of the backbone.
         transpositions: Transpositions of the first image; the first one is ``none``.
-        topk: Number of best matches of each image.
+        topk: Number of best matches of each image; 0 compares no documents, for a search.
         verify: Number of best matches that are verified; 0 verifies nothing.
         illustrations: Whether the detected illustrations are compared, instead of whole pages.
     """
@@ -81,22 +82,15 @@ class Comparer:
     workspace: Workspace
     options: ComparisonOptions
     store: EmbeddingStore = field(init=False)
+    load_embedder: Callable[[], Embedder] = field(init=False)
 
     def __post_init__(self) -> None:
-        s, backbone = self.workspace.settings, find_backbone(self.options.backbone)
-        self._shortest = find_shortest(self.options.backbone)
-        fetch_weights(backbone, s.backbones_folder, s.ca_bundle)
-        self._identity = identify(backbone, None, s.backbones_folder)
-        self.store = EmbeddingStore(self.workspace.storage.embeddings, self._identity)
-
-    def load_embedder(self) -> Embedder:
-        s = self.workspace.settings
-        config = EmbedderConfig(None, device=s.device, precision=Precision(s.precision), streams=0)
-        backbone = find_backbone(self.options.backbone)
-        return load_embedder(backbone, s.backbones_folder, config, self.workspace.storage.trials, s.ca_bundle)
+        name, workspace = self.options.backbone, self.workspace
+        self._shortest = find_shortest(name)
+        self.store, self.load_embedder = open_embeddings(name, "", workspace.settings, workspace.storage)
 
     def compare(self, reader: DocumentReader, documents: Mapping[str, Document]) -> Compared:
-        """Fetch the images of documents, compare every pair of documents, and verify the best matches.
+        """Fetch and embed the images of documents, compare every pair of documents, and verify the best matches.
 
         Args:
             reader: Reader that opened the documents.
@@ -110,10 +104,10 @@ class Comparer:
         folder = storage.job(build_key(json.dumps([named, asdict(options)])))
         sources = {doc_id: self._build_source(reader, document) for doc_id, document in documents.items()}
         known = load_all(folder, sources)
-        retries = 1 + max((each.retries for records in known for each in records.fetched.values()), default=-1)
+        outcomes = [each for records in known for each in (records.listing, *records.fetched.values()) if each]
+        retries = 1 + max((each.retries for each in outcomes), default=-1)
         with show_progress("Fetching the images", "image") as report:
-            download(sources, folder, DownloadPlan(self.workspace.settings.host_connections, retries), report)
-        matching = MatchConfig(options.topk, device=self.workspace.settings.device)
+            download(sources, folder, DownloadPlan(self.workspace.fetcher.rules, retries), report)
         embedder = DocumentEmbedder(self.store, options.transpositions, self.load_embedder)
         contents: dict[str, str] = {}
         with show_progress("Comparing", "step") as report:
@@ -121,13 +115,18 @@ class Comparer:
                 folder,
                 {doc_id: source.cache.folder for doc_id, source in sources.items()},
                 embedder,
-                PairScores(storage.scores, self._identity, self.store, options.transpositions, matching),
+                self._open_scores() if options.topk else None,
                 PairVerifier(FeatureStore(storage.features), options.verify) if options.verify else None,
                 contents.__setitem__,
                 report,
             )
         covered = cover(load_all(folder, sources)).documents
         return Compared(folder, {each.doc_id: each for each in covered}, contents)
+
+    def _open_scores(self) -> PairScores:
+        matching = MatchConfig(self.options.topk, device=self.workspace.settings.device)
+        root, transpositions = self.workspace.storage.scores, self.options.transpositions
+        return PairScores(root, self.store.identity, self.store, transpositions, matching)
 
     def _build_source(self, reader: DocumentReader, document: Document) -> ImageSource:
         storage, fetcher, request = self.workspace.storage, self.workspace.fetcher, document.request
@@ -174,7 +173,9 @@ def describe_coverage(coverage: Mapping[str, DocumentCoverage]) -> list[str]:
     lines = []
     for doc_id, each in coverage.items():
         lines.append(f"{doc_id}: {each.usable} of {each.images} images compared. {each.error}".rstrip())
-        lines += [f"  {name} failed: {reason}" for name, reason in each.failed[:10]]
+        lines += [f"  {name} failed: {reason}" for name, reason in each.failed[:_LISTED]]
+        if len(each.failed) > _LISTED:
+            lines.append(f"  and {len(each.failed) - _LISTED} more")
     return lines
 
 

@@ -48,7 +48,8 @@ def evaluate(dataset: Path, out: Path, model: str, split: str | None, yaml: Path
 
     The output folder gets report.json, curve.png, and images/ with the true and the detected boxes of up to 200 pages.
     """
-    from app.command_line.workspace import choose_size, find_weights, open_workspace
+    from app.command_line.workspace import find_weights, open_workspace
+    from app.detection.weights_description import describe
     from app.jobs.requests import EvaluationRequest
 
     with open_workspace(out) as workspace:
@@ -61,7 +62,8 @@ def evaluate(dataset: Path, out: Path, model: str, split: str | None, yaml: Path
         s = workspace.settings
         weights = find_weights(s, model)
         isolate_ultralytics(workspace.storage.root / "ultralytics")
-        config = replace(EVALUATION_CONFIG, size=choose_size(s, weights), batch_size=s.batch_size, device=s.device)
+        size = describe(weights).choose_size(s.model_size)
+        config = replace(EVALUATION_CONFIG, size=size, batch_size=s.batch_size, device=s.device)
         with _open_dataset(workspace, dataset, yaml) as found:
             chosen = EvaluationRequest(dataset=dataset.name, split=split or "").choose_split(found.splits)
             detector = load_detector(weights, config)

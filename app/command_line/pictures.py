@@ -11,8 +11,7 @@ from app.command_line.documents import Document
 from app.command_line.workspace import write_result
 from app.detection.annotations import AnnotatedPage, PageStatus
 from app.images.overlays import FOUND, DrawnBox, Layer, draw_layer
-from app.images.pixels import UNREADABLE
-from app.images.reduced import load_reduced
+from app.images.pixels import UNREADABLE, load_reduced
 
 # Longer side of an overlay, in pixels.
 _LONGEST = 1000

@@ -82,7 +82,7 @@ def search(
     turned = (Transposition.NONE, *map(Transposition, dict.fromkeys(transpositions)))
     with open_workspace(out) as workspace:
         reader = DocumentReader(workspace, find_weights(workspace.settings, model), DetectionOptions())
-        comparer = Comparer(workspace, ComparisonOptions(backbone, topk=1, verify=0, illustrations=illustrations))
+        comparer = Comparer(workspace, ComparisonOptions(backbone, topk=0, verify=0, illustrations=illustrations))
         query = _store_query(workspace, image, box, backbone)
         compared = comparer.compare(reader, open_documents(reader, sources, illustrations=illustrations))
         found = _search(comparer, compared, query, turned, k, verify)
@@ -110,7 +110,7 @@ def _store_query(
         RequestError: There is no such file, or the region lies outside of the image.
     """
     from app.errors import RequestError
-    from app.images.signatures import describe_content, find_format
+    from app.images.formats import describe_content, find_format
     from app.jobs.requests.fields import check_url
     from app.pipelines.image_cache import ImageCache
     from app.pipelines.search.query_image import fetch_from_url, load_query
@@ -148,7 +148,7 @@ def _search(
 
     storage = comparer.workspace.storage
     rows = [
-        EmbeddedDocument(compared.folder.path.name, number, doc_id, compared.contents[doc_id])
+        EmbeddedDocument(compared.folder.path.name, number, doc_id)
         for number, doc_id in enumerate(compared.coverage, 1)
         if doc_id in compared.contents
     ]
@@ -169,7 +169,7 @@ def _draw(
     from PIL import Image
 
     from app.images.drawn_pairs import LabelledImage, draw_pair
-    from app.images.reduced import load_reduced
+    from app.images.pixels import load_reduced
     from app.jobs.pairs import ComparisonResult
 
     result = ComparisonResult(compared.folder, compared.coverage)

@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 
 from app.config import Settings
 from app.detection.weights import ModelStore, Weights, isolate_ultralytics
-from app.detection.weights_description import DEFAULT_SIZE, describe
 from app.errors import RequestError
 from app.sources.page_files import OWN_FOLDER
 from app.storage import Storage, write_atomic
@@ -58,7 +57,7 @@ class Workspace:
 
         s = self.settings
         trusted = AddressGuard(frozenset(s.trusted_hosts) | _THIS_MACHINE)
-        rules = HostRules.load(KNOWN_HOSTS, HostRule(s.host_connections, s.host_interval_seconds), trusted.trusts)
+        rules = HostRules.load(KNOWN_HOSTS, HostRule(interval_seconds=s.host_interval_seconds), trusted.trusts)
         policy = FetchPolicy(s.user_agent, s.fetch_attempts, s.fetch_timeout_seconds)
         return Fetcher(policy, HostLimits(rules), AddressGuard(_ANY_ADDRESS), ca_bundle=s.ca_bundle)
 
@@ -136,8 +135,3 @@ def find_weights(settings: Settings, name: str) -> Weights:
     """
     path = Path(name)
     return Weights.at(path) if path.suffix == ".pt" and path.is_file() else open_models(settings).find(name)
-
-
-def choose_size(settings: Settings, weights: Weights) -> int:
-    """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
-    return settings.model_size or describe(weights).input_size or DEFAULT_SIZE

@@ -33,13 +33,11 @@ class EmbeddedDocument:
         job_id: ID of the job.
         number: Position in the job's request, from 1.
         doc_id: ID of the document.
-        content: Key of its embeddings.
     """
 
     job_id: str
     number: int
     doc_id: str
-    content: str
 
 
 class Documents:
@@ -139,18 +137,14 @@ class Documents:
             Job.request["pooling"].as_string() == request.pooling
         )
         jobs = select(Job.id).where(Job.app_id == app_id, Job.kind == SimilarityRequest.kind, same)
-        columns = select(Document.job_id, Document.number, Document.doc_id, Document.content)
+        columns = select(Document.job_id, Document.number, Document.doc_id)
         embedded = columns.where(Document.app_id == app_id, Document.content.is_not(None))
         if request.documents:
             embedded = embedded.where(Document.doc_id.in_(request.documents))
         with self._database.session() as session:
             order = {job_id: place for place, job_id in enumerate(session.scalars(jobs.order_by(Job.created.desc())))}
             found = session.execute(embedded).all()
-        rows = [
-            EmbeddedDocument(job_id, number, doc_id, str(content))
-            for job_id, number, doc_id, content in found
-            if job_id in order
-        ]
+        rows = [EmbeddedDocument(job_id, number, doc_id) for job_id, number, doc_id in found if job_id in order]
         named = f"by {request.model}" + f" with pooling {request.pooling}" * bool(request.pooling)
         known = {row.doc_id for row in rows}
         if unknown := [doc_id for doc_id in request.documents if doc_id not in known]:
@@ -177,11 +171,15 @@ class Documents:
             found = session.execute(mine).all()
             in_use = {row.doc_id for row, state in found if state not in FINISHED}
             gone = [row for row, _ in found if row.doc_id not in in_use]
-            detected = _find_detected(session, {row.source for row in gone})
+            sources = {source for row in gone for source in (row.source, row.source.removesuffix(CROPS))}
+            detected = _find_detected(session, sources)
             for row in gone:
                 session.execute(delete(Document).where(Document.job_id == row.job_id, Document.number == row.number))
-            sources = _keep_unused(session, {row.source for row in gone} - detected, Document.source)
-            contents = _keep_unused(session, {row.content for row in gone if row.content}, Document.content)
+            used = {each for each in sources for kind in ("", CROPS) if _is_used(session, Document.source, each + kind)}
+            sources -= detected | used
+            contents = {
+                row.content for row in gone if row.content and not _is_used(session, Document.content, row.content)
+            }
         for row in gone:
             self._storage.job(row.job_id).forget_document(row.number)
         for source in sources:
@@ -205,6 +203,6 @@ def _find_detected(session: Session, sources: set[str]) -> set[str]:
     return {url or f"file {file}" for url, file in found}
 
 
-def _keep_unused(session: Session, values: set[str], column: Any) -> set[str]:
-    """Return the values that no document has in a column."""
-    return values - {each for each in values if session.scalars(select(column).where(column == each).limit(1)).first()}
+def _is_used(session: Session, column: Any, value: str) -> bool:
+    """Return whether a document has a value in a column."""
+    return session.scalars(select(column).where(column == value).limit(1)).first() is not None

@@ -3,6 +3,7 @@
 ``CircuitBreaker`` stops fetching after several consecutive failures.
 """
 
+import errno
 import json
 import os
 import threading
@@ -174,6 +175,17 @@ def evict(path: Path) -> None:
     """Remove an image from the cache. Its record is removed first, so that no reader uses a partial entry."""
     path.with_suffix(".json").unlink(missing_ok=True)
     path.with_suffix(".image").unlink(missing_ok=True)
+
+
+def evict_damaged(path: Path, error: Exception) -> None:
+    """Remove an image that cannot be decoded from the cache.
+
+    Raises:
+        OSError: If the system refused to read the file, such as for too many open files. The image may be fine.
+    """
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        raise error
+    evict(path)
 
 
 def _load(path: Path) -> CachedImage | None:

@@ -124,6 +124,10 @@ class Embedder(StreamedNetwork):
         """
         return self.embed_transposed(images, (Transposition.NONE,))[0]
 
+    def reduce(self, image: Image) -> Image:
+        """Return a smaller image with the same embeddings, to save memory."""
+        return self.network.preprocessing.reduce(image)
+
     def embed_transposed(self, images: Sequence[Image], transpositions: Sequence[Transposition]) -> NDArray[np.float32]:
         """Return the embeddings of images under each transposition: ``(t, n, d)``."""
 

@@ -1,6 +1,6 @@
 """Top-k matches between the images of two documents, or within one, from their embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,7 +50,9 @@ class Matches:
     transpositions: NDArray[np.int64]
 
 
-def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) -> Matches:
+def match(
+    first: Sequence[Embeddings], second: Embeddings, config: MatchConfig, tick: Callable[[], object] = bool
+) -> Matches:
     """Find the best matches between two documents, for each image of either document.
 
     Only the images of the first document are transposed. A pair has the same score in both directions.
@@ -59,11 +61,14 @@ def match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig) 
         first: Embeddings ``(n, d)`` of the first document, for each of t transpositions.
         second: Embeddings ``(m, d)`` of the second document, untransposed.
         config: Matching settings.
+        tick: Called after each tile of scores; raises to stop.
     """
-    return shrink_to_memory(partial(_match, first, second, config), config.memory_mb, ADVICE)
+    return shrink_to_memory(partial(_match, first, second, config, tick), config.memory_mb, ADVICE)
 
 
-def _match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig, memory_mb: int) -> Matches:
+def _match(
+    first: Sequence[Embeddings], second: Embeddings, config: MatchConfig, tick: Callable[[], object], memory_mb: int
+) -> Matches:
     device = choose_device(config.device)
     products = [Product(turned, second, code) for code, turned in enumerate(first)]
     count, others = len(first[0]), len(second)
@@ -74,6 +79,7 @@ def _match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig,
             codes = tile.codes
             best_of_first.add(tile.scores, codes, tile.row, tile.column)
             best_of_second.add(tile.scores.T, codes.T if codes is not None else None, tile.column, tile.row)
+            tick()
     found, back = best_of_first.collect(), best_of_second.collect()
     return _sort(
         torch.cat([found.owners, back.partners]),
@@ -83,7 +89,7 @@ def _match(first: Sequence[Embeddings], second: Embeddings, config: MatchConfig,
     )
 
 
-def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
+def match_within(images: Sequence[Embeddings], config: MatchConfig, tick: Callable[[], object] = bool) -> Matches:
     """Find the best matches of each image of a document among the other images of the document.
 
     Either image of a pair may be the transposed one; it is ``first`` in the result. If neither is transposed, ``first``
@@ -92,11 +98,14 @@ def match_within(images: Sequence[Embeddings], config: MatchConfig) -> Matches:
     Args:
         images: Embeddings ``(n, d)`` for each of t transpositions; the first transposition is ``none``.
         config: Matching settings.
+        tick: Called after each tile of scores; raises to stop.
     """
-    return shrink_to_memory(partial(_match_within, images, config), config.memory_mb, ADVICE)
+    return shrink_to_memory(partial(_match_within, images, config, tick), config.memory_mb, ADVICE)
 
 
-def _match_within(images: Sequence[Embeddings], config: MatchConfig, memory_mb: int) -> Matches:
+def _match_within(
+    images: Sequence[Embeddings], config: MatchConfig, tick: Callable[[], object], memory_mb: int
+) -> Matches:
     device = choose_device(config.device)
     straight = images[0]
     products = [Product(straight, straight, 0)]
@@ -113,6 +122,7 @@ def _match_within(images: Sequence[Embeddings], config: MatchConfig, memory_mb: 
                 other = (tile.codes ^ (tile.codes > 1)).T if tile.codes is not None else None
                 best.add(tile.scores.T, other, tile.column, tile.row)
             best.add(tile.scores, tile.codes, tile.row, tile.column)
+            tick()
     found = best.collect()
     transpositions = found.codes // 2
     swapped = torch.where(transpositions > 0, found.codes % 2 == 1, found.owners > found.partners)

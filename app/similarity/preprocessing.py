@@ -41,6 +41,10 @@ class Preprocessing:
             return [np.stack([transpose(image, each) for image in scaled]) for each in transpositions]
         return [np.stack([self._scale(transpose(image, each)) for image in images]) for each in transpositions]
 
+    def reduce(self, image: Image) -> Image:
+        """Scale an image if :meth:`scale` then gives the same result, to save memory."""
+        return self._scale(image) if self.size[0] == self.size[1] else image
+
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
         """Normalise a batch: ``(n, height, width, 3)`` uint8 → ``(n, 3, height, width)`` float32."""
         mean, std = (torch.tensor(each, device=batch.device).view(1, 3, 1, 1) * 255 for each in (self.mean, self.std))

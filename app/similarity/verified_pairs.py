@@ -30,8 +30,9 @@ class Verdict(StrEnum):
 
 
 _VERDICTS = tuple(Verdict)
-# Verdicts of pairs that show the same design.
-RELATED = (Verdict.SAME, Verdict.PART, Verdict.COPY)
+# Verdicts of pairs that show the same block, and of those that show the same design.
+SAME_BLOCK = (Verdict.SAME, Verdict.PART)
+RELATED = (*SAME_BLOCK, Verdict.COPY)
 # ``xywh`` in pixels.
 Region = tuple[int, int, int, int]
 # (width, height) in pixels.

@@ -3,11 +3,11 @@
 from functools import partial
 
 from app.database.tables import Job
-from app.jobs import SearchRequest, State
-from app.jobs.requests import Source
+from app.jobs import State
+from app.jobs.requests import SearchRequest, Source
 from app.pipelines.image_cache import ImageCache
 from app.services import Services
-from app.similarity.backbones import Pooling, find_backbone, find_shortest
+from app.similarity.backbones import find_shortest
 from app.workers.similarity_stages import find_source
 
 
@@ -28,22 +28,16 @@ def download(services: Services, job: Job) -> State | None:
 
 def run(services: Services, job: Job) -> State | None:
     """Find the best matches of the image, and verify them."""
-    from app.detection.precision import Precision
     from app.pipelines.search.query_image import load_query
     from app.pipelines.search.work import SearchPlan, Stores, save_result, search
-    from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.pipelines.similarity.document_embedder import open_embeddings
     from app.pipelines.similarity.feature_store import FeatureStore
-    from app.similarity.backbone_weights import fetch_weights, identify
-    from app.similarity.embedder import EmbedderConfig, load_embedder
 
-    s, request, folder = services.settings, _read(job), services.storage.job(job.id)
-    backbone, pooling = find_backbone(request.model), Pooling(request.pooling) if request.pooling else None
+    request, folder = _read(job), services.storage.job(job.id)
     found = services.documents.list_embedded(job.app_id, request)
-    fetch_weights(backbone, s.backbones_folder, s.ca_bundle)
-    store = EmbeddingStore(services.storage.embeddings, identify(backbone, pooling, s.backbones_folder))
+    store, load_embedder = open_embeddings(request.model, request.pooling, services.settings, services.storage)
     stores = Stores(services.storage, store, FeatureStore(services.storage.features))
-    config = EmbedderConfig(pooling, device=s.device, precision=Precision(s.precision), streams=0)
-    embedder = load_embedder(backbone, s.backbones_folder, config, services.storage.trials, s.ca_bundle)
+    embedder = load_embedder()
     services.jobs.record_start(job)
     query = load_query(folder, request.box, is_upload=not request.needs_download)
     plan = SearchPlan(request.k, request.verify, request.transpositions)

@@ -1,14 +1,15 @@
 """Receivers of Celery's signals, which run at the start of a process and around every task.
 
 They limit the threads of numpy, check the rights on the broker, import torch, and reset the job ID of log lines. They
-also record the heartbeats of the queues and the memory of the GPU. Celery logs the error of a receiver that fails, and
-continues with the other receivers and the task.
+also raise the limit of open files, and record the heartbeats of the queues and the memory of the GPU. Celery logs the
+error of a receiver that fails, and continues with the other receivers and the task.
 """
 
 import gc
 import importlib
 import logging
 import os
+import resource
 import sys
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,8 @@ from app.workers.queue import CANARY, JobQueue
 
 log = logging.getLogger(__name__)
 
+# Open files of a worker: a search keeps the embeddings of each document open. The usual limit is 1024.
+OPEN_FILES = 65_536
 # Seconds after which the gauge of the GPU's memory expires. On an idle queue, canaries keep it up to date.
 GAUGE_SECONDS = 120
 
@@ -50,6 +53,13 @@ class Canary(Task):
 @shared_task(base=Canary, name=CANARY)
 def canary() -> None:
     """Do nothing. The receivers record the heartbeat."""
+
+
+@celeryd_init.connect
+def _raise_file_limit(**_: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 @celeryd_init.connect

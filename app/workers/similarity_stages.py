@@ -8,10 +8,10 @@ from typing import Any
 from app.database.tables import Job
 from app.delivery.payloads import find_scores_destination
 from app.detection.parts import choose_grid
-from app.errors import BackboneError, RequestError
-from app.jobs import DetectionRequest, SimilarityRequest, State
+from app.errors import RequestError
+from app.jobs import State
 from app.jobs.pairs import ComparisonResult, name_pair
-from app.jobs.requests import AikonTask, Source
+from app.jobs.requests import AikonTask, DetectionRequest, SimilarityRequest, Source
 from app.pipelines.image_cache import ImageCache
 from app.pipelines.similarity.document_source import DEFAULT_LIMITS, DocumentSource
 from app.pipelines.similarity.documents import Coverage
@@ -22,7 +22,7 @@ from app.pipelines.similarity.image_sources import (
     MissingSource,
 )
 from app.services import Services
-from app.similarity.backbones import Pooling, find_backbone, find_shortest
+from app.similarity.backbones import find_shortest
 from app.sources.local_pages import LocalPages
 from app.storage import ILLUSTRATIONS, JobFolder
 from app.workers.detection_stages import choose_image_size
@@ -39,39 +39,26 @@ def download(services: Services, job: Job) -> State | None:
         for number, (doc_id, each) in enumerate(request.documents.items(), 1)
     }
     documents.record(job, {doc_id: source.name for doc_id, source in sources.items()})
-    plan = similarity.DownloadPlan(
-        services.settings.host_connections, job.retries, _find_embedded(services, job, request)
-    )
-    similarity.download(sources, folder, plan, _build_report(services, job), services.count_comparison)
+    plan = similarity.DownloadPlan(services.host_rules, job.retries)
+    similarity.download(sources, folder, plan, _build_report(services, job), services.counters.add)
     return None
 
 
 def run(services: Services, job: Job) -> State | None:
     """Embed the images, find the best matches of every pair of documents, and verify them."""
-    from app.detection.precision import Precision
     from app.pipelines.similarity.comparison import compare
-    from app.pipelines.similarity.document_embedder import DocumentEmbedder
-    from app.pipelines.similarity.embedding_store import EmbeddingStore
+    from app.pipelines.similarity.document_embedder import DocumentEmbedder, open_embeddings
     from app.pipelines.similarity.feature_store import FeatureStore
     from app.pipelines.similarity.pair_scores import PairScores
     from app.pipelines.similarity.pair_verifier import PairVerifier
-    from app.similarity.backbone_weights import fetch_weights, identify
-    from app.similarity.embedder import EmbedderConfig, load_embedder
     from app.similarity.matching import MatchConfig
 
     s, request, documents = services.settings, _read(job), services.documents
-    backbone, pooling = find_backbone(request.model), _read_pooling(request)
-    fetch_weights(backbone, s.backbones_folder, s.ca_bundle)
-    identity = identify(backbone, pooling, s.backbones_folder)
-    store = EmbeddingStore(services.storage.embeddings, identity)
-    config = EmbedderConfig(pooling, device=s.device, precision=Precision(s.precision), streams=0)
-    embedder = DocumentEmbedder(
-        store,
-        request.transpositions,
-        partial(load_embedder, backbone, s.backbones_folder, config, services.storage.trials, s.ca_bundle),
-    )
+    store, load_embedder = open_embeddings(request.model, request.pooling, s, services.storage)
+    embedder = DocumentEmbedder(store, request.transpositions, load_embedder)
     matching = MatchConfig(request.topk, device=s.device)
-    scores = PairScores(services.storage.scores, identity, store, request.transpositions, matching)
+    tick = partial(services.jobs.record_activity, job)
+    scores = PairScores(services.storage.scores, store.identity, store, request.transpositions, matching, tick)
     features = FeatureStore(services.storage.features)
     verifier = PairVerifier(features, request.verify) if request.verify else None
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}
@@ -84,7 +71,7 @@ def run(services: Services, job: Job) -> State | None:
         verifier,
         partial(documents.record_content, job),
         _build_report(services, job),
-        services.count_comparison,
+        services.counters.add,
     )
     return None
 
@@ -104,10 +91,6 @@ def deliver(services: Services, job: Job) -> State | None:
 
 def _read(job: Job) -> SimilarityRequest:
     return SimilarityRequest.from_json(job.request)
-
-
-def _read_pooling(request: SimilarityRequest) -> Pooling | None:
-    return Pooling(request.pooling) if request.pooling else None
 
 
 def find_source(
@@ -152,28 +135,6 @@ def find_source(
     )
     illustrations = ImageCache(services.storage.images(f"{origin}{ILLUSTRATIONS}"), services.fetcher, longest)
     return DetectionSource(folder, origin, illustrations, pages, services.fetcher, shortest)
-
-
-def _find_embedded(services: Services, job: Job, request: SimilarityRequest) -> frozenset[str]:
-    """Return the digests of images that an earlier run of the job embedded. They are not downloaded again.
-
-    If the job verifies pairs, their local features must be stored too.
-    """
-    if not job.retries:
-        return frozenset()
-    from app.pipelines.similarity.embedding_store import EmbeddingStore
-    from app.pipelines.similarity.feature_store import FeatureStore
-    from app.similarity.backbone_weights import identify
-
-    try:
-        identity = identify(find_backbone(request.model), _read_pooling(request), services.settings.backbones_folder)
-    except BackboneError:  # the earlier run did not download the backbone
-        return frozenset()
-    contents = (row.content for row in services.documents.list_for_job(job))
-    store = EmbeddingStore(services.storage.embeddings, identity)
-    digests = store.find_digests((content for content in contents if content), request.transpositions)
-    features = FeatureStore(services.storage.features)
-    return frozenset(digest for digest in digests if not request.verify or features.holds(digest))
 
 
 def _build_report(services: Services, job: Job) -> Callable[[int, int, Coverage | None], None]:

@@ -68,6 +68,9 @@ class Thumbnails:
     def run(self, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         return map(work, items)
 
+    def reduce(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
     def embed_transposed(
         self, images: Sequence[NDArray[np.uint8]], transpositions: Sequence[Transposition]
     ) -> NDArray[np.float32]:
@@ -84,7 +87,7 @@ class Comparing:
     """A similarity job on lists that a fake server offers.
 
     Attributes:
-        counted: Numbers of images and pairs by event.
+        counted: Numbers of images and pairs by kind and status.
         contents: Recorded contents by document ID.
     """
 
@@ -125,11 +128,12 @@ class Comparing:
     def report(self, done: int, total: int, coverage: Coverage | None) -> None:
         self.reports.append((done, total, coverage))
 
-    def count(self, what: str, number: int) -> None:
+    def count(self, kind: str, status: str, number: int) -> None:
+        what = f"{kind} {status}"
         self.counted[what] = self.counted.get(what, 0) + number
 
-    def download(self, retries: int = 0, embedded: frozenset[str] = frozenset(), **options: Any) -> None:
-        plan = DownloadPlan(retries=retries, embedded=embedded)
+    def download(self, retries: int = 0, **options: Any) -> None:
+        plan = DownloadPlan(self.fetcher.rules, retries)
         download(self.sources, self.folder, plan, options.get("report", self.report), self.count)
 
     @property

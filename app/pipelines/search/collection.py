@@ -16,7 +16,8 @@ from app.similarity.scores import ComparedDocument
 from app.similarity.transpositions import Transposition
 from app.storage import Storage, write_atomic
 
-# Number of arrays that stay mapped. Their memory belongs to the file cache of the operating system.
+# Number of arrays that stay mapped. Each keeps a file open (``OPEN_FILES`` of the workers). Their memory belongs to the
+# file cache of the operating system.
 MOST_ARRAYS = 30_000
 SKETCHES = "sketches.npy"
 
@@ -70,10 +71,12 @@ def open_documents(
     documents: dict[str, SearchedDocument] = {}
     for row in found:
         record = storage.job(row.job_id).document(row.number, ".compared")
-        # The record is missing until the job has compared all documents.
-        if row.doc_id in documents or not record.exists() or store.find_missing(row.content, [Transposition.NONE]):
+        # The record is missing until the job has compared all documents. While a retry of the job embeds other images,
+        # it describes the earlier ones.
+        content = None if row.doc_id in documents else _find_content(record)
+        if content is None or store.find_missing(content, [Transposition.NONE]):
             continue
-        folder = store.folder(row.content)
+        folder = store.folder(content)
         rows = _open(folder / f"{Transposition.NONE}.npy")
         if rows.shape[1] > LONGEST:
             sketches = folder / SKETCHES
@@ -83,6 +86,19 @@ def open_documents(
             rows = _open(sketches)
         documents[row.doc_id] = SearchedDocument(row.doc_id, record, folder, rows)
     return list(documents.values())
+
+
+def _find_content(record: Path) -> str | None:
+    """Return the content of a document from the list of its images; None if there is no list."""
+    try:
+        return _load_content(record, record.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+@lru_cache(MOST_ARRAYS)
+def _load_content(record: Path, changed: int) -> str:
+    return str(json.loads(record.read_bytes())["content"])
 
 
 def _open(path: Path) -> Half:

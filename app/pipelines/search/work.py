@@ -24,7 +24,7 @@ from app.similarity.scored_pairs import format_verification
 from app.similarity.transpositions import Transposition
 from app.similarity.verification import LocalFeatures, extract_features, verify
 from app.similarity.verification.local_features import SIDE
-from app.similarity.verified_pairs import Verdict, Verification, VerifiedPair, enlarge
+from app.similarity.verified_pairs import SAME_BLOCK, Verification, VerifiedPair, enlarge
 from app.storage import Storage, write_atomic
 
 # Number of best matches by sketches whose whole embeddings are compared.
@@ -149,14 +149,14 @@ def _load_features(document: SearchedDocument, row: int, stores: Stores) -> Loca
 
 def _rank(hit: Hit, found: Verification | None) -> tuple[float, float]:
     """Return the sort key of a match: verified ones first, by their probability, then all others by their score."""
-    is_same = found is not None and found.verdict in (Verdict.SAME, Verdict.PART)
+    is_same = found is not None and found.verdict in SAME_BLOCK
     return -found.probability if found and is_same else 1.0, -hit.score
 
 
 def _describe(hit: Hit, found: Verification | None, document: SearchedDocument, plan: SearchPlan) -> dict[str, Any]:
     compared = document.compared
     return {
-        "score": float(f"{hit.score:.7g}"),
+        "score": float(f"{min(1.0, max(-1.0, hit.score)):.7g}"),  # the embeddings are rounded
         "transposition": plan.transpositions[hit.transposition],
         "document": document.doc_id,
         "image": {"name": compared.names[hit.row], "url": compared.urls[hit.row]},

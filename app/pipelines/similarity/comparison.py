@@ -49,7 +49,7 @@ def compare(
     folder: JobFolder,
     images: Mapping[str, Path],
     embedder: DocumentEmbedder,
-    scores: PairScores,
+    scores: PairScores | None,
     verifier: PairVerifier | None,
     record_content: Callable[[str, str], None],
     report: Report,
@@ -61,7 +61,7 @@ def compare(
         folder: Folder of the job.
         images: Folders of the cached images, by document ID.
         embedder: Embedder that reuses stored embeddings.
-        scores: Cache of the scores of pairs.
+        scores: Cache of the scores of pairs; None to embed the documents and compare no pairs.
         verifier: Verifier of the best matches; None to verify nothing.
         record_content: Called with the ID and the content of each document before the content is used.
         report: Progress callback, called at most twice a second for images, and after each newly compared pair.
@@ -72,7 +72,7 @@ def compare(
     """
     documents = load_all(folder, images)
     usable = {each.doc_id: len(each.order_usable()) for each in documents}
-    progress = _Progress(_estimate_steps(usable, verifier), report, count)
+    progress = _Progress(_estimate_steps(usable, verifier) if scores else sum(usable.values()), report, count)
     report(0, progress.total, cover(documents))
     contents: dict[str, str] = {}
     for records in documents:
@@ -86,7 +86,7 @@ def compare(
         progress.done += usable[doc_id]
     check_usable(documents)
     report(progress.done, progress.total, cover(documents))
-    pairs = _compare_pairs(folder, documents, contents, scores, progress)
+    pairs = _compare_pairs(folder, documents, contents, scores, progress) if scores else []
     for records in documents:
         if records.doc_id in contents:
             save_compared(records, contents[records.doc_id], images[records.doc_id])
@@ -123,19 +123,19 @@ class _Progress:
     def report_images(self, images: int, embedded: int) -> None:
         """Report how many images of the current document are done, and how many were embedded since the last report."""
         if embedded:
-            self._count("image embedded", embedded)
+            self._count("images", "embedded", embedded)
         self._report(self.done + images, self.total, None)
 
     def report_pair(self, is_known: bool) -> None:
         """Report that a pair of documents is compared."""
-        self._count("pair known" if is_known else "pair compared", 1)
+        self._count("pairs", "known" if is_known else "compared", 1)
         self.done += 1
         self._tell(self.done, at_once=not is_known)
 
     def report_image_pairs(self, number: int, is_known: bool) -> None:
         """Report that some pairs of images are verified."""
         if number:
-            self._count("image_pair known" if is_known else "image_pair verified", number)
+            self._count("image_pairs", "known" if is_known else "verified", number)
         self.done += number
         self._tell(self.done)
 

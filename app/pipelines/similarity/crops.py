@@ -16,7 +16,7 @@ from app.iiif.image_requests import build_crop_url, parse_region
 from app.iiif.images import FetchedImage
 from app.iiif.regions import fetch_region
 from app.images.pixels import UNREADABLE, decode_image, needs_turn
-from app.pipelines.image_cache import CachedImage, ImageCache, evict
+from app.pipelines.image_cache import CachedImage, ImageCache, evict_damaged
 from app.pipelines.similarity.documents import ListedImage
 
 
@@ -149,7 +149,7 @@ def crop(pages: ImageCache, page: CachedImage, box: Box) -> FetchedImage:
         with path.open("rb") as file:
             pixels, (width, height) = decode_image(file, None)
     except UNREADABLE as error:
-        evict(path)
+        evict_damaged(path, error)
         message = "The cached page was removed or damaged while the job ran: retry the job."
         raise FetchError(message, temporary=True) from error
     x, y, w, h = box

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.detection.precision import Precision
 from app.images.pixels import UNREADABLE, decode_image
-from app.pipelines.image_cache import evict
+from app.pipelines.image_cache import evict_damaged
 from app.pipelines.similarity.documents import GONE, DocumentRecords
 from app.pipelines.similarity.embedding_store import Draft, EmbeddingStore, Rows, build_content
+from app.similarity.backbones import Pooling, find_backbone
 from app.similarity.transpositions import Transposition
 
 if TYPE_CHECKING:
+    from app.config import Settings
     from app.similarity.embedder import Embedder
+    from app.storage import Storage
 
 # Interval at which computed embeddings are flushed to disk, so that a killed process loses no more than this.
 FLUSH_SECONDS = 0.5
@@ -35,6 +39,31 @@ class ImagesGone(Exception):
     def __init__(self, places: Sequence[int]) -> None:
         super().__init__(places)
         self.places = places
+
+
+def open_embeddings(
+    model: str, pooling: str, settings: "Settings", storage: "Storage"
+) -> "tuple[EmbeddingStore, Callable[[], Embedder]]":
+    """Return the store of the embeddings by a backbone, and the function that loads its embedder.
+
+    Args:
+        model: Name of the backbone. Its published weights are downloaded if they are missing.
+        pooling: Name of the pooling; "" for that of the backbone.
+        settings: Settings of the process.
+        storage: Files of embeddings and of trials.
+
+    Raises:
+        BackboneError: The weights are missing, or cannot be downloaded.
+    """
+    from app.similarity.backbone_weights import fetch_weights, identify
+    from app.similarity.embedder import EmbedderConfig, load_embedder
+
+    s, folder = settings, settings.backbones_folder
+    backbone, chosen = find_backbone(model), Pooling(pooling) if pooling else None
+    fetch_weights(backbone, folder, s.ca_bundle)
+    config = EmbedderConfig(chosen, device=s.device, precision=Precision(s.precision), streams=0)
+    load = partial(load_embedder, backbone, folder, config, storage.trials, s.ca_bundle)
+    return EmbeddingStore(storage.embeddings, identify(backbone, chosen, folder)), load
 
 
 class DocumentEmbedder:
@@ -135,13 +164,15 @@ def _compute(
     """
     # JPEGs are decoded at twice the input size or more: closer to the input size, scores differ by hundredths.
     least = 2 * embedder.input_size
-    images = {place: _load_pixels(paths[place], least) for place in places if digests[place] not in known}
-    if gone := [place for place, pixels in images.items() if pixels is None]:
+    unknown = [place for place in places if digests[place] not in known]
+    loaded = ((place, _load_pixels(paths[place], least)) for place in unknown)
+    # Reduced at once, because a batch of large PNGs may take gigabytes.
+    images = {place: embedder.reduce(pixels) for place, pixels in loaded if pixels is not None}
+    if gone := [place for place in unknown if place not in images]:
         raise ImagesGone(gone)
-    pixels = [each for each in images.values() if each is not None]
-    if not pixels:
+    if not images:
         return {}
-    rows = embedder.embed_transposed(pixels, missing).astype(np.float16)
+    rows = embedder.embed_transposed([*images.values()], missing).astype(np.float16)
     return {place: [each[index] for each in rows] for index, place in enumerate(images)}
 
 
@@ -167,6 +198,6 @@ def _load_pixels(path: Path, least: int) -> Pixels | None:
     try:
         with path.open("rb") as file:
             return decode_image(file, least, min)[0]
-    except UNREADABLE:
-        evict(path)
+    except UNREADABLE as error:
+        evict_damaged(path, error)
         return None

@@ -112,9 +112,9 @@ class Coverage:
 # Called with the numbers of done and of all steps, and the coverage; None means "unchanged". It raises an error if the
 # job was cancelled or moved to another worker.
 Report = Callable[[int, int, Coverage | None], None]
-# Called with an event and the number of new events of this kind: ``image embedded``, ``image failed``,
-# ``pair compared``, ``pair known``, ``image_pair verified``, ``image_pair known``.
-Count = Callable[[str, int], None]
+# Called with a counter of ``/metrics``, a status and a number: ``images`` are ``embedded`` or ``failed``, ``pairs`` are
+# ``compared`` or ``known``, ``image_pairs`` are ``verified`` or ``known``.
+Count = Callable[[str, str, int], None]
 
 
 @dataclass

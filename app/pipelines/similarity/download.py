@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.errors import ExtractorError, FetchError, NoSpace
+from app.iiif.hosts import HostRules
 from app.images.pixels import UNREADABLE, read_size
 from app.net.addresses import read_host
-from app.pipelines.image_cache import CircuitBreaker, evict
+from app.pipelines.image_cache import CircuitBreaker, evict_damaged
 from app.pipelines.similarity.documents import (
     GONE,
     LONGEST_REASON,
@@ -40,14 +41,12 @@ class DownloadPlan:
     """How a job's images are fetched.
 
     Attributes:
-        threads: Number of images fetched from one host at the same time.
+        rules: Rules of the hosts: how many images are fetched from each at the same time.
         retries: Number of retries of the job so far.
-        embedded: Digests of images that are already embedded, with their features, and need not be fetched again.
     """
 
-    threads: int = 4
+    rules: HostRules
     retries: int = 0
-    embedded: frozenset[str] = frozenset()
 
 
 def download(
@@ -64,7 +63,7 @@ def download(
         folder: Folder of the job.
         plan: Limits of the download.
         report: Progress callback, called twice a second.
-        count: Called with ``image failed`` for each image that could not be fetched.
+        count: Called with ``images``, ``failed`` and 1 for each image that could not be fetched.
 
     Raises:
         FetchError: No document has an image that can be compared.
@@ -76,15 +75,15 @@ def download(
             (source.host, partial(_fetch_list, each, source, plan))
             for each, source in _find_lists(documents, sources, plan)
         )
-        run_by_host(lists, plan.threads, lambda found: found[0].save_list(found[1]), progress.tick)
+        run_by_host(lists, plan.rules, lambda found: found[0].save_list(found[1]), progress.tick)
 
         def take(found: tuple[DocumentRecords, ImageOutcome]) -> None:
             records, fetched = found
             records.add(fetched)
             if fetched.file is None:
-                count("image failed", 1)
+                count("images", "failed", 1)
 
-        run_by_host(_list_tasks(documents, sources, plan), plan.threads, take, progress.tick)
+        run_by_host(_list_tasks(documents, sources, plan), plan.rules, take, progress.tick)
         progress.tick(at_once=True)
     finally:
         for source in sources.values():
@@ -145,10 +144,10 @@ def _list_tasks(
 
 
 def _is_settled(known: ImageOutcome, source: ImageSource, plan: DownloadPlan) -> bool:
-    """Return whether an image needs no fetch: it is cached or embedded, or it failed in this try."""
+    """Return whether an image needs no fetch: it is cached, or it failed in this try."""
     if known.file is None:
         return known.retries == plan.retries
-    return source.cache.holds(known.file) or known.digest in plan.embedded
+    return source.cache.holds(known.file)
 
 
 def _fetch_image(
@@ -166,8 +165,8 @@ def _fetch_image(
     try:
         data = path.read_bytes()
         file_size = read_size(io.BytesIO(data))
-    except UNREADABLE:
-        evict(path)
+    except UNREADABLE as error:
+        evict_damaged(path, error)
         return records, ImageOutcome(image.name, reason=GONE, retries=retries)
     digest, size = hashlib.sha256(data).hexdigest(), find_full_size(image, cached)
     return records, ImageOutcome(image.name, cached.file, digest, retries=retries, size=size, file_size=file_size)

@@ -41,6 +41,7 @@ class EmbeddingStore:
     """
 
     def __init__(self, root: Path, identity: str) -> None:
+        self.identity = identity
         self._root = root
         self._key = build_key(identity)
 
@@ -60,11 +61,6 @@ class EmbeddingStore:
             FileNotFoundError: An array is missing or incomplete.
         """
         return [np.load(self.folder(content) / f"{each}.npy", mmap_mode="r") for each in transpositions]
-
-    def find_digests(self, contents: Iterable[str], transpositions: Sequence[str]) -> set[str]:
-        """Return the digests of the images of all contents that are complete under the given transpositions."""
-        there = (content for content in contents if not self.find_missing(content, transpositions))
-        return {digest for content in there for digest in _load_digests(self._root / content)}
 
     def find_rows(self, digests: Iterable[str], transpositions: Sequence[str]) -> dict[str, list[Rows]]:
         """Find stored rows of images, in any document. Return, by digest, one row per transposition."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.images.pixels import UNREADABLE, decode_image, read_size
-from app.pipelines.image_cache import evict
+from app.pipelines.image_cache import evict_damaged
 from app.similarity.verification import LocalFeatures, extract_features
 from app.similarity.verification.local_features import SIDE, VERSION
 from app.storage import build_key, write_atomic
@@ -42,6 +42,7 @@ class FeatureStore:
         """
         path = self._place(digest)
         with suppress(FileNotFoundError):
+            os.utime(path)  # retention counts from the last use
             return LocalFeatures.unpack(path.read_bytes())
         data = _extract(image).pack()
         write_atomic(path, data)
@@ -59,6 +60,6 @@ def _extract(image: Path) -> LocalFeatures:
             # A JPEG is decoded at twice the needed size or more: closer to it, fine lines are lost.
             pixels, _ = decode_image(file, 2 * SIDE)
     except UNREADABLE as error:
-        evict(image)
+        evict_damaged(image, error)
         raise FileNotFoundError(image) from error
     return extract_features(pixels, size)

@@ -8,6 +8,8 @@ from contextvars import copy_context
 from itertools import cycle
 from typing import TypeVar
 
+from app.iiif.hosts import HostRules
+
 # Interval at which a download reports its progress, and stops if the job was cancelled.
 TICK_SECONDS = 0.5
 # With more hosts, some share a pool.
@@ -17,19 +19,21 @@ T = TypeVar("T")
 
 
 def run_by_host(
-    tasks: Iterable[tuple[str, Callable[[], T]]], threads: int, take: Callable[[T], None], tick: Callable[[], None]
+    tasks: Iterable[tuple[str, Callable[[], T]]], rules: HostRules, take: Callable[[T], None], tick: Callable[[], None]
 ) -> None:
     """Run tasks in the thread pools of their hosts, and pass each result to ``take`` in the calling thread.
 
     Args:
         tasks: Pairs of host and task. An exception in a task stops all tasks.
-        threads: Number of threads per host.
+        rules: Rules of the hosts. A pool has as many threads as its host allows connections.
         take: Called with each result.
         tick: Called twice a second and at the end; raises to stop.
     """
     tasks = list(tasks)
     hosts = sorted({host for host, _ in tasks})
-    pools = [ThreadPoolExecutor(threads, thread_name_prefix="fetch") for _ in hosts[:MOST_POOLS]]
+    shares = [hosts[start::MOST_POOLS] for start in range(min(len(hosts), MOST_POOLS))]
+    numbers = [max(rules.find(host).connections for host in share) for share in shares]
+    pools = [ThreadPoolExecutor(number, thread_name_prefix="fetch") for number in numbers]
     pool_of = dict(zip(hosts, cycle(pools), strict=False))
     finished: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
     try:

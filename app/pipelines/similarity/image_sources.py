@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.detection.annotations import PageStatus
 from app.errors import ExtractorError
-from app.exports.annotation_files import parse_json
+from app.exports.annotation_files import parse_pages
 from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_requests import parse_region
@@ -117,7 +117,7 @@ class DetectionSource:
     def list_images(self) -> ImageList:
         """List the illustrations as ``{image stem}_{x},{y},{w},{h}``. Pages without a detection are failed entries."""
         try:
-            pages = parse_json(self._folder.annotations_json.read_bytes())
+            pages = parse_pages(self._folder.annotations_json.read_bytes())
             known = self._cropper.images
         except FileNotFoundError:
             return ImageList(

@@ -11,6 +11,7 @@ from PIL import Image
 from app.config import ROOT
 from app.demo.reprint import make_reprint
 from tests.integration.command_line.conftest import SAMPLE, Run
+from tests.support.small_networks import make_yolo, save_checkpoint
 
 GLOBE = "351,618,1076,1298"
 
@@ -53,9 +54,23 @@ def test_whole_pages_are_searched_for_an_image(command: Run, reprint: Path, tmp_
         assert sheet.height > 500
     region = command(*arguments, "--xywh", GLOBE)
     assert "part" in region.stdout.splitlines()[1]
-    # A search keeps one match of each page; a comparison in the same folder is not limited by it.
+    assert not list((out / ".extractor").rglob("*.scores"))  # a search compares no documents with each other
     compared = command("compare", reprint, "--verify", "0", "--out", out, "--json")
     assert compared.facts["pairs"] == 6
+
+
+def test_illustrations_that_other_weights_detect_are_compared(
+    command: Run, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    shutil.copy(ROOT / "models" / "illustrations.pt", models)
+    save_checkpoint(models / "blind.pt", make_yolo("illustration"))
+    monkeypatch.setenv("MODELS_FOLDER", str(models))
+    arguments = ("compare", pages, "--illustrations", "--verify", "0", "--out", tmp_path / "out")
+    blind = command(*arguments, "--model", "blind")
+    assert (blind.code, "has no images" in blind.stderr) == (1, True)
+    assert command(*arguments, "--model", "illustrations").code == 0
 
 
 def test_an_image_that_fails_is_listed(command: Run, pages: Path, tmp_path: Path) -> None:

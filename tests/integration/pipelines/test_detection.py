@@ -17,7 +17,7 @@ from app.iiif.fetch import Fetcher
 from app.iiif.host_limits import HostLimits
 from app.iiif.hosts import HostRule, HostRules
 from app.iiif.manifest import Manifest
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.net.addresses import AddressGuard
 from app.pipelines.detection import ahead
 from app.pipelines.detection.pages import Coverage, discard_stale_detections, load_annotated, load_fetched, save_fetched

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from app.iiif.canvas import CanvasImage
 from app.iiif.fetch import Fetcher
 from app.iiif.image_api import ImageService
 from app.images.pixels import read_size
-from app.pipelines.image_cache import ImageCache
+from app.pipelines.image_cache import ImageCache, evict_damaged
 from tests.support.library import Answer, Library, draw_image
 from tests.support.pyramid import BOX, Pyramid, find_box
 
@@ -100,3 +101,13 @@ def test_an_image_whose_record_cannot_be_read_is_fetched_again(
     assert not cache.holds(path.name)
     assert cache.fetch(image).width == 300
     assert cache.holds(path.name)
+
+
+def test_an_image_is_kept_if_the_system_refused_to_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.image"
+    path.touch()
+    with pytest.raises(OSError, match="Too many"):
+        evict_damaged(path, OSError(errno.EMFILE, "Too many open files"))
+    assert path.exists()
+    evict_damaged(path, OSError("image file is truncated"))
+    assert not path.exists()

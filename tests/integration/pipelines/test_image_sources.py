@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.errors import FetchError
-from app.exports.annotation_files import format_json
+from app.exports.annotation_files import describe_pages
 from app.iiif.fetch import Fetcher
 from app.pipelines.image_cache import CachedImage, ImageCache
 from app.pipelines.similarity.document_source import DocumentSource
@@ -56,7 +56,7 @@ class Shelf:
 def build_canvas(number: int, *boxes: Sequence[int], name: str = "", status: str = "detected") -> dict[str, Any]:
     found = [BoxRecord((x, y, w, h), 0.9, 0, "illustration") for x, y, w, h in boxes or (BOX,)]
     page = AnnotatedPage(number, "", name or f"p{number}.jpg", None, None, PageStatus(status), tuple(found))
-    return format_json([page])[0]
+    return describe_pages([page])[0]
 
 
 @pytest.fixture

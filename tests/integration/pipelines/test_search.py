@@ -1,6 +1,7 @@
 """Searches in documents that were compared, step by step, with a fake network."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,10 +50,7 @@ class Searching:
 
     @staticmethod
     def list_rows(run: Comparing) -> list[EmbeddedDocument]:
-        numbers = enumerate(run.contents.items(), 1)
-        return [
-            EmbeddedDocument(run.folder.path.name, number, doc_id, content) for number, (doc_id, content) in numbers
-        ]
+        return [EmbeddedDocument(run.folder.path.name, number, doc_id) for number, doc_id in enumerate(run.contents, 1)]
 
     def search(
         self,
@@ -305,3 +303,38 @@ def test_a_missing_detection_is_named(searching: Searching, index: int, box: Any
     source: Any = Illustrations(searching, error)
     with pytest.raises(RequestError, match=f"^{message}$"):
         fetch_detection(JobFolder(searching.folder.path), source, 2, index, box)
+
+
+def test_a_search_names_the_right_images_after_an_interrupted_retry(searching: Searching) -> None:
+    run = searching.run
+    run.offer("c", {"0": draw(20), "1": draw(21), "2": Answer(404), "3": draw(22)})
+    run.download()
+    run.compare()
+    searching.found = searching.list_rows(run)
+    run.library.answer("/c/2.png", Answer(body=draw(23)))
+    run.download(retries=1)
+
+    def interrupt(done: int, total: int, coverage: object) -> None:
+        if run.contents["c"] != first:
+            raise InterruptedError
+
+    first = run.contents["c"]
+    with pytest.raises(InterruptedError):
+        run.compare(report=interrupt)
+    assert run.contents["c"] != first
+    assert [name(searching.search(draw(seed), k=1)) for seed in (20, 21, 22)] == [[("c", each)] for each in "013"]
+
+
+def test_no_score_of_a_search_exceeds_one(searching: Searching) -> None:
+    assert max(match["score"] for seed in range(5) for match in searching.search(draw(seed))) <= 1
+
+
+def test_a_search_counts_as_a_use_of_local_features(searching: Searching) -> None:
+    searching.search(draw(2), verify=2)
+    files = list(searching.run.storage.features.rglob("*.npz"))
+    for path in files:
+        os.utime(path, (0, 0))
+    searching.search(draw(2), verify=2)
+    searching.run.storage.remove_old_comparisons(7)
+    assert files
+    assert all(path.exists() for path in files)

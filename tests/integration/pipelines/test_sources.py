@@ -14,7 +14,7 @@ from PIL import Image
 from app.detection.annotations import PageStatus
 from app.errors import LeaseLost
 from app.iiif.fetch import Fetcher
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.jobs.requests.crops import Crop
 from app.pipelines.similarity.document_source import DocumentSource
 from app.pipelines.similarity.documents import ImageList, ListedImage

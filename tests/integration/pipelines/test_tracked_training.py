@@ -6,7 +6,7 @@ import pytest
 
 from app.pipelines.training.work import run_training
 from app.storage import JobFolder
-from app.training.tracking import open_tracker
+from app.training.comet import open_tracker
 from app.training.train import TrainingConfig
 from tests.support.comet_server import KEY, Comet
 from tests.support.drawn_datasets import draw_dataset

@@ -20,10 +20,10 @@ from app.storage import JobFolder
 from app.training.averaging import SHARES
 from app.training.calibration import Calibration
 from app.training.card import TrainingRun
+from app.training.comet import open_tracker
 from app.training.datasets import load_dataset
 from app.training.evaluate import EVALUATION_CONFIG
 from app.training.history import load_history
-from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig, count_epochs, save_weights
 from tests.support.drawn_datasets import draw_dataset
 from tests.support.small_networks import make_yolo, save_checkpoint
@@ -120,18 +120,20 @@ def test_weights_that_are_calibrated_again_stay_the_same(
     assert folder.weights.read_bytes() == calibrated
 
 
+@pytest.mark.parametrize("class_name", ["illustration", "Illustration", "figure"])
 def test_weights_are_averaged_with_start_weights_of_the_same_classes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_name: str
 ) -> None:
     monkeypatch.setattr("app.training.train.LOW_LEARNING_RATE", 0.5)  # the few steps must change the weights
-    start = save_checkpoint(tmp_path / "start.pt", make_yolo("illustration"))
+    start = save_checkpoint(tmp_path / "start.pt", make_yolo(class_name))
     folder, config = draw_job(tmp_path / "job"), replace(EVALUATION_CONFIG, size=64, device="cpu")
     train(folder, start)
     new = load_network(folder.weights).float().state_dict()
     share = finish_weights(folder, CONFIG, config, lambda: None)
     assert share == min(SHARES)  # after two epochs, the accuracy on the pages is the same
-    old, mean = load_network(start).float().state_dict(), load_network(folder.weights).float().state_dict()
-    name = "model.0.conv.weight"  # the calibration changes only the head
+    old, averaged = load_network(start).float().state_dict(), load_network(folder.weights)
+    assert averaged.names == {0: "illustration"}  # as in the data set
+    mean, name = averaged.float().state_dict(), "model.0.conv.weight"  # the calibration changes only the head
     assert not torch.allclose(new[name], old[name], rtol=0, atol=1e-3)
     assert torch.allclose(mean[name], share * new[name] + (1 - share) * old[name], rtol=1e-2, atol=1e-4)
 

@@ -13,7 +13,8 @@ from app.auth import add_app
 from app.database.tables import Job
 from app.delivery.payloads import Destination
 from app.delivery.result_parts import enqueue_parts
-from app.jobs import DetectionRequest, State
+from app.jobs import State
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import STAGES
 from app.storage import Storage, write_atomic
 from tests.support.comparison_results import save_result
@@ -422,3 +423,23 @@ def test_the_pages_of_a_detection_job_are_kept(
     paths = {row.doc_id: add_files(services.storage, finished, row.number, row.source, "x")[0] for row in rows}
     assert forget(client, headers, *paths).json["forgotten"] == [*paths]
     assert [paths[doc_id].exists() for doc_id in ("a", "b", "ms-1")] == [True, True, False]
+
+
+def test_the_pages_of_crops_are_forgotten_with_them(
+    app: Flask, client: FlaskClient, headers: dict[str, str], finished: str
+) -> None:
+    services = app.extensions["services"]
+    services.documents.record(services.jobs.find(finished), {"a": "one crops", "b": "two crops", "ms-1": "two"})
+    pages = [services.storage.images(origin) for origin in ("one crops", "one", "two crops", "two")]
+    for folder in pages:
+        folder.mkdir(parents=True)
+    assert forget(client, headers, "a", "ms-1").json["forgotten"] == ["a", "ms-1"]
+    assert [folder.exists() for folder in pages] == [False, False, True, True]  # the crops of "two" are cut from it
+    forget(client, headers, "b")
+    assert not any(folder.exists() for folder in pages)
+
+
+def test_an_empty_list_of_crops_is_400(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = run(client, headers, {"a": {"url": DOCUMENTS["a"], "crops": []}})
+    assert answer.status_code == 400
+    assert "empty list of crops" in answer.json["message"]

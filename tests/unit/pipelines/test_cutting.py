@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from app.detection.boxes import Detections
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.pipelines.detection.cutting import PageCutter
 from app.pipelines.detection.pages import FetchedPage
 

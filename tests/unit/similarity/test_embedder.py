@@ -311,3 +311,13 @@ def test_several_streams_give_the_embeddings_of_one(publish: Publish) -> None:
     found = np.concatenate([*embedder.run(embedder.embed, batches)])
     assert len(batches) > 1
     assert np.allclose(found, np.concatenate([embedder.embed(batch) for batch in batches]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "reduced"), [((8, 8), (8, 8, 3)), ((8, 16), (60, 40, 3))])
+def test_a_reduced_image_has_the_same_embeddings(size: tuple[int, int], reduced: tuple[int, int, int]) -> None:
+    embedder = Embedder(Pixels(Preprocessing(size)), EmbedderConfig(device="cpu"))
+    image = draw(60, 40)
+    small = embedder.reduce(image)
+    assert small.shape == reduced
+    expected = embedder.embed_transposed([image], list(Transposition))
+    assert np.array_equal(embedder.embed_transposed([small], list(Transposition)), expected)

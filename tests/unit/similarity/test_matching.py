@@ -183,3 +183,12 @@ def test_a_full_memory_makes_the_tiles_smaller(monkeypatch: pytest.MonkeyPatch) 
     for matches, wanted in zip(found, expected, strict=True):
         assert np.array_equal(matches.first, wanted.first)
         assert np.array_equal(matches.scores, wanted.scores)
+
+
+def test_a_long_match_ticks_after_each_tile() -> None:
+    images, config = embed(200, 8), MatchConfig(memory_mb=0)
+    ticks: list[str] = []
+    match([images], images, config, lambda: ticks.append("match"))
+    match_within([images], config, lambda: ticks.append("within"))
+    assert ticks.count("match") > 1
+    assert ticks.count("within") > 1
