@@ -13,6 +13,7 @@ from app.database.sessions import Database
 from app.database.tables import ClientApp, Secret
 from app.delivery.payloads import make_secret
 from app.errors import Forbidden, RequestError, Unauthenticated
+from app.jobs.rows import cancel_all
 
 DIGEST_PREFIX = "sha256:"
 
@@ -75,7 +76,10 @@ def add_app(database: Database, name: str) -> str:
     key = secrets.token_urlsafe(32)
     with database.session() as session:
         if session.scalar(select(func.count()).select_from(ClientApp).where(_is_named(name))):
-            raise RequestError(f"A client app named {name} already exists: revoke it first, or choose another name.")
+            raise RequestError(
+                f"A client app named {name} already exists: `apps renew {name}` replaces its key, "
+                f"`apps secret {name}` its secret."
+            )
         session.add(ClientApp(app_name=name, app_key=hash_key(key)))
     return key
 
@@ -126,16 +130,17 @@ def remove_secret(database: Database, name: str) -> None:
 
 
 def revoke_app(database: Database, name: str) -> None:
-    """Delete a client app with its key and its signing secret.
+    """Delete a client app with its key and its signing secret. Cancel its unfinished jobs and pending deliveries.
 
     Raises:
         RequestError: No client app has this name.
     """
-    named = select(ClientApp.id).where(_is_named(name))
     with database.session() as session:
-        session.execute(delete(Secret).where(Secret.app_id.in_(named)))
-        if not session.execute(delete(ClientApp).where(_is_named(name))).rowcount:  # type: ignore[attr-defined]
+        revoked = session.scalars(delete(ClientApp).where(_is_named(name)).returning(ClientApp.id)).all()
+        if not revoked:
             raise RequestError(f"There is no client app named {name}.")
+        session.execute(delete(Secret).where(Secret.app_id.in_(revoked)))
+        cancel_all(session, revoked)
 
 
 def hash_plain_keys(database: Database, name: str | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
+from app.database.sessions import Database
 from app.database.tables import Delivery, Endpoint
 from app.delivery.kinds import Status
 
@@ -53,6 +54,12 @@ def resume_endpoint(session: Session, app_id: int, url: str) -> None:
     """Open an endpoint again."""
     if is_listed(session, app_id, url):  # avoids a write after every delivery that succeeds
         session.execute(delete(Endpoint).where(Endpoint.id == _build_id(app_id, url)))
+
+
+def remove_ended_pauses(database: Database) -> None:
+    """Remove the rows of endpoints whose pause has ended. An endpoint that never answers again leaves such a row."""
+    with database.session() as session:
+        session.execute(delete(Endpoint).where(Endpoint.closed.is_(None), Endpoint.paused_until < time.time()))
 
 
 def postpone_deliveries(session: Session, app_id: int, url: str) -> None:

@@ -24,16 +24,6 @@ In: validated requests of the routes. Out: rows, messages that wake workers, eve
 """
 
 from app.jobs.lifecycle import Jobs
-from app.jobs.requests import DetectionRequest, EvaluationRequest, SearchRequest, SimilarityRequest, TrainingRequest
 from app.jobs.states import Stage, State
 
-__all__ = [
-    "DetectionRequest",
-    "EvaluationRequest",
-    "Jobs",
-    "SearchRequest",
-    "SimilarityRequest",
-    "Stage",
-    "State",
-    "TrainingRequest",
-]
+__all__ = ["Jobs", "Stage", "State"]

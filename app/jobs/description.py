@@ -126,7 +126,7 @@ class JobEvents:
         if is_last and session.scalar(select(Delivery.id).where(ends).limit(1)):
             return False  # all parts were cancelled at once
         ended = session.scalars(parts).all() if is_last else []
-        event = find_kind(whole.kind).import_event_builder()(kind, whole, part, ended)
+        event = find_kind(whole.kind).import_event()(kind, whole, part, ended)
         if event is None:
             return False
         if ended:  # its event repeats the results that progress events have reported

@@ -11,12 +11,11 @@ from typing import Any
 from app.jobs.pairs import ComparisonResult
 from app.similarity.groups import Group, Link, Member, find_groups
 from app.similarity.scores import ComparedDocument
-from app.similarity.verified_pairs import Verdict, Verification
+from app.similarity.verified_pairs import SAME_BLOCK, Verification
 from app.storage import JobFolder, write_atomic
 
 # Change this when the groups of the same pairs change.
 _VERSION = 1
-_SAME_BLOCK = (Verdict.SAME, Verdict.PART)
 
 
 def load_groups(folder: JobFolder, documents: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -49,7 +48,7 @@ class _Builder:
         self._images: list[tuple[ComparedDocument, int]] = []
         self._starts: dict[str, int] = {}
         self._verified: dict[tuple[int, int], Verification] = {}
-        for found in result.list_verified(_SAME_BLOCK):
+        for found in result.list_verified(SAME_BLOCK):
             first, second = self._place(found.a), self._place(found.b)
             for pair in found.pairs:
                 self._verified[first + pair.first, second + pair.second] = pair.verification

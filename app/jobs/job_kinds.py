@@ -79,15 +79,15 @@ class JobKind:
     has_parts: bool = False
     event: str = ""
 
-    def load_stages(self) -> Any:
+    def import_stages(self) -> Any:
         """Import the module of the stages."""
         return resolve_name(self.stages)
 
-    def import_payload_loader(self) -> Any:
+    def import_payload(self) -> Any:
         """Import the function that builds the payload of a result."""
         return resolve_name(self.payload)
 
-    def import_event_builder(self) -> Any:
+    def import_event(self) -> Any:
         """Import the function that builds the events about the parts."""
         return resolve_name(self.event)
 

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -13,7 +13,8 @@ from app.delivery.kinds import Kind, Status
 from app.errors import LeaseLost
 from app.jobs.job_kinds import COLLECTION, REPORTING
 from app.jobs.leases import Leases
-from app.jobs.requests import DetectionRequest, Request, SearchRequest
+from app.jobs.queries import has_expired
+from app.jobs.requests import DetectionRequest, Request
 from app.jobs.rows import (
     build_ending,
     build_job,
@@ -40,16 +41,8 @@ class Jobs(Leases):
         jobs = [build_job(job_id or uuid.uuid4().hex, app_id, request) for request in requests]
         with self.database.session() as session:
             session.add_all(jobs)
-        self._queue.wake(DOWNLOAD, len(jobs))
+        self._wake(requests)
         return jobs
-
-    def submit_search(self, app_id: int, request: SearchRequest, job_id: str) -> Job:
-        """Add the job of a search, and wake a worker. The caller has stored an uploaded image under the job ID."""
-        job = build_job(job_id, app_id, request)
-        with self.database.session() as session:
-            session.add(job)
-        self._queue.wake(DOWNLOAD if request.needs_download else RUN)
-        return job
 
     def submit_parts(self, app_id: int, whole: Request, parts: Mapping[str, Request]) -> Job:
         """Add a job that consists of its parts, and a job for each part, in one transaction; wake the workers.
@@ -65,9 +58,13 @@ class Jobs(Leases):
         rows = [build_job(build_part_id(job.id, name), app_id, request, job.id) for name, request in parts.items()]
         with self.database.session() as session:
             session.add_all([job, *rows])
-        for stage, count in Counter(DOWNLOAD if each.needs_download else RUN for each in parts.values()).items():
-            self._queue.wake(stage, count)
+        self._wake(parts.values())
         return job
+
+    def _wake(self, requests: Iterable[Request]) -> None:
+        """Wake a worker of the first stage of each new job."""
+        for stage, count in Counter(DOWNLOAD if each.needs_download else RUN for each in requests).items():
+            self._queue.wake(stage, count)
 
     def cancel(self, job: Job, notify: bool = True) -> int:
         """Cancel an unfinished job, or the unfinished parts of a job; return the number of cancelled jobs.
@@ -111,22 +108,35 @@ class Jobs(Leases):
         return True
 
     def retry_parts(self, job: Job) -> int:
-        """Retry the jobs of a collection that failed, were cancelled, or have failed canvases; return their number."""
+        """Retry the parts of a job that failed, were cancelled, or have failed canvases; return their number."""
         again = sum(self.retry(part) for part in self.list_parts(job) if can_be_retried(part))
-        if again:  # the collection's own job has nothing left to do
+        if again:  # the job itself has nothing left to do
             ending = build_ending(State.DONE, error_code=None, error_message=None)
             self._change(job.id, Job.state.in_((State.FAILED, State.CANCELLED)), **ending)
         return again
 
-    def remove(self, job_id: str) -> None:
-        """Remove a finished job with its deliveries and documents. The caller removes its files first."""
+    def remove(self, job_id: str, discard: Callable[[str], None], before: float | None = None) -> bool:
+        """Remove a finished job with its deliveries and documents; return whether it could be removed.
+
+        The files are moved before the row is deleted, so a crash leaves no files whose job is unknown.
+
+        Args:
+            job_id: ID of the job.
+            discard: Called with the ID to move the files of the job away, while nobody can retry it.
+            before: Time before which the job must have expired; None if it must only be finished.
+        """
+        condition = Job.state.in_(FINISHED) if before is None else has_expired(before)
         with self.database.session() as session:
+            if not update_job(session, job_id, condition, touch=False, updated=Job.updated):  # locks the row
+                return False
             session.execute(
                 delete(Attempt).where(Attempt.delivery_id.in_(select(Delivery.id).where(Delivery.job_id == job_id)))
             )
             session.execute(delete(Delivery).where(Delivery.job_id == job_id))
             session.execute(delete(Document).where(Document.job_id == job_id))
-            session.execute(delete(Job).where(Job.id == job_id, Job.state.in_(FINISHED)))
+            session.execute(delete(Job).where(Job.id == job_id))
+            discard(job_id)
+        return True
 
     def expand(self, job: Job, parts: Sequence[DetectionRequest], refused: Mapping[str, str]) -> None:
         """Add a job for each manifest of a collection. A repeated call adds no duplicates.

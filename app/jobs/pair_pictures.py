@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 from app.errors import NotFound
 from app.images.drawn_pairs import LabelledImage, describe_transform, draw_pair
-from app.images.pixels import UNREADABLE
-from app.images.reduced import format_jpeg, load_reduced
+from app.images.pixels import UNREADABLE, format_jpeg, load_reduced
 from app.jobs.pairs import ComparisonResult
 from app.jobs.requests.reading import show
 from app.similarity.scores import ComparedDocument
-from app.similarity.verified_pairs import RELATED, Region, Verdict, Verification
+from app.similarity.verified_pairs import RELATED, SAME_BLOCK, Region, Verdict, Verification
 from app.storage import Storage
 
 # Longer side of a decoded image, in pixels: a little more than the picture needs.
@@ -138,7 +137,7 @@ def _load(storage: Storage, image: _Found, region: Region | None) -> LabelledIma
 def _describe(found: Verification | None) -> str:
     if found is None:
         return "Not verified"
-    related = found.verdict in (Verdict.SAME, Verdict.PART)
+    related = found.verdict in SAME_BLOCK
     words = [f"probability{'' if related else ' of the same block'} {found.probability:.2f}"]
     if found.inliers:
         words.append(f"{found.inliers} matching points")

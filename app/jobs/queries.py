@@ -60,7 +60,7 @@ class JobQueries:
             return session.scalar(select(func.count(Job.id)).where(*_build_conditions(app_id, state, kind))) or 0
 
     def list_parts(self, job: Job) -> Sequence[Job]:
-        """Return the jobs of a collection, in the order of its manifests."""
+        """Return the parts of a collection or of a task of a front, in the order in which they were added."""
         with self.database.session() as session:
             return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.created)).all()
 
@@ -76,7 +76,7 @@ class JobQueries:
         with self.database.session() as session:
             return session.scalars(select(Job).where(Job.app_id == app_id, Job.kind == kind)).all()
 
-    def list_unfinished_manifests(self, apart_from: str = "") -> set[str]:
+    def list_unfinished_origins(self, apart_from: str = "") -> set[str]:
         """Return the origins of the documents of all unfinished detection jobs except ``apart_from``."""
         with self.database.session() as session:
             others = Job.state.in_(UNFINISHED) & (Job.id != apart_from)
@@ -103,25 +103,15 @@ class JobQueries:
         return seconds / pages if pages else None
 
     def list_expired(self, before: float, limit: int) -> Sequence[str]:
-        """Return the IDs of jobs that finished before a time and may be removed.
-
-        Jobs with pending deliveries and collections with remaining jobs are excluded.
+        """Return the IDs of jobs that have expired.
 
         Args:
-            before: Time in seconds since the epoch.
+            before: See :func:`has_expired`.
             limit: Maximum number of IDs.
         """
-        part = aliased(Job)
-        has_parts = select(part.id).where(part.parent_id == Job.id).exists()
-        pending = (Delivery.job_id == Job.id) & (Delivery.status == Status.PENDING)
-        expired = (
-            Job.state.in_(FINISHED)
-            & (Job.finished < before)
-            & ~has_parts
-            & ~select(Delivery.id).where(pending).exists()
-        )
+        expired = select(Job.id).where(has_expired(before)).order_by(Job.finished)
         with self.database.session() as session:
-            return session.scalars(select(Job.id).where(expired).order_by(Job.finished).limit(limit)).all()
+            return session.scalars(expired.limit(limit)).all()
 
     def deliveries(self, jobs: Sequence[Job]) -> dict[str, list[Delivery]]:
         """Return the deliveries of some jobs with their attempts, by job ID."""
@@ -140,6 +130,18 @@ class JobQueries:
             for job_id, status, count in session.execute(rows.group_by(Delivery.job_id, Delivery.status)):
                 counts[job_id][status] = count
         return counts
+
+
+def has_expired(before: float) -> ColumnElement[bool]:
+    """Return the condition that a job finished before a time, in seconds since the epoch, and may be removed.
+
+    Jobs with pending deliveries and collections with remaining jobs may not.
+    """
+    part = aliased(Job)
+    has_parts = select(part.id).where(part.parent_id == Job.id).exists()
+    pending = (Delivery.job_id == Job.id) & (Delivery.status == Status.PENDING)
+    is_kept = has_parts | select(Delivery.id).where(pending).exists()
+    return Job.state.in_(FINISHED) & (Job.finished < before) & ~is_kept
 
 
 def _build_conditions(app_id: int, state: State | None, kind: str) -> Iterator[ColumnElement[bool]]:

@@ -3,10 +3,10 @@
 from app.database.tables import Delivery, Job
 from app.delivery.payloads import Payload, build_annotation_payload, build_event_payload, build_scores_payload
 from app.errors import ResultGone
-from app.jobs import DetectionRequest, Jobs
+from app.jobs import Jobs
 from app.jobs.job_kinds import find_kind
 from app.jobs.pairs import ComparisonResult, find_pairs
-from app.jobs.requests import SimilarityRequest
+from app.jobs.requests import DetectionRequest, SimilarityRequest
 from app.similarity.scores import format_scores
 from app.storage import JobFolder, Storage
 
@@ -20,7 +20,7 @@ def load_payload(delivery: Delivery, jobs: Jobs, storage: Storage) -> Payload:
     if delivery.body is not None:
         return build_event_payload(delivery.body)
     job = jobs.find(delivery.job_id)
-    load = find_kind(job.kind).import_payload_loader()
+    load = find_kind(job.kind).import_payload()
     payload: Payload = load(storage.job(job.id), job, delivery.part)
     return payload
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Float, Integer, Update, bindparam, case, update
@@ -14,7 +14,7 @@ from app.delivery.kinds import Kind, Status
 from app.errors import RequestError
 from app.jobs.description import count_failed
 from app.jobs.requests import DetectionRequest, Request
-from app.jobs.states import Stage, State
+from app.jobs.states import UNFINISHED, Stage, State
 
 # Statements on the table, because those on the class take half as long again.
 _JOBS: Any = Job.__table__
@@ -101,6 +101,14 @@ def change_leased(
     values = {"heartbeat": now, **({"updated": now} if touch else {}), **values}
     values |= {"job_id": job.id, "held": job.lease, "now": now, "earliest": now - stale_seconds}
     return cast(CursorResult[Any], session.execute(change, values)).rowcount == 1
+
+
+def cancel_all(session: Session, app_ids: Collection[int]) -> None:
+    """Cancel the unfinished jobs and the pending deliveries of client apps, without events."""
+    unfinished = Job.app_id.in_(app_ids) & Job.state.in_(UNFINISHED)
+    session.execute(update(_JOBS).where(unfinished).values(**build_ending(State.CANCELLED, updated=time.time())))
+    pending = Delivery.app_id.in_(app_ids) & (Delivery.status == Status.PENDING)
+    session.execute(update(Delivery).where(pending).values(status=Status.CANCELLED, next_attempt=None))
 
 
 def reschedule_results(session: Session, job_id: str, next_attempt: float | None) -> None:

@@ -6,7 +6,8 @@ manifests of one app therefore delay another app's single manifest only by the r
 Three rules modify this order:
 
 - Searches come before all other kinds, because a person waits for the answer. A running job is finished first.
-- Only ``host_jobs`` jobs download from one host at a time. The others wait without delaying jobs of other hosts.
+- Only ``host_jobs`` jobs download from one host at a time. The others wait without delaying jobs of other hosts. Jobs
+  without a host, such as uploads and trainings, are not limited.
 - On the ``gpu`` queue, trainings come after all other kinds. A training takes hours, and yields after every epoch while
   others wait. After an hour of waiting, it comes first for one epoch.
 """
@@ -94,7 +95,7 @@ class Scheduler:
 
     def _find_full_hosts(self) -> Select[str]:
         """Select the hosts from which the maximum number of jobs download."""
-        downloading = (Job.state == State.DOWNLOADING) & Job.lease.is_not(None)
+        downloading = (Job.state == State.DOWNLOADING) & Job.lease.is_not(None) & (Job.host != "")
         full = func.count(Job.id) >= self._host_jobs
         return select(Job.host).where(downloading).group_by(Job.host).having(full).correlate(None)
 

@@ -18,6 +18,8 @@ from app.errors import AddressRefused
 LONGEST_URL = 4096  # most servers accept little more, and error messages quote the URL
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
+# Not public, though global for Python: local-use NAT64 (RFC 8215), SIIT (RFC 2765), site-local (RFC 3879).
+_NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "fec0::/10")))
 _LONGEST_NAME = 254  # limit of the DNS, including the trailing dot
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _OWN_PORTS = {"http": 80, "https": 443}
@@ -66,7 +68,7 @@ class AddressGuard:
         ip = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(ip, ipaddress.IPv6Address):
             ip = _find_embedded(ip) or ip
-        public = ip.is_global and not ip.is_multicast
+        public = ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
         return public or any(ip in network for network in self._networks)
 
 

@@ -2,24 +2,22 @@
 
 In: requests that ``server`` accepted (API key, limits). Out: JSON of the types in ``answers``, and files.
 
-    operations      decorators that declare and read the input of a view and declare its responses
-    answers         types of the JSON responses
-    export_answers  types of the JSON responses about exports
-    score_answers   types of the JSON responses about pairs of images
-    submissions     routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
-                    /test-model; /delete_similarity
-    search          /search, /jobs/<id>/matches
-    estimates       the answer of /run_detect with estimate=true
-    jobs            /jobs: list, show, cancel, retry, redeliver
-    results         /jobs/<id>/scores, files
-    exports         /jobs/<id>/annotations, manifest.json, pages/<number>.jpg, links
-    corrections     /jobs/<id>/corrections
-    image_groups    /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
-    large_bodies    receive large uploads
-    uploads         /send-data, /send-dataset, /datasets, /jobs/<id>/dataset
-    models          /models, /models/default
-    probes          /healthz, /readyz, /metrics
-    openapi         /openapi.json
+    operations    decorators that declare and read the input of a view and declare its responses
+    answers       types of the JSON responses
+    submissions   routes that create jobs: /run_detect, /detect_all, /delete_detect, /run_similarity, /train-model,
+                  /test-model; /delete_similarity
+    search        /search, /jobs/<id>/matches
+    estimates     the answer of /run_detect with estimate=true
+    jobs          /jobs: list, show, cancel, retry, redeliver
+    results       /jobs/<id>/scores, files
+    exports       /jobs/<id>/annotations, manifest.json, pages/<number>.jpg, links
+    corrections   /jobs/<id>/corrections
+    image_groups  /jobs/<id>/groups, /jobs/<id>/pairs/<a>/<b>.jpg
+    large_bodies  receive large uploads
+    uploads       /send-data, /send-dataset, /datasets, /jobs/<id>/dataset
+    models        /models, /models/default
+    probes        /healthz, /readyz, /metrics
+    openapi       /openapi.json
 """
 
 import logging

@@ -21,7 +21,7 @@ from app.detection.corrections import (
     save_correction,
 )
 from app.errors import NotFound, RequestError
-from app.exports.annotation_files import parse_json
+from app.exports.annotation_files import parse_pages
 from app.jobs.description import format_moment
 from app.jobs.job_answers import JobId, Time
 from app.jobs.job_kinds import DETECTION
@@ -89,8 +89,9 @@ def _read_box(number: int, box: Any) -> CorrectedBox:
 class CorrectionRequest:
     """The correction of a page."""
 
+    # Any: with CorrectedBox, pydantic adds an unused component to `/openapi.json`.
     boxes: Annotated[
-        tuple[CorrectedBox, ...],
+        tuple[Any, ...],
         PlainValidator(_read_boxes, json_schema_input_type=Annotated[list[BoxFields], Field(max_length=MOST_BOXES)]),
         Field(description="All illustrations of the page; an empty list for a page without any."),
     ]
@@ -179,7 +180,7 @@ def find_result(job_id: str) -> tuple[Job, list[AnnotatedPage], JobFolder]:
     folder = current_services.storage.job(job.id)
     if not job.finished or not folder.annotations_json.exists():
         raise RequestError(f"Job {job_id} is {job.state}: only the pages of a finished detection can be corrected.")
-    return job, parse_json(folder.annotations_json.read_bytes()), folder
+    return job, parse_pages(folder.annotations_json.read_bytes()), folder
 
 
 def _find_page(job_id: str, number: str) -> tuple[Job, AnnotatedPage, JobFolder]:

@@ -1,16 +1,25 @@
 """The estimate of a detection: ``POST /run_detect`` with ``estimate=true``."""
 
 import math
+import threading
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypeAliasType, TypedDict
 
-from app.errors import FetchError, ManifestError, RequestError
-from app.jobs import DetectionRequest
+from app.errors import Busy, FetchError, ManifestError, RequestError
 from app.jobs.job_answers import Count
+from app.jobs.requests import DetectionRequest
 from app.routes.answers import Message, Queued
 from app.services import current_services
+from app.sources.documents import fetch_without_pages
+from app.sources.recognition import Limits
+
+# Largest number of estimates of a process that fetch a document at the same time. Each occupies one of
+# MAX_CONCURRENT_REQUESTS for up to ``services.REQUEST_SECONDS``.
+MOST_ESTIMATES = 2
+
+_fetching = threading.BoundedSemaphore(MOST_ESTIMATES)
 
 
 class Estimate(TypedDict):
@@ -38,20 +47,23 @@ def estimate(detection: DetectionRequest) -> Estimate:
     """Estimate the cost of a detection.
 
     Raises:
+        Busy: Too many estimates are in progress.
         RequestError: The document could not be fetched, or it is not a manifest, a collection or a list of images.
     """
     from app.iiif.estimate import estimate_download
-    from app.sources.documents import fetch_without_pages
-    from app.sources.recognition import Limits
 
     services = current_services
     size = services.choose_model_size(services.models.find(detection.model))
     longest = detection.choose_longest(services.settings.choose_longest_image(size))
     limits = Limits(services.settings.max_canvases)
+    if not _fetching.acquire(blocking=False):
+        raise Busy(f"{MOST_ESTIMATES} estimates are in progress already: try again in a minute.")
     try:
         document = fetch_without_pages(detection.manifest_url, services.impatient_fetcher, limits)
     except (FetchError, ManifestError) as error:
         raise RequestError(f"manifest_url cannot be estimated: {error.message}") from error
+    finally:
+        _fetching.release()
     found = estimate_download(document, services.host_rules, longest, cap_to_host_size=not detection.image_size)
     page_seconds = services.jobs.measure_page_seconds(DetectionRequest.kind)
     detection_seconds = page_seconds * found.images if page_seconds and found.images is not None else None

@@ -7,20 +7,20 @@ from flask import Blueprint, Response, current_app, g, jsonify, send_file, url_f
 from flask.typing import ResponseReturnValue
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
+from typing_extensions import TypeAliasType, TypedDict
 
 from app.database.tables import Job
 from app.errors import RequestError
 from app.exports import FORMATS, JSON_LD
-from app.exports.archive import clean_name
-from app.exports.document import ExportedDocument, load_document
+from app.exports.document import ExportedDocument, clean_name, load_document
 from app.exports.manifest import format_manifest
 from app.jobs.description import format_moment
+from app.jobs.job_answers import Count, FailedCanvas, JobId, Time
 from app.jobs.job_kinds import DETECTION
 from app.jobs.page_images import load_page_image
 from app.jobs.requests.detection_request import name_origin
 from app.jobs.requests.fields import FROM_TEXT
-from app.routes.answers import Annotations
-from app.routes.export_answers import Exported, Link
+from app.routes.answers import Annotations, Message
 from app.routes.jobs import find_job, find_job_of_kind
 from app.routes.operations import BINARY, FORMS, JSON, answers, takes_body, takes_query
 from app.server.signed_links import DEFAULT_DAYS, MOST_DAYS, build_query, choose_expiry
@@ -32,6 +32,8 @@ viewer_routes = Blueprint("viewer", __name__)
 
 TEXT, OBJECT = {"type": "string"}, {"type": "object"}
 IMAGE_SECONDS = 3600
+
+Number = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,66 @@ class LinkQuery:
 
     signature: Annotated[str, Field(description="The signature of a signed link, in place of a key.")] = ""
     expires: Annotated[str, Field(description="The end of the link, in seconds since 1970.")] = ""
+
+
+class Link(TypedDict):
+    """A link for viewers, which needs no API key."""
+
+    message: Message
+    job_id: JobId
+    manifest_url: Annotated[str, Field(description="The URL of the manifest with annotations, with its signature.")]
+    expires: Annotated[Time, Field(description="The end of the link.")]
+
+
+class CocoInfo(TypedDict):
+    """The result that the labels were made from."""
+
+    description: str
+    url: Annotated[str, Field(description="The URL of the manifest.")]
+    date_created: Time
+    failed: Annotated[list[FailedCanvas], Field(description="Canvases that are not among the images.")]
+
+
+class CocoImage(TypedDict):
+    """A page that was processed."""
+
+    id: Annotated[Number, Field(description="The number of the canvas.")]
+    file_name: str
+    width: Number
+    height: Number
+    coco_url: Annotated[str, Field(description="The URL of the image.")]
+
+
+class CocoAnnotation(TypedDict):
+    """A detection."""
+
+    id: Number
+    image_id: Number
+    category_id: Annotated[Number, Field(description="The ID of the class, plus 1.")]
+    bbox: Annotated[list[int], Field(description="Left, top, width and height, in pixels of the full-size image.")]
+    area: Count
+    segmentation: Annotated[list[list[int]], Field(description="The corners of the box.")]
+    iscrowd: int
+    score: Annotated[float, Field(description="The confidence of the detector, from 0 to 1.")]
+
+
+class CocoCategory(TypedDict):
+    """A class."""
+
+    id: Number
+    name: str
+
+
+class CocoLabels(TypedDict):
+    """The boxes of a detection job as COCO JSON (`format=coco`)."""
+
+    info: CocoInfo
+    images: list[CocoImage]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
+
+
+Exported = TypeAliasType("Exported", Annotations | CocoLabels)
 
 
 @routes.get("/jobs/<job_id>/annotations")

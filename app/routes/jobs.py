@@ -102,8 +102,10 @@ def cancel(job_id: str) -> ResponseReturnValue:
     cancelled = current_services.jobs.cancel(job)
     if not cancelled:
         raise RequestError(f"Job {job_id} is {find_job(job_id).state} already: there is nothing to cancel.")
-    message = "The job is cancelled." if not find_kind(job.kind).has_parts else f"{cancelled} jobs are cancelled."
-    return jsonify(Done(message=message, job_id=job_id))
+    which = "The job is"
+    if find_kind(job.kind).has_parts:
+        which = "1 job is" if cancelled == 1 else f"{cancelled} jobs are"
+    return jsonify(Done(message=f"{which} cancelled.", job_id=job_id))
 
 
 @routes.post("/jobs/<job_id>/retry")

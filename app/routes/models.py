@@ -34,7 +34,7 @@ def list_models() -> ResponseReturnValue:
 def show(name: str) -> ResponseReturnValue:
     """Show detection weights: architecture, classes, input size, hash and model card."""
     weights = _find(name)
-    found = current_services.descriptions.describe(weights)
+    found = current_services.weights_descriptions.describe(weights)
     return jsonify(
         ModelAnswer(
             name=weights.name,
@@ -61,7 +61,7 @@ def show_default() -> ResponseReturnValue:
     """Show the default weights, which requests without a model use, and the previous default."""
     models = current_services.models
     try:
-        error = current_services.descriptions.describe(models.find()).error or None
+        error = current_services.weights_descriptions.describe(models.find()).error or None
     except RequestError as lost:
         error = lost.message
     return jsonify(Default(**_describe(models.default), error=error))
@@ -76,7 +76,7 @@ def set_default(name: str) -> ResponseReturnValue:
     """
     models, settings = current_services.models, current_services.settings
     weights = _find(name)
-    found = current_services.descriptions.describe(weights)
+    found = current_services.weights_descriptions.describe(weights)
     try:
         if found.error:
             raise WeightsError(found.error)

@@ -10,11 +10,13 @@ from flask import Blueprint, Response, jsonify, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
 from app.database.tables import Job
 from app.errors import NotFound, RequestError
 from app.exports.pair_tables import format_pairs
+from app.jobs.job_answers import Count, JobId
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult, Pair, PairResult, find_pairs
 from app.jobs.requests.fields import FROM_TEXT
@@ -22,16 +24,18 @@ from app.jobs.requests.reading import show
 from app.routes.answers import File, Files
 from app.routes.jobs import find_job
 from app.routes.operations import BINARY, answers, takes_query
-from app.routes.score_answers import Scores
 from app.services import current_services
 from app.similarity.scored_pairs import Order, format_json, list_scored, select
 from app.similarity.scores import format_scores
+from app.similarity.transpositions import Transposition
 from app.similarity.verified_pairs import Verdict, VerifiedPair
 
 routes = Blueprint("results", __name__)
 
 # Not fewer than a pair of documents can have: 20,000 images with 1000 best matches each, in both directions.
 MOST_PAIRS = 40_000_000
+
+Region = Annotated[list[int], Field(min_length=4, max_length=4)]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,56 @@ class ScoresQuery:
     ] = 0
 
 
+class Image(TypedDict):
+    """An image of a document."""
+
+    name: str
+    url: str
+
+
+class Verified(TypedDict):
+    """The verification of two images. All fields are null if they were not verified.
+
+    Regions and the transform are in pixels of the full-size images. An illustration of a detection job has the size of
+    its box.
+    """
+
+    verdict: Annotated[Verdict | None, Field(description="Whether both images show the same printing block.")]
+    probability: Annotated[float | None, Field(description="The probability that the block is the same, from 0 to 1.")]
+    inliers: Annotated[Count | None, Field(description="The number of local features that agree.")]
+    region_1: Annotated[Region | None, Field(description="The matched region of the first image: x, y, width, height.")]
+    region_2: Annotated[
+        Region | None, Field(description="The matched region of the second image: x, y, width, height.")
+    ]
+    transform: Annotated[
+        Annotated[list[float], Field(min_length=6, max_length=6)] | None,
+        Field(
+            description="From pixels of the first image to pixels of the second. "
+            "[a, b, c, d, e, f] is ax + by + c, dx + ey + f."
+        ),
+    ]
+
+
+class ImagePair(Verified):
+    """Two images, their similarity and their verification. The first image is image_1."""
+
+    score: Annotated[float, Field(description="The cosine similarity, from -1 to 1. Higher is more similar.")]
+    transposition: Annotated[Transposition, Field(description="The transformation of image_1 that gave the score.")]
+    image_1: Image
+    image_2: Image
+
+
+class Scores(TypedDict):
+    """The scores of two documents of a similarity job, best first."""
+
+    job_id: JobId
+    documents: Annotated[list[str], Field(description="The IDs of the documents of image_1 and of image_2.")]
+    model: Annotated[str, Field(description="The network that embedded the images.")]
+    total: Annotated[Count, Field(description="The number of pairs on all pages.")]
+    next: Annotated[str | None, Field(description="The path of the next page; null on the last one.")]
+    pairs: list[ImagePair]
+
+
 @routes.get("/jobs/<job_id>/scores/<pair>")
 @takes_query(ScoresQuery)
 @answers(Scores, others={"application/octet-stream": BINARY, "text/csv": {"type": "string"}})
@@ -77,7 +131,7 @@ def scores(query: ScoresQuery, job_id: str, pair: str) -> ResponseReturnValue:
     pairs = select(
         list_scored(found.scores, _load_verified(job, documents)), query.sort, query.threshold, query.verdict
     )
-    end = query.offset + (query.limit or MOST_PAIRS)
+    end = query.offset + query.limit
     page = pairs[query.offset : end], found.a, found.b, job.request["transpositions"]
     following = _link_next(job.id, pair, query, end) if end < len(pairs) else None
     if query.format == "csv":

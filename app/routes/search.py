@@ -18,16 +18,16 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from app.database.tables import Job
 from app.errors import AddressRefused, FetchError, NotAnImage, NotFound, RequestError
-from app.images.signatures import describe_content, find_format
-from app.jobs import SearchRequest, State
+from app.images.formats import describe_content, find_format
+from app.jobs import State
 from app.jobs.job_answers import Count, JobId
 from app.jobs.job_kinds import SEARCH
-from app.jobs.requests import Source
+from app.jobs.requests import SearchRequest, Source
 from app.jobs.states import RUN
 from app.routes.answers import Queued
 from app.routes.jobs import find_job_of_kind
 from app.routes.operations import FORMS, JSON, File, answers, takes_body
-from app.routes.score_answers import Image, Verified
+from app.routes.results import Image, Verified
 from app.services import current_services
 from app.similarity.backbones import check_pooling
 from app.similarity.transpositions import Transposition
@@ -125,7 +125,7 @@ def submit_search(request: SearchRequest, image: bytes | None) -> Found | Queued
         if image is not None:
             with translate_disk_full():
                 write_atomic(folder.query, _read_image(image))
-        job = current_services.jobs.submit_search(g.client.id, request, job_id)
+        (job,) = current_services.jobs.submit(g.client.id, [request], job_id)
     except BaseException:
         folder.remove()
         raise
@@ -160,7 +160,9 @@ def _answer(job: Job) -> Found | Queued:
     status_url = url_for("jobs.show", job_id=job.id, _external=True)
     if job.state == State.DONE:
         found = _load_matches(job)
-        message = f"{len(found['matches'])} matches were found in {found['images']} images."
+        count, images = len(found["matches"]), found["images"]
+        what = "1 match was" if count == 1 else f"{count} matches were"
+        message = f"{what} found in {images} image{'' if images == 1 else 's'}."
         return Found(**found, message=message, status_url=status_url)
     message = f"The search failed: {job.error_message}" if job.error_message else "The search is queued."
     return Queued(message=message, job_id=job.id, status_url=status_url)

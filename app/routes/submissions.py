@@ -38,6 +38,8 @@ from app.routes.large_bodies import receive_file
 from app.routes.operations import FORMS, JSON, MULTIPART, File, answers, takes_body
 from app.services import current_services
 from app.similarity.backbones import check_pooling
+from app.sources.documents import store_file
+from app.sources.recognition import Limits, check_stored
 
 routes = Blueprint("submissions", __name__)
 
@@ -111,12 +113,10 @@ def detect_all(manifests: ManifestList) -> ResponseReturnValue:
 
     Each valid line gets its own job. Blank and repeated lines are ignored. Invalid lines are listed in `refused`.
     """
-    detections, refused = read_list(_read_text(manifests), manifests)
+    detections, refused = read_list(_read_text(manifests), manifests, MOST_MANIFESTS)
     if not detections:
         reasons = " ".join(f"Line {fault.line}: {fault.message}" for fault in refused[:5])
         raise RequestError(f"url_file contains no valid manifest URL. {reasons}".strip())
-    if len(detections) > MOST_MANIFESTS:
-        raise RequestError(f"url_file has {len(detections)} manifests: send at most {MOST_MANIFESTS} at a time.")
     jobs = _submit_detections(detections)
     message = "1 manifest is queued for detection." if len(jobs) == 1 else f"{len(jobs)} manifests are queued."
     if refused:
@@ -213,9 +213,6 @@ def _submit_file(body: DetectionForm, file: FileStorage) -> Job:
     Raises:
         RequestError: The file cannot be used. Nothing is left of it.
     """
-    from app.sources.documents import store_file
-    from app.sources.recognition import Limits, check_stored
-
     if body.estimate == "true":
         raise RequestError("estimate needs manifest_url: the pages of a file are not downloaded.")
     weights, settings = find_weights(body.model), current_services.settings
@@ -256,7 +253,7 @@ def find_weights(name: str) -> Weights:
         RequestError: If there are no such weights, or they cannot be used.
     """
     weights = current_services.models.find(name)
-    if error := current_services.descriptions.describe(weights).error:
+    if error := current_services.weights_descriptions.describe(weights).error:
         raise RequestError(f"model: {error}")
     return weights
 

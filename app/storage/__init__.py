@@ -38,6 +38,7 @@
     data/features/<2 digits>/<digest>-<key>.npz                      the local features of an image file
     data/datasets/<app id>/<name>/<version>                          the pages and labels of a data set
     data/datasets/.parts                                             uploads that are being received and unpacked
+    data/discarded/                                                  folders of removed jobs, until they are deleted
 
 A *key* is a digest of text from outside, so a manifest cannot choose a path. A *content* is the key of the digests of a
 document's images, so documents with the same pixels share embeddings and scores, whatever their names. The name of a
@@ -45,8 +46,10 @@ data set comes from outside; it contains only letters, digits, ``-``, ``_`` and 
 """
 
 import contextlib
+import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -94,6 +97,17 @@ class Storage:
 
     def job(self, job_id: str) -> JobFolder:
         return JobFolder(self.root / "jobs" / job_id)
+
+    def discard_job(self, job_id: str) -> None:
+        """Move the folder of a job out of the way. This is fast; :meth:`delete_discarded` deletes it."""
+        (self.root / "discarded").mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.job(job_id).path, tempfile.mkdtemp(dir=self.root / "discarded"))
+
+    def delete_discarded(self) -> None:
+        """Delete the folders of removed jobs, also those that a crash has left."""
+        for folder in (self.root / "discarded").glob("*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def images(self, origin: str) -> Path:
         """Return the folder with the cached images of a document.
@@ -173,7 +187,7 @@ class Storage:
         return sum(_remove_embeddings(folder, limit) for folder in self.embeddings.glob("*"))
 
     def remove_old_trainings(self, days: float, wanted: Collection[str] = ()) -> int:
-        """Remove pages and checkpoints of trainings that made no progress for some days.
+        """Remove pages and checkpoints of trainings that made no progress for some days, and incomplete files.
 
         A later retry of such a job starts from the beginning.
 
@@ -196,7 +210,9 @@ class Storage:
         return len(old)
 
     def remove_old_sources(self, days: float, wanted: Collection[str] = ()) -> int:
-        """Remove the zip files and PDFs of jobs that were not used for some days. Their results and listings stay.
+        """Remove the zip files and PDFs of jobs that were not used for some days, and incomplete files.
+
+        Their results and listings stay.
 
         Args:
             days: Days since the last use.
@@ -207,11 +223,10 @@ class Storage:
         """
         limit, removed = time.time() - days * 86400, 0
         jobs = (folder for folder in (self.root / "jobs").glob("*") if folder.name not in wanted)
-        for path in (
-            path for job in jobs for place in ("", "documents/*/") for path in job.glob(f"{place}source.file")
-        ):
+        names = [f"{place}{name}" for place in ("", "documents/*/") for name in ("source.file", ".part-*")]
+        for path in (path for job in jobs for name in names for path in job.glob(name)):
             with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < limit:
+                if path.is_file() and path.stat().st_mtime < limit:
                     path.unlink()
                     removed += 1
         return removed
@@ -221,7 +236,7 @@ class Storage:
 
         Args:
             days: Days since the last use.
-            wanted: URLs of manifests of unfinished jobs; their images are kept.
+            wanted: Origins of the documents of unfinished jobs; their images are kept.
 
         Returns:
             Number of images removed.

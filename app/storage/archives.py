@@ -22,6 +22,8 @@ MOST_MEMBERS = 50_000
 # Size of the central directory, which is read into memory at once; its parsed records are about ten times larger.
 MOST_CONTENTS_BYTES = 8_000_000
 LONGEST_NAME_BYTES = 250
+# Folders of a file, and the file itself.
+MOST_PARTS = 50
 # Deflate reaches a ratio of about 1000; scans, photographs and labels stay far below 200.
 HIGHEST_RATIO = 200
 SMALL_BYTES = 10_000_000
@@ -187,6 +189,8 @@ def _explain(info: zipfile.ZipInfo, name: str) -> str:
         return "whose name has a drive letter or an unprintable character: rename it"
     if any(part in ("", "..") for part in parts) or not (parts or name.endswith("/")):
         return "whose name has an empty part or '..': rename it"
+    if len(parts) > MOST_PARTS:
+        return f"which is in {len(parts) - 1} folders: at most {MOST_PARTS - 1} are accepted"
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
         return f"whose name is longer than {LONGEST_NAME_BYTES} bytes: shorten it"
     return ""

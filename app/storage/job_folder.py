@@ -114,7 +114,7 @@ class JobFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def forget_training(self) -> None:
-        """Remove the files that are needed only to resume a training or an evaluation, and incomplete copies of pages.
+        """Remove the files that are needed only to resume a training or an evaluation, and incomplete files.
 
         Each folder is renamed before it is removed, so that no incomplete folder stays under its name. Checkpoints are
         removed before their pages, because a retry may copy other pages.
@@ -123,7 +123,7 @@ class JobFolder:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(folder, tempfile.mkdtemp(dir=self.path, prefix=".part-"))
         for part in self.path.glob(".part-*"):
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
     def image_outcomes(self, number: int) -> RecordFile[str]:
         """Return the outcomes of fetching the images of a document, by name. Missing ones are fetched again."""

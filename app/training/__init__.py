@@ -20,8 +20,7 @@ Training:
     trainer          subclasses of ultralytics' trainers
     averaging        the mean of the start weights and the new weights
     history          the completed epochs, one JSON line each
-    tracking         ``Tracker``: reports a training run; does nothing without the Comet settings
-    comet            the tracker that reports to Comet
+    comet            ``Tracker``: reports a training run to Comet; does nothing without the Comet settings
     card             the model card that is published with new weights
 
 Evaluation:

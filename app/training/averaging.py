@@ -8,6 +8,8 @@ https://arxiv.org/abs/2109.01903).
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.training.class_names import have_same_classes
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -19,9 +21,9 @@ _SPREAD = 0.35
 
 def can_average(first: "nn.Module", second: "nn.Module") -> bool:
     """Return whether two networks have the same architecture and the same classes."""
-    names = [list(network.names.values()) for network in (first, second)]  # type: ignore[operator]
+    names = [network.names.values() for network in (first, second)]  # type: ignore[operator]
     shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (first, second)]
-    return names[0] == names[1] and shapes[0] == shapes[1]
+    return have_same_classes(*names) and shapes[0] == shapes[1]
 
 
 def average(networks: Sequence["nn.Module"], shares: Sequence[float]) -> "nn.Module":

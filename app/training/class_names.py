@@ -6,7 +6,7 @@ label files refer: ``classes.txt``, ``obj.names`` or ``data.yaml``. Classes are 
 
 import contextlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.errors import RequestError
@@ -123,6 +123,12 @@ def _parse_list(member: Member) -> ClassList | None:
 def normalise(name: str) -> str:
     """Return a class name as it is compared: without regard to case, spaces and the form of accents."""
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def have_same_classes(first: Iterable[str], second: Iterable[str]) -> bool:
+    """Return whether two lists of classes are the same: the same names in the same order, or one class each."""
+    ours, theirs = [*map(normalise, first)], [*map(normalise, second)]
+    return ours == theirs or len(ours) == len(theirs) == 1
 
 
 def _show(names: Sequence[str]) -> str:

@@ -1,6 +1,13 @@
-"""Tracking of a training run at Comet.
+"""Optional tracking of training runs at Comet (https://www.comet.com).
 
-It uses the REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/), not the package
+    tracker = open_tracker(s.comet_api_key, s.comet_project_name, "eida on pages", job_folder, s.user_agent)
+    tracker.begin({"epochs": 50})
+    tracker.record_epoch(1, {"val/ap50": 0.7})
+    tracker.end()
+
+Nothing is sent unless both the API key and the project are set.
+
+This module uses the REST API (https://www.comet.com/docs/v2/api-and-sdk/rest-api/write-endpoints/), not the package
 ``comet_ml``. On import, that package reports errors to a separate service and patches torch and twenty other packages;
 ultralytics also starts it when it is installed. This module sends only what the tracker passes to it.
 """
@@ -14,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -30,9 +37,24 @@ HOME = "https://www.comet.com"
 # Timeouts in seconds for one request, and for all requests of an epoch. The training is blocked meanwhile.
 SECONDS = 5.0
 PATIENCE = 10.0
+# File in the job folder with the experiment key, so that a resumed training continues the same experiment.
+KEY_FILE = "comet.json"
 
 # Temporary client errors: the same request may succeed later.
 _TEMPORARY = frozenset({408, 425, 429})
+
+
+class Tracker(Protocol):
+    """Reports a training run to an external service. No method raises or blocks for more than a few seconds."""
+
+    def begin(self, parameters: Mapping[str, Any]) -> None:
+        """Report the parameters; called again when a training resumes."""
+
+    def record_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Report losses and metrics of an epoch."""
+
+    def end(self, outcome: str = "done") -> None:
+        """Report the end of the training and its outcome."""
 
 
 class CometRefused(Exception):
@@ -180,3 +202,40 @@ class CometTracker:
         if not self._warned:
             log.warning("This training is not tracked: %s", sentence)
         self._warned = True
+
+
+def open_tracker(
+    api_key: str,
+    project: str,
+    run_name: str,
+    folder: Path,
+    user_agent: str,
+    workspace: str = "",
+    ca_bundle: Path | None = None,
+) -> Tracker:
+    """Return the tracker of a training run; it does nothing unless both the API key and the project are set.
+
+    Args:
+        api_key: Value of ``COMET_API_KEY``.
+        project: Value of ``COMET_PROJECT_NAME``.
+        run_name: Display name of the run at Comet.
+        folder: Folder of the job.
+        user_agent: Header ``User-Agent`` of the requests.
+        workspace: Value of ``COMET_WORKSPACE``; empty for the account's default workspace.
+        ca_bundle: Value of ``CA_BUNDLE``.
+    """
+    if not api_key or not project:
+        return _NoTracker()
+    client = CometClient(api_key, user_agent, ca_bundle)
+    return CometTracker(client, CometRun(workspace, project, run_name, folder / KEY_FILE))
+
+
+class _NoTracker:
+    def begin(self, parameters: Mapping[str, Any]) -> None:
+        pass
+
+    def record_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        pass
+
+    def end(self, outcome: str = "done") -> None:
+        pass

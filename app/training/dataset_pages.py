@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import RequestError, TooLarge
-from app.images.signatures import describe_content
+from app.images.formats import describe_content
 from app.storage.archives import LONGEST_NAME_BYTES, Archive, Member
 from app.training.class_names import match_ids
 from app.training.dataset_records import SPLITS, Split

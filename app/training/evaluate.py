@@ -14,6 +14,7 @@ The detector and the image size are those of detection jobs. Files written into 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,8 @@ def evaluate(
         dataset: Labelled pages.
         split: ``train``, ``val`` or ``test``.
         folder: Output folder.
-        report: Callback after each batch, with the number of pages done and of all pages. If it raises, the
-            evaluation stops.
+        report: Callback after each batch, with the number of pages done and of all pages, and during the computation
+            of the intervals. If it raises, the evaluation stops.
         confidence: Least confidence for precision and recall, and for the boxes in the comparison images.
 
     Raises:
@@ -70,8 +71,9 @@ def evaluate(
     """
     paths, class_map = dataset.list_pages(split), match_classes(detector.class_names, dataset.classes)
     pages, unreadable = detect_pages(detector, paths, class_map, report)
+    tick = partial(report, len(paths), len(paths))
     evaluation = replace(
-        add_intervals(evaluate_pages(pages, dataset.classes, confidence), pages),
+        add_intervals(evaluate_pages(pages, dataset.classes, confidence), pages, tick),
         calibration_error=measure_calibration_error(pages),
         unreadable=tuple(unreadable),
         ignored_classes=tuple(name for class_id, name in detector.class_names.items() if class_id not in class_map),

@@ -15,8 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.errors import RequestError
-from app.images.signatures import find_format
+from PIL import Image
+
+from app.errors import NotAnImage, RequestError
+from app.images.formats import check_image, find_format
 
 # The formats that ultralytics accepts under their usual suffix. GIF and PPM are missing there; JPEG2000 and AVIF files
 # are too slow to decode in every epoch.
@@ -58,11 +60,6 @@ def check_images(folder: Path, max_pixels: int, seconds: float) -> None:
 
 def _check_all(folder: Path, max_pixels: int) -> None:
     """Print the name of each image, then decode it; after a crash, the last line names the faulty image."""
-    from PIL import Image
-
-    from app.errors import NotAnImage
-    from app.images.formats import check_image
-
     Image.MAX_IMAGE_PIXELS = None  # check_image applies max_pixels instead
     for path in sorted(folder.rglob("*.*")):
         _say(path.name)

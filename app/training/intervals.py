@@ -7,7 +7,7 @@ nothing about other documents.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -28,7 +28,9 @@ def name_document(image_name: str) -> str:
     return _PAGE_NUMBER.sub("", PurePath(image_name).stem)
 
 
-def add_intervals(evaluation: Evaluation, pages: Sequence[LabelledPage]) -> Evaluation:
+def add_intervals(
+    evaluation: Evaluation, pages: Sequence[LabelledPage], tick: Callable[[], None] = lambda: None
+) -> Evaluation:
     """Return an evaluation with the 95 % intervals of its metrics; unchanged if there are too few pages.
 
     A metric that is undefined in some of the resamples has the interval of the others.
@@ -36,16 +38,19 @@ def add_intervals(evaluation: Evaluation, pages: Sequence[LabelledPage]) -> Eval
     Args:
         evaluation: Metrics of the pages.
         pages: The same pages. Their file names tell to which document they belong.
+        tick: Called after every tenth resample. If it raises, the computation stops.
     """
     names, (groups, documents) = [each.name for each in evaluation.classes], _group(pages)
     if len(groups) < 2 or len(names) > MOST_CLASSES:
         return evaluation
     rng = np.random.default_rng(0)
     samples = []
-    for _ in range(RESAMPLES):
+    for number in range(RESAMPLES):
         picked = rng.integers(0, len(groups), len(groups)).tolist()
         matches = Matches.join([page for place in picked for page in groups[place]])
         samples.append(measure_classes(matches, names, evaluation.confidence))
+        if number % 10 == 0:
+            tick()
     overall, *classes = (
         replace(figures, intervals=_find_intervals([sample[row] for sample in samples]))
         for row, figures in enumerate((evaluation.overall, *evaluation.classes))

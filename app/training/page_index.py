@@ -1,16 +1,19 @@
 """The pages of an upload while it is sorted: find the page that a label file, an entry or a line of a list means."""
 
 import unicodedata
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from app.errors import RequestError
-from app.storage.archives import Member
+from app.errors import RequestError, TooLarge
+from app.storage.archives import MOST_PARTS, Member
 from app.training.label_formats.yolo import LabelledBox
 from app.training.layouts import LAYOUT, count_common_start, find_group, is_image
+
+# Each takes about 300 bytes of memory.
+MOST_BOXES = 1_000_000
 
 
 @dataclass(eq=False)
@@ -57,17 +60,30 @@ class PageIndex:
 
     def __init__(self, pages: Iterable[Draft]) -> None:
         self.pages = list(pages)
-        # Pages by file name and innermost folders, of any number: ("1", ()), ("1", ("ms1",)), ("1", ("scans", "ms1")).
-        self._by_tail: defaultdict[tuple[str, tuple[str, ...]], list[Draft]] = defaultdict(list)
+        # The file name of each page and its folders from the innermost one: ("1", "ms1", "scans"). In this order, all
+        # pages with a name and some innermost folders are neighbours.
+        named = [((page.image.path.stem, *find_group(page.image.path)[::-1]), page) for page in self.pages]
+        named.sort(key=lambda entry: entry[0])
+        self._names, self._sorted = [name for name, _ in named], [page for _, page in named]
+        self._boxes = 0
         places: dict[PurePosixPath, Draft] = {}
         for page in self.pages:
             path = page.image.path
             other = places.setdefault(path.with_suffix(""), page)
             if other is not page:
                 raise RequestError(f"{other.image.path} and {page.image} would be the same page: rename one of them.")
-            group = find_group(path)
-            for start in range(len(group) + 1):
-                self._by_tail[path.stem, group[start:]].append(page)
+
+    def add_boxes(self, page: Draft, boxes: Sequence[LabelledBox]) -> None:
+        """Add the boxes of a label file to a page.
+
+        Raises:
+            TooLarge: If the pages have too many boxes.
+        """
+        self._boxes += len(boxes)
+        if self._boxes > MOST_BOXES:
+            raise TooLarge(f"The labels have more than {MOST_BOXES} boxes: send fewer pages.")
+        page.boxes = page.boxes or []
+        page.boxes += boxes
 
     def find(self, path: PurePosixPath, stem: str, split: str = "") -> Draft | None:
         """Return the page with this name, or None.
@@ -82,9 +98,9 @@ class PageIndex:
         Raises:
             RequestError: If several pages have the name, and the folders do not decide.
         """
-        group = find_group(path)
-        for start in range(len(group) + 1):
-            pages = self._by_tail.get((stem, group[start:]), ())
+        folders = find_group(path)[: -MOST_PARTS - 1 : -1]
+        for count in range(len(folders), -1, -1):
+            pages = self._list_pages((stem, *folders[:count]))
             if found := [page for page in pages if not split or page.split in ("", split)]:
                 return found[0] if len(found) == 1 else _choose(path, found)
         return None
@@ -98,6 +114,15 @@ class PageIndex:
                 if page := self.find(path, stem, split):
                     return page
         return None
+
+    def _list_pages(self, beginning: tuple[str, ...]) -> list[Draft]:
+        """Return the pages whose name and innermost folders are these."""
+
+        def cut(name: tuple[str, ...]) -> tuple[str, ...]:
+            return name[: len(beginning)]
+
+        first = bisect_left(self._names, beginning, key=cut)
+        return self._sorted[first : bisect_right(self._names, beginning, lo=first, key=cut)]
 
 
 def _choose(path: PurePosixPath, pages: Sequence[Draft]) -> Draft:

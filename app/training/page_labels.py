@@ -51,7 +51,7 @@ def read_labels(archive: Archive, pages: PageIndex, classes: ClassList, only: st
 
     Raises:
         RequestError: If a label is invalid or has no page.
-        TooLarge: If a file is too large.
+        TooLarge: If a file is too large, or there are too many boxes.
     """
     alone = _read_yolo(archive, pages, ClassLists(archive, classes), only)
     has_yolo = any(page.boxes is not None for page in pages.pages)
@@ -60,7 +60,8 @@ def read_labels(archive: Archive, pages: PageIndex, classes: ClassList, only: st
     for member, page in own:
         images = _parse(member) if page.boxes is None else []
         if len(images) == 1:
-            page.boxes, page.label = list(images[0].boxes), str(member.path)
+            pages.add_boxes(page, images[0].boxes)
+            page.label = str(member.path)
         if len(images) < 2:
             documents.remove(member)
     if not has_yolo:
@@ -86,7 +87,8 @@ def _read_yolo(archive: Archive, pages: PageIndex, lists: ClassLists, only: str)
             raise RequestError(f"{page.label} and {member} would be the labels of the same page: remove one of them.")
         if member.size > _MOST_LABEL_BYTES:
             raise TooLarge(f"{member} is too large: a label file has at most {_MOST_LABEL_BYTES / 1e6:g} MB.")
-        page.boxes, page.label = parse_labels(member.read(), str(member), lists.find(member.path)), str(member.path)
+        pages.add_boxes(page, parse_labels(member.read(), str(member), lists.find(member.path)))
+        page.label = str(member.path)
         page.assign("" if only else find_split(member.path), str(member.path.parent))
     return alone
 
@@ -109,7 +111,7 @@ def _read_documents(documents: Sequence[Member], pages: PageIndex, only: str) ->
                 alone.append(f"{image.file_name[:100]!r} of {member}")
                 continue
             page.assign(split, str(member.path))
-            page.boxes = [*(page.boxes or ()), *image.boxes]
+            pages.add_boxes(page, image.boxes)
     return alone
 
 

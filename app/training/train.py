@@ -22,6 +22,7 @@ from app.errors import TrainingError, WeightsError
 from app.storage import write_atomic
 from app.training.averaging import SHARES, average, can_average
 from app.training.calibration import Calibration, calibrate
+from app.training.class_names import have_same_classes
 from app.training.datasets import Dataset
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _train(
         overrides["resume"] = str(find_checkpoint(folder))  # with the learning rate of the first run
     else:
         write_atomic(find_start(folder), start.read_bytes())
-        known = list(network.names.values()) == list(dataset.classes)
+        known = have_same_classes(network.names.values(), dataset.classes)
         rate = LOW_LEARNING_RATE if known else LEARNING_RATE
         overrides.setdefault("lr0", rate * (overrides["nbs"] / 16) ** 0.5)
     kind = TransformerTrainer if isinstance(network, RTDETRDetectionModel) else YoloTrainer

@@ -11,8 +11,8 @@ from app.detection.weights import Weights
 from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import FetchError, ManifestError, RequestError, WeightsError
 from app.iiif.collection import Collection
-from app.jobs import DetectionRequest, State
-from app.jobs.requests import AikonTask
+from app.jobs import State
+from app.jobs.requests import AikonTask, DetectionRequest
 from app.logs import set_job
 from app.pipelines.detection import ahead
 from app.pipelines.detection import work as detection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def download(services: Services, job: Job) -> State | None:
     """Fetch the manifest and its images."""
-    request, s = DetectionRequest(**job.request), services.settings
+    request, s = DetectionRequest.from_json(job.request), services.settings
     folder, (longest, side) = services.storage.job(job.id), choose_image_size(services, request)
     plan = detection.DownloadPlan(
         longest,
@@ -79,7 +79,7 @@ def detect_ahead(services: Services) -> bool:
     jobs = services.jobs.scheduler.list_downloading(DetectionRequest.kind)
     for job in (job for job in jobs if job.request.get("model") == jobs[0].request.get("model")):
         set_job(job.id)
-        request, folder = DetectionRequest(**job.request), services.storage.job(job.id)
+        request, folder = DetectionRequest.from_json(job.request), services.storage.job(job.id)
         with suppress(RequestError, WeightsError), ahead.claim(folder) as is_claimed:  # ``run`` reports the error
             if is_claimed:
                 detector = _load_detector(services, services.models.find(request.model))
@@ -90,7 +90,7 @@ def detect_ahead(services: Services) -> bool:
 
 def run(services: Services, job: Job) -> State | None:
     """Detect the illustrations on the images."""
-    request = DetectionRequest(**job.request)
+    request = DetectionRequest.from_json(job.request)
     weights = services.models.find(request.model)
     detector = _load_detector(services, weights)
     services.jobs.record_start(job, weights.label)
@@ -113,7 +113,7 @@ def deliver(services: Services, job: Job) -> State | None:
     """Put the annotation file in the outbox."""
     if services.jobs.is_part_of(job, AikonTask.kind):
         return None  # the events name the result, and the front fetches it
-    callback, client_app_url = DetectionRequest(**job.request).callback, services.settings.client_app_url
+    callback, client_app_url = DetectionRequest.from_json(job.request).callback, services.settings.client_app_url
     to = find_annotation_destination(callback, client_app_url, job.manifest_ref or "")
     if to:
         services.jobs.enqueue_result(job, to)
@@ -122,7 +122,7 @@ def deliver(services: Services, job: Job) -> State | None:
 
 def _expand(services: Services, job: Job, collection: Collection) -> State:
     """Add a job for each manifest of a collection. The job of the collection is then done."""
-    request = DetectionRequest(**job.request)
+    request = DetectionRequest.from_json(job.request)
     if job.parent_id:
         raise ManifestError(
             f"{request.manifest_url} is a collection inside another request: send its manifests one by one."

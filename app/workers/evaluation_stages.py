@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from app.database.tables import Job
-from app.jobs import EvaluationRequest, State
+from app.jobs import State
+from app.jobs.requests import EvaluationRequest
 from app.services import Services
 
 
 def download(services: Services, job: Job) -> State | None:
     """Copy the current version of the data set into the job's folder."""
-    request, folder = EvaluationRequest(**job.request), services.storage.job(job.id)
+    request, folder = EvaluationRequest.from_json(job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
         dataset = services.datasets.find(job.app_id, request.dataset)
         request.choose_split(dataset.splits)
@@ -21,7 +22,7 @@ def run(services: Services, job: Job) -> State | None:
     """Detect on the pages of the split, and compare the detections with the labels."""
     from app.detection.weights import isolate_ultralytics
 
-    request, s, folder = EvaluationRequest(**job.request), services.settings, services.storage.job(job.id)
+    request, s, folder = EvaluationRequest.from_json(job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.detection.loading import load_detector
     from app.pipelines.training.work import summarise
@@ -37,6 +38,8 @@ def run(services: Services, job: Job) -> State | None:
 
     def report(done: int, total: int) -> None:
         services.jobs.record_progress(job, done, total, None)
+        if done == total:  # the intervals follow
+            services.jobs.record_activity(job)
 
     split = request.choose_split(dataset.splits)
     evaluation = evaluate(detector, dataset, split, folder.results, report, s.confidence)

@@ -22,9 +22,10 @@ from celery.signals import task_failure, worker_process_init, worker_ready, work
 from celery.worker import state as worker_state
 
 from app.database.tables import Delivery, Job
+from app.delivery.endpoints import remove_ended_pauses
 from app.devices import is_device_lost
 from app.errors import DatabaseUnavailable, ExtractorError, LeaseLost
-from app.jobs import EvaluationRequest, Stage, State, TrainingRequest
+from app.jobs import Stage, State
 from app.jobs.job_kinds import KINDS, find_kind
 from app.jobs.processes import name_process
 from app.jobs.states import DELIVER, DOWNLOAD, RUN
@@ -70,7 +71,7 @@ class Stages(Protocol):
 
 def load_stages(job: Job) -> Stages:
     """Import the stages of a job's kind."""
-    return cast(Stages, find_kind(job.kind).load_stages())
+    return cast(Stages, find_kind(job.kind).import_stages())
 
 
 class JobTask(Task):
@@ -144,9 +145,12 @@ def tidy(self: JobTask) -> None:
     storage, days = services.storage, services.settings.retention_days
     images = storage.remove_old_images(days, services.list_origins_in_use())
     embeddings = storage.remove_old_comparisons(days)
-    storage.remove_old_trainings(days, services.jobs.list_unfinished(TrainingRequest.kind, EvaluationRequest.kind))
-    files = storage.remove_old_sources(days, services.jobs.list_unfinished(*KINDS))
+    unfinished = services.jobs.list_unfinished(*KINDS)
+    storage.remove_old_trainings(days, unfinished)
+    files = storage.remove_old_sources(days, unfinished)
     leftovers = services.datasets.remove_leftovers()
+    storage.delete_discarded()
+    remove_ended_pauses(services.database)
     removed = "removed %d images, %d files of pages and the embeddings of %d documents (unused for %g days), and %d "
     log.info(removed + "incomplete uploads", images, files, embeddings, days, leftovers)
     log.info("removed %d old records of delivery attempts", services.outbox.remove_old_attempts())
@@ -158,10 +162,8 @@ def remove_expired_jobs(services: Services, days: float) -> int:
     """Remove the jobs that finished more than some days ago, with their files; return their number."""
     before, removed = time.time() - 86400 * days, 0
     while job_ids := services.jobs.list_expired(before, EXPIRED_AT_ONCE):
-        for job_id in job_ids:
-            services.storage.job(job_id).remove()  # files first: the row is needed to find them
-            services.jobs.remove(job_id)
-        removed += len(job_ids)
+        removed += sum(services.jobs.remove(job_id, services.storage.discard_job, before) for job_id in job_ids)
+        services.storage.delete_discarded()
     return removed
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from app.database.tables import Job
 from app.detection.weights import Weights
-from app.detection.weights_description import DEFAULT_SIZE
 from app.errors import DatabaseUnavailable, LeaseLost, RequestError
-from app.jobs import State, TrainingRequest
+from app.jobs import State
+from app.jobs.requests import TrainingRequest
 from app.jobs.states import RUN
 from app.services import Services
 
 if TYPE_CHECKING:
-    from app.training.tracking import Tracker
+    from app.training.comet import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ LONGEST_RUN = 3600.0
 
 def download(services: Services, job: Job) -> State | None:
     """Copy the current version of the data set into the job's folder. Later uploads do not change it."""
-    request, folder = TrainingRequest(**job.request), services.storage.job(job.id)
+    request, folder = TrainingRequest.from_json(job.request), services.storage.job(job.id)
     if not folder.dataset.exists():
         dataset = services.datasets.find(job.app_id, request.data)
         request.check_splits(dataset.splits)
@@ -39,7 +39,7 @@ def run(services: Services, job: Job) -> State | None:
     """Train until the end of the training, or until other jobs wait. At the end, evaluate the new weights."""
     from app.detection.weights import isolate_ultralytics
 
-    request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
+    request, s, folder = TrainingRequest.from_json(job.request), services.settings, services.storage.job(job.id)
     isolate_ultralytics(s.data_folder / "ultralytics")
     from app.pipelines.training import work as training
     from app.training.datasets import load_dataset
@@ -78,7 +78,7 @@ def _find_start(services: Services, job: Job) -> tuple[Weights, str]:
 
 
 def _open_tracker(services: Services, job: Job) -> "Tracker":
-    from app.training.tracking import open_tracker
+    from app.training.comet import open_tracker
 
     s, name, folder = services.settings, job.request["name"] or job.id, services.storage.job(job.id).path
     key, project = s.comet_api_key, s.comet_project_name
@@ -123,11 +123,11 @@ def deliver(services: Services, job: Job) -> State | None:
     from app.training.card import TrainingRun
     from app.training.datasets import load_dataset
 
-    request, s, folder = TrainingRequest(**job.request), services.settings, services.storage.job(job.id)
+    request, s, folder = TrainingRequest.from_json(job.request), services.settings, services.storage.job(job.id)
     known = job.coverage or {}
     if "weights" not in known:  # otherwise an earlier try has published them
         dataset, start = load_dataset(folder.dataset), job.model_label or ""
-        size = services.descriptions.describe(Weights.at(folder.weights)).input_size or DEFAULT_SIZE
+        size = services.weights_descriptions.describe(Weights.at(folder.weights)).choose_size()
         figures, before = known["figures"], known.get("figures_before")
         epochs = request.epochs, known["last_epoch"]["epoch"]
         run = TrainingRun(start, dataset, *epochs, size, known["share"], figures, before, time.time())

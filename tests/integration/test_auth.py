@@ -9,7 +9,12 @@ from sqlalchemy import select
 from app.auth import add_app, find_app, hash_key, hash_plain_keys, renew_app, renew_secret, revoke_app
 from app.database.sessions import Database
 from app.database.tables import ClientApp, Secret
-from app.errors import Forbidden, RequestError, Unauthenticated
+from app.errors import Forbidden, LeaseLost, ManifestError, RequestError, Unauthenticated
+from app.jobs import State
+from app.jobs.requests import DetectionRequest
+from app.jobs.states import DOWNLOAD
+from app.services import Services
+from tests.support.rows import change_job
 
 
 @pytest.fixture
@@ -132,6 +137,12 @@ def test_invalid_names_are_rejected(database: Database, name: str) -> None:
         add_app(database, name)
 
 
+def test_a_taken_name_says_how_to_replace_key_and_secret(database: Database) -> None:
+    add_app(database, "front")
+    with pytest.raises(RequestError, match="`apps renew front` replaces its key, `apps secret front` its secret"):
+        add_app(database, "front")
+
+
 def test_commands_add_list_and_revoke(app: Flask) -> None:
     run = app.test_cli_runner().invoke
     added = run(args=["apps", "add", "front"])
@@ -178,6 +189,26 @@ def test_a_client_app_inserted_by_hand_can_have_a_secret(app: Flask, database: D
     assert find_secrets(database) == []
     assert run(args=["apps", "secret", "old", "--remove"]).exit_code == 1
     assert run(args=["apps", "secret", "nobody"]).exit_code == 1
+
+
+def test_revoking_a_client_app_cancels_its_jobs_and_deliveries(services: Services) -> None:
+    for name in ("front", "other"):
+        add_app(services.database, name)
+    request = DetectionRequest("https://a.example/manifest.json", notify_url="https://app.example/news")
+    failed, _, leased, _, other = [services.jobs.submit(app_id, [request])[0] for app_id in (1, 1, 1, 1, 2)]
+    change_job(services.database, failed.id, lease="held")
+    services.jobs.fail(services.jobs.find(failed.id), ManifestError("It is a cake."))
+    change_job(services.database, leased.id, state="running", lease="held")
+    assert services.outbox.count_due(9) == 1
+    revoke_app(services.database, "front")
+    assert services.outbox.count_due(9) == 0
+    assert services.jobs.count(1, State.CANCELLED) == 3
+    assert services.jobs.find(failed.id).state == State.FAILED
+    with pytest.raises(LeaseLost):
+        services.jobs.heartbeat(services.jobs.find(leased.id))
+    found = services.jobs.lease_next(DOWNLOAD)
+    assert found is not None
+    assert found.id == other.id
 
 
 def test_revoking_a_client_app_deletes_its_secret(database: Database) -> None:

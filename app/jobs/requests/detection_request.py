@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
-from app.jobs.requests.fields import Address, ExperimentId, Model, NotifyUrl, OneOf, OptionalAddress
+from app.errors import RequestError
+from app.jobs.requests.fields import Address, Callback, ExperimentId, Model, NotifyUrl, OneOf, OptionalAddress
 from app.jobs.requests.reading import Request, explain, show
 from app.net.addresses import read_host
 
@@ -33,7 +34,7 @@ class DetectionOptions:
 
     model: Model = ""
     callback: Annotated[
-        OptionalAddress,
+        Callback,
         Field(
             description="The URL that receives the annotation file, which is posted to <callback>/<manifest_ref>. "
             "Default: CLIENT_APP_URL/annotate, from the settings of the server."
@@ -141,17 +142,29 @@ class RefusedLine:
     message: str
 
 
-def read_list(text: str, options: DetectionOptions) -> tuple[list[DetectionRequest], list[RefusedLine]]:
+def read_list(text: str, options: DetectionOptions, most: int) -> tuple[list[DetectionRequest], list[RefusedLine]]:
     """Return a request for each line of a list of manifests, and the invalid lines.
 
     Blank lines are ignored; repeated lines count once.
+
+    Args:
+        text: The list.
+        options: Options of all requests.
+        most: Largest number of lines, including the invalid ones.
+
+    Raises:
+        RequestError: The list is longer.
     """
     good: dict[str, DetectionRequest] = {}
     bad: list[RefusedLine] = []
     for number, line in enumerate(text.splitlines(), 1):
-        if url := line.strip():
-            try:
-                good.setdefault(url, DetectionRequest.from_form(options, manifest_url=url))
-            except ValidationError as error:
-                bad.append(RefusedLine(number, url[:200], explain(error, ManifestForm)))
+        url = line.strip()
+        if not url or url in good:
+            continue
+        if len(good) + len(bad) == most:
+            raise RequestError(f"url_file has more than {most} lines: send at most {most} manifests at a time.")
+        try:
+            good[url] = DetectionRequest.from_form(options, manifest_url=url)
+        except ValidationError as error:
+            bad.append(RefusedLine(number, url[:200], explain(error, ManifestForm)))
     return list(good.values()), bad

@@ -24,8 +24,10 @@ from app.net.urls import explain_address
 from app.sources.names import LONGEST_NAME, explain_name
 
 LONGEST_LABEL = 200
-# For the schema only. _check_address is slightly stricter.
-_ADDRESS = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?([/?#][^\x00-\x1f\x7f]*)?"
+# For the schema only. _check_address and _check_callback are slightly stricter.
+_PLACE = r"https?://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)(:[0-9]{1,5})?"
+_ADDRESS = rf"{_PLACE}([/?#][^\x00-\x1f\x7f]*)?"
+_CALLBACK = rf"{_PLACE}([/?][^\x00-\x1f\x7f#]*)?"
 
 
 def _check_name(name: str) -> str:
@@ -38,6 +40,13 @@ def _check_address(value: str) -> str:
     """Check a URL. It is kept as the client sent it, because clients compare it; requests encode it."""
     if fault := explain_address(value):
         raise ValueError(fault)
+    return value
+
+
+def _check_callback(value: str) -> str:
+    """Check a URL that receives data. A result is sent to a path below it, which would be part of the fragment."""
+    if "#" in _check_address(value):
+        raise ValueError("must not contain a fragment: remove # and what follows")
     return value
 
 
@@ -91,6 +100,11 @@ OptionalAddress = Annotated[
     Field(max_length=LONGEST_URL, json_schema_extra={"pattern": f"^({_ADDRESS})?$"}),
     AfterValidator(lambda value: value and _check_address(value)),
 ]
+Callback = Annotated[
+    str,
+    Field(max_length=LONGEST_URL, json_schema_extra={"pattern": f"^({_CALLBACK})?$"}),
+    AfterValidator(lambda value: value and _check_callback(value)),
+]
 # The ID of a document or the name of an image. Paths are rejected.
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_check_name)]
 # A short line of text. Numbers are converted, because some clients send IDs as numbers.
@@ -111,7 +125,7 @@ Model = Annotated[
 ]
 ExperimentId = Annotated[Label, Field(description="Any identifier. It is sent back unchanged with each result.")]
 NotifyUrl = Annotated[
-    OptionalAddress,
+    Callback,
     Field(
         description="The URL that receives the events of the job: "
         "job.started, job.progress, job.done, job.failed and job.cancelled."

@@ -96,6 +96,8 @@ def show(value: Any) -> str:
     """Return a value for an error message. Long text is truncated."""
     if isinstance(value, str):
         return quote_text(value)
+    if value is None:
+        return "null"
     if isinstance(value, bool | int | float) and abs(value) < 10**60:
         return str(value).lower()
     names = {dict: "an object", list: "a list", int: "a number of that size", float: "a number of that size"}

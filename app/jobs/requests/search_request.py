@@ -13,7 +13,7 @@ from app.jobs.requests.reading import Request, parse_text
 from app.jobs.requests.similarity_request import (
     DEFAULT_VERIFY,
     LARGEST_VERIFY,
-    MOST_FORGOTTEN,
+    MOST_DOC_IDS,
     BackboneName,
     PoolingName,
     Transpositions,
@@ -22,7 +22,7 @@ from app.similarity.backbones import DEFAULT_BACKBONE
 from app.similarity.transpositions import Transposition
 
 DEFAULT_K, LARGEST_K = 20, 1000
-_BOX = r"\d{1,9},\d{1,9},0*[1-9]\d{0,8},0*[1-9]\d{0,8}"
+_BOX = r"\d{1,9},\d{1,9},0{0,8}[1-9]\d{0,8},0{0,8}[1-9]\d{0,8}"
 
 
 def _write_box(value: Any) -> Any:
@@ -74,7 +74,7 @@ class SearchRequest(Request):
     transpositions: Transpositions = (Transposition.NONE,)
     documents: Annotated[
         tuple[Name, ...],
-        Field(description="The IDs of the documents to search in. Default: all documents.", max_length=MOST_FORGOTTEN),
+        Field(description="The IDs of the documents to search in. Default: all documents.", max_length=MOST_DOC_IDS),
         BeforeValidator(parse_text),
     ] = ()
     k: Annotated[

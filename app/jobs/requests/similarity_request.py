@@ -12,13 +12,13 @@ from app.jobs.requests.crops import Crop, read_crops
 from app.jobs.requests.fields import (
     FROM_TEXT,
     Address,
+    Callback,
     ExperimentId,
     JobId,
     Label,
     Name,
     NotifyUrl,
     OneOf,
-    OptionalAddress,
 )
 from app.jobs.requests.reading import JsonObject, Request, parse_text, show
 from app.net.addresses import read_host
@@ -27,7 +27,7 @@ from app.similarity.transpositions import Transposition
 
 # n documents make n (n + 1) / 2 pairs, each with its own delivery.
 MOST_DOCUMENTS = 200
-MOST_FORGOTTEN = 1000
+MOST_DOC_IDS = 1000
 MOST_CROPS = 20_000
 DEFAULT_TOPK, LARGEST_TOPK = 20, 1000
 DEFAULT_VERIFY, LARGEST_VERIFY = 10, 100
@@ -81,6 +81,8 @@ def _read_source(value: Any) -> Any:
     if len(known) != 1:
         raise ValueError(f"must be the URL of a document, or an object with one of {', '.join(SOURCES)}")
     parts = {name: sent[name] for name in PARTS if sent.get(name)}
+    if sent.get("crops") == []:
+        raise ValueError("has an empty list of crops; leave crops out to compare whole images")
     if len(parts) > 1:
         raise ValueError("has both crops and pages; send one of them")
     if "manifest_url" in known and parts:
@@ -175,7 +177,7 @@ class SimilarityRequest(Request):
     ]
     model: BackboneName = DEFAULT_BACKBONE
     callback: Annotated[
-        OptionalAddress,
+        Callback,
         Field(
             description="The URL that receives the score files. "
             "Default: CLIENT_APP_URL/similarity, from the settings of the server."
@@ -217,7 +219,7 @@ class ForgetRequest:
 
     documents: Annotated[
         list[Name],
-        Field(description='A list of document IDs, such as ["id"].', min_length=1, max_length=MOST_FORGOTTEN),
+        Field(description='A list of document IDs, such as ["id"].', min_length=1, max_length=MOST_DOC_IDS),
         BeforeValidator(parse_text),
         AfterValidator(lambda doc_ids: list(dict.fromkeys(doc_ids))),
     ]

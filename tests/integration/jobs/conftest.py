@@ -7,8 +7,9 @@ import pytest
 
 from app.database.sessions import Database
 from app.database.tables import Job
-from app.jobs import DetectionRequest, Jobs, Stage
+from app.jobs import Jobs, Stage
 from app.jobs.processes import name_process
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, STAGES
 from tests.support.recording_queue import RecordingQueue
 from tests.support.rows import change_job

@@ -2,7 +2,8 @@ import pytest
 
 from app.database.tables import Job
 from app.errors import LeaseLost, ManifestError
-from app.jobs import DetectionRequest, Jobs, State
+from app.jobs import Jobs, State
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD
 from tests.integration.jobs.conftest import finish, lease
 from tests.support.recording_queue import RecordingQueue

@@ -8,7 +8,8 @@ from sqlalchemy import select, update
 
 from app.database.tables import Delivery, Job
 from app.errors import LeaseLost, ManifestError
-from app.jobs import DetectionRequest, Jobs, State, description
+from app.jobs import Jobs, State, description
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, RUN, STAGES
 from tests.integration.jobs.conftest import die, lease, start_again
 from tests.support.recording_queue import RecordingQueue

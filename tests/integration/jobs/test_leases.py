@@ -6,6 +6,7 @@ from app.errors import DeviceLost, LeaseLost, ManifestError
 from app.jobs import Jobs, State
 from app.jobs.leases import MOST_TRIES
 from app.jobs.processes import name_process
+from app.jobs.requests import TrainingRequest
 from app.jobs.states import DELIVER, DOWNLOAD, FINISHED, RUN, STAGES
 from tests.integration.jobs.conftest import age, change, die, lease, start_again, submit
 from tests.support.recording_queue import RecordingQueue
@@ -177,6 +178,11 @@ def test_the_downloads_from_one_host_are_limited(jobs: Jobs) -> None:
         lease(jobs, job, DOWNLOAD)
     assert jobs.lease_next(DOWNLOAD) is None
     assert jobs.find(slow[2].id).state == State.QUEUED
+
+
+def test_the_downloads_of_jobs_without_a_host_are_not_limited(jobs: Jobs) -> None:
+    taken = [jobs.lease_next(DOWNLOAD) for _ in range(4) if jobs.submit(1, [TrainingRequest("set", 5)])]
+    assert [job.host for job in taken if job] == [""] * 4
 
 
 @pytest.mark.parametrize("ending", ["finish_stage", "fail", "cancel"])

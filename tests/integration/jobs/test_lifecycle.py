@@ -4,7 +4,8 @@ import pytest
 
 from app.database.tables import Delivery, Job
 from app.errors import LeaseLost, ManifestError, NotFound
-from app.jobs import DetectionRequest, Jobs, SearchRequest, State
+from app.jobs import Jobs, State
+from app.jobs.requests import DetectionRequest, SearchRequest
 from app.jobs.states import DOWNLOAD, FINISHED, UNFINISHED, stage_of
 from tests.integration.jobs.conftest import REQUEST, finish, lease, submit
 from tests.support.recording_queue import RecordingQueue
@@ -101,12 +102,12 @@ def test_a_failed_retry_releases_the_deliveries_of_the_earlier_result(jobs: Jobs
 def test_the_manifests_of_unfinished_jobs_are_listed(jobs: Jobs) -> None:
     done, waiting = submit(jobs, url="https://example.org/1"), submit(jobs, url="https://example.org/2")
     finish(jobs, done)
-    assert jobs.list_unfinished_manifests() == {waiting.request["manifest_url"]}
-    assert jobs.list_unfinished_manifests(apart_from=waiting.id) == set()
+    assert jobs.list_unfinished_origins() == {waiting.request["manifest_url"]}
+    assert jobs.list_unfinished_origins(apart_from=waiting.id) == set()
 
 
 def test_jobs_of_a_kind_are_listed_however_many_others_are_newer(jobs: Jobs) -> None:
     oldest = submit(jobs)
     for number in range(3):
-        jobs.submit_search(1, SearchRequest(f"https://a.example/{number}"), f"{number:032x}")
+        jobs.submit(1, [SearchRequest(f"https://a.example/{number}")])
     assert [job.id for job in jobs.list_recent(1, limit=2, kind=DetectionRequest.kind)] == [oldest.id]

@@ -1,13 +1,13 @@
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from app.database.tables import Job
 from app.errors import ManifestError
-from app.jobs import Jobs, SearchRequest, Stage, State, TrainingRequest
+from app.jobs import Jobs, Stage, State
+from app.jobs.requests import SearchRequest, TrainingRequest
 from app.jobs.scheduling import LONGEST_WAIT
 from app.jobs.states import DOWNLOAD, RUN
 from tests.integration.jobs.conftest import change, lease, submit
@@ -151,7 +151,7 @@ def test_a_sweep_does_not_change_the_waiting_time_of_a_training(jobs: Jobs) -> N
 
 def begin_search(jobs: Jobs, app_id: int = 1) -> Job:
     """Submit a search for an image at a URL."""
-    return jobs.submit_search(app_id, SearchRequest(image_url="https://a.example/1.jpg"), uuid.uuid4().hex)
+    return jobs.submit(app_id, [SearchRequest(image_url="https://a.example/1.jpg")])[0]
 
 
 def test_a_search_comes_before_other_jobs_on_every_queue(jobs: Jobs) -> None:
@@ -176,5 +176,5 @@ def test_a_search_does_not_wait_for_a_full_host(jobs: Jobs) -> None:
 def test_a_training_yields_to_a_search(jobs: Jobs) -> None:
     lease(jobs, begin_training(jobs), RUN)
     assert not jobs.scheduler.must_yield(RUN)
-    jobs.submit_search(1, SearchRequest(), uuid.uuid4().hex)  # an upload needs no download
+    jobs.submit(1, [SearchRequest()])  # an upload needs no download
     assert jobs.scheduler.must_yield(RUN)

@@ -67,6 +67,9 @@ def get(url: str, *trusted: str, verify: str | bool = True) -> requests.Response
         "::ffff:10.0.0.1",
         "::127.0.0.1",
         "64:ff9b::10.0.0.1",
+        "64:ff9b:1::10.0.0.1",
+        "::ffff:0:10.0.0.1",
+        "fec0::1",
         "2002:7f00:1::",
     ],
 )

@@ -137,7 +137,7 @@ def test_a_form_has_the_boxes_as_json_text(client: FlaskClient, headers: dict[st
         ([{"xywh": [0, 0, 10, 10], "class_name": "a\nb"}], "class_name in box 1"),
         ([{"xywh": [0, 0, 10, 10], "class_name": "\ud800"}], "class_name in box 1"),
         ([{"xywh": [0, 0, 10, 10], "class_name": "x" * 101}], "class_name in box 1"),
-        ([{"xywh": [0, 0, 10, 10], "class_name": None}], "class_name in box 1"),
+        ([{"xywh": [0, 0, 10, 10], "class_name": None}], "class_name in box 1, not null"),
         ([NEW] * 1001, "boxes has 1001 entries; send at most 1000."),
         (None, "boxes is missing"),
     ],

@@ -1,11 +1,13 @@
 """``POST /run_detect`` with ``estimate=true`` fetches the manifest and creates no job."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.routes import estimates
 from tests.support.library import Answer, Library, Scan
 
 
@@ -62,6 +64,27 @@ def test_a_manifest_that_cannot_be_read_is_an_error(
     found = estimate(client, headers, library.answer("/manifest.json", answer))
     assert found.status_code == 400
     assert found.json["message"].startswith("manifest_url cannot be estimated: http://")
+
+
+def test_the_number_of_simultaneous_estimates_is_limited(
+    client: FlaskClient, headers: dict[str, str], library: Library
+) -> None:
+    url = library.answer("/manifest.json", Answer(404))
+    with ExitStack() as held:
+        for _ in range(estimates.MOST_ESTIMATES):
+            assert estimate(client, headers, url).status_code == 400
+            held.enter_context(estimates._fetching)
+        answer = estimate(client, headers, url)
+    assert (answer.status_code, answer.json["code"]) == (503, "busy")
+    assert answer.json["message"] == "2 estimates are in progress already: try again in a minute."
+    assert estimate(client, headers, url).status_code == 400
+
+
+def test_an_estimate_does_not_wait_for_a_paused_host(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    app.extensions["services"].impatient_fetcher._limits.pause("busy.example", 3600)
+    answer = estimate(client, headers, "http://busy.example/manifest.json")
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith("manifest_url cannot be estimated: busy.example is busy: ")
 
 
 def test_another_value_of_estimate_is_an_error(client: FlaskClient, headers: dict[str, str]) -> None:

@@ -11,7 +11,8 @@ from app.database.tables import Delivery
 from app.delivery.kinds import Kind
 from app.delivery.outbox import Outcome, enqueue
 from app.delivery.payloads import Destination
-from app.jobs import DetectionRequest, State
+from app.jobs import State
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD, STAGES
 from tests.support.rows import change_job
 
@@ -224,6 +225,10 @@ def test_a_collection_lists_cancels_and_retries_its_jobs(
     assert {part["state"] for part in shown["jobs"]} == {"cancelled"}
     again = client.post(f"/jobs/{job_id}/retry", headers=headers)
     assert (again.status_code, again.json["message"]) == (200, "2 parts of the job are tried again.")
+    services.jobs.cancel(services.jobs.list_parts(job)[0])
+    cancelled = client.post(f"/jobs/{job_id}/cancel", headers=headers)
+    assert (cancelled.status_code, cancelled.json["message"]) == (200, "1 job is cancelled.")
+    client.post(f"/jobs/{job_id}/retry", headers=headers)
     refused = client.post(f"/jobs/{job_id}/retry", headers=headers)
     assert (refused.status_code, refused.json["message"][-30:]) == (400, "there is nothing to try again.")
 

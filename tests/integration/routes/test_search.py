@@ -97,6 +97,8 @@ def test_an_upload_is_stored_and_needs_no_download(
         ({"image": "x"}, "image must be a file"),
         ({"xywh": "1,2,0,4"}, "xywh must be x,y,width,height in whole pixels"),
         ({"xywh": [1, 2, 3]}, "xywh must be x,y,width,height"),
+        ({"xywh": f"1,2,3,{'0' * 9}"}, "xywh must be x,y,width,height"),
+        ({"xywh": f"1,2,3,{'0' * 5000}4"}, "xywh must be x,y,width,height"),
         ({"xywh": {}}, "xywh must be text"),
         ({"model": "odd"}, "model"),
         ({"model": "illustrations"}, "no documents that were embedded by illustrations: compare some first"),
@@ -178,6 +180,7 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stopped = threading.Event()
+        self.result = {"documents": 2, "images": 9, "matches": [MATCH, UNVERIFIED]}
 
     def work(self, end: Callable[[Any], None]) -> threading.Thread:
         """Start a thread that leases the next search and ends it."""
@@ -192,8 +195,7 @@ class Worker:
         end(job)
 
     def finish(self, job: Any) -> None:
-        result = {"documents": 2, "images": 9, "matches": [MATCH, UNVERIFIED]}
-        write_atomic(self._services.storage.job(job.id).matches, json.dumps(result).encode())
+        write_atomic(self._services.storage.job(job.id).matches, json.dumps(self.result).encode())
         self._services.jobs.finish_stage(job, RUN, 1.0, State.DONE)
 
     def fail(self, error: ExtractorError) -> Callable[[Any], None]:
@@ -216,6 +218,18 @@ def test_the_matches_are_answered_when_they_are_found_in_time(
     services.storage.job(answer.json["job_id"]).matches.unlink()
     gone = client.get(f"/jobs/{answer.json['job_id']}/matches", headers=headers)
     assert (gone.status_code, "no longer on this server" in gone.json["message"]) == (404, True)
+
+
+@pytest.mark.usefixtures("_embedded")
+def test_a_single_match_is_named_in_the_singular(
+    services: Services, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    worker = Worker(services)
+    worker.result = {"documents": 1, "images": 1, "matches": [MATCH]}
+    thread = worker.work(worker.finish)
+    answer = upload(client, headers, draw(1))
+    thread.join()
+    assert (answer.status_code, answer.json["message"]) == (200, "1 match was found in 1 image.")
 
 
 @pytest.mark.usefixtures("_embedded")

@@ -1,6 +1,7 @@
 """Uploads of data sets that the store rejects."""
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ import pytest
 
 from app.errors import ExtractorError, NoSpace, RequestError, TooLarge
 from app.storage import files
+from app.training import page_index
 from app.training.datasets import DatasetStore
 from tests.support.archives import BOX, YAML, make_image, make_pages
 from tests.support.uploaded_datasets import OURS, PAGE, add, list_files
@@ -88,6 +90,33 @@ def test_an_unknown_split_name_is_rejected(store: DatasetStore, split: str) -> N
     with pytest.raises(RequestError, match="send one of train, val, test"):
         add(store, {}, flat=split)
     assert store.list(OURS) == []
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}],
+    "categories": [{"id": 1, "name": "illustration"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [place, 0, 10, 10]} for place in range(4)],
+}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {f"{name}.txt": BOX + b"0 0.5 0.5 0.1 0.1\n" for name in "ab"},
+        {"labels.json": json.dumps(COCO).encode()},
+    ],
+    ids=["YOLO", "COCO"],
+)
+def test_an_upload_with_too_many_boxes_is_rejected(
+    store: DatasetStore, monkeypatch: pytest.MonkeyPatch, labels: dict[str, bytes]
+) -> None:
+    pages = {f"{name}.jpg": PAGE for name in "ab"}
+    monkeypatch.setattr(page_index, "MOST_BOXES", 3)
+    with pytest.raises(TooLarge, match="The labels have more than 3 boxes: send fewer pages"):
+        add(store, pages | labels)
+    assert list_files(store) == []
+    monkeypatch.setattr(page_index, "MOST_BOXES", 4)
+    assert add(store, pages | labels).splits["test"].illustrations == 4
 
 
 def test_an_upload_that_would_fill_the_disk_is_not_unpacked(

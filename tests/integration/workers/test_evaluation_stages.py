@@ -13,6 +13,7 @@ from app.jobs.states import DOWNLOAD, RUN
 from app.services import Services
 from app.workers import evaluation_stages as evaluation
 from tests.support.drawn_datasets import draw_dataset
+from tests.support.rows import change_job
 from tests.support.small_networks import make_yolo, save_checkpoint
 
 
@@ -62,6 +63,25 @@ def test_an_unreadable_page_is_reported_and_counted(
     job = services.jobs.find(job_id)
     assert (job.done, job.total) == (3, 3)
     assert [page["image_name"] for page in job.coverage["figures"]["unreadable"]] == ["1.jpg"]
+
+
+def test_the_intervals_of_an_evaluation_count_as_activity(
+    services: Services, client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post("/test-model", headers=headers, data={"dataset": "pages"})
+    job = claim(services, DOWNLOAD)
+    evaluation.download(services, job)
+    services.jobs.finish_stage(job, DOWNLOAD, 1.0)
+    record, stalled = services.jobs.record_activity, []
+
+    def record_after_an_hour(job: Job) -> None:
+        change_job(services.database, job.id, stalled=3600.0)
+        record(job)
+        stalled.append(services.jobs.find(job.id).stalled)
+
+    monkeypatch.setattr(services.jobs, "record_activity", record_after_an_hour)
+    evaluation.run(services, claim(services, RUN))
+    assert stalled == [0.0] * 41
 
 
 def test_a_retried_evaluation_uses_its_copy_of_the_data_set(

@@ -15,7 +15,8 @@ from sqlalchemy import select, update
 from app import create_app
 from app.config import Settings
 from app.database.connections import wait_at_most
-from app.database.tables import Attempt, Delivery, Job
+from app.database.tables import Attempt, Delivery, Endpoint, Job
+from app.delivery.endpoints import suspend_endpoint
 from app.delivery.kinds import Kind
 from app.delivery.outbox import enqueue
 from app.delivery.payloads import Destination
@@ -85,6 +86,55 @@ def test_tidying_removes_finished_jobs_with_their_files_and_deliveries(
         assert list(session.scalars(select(Attempt.delivery_id))) == ["d-pending"]
 
 
+def test_tidying_keeps_a_job_that_is_retried_meanwhile(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = app.extensions["services"]
+    enqueue_results(app.extensions["queue"], "https://a.example")
+    with services.database.session() as session:
+        job_id = session.scalars(update(Delivery).values(status="delivered").returning(Delivery.job_id)).one()
+    change_job(services.database, job_id, state="failed", finished=1.0)
+    write_atomic(services.storage.job(job_id).manifest, b"{}")
+    list_expired = services.jobs.list_expired
+
+    def list_and_retry(before: float, limit: int) -> list[str]:
+        found = list_expired(before, limit)
+        assert all(services.jobs.retry(services.jobs.find(each)) for each in found)
+        return found
+
+    monkeypatch.setattr(services.jobs, "list_expired", list_and_retry)
+    assert remove_expired_jobs(services, 1) == 0
+    assert services.jobs.find(job_id).state == "queued"
+    assert services.storage.job(job_id).manifest.exists()
+    assert len(services.jobs.deliveries([services.jobs.find(job_id)])[job_id]) == 1
+
+
+def test_the_files_of_removed_jobs_that_a_crash_left_are_deleted(app: Flask) -> None:
+    queue = app.extensions["queue"]
+    storage = queue.services.storage
+    enqueue_results(queue, "https://a.example")
+    change_job(queue.services.database, "job0", state="done", finished=1.0)
+    write_atomic(storage.job("job0").annotations, b"1 a.jpg\n")
+    assert queue.services.jobs.remove("job0", storage.discard_job)
+    assert not storage.job("job0").path.exists()
+    assert len([*storage.root.glob("discarded/*/annotations.txt")]) == 1
+    queue.loader.import_default_modules()
+    queue.tasks["tidy"]()
+    assert [*storage.root.glob("discarded/*")] == []
+
+
+def test_the_row_of_a_job_stays_if_its_files_cannot_be_moved(app: Flask) -> None:
+    services = app.extensions["services"]
+    enqueue_results(app.extensions["queue"], "https://a.example")
+    change_job(services.database, "job0", state="done", finished=1.0)
+
+    def fail(job_id: str) -> None:
+        raise PermissionError(job_id)
+
+    with pytest.raises(PermissionError):
+        services.jobs.remove("job0", fail)
+    assert services.jobs.find("job0").state == "done"
+    assert services.outbox.count_due(9) == 1
+
+
 def test_tidying_removes_a_collection_after_its_jobs(app: Flask) -> None:
     services = app.extensions["services"]
     with services.database.session() as session:
@@ -104,6 +154,20 @@ def test_tidying_removes_attempts_after_thirty_days(app: Flask) -> None:
         for days in (29, 31):
             session.add(Attempt(delivery_id=delivery, at=time.time() - days * 86400, seconds=1))
     assert services.outbox.remove_old_attempts() == 1
+
+
+def test_tidying_removes_endpoints_whose_pause_has_ended(queue: JobQueue) -> None:
+    database, now = queue.services.database, time.time()
+    for url, values in {
+        "https://ended.example": {"paused_until": now - 60},
+        "https://paused.example": {"paused_until": now + 60},
+        "https://closed.example": {"closed": "It answered 410."},
+    }.items():
+        with database.session() as session:
+            suspend_endpoint(session, 1, url, **values)
+    queue.tasks["tidy"]()
+    with database.session() as session:
+        assert {*session.scalars(select(Endpoint.url))} == {"https://paused.example", "https://closed.example"}
 
 
 def test_every_scheduled_task_exists_and_tidying_runs_every_six_hours(app: Flask) -> None:

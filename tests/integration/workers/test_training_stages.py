@@ -172,7 +172,7 @@ def test_a_training_keeps_the_size_of_its_start_weights(
     resume(services, job_id)
     resume(services, job_id)
     name = services.jobs.find(job_id).coverage["weights"]
-    assert services.descriptions.describe(services.models.find(name)).input_size == 96
+    assert services.weights_descriptions.describe(services.models.find(name)).input_size == 96
     assert "96 pixels" in services.models.find(name).path.with_suffix(".md").read_text()
 
 

@@ -27,9 +27,6 @@ def test_network_and_content_of_a_checkpoint_are_read(tmp_path: Path) -> None:
         assert list(checkpoint.content) == ["model"]
 
 
-LENGTH = (60).to_bytes(8, "little")
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -41,19 +38,7 @@ LENGTH = (60).to_bytes(8, "little")
             b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
             "is a Git LFS pointer instead of the file: run",
         ),
-        (b'{"message": "not found"}', "is a text file"),
-        (b'<?xml version="1.0"?><net name="yolo">', "is an XML file, as exports for OpenVINO"),
-        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:" + bytes(9), "is an ONNX network: copy the .pt file"),
-        (
-            LENGTH + b'{"a.weight":{"dtype":"F16","shape":[1]}}',
-            "is a safetensors file, which has parameters but no network",
-        ),
-        (LENGTH + b'{"__metadata__":{"format":"pt"}}', "is a safetensors file"),
-        (b"\x1c\0\0\0TFL3", "is a TensorFlow Lite network"),
-        (LENGTH[:4] + b'{"description": "x", "stride": 32}\0', "is a TensorRT engine"),
-        (b"\x1f\x8b\x08", "is packed with gzip: unpack it"),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "was saved by torch before 1.6, or in its old format: load it"),
-        (CONTENT, "is a pickle that was not written by torch.save: load it"),
+        (CONTENT, "is not a torch checkpoint, or it is damaged"),
         (bytes(range(255, 0, -1)), "is not a torch checkpoint, or it is damaged"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
@@ -64,20 +49,15 @@ def test_a_file_that_is_not_an_archive_is_named_for_what_it_is(tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        (["run/best.pt"], r"is a zip archive with best\.pt in it: unpack it"),
-        (["best/data.pkl", "best/constants.pkl", "best/code/a.py"], "is a TorchScript network: copy the .pt file"),
-        (["x/archive_format", "x/models/model.json"], "is a network of torch.export"),
-        (["a.npy", "b.npy"], "is a file of NumPy arrays"),
-        (["[Content_Types].xml"], "is not a torch checkpoint, or it is damaged"),
-    ],
+    "names",
+    [["run/best.pt"], ["best/data.pkl", "best/constants.pkl", "best/code/a.py"], ["[Content_Types].xml"]],
+    ids=["zip", "TorchScript", "office document"],
 )
-def test_an_archive_of_another_kind_is_named_for_what_it_is(tmp_path: Path, names: list[str], reason: str) -> None:
+def test_an_archive_of_another_kind_is_rejected(tmp_path: Path, names: list[str]) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         for name in names:
             archive.writestr(name, b"\x80\x02}.")
-    assert_rejected(tmp_path / "x.pt", rf"^x\.pt {reason}")
+    assert_rejected(tmp_path / "x.pt")
 
 
 TENSORS = {"conv.weight": make_tensor((4,), (1,))}
@@ -114,7 +94,7 @@ def test_a_truncated_archive_is_rejected(tmp_path: Path) -> None:
 def test_compressed_archives_are_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", CONTENT)  # rejected although it does not unpack to more than the file
-    assert_rejected(tmp_path / "x.pt", r"x\.pt was compressed after torch wrote it: download or copy the file again\.")
+    assert_rejected(tmp_path / "x.pt")
 
 
 def test_overlapping_entries_are_rejected(tmp_path: Path) -> None:

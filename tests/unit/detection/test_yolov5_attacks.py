@@ -81,7 +81,7 @@ def test_any_other_name_in_a_yolov5_file_is_rejected(
 
 def test_networks_for_another_task_and_changed_ones_are_rejected(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.pt", model=make_network(kind=SegmentationModel))
-    with pytest.raises(WeightsError, match=r"seg\.pt contains a SegmentationModel, which is not a detection"):
+    with pytest.raises(WeightsError, match=r"seg\.pt contains models\.yolo\.SegmentationModel, which is not"):
         load_network(path)
     network = make_network()
     network.model[0].act = nn.Tanh()

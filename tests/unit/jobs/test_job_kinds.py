@@ -5,10 +5,10 @@ from app.jobs.job_kinds import KINDS, YIELDING, JobKind, Part, find_kind
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_modules_of_a_kind_exist(kind: JobKind) -> None:
-    stages = kind.load_stages() if kind.stages else None
+    stages = kind.import_stages() if kind.stages else None
     assert not stages or all(callable(getattr(stages, name)) for name in ("download", "run", "deliver"))
-    assert not kind.payload or callable(kind.import_payload_loader())
-    assert not kind.event or callable(kind.import_event_builder())
+    assert not kind.payload or callable(kind.import_payload())
+    assert not kind.event or callable(kind.import_event())
 
 
 def test_only_a_kind_that_consists_of_its_parts_has_no_stages() -> None:

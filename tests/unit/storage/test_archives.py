@@ -121,6 +121,12 @@ def test_a_name_too_long_for_file_systems_is_rejected() -> None:
         read(make_zip({"é" * 126 + ".jpg": b"x"}))
 
 
+def test_a_file_in_too_many_folders_is_rejected() -> None:
+    assert read(make_zip({f"./{'a/' * 49}b.jpg": b"x"})) == {f"{'a/' * 49}b.jpg": b"x"}
+    with pytest.raises(RequestError, match="which is in 50 folders: at most 49 are accepted"):
+        read(make_zip({f"{'a/' * 50}b.jpg": b"x"}))
+
+
 @pytest.mark.parametrize("twin", ["a.jpg", "A.JPG", "./a.jpg"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_files_with_the_same_name_are_rejected(twin: str) -> None:

@@ -100,6 +100,22 @@ def test_incomplete_copies_of_pages_are_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_incomplete_files_are_removed_unless_their_job_is_unfinished(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    parts = []
+    for name, days in (("old", 9), ("unfinished", 9), ("new", 0)):
+        parts.append(storage.job(name).path / ".part-a")
+        parts.append(storage.job(name).document_folder(1).path / ".part-b")
+        for path in parts[-2:]:
+            write_atomic(path, b"half")
+            os.utime(path, (time.time() - days * 86400,) * 2)
+        os.utime(storage.job(name).path, (time.time() - days * 86400,) * 2)
+    assert storage.remove_old_trainings(7, {"unfinished"}) == 1
+    assert [path.exists() for path in parts] == [False, True, True, True, True, True]
+    assert storage.remove_old_sources(7, {"unfinished"}) == 1
+    assert [path.exists() for path in parts] == [False, False, True, True, True, True]
+
+
 def test_an_interrupted_removal_leaves_no_incomplete_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(tmp_path)
     folder = storage.job("job")

@@ -43,6 +43,12 @@ def test_networks_with_other_classes_or_shapes_have_no_average() -> None:
     assert not can_average(network, other_shapes)
 
 
+def test_networks_whose_classes_differ_in_their_spelling_have_an_average() -> None:
+    assert can_average(make_yolo("initial", "ornate  letter"), make_yolo("Initial", "Ornate letter"))
+    assert not can_average(make_yolo("initial", "figure"), make_yolo("figure", "initial"))
+    assert can_average(make_yolo("illustration"), make_yolo("figure"))
+
+
 @pytest.mark.parametrize(
     ("accuracies", "illustrations", "share"),
     [

@@ -63,7 +63,7 @@ def test_a_url_with_spaces_or_accents_is_kept_as_sent(field: str, url: str) -> N
 
 
 def test_lines_and_members_with_spaces_or_accents_get_requests() -> None:
-    assert [each.manifest_url for each in read_list("\n".join(PUBLISHED), DetectionOptions())[0]] == PUBLISHED
+    assert [each.manifest_url for each in read_list("\n".join(PUBLISHED), DetectionOptions(), 9999)[0]] == PUBLISHED
     assert [each.manifest_url for each in DetectionRequest(MANIFEST).for_manifests(PUBLISHED)[0]] == PUBLISHED
 
 
@@ -74,6 +74,14 @@ def test_lines_and_members_with_spaces_or_accents_get_requests() -> None:
 def test_an_unusable_field_is_named(field: str, value: str) -> None:
     with pytest.raises(RequestError, match=field):
         read(ManifestForm, {"manifest_url": MANIFEST, field: value})
+
+
+@pytest.mark.parametrize("field", ["callback", "notify_url"])
+def test_a_fragment_is_refused_in_a_url_that_receives_data(field: str) -> None:
+    for url in ("https://app.example/a#b", "https://app.example#"):
+        with pytest.raises(RequestError) as caught:
+            read(ManifestForm, {"manifest_url": f"{MANIFEST}#page", field: url})
+        assert caught.value.message == f"{field} must not contain a fragment: remove # and what follows."
 
 
 def test_a_request_survives_the_database() -> None:
@@ -119,12 +127,21 @@ def test_a_refusal_is_one_sentence_with_field_value_and_limit(fields: dict[str, 
 
 def test_a_list_gives_its_good_lines_once_and_names_the_bad_ones() -> None:
     text = "\nhttps://a.example/1\n  \nnot an address\nhttps://a.example/1 \nhttps://a.example/2"
-    good, bad = read_list(text, DetectionOptions(model="m.pt"))
+    good, bad = read_list(text, DetectionOptions(model="m.pt"), 3)
     assert [(each.manifest_url, each.model) for each in good] == [
         ("https://a.example/1", "m.pt"),
         ("https://a.example/2", "m.pt"),
     ]
     assert [(each.line, each.text) for each in bad] == [(4, "not an address")]
+
+
+def test_a_list_is_read_until_it_has_too_many_lines() -> None:
+    for line in ("https://a.example/3", "no address either"):
+        text = f"https://a.example/1\nno address\nhttps://a.example/2\n{line}"
+        assert len(read_list(text, DetectionOptions(), 4)[0]) >= 2
+        with pytest.raises(RequestError) as caught:
+            read_list(text, DetectionOptions(), 3)
+        assert caught.value.message == "url_file has more than 3 lines: send at most 3 manifests at a time."
 
 
 def test_a_job_waits_for_the_host_of_its_manifest() -> None:
