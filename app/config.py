@@ -80,7 +80,6 @@ class Settings(BaseSettings):
     operator_contact: str = ""
     trusted_hosts: Words = ()
     ca_bundle: UnderRoot | None = None
-    host_connections: int = Field(4, ge=1, le=64)
     host_interval_seconds: float = Field(0.1, ge=0)
     fetch_attempts: int = Field(5, ge=1, le=20)
     fetch_timeout_seconds: float = Field(20, gt=0)
@@ -97,7 +96,6 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5, gt=0)
     stale_seconds: float = Field(30, gt=0)
     detect_hours: float = Field(24, gt=0)
-    delivery_timeout_seconds: float = Field(20, gt=0)
 
     # Monitoring
     ready_seconds: float = Field(60, ge=1)

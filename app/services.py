@@ -16,12 +16,12 @@ from app.config import Settings
 from app.database.sessions import Database
 from app.delivery.outbox import Outbox
 from app.detection.weights import ModelStore, Weights
-from app.detection.weights_description import DEFAULT_SIZE, Descriptions
+from app.detection.weights_description import Descriptions
 from app.iiif.hosts import KNOWN_HOSTS, HostRule, HostRules
 from app.jobs import Jobs
 from app.jobs.documents import Documents
 from app.jobs.leases import Queue
-from app.monitoring.counters import ANSWERS, BYTES, IMAGE_PAIRS, IMAGES, PAGES, PAIRS, Counters
+from app.monitoring.counters import ANSWERS, BYTES, PAGES, Counters
 from app.monitoring.heartbeats import QueueHeartbeats
 from app.net.addresses import AddressGuard
 from app.storage import Storage
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # A broker that does not answer within this time counts as unavailable.
 BROKER_SECONDS = 1
-# Time limit of a request to a library while a client waits.
+# Time limit of a request to a library while a client waits, including the wait for a slot of the host.
 REQUEST_SECONDS = 20.0
 
 
@@ -51,7 +51,7 @@ class Services:
         jobs: Jobs and their states.
         documents: Documents of similarity jobs.
         models: Detection weights and the default among them.
-        descriptions: Cached contents of weights files: architecture, classes, hash.
+        weights_descriptions: Cached contents of weights files: architecture, classes, hash.
         datasets: Data sets for training and evaluation.
         outbox: Deliveries to client apps.
         heartbeats: Time of the last heartbeat of each queue.
@@ -66,11 +66,11 @@ class Services:
         self.jobs = Jobs(self.database, queue, settings.stale_seconds)
         self.documents = Documents(self.database, self.storage)
         self.models = ModelStore(settings.models_folder, settings.default_model, self.storage.default_model)
-        self.descriptions = Descriptions()
+        self.weights_descriptions = Descriptions()
         self.datasets = DatasetStore(self.storage.datasets, UploadLimits(int(settings.max_dataset_mb * 1e6)))
         self.outbox = Outbox(self.database)
         self.heartbeats = QueueHeartbeats(self.database)
-        default = HostRule(settings.host_connections, settings.host_interval_seconds)
+        default = HostRule(interval_seconds=settings.host_interval_seconds)
         trusted = AddressGuard(frozenset(settings.trusted_hosts))
         self.host_rules = HostRules.load(KNOWN_HOSTS, default, trusted.trusts)
 
@@ -97,7 +97,8 @@ class Services:
         """The HTTP client for libraries' servers that is used while a client waits."""
         from app.iiif.fetch import FetchPolicy
 
-        return self._build_fetcher(FetchPolicy(self.settings.user_agent, 1, REQUEST_SECONDS, REQUEST_SECONDS))
+        policy = FetchPolicy(self.settings.user_agent, 1, REQUEST_SECONDS, REQUEST_SECONDS, total=REQUEST_SECONDS)
+        return self._build_fetcher(policy)
 
     def _build_fetcher(self, policy: "FetchPolicy") -> "Fetcher":
         from app.iiif.fetch import Fetcher
@@ -115,7 +116,7 @@ class Services:
 
         s, load = self.settings, partial(load_payload, jobs=self.jobs, storage=self.storage)
         guard = AddressGuard(s.trusted_addresses)
-        return Dispatcher(self.outbox, load, guard, s.user_agent, s.delivery_timeout_seconds, s.ca_bundle)
+        return Dispatcher(self.outbox, load, guard, s.user_agent, ca_bundle=s.ca_bundle)
 
     def _connect_to_broker(self, seconds: float, retries: int = 0) -> Redis:
         retry = Retry(NoBackoff(), retries)
@@ -125,7 +126,7 @@ class Services:
 
     def choose_model_size(self, weights: Weights) -> int:
         """Return the longer side of the network's input: ``MODEL_SIZE``, or the size in the training of the weights."""
-        return self.settings.model_size or self.descriptions.describe(weights).input_size or DEFAULT_SIZE
+        return self.weights_descriptions.describe(weights).choose_size(self.settings.model_size)
 
     def list_origins_in_use(self, apart_from: str = "") -> set[str]:
         """Return the origins of the documents whose cached images an unfinished job needs.
@@ -133,20 +134,10 @@ class Services:
         Args:
             apart_from: ID of a detection job that is left out.
         """
-        return self.jobs.list_unfinished_manifests(apart_from) | self.documents.list_sources_in_use()
+        return self.jobs.list_unfinished_origins(apart_from) | self.documents.list_sources_in_use()
 
     def count_pages(self, status: str, number: int) -> None:
         self.counters.add(PAGES, status, number)
-
-    def count_comparison(self, what: str, number: int) -> None:
-        """Count images, pairs of documents or pairs of images of a similarity job.
-
-        Args:
-            what: Name and status, separated by a space, such as ``image embedded`` or ``pair known``.
-            number: Number of images or pairs.
-        """
-        thing, status = what.split(" ")
-        self.counters.add({"image": IMAGES, "pair": PAIRS, "image_pair": IMAGE_PAIRS}[thing], status, number)
 
     def _count_answer(self, host: str, size: int) -> None:
         self.counters.add_each(host, {ANSWERS: 1, BYTES: size})

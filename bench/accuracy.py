@@ -18,7 +18,7 @@ import numpy as np
 
 from app.detection.detector import Detector
 from app.detection.weights import Weights
-from app.detection.weights_description import DEFAULT_SIZE, describe
+from app.detection.weights_description import describe
 from app.images.pixels import decode_image
 from app.training.calibration import LEAST, measure_calibration_error
 from app.training.evaluate import EVALUATION_CONFIG
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    size = arguments.size or describe(Weights.at(arguments.weights.resolve())).input_size or DEFAULT_SIZE
+    size = describe(Weights.at(arguments.weights.resolve())).choose_size(arguments.size)
     detector = open_detector(arguments.weights, replace(EVALUATION_CONFIG, size=size))
     sets = {
         folder.resolve().name: detect_pages(list_images(folder, arguments.split), detector)

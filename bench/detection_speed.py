@@ -21,7 +21,7 @@ from app.config import ROOT
 from app.detection.detector import Detector, DetectorConfig
 from app.detection.engines import TorchEngine
 from app.detection.precision import Precision
-from app.pipelines.detection.pages import FetchedPage, load_page_image
+from app.pipelines.detection.pages import FetchedPage, decode_page
 from bench.labelled_pages import add_weights_argument, list_images, open_detector
 from bench.tables import describe_machine
 from bench.timing import Way, add_timing_arguments, print_speeds, take_turns
@@ -98,7 +98,7 @@ def detect(paths: list[Path], detector: Detector) -> None:
     """Detect as a job does: several batches at a time."""
 
     def work(batch: Sequence[FetchedPage]) -> None:
-        images = [load_page_image(Path(), page, detector.config.size).pixels for page in batch]
+        images = [decode_page(Path(), page, detector.config.size).pixels for page in batch]
         detector.detect([image for image in images if image is not None])
 
     pages = [FetchedPage(number, "", path.name, file=str(path)) for number, path in enumerate(paths, 1)]

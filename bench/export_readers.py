@@ -23,7 +23,7 @@ from typing import Any
 from app.config import ROOT
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.exports import FORMATS
-from app.exports.annotation_files import format_json
+from app.exports.annotation_files import describe_pages
 from app.exports.document import ExportedDocument, load_document
 from app.exports.manifest import format_manifest
 from app.images.pixels import read_size
@@ -84,7 +84,7 @@ def save_sample(folder: JobFolder) -> ExportedDocument:
     pages.append(AnnotatedPage(number, "", "failed.jpg", None, None, PageStatus.FAILED, reason="It answered 404."))
     manifest = {"type": "Manifest", "id": f"{BASE}/manifest.json", "label": {"none": ["sample"]}, "items": canvases}
     write_atomic(folder.manifest, json.dumps(manifest).encode())
-    write_atomic(folder.annotations_json, json.dumps(format_json(pages)).encode())
+    write_atomic(folder.annotations_json, json.dumps(describe_pages(pages)).encode())
     request = {"manifest_url": f"{BASE}/manifest.json"}
     return load_document(
         folder, request, folder.path, "https://api.example/jobs/0", ref="sample", model="illustrations_11_2026"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.detection.boxes import compute_iou
 from app.detection.detector import Detector, DetectorConfig
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.pipelines.detection.cutting import PageCutter
 from app.pipelines.detection.pages import FetchedPage
 from app.training.evaluate import EVALUATION_CONFIG

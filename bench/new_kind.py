@@ -17,11 +17,11 @@ from typing import Any
 
 from app.pipelines.training.work import finish_weights, run_training
 from app.storage import JobFolder
+from app.training.comet import open_tracker
 from app.training.dataset_records import save_dataset
 from app.training.datasets import Dataset, Split
 from app.training.evaluate import EVALUATION_CONFIG
 from app.training.metrics import evaluate_pages
-from app.training.tracking import open_tracker
 from app.training.train import TrainingConfig
 from bench.accuracy import detect_pages
 from bench.labelled_pages import add_weights_argument, list_images, open_detector

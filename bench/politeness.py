@@ -21,6 +21,7 @@ from app.config import ROOT, Settings
 from app.demo.client_app import serve
 from app.demo.iiif_server import create_iiif_server
 from app.demo.service import build_environment
+from app.iiif.hosts import HostRule
 from bench.tables import describe_machine, print_table
 from tests.support.service import open_service
 
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         shares = {name: count_downloads(service.settings.data_folder, name) for name in WORKERS}
     print(f"{arguments.pages} pages of {MANIFESTS} manifests ({dict(states)}); jobs by worker: {shares}")
     print(f"{describe_machine()}\n")
-    print_table(["", "allowed", "counted"], build_rows(log, arguments.rate, service.settings.host_connections))
+    print_table(["", "allowed", "counted"], build_rows(log, arguments.rate, HostRule().connections))
 
 
 def draw_pages(folder: Path, count: int) -> None:

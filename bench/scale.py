@@ -27,7 +27,8 @@ from app.auth import add_app
 from app.config import Settings
 from app.database.tables import Job
 from app.demo.service import choose_settings
-from app.jobs import DetectionRequest, SimilarityRequest, State
+from app.jobs import State
+from app.jobs.requests import DetectionRequest, SimilarityRequest
 from app.jobs.states import DELIVER, DOWNLOAD, RUN, STAGES
 from app.services import Services
 from app.workers.tasks import load_stages, run_stage

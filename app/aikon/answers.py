@@ -26,7 +26,7 @@ class Cancelled(TypedDict):
     tracking_id: TrackingId
 
 
-class Progress(TypedDict):
+class FrontProgress(TypedDict):
     """The number of finished jobs of a task."""
 
     done: Count
@@ -38,7 +38,7 @@ class Log(TypedDict):
 
     status: RunStatus | EndStatus
     infos: Annotated[list[str], Field(description="Sentences about the task.")]
-    progress: Progress
+    progress: FrontProgress
 
 
 class TaskStatus(TypedDict):
@@ -85,8 +85,8 @@ class FrontClass(TypedDict):
     label: str
 
 
-Crop = TypedDict(
-    "Crop",
+FrontCrop = TypedDict(
+    "FrontCrop",
     {
         "bbox": str,
         "crop_id": str,
@@ -106,7 +106,7 @@ class Page(TypedDict):
     width: int
     height: int
     doc_uid: Uid
-    crops: list[Crop]
+    crops: list[FrontCrop]
 
 
 class FrontImage(TypedDict):

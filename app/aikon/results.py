@@ -13,7 +13,7 @@ from app.aikon.scores import format_scores
 from app.aikon.search import SearchResult
 from app.database.tables import Job
 from app.errors import NotFound
-from app.exports.annotation_files import parse_json
+from app.exports.annotation_files import parse_pages
 from app.jobs import State
 from app.jobs.pairs import ComparisonResult, find_pairs
 from app.jobs.requests import AikonTask, DetectionRequest, SimilarityRequest
@@ -30,7 +30,7 @@ def regions(task: str, name: str) -> ResponseReturnValue:
     path = current_services.storage.job(part.id).annotations_json
     if not path.exists():
         raise NotFound(f"The regions {show(name)} are not on this server: the job is {part.state}.")
-    pages = parse_json(path.read_bytes())
+    pages = parse_pages(path.read_bytes())
     return jsonify(format_regions(pages, name_documents(whole)[part.id], whole.request["parameters"]))
 
 

@@ -13,7 +13,17 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from app.aikon.answers import Cancelled, Deleted, EndStatus, FrontModels, Log, Progress, RunStatus, Started, TaskStatus
+from app.aikon.answers import (
+    Cancelled,
+    Deleted,
+    EndStatus,
+    FrontModels,
+    FrontProgress,
+    Log,
+    RunStatus,
+    Started,
+    TaskStatus,
+)
 from app.aikon.events import describe_progress, format_tracking_id, name_documents
 from app.aikon.job_requests import build_indexing, build_query, build_regions, build_similarity
 from app.aikon.models import list_backbones, list_detection_models
@@ -80,7 +90,7 @@ def models(task: str) -> ResponseReturnValue:
     """List the models of a task that work on this server."""
     if task in BY_SIMILARITY:
         return jsonify(list_backbones(current_services.settings.backbones_folder))
-    return jsonify(list_detection_models(current_services.models, current_services.descriptions))
+    return jsonify(list_detection_models(current_services.models, current_services.weights_descriptions))
 
 
 @routes.get(f"/{TASK}/<tracking_id>/status")
@@ -94,7 +104,7 @@ def status(task: str, tracking_id: str) -> ResponseReturnValue:
         status: EndStatus | RunStatus = "PENDING" if states == {State.QUEUED} else "PROGRESS"
     else:
         status = next((name for state, name in ENDS.items() if state in states), "SUCCESS")
-    log = Log(status=status, infos=describe_progress(job, parts), progress=Progress(done=done, total=len(parts)))
+    log = Log(status=status, infos=describe_progress(job, parts), progress=FrontProgress(done=done, total=len(parts)))
     return jsonify(TaskStatus(tracking_id=format_tracking_id(job.id), log=log))
 
 
@@ -204,7 +214,6 @@ def _delete_regions(doc_id: str, model: str) -> tuple[int, bool]:
             if part.id in wanted and not part.finished:
                 is_in_use = True
             elif part.id in wanted and is_same_model:
-                current_services.storage.job(part.id).remove()
-                jobs.remove(part.id)
-                count += 1
+                count += jobs.remove(part.id, current_services.storage.discard_job)
+    current_services.storage.delete_discarded()
     return count, is_in_use

@@ -33,7 +33,7 @@ class Job(Table):
     """One job. The state of the job is in this row; a message on the broker only wakes a worker.
 
     Attributes:
-        parent_id: ID of the collection's job; None for a job that is not part of a collection.
+        parent_id: ID of the job of which this one is a part (a collection, or a task of a front); None otherwise.
         host: Host of the manifest, for the limit of concurrent downloads from one host.
         retries: Number of retries that the client app requested.
         lease, leased_by, heartbeat, waiting_since, starts, tries, worked, stalled: See ``app/jobs/leases.py``.

@@ -87,18 +87,17 @@ def run_service(settings: Settings, start_broker: bool = True, wrapper: Sequence
         process.wait(120)
 
 
-def wait_for_api(api: str, folder: Path, patience: float = 120) -> None:
-    """Wait until an API responds.
+def wait_for_api(api: str, folder: Path) -> None:
+    """Wait up to two minutes until an API responds.
 
     Args:
         api: URL of the API.
         folder: Data folder of the service, with its logs.
-        patience: Seconds to wait.
 
     Raises:
         RuntimeError: The API did not respond in time.
     """
-    end = time.monotonic() + patience
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         try:
             requests.get(f"{api}/models", timeout=2).raise_for_status()

@@ -52,6 +52,10 @@ class Description:
     classes: dict[int, str] = field(default_factory=dict)
     input_size: int | None = None
 
+    def choose_size(self, wanted: int | None = None) -> int:
+        """Return the longer side of the network's input: the wanted one (``MODEL_SIZE``), or that in training."""
+        return wanted or self.input_size or DEFAULT_SIZE
+
 
 class Descriptions:
     """Cache of descriptions, with one entry for each version of a weights file."""

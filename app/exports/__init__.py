@@ -12,7 +12,7 @@
     yolo              label files of YOLO
     csv_table         CSV: a line for each detection
     pair_tables       CSV of similarity jobs: pairs of images, and groups
-    archive           zip files, and the names of files in them
+    archive           zip files
 
 In: the folder of a finished detection job, or the pairs and groups of a similarity job. Out: the content of a file.
 Boxes are in pixels of the full-size image. In the IIIF formats, they are in canvas units.
@@ -47,7 +47,7 @@ class Format:
 
 FORMATS = {
     "text": Format(lambda document: annotation_files.format_text(document.records), "text/plain", ".txt"),
-    "json": Format(lambda document: json.dumps(annotation_files.format_json(document.records)), JSON, ".json"),
+    "json": Format(lambda document: json.dumps(annotation_files.describe_pages(document.records)), JSON, ".json"),
     "iiif": Format(web_annotations.format_collection, JSON_LD, "-iiif.json"),
     "iiif2": Format(open_annotations.format_layer, JSON_LD, "-iiif2.json"),
     "page": Format(page_xml.format_archive, ZIP, "-page.zip"),

@@ -1,18 +1,18 @@
-"""The pages of a result with their canvases: what the writers of all formats work on."""
+"""The pages of a result with their canvases: what the writers of all formats work on; and names of files."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.detection.corrections import apply_corrections, load_corrections
 from app.errors import FetchError, ManifestError
-from app.exports.annotation_files import parse_json
-from app.exports.archive import name_files
+from app.exports.annotation_files import parse_pages
 from app.iiif.canvas import Canvas, CanvasImage
 from app.iiif.image_api import Box, build_image_url
 from app.iiif.image_requests import build_crop_url
@@ -24,6 +24,8 @@ from app.storage import JobFolder
 Size = tuple[int, int]
 # Size of a canvas whose size is unknown, because its page failed and the manifest does not state it.
 _UNKNOWN_SIZE = (1000, 1000)
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
+_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def load_document(
         FileNotFoundError: The job has no result (yet).
     """
     corrections = load_corrections(folder) if corrected else {}
-    records = apply_corrections(parse_json(folder.annotations_json.read_bytes()), corrections)
+    records = apply_corrections(parse_pages(folder.annotations_json.read_bytes()), corrections)
     changes = [folder.annotations_json.stat().st_mtime, *(each.at for each in corrections.values())]
     created = datetime.fromtimestamp(max(changes), UTC)
     if people := sorted({each.by for each in corrections.values()}):
@@ -217,6 +219,26 @@ def _make_unique(pages: Sequence[ExportedPage], address: str) -> Iterator[Export
     for page, name in zip(pages, names, strict=True):
         own = page.canvas_url if page.canvas_url and count[page.canvas_url] == 1 else ""
         yield replace(page, canvas_url=own or f"{address}/canvas/{page.record.number}", file_name=name)
+
+
+def name_files(images: Sequence[tuple[int, str]]) -> list[str]:
+    """Return a file name for each image, from its page number and its name.
+
+    The names are safe on all common systems. If two of them differ only in case or ending, their label files would
+    overwrite each other. Then all names start with the page number.
+    """
+    names = [clean_name(name) for _, name in images]
+    if len({PurePosixPath(name).stem.casefold() for name in names}) == len(names):
+        return names
+    return [f"{number:04d}_{name}" for (number, _), name in zip(images, names, strict=True)]
+
+
+def clean_name(name: str) -> str:
+    """Return a file name that is safe on every system and in a header, from any text."""
+    path = PurePosixPath(_UNSAFE.sub("_", name).strip(" .") or "page.jpg")
+    if len(path.name) <= _LONGEST_NAME:
+        return path.name
+    return f"{path.stem[: _LONGEST_NAME - 10].rstrip(' .')}{path.suffix[:10].rstrip(' .')}"
 
 
 def _choose_size(*sizes: tuple[int | None, int | None]) -> Size:

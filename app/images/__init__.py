@@ -1,11 +1,9 @@
 """Image files and their pixels.
 
-    formats      supported formats; check that a file is complete; encode joined images
-    signatures   recognise the content of a file by its first bytes
+    formats      recognise a file by its first bytes; check that it is complete; encode joined images
     orientation  the EXIF orientation, and the coordinates of this service
     colours      convert any colours to RGB, transparent parts to white
-    pixels       decode a file at a reduced size; load batches in advance
-    reduced      load an image at a reduced size, encode it as JPEG
+    pixels       decode a file at a reduced size; encode it as JPEG; load batches in advance
     overlays     draw true and detected boxes on a page
     drawn_pairs  draw two images next to each other, with their matched regions
 

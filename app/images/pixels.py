@@ -1,10 +1,13 @@
-"""Decode image files as browsers show them, and process items in background threads while the caller works."""
+"""Decode image files as browsers show them, encode them as JPEG, and process items in background threads."""
 
+import io
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from PIL import Image
@@ -22,6 +25,8 @@ Loaded = TypeVar("Loaded")
 
 # Exceptions for a file that is missing, is not an image, is truncated, or is a decompression bomb.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# A scan may need 500 MB while it is decoded, so each process decodes one at a time.
+_DECODING = threading.Lock()
 
 
 def map_ahead(
@@ -111,3 +116,21 @@ def decode_picture(
         # A turn would move the partial row and column to the first place. Scale the image to whole pixels before.
         picture = picture.resize(picture.size, Image.Resampling.BILINEAR, (0, 0, *size))
     return picture.transpose(turn), turn_size(picture.size, turn)
+
+
+def load_reduced(path: Path, longest: int) -> Image.Image:
+    """Return an image in RGB, reduced to a longer side in pixels. A smaller image keeps its size.
+
+    Raises:
+        OSError, SyntaxError, ValueError, DecompressionBombError: The file is missing or damaged, see ``UNREADABLE``.
+    """
+    with _DECODING, path.open("rb") as file:
+        picture, _ = decode_picture(file, longest)
+        picture.thumbnail((longest, longest))
+    return picture
+
+
+def format_jpeg(picture: Image.Image, quality: int = 90) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=quality)
+    return content.getvalue()

@@ -3,9 +3,8 @@
     gunicorn_worker  gunicorn's threaded worker with time limits; error responses to malformed HTTP
     middleware       the order of the middleware; the limit on concurrent requests
     proxies          the public address of the API, from the headers of trusted proxies
-    authentication   ``X-API-Key`` → ``g.client``; the routes that need no key
+    authentication   ``X-API-Key`` or ``AIKON_NETWORKS`` → ``g.client``; the routes that need no key
     sessions         who is signed in to the pages for people, in a signed cookie
-    fronts           AIKON fronts, which send no key: ``AIKON_NETWORKS`` → client app
     signed_links     links to the manifest of a job that need no key, for viewers
     rate_limiting    counts requests per client app or IP address, on the broker
     request_limits   limits on the size, the form and the duration of a request

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.similarity.verification import LocalFeatures, extract_features, verify
-from app.similarity.verified_pairs import Verdict, Verification
+from app.similarity.verified_pairs import SAME_BLOCK, Verification
 from bench.blocks.descriptors import Vectors
 from bench.blocks.labelled import Image, Query
 
@@ -89,7 +89,7 @@ def verify_rankings(
     reordered = []
     for (query, ranking), found in zip(ranked, candidates, strict=True):
         checked = {each: verified.get(query.image, each) for each in ranking if each in found}
-        related = [each for each, one in checked.items() if one.verdict in (Verdict.SAME, Verdict.PART)]
+        related = [each for each, one in checked.items() if one.verdict in SAME_BLOCK]
         first = sorted(related, key=lambda each, checked=checked: -checked[each].probability)  # type: ignore[misc]
         reordered.append(first + [each for each in ranking if each not in related])
     return reordered

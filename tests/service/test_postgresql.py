@@ -15,7 +15,8 @@ from app.config import ROOT
 from app.database.connections import wait_at_most
 from app.database.sessions import Database
 from app.errors import DatabaseUnavailable
-from app.jobs import DetectionRequest, Jobs, State
+from app.jobs import Jobs, State
+from app.jobs.requests import DetectionRequest
 from app.jobs.states import DOWNLOAD
 from tests.support.api import Api, open_api
 from tests.support.postgresql import Server

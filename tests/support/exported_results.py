@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.exports.annotation_files import format_json, format_text
+from app.exports.annotation_files import describe_pages, format_text
 from app.exports.document import ExportedDocument, load_document
 from app.storage import JobFolder, write_atomic
 
@@ -58,7 +58,7 @@ def save_result(folder: JobFolder, pages: Sequence[AnnotatedPage] = PAGES, manif
         manifest: Manifest of the job; None for a job without one.
     """
     write_atomic(folder.annotations, format_text(pages).encode())
-    write_atomic(folder.annotations_json, json.dumps(format_json(pages)).encode())
+    write_atomic(folder.annotations_json, json.dumps(describe_pages(pages)).encode())
     if manifest is not None:
         write_atomic(folder.manifest, json.dumps(manifest).encode())
 

@@ -2,9 +2,7 @@
 
     checkpoint  a checkpoint file: its archive, its pickle, its tensors
     pickles     parse a pickle without running it
-    file_kinds  name a file that is not a checkpoint
     permitted   allow list for checkpoints
-    projects    name checkpoints of other projects and tasks
     library     layers of the installed ultralytics, read without importing it
     networks    build networks from checkpoints of ultralytics
     yolov5      build networks from checkpoints of the YOLOv5 repository

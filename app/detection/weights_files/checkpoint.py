@@ -9,10 +9,10 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from app.detection.weights_files.file_kinds import BoundedFile, explain_file
 from app.detection.weights_files.pickles import LONGEST, Name, Reading, Record, parse_pickle
 from app.errors import WeightsError
 
@@ -22,6 +22,8 @@ ADVICE = "replace it by a detection checkpoint of ultralytics or YOLOv5"
 LARGEST = 4_000_000_000
 _MOST_DIMENSIONS = 16
 _PROTOCOL = 2  # the pickle protocol of torch.save
+# The central directory of a checkpoint has 0.5 MB; its parsed entries take ten times as much memory.
+_LARGEST_READ = 4_000_000
 
 # Bytes per element, by storage type.
 NUMBERS = {
@@ -158,11 +160,39 @@ def _storage(record: Record) -> tuple[str, str]:
     return numbers.kind, key
 
 
+class BoundedFile(FileIO):
+    """A file with limited reads; a larger central directory is cut off, and the archive counts as damaged."""
+
+    def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
+        return super().read(_LARGEST_READ if size is None or size < 0 else min(size, _LARGEST_READ))
+
+
 def _explain(path: Path) -> str:
+    """Return why a file is not a checkpoint and what to do, as the rest of a sentence."""
+    reason, again = "is not a torch checkpoint, or it is damaged", "download or copy the file again"
     try:
-        return explain_file(path)
+        with path.open("rb") as file:
+            start = file.read(4096)
     except OSError:  # a folder, or a disk that fails
-        return ""
+        return f"{reason}: {ADVICE}"
+    if not start.strip(b"\0"):
+        return f"{'contains only zero bytes' if start else 'is empty'}: {again}"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer instead of the file: run `git lfs pull` where it comes from"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<head")):
+        return f"is an HTML page, such as the answer of a web site that asks for a login: {again}"
+    if start.startswith(b"PK\x03\x04") and not _is_whole(path):
+        return f"is incomplete or damaged, as after an interrupted download: {again}"
+    return f"{reason}: {ADVICE}"
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a zip archive has its central directory, which is at its end."""
+    try:
+        with BoundedFile(path) as file, zipfile.ZipFile(file):
+            return True
+    except Exception:  # noqa: BLE001  a malformed archive can raise any exception
+        return False
 
 
 @contextmanager
@@ -192,5 +222,4 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
         raise WeightsError(f"{path.name} cannot be read: give the user of this service read permission.") from error
     # A malformed file can raise any exception; for the user they all mean the same.
     except Exception as error:
-        reason = _explain(path) or f"is not a torch checkpoint, or it is damaged: {ADVICE}"
-        raise WeightsError(f"{path.name} {reason}.") from error
+        raise WeightsError(f"{path.name} {_explain(path)}.") from error

@@ -10,7 +10,6 @@ from typing import Any
 from app.detection.weights_files.checkpoint import ADVICE, Checkpoint, children, find_tensor, read_classes
 from app.detection.weights_files.library import REPLACED, load_library
 from app.detection.weights_files.pickles import Record
-from app.detection.weights_files.projects import find_project, find_task
 from app.errors import WeightsError
 
 # torch layers in YOLOv5, each with its constructor arguments; the layer has attributes of the same names.
@@ -99,16 +98,10 @@ def check(checkpoint: Checkpoint) -> None:
 def _check_names(checkpoint: Checkpoint) -> None:
     name, origin = checkpoint.name, "YOLOv5" if checkpoint.is_yolov5 else "detection"
     permits = _YOLOV5.__contains__ if checkpoint.is_yolov5 else _is_of_ultralytics
-    unknown = [kind for kind in checkpoint.reading.names if not permits(kind)]
     for kind in checkpoint.reading.names:
-        if task := find_task(kind):
-            what = f"a {kind.rpartition('.')[2]}, which is not a detection network but one {task}"
-            raise WeightsError(f"{name} contains {what}: {ADVICE}.")
-    if project := find_project(unknown):
-        raise WeightsError(f"{name} is a checkpoint of {project}: it was not loaded; {ADVICE}.")
-    for kind in unknown:
-        what = f"which is not part of a {origin} network"
-        raise WeightsError(f"{name} contains {kind[:100]}, {what}: it was not loaded; {ADVICE}.")
+        if not permits(kind):
+            what = f"which is not part of a {origin} network"
+            raise WeightsError(f"{name} contains {kind[:100]}, {what}: it was not loaded; {ADVICE}.")
     data = _DATA | _ULTRALYTICS_DATA | {DILL, f"the result of {DILL}"}
     for kind in checkpoint.reading.called:
         if kind not in data:  # instances of module classes are created without a call

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.detection.annotations import PageStatus
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.pipelines.detection.pages import load_fetched, save_annotated
 from app.pipelines.detection.work import detect_pages
 from app.storage import JobFolder

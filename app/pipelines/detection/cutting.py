@@ -11,8 +11,8 @@ from PIL import Image
 from app.detection.boxes import Detections
 from app.detection.parts import Grid, PartBox, choose_grid, choose_side
 from app.detection.seams import merge
-from app.jobs import DetectionRequest
-from app.pipelines.detection.pages import FetchedPage, PageImage, load_page_image
+from app.jobs.requests import DetectionRequest
+from app.pipelines.detection.pages import FetchedPage, PageImage, decode_page
 
 Pixels = NDArray[np.uint8]
 
@@ -92,7 +92,7 @@ class PageCutter:
         full = _read_size(page)
         fine, coarse = choose_grid(*full, self._side), choose_grid(*full)
         least = None if self._is_full else fine.choose_longest(self._size, *full)
-        image = load_page_image(images, page, least)
+        image = decode_page(images, page, least)
         if image.pixels is None:
             return CutPage(image, ())
         parts = _cut(image.pixels, image.pixels, fine)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.detection.annotations import AnnotatedPage, PageStatus, parse_page
 from app.images.pixels import UNREADABLE, decode_image
-from app.pipelines.image_cache import evict
+from app.pipelines.image_cache import evict_damaged
 from app.storage import JobFolder, RecordFile, write_atomic
 
 
@@ -154,7 +154,7 @@ class PageImage:
     size: tuple[float, float] = (0.0, 0.0)
 
 
-def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageImage:
+def decode_page(images: Path, page: FetchedPage, least: int | None) -> PageImage:
     """Decode the image of a page. If the file is missing or damaged, return no pixels; a damaged file is removed.
 
     Args:
@@ -168,6 +168,6 @@ def load_page_image(images: Path, page: FetchedPage, least: int | None) -> PageI
             return PageImage(page, *decode_image(file, least))
     except FileNotFoundError:  # it may be fetched again at this moment
         return PageImage(page)
-    except UNREADABLE:
-        evict(path)
+    except UNREADABLE as error:
+        evict_damaged(path, error)
         return PageImage(page)

@@ -28,11 +28,11 @@ from app.detection.annotations import AnnotatedPage, PageStatus, format_boxes
 from app.detection.boxes import Detections
 from app.detection.parts import choose_grid
 from app.errors import FetchError
-from app.exports.annotation_files import format_json, format_text
+from app.exports.annotation_files import describe_pages, format_text
 from app.iiif.collection import Collection
 from app.iiif.fetch import Fetcher
 from app.iiif.manifest import Manifest
-from app.jobs import DetectionRequest
+from app.jobs.requests import DetectionRequest
 from app.pipelines.detection.cutting import PageCutter
 from app.pipelines.detection.expansion import MAX_MANIFESTS
 from app.pipelines.detection.page_fetching import REPORT_SECONDS, Count, Report, fetch_pages
@@ -63,7 +63,6 @@ class DownloadPlan:
     Attributes:
         longest: Longer side to request, in pixels; None for the full size. If a page is cut, that of each part.
         max_canvases: Largest number of canvases of a manifest.
-        max_manifests: Number of members after which parsing a collection stops.
         retries: Number of retries of the job so far.
         may_evict: Function that returns whether a refresh may remove the cached images that this job did not fetch. It
             is called after the download: another job may use them.
@@ -73,7 +72,6 @@ class DownloadPlan:
 
     longest: int | None = 800
     max_canvases: int = 5000
-    max_manifests: int = MAX_MANIFESTS
     retries: int = 0
     may_evict: Callable[[], bool] = lambda: True
     side: int | None = None
@@ -93,7 +91,7 @@ def fetch_manifest(
         FetchError: The document could not be fetched.
         ManifestError: The document cannot be used.
     """
-    limits = Limits(plan.max_canvases, plan.max_manifests, plan.max_file_bytes)
+    limits = Limits(plan.max_canvases, MAX_MANIFESTS, plan.max_file_bytes)
     reported = time.monotonic()
 
     def tick() -> None:
@@ -184,7 +182,7 @@ def detect(
         report(len(annotated), len(fetched), count_coverage(annotated.values()))
     pages = [annotated[number] for number in sorted(annotated)]
     write_atomic(folder.annotations, format_text(pages).encode())
-    write_atomic(folder.annotations_json, json.dumps(format_json(pages), ensure_ascii=False).encode())
+    write_atomic(folder.annotations_json, json.dumps(describe_pages(pages), ensure_ascii=False).encode())
 
 
 def _count_statuses(pages: Iterable[AnnotatedPage], count: Count) -> None:

@@ -23,13 +23,13 @@ from app.detection.weights import load_network
 from app.storage import JobFolder
 from app.training.averaging import choose_share
 from app.training.calibration import fit_calibration
+from app.training.comet import Tracker
 from app.training.curves import draw_history
 from app.training.datasets import Dataset, load_dataset
 from app.training.evaluate import detect_pages, evaluate, match_classes
 from app.training.history import EpochRecord, append_epoch, has_settled, load_history
 from app.training.labelled_page import LabelledPage
 from app.training.metrics import Evaluation, evaluate_pages
-from app.training.tracking import Tracker
 from app.training.train import TrainingConfig, count_epochs, list_shares, save_weights, train
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from app.database.tables import Delivery, Job
 from app.delivery.kinds import Kind
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.errors import ManifestError
-from app.exports.annotation_files import format_json
-from app.jobs import DetectionRequest, Jobs, State
+from app.exports.annotation_files import describe_pages
+from app.jobs import Jobs, State
 from app.jobs.description import JobEvents
-from app.jobs.requests import AikonDocument, AikonTask
+from app.jobs.requests import AikonDocument, AikonTask, DetectionRequest
 from app.jobs.rows import build_ending, update_job
 from app.jobs.states import STAGES
 from app.services import Services
@@ -66,7 +66,7 @@ def detect_next(services: Services, coverage: dict[str, Any] = COVERAGE) -> Job:
         job = services.jobs.lease_next(stage)
         assert job
         services.jobs.record_progress(job, 3, 3, coverage)
-        write_atomic(services.storage.job(job.id).annotations_json, json.dumps(format_json(PAGES)).encode())
+        write_atomic(services.storage.job(job.id).annotations_json, json.dumps(describe_pages(PAGES)).encode())
         services.jobs.finish_stage(job, stage, 1.0)
     return job
 

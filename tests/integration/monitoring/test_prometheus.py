@@ -71,8 +71,8 @@ def test_pages_bytes_and_answers_are_read_from_the_counters(services: Services, 
 
 
 def test_images_and_pairs_are_counted_by_status(services: Services, read: Read) -> None:
-    for what, number in {"image embedded": 5, "image failed": 2, "pair known": 7}.items():
-        services.count_comparison(what, number)
+    for kind, status, number in [("images", "embedded", 5), ("images", "failed", 2), ("pairs", "known", 7)]:
+        services.counters.add(kind, status, number)
     assert [read("images_total", status=status) for status in ("embedded", "failed")] == [5, 2]
     assert [read("pairs_total", status=status) for status in ("compared", "known")] == [0, 7]
 

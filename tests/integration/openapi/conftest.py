@@ -23,7 +23,7 @@ from app.delivery.result_parts import enqueue_parts
 from app.demo.service import choose_settings
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.detection.corrections import CorrectedBox, Correction, save_correction
-from app.exports.annotation_files import format_json, format_text
+from app.exports.annotation_files import describe_pages, format_text
 from app.jobs.states import STAGES
 from app.storage import write_atomic
 from app.training.dataset_records import SPLITS
@@ -147,7 +147,7 @@ def job_ids(original: Flask, headers: dict[str, str], compared: str, searched: s
         )
     folder.path.mkdir(parents=True)
     folder.annotations.write_text(format_text(PAGES))
-    folder.annotations_json.write_text(json.dumps(format_json(PAGES)))
+    folder.annotations_json.write_text(json.dumps(describe_pages(PAGES)))
     services = app.extensions["services"]
     save_correction(folder, 1, Correction((CorrectedBox((1, 2, 3, 4), "initial"),), "somebody", 1.0))
     folder.pages.save({1: {"file": "1.image"}})
@@ -178,7 +178,7 @@ def fronts(original: Flask, headers: dict[str, str], job_ids: list[str]) -> dict
         change_job(services.database, part.id, state="done", finished=1.0)
         parts[task], folder = part.id, services.storage.job(part.id)
         save_result(folder, ["b", "a"] if task == "search/query" else ["a"])
-        write_atomic(folder.annotations_json, json.dumps(format_json(PAGES)).encode())
+        write_atomic(folder.annotations_json, json.dumps(describe_pages(PAGES)).encode())
     results = {"/similarity/results/{name}": f"a-a+{parts['similarity']}.json"}
     return {
         "tracking_id": lambda path: next((ids[task] for task in ids if path.startswith(f"/{task}/")), ids["regions"]),

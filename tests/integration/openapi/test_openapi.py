@@ -59,6 +59,13 @@ def test_the_document_is_valid_openapi(app: Flask) -> None:
     openapi.from_wsgi("/openapi.json", app).validate()
 
 
+def test_component_names_are_plain_and_all_used() -> None:
+    text = json.dumps(DOCUMENT)
+    for name in DOCUMENT["components"]["schemas"]:
+        assert "__" not in name, "two records have the same name"
+        assert f'"#/components/schemas/{name}"' in text, name
+
+
 def test_routes_without_a_key_have_no_security_in_the_document(app: Flask) -> None:
     rules = [rule for rule in list_api_rules(app) if rule.endpoint.partition(".")[0] in OPEN]
     open_paths = {name_as_documented(rule.rule) for rule in rules}
