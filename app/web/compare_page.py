@@ -6,31 +6,40 @@ from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.errors import RequestError
-from app.jobs import SimilarityRequest, State
+from app.jobs import State
 from app.jobs.job_kinds import DETECTION
-from app.jobs.requests import read
+from app.jobs.requests import SimilarityRequest, read
 from app.routes.jobs import find_job
 from app.routes.submissions import submit_comparison
 from app.services import current_services
 from app.similarity.backbones import BACKBONES
 from app.web.job_list import LISTED, build_row, name_job
-from app.web.rendering import load_texts, pages
+from app.web.rendering import load_texts, pages, read_offset
 from app.web.search_page import list_backbones
 
 
 @pages.get("/compare")
 def show_comparison_form() -> ResponseReturnValue:
-    """Show the finished detections to choose from."""
-    jobs = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED, kind=DETECTION.name)
-    rows = [*map(build_row, jobs)]
-    # The documents of the latest comparison can then be searched together with the new ones.
-    return render_template("compare.html", rows=rows, models=[*BACKBONES], default=list_backbones()[0])
+    """Show the finished detections to choose from, newest first."""
+    return _show_form([])
 
 
 @pages.post("/compare")
 def start_comparison() -> ResponseReturnValue:
-    """Start a comparison as ``POST /run_similarity`` does."""
+    """Start a comparison as ``POST /run_similarity`` does, or show other detections to choose from."""
     job_ids = request.form.getlist("job")
+    if "offset" in request.form:
+        return _show_form(job_ids)
+    try:
+        queued = submit_comparison(_read_request(job_ids))
+    except RequestError as error:
+        flash(error.message, "error")
+        return _show_form(job_ids), error.status
+    flash(queued["message"], "done")
+    return redirect(url_for("pages.show_job", job_id=queued["job_id"]))
+
+
+def _read_request(job_ids: list[str]) -> SimilarityRequest:
     if not job_ids:
         raise RequestError(load_texts()["compare"]["choose"])
     if len(job_ids) > LISTED:
@@ -40,9 +49,29 @@ def start_comparison() -> ResponseReturnValue:
         "model": request.form.get("model"),
         "transpositions": request.form.getlist("transpositions"),
     }
-    queued = submit_comparison(read(SimilarityRequest, fields))
-    flash(queued["message"], "done")
-    return redirect(url_for("pages.show_job", job_id=queued["job_id"]))
+    return read(SimilarityRequest, fields)
+
+
+def _show_form(job_ids: list[str]) -> str:
+    """Show the form. The chosen detections stay in it, also when they are not among the listed ones."""
+    chosen = [*dict.fromkeys(job_ids)][:LISTED]
+    total = current_services.jobs.count(g.client.id, State.DONE, DETECTION.name)
+    offset = min(read_offset(), max(total - 1, 0))
+    listed = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED, kind=DETECTION.name, offset=offset)
+    others = [find_job(job_id) for job_id in chosen if job_id not in {job.id for job in listed}]
+    # The documents of the latest comparison can then be searched together with the new ones.
+    default = request.form.get("model") or list_backbones()[0]
+    return render_template(
+        "compare.html",
+        rows=[*map(build_row, [*others, *listed])],
+        chosen=chosen,
+        models=[*BACKBONES],
+        default=default,
+        mirrored="transpositions" in request.form,
+        offset=offset,
+        step=LISTED,
+        total=total,
+    )
 
 
 def name_documents(job_ids: list[str]) -> dict[str, dict[str, str]]:

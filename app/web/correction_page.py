@@ -8,7 +8,9 @@ from flask import flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
-from app.detection.annotations import AnnotatedPage, PageStatus
+from app.detection.annotations import AnnotatedPage
+from app.jobs.page_images import has_image
+from app.jobs.requests.detection_request import name_origin
 from app.routes import corrections, uploads
 from app.services import current_services
 from app.web.rendering import find_previous, pages
@@ -44,14 +46,11 @@ def make_dataset(job_id: str) -> ResponseReturnValue:
 
 
 def can_correct(job: Job, page: AnnotatedPage) -> bool:
-    """Return whether a page has a size and an image, and its job is finished."""
-    folder = current_services.storage.job(job.id)
-    if not job.finished or not page.width or not page.height or not folder.annotations_json.exists():
+    """Return whether a page has a size and a cached image, and its job is finished."""
+    storage = current_services.storage
+    if not job.finished or not page.width or not page.height or not storage.job(job.id).annotations_json.exists():
         return False
-    if page.status is not PageStatus.FAILED:
-        return True
-    record = folder.pages.find(page.number)
-    return record is not None and bool(record["file"])
+    return has_image(storage, job.id, name_origin(job.request), page.number)
 
 
 def list_classes(found: Iterable[AnnotatedPage]) -> list[str]:

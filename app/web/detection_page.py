@@ -1,10 +1,11 @@
 """The pages of a detection job, one page, and all illustrations."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import g, render_template, request
+from flask import g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
@@ -12,10 +13,9 @@ from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
 from app.errors import NotFound, RequestError
 from app.exports import FORMATS
 from app.exports.document import ExportedPage
-from app.jobs import SearchRequest
 from app.jobs.job_kinds import DETECTION
-from app.jobs.page_images import load_crop
-from app.jobs.requests import read
+from app.jobs.page_images import find_removed, load_crop
+from app.jobs.requests import SearchRequest, read
 from app.jobs.requests.detection_request import name_origin
 from app.net.urls import make_requestable
 from app.routes import exports
@@ -29,7 +29,7 @@ from app.web.rendering import load_texts, pages, read_offset, send_as
 from app.web.search_page import lead_to_matches, list_backbones
 
 # Pages and illustrations on one page of the site.
-SHOWN_PAGES, SHOWN_CROPS = 300, 200
+SHOWN_PAGES, SHOWN_CROPS, SHOWN_FAILED = 300, 200, 200
 CORRECTED = "corrected"
 # OpenSeadragon adds one style element to the page. This is the hash of its content, for the policy.
 OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
@@ -61,21 +61,30 @@ def show_detection(job: Job, frame: dict[str, Any]) -> str:
     offset = min(read_offset(), max(len(chosen) - 1, 0))
     counts = {name: sum(cell.status == name for cell in cells) for name in (*PageStatus, WAITING)}
     counts[CORRECTED] = len(corrected)
+    shown = chosen[offset : offset + SHOWN_PAGES]
     return render_template(
         "detection.html",
         **frame,
         cells=cells,
-        shown=chosen[offset : offset + SHOWN_PAGES],
+        shown=shown,
+        removed_after=_find_removed_after(job, (cell.page for cell in shown)),
         chosen_status=status,
         counts=counts,
         offset=offset,
         step=SHOWN_PAGES,
         matching=len(chosen),
-        failed_pages=[cell.page for cell in cells if cell.page and cell.status == PageStatus.FAILED],
+        failed_pages=[cell.page for cell in cells if cell.page and cell.status == PageStatus.FAILED][:SHOWN_FAILED],
         formats=[*FORMATS],
         dataset_name=propose_name(job),
         threshold=find_least_confidence(cell.page for cell in cells),
     )
+
+
+@pages.get("/jobs/<job_id>/pages")
+def choose_page(job_id: str) -> ResponseReturnValue:
+    """Lead to the page whose number is in the query."""
+    number = request.args.get("number", 0, int)
+    return redirect(url_for("pages.show_page_of_job", job_id=job_id, number=max(number, 0)))
 
 
 @pages.get("/jobs/<job_id>/pages/<int:number>")
@@ -98,6 +107,9 @@ def show_page_of_job(job_id: str, number: int) -> ResponseReturnValue:
         row=build_row(job),
         cell=cell,
         count=len(cells),
+        label=_find_label(exported),
+        list_offset=(number - 1) // SHOWN_PAGES * SHOWN_PAGES,
+        removed_after=_find_removed_after(job, [cell.page]),
         next_found=next((other for other in others if other > number), None),
         previous_found=next((other for other in reversed(others) if other < number), None),
         service=service if service and service.level else None,
@@ -125,11 +137,13 @@ def show_illustrations(job_id: str) -> ResponseReturnValue:
     if order == "confidence":
         crops.sort(key=lambda crop: -crop.box.confidence)
     offset = min(read_offset(), max(len(crops) - 1, 0))
+    shown = crops[offset : offset + SHOWN_CROPS]
     return render_template(
         "illustrations.html",
         job=job,
         row=build_row(job),
-        crops=crops[offset : offset + SHOWN_CROPS],
+        crops=shown,
+        removed_after=_find_removed_after(job, (crop.page for crop in shown)),
         total=len(crops),
         offset=offset,
         step=SHOWN_CROPS,
@@ -180,6 +194,18 @@ def _find_exported(job: Job, number: int) -> ExportedPage | None:
     except FileNotFoundError:
         return None
     return next((page for page in pages_of_job if page.record.number == number), None)
+
+
+def _find_label(page: ExportedPage | None) -> str:
+    """Return the label of the canvas of a page, such as "fol. 6v", in the first language of the manifest."""
+    return " ".join(next(iter(page.label.values()), ())) if page else ""
+
+
+def _find_removed_after(job: Job, shown: Iterable[AnnotatedPage | None]) -> float:
+    """Return the days without use after which images of some pages were removed; 0 if all are there."""
+    numbers = {page.number for page in shown if page and page.status is not PageStatus.FAILED}
+    removed = find_removed(current_services.storage, job.id, name_origin(job.request), numbers)
+    return current_services.settings.retention_days if removed else 0
 
 
 def _find_origin(url: str) -> str:

@@ -4,8 +4,7 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from app.errors import NotFound
-from app.images.pixels import UNREADABLE
-from app.images.reduced import format_jpeg, load_reduced
+from app.images.pixels import UNREADABLE, format_jpeg, load_reduced
 from app.jobs.job_kinds import DETECTION, SIMILARITY
 from app.jobs.page_images import load_crop, load_page_image, load_thumbnail
 from app.jobs.pair_pictures import load_named_image

@@ -1,5 +1,7 @@
 """The list of all jobs, and the form that starts a detection."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,15 +14,16 @@ from app.errors import RequestError
 from app.jobs import State
 from app.jobs.description import count_failed
 from app.jobs.job_kinds import AIKON, COLLECTION, DETECTION, KINDS, SIMILARITY
+from app.jobs.rows import can_be_retried
 from app.jobs.states import FINISHED
 from app.routes import submissions
 from app.routes.jobs import format_events
 from app.services import current_services
-from app.web.rendering import load_texts, pages, read_offset
+from app.web.rendering import format_amount, load_texts, pages, read_offset
 
 # Jobs on a page of the list.
 LISTED = 100
-# Longest URL that is kept in the form after an error. Each character may take 12 in an address of 4000.
+# Longest field that is kept in the form after an error. Each character may take 12 in an address of 4000.
 LONGEST_KEPT = 300
 
 
@@ -32,17 +35,32 @@ class JobRow:
         job: Row of the database.
         title: Label of the manifest, the documents or the data set.
         summary: Result so far in a few words, or "".
-        failed: Number of failed canvases or images.
+        failed: Number of failed canvases or images, or of parts to retry.
+        parts: Parts of a collection or a task, where the page shows them.
     """
 
     job: Job
     title: str
     summary: str
     failed: int
+    parts: Sequence[Job] = ()
+
+    @property
+    def state(self) -> str:
+        """The state of the job. A job with unfinished parts is running, although its own work is done."""
+        return self.job.state if all(part.finished for part in self.parts) else State.RUNNING
+
+    @property
+    def done(self) -> int:
+        return sum(part.finished is not None for part in self.parts) if self.parts else self.job.done
 
     @property
     def is_finished(self) -> bool:
-        return self.job.state in FINISHED
+        return self.state in FINISHED
+
+    @property
+    def can_retry(self) -> bool:
+        return self.job.finished is not None and (self.failed > 0 or self.job.state != State.DONE)
 
 
 @pages.get("/jobs")
@@ -88,9 +106,10 @@ def start_detection() -> ResponseReturnValue:
 
 
 def _keep_form() -> ResponseReturnValue:
-    """Lead back to the form with the URL that was sent, unless it is too long for an address."""
-    url = request.form.get("manifest_url", "")
-    return redirect(url_for("pages.list_jobs", manifest_url=url if 0 < len(url) <= LONGEST_KEPT else None))
+    """Lead back to the form with the fields that were sent, unless they are too long for an address."""
+    sent = {name: request.form.get(name, "") for name in ("manifest_url", "model", "tiles")}
+    kept: dict[str, Any] = {name: value for name, value in sent.items() if 0 < len(value) <= LONGEST_KEPT}
+    return redirect(url_for("pages.list_jobs", **kept))
 
 
 @pages.get("/jobs/events")
@@ -103,18 +122,17 @@ def follow_jobs() -> ResponseReturnValue:
     recent = partial(current_services.jobs.list_recent, g.client.id, limit=LISTED, kind=kind)
     newest = recent() if state else []
     jobs = {job.id: job for job in [*newest, *recent(state=state, offset=read_offset())]}
-    return format_events([*map(describe_progress, jobs.values())])
+    return format_events([describe_progress(build_row(job)) for job in jobs.values()])
 
 
-def describe_progress(job: Job) -> dict[str, Any]:
+def describe_progress(row: JobRow) -> dict[str, Any]:
     """Return what a page shows of the progress of a job."""
-    row = build_row(job)
-    names = load_texts()["states"]
+    job, names = row.job, load_texts()["states"]
     return {
         "job_id": job.id,
-        "state": job.state,
-        "state_name": names[job.state],
-        "done": job.done,
+        "state": row.state,
+        "state_name": names[row.state],
+        "done": row.done,
         "total": job.total,
         "summary": row.summary or job.error_message or "",
         "failed": row.failed,
@@ -122,8 +140,10 @@ def describe_progress(job: Job) -> dict[str, Any]:
     }
 
 
-def build_row(job: Job) -> JobRow:
-    return JobRow(job, name_job(job), _summarise(job), count_failed(job))
+def build_row(job: Job, parts: Sequence[Job] = ()) -> JobRow:
+    """Return the row of a job, and what its parts have done so far."""
+    failed = count_failed(job) + sum(map(can_be_retried, parts))
+    return JobRow(job, name_job(job), _summarise(job, parts), failed, parts)
 
 
 def name_job(job: Job) -> str:
@@ -137,13 +157,19 @@ def name_job(job: Job) -> str:
     return str(request.get("data") or request.get("dataset") or request.get("image_url") or texts["upload"])
 
 
-def _summarise(job: Job) -> str:
-    texts, coverage = load_texts()["jobs"], job.coverage or {}
-    if job.kind == DETECTION.name and coverage:
+def _summarise(job: Job, parts: Sequence[Job]) -> str:
+    texts, nouns, coverage = load_texts()["jobs"], load_texts()["site"]["nouns"], job.coverage or {}
+    text, failed = "", 0
+    if parts:
+        states = Counter(part.state for part in parts)
+        failed = states[State.FAILED]
+        text = str(texts["parts_done"]).format(done=states[State.DONE], total=len(parts))
+    elif job.kind == DETECTION.name and coverage:
         failed = len(coverage["failed"])
-        text = str(texts["pages_found"]).format(detected=coverage["detected"], empty=coverage["empty"])
-        return text + (str(texts["pages_failed"]).format(failed=failed) if failed else "")
-    if job.kind == SIMILARITY.name and coverage:
-        images = sum(document["usable"] for document in coverage["documents"])
-        return str(texts["images_compared"]).format(images=images, documents=len(coverage["documents"]))
-    return ""
+        pages_found = format_amount(coverage["detected"], nouns["page"])
+        text = str(texts["pages_found"]).format(detected=pages_found, empty=coverage["empty"])
+    elif job.kind == SIMILARITY.name and coverage:
+        images = format_amount(sum(document["usable"] for document in coverage["documents"]), nouns["image"])
+        documents = format_amount(len(coverage["documents"]), nouns["document"])
+        text = str(texts["images_compared"]).format(images=images, documents=documents)
+    return text + (str(texts["failed"]).format(failed=failed) if failed else "")

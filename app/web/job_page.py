@@ -1,18 +1,23 @@
-"""One job of any kind: its state and live progress, its deliveries, and the buttons that change it."""
+"""One job of any kind: its state and live progress, its parts, its deliveries, and the buttons that change it."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from flask import flash, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
-from app.jobs.description import describe_delivery, describe_part
+from app.jobs.description import describe_delivery
 from app.jobs.job_kinds import DETECTION, SEARCH, SIMILARITY, find_kind
 from app.routes import exports, jobs, results
 from app.services import current_services
 from app.web import detection_page, search_page, similarity_page
 from app.web.job_list import build_row, describe_progress
 from app.web.rendering import find_previous, pages
+
+# Events are about the parts that changed in the last seconds. A page asks for events every two seconds.
+CHANGED_SECONDS = 60
 
 
 @pages.get("/jobs/<job_id>")
@@ -25,25 +30,32 @@ def show_job(job_id: str) -> ResponseReturnValue:
         return similarity_page.show_comparison(job, describe_frame(job))
     if job.kind == SEARCH.name:
         return search_page.show_matches(job, describe_frame(job))
-    parts = current_services.jobs.list_parts(job) if find_kind(job.kind).has_parts else []
+    parts = _list_parts(job)
     files = results.list_files(job_id).get_json()["files"]
-    return render_template("job.html", **describe_frame(job), parts_of_job=[*map(describe_part, parts)], files=files)
+    return render_template("job.html", **describe_frame(job, parts), parts_of_job=[*map(build_row, parts)], files=files)
 
 
-def describe_frame(job: Job) -> dict[str, Any]:
+def _list_parts(job: Job) -> Sequence[Job]:
+    return current_services.jobs.list_parts(job) if find_kind(job.kind).has_parts else ()
+
+
+def describe_frame(job: Job, parts: Sequence[Job] = ()) -> dict[str, Any]:
     """Return what the page of every job shows."""
     deliveries = current_services.jobs.deliveries([job])[job.id]
     return {
         "job": job,
-        "row": build_row(job),
+        "row": build_row(job, parts),
         "deliveries": [describe_delivery(delivery) for delivery in deliveries],
     }
 
 
 @pages.get("/jobs/<job_id>/events")
 def follow_job(job_id: str) -> ResponseReturnValue:
-    """Return the progress of a job as an event."""
-    return jobs.format_events([describe_progress(jobs.find_job(job_id))])
+    """Return the progress of a job and of its parts as events."""
+    job = jobs.find_job(job_id)
+    parts = _list_parts(job)
+    changed = [build_row(part) for part in parts if part.updated > time.time() - CHANGED_SECONDS]
+    return jobs.format_events(map(describe_progress, [*changed, build_row(job, parts)]))
 
 
 @pages.post("/jobs/<job_id>/cancel")

@@ -8,7 +8,7 @@ from typing import Any
 from app.database.tables import Job
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus, parse_page
 from app.detection.corrections import Correction, apply_corrections, load_corrections
-from app.exports.annotation_files import parse_json
+from app.exports.annotation_files import parse_pages
 from app.services import current_services
 from app.storage import JobFolder
 
@@ -75,7 +75,7 @@ def _load_pages(folder: JobFolder, job: Job) -> list[AnnotatedPage | None]:
         One entry for each canvas; None for a canvas that has no outcome yet.
     """
     if job.finished and folder.annotations_json.exists():
-        return [*parse_json(folder.annotations_json.read_bytes())]
+        return [*parse_pages(folder.annotations_json.read_bytes())]
     outcomes = {number: _parse_fetched(record) for number, record in folder.pages.load().items() if not record["file"]}
     outcomes |= {number: parse_page(record) for number, record in folder.detections.load().items()}
     count = max([*outcomes, job.total if job.coverage or outcomes else 0], default=0)

@@ -3,17 +3,18 @@
 import hashlib
 import io
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, send_file, session, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import ExtractorError, NotFound, TooLarge, Unauthenticated
-from app.exports.archive import clean_name
+from app.exports.document import clean_name
 from app.jobs.description import format_moment
 from app.routes import answer_too_large
 from app.server.authentication import OPEN_PAGES, PAGES
@@ -45,9 +46,31 @@ def _format_moment(seconds: float) -> str:
 
 
 @pages.app_template_filter("when")
-def _format_when(seconds: float) -> str:
-    """Return a time in UTC for people."""
-    return format_moment(seconds, "minutes").replace("T", " ").replace("Z", " UTC")
+def _format_when(moment: float | str) -> str:
+    """Return a time in UTC for people, from seconds since the epoch or from RFC 3339."""
+    text = moment if isinstance(moment, str) else format_moment(moment, "minutes")
+    return text.replace("T", " ").replace("Z", " UTC")
+
+
+@pages.app_template_filter("duration")
+def _format_duration(seconds: float) -> str:
+    """Return a duration for people, such as ``1 h 30 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@pages.app_template_filter("amount")
+def format_amount(number: float, noun: Sequence[str]) -> str:
+    """Return a number with its noun, which is given in singular and plural."""
+    return f"{number:.15g} {noun[number != 1]}"
+
+
+@pages.app_template_test("web_address")
+def _is_web_address(text: str | None) -> bool:
+    """Return whether a link may lead to a text. The address of a page of an uploaded file is none."""
+    return bool(text) and str(text).lower().startswith(("http://", "https://"))
 
 
 @pages.context_processor
@@ -102,8 +125,24 @@ def _add_headers(response: Response) -> Response:
 
 @pages.errorhandler(Unauthenticated)
 def _ask_to_sign_in(_: Unauthenticated) -> ResponseReturnValue:
-    target = request.full_path.removesuffix("?") if request.method == "GET" else None
-    return redirect(url_for("open_pages.sign_in", next=target))
+    """Lead to the form that asks for a key, and then back to the page, or to the page that sent a form."""
+    target = request.full_path.removesuffix("?")
+    if request.method == "POST":
+        flash(load_texts()["sign_in"]["not_sent"], "error")
+        target = _find_sender()
+    return redirect(url_for("open_pages.sign_in", next=target if 0 < len(target) <= LONGEST_PATH else None))
+
+
+def _find_sender() -> str:
+    """Return the path of the page that sent the current request, or "".
+
+    The field ``back`` is in the body, which is not read before a person has signed in.
+    """
+    try:
+        page = urlsplit(request.referrer or "")
+    except ValueError:
+        return ""
+    return page._replace(scheme="", netloc="", path=page.path.removeprefix(request.script_root)).geturl()
 
 
 @pages.errorhandler(ExtractorError)
@@ -130,8 +169,8 @@ def send_as(response: Response, name: str) -> Response:
 
 
 def read_offset() -> int:
-    """Return the field ``offset`` of the query; 0 if it is not a number."""
-    text = request.args.get("offset", "0")
+    """Return the field ``offset`` of the query, or of a form that leads to another page; 0 if it is not a number."""
+    text = request.values.get("offset", "0")
     return int(text[:9]) if text.isascii() and text.isdigit() else 0
 
 

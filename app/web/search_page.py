@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
 from app.errors import RequestError
-from app.jobs import SearchRequest
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pairs import ComparisonResult
+from app.jobs.requests import SearchRequest
 from app.routes import search
 from app.services import current_services
 from app.similarity.backbones import DEFAULT_BACKBONE

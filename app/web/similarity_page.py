@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
-from flask import Response, render_template, request
+from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
@@ -13,6 +14,7 @@ from app.exports.pair_tables import format_groups
 from app.jobs.job_kinds import SIMILARITY
 from app.jobs.pair_pictures import NamedImage, find_verified, invert
 from app.jobs.pairs import ComparisonResult, Pair, find_pairs, list_pairs, name_pair
+from app.jobs.requests.similarity_request import Source
 from app.routes import image_groups, results
 from app.routes.jobs import find_job_of_kind
 from app.services import current_services
@@ -20,6 +22,7 @@ from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
 from app.similarity.verified_pairs import Region, Verdict, Verification
 from app.web.job_list import build_row
+from app.web.page_cells import list_cells
 from app.web.rendering import pages, read_offset, send_as
 
 SHOWN_PAIRS, SHOWN_GROUPS, SHOWN_MEMBERS = 30, 20, 60
@@ -73,7 +76,7 @@ def show_comparison(job: Job, frame: dict[str, Any]) -> str:
         step=SHOWN_PAIRS,
         offset=read_offset(),
         verdicts=[*Verdict],
-        chosen={"verdict": request.args.get("verdict", ""), "sort": request.args.get("sort", "")},
+        chosen={name: request.args.get(name, "") for name in ("verdict", "sort")} | {"least": _read_least()},
     )
 
 
@@ -83,7 +86,7 @@ def show_groups(job_id: str) -> ResponseReturnValue:
     job = _find_comparison(job_id)
     groups = image_groups.list_groups(job)
     if request.args.get("format") == "csv":
-        return Response(format_groups(groups), mimetype="text/csv")
+        return send_as(Response(format_groups(groups), mimetype="text/csv"), "groups.csv")
     offset = read_offset()
     return render_template(
         "groups.html",
@@ -123,6 +126,26 @@ def download_scores(job_id: str, pair: str) -> ResponseReturnValue:
     return send_as(response, f"{pair}.{request.args.get('format') or 'npy'}")
 
 
+@pages.get("/jobs/<job_id>/source")
+def show_source(job_id: str) -> ResponseReturnValue:
+    """Lead to the page that an image was cut from, if a detection job has it, else to the large image."""
+    job = _find_comparison(job_id)
+    image = read_image("", job)
+    source = job.request["documents"][image.doc_id]
+    try:
+        named = Source(**{name: source[name] for name in ("job_id", "manifest_url") if name in source})
+        detection = current_services.documents.find_detection(job.app_id, image.doc_id, named)
+    except RequestError:  # the document is no detection, or was removed
+        cells = []
+    else:
+        cells = list_cells(detection)
+    names = {image.name, image.name.rpartition("_")[0] or image.name}  # a page, or {page}_{x},{y},{w},{h}
+    for page in (cell.page for cell in cells if cell.page):
+        if names & {page.image_name, PurePosixPath(page.image_name).stem}:
+            return redirect(url_for("pages.show_page_of_job", job_id=detection.id, number=page.number))
+    return redirect(url_for("pages.show_image", job_id=job.id, document=image.doc_id, image=image.name, size="large"))
+
+
 def _find_comparison(job_id: str) -> Job:
     return find_job_of_kind(job_id, SIMILARITY, "pairs of images")
 
@@ -148,7 +171,7 @@ def _list_cards(job: Job, result: ComparisonResult, pair: Pair) -> tuple[list[Pa
     scored = list_scored(found.scores, verified.pairs if verified else ())
     verdict, sort = request.args.get("verdict", ""), request.args.get("sort", "")
     order = Order(sort) if sort in [*Order] else (Order.PROBABILITY if verified else Order.SCORE)
-    chosen = select(scored, order, None, Verdict(verdict) if verdict in [*Verdict] else None)
+    chosen = select(scored, order, _read_least(), Verdict(verdict) if verdict in [*Verdict] else None)
     offset = read_offset()
     transpositions = job.request["transpositions"]
     shown = chosen[offset : offset + SHOWN_PAIRS]
@@ -173,6 +196,11 @@ def _find_side(result: ComparisonResult, image: NamedImage, region: Region | Non
     if document is None or image.name not in document.names:
         raise NotFound(f"The job has no compared image {image.name[:80]!r}.")
     return _build_side(document, document.names.index(image.name), region)
+
+
+def _read_least() -> float | None:
+    """Return the least probability or score in the query; None if it has none."""
+    return request.args.get("least", None, float)
 
 
 def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterable[MatrixRow]:

@@ -1,19 +1,23 @@
 // Progress of unfinished jobs. The server ends each stream at once, and the browser connects again after two seconds.
 
 const list = document.querySelector("[data-events]");
+const title = document.title;
 let [refreshed, shown, source] = [performance.now(), -1, null];
+// The pages as the server has sent them, without the changes of threshold.js.
+let known = document.getElementById("pages-of-job")?.cloneNode(true);
 const seen = new Map(); // job ID → the first count of its stage, and when it was seen
 
 function show(job) {
-  const place = list.dataset.job === job.job_id ? list : list.querySelector(`[data-job="${job.job_id}"]`);
+  const place = document.querySelector(`[data-job="${job.job_id}"]`);
   if (!place) return;
   const fill = (name, text) => place.querySelectorAll(`[data-live="${name}"]`).forEach((each) => (each.textContent = text));
   const state = place.querySelector(".state");
   const hasChanged = !state.classList.contains(job.state);
+  const count = `${job.done} / ${job.total || "?"}`;
   state.className = `state ${job.state}`;
   fill("state", job.state_name);
   fill("summary", job.summary);
-  fill("count", `${job.done} / ${job.total || "?"}`);
+  fill("count", count);
   fill("rate", describeRate(job));
   const bar = place.querySelector("progress");
   if (bar) {
@@ -23,23 +27,43 @@ function show(job) {
   if (place !== list) {
     // No reload: it would empty the form of this page.
     if (job.finished) place.querySelector(".progress")?.remove();
-    if (!list.querySelector("progress")) source.close();
-  } else if (hasChanged && job.finished) location.reload(); // the page now has the result and other buttons
+    if (!document.querySelector("progress")) source.close();
+    return;
+  }
+  document.title = job.finished ? title : `${count} · ${title}`;
+  if (hasChanged && job.finished) location.reload(); // the page now has the result and other buttons
   else if (job.done !== shown) refresh(job.done);
 }
 
-// Replace the pages of an unfinished job by those of the server, at most every four seconds, and not while an element in them has the focus.
+// Show the pages of an unfinished job as the server has them now, at most every four seconds.
 async function refresh(done) {
-  const hasFocus = () => document.getElementById("pages-of-job")?.contains(document.activeElement);
-  if (performance.now() < refreshed + 4000 || hasFocus()) return;
+  const place = document.getElementById("pages-of-job");
+  if (!place || performance.now() < refreshed + 4000) return;
   [refreshed, shown] = [performance.now(), done];
-  const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
-  const replacement = fresh.getElementById("pages-of-job");
-  if (!replacement || hasFocus()) return;
-  const slider = document.querySelector("#pages-of-job .threshold");
-  if (slider) replacement.querySelector(".threshold")?.replaceWith(slider); // it keeps its value
-  document.getElementById("pages-of-job")?.replaceWith(replacement);
+  const answer = await (await fetch(location.href)).text();
+  const fresh = new DOMParser().parseFromString(answer, "text/html").getElementById("pages-of-job");
+  if (!fresh) return;
+  update(place, known, fresh);
+  known = fresh;
   document.dispatchEvent(new Event("refreshed"));
+}
+
+// Replace only the items that have changed. The others keep their images, and the slider its value and focus.
+function update(place, before, after) {
+  const [items, old, fresh] = [place, before, after].map((each) => [...each.children]);
+  for (let i = 0; i < Math.max(old.length, fresh.length); i++) {
+    if (!old[i]) place.append(fresh[i].cloneNode(true));
+    else if (!fresh[i]) items[i].remove();
+    else if (old[i].isEqualNode(fresh[i])) continue;
+    else if ([old[i], fresh[i]].every((each) => each.matches("ol"))) update(items[i], old[i], fresh[i]);
+    else if (![old[i], fresh[i]].every((each) => each.matches(".threshold"))) replace(items[i], fresh[i].cloneNode(true));
+  }
+}
+
+function replace(item, fresh) {
+  const focus = [...item.querySelectorAll("a")].indexOf(document.activeElement);
+  item.replaceWith(fresh);
+  if (focus >= 0) fresh.querySelectorAll("a")[focus]?.focus({ preventScroll: true });
 }
 
 function describeRate(job) {
@@ -57,7 +81,13 @@ function follow() {
   source = new EventSource(list.dataset.events);
   source.addEventListener("job", (event) => show(JSON.parse(event.data)));
   // The browser does not connect again after another answer than 200, such as that of a proxy during a restart.
-  source.addEventListener("error", () => source.readyState === EventSource.CLOSED && setTimeout(follow, 10_000));
+  source.addEventListener("error", () => source.readyState === EventSource.CLOSED && recover());
+}
+
+async function recover() {
+  setTimeout(follow, 10_000);
+  const answer = await fetch(list.dataset.events, { redirect: "manual" }).catch(() => null);
+  if (answer?.type === "opaqueredirect") location.reload(); // the session has ended: show the sign-in page
 }
 
 if (list && list.dataset.finished === "0") {

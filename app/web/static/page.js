@@ -1,6 +1,7 @@
 // Keys lead to other pages. The buttons zoom into the cached image, or into the full-size image of the library.
 
 addEventListener("keydown", (event) => {
+  if (event.defaultPrevented) return; // the zoomed page has moved
   const isTyping = event.target.closest("input, select, textarea") && event.target.type !== "range";
   if (document.body.classList.contains("editing")) return; // editor.js has its own keys
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;

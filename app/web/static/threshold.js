@@ -1,5 +1,7 @@
 // The slider hides detections below a confidence. It changes the page only, not the result.
 
+const remember = (slider) => `threshold ${slider.closest(".threshold").dataset.remember}`;
+
 function apply() {
   const least = Number(document.querySelector("#threshold").value);
   document.querySelector('output[for="threshold"]').value = least.toFixed(2);
@@ -14,14 +16,21 @@ function apply() {
     const left = page.querySelectorAll("rect:not(.off)").length;
     count.textContent = left === boxes ? count.dataset.text : `${left} / ${boxes}`;
   }
+  const isEmpty = document.querySelector("[data-confidence]") && !document.querySelector("[data-confidence]:not(.off)");
+  const note = document.querySelector("#all-hidden");
+  note.textContent = isEmpty ? note.dataset.text : "";
 }
 
 // Also after the pages of an unfinished job were replaced, see live.js.
 function start() {
   const slider = document.querySelector("#threshold");
   if (!slider) return;
+  if (!slider.oninput) slider.value = sessionStorage.getItem(remember(slider)) ?? slider.value;
   slider.closest(".threshold").hidden = false;
-  slider.oninput = apply;
+  slider.oninput = () => {
+    sessionStorage.setItem(remember(slider), slider.value);
+    apply();
+  };
   apply();
 }
 

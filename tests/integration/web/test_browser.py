@@ -1,5 +1,6 @@
 """The pages in a real browser, Debian's Chromium: scripts, keys, policy and accessibility."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,48 @@ def test_the_slider_hides_boxes_below_the_threshold(page: Any, detected: str) ->
     assert "1 / 2" in first.inner_text()
 
 
+def test_the_slider_keeps_its_value_on_the_pages_of_a_job(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}")
+    page.locator("#threshold").fill("0.6")
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    assert page.locator("#threshold").input_value() == "0.6"
+    assert page.locator("ol.found > li:visible").count() == 1
+    assert page.locator("#all-hidden").inner_text() == ""
+    page.locator("#threshold").fill("1")
+    assert page.locator("#all-hidden").inner_text() == "All detections are hidden: choose a lower confidence."
+
+
+def test_arrows_in_the_zoomed_page_do_not_leave_it(page: Any, detected: str) -> None:
+    page.goto(f"/ui/jobs/{detected}/pages/1")
+    page.click("#zoom-in")
+    page.wait_for_selector("#picture.zoomed canvas")
+    page.evaluate("window.clicks = 0; addEventListener('click', () => (window.clicks += 1)); null")
+    page.locator(".openseadragon-canvas").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.clicks") == 0
+    page.locator(".openseadragon-canvas").first.blur()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/pages/2")
+
+
+def test_cells_of_the_strip_differ_in_forced_colours(page: Any, detected: str) -> None:
+    page.emulate_media(forced_colors="active")
+    page.goto(f"/ui/jobs/{detected}")
+    read = "all => all.map(each => getComputedStyle(each).background)"
+    assert len({*page.locator("ol.strip a").evaluate_all(read)}) == 3  # detected, empty, failed
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_long_strip_scrolls_and_waiting_cells_are_visible(
+    page: Any, waiting: str, services: Services, scheme: str
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    change_job(services.database, waiting, total=5000, coverage={"detected": 0, "empty": 0, "failed": []})
+    page.goto(f"/ui/jobs/{waiting}")
+    assert page.locator("ol.strip").bounding_box()["height"] <= 240
+    assert page.locator("ol.strip a").first.evaluate("each => getComputedStyle(each).borderTopWidth") == "1px"
+
+
 def test_keys_lead_to_other_pages_and_zoom(page: Any, detected: str) -> None:
     page.goto(f"/ui/jobs/{detected}/pages/1")
     page.keyboard.press("n")
@@ -63,20 +106,82 @@ def test_progress_is_shown_without_a_reload(page: Any, waiting: str, services: S
     change_job(services.database, waiting, done=2, coverage={"detected": 1, "empty": 0, "failed": []})
     page.clock.fast_forward(4000)  # the pages are replaced at most every four seconds
     page.wait_for_selector("ol.strip li.detected")
-    page.locator("#threshold").fill("0.95")
+    page.locator("#threshold").fill("0.95")  # it keeps the focus
     assert page.locator("ol.pages rect:visible").count() == 0
-    page.locator("#threshold").blur()
+    page.evaluate("document.querySelector('ol.pages > li').isKept = true")
     services.storage.job(waiting).pages.save({2: {"number": 2, "file": "1.image"}})
     save_annotated(
         services.storage.job(waiting).detections,
-        [AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))],
+        [AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (replace(WOODCUT, confidence=0.1),))],
     )
     change_job(services.database, waiting, done=3, coverage={"detected": 2, "empty": 0, "failed": []})
     page.clock.fast_forward(4000)
     page.wait_for_selector("ol.strip li.detected:nth-child(2)")
-    assert page.locator("#threshold").input_value() == "0.95"
+    assert page.locator("#threshold:focus").input_value() == "0.95"
     assert page.locator("ol.pages rect").count() == 2
     assert page.locator("ol.pages rect:visible").count() == 0
+    assert page.evaluate("document.querySelector('ol.pages > li').isKept")
+    assert page.title().startswith("3 / 4 · ")
+
+
+def test_an_updated_page_keeps_its_focus(page: Any, waiting: str, services: Services) -> None:
+    page.clock.install()
+    change_job(services.database, waiting, state="running", total=2, coverage={"detected": 0, "empty": 0, "failed": []})
+    page.goto(f"/ui/jobs/{waiting}")
+    page.locator("ol.pages a").nth(1).focus()
+    write_atomic(services.storage.images(SOURCE) / "1.image", make_image(size=(500, 400)))
+    services.storage.job(waiting).pages.save({2: {"number": 2, "file": "1.image"}})
+    record = AnnotatedPage(2, "", "b.jpg", 500, 400, PageStatus.DETECTED, (WOODCUT,))
+    save_annotated(services.storage.job(waiting).detections, [record])
+    page.clock.fast_forward(4000)
+    change_job(services.database, waiting, done=1)
+    page.wait_for_selector("ol.pages li.detected a:focus")
+
+
+def test_progress_of_a_comparison_fetches_no_page(
+    page: Any, client: FlaskClient, headers: dict[str, str], services: Services
+) -> None:
+    documents = {"a": "https://app.example/list"}
+    job_id = client.post("/run_similarity", headers=headers, json={"documents": documents}).json["job_id"]
+    fetched: list[str] = []
+    page.on("request", lambda request: request.resource_type == "fetch" and fetched.append(request.url))
+    page.clock.install()
+    page.goto(f"/ui/jobs/{job_id}")
+    page.clock.fast_forward(4000)
+    change_job(services.database, job_id, state="running", total=4, done=1)
+    page.wait_for_selector("[data-live=count]:text-is('1 / 4')")
+    change_job(services.database, job_id, done=2)
+    page.wait_for_selector("[data-live=count]:text-is('2 / 4')")
+    assert fetched == []
+
+
+def test_progress_after_the_session_leads_to_the_sign_in_form(page: Any, waiting: str) -> None:
+    def end_session(route: Any) -> None:
+        page.context.clear_cookies()
+        route.fulfill(status=204)
+
+    page.route("**/events", end_session, times=1)
+    page.goto(f"/ui/jobs/{waiting}")
+    page.wait_for_selector("#key")
+    assert page.url.endswith(f"next=/ui/jobs/{waiting}")
+
+
+def test_a_form_that_is_sent_cannot_be_sent_again(page: Any, services: Services) -> None:
+    page.goto("/ui/jobs")
+    page.fill("#manifest", SOURCE)
+    click = "all => { all[0].click(); return all.every((button) => button.disabled); }"
+    assert page.locator("form.start button").evaluate_all(click)
+    page.wait_for_url("**/ui/jobs/*")
+    assert len(services.jobs.list_recent(1)) == 1
+
+
+def test_buttons_can_be_pressed_when_a_page_is_shown_again(page: Any, waiting: str) -> None:
+    page.route("**/cancel", lambda route: route.fulfill(status=204))
+    page.goto(f"/ui/jobs/{waiting}")
+    page.click("header.job button")
+    page.wait_for_selector("header.job button:disabled")
+    page.evaluate("dispatchEvent(new Event('pageshow'))")
+    page.wait_for_selector("header.job button:enabled")
 
 
 def test_the_form_keeps_its_fields_when_a_job_ends(

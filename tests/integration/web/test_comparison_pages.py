@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
@@ -11,11 +12,15 @@ from PIL import Image
 
 from app.database.tables import Document
 from app.services import Services
+from app.similarity.transpositions import Transposition
 from app.storage import write_atomic
 from app.web import similarity_page
+from app.web.rendering import load_texts
 from tests.integration.web.conftest import Browser
 from tests.support.archives import make_image
 from tests.support.comparison_results import SAME, save_result, save_verified
+from tests.support.exported_results import PAGES
+from tests.support.exported_results import save_result as save_pages
 from tests.support.rows import change_job
 
 PAIR = "document1=a&image1=x&document2=b&image2=1"
@@ -31,6 +36,40 @@ def test_pairs_are_sorted_by_probability_and_filtered_by_verdict(browser: Browse
     assert "No pair matches this choice." in page
     page = browser.get(f"/ui/jobs/{compared}?pair=a-b&sort=score").text
     assert "similarity 0.900" in page
+
+
+def test_the_choice_of_pairs_is_kept_in_links(browser: Browser, compared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity_page, "SHOWN_PAIRS", 1)
+    query = "sort=score&amp;least=0.3"
+    page = browser.get(f"/ui/jobs/{compared}?pair=a-b&sort=score&least=0.3").text
+    assert f'href="/ui/jobs/{compared}?pair=b-b&amp;{query}"' in page
+    assert f'href="/ui/jobs/{compared}?offset=1&amp;sort=score&amp;least=0.3&amp;pair=a-b#pairs" rel="next"' in page
+    monkeypatch.setattr(similarity_page, "MOST_IN_MATRIX", 1)
+    page = browser.get(f"/ui/jobs/{compared}?one=a&other=b&verdict=same").text
+    assert '<input type="hidden" name="verdict" value="same">' in page
+
+
+@pytest.mark.parametrize(("least", "count"), [("0.95", 1), ("0.97", 0), ("", 2), ("x", 2)])
+def test_pairs_below_a_probability_are_left_out(
+    browser: Browser, services: Services, compared: str, least: str, count: int
+) -> None:
+    save_verified(services.storage, compared, {"b": ["1", "2"], "a": ["x", "y"]}, {("a", 0, "b", 1): SAME})
+    page = browser.get(f"/ui/jobs/{compared}?pair=a-b&least={least}").text
+    assert page.count('class="pair"') == count
+    assert ("No pair matches this choice." in page) == (count == 0)
+
+
+def test_a_transposition_is_described_in_words(browser: Browser, compared: str) -> None:
+    page = browser.get(f"/ui/jobs/{compared}?pair=a-b").text
+    assert ("similarity 0.900, mirrored" in page, "hflip" in page) == (True, False)
+    assert {*load_texts()["similarity"]["transpositions"]} == {*Transposition} - {"none"}
+
+
+def test_a_finished_comparison_without_scores_promises_none(
+    browser: Browser, services: Services, compared: str
+) -> None:
+    services.storage.job(compared).remove()
+    assert "There are no scores of these documents.<" in browser.get(f"/ui/jobs/{compared}").text
 
 
 def test_a_pair_is_shown_with_its_regions_and_laid_over_each_other(browser: Browser, compared: str) -> None:
@@ -51,7 +90,9 @@ def test_a_pair_that_does_not_exist_is_explained(browser: Browser, compared: str
 def test_groups_are_contact_sheets_and_a_table(browser: Browser, compared: str) -> None:
     page = browser.get(f"/ui/jobs/{compared}/groups").text
     assert "Group 1: 2 images of 2 documents" in page
-    assert browser.get(f"/ui/jobs/{compared}/groups?format=csv").mimetype == "text/csv"
+    answer = browser.get(f"/ui/jobs/{compared}/groups?format=csv")
+    assert answer.mimetype == "text/csv"
+    assert answer.headers["Content-Disposition"] == "attachment; filename=groups.csv"
 
 
 @pytest.mark.parametrize("query", ["format=iiif", "limit=1", "offset=0"])
@@ -123,6 +164,35 @@ def test_a_comparison_without_a_result_shows_its_progress(
     assert (answer.status_code, "no groups yet" in answer.text) == (400, True)
 
 
+def test_an_image_leads_to_the_page_of_the_book(
+    browser: Browser, services: Services, compared: str, detected: str
+) -> None:
+    source = f"/ui/jobs/{compared}/source?document=a&image=x"
+    assert (
+        f'href="{source.replace("&", "&amp;")}">Large image</a>' in browser.get(f"/ui/jobs/{compared}/pair?{PAIR}").text
+    )
+    large = f"/ui/jobs/{compared}/image.jpg?document=a&image=x&size=large"
+    assert browser.get(source).location == large
+    request = services.jobs.find(compared).request
+    documents = request["documents"] | {"a": {"job_id": detected}}
+    change_job(services.database, compared, request=request | {"documents": documents})
+    assert ">Show its page</a>" in browser.get(f"/ui/jobs/{compared}/pair?{PAIR}").text
+    assert browser.get(source).location == large
+    pages = [replace(PAGES[1], number=1, image_name="other.jpg"), replace(PAGES[0], number=2, image_name="x.png")]
+    save_pages(services.storage.job(detected), pages)
+    assert browser.get(source).location == f"/ui/jobs/{detected}/pages/2"
+    save_verified(services.storage, compared, {"b": ["1", "2"], "a": ["x_1,2,3,4", "y"]}, {})
+    assert browser.get(f"{source}_1,2,3,4").location == f"/ui/jobs/{detected}/pages/2"
+
+
+def test_the_address_of_an_uploaded_page_is_no_link(browser: Browser, services: Services, compared: str) -> None:
+    path = services.storage.job(compared).document(2, ".compared")
+    path.write_text(path.read_text().replace("https://library.example/a/x", "scan.pdf#page=3"))
+    page = browser.get(f"/ui/jobs/{compared}/pair?{PAIR}").text
+    assert "scan.pdf" not in page
+    assert 'href="https://library.example/b/1" rel="noreferrer">Image at the library</a>' in page
+
+
 def test_matches_are_shown_with_their_regions(
     browser: Browser, client: FlaskClient, headers: dict[str, str], services: Services, compared: str
 ) -> None:
@@ -138,8 +208,10 @@ def test_matches_are_shown_with_their_regions(
     change_job(services.database, job_id, state="done")
     page = browser.get(f"/ui/jobs/{job_id}").text
     assert f'src="/ui/jobs/{compared}/image.jpg?document=a&amp;image=x"' in page
+    assert f'href="/ui/jobs/{compared}/source?document=a&amp;image=x"' in page
     assert '<rect x="2" y="1" width="20" height="12"/>' in page
     assert ("same block" in page, "probability 0.96" in page) == (True, True)
+    assert "Searched: 2 images of 1 document." in page
 
 
 def test_a_search_without_documents_is_explained_on_the_form(browser: Browser) -> None:

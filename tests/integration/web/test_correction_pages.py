@@ -70,7 +70,11 @@ def test_strip_tabs_and_downloads_know_corrected_pages(browser: Browser, detecte
 def test_a_page_goes_back_to_its_detections(browser: Browser, detected: str) -> None:
     correct(browser, detected, 1, "[]")
     page = f"/ui/jobs/{detected}/pages/1"
-    assert "No illustration was found on this page." in browser.get(page).text
+    shown = browser.get(page).text
+    assert "No illustration was found on this page." in shown
+    assert re.search(
+        r"<details><summary>Remove this correction</summary>[^<]* <button>Remove</button></details>", shown
+    )
     browser.post(f"{page}/detections", page, back=page)
     assert "Page 1 has its detections again." in browser.get(page).text
     assert 'width="300"' in browser.get(page).text

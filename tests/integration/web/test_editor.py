@@ -175,8 +175,7 @@ def test_changes_survive_the_end_of_the_session(editor: Any, headers: dict[str, 
     editor.click("form.editor button.main")
     editor.fill("#key", headers["X-API-Key"])
     editor.click("button.main")
-    editor.wait_for_url("**/ui/jobs")
-    editor.goto(f"/ui/jobs/{detected}/pages/1")
+    editor.wait_for_url(f"**/ui/jobs/{detected}/pages/1")
     editor.wait_for_selector("body.editing")
     assert read_boxes(editor)[0] == [101, 200, 300, 400]
     editor.click("form.editor button.main")

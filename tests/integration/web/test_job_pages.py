@@ -28,6 +28,7 @@ from tests.support.exported_results import (
     build_canvas,
     save_result,
 )
+from tests.support.library import Library, Scan
 from tests.support.rows import change_job
 
 PATHS = (
@@ -270,38 +271,22 @@ def test_a_file_that_is_too_large_is_a_page_with_a_sentence(app: Flask, browser:
     assert "This did not work" in answer.text
 
 
-def test_documents_are_compared_by_a_form(browser: Browser, detected: str, services: Services) -> None:
-    assert f'name="job" value="{detected}"' in browser.get("/ui/compare").text
-    answer = browser.post("/ui/compare", "/ui/compare", job=[detected, detected], transpositions="hflip")
-    job = services.jobs.list_recent(1)[0]
-    assert answer.location == f"/ui/jobs/{job.id}"
-    assert job.request["documents"] == {"ms_b": {"job_id": detected}, "ms_b_2": {"job_id": detected}}
-    assert job.request["transpositions"] == ["none", "hflip"]
+def test_an_estimate_keeps_the_fields_of_the_form(browser: Browser, library: Library) -> None:
+    url = library.offer_manifest([Scan()])
+    fields = {"manifest_url": url, "model": "illustrations.pt", "tiles": "auto", "estimate": "true"}
+    page = browser.get(browser.post("/ui/jobs", **fields).location).text
+    assert f'value="{url}"' in page
+    assert "<option selected>illustrations.pt</option>" in page
+    assert 'value="auto" checked' in page
 
 
-def test_a_comparison_without_documents_is_explained(browser: Browser, detected: str) -> None:
-    browser.post("/ui/compare", "/ui/compare", back="/ui/compare")
-    assert "Choose at least one document." in browser.get("/ui/compare").text
-
-
-def test_more_documents_than_the_form_lists_are_refused(browser: Browser, detected: str, services: Services) -> None:
-    browser.post("/ui/compare", "/ui/compare", job=[detected] * 101, back="/ui/compare")
-    assert "Choose at most 100 documents." in browser.get("/ui/compare").text
-    assert [job.id for job in services.jobs.list_recent(1)] == [detected]
+def test_an_error_keeps_the_fields_of_the_form(browser: Browser) -> None:
+    answer = browser.post("/ui/jobs", manifest_url="ftp://x", model="illustrations.pt", tiles="auto")
+    page = browser.get(answer.location).text
+    assert 'class="message error"' in page
+    assert "<option selected>illustrations.pt</option>" in page
+    assert 'value="auto" checked' in page
 
 
 def test_a_long_address_is_not_sent_back_in_a_redirect(browser: Browser) -> None:
     assert browser.post("/ui/jobs", manifest_url="é" * 100_000).location == "/ui/jobs"
-
-
-@pytest.mark.parametrize(("task", "kind"), [("regions", "iiif"), ("similarity", "url_list")])
-def test_a_task_of_a_front_is_shown_with_its_jobs(
-    browser: Browser, client: FlaskClient, headers: dict[str, str], task: str, kind: str
-) -> None:
-    documents = [{"type": kind, "src": SOURCE, "uid": uid} for uid in ("wit1", "wit2")]
-    started = client.post(f"/{task}/start", headers=headers, json={"documents": documents})
-    job_id = started.json["tracking_id"].replace("-", "")
-    assert f'href="/ui/jobs/{job_id}">wit1 · wit2</a>' in browser.get("/ui/jobs?kind=aikon").text
-    page = browser.get(f"/ui/jobs/{job_id}").text
-    parts = page[page.index("Jobs of this collection or task") :]
-    assert parts.count('href="/ui/jobs/') == (2 if task == "regions" else 1)

@@ -81,6 +81,31 @@ def test_a_forged_cookie_does_not_sign_in(stranger: Browser) -> None:
     assert stranger.get("/ui/jobs").status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("sender", "target"),
+    [
+        ("http://localhost/ui/jobs/a?status=failed", "/ui/jobs/a?status=failed"),
+        ("https://evil.example/x", "/ui/jobs"),
+        ("http://[", "/ui/jobs"),
+        ("", "/ui/jobs"),
+    ],
+)
+def test_a_form_after_the_session_leads_back_with_a_reason(
+    stranger: Browser, headers: dict[str, str], sender: str, target: str
+) -> None:
+    answer = stranger.client.post("/ui/jobs", headers={"Referer": sender}, data={"manifest_url": "x"})
+    form = stranger.get(answer.location).text
+    assert "Your session had ended, so the form was not sent." in form
+    named = re.search('name="next" value="([^"]*)"', form)
+    assert named
+    assert stranger.sign_in(headers["X-API-Key"], named[1]).location == target
+
+
+def test_the_body_of_a_form_after_the_session_is_not_read(stranger: Browser) -> None:
+    stranger.client.application.config["MAX_CONTENT_LENGTH"] = 100
+    assert stranger.client.post("/ui/jobs", data={"filler": "x" * 200}).status_code == 302
+
+
 @pytest.mark.parametrize("token", ["", "wrong", "é"])
 def test_a_form_without_the_token_of_the_session_is_refused(browser: Browser, waiting: str, token: str) -> None:
     answer = browser.client.post(f"/ui/jobs/{waiting}/cancel", data={"csrf": token}, follow_redirects=True)
