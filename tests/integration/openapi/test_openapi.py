@@ -154,7 +154,7 @@ def test_every_response_is_documented(
     kinds = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
     statuses: set[int] = set()
     # A new default is first tried in a process of its own.
-    most = 4 if path == "/models/{name}/default" else 25
+    most = 2 if path == "/models/{name}/default" else 25
 
     @examples(
         max_examples=1500 if NIGHTLY else most,

@@ -120,7 +120,7 @@ def test_weights_that_are_calibrated_again_stay_the_same(
     assert folder.weights.read_bytes() == calibrated
 
 
-@pytest.mark.parametrize("class_name", ["illustration", "Illustration", "figure"])
+@pytest.mark.parametrize("class_name", ["illustration", "figure"])
 def test_weights_are_averaged_with_start_weights_of_the_same_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_name: str
 ) -> None:
