@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.detection.annotations import AnnotatedPage, BoxRecord, PageStatus
-from app.storage import JobFolder, lock_folder
+from app.storage import JobFolder
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,15 @@ class Correction:
 
 def save_correction(folder: JobFolder, number: int, correction: Correction) -> None:
     """Write the correction of a page into the folder of its job. It replaces an earlier one."""
-    _save(folder, number, asdict(correction))
+    folder.corrections.save({number: asdict(correction)})
 
 
 def remove_correction(folder: JobFolder, number: int) -> bool:
     """Remove the correction of a page; return whether there was one."""
     if folder.corrections.find(number) is None:
         return False
-    _save(folder, number, None)
+    folder.corrections.save({number: None})
     return True
-
-
-def _save(folder: JobFolder, number: int, record: Mapping[str, Any] | None) -> None:
-    """Save a record; a page that is corrected often does not make the file long."""
-    with lock_folder(folder.path):
-        folder.corrections.save({number: record})
-        folder.corrections.compact()
 
 
 def load_corrections(folder: JobFolder) -> dict[int, Correction]:

@@ -143,7 +143,7 @@ def parse_canvas(number: int, entry: Any, services: Services, document: str = ""
     images: dict[str, CanvasImage] = {}
     size = _read_size(canvas)
     for resource, place in resources:
-        if image := _parse_image(resource, services, document, size):
+        if image := _parse_image(resource, services, document):
             images.setdefault(image.service.id if image.service else image.url, replace(image, place=place))
     reason = "" if images else _explain(canvas, [resource for resource, _ in resources])
     label = read_texts(canvas.get("label"))
@@ -202,7 +202,7 @@ def _unfold(resource: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     return [part_of | each for part in parts for each in _unfold(part, depth + 1)] or [resource]
 
 
-def _parse_image(resource: dict[str, Any], services: Services, document: str, canvas: Size) -> CanvasImage | None:
+def _parse_image(resource: dict[str, Any], services: Services, document: str) -> CanvasImage | None:
     url, content = read_address(resource, document), _find_content(resource)
     address, _, fragment = url.partition("#")
     if is_cut := "xywh=" in fragment:
@@ -216,21 +216,18 @@ def _parse_image(resource: dict[str, Any], services: Services, document: str, ca
         # The size in the manifest may be wrong. Without an info.json, the fetched image is measured instead.
         return CanvasImage(url, None, None, derived, is_part=is_part)
     size, stated = _read_size(block), _read_size(resource)
-    if not all(size) and (not asks_for_less(url) or (service and _is_full_size(stated, url, canvas))):
+    # The size next to the URL of a reduced image may be that of the reduced image.
+    if not all(size) and (not asks_for_less(url) or (service and _states_more(stated, url))):
         size = stated
     if service and _is_service(resource):
         url = ""  # it is not the URL of an image
     return CanvasImage(url, *size, service, is_part=is_part)
 
 
-def _is_full_size(stated: Size, url: str, canvas: Size) -> bool:
-    """Return whether the size next to the URL of a reduced image is that of the full-size image."""
+def _states_more(stated: Size, url: str) -> bool:
+    """Return whether the size next to the URL of a reduced image is larger than that image."""
     width, height = stated
-    if not (width and height):
-        return False
-    # A requested size is also the stated one of a reduced image. Its canvas is usually larger.
-    requests_it = f"/full/{width},{height}/0/" in url and stated == canvas
-    return requests_it or contradicts_size(url, width, height)
+    return bool(width and height and contradicts_size(url, width, height))
 
 
 def _selects_part(selector: dict[str, Any]) -> bool:

@@ -225,7 +225,7 @@ class Fetcher:
             if len(target) > LONGEST_URL:
                 raise FetchError(f"{target[:100]}… is too long: a URL may have at most {LONGEST_URL} characters.")
             with self._limits.slot(read_host(target), request.longest, end - time.monotonic()):
-                limit = min(self.policy.deadline, end - time.monotonic())
+                limit = min(self.policy.deadline, max(0.1, end - time.monotonic()))
                 answer = self._attempt(target, body, accept, accepted, limit)
             if not isinstance(answer, str):
                 return Response(request, target, *answer)

@@ -25,7 +25,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 import redis
@@ -179,30 +178,6 @@ def _name(host: str, what: str) -> str:
     return f"extractor:host:{host}:{what}"
 
 
-@dataclass(frozen=True)
-class _WaitLimit:
-    """The time at which a request no longer waits for a slot."""
-
-    host: str
-    end: float
-
-    def acquire(self, semaphore: threading.Semaphore, held: ExitStack) -> None:
-        """Acquire a semaphore, which the stack releases."""
-        left = self.end - time.monotonic()
-        if left < 0 or not semaphore.acquire(timeout=None if left == math.inf else left):
-            raise self._explain()
-        held.callback(semaphore.release)
-
-    def check(self, wait: float) -> float:
-        """Return a wait in seconds if it ends in time."""
-        if wait and time.monotonic() + wait > self.end:
-            raise self._explain()
-        return wait
-
-    def _explain(self) -> FetchError:
-        return FetchError(f"{self.host} is busy: its request limits allow no further request now. Try again later.")
-
-
 class HostLimits:
     """Limits the requests to each host. All threads of a worker share one instance.
 
@@ -228,21 +203,26 @@ class HostLimits:
         Args:
             host: Host name, with the port if the URL has one.
             longest: Longer side of the requested image, in pixels; None for the full size, 0 for no image.
-            seconds: Longest wait.
+            seconds: Longest wait for the limits of the host.
 
         Raises:
             FetchError: The wait would be longer.
         """
-        rule, token = self.rules.find(host), uuid.uuid4().hex
-        semaphore, limit = self._semaphore(host, rule.connections), _WaitLimit(host, time.monotonic() + seconds)
-        large = rule.is_large(longest)
-        with ExitStack() as held:
-            if large:
-                # Large images are requested one at a time. The others wait outside the semaphore of the host: small
-                # requests continue.
-                limit.acquire(self._semaphore(f"{host} large", 1), held)
-            max_wait = rule.interval_seconds if large else math.inf
-            self._wait(semaphore, max_wait, lambda: self._limiter.acquire(host, token, rule, large), limit)
+        rule, token, end = self.rules.find(host), uuid.uuid4().hex, time.monotonic() + seconds
+        semaphore, is_large = self._semaphore(host, rule.connections), rule.is_large(longest)
+
+        def acquire() -> float:
+            wait = self._limiter.acquire(host, token, rule, is_large)
+            if wait and time.monotonic() + wait > end:
+                raise FetchError(f"{host} is busy: its request limits allow no request now. Try again later.")
+            return wait
+
+        if is_large:
+            # Large images are requested one at a time. The others wait outside the semaphore: small requests continue.
+            with self._semaphore(f"{host} large", 1):
+                self._wait(semaphore, rule.interval_seconds, acquire)
+        else:
+            self._wait(semaphore, math.inf, acquire)
         try:
             yield
         finally:
@@ -253,14 +233,12 @@ class HostLimits:
         """Grant no slot of a host for some seconds."""
         self._limiter.pause(host, seconds)
 
-    def _wait(
-        self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float], limit: "_WaitLimit"
-    ) -> None:
+    def _wait(self, semaphore: threading.Semaphore, max_wait: float, acquire: Callable[[], float]) -> None:
         """Acquire the semaphore and a slot. The semaphore is released during waits longer than ``max_wait``."""
         while True:
             with ExitStack() as held:
-                limit.acquire(semaphore, held)
-                while 0 < (wait := limit.check(acquire())) <= max_wait:
+                held.enter_context(semaphore)
+                while 0 < (wait := acquire()) <= max_wait:
                     self._sleep(wait)
                 if wait == 0:
                     held.pop_all()

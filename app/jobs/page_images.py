@@ -78,7 +78,7 @@ def load_crop(storage: Storage, job_id: str, origin: str, number: str, box: Box,
 
 
 def has_image(storage: Storage, job_id: str, origin: str, number: int) -> bool:
-    """Return whether the image of a page is cached."""
+    """Return whether the image of a page is cached. This counts as a use for retention."""
     try:
         return _find(storage, job_id, origin, str(number)).exists()
     except NotFound:

@@ -183,7 +183,7 @@ def evict_damaged(path: Path, error: Exception) -> None:
     Raises:
         OSError: If the system refused to read the file, such as for too many open files. The image may be fine.
     """
-    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         raise error
     evict(path)
 

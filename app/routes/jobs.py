@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -160,10 +161,13 @@ def redeliver(job_id: str) -> ResponseReturnValue:
 def format_events(found: Iterable[dict[str, Any]]) -> Response:
     """Return events named ``job``, and the time after which a client connects again.
 
+    The client then sends the ID of the answer, which is its time, as ``Last-Event-ID``.
+
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    lines = [f"retry: {RETRY_MS}\n\n", *(f"event: job\ndata: {json.dumps(each)}\n\n" for each in found)]
-    return Response("".join(lines), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
+    events = [f"event: job\ndata: {json.dumps(each)}\n\n" for each in found]
+    content = f"retry: {RETRY_MS}\nid: {time.time():.0f}\n\n{''.join(events)}"
+    return Response(content, mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 def find_job(job_id: str) -> Job:

@@ -47,7 +47,7 @@ _JPEG_COLOURS = {
 }
 # The description of a JPEG image in grey or RGB whose samples are inverted. PDFium does not report this.
 _INVERTED = rb"/Decode\s*\[(?:\s*1(?:\.0*)?\s+0(?:\.0*)?){1,3}\s*\]"
-_INVERTED_JPEG = re.compile(rb"/DCTDecode[^>]*%b|%b[^>]*/DCTDecode" % (_INVERTED, _INVERTED))
+_INVERTED_JPEG = re.compile(rb"/DCTDecode[^>]{0,1000}%b|%b[^>]{0,1000}/DCTDecode" % (_INVERTED, _INVERTED))
 _PASSWORD = raw.FPDF_ERR_PASSWORD
 
 

@@ -101,8 +101,10 @@ class Storage:
     def discard_job(self, job_id: str) -> None:
         """Move the folder of a job out of the way. This is fast; :meth:`delete_discarded` deletes it."""
         (self.root / "discarded").mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.rename(self.job(job_id).path, tempfile.mkdtemp(dir=self.root / "discarded"))
+        except OSError:  # there is none, or it is on another file system
+            self.job(job_id).remove()
 
     def delete_discarded(self) -> None:
         """Delete the folders of removed jobs, also those that a crash has left."""

@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from app.storage.files import write_atomic
-
 Key = TypeVar("Key", int, str)
 
 
@@ -38,26 +36,17 @@ class RecordFile(Generic[Key]):
         """Append some records, by key; None removes a record."""
         if not records:
             return
-        lines = _format_lines(records)
+        lines = "".join(f"{json.dumps(pair, ensure_ascii=False)}\n" for pair in records.items())
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:
             # Two machines that append to a file on NFS at the same time would overwrite each other.
             fcntl.lockf(file, fcntl.LOCK_EX)
             # A power cut or a full disk may have left an incomplete line, which would damage the next one.
             separator = b"" if _is_complete(file.fileno()) else b"\n"
-            file.write(separator + lines)
+            file.write(separator + lines.encode())
             file.flush()
             if self._sync:
                 os.fsync(file.fileno())
-
-    def compact(self) -> None:
-        """Rewrite the file if most of its lines are replaced. The caller excludes others that save; readers may go on.
-
-        Only every hundredth line is a reason to read the whole file.
-        """
-        lines = self._path.read_bytes().count(b"\n")
-        if lines % 100 == 0 and lines > 4 * len(records := self.load()):
-            write_atomic(self._path, _format_lines(records))
 
     def load(self) -> dict[Key, dict[str, Any]]:
         """Return the records by key, in the order of the keys. Damaged lines are left out."""
@@ -88,10 +77,6 @@ class RecordFile(Generic[Key]):
                     yield json.loads(line)
                 except ValueError:
                     continue
-
-
-def _format_lines(records: Mapping[Key, Mapping[str, Any] | None]) -> bytes:
-    return "".join(f"{json.dumps(pair, ensure_ascii=False)}\n" for pair in records.items()).encode()
 
 
 def _is_complete(descriptor: int) -> bool:

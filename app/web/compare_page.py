@@ -1,11 +1,12 @@
 """The form that compares the illustrations of documents."""
 
 import re
+from contextlib import suppress
 
 from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.errors import RequestError
+from app.errors import ExtractorError, NotFound, RequestError
 from app.jobs import State
 from app.jobs.job_kinds import DETECTION
 from app.jobs.requests import SimilarityRequest, read
@@ -32,7 +33,7 @@ def start_comparison() -> ResponseReturnValue:
         return _show_form(job_ids)
     try:
         queued = submit_comparison(_read_request(job_ids))
-    except RequestError as error:
+    except ExtractorError as error:
         flash(error.message, "error")
         return _show_form(job_ids), error.status
     flash(queued["message"], "done")
@@ -58,7 +59,10 @@ def _show_form(job_ids: list[str]) -> str:
     total = current_services.jobs.count(g.client.id, State.DONE, DETECTION.name)
     offset = min(read_offset(), max(total - 1, 0))
     listed = current_services.jobs.list_recent(g.client.id, State.DONE, LISTED, kind=DETECTION.name, offset=offset)
-    others = [find_job(job_id) for job_id in chosen if job_id not in {job.id for job in listed}]
+    others = []
+    for job_id in chosen:
+        with suppress(NotFound):  # it was removed
+            others += [] if job_id in {job.id for job in listed} else [find_job(job_id)]
     # The documents of the latest comparison can then be searched together with the new ones.
     default = request.form.get("model") or list_backbones()[0]
     return render_template(

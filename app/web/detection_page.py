@@ -202,7 +202,12 @@ def _find_label(page: ExportedPage | None) -> str:
 
 
 def _find_removed_after(job: Job, shown: Iterable[AnnotatedPage | None]) -> float:
-    """Return the days without use after which images of some pages were removed; 0 if all are there."""
+    """Return the days without use after which images of some pages were removed; 0 if all are there.
+
+    The images of unfinished jobs are not removed.
+    """
+    if not job.finished:
+        return 0
     numbers = {page.number for page in shown if page and page.status is not PageStatus.FAILED}
     removed = find_removed(current_services.storage, job.id, name_origin(job.request), numbers)
     return current_services.settings.retention_days if removed else 0

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from flask import flash, redirect, render_template
+from flask import flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.database.tables import Job
@@ -16,8 +16,8 @@ from app.web import detection_page, search_page, similarity_page
 from app.web.job_list import build_row, describe_progress
 from app.web.rendering import find_previous, pages
 
-# Events are about the parts that changed in the last seconds. A page asks for events every two seconds.
-CHANGED_SECONDS = 60
+# The first answer has events of the parts that changed in the last seconds, later ones since the answer before.
+CHANGED_SECONDS, OVERLAP_SECONDS = 60, 5
 
 
 @pages.get("/jobs/<job_id>")
@@ -54,7 +54,8 @@ def follow_job(job_id: str) -> ResponseReturnValue:
     """Return the progress of a job and of its parts as events."""
     job = jobs.find_job(job_id)
     parts = _list_parts(job)
-    changed = [build_row(part) for part in parts if part.updated > time.time() - CHANGED_SECONDS]
+    before = request.headers.get("Last-Event-ID", time.time() - CHANGED_SECONDS, float)
+    changed = [build_row(part) for part in parts if part.updated > before - OVERLAP_SECONDS]
     return jobs.format_events(map(describe_progress, [*changed, build_row(job, parts)]))
 
 

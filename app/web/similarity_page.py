@@ -1,5 +1,6 @@
 """The pairs of images of a similarity job, two images laid over each other, and the groups."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -28,6 +29,9 @@ from app.web.rendering import pages, read_offset, send_as
 SHOWN_PAIRS, SHOWN_GROUPS, SHOWN_MEMBERS = 30, 20, 60
 # The matrix of documents is left out for more documents: it would be too large to read.
 MOST_IN_MATRIX = 30
+
+# The end of the name of an illustration.
+_CROP = re.compile(r"_\d+,\d+,\d+,\d+$")
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def show_source(job_id: str) -> ResponseReturnValue:
         cells = []
     else:
         cells = list_cells(detection)
-    names = {image.name, image.name.rpartition("_")[0] or image.name}  # a page, or {page}_{x},{y},{w},{h}
+    names = {image.name, _CROP.sub("", image.name)}  # a page, or {page}_{x},{y},{w},{h}
     for page in (cell.page for cell in cells if cell.page):
         if names & {page.image_name, PurePosixPath(page.image_name).stem}:
             return redirect(url_for("pages.show_page_of_job", job_id=detection.id, number=page.number))

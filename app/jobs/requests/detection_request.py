@@ -157,11 +157,13 @@ def read_list(text: str, options: DetectionOptions, most: int) -> tuple[list[Det
     """
     good: dict[str, DetectionRequest] = {}
     bad: list[RefusedLine] = []
+    seen: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         url = line.strip()
-        if not url or url in good:
+        if not url or url in seen:
             continue
-        if len(good) + len(bad) == most:
+        seen.add(url)
+        if len(seen) > most:
             raise RequestError(f"url_file has more than {most} lines: send at most {most} manifests at a time.")
         try:
             good[url] = DetectionRequest.from_form(options, manifest_url=url)

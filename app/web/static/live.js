@@ -9,7 +9,10 @@ const seen = new Map(); // job ID → the first count of its stage, and when it 
 
 function show(job) {
   const place = document.querySelector(`[data-job="${job.job_id}"]`);
-  if (!place) return;
+  if (!place) {
+    if (list.dataset.job) location.reload(); // the job has become a collection, and has new parts
+    return;
+  }
   const fill = (name, text) => place.querySelectorAll(`[data-live="${name}"]`).forEach((each) => (each.textContent = text));
   const state = place.querySelector(".state");
   const hasChanged = !state.classList.contains(job.state);
@@ -85,9 +88,9 @@ function follow() {
 }
 
 async function recover() {
-  setTimeout(follow, 10_000);
   const answer = await fetch(list.dataset.events, { redirect: "manual" }).catch(() => null);
   if (answer?.type === "opaqueredirect") location.reload(); // the session has ended: show the sign-in page
+  else setTimeout(follow, 10_000);
 }
 
 if (list && list.dataset.finished === "0") {

@@ -177,7 +177,7 @@ def test_retry_after_pauses_all_requests_to_the_host(library: Library, clock: Cl
 
 def test_the_total_time_includes_the_wait_for_a_slot(library: Library, make_fetcher: MakeFetcher, clock: Clock) -> None:
     url = library.answer("/x", Answer(429, headers={"Retry-After": "70"}), Answer(body="found"))
-    with pytest.raises(FetchError, match="is busy: its request limits allow no further request now"):
+    with pytest.raises(FetchError, match="is busy: its request limits allow no request now"):
         make_fetcher(total=60).fetch_document(url)
     assert clock.slept == []
     with pytest.raises(FetchError, match=r"not be downloaded completely within 0\.[12] seconds"):

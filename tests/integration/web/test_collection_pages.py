@@ -93,6 +93,29 @@ def test_the_books_of_a_collection_change_without_a_reload(page: Any, services: 
     assert "4 of 4 done" in page.locator("header.job").inner_text()
 
 
+@NEEDS_CHROMIUM
+def test_an_open_page_shows_the_books_when_the_collection_is_known(page: Any, services: Services) -> None:
+    request = DetectionRequest("https://library.example/collection.json")
+    (job,) = services.jobs.submit(1, [request])
+    leased = services.jobs.lease_next(DOWNLOAD)
+    assert leased
+    page.goto(f"/ui/jobs/{job.id}")
+    services.jobs.expand(leased, *request.for_manifests(["https://library.example/1.json"]))
+    services.jobs.finish_stage(leased, DOWNLOAD, 1, State.DONE)
+    page.wait_for_selector("text=https://library.example/1.json")
+
+
+def test_events_since_the_last_answer_name_the_changed_books(
+    browser: Browser, services: Services, collection: str
+) -> None:
+    parts = services.jobs.list_parts(services.jobs.find(collection))
+    for number, part in enumerate(parts):
+        change_job(services.database, part.id, updated=1000.0 * number)
+    answer = browser.get(f"/ui/jobs/{collection}/events", headers={"Last-Event-ID": "2000"}).text
+    assert [part.id in answer for part in parts] == [False, False, True, True]
+    assert "\nid: " in answer
+
+
 @pytest.mark.parametrize(("task", "kind"), [("regions", "iiif"), ("similarity", "url_list")])
 def test_a_task_of_a_front_is_shown_with_its_jobs(
     browser: Browser, client: FlaskClient, headers: dict[str, str], task: str, kind: str

@@ -87,7 +87,6 @@ def find_size(request_: str, stated: tuple[int, int], service: Any = SERVICE) ->
         "full/1000,",
         "full/,1000",
         "full/750,1000",
-        "full/3000,4000",
         "full/pct:100",
         "full/max",
     ],
