@@ -18,9 +18,17 @@ HOST = "library.example"
 @pytest.fixture
 def make_limiter(broker_url: str) -> Iterator[Callable[..., SharedLimiter]]:
     client = redis.Redis.from_url(broker_url)
-    yield lambda **options: SharedLimiter(client, **options)
+    limiters: list[SharedLimiter] = []
+
+    def make(**options: float) -> SharedLimiter:
+        limiters.append(SharedLimiter(client, **options))
+        return limiters[-1]
+
+    yield make
     client.flushdb()
-    client.close()
+    for limiter in limiters:
+        limiter._held.clear()  # otherwise their threads renew the slots for ever
+    client.connection_pool.disconnect(inuse_connections=False)  # a thread may be renewing a slot
 
 
 def test_two_workers_share_the_limit_of_simultaneous_requests(make_limiter: Callable[..., SharedLimiter]) -> None:
