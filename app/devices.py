@@ -45,8 +45,13 @@ _DEVICE_LOST = re.compile(
     r"unspecified launch failure|illegal memory access|GPU is lost",
     re.IGNORECASE,
 )
-# A wrong installation or setting, which a new process does not repair.
-_MISCONFIGURED = re.compile(r"no kernel image|invalid device ordinal", re.IGNORECASE)
+# Words of the errors of a wrong installation or setting, which a new process does not repair, and what to do.
+MISCONFIGURED = {
+    "no kernel image": "The PyTorch of this server does not support its GPU: "
+    "set DEVICE=cpu or use a GPU that docs/install.md names, restart the worker, then retry the job.",
+    "invalid device ordinal": "The setting DEVICE names a GPU that this server does not have: "
+    "correct it, restart the worker, then retry the job.",
+}
 
 _droppers: list[Callable[[], int]] = []
 
@@ -63,7 +68,7 @@ def is_device_lost(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError) or is_out_of_memory(error):
         return False
     text = str(error)
-    return bool(_DEVICE_LOST.search(text)) and not _MISCONFIGURED.search(text)
+    return bool(_DEVICE_LOST.search(text)) and not any(words in text for words in MISCONFIGURED)
 
 
 def describe(error: BaseException) -> str:

@@ -126,7 +126,7 @@ class Comparer:
     def _open_scores(self) -> PairScores:
         matching = MatchConfig(self.options.topk, device=self.workspace.settings.device)
         root, transpositions = self.workspace.storage.scores, self.options.transpositions
-        return PairScores(root, self.store.identity, self.store, transpositions, matching)
+        return PairScores(root, self.store, transpositions, matching)
 
     def _build_source(self, reader: DocumentReader, document: Document) -> ImageSource:
         storage, fetcher, request = self.workspace.storage, self.workspace.fetcher, document.request

@@ -21,7 +21,7 @@ from app.routes.jobs import find_job_of_kind
 from app.services import current_services
 from app.similarity.scored_pairs import Order, ScoredPair, list_scored, select
 from app.similarity.scores import ComparedDocument
-from app.similarity.verified_pairs import Region, Verdict, Verification
+from app.similarity.verified_pairs import SAME_BLOCK, Region, Verdict, Verification
 from app.web.job_list import build_row
 from app.web.page_cells import list_cells
 from app.web.rendering import pages, read_offset, send_as
@@ -209,7 +209,7 @@ def _read_least() -> float | None:
 
 def _build_matrix(result: ComparisonResult, documents: Sequence[str]) -> Iterable[MatrixRow]:
     """Yield a row for each document: the number of pairs of images that show the same block."""
-    counts = result.count_verified((Verdict.SAME, Verdict.PART))
+    counts = result.count_verified(SAME_BLOCK)
     for one in documents:
         row = [(other, counts.get((one, other), 0) if one <= other else None) for other in documents]
         yield MatrixRow(one, row)

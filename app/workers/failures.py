@@ -5,19 +5,11 @@ import os
 from billiard.process import current_process
 
 from app.database.tables import Job
-from app.devices import describe, is_out_of_memory
+from app.devices import MISCONFIGURED, describe, is_out_of_memory
 from app.errors import DeviceLost, ExtractorError, NoSpace, OutOfMemory
 from app.jobs import Stage
 from app.services import Services
 from app.storage import is_disk_full
-
-# Errors of a wrong installation or setting, by their words: see ``_MISCONFIGURED`` of ``app/devices.py``.
-_MISCONFIGURED = {
-    "no kernel image": "The PyTorch of this server does not support its GPU: "
-    "set DEVICE=cpu or use a GPU that docs/install.md names, restart the worker, then retry the job.",
-    "invalid device ordinal": "The setting DEVICE names a GPU that this server does not have: "
-    "correct it, restart the worker, then retry the job.",
-}
 
 
 def leave_device(services: Services, job: Job, stage: Stage, error: Exception) -> None:
@@ -40,7 +32,7 @@ def explain(error: Exception) -> ExtractorError:
         return NoSpace("There is no space left on the server's disk: free some space and retry the job.")
     if is_out_of_memory(error):
         return OutOfMemory("The memory of the device is full: stop other programs that use it, then retry the job.")
-    for words, message in _MISCONFIGURED.items():
+    for words, message in MISCONFIGURED.items():
         if isinstance(error, RuntimeError) and words in str(error):
             return ExtractorError(message)
     return ExtractorError(f"The server failed with {type(error).__name__}: its log has the details under the job's id.")

@@ -58,7 +58,7 @@ def run(services: Services, job: Job) -> State | None:
     embedder = DocumentEmbedder(store, request.transpositions, load_embedder)
     matching = MatchConfig(request.topk, device=s.device)
     tick = partial(services.jobs.record_activity, job)
-    scores = PairScores(services.storage.scores, store.identity, store, request.transpositions, matching, tick)
+    scores = PairScores(services.storage.scores, store, request.transpositions, matching, tick)
     features = FeatureStore(services.storage.features)
     verifier = PairVerifier(features, request.verify) if request.verify else None
     images = {row.doc_id: services.storage.images(row.source) for row in documents.list_for_job(job)}

@@ -147,7 +147,7 @@ class Comparing:
     def compare(self, **options: Any) -> None:
         embedder = DocumentEmbedder(self.store, self.transpositions, self.network.load)  # type: ignore[arg-type]
         config = MatchConfig(self.topk, device="cpu")
-        scores = PairScores(self.storage.scores, self.identity, self.store, self.transpositions, config)
+        scores = PairScores(self.storage.scores, self.store, self.transpositions, config)
         verifier = PairVerifier(self.features, self.verify, threads=2) if self.verify else None
         images = {doc_id: source.cache.folder for doc_id, source in self.sources.items()}
         report = options.get("report", self.report)

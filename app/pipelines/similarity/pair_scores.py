@@ -20,7 +20,6 @@ class PairScores:
 
     Args:
         root: Folder of the cache, with one subfolder per content.
-        identity: Text that identifies the backbone, its weights and its parameters.
         store: Store of the embeddings.
         transpositions: Transpositions of the first image of a pair; the first one is ``none``.
         config: Parameters of the matching.
@@ -30,14 +29,13 @@ class PairScores:
     def __init__(
         self,
         root: Path,
-        identity: str,
         store: EmbeddingStore,
         transpositions: Sequence[str],
         config: MatchConfig,
         tick: Callable[[], object] = bool,
     ) -> None:
         self._root = root
-        self._key_parts = f"{identity} {config.topk} {' '.join(transpositions)}"
+        self._key_parts = f"{store.identity} {config.topk} {' '.join(transpositions)}"
         self._store = store
         self._transpositions = transpositions
         self._config = config
